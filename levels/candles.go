@@ -1,0 +1,171 @@
+// Package levels finds support and resistance in closed candles. It is pure
+// arithmetic: no clock, no I/O, no symbols, no context and no logs. Equal
+// candles give equal levels, bit for bit.
+package levels
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Interval is the length of a candle, in the spelling exchanges share: "15m",
+// "1h", "1w". Calendar months are left out on purpose: they have no fixed
+// length, so "how many candles are missing" and "is this one closed" would need
+// a calendar where every other interval needs one subtraction.
+type Interval string
+
+var intervals = []struct {
+	name   Interval
+	length time.Duration
+}{
+	{"1m", time.Minute}, {"3m", 3 * time.Minute}, {"5m", 5 * time.Minute},
+	{"15m", 15 * time.Minute}, {"30m", 30 * time.Minute},
+	{"1h", time.Hour}, {"2h", 2 * time.Hour}, {"4h", 4 * time.Hour},
+	{"6h", 6 * time.Hour}, {"8h", 8 * time.Hour}, {"12h", 12 * time.Hour},
+	{"1d", 24 * time.Hour}, {"3d", 72 * time.Hour}, {"1w", 168 * time.Hour},
+}
+
+// ErrUnknownInterval is wrapped by ParseInterval.
+var ErrUnknownInterval = errors.New("unknown interval")
+
+// Intervals lists every interval there is, shortest first.
+func Intervals() []Interval {
+	all := make([]Interval, len(intervals))
+	for i, v := range intervals {
+		all[i] = v.name
+	}
+	return all
+}
+
+// ParseInterval accepts exactly the names Intervals lists; anything else is
+// ErrUnknownInterval with the valid names. Case matters: on most venues "1M"
+// is a month and "1m" a minute.
+func ParseInterval(s string) (Interval, error) {
+	if i := Interval(s); i.Duration() > 0 {
+		return i, nil
+	}
+	names := make([]string, len(intervals))
+	for i, v := range intervals {
+		names[i] = string(v.name)
+	}
+	return "", fmt.Errorf("%w %q: one of %s", ErrUnknownInterval, s, strings.Join(names, ", "))
+}
+
+// Duration is the length of one candle; 0 for an interval that does not exist.
+func (i Interval) Duration() time.Duration {
+	for _, v := range intervals {
+		if v.name == i {
+			return v.length
+		}
+	}
+	return 0
+}
+
+// Milliseconds is Duration in the unit of open times.
+func (i Interval) Milliseconds() int64 { return i.Duration().Milliseconds() }
+
+// Candle is one closed candle, checked: every price is finite and positive,
+// Low ≤ Open, Close ≤ High, Volume is finite and not negative.
+type Candle struct {
+	OpenTime                       int64 // Unix ms UTC, inclusive; it names the candle
+	Open, High, Low, Close, Volume float64
+}
+
+// Candles holds closed candles of one interval in columns, oldest first, holes
+// left as they are. Reset keeps the memory, so that one value serves many pairs.
+type Candles struct {
+	Interval                       Interval
+	OpenTime                       []int64
+	Open, High, Low, Close, Volume []float64
+
+	length int64 // of one candle in ms
+}
+
+// ErrBadCandle is wrapped by Append, with what is wrong about the candle.
+var ErrBadCandle = errors.New("bad candle")
+
+// Reset empties the columns, makes room for n candles and sets the interval,
+// which must be one that ParseInterval accepts.
+func (c *Candles) Reset(interval Interval, n int) {
+	c.Interval, c.length = interval, interval.Milliseconds()
+	c.OpenTime = slices.Grow(c.OpenTime[:0], n)
+	c.Open = slices.Grow(c.Open[:0], n)
+	c.High = slices.Grow(c.High[:0], n)
+	c.Low = slices.Grow(c.Low[:0], n)
+	c.Close = slices.Grow(c.Close[:0], n)
+	c.Volume = slices.Grow(c.Volume[:0], n)
+}
+
+// Append adds the next candle or refuses it with ErrBadCandle: a price that is
+// not finite and positive, a range that does not contain open and close, a
+// volume that is negative or not finite, or an open time less than one interval
+// after the one before. This is the door: nobody behind it checks again.
+func (c *Candles) Append(k Candle) error {
+	switch {
+	// written so that a NaN fails every comparison and is refused
+	case !(k.Low > 0 && k.High <= math.MaxFloat64):
+		return fmt.Errorf("%w: prices must be finite and positive: low %v, high %v", ErrBadCandle, k.Low, k.High)
+	case !(k.Low <= k.High):
+		return fmt.Errorf("%w: high %v is below low %v", ErrBadCandle, k.High, k.Low)
+	case !(k.Low <= k.Open && k.Open <= k.High):
+		return fmt.Errorf("%w: open %v lies outside low %v and high %v", ErrBadCandle, k.Open, k.Low, k.High)
+	case !(k.Low <= k.Close && k.Close <= k.High):
+		return fmt.Errorf("%w: close %v lies outside low %v and high %v", ErrBadCandle, k.Close, k.Low, k.High)
+	case !(k.Volume >= 0 && k.Volume <= math.MaxFloat64):
+		return fmt.Errorf("%w: volume must be finite and not negative: %v", ErrBadCandle, k.Volume)
+	case k.OpenTime < 0 || k.OpenTime > maxOpenTime:
+		return fmt.Errorf("%w: open time %d is not Unix milliseconds", ErrBadCandle, k.OpenTime)
+	}
+	if n := len(c.OpenTime); n > 0 {
+		switch last := c.OpenTime[n-1]; {
+		case k.OpenTime == last:
+			return fmt.Errorf("%w: open time %d is repeated", ErrBadCandle, k.OpenTime)
+		case k.OpenTime < last:
+			return fmt.Errorf("%w: open time %d comes after %d: not in ascending order", ErrBadCandle, k.OpenTime, last)
+		case k.OpenTime-last < c.length:
+			return fmt.Errorf("%w: open time %d is less than one interval (%s) after %d", ErrBadCandle, k.OpenTime, c.Interval, last)
+		}
+	}
+	c.OpenTime = append(c.OpenTime, k.OpenTime)
+	c.Open = append(c.Open, k.Open)
+	c.High = append(c.High, k.High)
+	c.Low = append(c.Low, k.Low)
+	c.Close = append(c.Close, k.Close)
+	c.Volume = append(c.Volume, k.Volume)
+	return nil
+}
+
+// maxOpenTime is the end of the year 9999, the last one RFC 3339 can print.
+const maxOpenTime = 253402300799999
+
+// Len is the number of candles.
+func (c *Candles) Len() int { return len(c.OpenTime) }
+
+// At copies candle i out of the columns.
+func (c *Candles) At(i int) Candle {
+	return Candle{c.OpenTime[i], c.Open[i], c.High[i], c.Low[i], c.Close[i], c.Volume[i]}
+}
+
+// AsOf is the close time of the last candle, exclusive, in Unix ms; 0 without
+// candles.
+func (c *Candles) AsOf() int64 {
+	if len(c.OpenTime) == 0 {
+		return 0
+	}
+	return c.OpenTime[len(c.OpenTime)-1] + c.length
+}
+
+// Missing counts the candles absent between the first and the last: what the
+// venue did not trade or did not keep. They are counted, never filled.
+func (c *Candles) Missing() int {
+	n := len(c.OpenTime)
+	if n == 0 {
+		return 0
+	}
+	span := (c.OpenTime[n-1] - c.OpenTime[0] + c.length/2) / c.length
+	return int(span) + 1 - n
+}

@@ -1,0 +1,159 @@
+package service
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"tidemark/levels"
+)
+
+// Symbol is one pair as the exchange lists it.
+type Symbol struct {
+	Name        string // the venue's id: BTCUSDT
+	Base, Quote string
+	Trading     bool // open for spot trading now
+	Status      string
+	Tick        Tick
+	QuoteVolume float64 // traded in the last 24 h, in the quote asset
+}
+
+// Tick is the price step of a pair: Units × 10^-Decimals. Binance's "0.00050000"
+// is {5, 4}. The zero Tick means unknown and rounds nothing.
+type Tick struct {
+	Units    int64
+	Decimals int
+}
+
+// Market describes where the data of an Exchange comes from.
+type Market struct {
+	Exchange string // the venue's name in our API: "binance"
+	// Simulated is true once anything this client received came from a
+	// simulated exchange. It is told by the responses, not by the settings.
+	Simulated bool
+}
+
+// Exchange is a venue: one client, one weight budget, shared by all callers.
+//
+// Errors wrap ErrUnknownSymbol, ErrRateLimited, ErrBanned (in a RetryAfterError)
+// or ErrExchange, or are the context's. A call waits out a rate limit when the
+// context's deadline allows it and returns at once when it does not.
+type Exchange interface {
+	Market() Market
+	// Symbols streams the pairs the venue lists, all of them, with their 24 h
+	// quote volume, in an order that is the same from call to call while the
+	// list is. An error ends the sequence.
+	Symbols(ctx context.Context) iter.Seq2[Symbol, error]
+	// Symbol returns one pair, without QuoteVolume.
+	Symbol(ctx context.Context, name string) (Symbol, error)
+	// Candles appends to dst, which carries the interval, the closed candles
+	// that opened at or after from (Unix ms), oldest first, through the last one
+	// closed by the venue's clock. A young or halted pair yields few or none.
+	// buf is scratch memory the caller lends for decoding.
+	Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error
+	// Now is a time the venue's clock has certainly reached.
+	Now(ctx context.Context) (time.Time, error)
+}
+
+// Key names a series of candles, and so what is stored about it.
+type Key struct {
+	Exchange string
+	Symbol   string
+	Interval levels.Interval
+}
+
+// Snapshot is one analysis with where it came from: what is stored and served.
+// Prices are rounded to the pair's tick.
+type Snapshot struct {
+	Key
+	AsOf, ComputedAt      time.Time // UTC
+	LastPrice, ATR        float64
+	Klines, Missing       int
+	Simulated             bool
+	Algorithm             string
+	Decimals              int // of the tick, for printing prices
+	Supports, Resistances []levels.Level
+}
+
+// Batch is the unit of durability: what one batch of a job, or one analysis of
+// its own (JobID empty), leaves behind. It is stored in one transaction.
+type Batch struct {
+	JobID     string
+	Index     int // of the batch in its job, from 0
+	Snapshots []Snapshot
+	Failures  []Outcome
+}
+
+// Outcome is why a symbol was not analysed.
+type Outcome struct {
+	Symbol string
+	Code   string // machine-readable: too_few_candles, quote_volume, ...
+	Detail string // one sentence
+}
+
+// JobState is where a job stands.
+type JobState string
+
+// The states of a job. The last three are final.
+const (
+	JobQueued    JobState = "queued"
+	JobRunning   JobState = "running"
+	JobCompleted JobState = "completed" // every symbol has an outcome
+	JobFailed    JobState = "failed"
+	JobCancelled JobState = "cancelled"
+)
+
+// Final reports whether a job in this state will not change any more.
+func (s JobState) Final() bool { return s == JobCompleted || s == JobFailed || s == JobCancelled }
+
+// Job is the work one request asked for, and how far it is. Symbols is the sum
+// of Done, Failed and Skipped once the job has completed.
+type Job struct {
+	ID         string
+	Kind       string // "sweep" (a whole market) or "analysis" (named symbols, or klines)
+	State      JobState
+	Exchange   string
+	Interval   levels.Interval
+	KlineLimit int
+	Store      bool
+	Simulated  bool
+
+	Symbols, Done, Failed, Skipped int
+	Batches, BatchesDone           int
+	Failures                       []Outcome // one for each failed symbol
+	Skips                          []Outcome // one for each pair a filter removed, with which and why
+
+	CreatedAt, StartedAt, FinishedAt time.Time // zero until it has
+	Error                            *Outcome  // why a failed job failed; Symbol is empty
+	// Result is the analysis of an asynchronous job that was asked not to store
+	// it, or has no symbol to store it under.
+	Result *Snapshot
+}
+
+// Store keeps analyses and jobs. Its errors wrap ErrStorage, ErrNotAnalyzed or
+// ErrUnknownJob, or are the context's. It keeps nothing it is handed.
+type Store interface {
+	// Put stores a batch in one transaction: every snapshot with its history
+	// trimmed, every failure, and the progress of the job (Done, Failed,
+	// BatchesDone). A batch of a job that is stored already is left alone and
+	// no error, so that a batch may be run twice. A snapshot older than the
+	// newest one stored for its key joins the history and does not replace it.
+	Put(ctx context.Context, b Batch) error
+	// Snapshot returns the newest analysis with AsOf not after at; a zero at
+	// means the newest of all. ErrNotAnalyzed when there is none.
+	Snapshot(ctx context.Context, key Key, at time.Time) (Snapshot, error)
+	// Latest streams the newest analysis of every pair of an exchange and
+	// interval, by symbol. The slices of a Snapshot are valid until the next.
+	Latest(ctx context.Context, exchange string, interval levels.Interval) iter.Seq2[Snapshot, error]
+
+	// PutJob creates the job or replaces what is stored of it, without its
+	// counters of progress and without the failures, which belong to Put.
+	PutJob(ctx context.Context, j Job) error
+	// Job returns a job with its failures and skips; ErrUnknownJob.
+	Job(ctx context.Context, id string) (Job, error)
+	// Jobs returns the newest limit jobs, newest first, without failures,
+	// skips and results.
+	Jobs(ctx context.Context, limit int) ([]Job, error)
+	// Ping tells whether the database answers.
+	Ping(ctx context.Context) error
+}
