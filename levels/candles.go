@@ -169,3 +169,15 @@ func (c *Candles) Missing() int {
 	span := (c.OpenTime[n-1] - c.OpenTime[0] + c.length/2) / c.length
 	return int(span) + 1 - n
 }
+
+// KeepLast drops all but the last n candles.
+func (c *Candles) KeepLast(n int) {
+	if cut := len(c.OpenTime) - n; cut > 0 {
+		c.OpenTime = slices.Delete(c.OpenTime, 0, cut)
+		c.Open = slices.Delete(c.Open, 0, cut)
+		c.High = slices.Delete(c.High, 0, cut)
+		c.Low = slices.Delete(c.Low, 0, cut)
+		c.Close = slices.Delete(c.Close, 0, cut)
+		c.Volume = slices.Delete(c.Volume, 0, cut)
+	}
+}

@@ -2,8 +2,13 @@ package service
 
 import (
 	"context"
-	"iter"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"tidemark/levels"
 )
@@ -13,8 +18,9 @@ type Config struct {
 	Concurrency int             // slots: pairs analysed at once, each with its workspace
 	BatchSize   int             // pairs stored in one transaction
 	KlineLimit  int             // candles per pair, unless a request says otherwise
-	QueueLimit  int             // requests that may wait for a slot; one more is ErrBusy
+	QueueLimit  int             // requests that may wait for a slot, and jobs that may be open; one more is ErrBusy
 	Interval    levels.Interval // unless a request says otherwise
+	Timeout     time.Duration   // of one analysis asked for by itself, waiting included
 	Filter      Filter          // which pairs a sweep covers
 }
 
@@ -31,7 +37,7 @@ type Filter struct {
 	QuoteAssets     []string // upper case; empty means every quote asset
 	MinQuoteVolume  float64  // 24 h, in the quote asset
 	KeepLeveraged   bool     // UP, DOWN, BULL, BEAR tokens
-	KeepStablePairs bool     // a stable coin or fiat against another
+	KeepStablePairs bool     // a stable coin or currency against another
 }
 
 // Listing is a pair of the exchange and whether a sweep covers it.
@@ -50,68 +56,220 @@ type Request struct {
 	Store      bool
 }
 
-// JobRequest asks for a job: All pairs that pass the filter, or those named.
-type JobRequest struct {
-	All        bool
-	Symbols    []string // order kept, repeats dropped
-	Interval   levels.Interval
-	KlineLimit int
-	Store      bool
-}
-
 // Analyzer runs analyses on a fixed number of slots. A slot is a workspace:
 // the candle columns, scratch and decode buffer its holder needs. There are
 // exactly Config.Concurrency of them, so memory is a configured number.
-type Analyzer struct{}
+type Analyzer struct {
+	cfg      Config
+	exchange Exchange
+	store    Store
+	log      *slog.Logger
+	metrics  *metrics
 
-// Analyze analyses one pair now. Identical requests under way are joined.
-func (a *Analyzer) Analyze(ctx context.Context, r Request) (Snapshot, error) { panic("construction") }
+	slots   chan *slot
+	waiting atomic.Int64  // requests waiting for a slot
+	turn    chan struct{} // held by the batch that is handing out its pairs
+
+	mu      sync.Mutex
+	flights map[Request]*flight
+	jobs    map[string]*run
+
+	// stopping ends the taking of new work; killing, later, the work itself.
+	stopping, killing context.Context
+	stop, kill        context.CancelCauseFunc
+	work              sync.WaitGroup
+}
+
+// New returns an Analyzer that registers its metrics with reg.
+func New(cfg Config, exchange Exchange, store Store, reg prometheus.Registerer, log *slog.Logger) *Analyzer {
+	a := &Analyzer{
+		cfg: cfg, exchange: exchange, store: store, log: log,
+		slots:   make(chan *slot, cfg.Concurrency),
+		turn:    make(chan struct{}, 1),
+		flights: map[Request]*flight{},
+		jobs:    map[string]*run{},
+	}
+	for range cfg.Concurrency {
+		a.slots <- &slot{buf: make([]byte, decodeBuffer)}
+	}
+	a.stopping, a.stop = context.WithCancelCause(context.Background())
+	a.killing, a.kill = context.WithCancelCause(context.Background())
+	a.metrics = newMetrics(reg, a)
+	return a
+}
+
+// Stop takes no new work, lets what has a slot finish and be stored, and ends
+// the jobs as failed with ErrStopping. When ctx is done first it breaks off
+// what is left. It returns once nothing runs any more.
+func (a *Analyzer) Stop(ctx context.Context) error {
+	a.mu.Lock()
+	a.stop(ErrStopping)
+	a.mu.Unlock()
+	done := make(chan struct{})
+	go func() { a.work.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		a.kill(ErrStopping)
+		<-done
+		return fmt.Errorf("work was broken off: %w", context.Cause(ctx))
+	}
+}
+
+// Market tells where the data comes from.
+func (a *Analyzer) Market() Market { return a.exchange.Market() }
+
+// Defaults returns the interval and kline limit of a request that names none.
+func (a *Analyzer) Defaults() (levels.Interval, int) { return a.cfg.Interval, a.cfg.KlineLimit }
+
+// settle fills in what a request left out and refuses what cannot be.
+func (a *Analyzer) settle(interval *levels.Interval, limit *int) error {
+	if *interval == "" {
+		*interval = a.cfg.Interval
+	}
+	if _, err := levels.ParseInterval(string(*interval)); err != nil {
+		return err
+	}
+	if *limit == 0 {
+		*limit = a.cfg.KlineLimit
+	}
+	if *limit < MinKlineLimit || *limit > MaxKlineLimit {
+		return fmt.Errorf("%w: kline_limit %d is not between %d and %d", ErrInvalid, *limit, MinKlineLimit, MaxKlineLimit)
+	}
+	return nil
+}
+
+// flight is one analysis under way and who waits for it.
+type flight struct {
+	done    chan struct{}
+	waiters int
+	cancel  context.CancelFunc
+	snap    Snapshot
+	err     error
+}
+
+// Analyze analyses one pair now. Identical requests under way are joined: the
+// work goes on while anyone waits for it.
+func (a *Analyzer) Analyze(ctx context.Context, r Request) (Snapshot, error) {
+	if err := a.settle(&r.Interval, &r.KlineLimit); err != nil {
+		return Snapshot{}, err
+	}
+	a.mu.Lock()
+	if a.stopping.Err() != nil {
+		a.mu.Unlock()
+		return Snapshot{}, ErrStopping
+	}
+	f := a.flights[r]
+	if f == nil {
+		f = a.launch(r)
+	} else {
+		a.metrics.joined.Inc()
+	}
+	f.waiters++
+	a.mu.Unlock()
+
+	select {
+	case <-f.done:
+		return f.snap, f.err
+	case <-ctx.Done():
+		a.mu.Lock()
+		if f.waiters--; f.waiters == 0 {
+			f.cancel()
+			if a.flights[r] == f {
+				delete(a.flights, r) // who asks next wants it done, not cancelled
+			}
+		}
+		a.mu.Unlock()
+		return Snapshot{}, context.Cause(ctx)
+	}
+}
+
+// launch starts a flight. It is called with a.mu held.
+func (a *Analyzer) launch(r Request) *flight {
+	ctx, cancel := context.WithTimeout(a.killing, a.cfg.Timeout)
+	f := &flight{done: make(chan struct{}), cancel: cancel}
+	a.flights[r] = f
+	a.work.Go(func() {
+		defer cancel()
+		f.snap, f.err = a.analyze(ctx, r)
+		a.mu.Lock()
+		if a.flights[r] == f {
+			delete(a.flights, r)
+		}
+		a.mu.Unlock()
+		close(f.done)
+	})
+	return f
+}
+
+// analyze takes a slot, analyses one pair and stores the result if asked to.
+func (a *Analyzer) analyze(ctx context.Context, r Request) (Snapshot, error) {
+	s, err := a.acquire(ctx, true)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	snap, err := a.lookUpAndAnalyze(ctx, s, r)
+	a.release(s)
+	if err != nil || !r.Store {
+		return snap, err
+	}
+	if err := a.store.Put(ctx, Batch{Snapshots: []Snapshot{snap}}); err != nil {
+		return Snapshot{}, err
+	}
+	return snap, nil
+}
+
+func (a *Analyzer) lookUpAndAnalyze(ctx context.Context, s *slot, r Request) (Snapshot, error) {
+	sym, err := a.exchange.Symbol(ctx, r.Symbol)
+	if err != nil {
+		a.metrics.observe(err, 0)
+		return Snapshot{}, err
+	}
+	return a.analyzeSymbol(ctx, s, sym, r.Interval, r.KlineLimit)
+}
 
 // AnalyzeCandles analyses the caller's own candles: it takes a slot, lets fill
 // reset and fill the slot's columns, and returns the analysis, whose Key has
 // neither exchange nor symbol and which is never stored. A last candle that
 // is not closed yet is ErrInvalid. Errors of fill are returned as they are.
 func (a *Analyzer) AnalyzeCandles(ctx context.Context, fill func(dst *levels.Candles) error) (Snapshot, error) {
-	panic("construction")
+	s, err := a.acquire(ctx, true)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	defer a.release(s)
+	return a.contained(s, "the caller's klines", func() (Snapshot, error) {
+		if err := fill(&s.candles); err != nil {
+			return Snapshot{}, err
+		}
+		now := time.Now()
+		if asOf := time.UnixMilli(s.candles.AsOf()); asOf.After(now) {
+			return Snapshot{}, fmt.Errorf("%w: the last of the %d klines closes at %s, which has not come yet: send closed klines only",
+				ErrInvalid, s.candles.Len(), asOf.UTC().Format(time.RFC3339))
+		}
+		snap, err := a.snapshot(s, Symbol{}, now)
+		snap.Exchange, snap.Simulated = "", false // the candles are not the exchange's
+		return snap, err
+	})
 }
-
-// SubmitCandles does the same as a job that is complete when it returns and
-// carries the analysis as its Result.
-func (a *Analyzer) SubmitCandles(ctx context.Context, fill func(dst *levels.Candles) error) (Job, error) {
-	panic("construction")
-}
-
-// Submit starts a job and returns at once. The same work already queued or
-// running is joined: the job returned is that one.
-func (a *Analyzer) Submit(ctx context.Context, r JobRequest) (Job, error) { panic("construction") }
-
-// Job returns a job as it stands.
-func (a *Analyzer) Job(ctx context.Context, id string) (Job, error) { panic("construction") }
-
-// Jobs returns the newest limit jobs, newest first, without failures and skips.
-func (a *Analyzer) Jobs(ctx context.Context, limit int) ([]Job, error) { panic("construction") }
-
-// Cancel asks a job to stop and returns it as it stands; pairs under way
-// finish first. ErrJobFinished if it has ended.
-func (a *Analyzer) Cancel(ctx context.Context, id string) (Job, error) { panic("construction") }
-
-// Watch yields the job as it stands and again whenever it changed, at most
-// once in every interval, until it has ended, which is the last one yielded.
-func (a *Analyzer) Watch(ctx context.Context, id string, every time.Duration) iter.Seq2[Job, error] {
-	panic("construction")
-}
-
-// Symbols streams the pairs of the exchange and whether a sweep covers them.
-func (a *Analyzer) Symbols(ctx context.Context) iter.Seq2[Listing, error] { panic("construction") }
 
 // Candles fetches the last limit closed candles of a pair and lends them to fn,
 // whose slot they are in: fn must not keep them.
 func (a *Analyzer) Candles(ctx context.Context, symbol string, interval levels.Interval, limit int, fn func(c *levels.Candles) error) error {
-	panic("construction")
+	if _, err := levels.ParseInterval(string(interval)); err != nil {
+		return err
+	}
+	s, err := a.acquire(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer a.release(s)
+	_, err = a.contained(s, symbol, func() (Snapshot, error) {
+		if err := a.fetch(ctx, s, symbol, interval, limit); err != nil {
+			return Snapshot{}, err
+		}
+		return Snapshot{}, fn(&s.candles)
+	})
+	return err
 }
-
-// Market tells where the data comes from.
-func (a *Analyzer) Market() Market { panic("construction") }
-
-// Defaults returns the interval and kline limit of a request that names none.
-func (a *Analyzer) Defaults() (levels.Interval, int) { panic("construction") }

@@ -80,6 +80,7 @@ type Snapshot struct {
 type Batch struct {
 	JobID     string
 	Index     int // of the batch in its job, from 0
+	Done      int // symbols analysed, whether or not they are to be stored
 	Snapshots []Snapshot
 	Failures  []Outcome
 }
@@ -146,8 +147,8 @@ type Store interface {
 	// interval, by symbol. The slices of a Snapshot are valid until the next.
 	Latest(ctx context.Context, exchange string, interval levels.Interval) iter.Seq2[Snapshot, error]
 
-	// PutJob creates the job or replaces what is stored of it, without its
-	// counters of progress and without the failures, which belong to Put.
+	// PutJob creates the job as it is, or replaces what is stored of it except
+	// Done, Failed, BatchesDone and Failures, which from then on belong to Put.
 	PutJob(ctx context.Context, j Job) error
 	// Job returns a job with its failures and skips; ErrUnknownJob.
 	Job(ctx context.Context, id string) (Job, error)

@@ -1,0 +1,82 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+)
+
+// Symbols streams the pairs of the exchange and whether a sweep covers them.
+func (a *Analyzer) Symbols(ctx context.Context) iter.Seq2[Listing, error] {
+	return func(yield func(Listing, error) bool) {
+		var all []Symbol
+		bases := map[string]bool{}
+		for s, err := range a.exchange.Symbols(ctx) {
+			if err != nil {
+				yield(Listing{}, fmt.Errorf("symbols of %s: %w", a.exchange.Market().Exchange, err))
+				return
+			}
+			all = append(all, s)
+			bases[s.Base] = true
+		}
+		for _, s := range all {
+			reason := a.cfg.Filter.judge(s, bases)
+			if !yield(Listing{Symbol: s, Selected: reason == Outcome{}, Reason: reason}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// The codes of the rules that put a pair outside the market swept. The codes
+// of the other rules are skips.
+const (
+	notTrading = "not_trading"
+	quoteAsset = "quote_asset"
+)
+
+// judge returns why a sweep leaves s out, or nothing. bases are the base
+// assets of the whole exchange.
+func (f Filter) judge(s Symbol, bases map[string]bool) Outcome {
+	out := func(code, format string, args ...any) Outcome {
+		return Outcome{Symbol: s.Name, Code: code, Detail: fmt.Sprintf(format, args...)}
+	}
+	switch {
+	case len(f.QuoteAssets) > 0 && !slices.Contains(f.QuoteAssets, s.Quote):
+		return out(quoteAsset, "quoted in %s; ANALYSIS_QUOTE_ASSETS is %s", s.Quote, strings.Join(f.QuoteAssets, ","))
+	case !s.Trading:
+		return out(notTrading, "not open for trading: status %s", s.Status)
+	case !f.KeepLeveraged && leveraged(s.Base, bases):
+		return out("leveraged", "%s is a leveraged token (ANALYSIS_EXCLUDE_LEVERAGED)", s.Base)
+	case !f.KeepStablePairs && stable[s.Base] && stable[s.Quote]:
+		return out("stable_pair", "%s and %s both follow a currency (ANALYSIS_EXCLUDE_STABLE_PAIRS)", s.Base, s.Quote)
+	case s.QuoteVolume < f.MinQuoteVolume:
+		return out("quote_volume", "24 h volume %.0f %s is below ANALYSIS_MIN_QUOTE_VOLUME %.0f", s.QuoteVolume, s.Quote, f.MinQuoteVolume)
+	}
+	return Outcome{}
+}
+
+// leveraged tells BTCUP from JUP: the name without the suffix must be an asset
+// the exchange lists.
+func leveraged(base string, bases map[string]bool) bool {
+	for _, suffix := range [...]string{"UP", "DOWN", "BULL", "BEAR"} {
+		if asset, ok := strings.CutSuffix(base, suffix); ok && bases[asset] {
+			return true
+		}
+	}
+	return false
+}
+
+// stable holds the coins that follow a currency and the currencies venues list
+// as assets: a pair of two of them has a peg for a level and nothing to learn.
+var stable = func() map[string]bool {
+	set := map[string]bool{}
+	for s := range strings.FieldsSeq(`
+		USDT USDC FDUSD TUSD BUSD DAI USDP PAX USDS USDSB SUSD USDD USDE USD1 XUSD BFUSD PYUSD RLUSD GUSD LUSD UST USTC VAI
+		EURI AEUR EURT BIDR IDRT BVND BKRW NGN BRL TRY EUR GBP AUD JPY RUB UAH ZAR PLN RON ARS MXN COP CZK CHF CAD USD`) {
+		set[s] = true
+	}
+	return set
+}()

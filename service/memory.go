@@ -1,0 +1,121 @@
+package service
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Memory is what the operating system says this process uses, in bytes. A
+// field is 0 where the system does not tell (anything but Linux, no cgroup, no
+// limit).
+type Memory struct {
+	RSS     int64 // resident set size now
+	PeakRSS int64 // its high-water mark since the process began (VmHWM)
+	// WorkingSet is the memory of the cgroup less its inactive page cache, which
+	// is how `docker stats` and Kubernetes count.
+	WorkingSet int64
+	Limit      int64 // of the cgroup, the tightest on the way up
+}
+
+// ReadMemory reads /proc and the cgroup (version 2, else version 1).
+func ReadMemory() Memory {
+	return readMemory("/proc/self", "/sys/fs/cgroup")
+}
+
+// RSS is the resident set size now, the cheap part of ReadMemory.
+func RSS() int64 { return statm("/proc/self") }
+
+func statm(proc string) int64 {
+	b, err := os.ReadFile(filepath.Join(proc, "statm"))
+	if err != nil {
+		return 0
+	}
+	fields := bytes.Fields(b)
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseInt(string(fields[1]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * int64(os.Getpagesize())
+}
+
+func readMemory(proc, cgroup string) Memory {
+	m := Memory{RSS: statm(proc)}
+	m.PeakRSS = keyed(filepath.Join(proc, "status"), "VmHWM:") << 10
+	b, err := os.ReadFile(filepath.Join(proc, "cgroup"))
+	if err != nil {
+		return m
+	}
+	for line := range strings.Lines(string(b)) {
+		// hierarchy-ID:controllers:path
+		part := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(part) != 3 {
+			continue
+		}
+		switch {
+		case part[0] == "0" && part[1] == "": // version 2
+			m.cgroup(cgroup, part[2], "memory.current", "memory.max", "inactive_file")
+		case strings.Contains(","+part[1]+",", ",memory,"): // version 1
+			m.cgroup(filepath.Join(cgroup, "memory"), part[2],
+				"memory.usage_in_bytes", "memory.limit_in_bytes", "total_inactive_file")
+		}
+	}
+	return m
+}
+
+// cgroup reads the files of one memory controller. Inside a container the
+// path in /proc/self/cgroup may be the host's, while the mount shows the
+// container's own group at its root: then the root is read.
+func (m *Memory) cgroup(root, path, current, limit, inactive string) {
+	dir := filepath.Join(root, path)
+	if _, err := os.Stat(filepath.Join(dir, current)); errors.Is(err, fs.ErrNotExist) {
+		dir = root
+	}
+	if used := number(filepath.Join(dir, current)); used > 0 {
+		m.WorkingSet = max(0, used-keyed(filepath.Join(dir, "memory.stat"), inactive))
+	}
+	for ; strings.HasPrefix(dir, root); dir = filepath.Dir(dir) {
+		// version 1 writes "no limit" as a number near 2^63
+		if l := number(filepath.Join(dir, limit)); l > 0 && l < 1<<60 && (m.Limit == 0 || l < m.Limit) {
+			m.Limit = l
+		}
+	}
+}
+
+// number reads a file that holds one number; 0 if it holds another thing, such
+// as "max", or is not there.
+func number(file string) int64 {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.ParseInt(string(bytes.TrimSpace(b)), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// keyed reads the number behind a key in a file of "key number" lines.
+func keyed(file, key string) int64 {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if fields := strings.Fields(s.Text()); len(fields) >= 2 && fields[0] == key {
+			n, _ := strconv.ParseInt(fields[1], 10, 64)
+			return n
+		}
+	}
+	return 0
+}

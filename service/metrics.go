@@ -1,0 +1,96 @@
+package service
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// metrics of the executor. Symbols are never labels: 2,000 pairs would be
+// 2,000 series that nothing ever removes.
+type metrics struct {
+	symbols  *prometheus.CounterVec // by outcome
+	analysis prometheus.Histogram
+	batch    prometheus.Histogram
+	peak     prometheus.Gauge
+	sweep    prometheus.Histogram
+	swept    *prometheus.GaugeVec // by interval
+	jobs     *prometheus.CounterVec
+	joined   prometheus.Counter
+	panics   prometheus.Counter
+	missing  prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
+	f := promauto.With(reg)
+	gauge := func(name, help string, value func() float64) {
+		f.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+	}
+	gauge("tidemark_slots", "Slots of the executor: pairs that can be analysed at once.",
+		func() float64 { return float64(cap(a.slots)) })
+	gauge("tidemark_slots_busy", "Slots in use.",
+		func() float64 { return float64(cap(a.slots) - len(a.slots)) })
+	gauge("tidemark_queue_waiting", "Requests waiting for a slot.",
+		func() float64 { return float64(a.waiting.Load()) })
+	gauge("tidemark_queue_limit", "Requests that may wait for a slot before one is refused.",
+		func() float64 { return float64(a.cfg.QueueLimit) })
+	gauge("tidemark_jobs_running", "Jobs queued or running in this process.",
+		func() float64 { a.mu.Lock(); defer a.mu.Unlock(); return float64(len(a.jobs)) })
+	m := &metrics{
+		symbols: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tidemark_symbols_total",
+			Help: "Analyses ended, by outcome: analyzed, or the code of the failure.",
+		}, []string{"outcome"}),
+		analysis: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "tidemark_analysis_duration_seconds",
+			Help:    "Time of one analysis from holding a slot to having levels, fetching included.",
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60},
+		}),
+		batch: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "tidemark_batch_duration_seconds",
+			Help:    "Time of one batch from its first request to its commit.",
+			Buckets: []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
+		}),
+		peak: f.NewGauge(prometheus.GaugeOpts{
+			Name: "tidemark_batch_peak_memory_bytes",
+			Help: "Highest resident set size seen during the last batch, sampled after every pair.",
+		}),
+		sweep: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "tidemark_sweep_duration_seconds",
+			Help:    "Time of one completed sweep.",
+			Buckets: []float64{1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600},
+		}),
+		swept: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tidemark_last_completed_sweep_timestamp_seconds",
+			Help: "When the last sweep completed, in Unix time, by interval.",
+		}, []string{"interval"}),
+		jobs: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tidemark_jobs_total",
+			Help: "Jobs ended in this process, by kind and state.",
+		}, []string{"kind", "state"}),
+		joined: f.NewCounter(prometheus.CounterOpts{
+			Name: "tidemark_requests_joined_total",
+			Help: "Requests that joined identical work under way instead of repeating it.",
+		}),
+		panics: f.NewCounter(prometheus.CounterOpts{
+			Name: "tidemark_analysis_panics_total",
+			Help: "Panics contained to one pair. Any is a defect.",
+		}),
+		missing: f.NewCounter(prometheus.CounterOpts{
+			Name: "tidemark_klines_missing_total",
+			Help: "Candles absent inside the windows analysed: counted, never filled.",
+		}),
+	}
+	m.symbols.WithLabelValues("analyzed") // the series exists before the first pair does
+	return m
+}
+
+func (m *metrics) observe(err error, took time.Duration) {
+	outcome := "analyzed"
+	if err != nil {
+		outcome = Code(err)
+	}
+	m.symbols.WithLabelValues(outcome).Inc()
+	m.analysis.Observe(took.Seconds())
+}
