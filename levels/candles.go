@@ -106,6 +106,8 @@ func (c *Candles) Reset(interval Interval, n int) {
 // after the one before. This is the door: nobody behind it checks again.
 func (c *Candles) Append(k Candle) error {
 	switch {
+	case c.length == 0:
+		return fmt.Errorf("%w: the series has no interval: Reset comes first", ErrBadCandle)
 	// written so that a NaN fails every comparison and is refused
 	case !(k.Low > 0 && k.High <= math.MaxFloat64):
 		return fmt.Errorf("%w: prices must be finite and positive: low %v, high %v", ErrBadCandle, k.Low, k.High)
@@ -163,7 +165,7 @@ func (c *Candles) AsOf() int64 {
 // venue did not trade or did not keep. They are counted, never filled.
 func (c *Candles) Missing() int {
 	n := len(c.OpenTime)
-	if n == 0 {
+	if n == 0 || c.length == 0 {
 		return 0
 	}
 	span := (c.OpenTime[n-1] - c.OpenTime[0] + c.length/2) / c.length

@@ -1,0 +1,248 @@
+package levels
+
+import (
+	"math"
+	"slices"
+)
+
+const (
+	// clusterReach is how far apart two candidates may lie and still be one
+	// level, as a share of one ATR.
+	clusterReach = 0.5
+	// swingHalf is the prominence, in ATR, of a swing that weighs half as much
+	// as the point of control.
+	swingHalf = 4
+	// valueAreaWeight is the weight of either edge of the value area.
+	valueAreaWeight = 0.4
+)
+
+// candidate is a price some method proposes.
+type candidate struct {
+	price  float64
+	weight float64 // 0 to 1
+	swing  int32   // index into the swings, or -1 for prices of the profile
+	source Sources
+}
+
+// zone is a level in the making: a band around a price and the candidates in
+// it. Zones are ascending and do not overlap.
+type zone struct {
+	price, low, high float64
+	sources          Sources
+	highs, lows      bool    // it holds swing highs, swing lows
+	prominence       float64 // of its most prominent swing, price units
+
+	// The candle that anchors the zone, and so its ID: the one of its most
+	// prominent swing, or, in a zone of volume alone, the busiest of those that
+	// closed inside; -1 if there is none.
+	anchor int32
+	kind   anchorKind
+	formed int32 // candle from which on the zone counts: its first swing, or 0
+
+	// what track finds
+	touches     int32
+	first, last int32 // candles that began the first and the last episode
+	seen        int32 // the last candle that met the zone
+	side        int8  // of the last close outside: -1 below, 1 above, 0 none yet
+	status      Status
+	broke       bool    // in the episode under way
+	volume      float64 // of the anchor of a zone of volume alone
+}
+
+// anchorKind tells what an anchor candle is to a zone. The numbers are part of
+// every ID ever stored.
+type anchorKind uint64
+
+const (
+	anchorHigh anchorKind = iota
+	anchorLow
+	anchorVolume
+)
+
+// id turns a candle and what it is to the zone into 64 bits that look random,
+// one to one: two anchors never share an ID. The mixing is the finalizer of
+// splitmix64 (Steele, Lea, Flood 2014).
+func id(openTime int64, kind anchorKind) uint64 {
+	z := uint64(openTime)<<2 | uint64(kind) // open times stay below 2^48
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+// clusterer gathers candidates into zones; the slices are its scratch.
+type clusterer struct {
+	candidates []candidate
+	density    []float64
+	weights    []float64 // running sums of weight and of weight·place
+	moments    []float64
+	zones      []zone
+}
+
+// collect replaces the candidates by those of the swings and the profile,
+// ascending.
+func (z *clusterer) collect(swings []swing, p *profile, atr float64) {
+	z.candidates = z.candidates[:0]
+	for i, s := range swings {
+		w := s.prominence / (s.prominence + swingHalf*atr)
+		z.candidates = append(z.candidates, candidate{s.price, w, int32(i), SourceSwing})
+	}
+	if p.busiest > 0 {
+		z.candidates = append(z.candidates,
+			candidate{p.poc, 0, -1, SourcePointOfControl}, // weighs as the node it is
+			candidate{p.val, valueAreaWeight, -1, SourceValueArea},
+			candidate{p.vah, valueAreaWeight, -1, SourceValueArea})
+		for _, n := range p.nodes {
+			z.candidates = append(z.candidates, candidate{n.price, n.weight, -1, SourceVolume})
+		}
+	}
+	slices.SortFunc(z.candidates, func(a, b candidate) int {
+		switch {
+		case a.price < b.price:
+			return -1
+		case a.price > b.price:
+			return 1
+		}
+		return int(a.swing - b.swing)
+	})
+}
+
+// cluster turns the candidates into zones. A zone sits where the density of
+// candidates (a triangular kernel of the given reach) is greater than anywhere
+// within reach; its price is the mean of what the kernel covers there, and it
+// extends half a reach to either side, or halfway to its neighbour. So one
+// cluster cannot run along a whole range by chaining, and a candidate more or
+// less moves only its surroundings, and those smoothly.
+func (z *clusterer) cluster(swings []swing, reach float64) []zone {
+	z.zones = z.zones[:0]
+	z.estimate(reach)
+	for i := 0; i < len(z.candidates); {
+		peak, next := z.peak(i, reach)
+		if peak {
+			z.add(z.center(i, reach), reach)
+		}
+		i = next
+	}
+	z.assign(swings)
+	return z.zones
+}
+
+// estimate computes the density at each candidate, in one pass with two
+// pointers. Places are in units of reach from the first candidate.
+func (z *clusterer) estimate(reach float64) {
+	k := z.candidates
+	z.density = z.density[:0]
+	z.weights, z.moments = append(z.weights[:0], 0), append(z.moments[:0], 0)
+	var w, m float64
+	for i := range k {
+		w += k[i].weight
+		m += k[i].weight * (k[i].price - k[0].price) / reach
+		z.weights, z.moments = append(z.weights, w), append(z.moments, m)
+	}
+	from, to := 0, 0
+	for i := range k {
+		for k[i].price-k[from].price > reach {
+			from++
+		}
+		for to < len(k) && k[to].price-k[i].price <= reach {
+			to++
+		}
+		at := (k[i].price - k[0].price) / reach
+		left := (z.weights[i]-z.weights[from])*(1-at) + z.moments[i] - z.moments[from]
+		right := (z.weights[to]-z.weights[i])*(1+at) - z.moments[to] + z.moments[i]
+		z.density = append(z.density, left+right)
+	}
+}
+
+// peak tells whether candidate i has the greatest density within reach, the
+// lowest of equals, and which candidate to ask about next.
+func (z *clusterer) peak(i int, reach float64) (bool, int) {
+	k, d := z.candidates, z.density
+	j := i + 1
+	for ; j < len(k) && k[j].price-k[i].price <= reach; j++ {
+		if d[j] > d[i] {
+			return false, j
+		}
+	}
+	for h := i - 1; h >= 0 && k[i].price-k[h].price <= reach; h-- {
+		if d[h] >= d[i] {
+			return false, j
+		}
+	}
+	return true, j
+}
+
+// center is the mean price of what the kernel covers at candidate i.
+func (z *clusterer) center(i int, reach float64) float64 {
+	k := z.candidates
+	var sum, moment float64
+	for j := i - 1; j >= 0 && k[i].price-k[j].price < reach; j-- {
+		away := k[i].price - k[j].price
+		w := k[j].weight * (1 - away/reach)
+		sum, moment = sum+w, moment-w*away
+	}
+	for j := i; j < len(k) && k[j].price-k[i].price < reach; j++ {
+		away := k[j].price - k[i].price
+		w := k[j].weight * (1 - away/reach)
+		sum, moment = sum+w, moment+w*away
+	}
+	if sum == 0 {
+		return k[i].price
+	}
+	return k[i].price + moment/sum
+}
+
+// add appends a zone around price, cutting it and the one before where they
+// would overlap. A band never reaches below half its price: price less half an
+// ATR may be negative, which no trade can be.
+func (z *clusterer) add(price, reach float64) {
+	n := zone{price: price, low: max(price-reach/2, price/2), high: min(price+reach/2, math.MaxFloat64), seen: -2, anchor: -1, kind: anchorVolume}
+	if len(z.zones) > 0 {
+		before := &z.zones[len(z.zones)-1]
+		if !(before.price < price) {
+			return // the same level twice, to the precision of a float
+		}
+		if n.low < before.high {
+			middle := before.price + (price-before.price)/2
+			n.low, before.high = max(n.low, middle), min(before.high, middle)
+		}
+	}
+	z.zones = append(z.zones, n)
+}
+
+// assign gives each zone the candidates that lie in it and drops zones that
+// hold none. A candidate on the border of two belongs to the lower.
+func (z *clusterer) assign(swings []swing) {
+	next := 0
+	for i := range z.zones {
+		n := &z.zones[i]
+		for ; next < len(z.candidates) && z.candidates[next].price <= n.high; next++ {
+			k := &z.candidates[next]
+			if k.price < n.low {
+				continue
+			}
+			n.sources |= k.source
+			if k.swing >= 0 {
+				n.take(&swings[k.swing])
+			}
+		}
+	}
+	z.zones = slices.DeleteFunc(z.zones, func(n zone) bool { return n.sources == 0 })
+}
+
+func (n *zone) take(s *swing) {
+	if s.low {
+		n.lows = true
+	} else {
+		n.highs = true
+	}
+	if first := n.anchor < 0; first || s.index < n.formed {
+		n.formed = s.index
+	}
+	stronger := s.prominence > n.prominence
+	if n.anchor < 0 || stronger || s.prominence == n.prominence && s.index < n.anchor {
+		n.anchor, n.prominence, n.kind = s.index, s.prominence, anchorHigh
+		if s.low {
+			n.kind = anchorLow
+		}
+	}
+}
