@@ -1,0 +1,195 @@
+package repository
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// A stored snapshot is one run of bytes: the version, then the fields in the
+// order of appendSnapshot. Whole numbers are varints (encoding/binary), prices
+// the eight bytes of the float64 so that they come back bit for bit, strings
+// and lists carry their length in front, and times are milliseconds: those of
+// touches as distances, which are short, from the moment of the analysis. A
+// level takes about 55 bytes.
+const snapshotVersion = 1
+
+// The least a level takes: an id and four float64, and one byte for each of
+// the state, the sources, the touches and their two times.
+const minLevelSize = 8 + 4*8 + 5
+
+// errSnapshot is wrapped by decodeSnapshot.
+var errSnapshot = errors.New("a stored analysis cannot be read")
+
+func appendSnapshot(b []byte, s *service.Snapshot) []byte {
+	b = append(b, snapshotVersion)
+	b = appendString(b, s.Exchange)
+	b = appendString(b, s.Symbol)
+	b = appendString(b, string(s.Interval))
+	b = appendString(b, s.Algorithm)
+	asOf := s.AsOf.UnixMilli()
+	b = binary.AppendVarint(b, asOf)
+	b = binary.AppendVarint(b, s.ComputedAt.UnixMilli())
+	b = appendFloat(b, s.LastPrice)
+	b = appendFloat(b, s.ATR)
+	b = binary.AppendVarint(b, int64(s.Klines))
+	b = binary.AppendVarint(b, int64(s.Missing))
+	b = binary.AppendVarint(b, int64(s.Decimals))
+	var simulated byte
+	if s.Simulated {
+		simulated = 1
+	}
+	b = append(b, simulated)
+	b = appendLevels(b, s.Supports, asOf)
+	return appendLevels(b, s.Resistances, asOf)
+}
+
+func appendLevels(b []byte, list []levels.Level, asOf int64) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for i := range list {
+		l := &list[i]
+		b = binary.LittleEndian.AppendUint64(b, l.ID)
+		b = append(b, byte(l.Role)|byte(l.Status)<<4)
+		b = binary.AppendUvarint(b, uint64(l.Sources))
+		b = appendFloat(b, l.Price)
+		b = appendFloat(b, l.Low)
+		b = appendFloat(b, l.High)
+		b = appendFloat(b, l.Strength)
+		b = binary.AppendVarint(b, int64(l.Touches))
+		b = binary.AppendVarint(b, asOf-l.LastTouch)
+		b = binary.AppendVarint(b, l.LastTouch-l.FirstTouch)
+	}
+	return b
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func appendFloat(b []byte, f float64) []byte {
+	return binary.LittleEndian.AppendUint64(b, math.Float64bits(f))
+}
+
+// decodeSnapshot reads what appendSnapshot wrote into s, whose slices it
+// reuses, and whose strings where they are the same. It takes no more memory
+// than a small multiple of b, whatever b holds. Its errors wrap errSnapshot.
+func decodeSnapshot(b []byte, s *service.Snapshot) error {
+	d := decoder{b: b}
+	if v := d.byte(); v != snapshotVersion && !d.short {
+		return fmt.Errorf("%w: it has version %d and this program knows %d", errSnapshot, v, snapshotVersion)
+	}
+	decodeString(&d, &s.Exchange)
+	decodeString(&d, &s.Symbol)
+	decodeString(&d, &s.Interval)
+	decodeString(&d, &s.Algorithm)
+	asOf := d.varint()
+	s.AsOf = time.UnixMilli(asOf).UTC()
+	s.ComputedAt = time.UnixMilli(d.varint()).UTC()
+	s.LastPrice, s.ATR = d.float(), d.float()
+	s.Klines, s.Missing, s.Decimals = int(d.varint()), int(d.varint()), int(d.varint())
+	s.Simulated = d.byte() != 0
+	s.Supports = d.levels(s.Supports[:0], asOf)
+	s.Resistances = d.levels(s.Resistances[:0], asOf)
+	switch {
+	case d.short:
+		return fmt.Errorf("%w: it is cut off", errSnapshot)
+	case d.odd || len(d.b) > 0:
+		return fmt.Errorf("%w: it is damaged", errSnapshot)
+	}
+	return nil
+}
+
+// decoder takes values off the front of b. Past its end everything is zero and
+// short is set, so that the caller asks once, at the end.
+type decoder struct {
+	b     []byte
+	short bool // b ended too early
+	odd   bool // b holds what no encoder writes
+}
+
+func (d *decoder) take(n uint64) []byte {
+	if n > uint64(len(d.b)) {
+		d.b, d.short = nil, true
+		return nil
+	}
+	head := d.b[:n]
+	d.b = d.b[n:]
+	return head
+}
+
+func (d *decoder) byte() byte {
+	if b := d.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (d *decoder) uint64() uint64 {
+	if b := d.take(8); b != nil {
+		return binary.LittleEndian.Uint64(b)
+	}
+	return 0
+}
+
+func (d *decoder) float() float64 { return math.Float64frombits(d.uint64()) }
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	d.skip(n)
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.b)
+	d.skip(n)
+	return v
+}
+
+// skip drops the n bytes of a varint; n ≤ 0 is the error of encoding/binary,
+// which comes with the value 0.
+func (d *decoder) skip(n int) {
+	switch {
+	case n > 0:
+		d.b = d.b[n:]
+	case n == 0:
+		d.b, d.short = nil, true
+	default: // longer than 64 bits
+		d.b, d.odd = nil, true
+	}
+}
+
+func decodeString[S ~string](d *decoder, s *S) {
+	if b := d.take(d.uvarint()); string(b) != string(*s) {
+		*s = S(b)
+	}
+}
+
+func (d *decoder) levels(dst []levels.Level, asOf int64) []levels.Level {
+	n := d.uvarint()
+	if n > uint64(len(d.b))/minLevelSize {
+		d.b, d.short = nil, true
+		return dst
+	}
+	for range n {
+		var l levels.Level
+		l.ID = d.uint64()
+		state := d.byte()
+		l.Role, l.Status = levels.Role(state&0xf), levels.Status(state>>4)
+		sources := d.uvarint()
+		l.Sources = levels.Sources(sources)
+		l.Price, l.Low, l.High, l.Strength = d.float(), d.float(), d.float(), d.float()
+		l.Touches = int(d.varint())
+		l.LastTouch = asOf - d.varint()
+		l.FirstTouch = l.LastTouch - d.varint()
+		if l.Role > levels.Resistance || l.Status > levels.Flipped || sources > math.MaxUint16 {
+			d.odd = true
+		}
+		dst = append(dst, l)
+	}
+	return dst
+}

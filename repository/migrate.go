@@ -1,0 +1,69 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"tidemark/migrations"
+)
+
+// errSchema is wrapped when the schema is not one this program can work with.
+var errSchema = errors.New("the database's schema does not fit")
+
+// migrate runs the migrations that are missing, all in one transaction and
+// under a lock, so that processes that start together do not meet. Sixty lines
+// here instead of goose or golang-migrate: both databases run DDL in
+// transactions, which leaves those libraries nothing to add but memory.
+func (db *DB) migrate(ctx context.Context, dialect string) error {
+	files, err := fs.Glob(migrations.Files, dialect+"/*.sql") // sorted
+	if err != nil {
+		return err
+	}
+	return db.inTx(ctx, func(tx *sqlx.Tx) error {
+		if err := db.engine.lock(ctx, tx); err != nil {
+			return err
+		}
+		if _, err := exec(ctx, tx, `CREATE TABLE IF NOT EXISTS tidemark_migrations (
+			version    BIGINT NOT NULL PRIMARY KEY,
+			name       TEXT   NOT NULL,
+			applied_at BIGINT NOT NULL)`); err != nil {
+			return err
+		}
+		var current int
+		if err := tx.GetContext(ctx, &current, `SELECT COALESCE(MAX(version), 0) FROM tidemark_migrations`); err != nil {
+			return err
+		}
+		if current > len(files) {
+			return fmt.Errorf("%w: it has version %d and this program knows versions up to %d; run a newer tidemark", errSchema, current, len(files))
+		}
+		for _, file := range files[current:] {
+			name := path.Base(file)
+			number, _, _ := strings.Cut(name, "_")
+			version, err := strconv.Atoi(number)
+			if err != nil {
+				return fmt.Errorf("%w: migration %s has no number", errSchema, file)
+			}
+			statements, err := migrations.Files.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, string(statements)); err != nil {
+				return fmt.Errorf("migration %s: %w", file, err)
+			}
+			if _, err := exec(ctx, tx, `INSERT INTO tidemark_migrations (version, name, applied_at) VALUES (?, ?, ?)`,
+				version, name, time.Now().UnixMilli()); err != nil {
+				return err
+			}
+			db.log.Info("database migrated", "migration", file)
+		}
+		return nil
+	})
+}

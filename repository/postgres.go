@@ -1,0 +1,236 @@
+package repository
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"tidemark/levels"
+)
+
+// postgresEngine is a PostgreSQL server.
+type postgresEngine struct {
+	dsn      string
+	user     string
+	database string
+	address  string // host:port, for people
+	id       string // tells our own notifications from those of other processes
+	pool     *sqlx.DB
+	log      *slog.Logger
+}
+
+func (db *DB) openPostgres(cfg Config) error {
+	u, err := url.Parse(cfg.URL)
+	if err != nil { // not shown: it may quote the password
+		return errors.New("the PostgreSQL URL cannot be read: in its password, @ : / ? # % and spaces must be percent-encoded")
+	}
+	options := u.Query()
+	byDefault := func(name, value string) {
+		if !options.Has(name) {
+			options.Set(name, value)
+		}
+	}
+	if os.Getenv("PGSSLMODE") == "" {
+		byDefault("sslmode", "prefer") // as libpq has it; lib/pq's own default refuses a server without TLS
+	}
+	byDefault("connect_timeout", "5")
+	byDefault("fallback_application_name", "tidemark")
+	// one round trip for a statement with arguments instead of two, and blobs
+	// as they are instead of in hexadecimal
+	byDefault("binary_parameters", "yes")
+	u.RawQuery = options.Encode()
+	settings, err := pq.NewConfig(u.String())
+	if err != nil {
+		return fmt.Errorf("the PostgreSQL URL cannot be used: %w", err)
+	}
+	var connector driver.Connector
+	if connector, err = pq.NewConnectorConfig(settings); err != nil {
+		return fmt.Errorf("the PostgreSQL URL cannot be used: %w", err)
+	}
+	if cfg.PrePing {
+		connector = pinging{connector}
+	}
+	pool := sqlx.NewDb(sql.OpenDB(connector), "postgres")
+	pool.SetMaxIdleConns(cfg.PoolSize)
+	pool.SetMaxOpenConns(cfg.PoolSize + cfg.MaxOverflow)
+	pool.SetConnMaxLifetime(cfg.PoolRecycle)
+	db.write, db.read = pool, pool
+	db.engine = &postgresEngine{
+		dsn: u.String(), user: settings.User, database: settings.Database,
+		address: net.JoinHostPort(settings.Host, strconv.Itoa(int(settings.Port))),
+		id:      newID(), pool: pool, log: db.log,
+	}
+	return nil
+}
+
+// pinging makes connections that are asked for a sign of life whenever they are
+// taken from the pool again, so that one the server has closed meanwhile (a
+// restart, a firewall) is replaced instead of failing a query.
+type pinging struct{ driver.Connector }
+
+func (p pinging) Connect(ctx context.Context) (driver.Conn, error) {
+	c, err := p.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return pingingConn{c.(postgresConn)}, nil
+}
+
+// postgresConn is all that database/sql looks for in a connection of lib/pq.
+type postgresConn interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ConnPrepareContext
+	driver.ExecerContext
+	driver.QueryerContext
+	driver.NamedValueChecker
+	driver.Pinger
+	driver.SessionResetter
+	driver.Validator
+}
+
+type pingingConn struct{ postgresConn }
+
+// ResetSession is called before each use of a pooled connection but the first.
+func (c pingingConn) ResetSession(ctx context.Context) error {
+	if err := c.postgresConn.ResetSession(ctx); err != nil {
+		return err
+	}
+	return c.Ping(ctx) // driver.ErrBadConn: the pool drops it and takes another
+}
+
+// migrationLock is the key of the advisory lock, the same in every version.
+const migrationLock = 0x7469_6465_6d61_726b // "tidemark"
+
+// lock takes a lock that ends with the transaction: one of the session would
+// not survive a pooler such as PgBouncer.
+func (e *postgresEngine) lock(ctx context.Context, tx *sqlx.Tx) error {
+	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(migrationLock))
+	return err
+}
+
+// notification is a Change on its way to other processes.
+type notification struct {
+	From     string          `json:"from"`
+	Exchange string          `json:"exchange,omitempty"`
+	Interval levels.Interval `json:"interval,omitempty"`
+	Symbols  []string        `json:"symbols,omitempty"`
+}
+
+// maxPayload is the most that NOTIFY carries, in bytes (PostgreSQL manual,
+// NOTIFY: "must be shorter than 8000 bytes").
+const maxPayload = 7999
+
+func (e *postgresEngine) announce(ctx context.Context, tx *sqlx.Tx, c Change) error {
+	payload, err := json.Marshal(notification{e.id, c.Exchange, c.Interval, c.Symbols})
+	if err == nil && len(payload) > maxPayload {
+		payload, err = json.Marshal(notification{From: e.id})
+	}
+	if err != nil {
+		return err
+	}
+	// channels belong to the database: deployments in two schemas of one must
+	// not hear each other
+	_, err = tx.ExecContext(ctx, `SELECT pg_notify('tidemark.' || current_schema(), $1)`, string(payload))
+	return err
+}
+
+func (e *postgresEngine) watch(ctx context.Context, emit func(Change)) {
+	const pause = time.Second // between attempts to connect
+	lost := false
+	for ctx.Err() == nil {
+		err := e.listen(ctx, emit, func() {
+			if lost {
+				e.log.Info("listening to database changes again")
+			}
+			lost = false
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		if !lost {
+			e.log.Warn("not hearing of changes other processes make, trying again", "error", e.explain(err))
+			lost = true
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// listen waits for notifications on a connection of its own, outside the pool,
+// until it breaks or ctx ends; connected is called once it stands.
+func (e *postgresEngine) listen(ctx context.Context, emit func(Change), connected func()) error {
+	// the channel's name first, with a context: what follows has none, and is
+	// bounded by connect_timeout
+	var channel string
+	if err := e.pool.GetContext(ctx, &channel, `SELECT 'tidemark.' || current_schema()`); err != nil {
+		return err
+	}
+	notifications := make(chan *pq.Notification, 16)
+	c, err := pq.NewListenerConn(e.dsn, notifications)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer func() {
+		stop()
+		c.Close()
+		for range notifications { // closed by the connection when it has ended
+		}
+	}()
+	if _, err := c.Listen(channel); err != nil {
+		return err
+	}
+	connected()
+	emit(Change{}) // whatever happened before we listened
+	for n := range notifications {
+		var got notification
+		if err := json.Unmarshal([]byte(n.Extra), &got); err != nil {
+			emit(Change{}) // of a version that says it in another way
+		} else if got.From != e.id {
+			emit(Change{got.Exchange, got.Interval, got.Symbols})
+		}
+	}
+	return c.Err()
+}
+
+func (e *postgresEngine) explain(err error) string {
+	if failure, ok := errors.AsType[*pq.Error](err); ok {
+		// https://www.postgresql.org/docs/current/errcodes-appendix.html
+		switch failure.Code {
+		case "28P01", "28000":
+			return fmt.Sprintf("PostgreSQL at %s does not let user %q in: wrong password, or not allowed", e.address, e.user)
+		case "3D000":
+			return fmt.Sprintf("PostgreSQL at %s has no database %q", e.address, e.database)
+		case "42501":
+			return fmt.Sprintf("user %q lacks a permission in database %q: %s", e.user, e.database, failure.Message)
+		case "25006":
+			return fmt.Sprintf("PostgreSQL at %s is read-only, as a standby is", e.address)
+		case "53100":
+			return fmt.Sprintf("the disk of PostgreSQL at %s is full", e.address)
+		case "53300":
+			return fmt.Sprintf("PostgreSQL at %s has no connection left; lower the pool size, or raise its max_connections", e.address)
+		case "57P01", "57P02", "57P03":
+			return fmt.Sprintf("PostgreSQL at %s is starting or stopping", e.address)
+		}
+		return fmt.Sprintf("PostgreSQL at %s: %s", e.address, failure.Message)
+	}
+	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, driver.ErrBadConn) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Sprintf("PostgreSQL at %s cannot be reached: %v", e.address, err)
+	}
+	return fmt.Sprintf("PostgreSQL at %s: %v", e.address, err)
+}

@@ -1,0 +1,232 @@
+// Package repository keeps analyses and jobs in PostgreSQL or SQLite. Both run
+// the same queries; what differs between them (how to connect, how to hear of
+// other processes' changes, what their errors mean) is in postgres.go and
+// sqlite.go. It knows no exchange and no HTTP.
+package repository
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"tidemark/service"
+)
+
+// Config says which database, and how it is used.
+type Config struct {
+	// URL is sqlite://PATH, relative or absolute (sqlite:///var/lib/x.db), or
+	// postgres://user:password@host/database?options with the options of lib/pq.
+	// Of these, sslmode is prefer, connect_timeout 5 s and application_name
+	// tidemark unless it says otherwise.
+	URL string
+	// The pool of PostgreSQL connections: at most PoolSize idle, at most
+	// PoolSize+MaxOverflow in all. SQLite has one connection that writes and
+	// one that reads, whatever stands here.
+	PoolSize    int           // 1 or more
+	MaxOverflow int           // 0 or more
+	PoolRecycle time.Duration // a connection older than this is replaced; 0: never
+	PrePing     bool          // ask a pooled connection for a sign of life before each use
+	History     int           // analyses kept for each series, 1 or more
+	Log         *slog.Logger  // nil: nothing is logged
+}
+
+// DB is an open database. It is a service.Store, and safe for concurrent use.
+// Times are kept to the millisecond.
+type DB struct {
+	engine  engine
+	write   *sqlx.DB
+	read    *sqlx.DB // the same as write on PostgreSQL
+	history int
+	log     *slog.Logger
+
+	mu          sync.RWMutex
+	subscribers []func(Change)
+
+	stop context.CancelFunc // of the watch
+	work sync.WaitGroup
+}
+
+var _ service.Store = (*DB)(nil)
+
+// engine is what PostgreSQL and SQLite do not have in common.
+type engine interface {
+	// lock keeps other processes from migrating until tx ends.
+	lock(ctx context.Context, tx *sqlx.Tx) error
+	// announce tells other processes of a change, if tx is committed.
+	announce(ctx context.Context, tx *sqlx.Tx, c Change) error
+	// watch calls emit for the changes other processes make, until ctx ends. It
+	// calls it for "anything" whenever it cannot know that it missed nothing,
+	// which is so at its start.
+	watch(ctx context.Context, emit func(Change))
+	// explain says in one plain sentence, without secrets, what went wrong.
+	explain(err error) string
+}
+
+// Open connects, brings the schema up to date and watches for changes until
+// Close. An error about cfg says what is wrong with it; all others wrap
+// service.ErrStorage or are the context's. None contains the password.
+func Open(ctx context.Context, cfg Config) (*DB, error) {
+	switch {
+	case cfg.PoolSize < 1:
+		return nil, fmt.Errorf("the pool size must be at least 1, not %d", cfg.PoolSize)
+	case cfg.MaxOverflow < 0:
+		return nil, fmt.Errorf("the pool's overflow must not be negative: %d", cfg.MaxOverflow)
+	case cfg.PoolRecycle < 0:
+		return nil, fmt.Errorf("the pool's recycle time must not be negative: %s", cfg.PoolRecycle)
+	case cfg.History < 1:
+		return nil, fmt.Errorf("at least 1 analysis must be kept for each series, not %d", cfg.History)
+	}
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	db := &DB{history: cfg.History, log: log}
+
+	var err error
+	var dialect string
+	switch scheme, rest, ok := strings.Cut(cfg.URL, "://"); {
+	case ok && scheme == "sqlite":
+		dialect = "sqlite"
+		err = db.openSQLite(rest)
+	case ok && (scheme == "postgres" || scheme == "postgresql"):
+		dialect = "postgres"
+		err = db.openPostgres(cfg)
+	case ok:
+		err = fmt.Errorf("no database driver is called %q: the URL must begin with sqlite://, postgres:// or postgresql://", scheme)
+	default: // not shown: it may be another spelling of a DSN, with a password
+		err = errors.New("the database URL must begin with sqlite://, postgres:// or postgresql://")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := db.migrate(ctx, dialect); err != nil {
+		err = db.fail(ctx, err)
+		db.closePools()
+		return nil, err
+	}
+	watching, stop := context.WithCancel(context.Background())
+	db.stop = stop
+	db.work.Go(func() { db.engine.watch(watching, db.emit) })
+	return db, nil
+}
+
+// Close ends the watch and closes all connections. Calls under way fail.
+func (db *DB) Close() error {
+	db.stop()
+	db.work.Wait()
+	return db.fail(context.Background(), db.closePools())
+}
+
+func (db *DB) closePools() error {
+	err := db.read.Close()
+	if db.write != db.read {
+		// last, since the last connection to close tidies SQLite's files up
+		err = errors.Join(err, db.write.Close())
+	}
+	return err
+}
+
+// Ping tells whether the database answers.
+func (db *DB) Ping(ctx context.Context) error {
+	var one int
+	// a query, since SQLite's driver has nothing to ping
+	return db.fail(ctx, db.read.GetContext(ctx, &one, `SELECT 1`))
+}
+
+// PoolStats are the figures of one pool of connections.
+type PoolStats struct {
+	Name string // "main" on PostgreSQL, "write" and "read" on SQLite
+	sql.DBStats
+}
+
+// Stats returns the figures of every pool there is.
+func (db *DB) Stats() []PoolStats {
+	if db.read == db.write {
+		return []PoolStats{{"main", db.read.Stats()}}
+	}
+	return []PoolStats{{"write", db.write.Stats()}, {"read", db.read.Stats()}}
+}
+
+// storageError is an error of the database: one sentence for people, and the
+// driver's own behind it.
+type storageError struct {
+	sentence string
+	cause    error
+}
+
+func (e *storageError) Error() string   { return service.ErrStorage.Error() + ": " + e.sentence }
+func (e *storageError) Unwrap() []error { return []error{service.ErrStorage, e.cause} }
+
+// fail turns what a driver returned into what a Store returns.
+func (db *DB) fail(ctx context.Context, err error) error {
+	var done *storageError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err() // drivers report it in words of their own
+	case errors.As(err, &done), errors.Is(err, service.ErrNotAnalyzed), errors.Is(err, service.ErrUnknownJob):
+		return err
+	case errors.Is(err, errSnapshot), errors.Is(err, errSchema):
+		return &storageError{err.Error(), err}
+	}
+	return &storageError{db.engine.explain(err), err}
+}
+
+// inTx runs f in a transaction that writes. After f returned nil it commits.
+func (db *DB) inTx(ctx context.Context, f func(tx *sqlx.Tx) error) error {
+	tx, err := db.write.BeginTxx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := f(tx); err != nil {
+		tx.Rollback() // the error that counts is f's
+		return err
+	}
+	return tx.Commit()
+}
+
+// exec runs one statement, with ? for arguments, and returns how many rows it
+// changed.
+func exec(ctx context.Context, on sqlx.ExtContext, query string, args ...any) (int, error) {
+	res, err := on.ExecContext(ctx, on.(interface{ Rebind(string) string }).Rebind(query), args...)
+	if err != nil {
+		return 0, err
+	}
+	n, err := res.RowsAffected()
+	return int(n), err
+}
+
+// rowsPerStatement bounds the memory and the number of arguments (at most
+// 32,766 on SQLite) of a statement that stores many rows.
+const rowsPerStatement = 100
+
+// values is the text "(?,?),(?,?)" for n rows of width arguments each.
+func values(n, width int) string {
+	row := "(" + strings.Repeat("?,", width-1) + "?)"
+	return strings.Repeat(row+",", n-1) + row
+}
+
+// newID is different for every call in the world.
+func newID() string { return rand.Text() }
+
+// milliseconds is t as it is stored: NULL for the zero time.
+func milliseconds(t time.Time) sql.NullInt64 {
+	return sql.NullInt64{Int64: t.UnixMilli(), Valid: !t.IsZero()}
+}
+
+// moment is what milliseconds stored.
+func moment(ms sql.NullInt64) time.Time {
+	if !ms.Valid {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms.Int64).UTC()
+}

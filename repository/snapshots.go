@@ -1,0 +1,290 @@
+package repository
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// Put stores a batch in one transaction, as service.Store has it.
+func (db *DB) Put(ctx context.Context, b service.Batch) error {
+	all, shown := newAnalyses(b.Snapshots)
+	var changes []Change
+	written := false
+	err := db.inTx(ctx, func(tx *sqlx.Tx) error {
+		if b.JobID != "" {
+			if stored, err := db.putProgress(ctx, tx, b); err != nil || stored {
+				return err
+			}
+		}
+		if err := db.putAnalyses(ctx, tx, all, shown); err != nil {
+			return err
+		}
+		changes = changesOf(shown)
+		for _, c := range changes {
+			if err := db.engine.announce(ctx, tx, c); err != nil {
+				return err
+			}
+		}
+		written = true
+		return nil
+	})
+	switch {
+	case err == nil:
+		for _, c := range changes {
+			db.emit(c)
+		}
+	case written && len(changes) > 0:
+		// the commit failed: where its answer got lost, it may have happened
+		db.emit(Change{})
+	}
+	return db.fail(ctx, err)
+}
+
+// analysis is a snapshot on its way into the database.
+type analysis struct {
+	key      service.Key
+	asOf     int64
+	snapshot []byte
+
+	id     int64 // of its series, once known
+	newest bool  // it is the newest analysis of its series now
+}
+
+// newAnalyses returns the snapshots encoded, ordered by key and moment, without
+// those a later one of the same key and moment replaces; and the newest of each
+// key. The order is the same in every process: two that store the same pairs
+// take the same locks in turn, and cannot wait for each other.
+func newAnalyses(snapshots []service.Snapshot) (all []analysis, shown []*analysis) {
+	if len(snapshots) == 0 {
+		return nil, nil
+	}
+	all = make([]analysis, len(snapshots))
+	var buf []byte
+	ends := make([]int, len(snapshots))
+	for i := range snapshots {
+		buf = appendSnapshot(buf, &snapshots[i])
+		ends[i] = len(buf)
+		if i == 0 { // they are of much the same length
+			buf = slices.Grow(buf, (len(snapshots)-1)*(len(buf)+len(buf)/4))
+		}
+	}
+	start := 0
+	for i := range snapshots {
+		s := &snapshots[i]
+		all[i] = analysis{key: s.Key, asOf: s.AsOf.UnixMilli(), snapshot: buf[start:ends[i]]}
+		start = ends[i]
+	}
+	slices.SortStableFunc(all, func(a, b analysis) int {
+		return cmp.Or(compareKeys(a.key, b.key), cmp.Compare(a.asOf, b.asOf))
+	})
+	kept := all[:0]
+	for i, a := range all {
+		if i+1 == len(all) || all[i+1].key != a.key || all[i+1].asOf != a.asOf {
+			kept = append(kept, a)
+		}
+	}
+	all = kept
+	for i := range all {
+		if i+1 == len(all) || all[i+1].key != all[i].key {
+			shown = append(shown, &all[i])
+		}
+	}
+	return all, shown
+}
+
+func compareKeys(a, b service.Key) int {
+	return cmp.Or(cmp.Compare(a.Exchange, b.Exchange), cmp.Compare(a.Interval, b.Interval), cmp.Compare(a.Symbol, b.Symbol))
+}
+
+// changesOf lists the series whose newest analysis is among those shown.
+func changesOf(shown []*analysis) []Change {
+	var changes []Change
+	for _, a := range shown {
+		if !a.newest {
+			continue
+		}
+		n := len(changes) - 1
+		if n < 0 || changes[n].Exchange != a.key.Exchange || changes[n].Interval != a.key.Interval {
+			changes = append(changes, Change{Exchange: a.key.Exchange, Interval: a.key.Interval})
+			n++
+		}
+		changes[n].Symbols = append(changes[n].Symbols, a.key.Symbol)
+	}
+	return changes
+}
+
+// putAnalyses stores all and trims the history of their series. It sets id and
+// newest of those shown.
+func (db *DB) putAnalyses(ctx context.Context, tx *sqlx.Tx, all []analysis, shown []*analysis) error {
+	var args []any
+	for rows := range slices.Chunk(shown, rowsPerStatement) {
+		args = args[:0]
+		for _, a := range rows {
+			args = append(args, a.key.Exchange, a.key.Interval, a.key.Symbol, a.asOf)
+		}
+		if err := db.putSeries(ctx, tx, rows, args); err != nil {
+			return err
+		}
+	}
+	next := 0 // all and shown are in the same order
+	for i := range all {
+		if all[i].key != shown[next].key {
+			next++
+		}
+		all[i].id = shown[next].id
+	}
+	for rows := range slices.Chunk(all, rowsPerStatement) {
+		args = args[:0]
+		for _, a := range rows {
+			args = append(args, a.id, a.asOf, a.snapshot)
+		}
+		if _, err := exec(ctx, tx, `INSERT INTO analyses (series_id, as_of, snapshot) VALUES `+values(len(rows), 3)+`
+			ON CONFLICT (series_id, as_of) DO UPDATE SET snapshot = excluded.snapshot`, args...); err != nil {
+			return err
+		}
+	}
+	for rows := range slices.Chunk(shown, rowsPerStatement) {
+		args = args[:0]
+		for _, a := range rows {
+			args = append(args, a.id)
+		}
+		args = append(args, db.history-1)
+		// the oldest one kept is looked up once for each series; fewer than
+		// that many make it NULL, and nothing is older than NULL
+		if _, err := exec(ctx, tx, `DELETE FROM analyses WHERE (series_id, as_of) IN (
+			SELECT a.series_id, a.as_of FROM series s JOIN analyses a ON a.series_id = s.id
+			WHERE s.id IN `+values(1, len(rows))+` AND a.as_of < (
+				SELECT k.as_of FROM analyses k WHERE k.series_id = s.id ORDER BY k.as_of DESC LIMIT 1 OFFSET ?))`, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putSeries creates or updates the series of rows, whose keys differ, and sets
+// their id and newest.
+func (db *DB) putSeries(ctx context.Context, tx *sqlx.Tx, rows []*analysis, args []any) error {
+	found, err := tx.QueryContext(ctx, tx.Rebind(`INSERT INTO series (exchange, interval, symbol, latest_as_of) VALUES `+values(len(rows), 4)+`
+		ON CONFLICT (exchange, interval, symbol) DO UPDATE SET latest_as_of =
+			CASE WHEN excluded.latest_as_of > series.latest_as_of THEN excluded.latest_as_of ELSE series.latest_as_of END
+		RETURNING id, exchange, interval, symbol, latest_as_of`), args...)
+	if err != nil {
+		return err
+	}
+	defer found.Close()
+	n := 0
+	for ; found.Next(); n++ {
+		var key service.Key
+		var id, latest int64
+		if err := found.Scan(&id, &key.Exchange, &key.Interval, &key.Symbol, &latest); err != nil {
+			return err
+		}
+		i, ok := slices.BinarySearchFunc(rows, key, func(a *analysis, k service.Key) int { return compareKeys(a.key, k) })
+		if !ok {
+			return fmt.Errorf("series %v was not asked for", key)
+		}
+		rows[i].id, rows[i].newest = id, rows[i].asOf == latest
+	}
+	if err := found.Err(); err != nil {
+		return err
+	}
+	if n != len(rows) {
+		return fmt.Errorf("%d series stored instead of %d", n, len(rows))
+	}
+	return found.Close()
+}
+
+// Snapshot returns the newest analysis with AsOf not after at, as
+// service.Store has it.
+func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (service.Snapshot, error) {
+	newest := int64(math.MaxInt64)
+	if !at.IsZero() {
+		newest = at.UnixMilli()
+	}
+	var stored [][]byte // none or one
+	err := db.read.SelectContext(ctx, &stored, db.read.Rebind(`SELECT a.snapshot FROM series s JOIN analyses a ON a.series_id = s.id
+		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ? AND a.as_of <= ? ORDER BY a.as_of DESC LIMIT 1`),
+		key.Exchange, key.Interval, key.Symbol, newest)
+	if err != nil {
+		return service.Snapshot{}, db.fail(ctx, err)
+	}
+	if len(stored) == 0 {
+		err := fmt.Errorf("%w: %s %s on %s", service.ErrNotAnalyzed, key.Symbol, key.Interval, key.Exchange)
+		if !at.IsZero() {
+			err = fmt.Errorf("%w at %s", err, at.UTC().Format(time.RFC3339))
+		}
+		return service.Snapshot{}, err
+	}
+	var s service.Snapshot
+	if err := decodeSnapshot(stored[0], &s); err != nil {
+		return service.Snapshot{}, db.fail(ctx, err)
+	}
+	return s, nil
+}
+
+// latestPage is how many analyses Latest holds at once, encoded.
+const latestPage = 64
+
+// Latest streams the newest analyses of a market by symbol, as service.Store
+// has it. It reads a page at a time, and holds no connection and no transaction
+// while the caller is at work: a slow reader of the whole market neither keeps
+// others waiting nor SQLite's log from being folded. Each analysis is the newest
+// as of the moment its page is read.
+func (db *DB) Latest(ctx context.Context, exchange string, interval levels.Interval) iter.Seq2[service.Snapshot, error] {
+	return func(yield func(service.Snapshot, error) bool) {
+		var s service.Snapshot
+		var page []byte
+		var ends []int
+		for after, more := "", true; more; after, more = s.Symbol, len(ends) == latestPage {
+			var err error
+			if page, ends, err = db.latest(ctx, exchange, interval, after, page[:0], ends[:0]); err != nil {
+				yield(service.Snapshot{}, db.fail(ctx, err))
+				return
+			}
+			start := 0
+			for _, end := range ends {
+				err := decodeSnapshot(page[start:end], &s)
+				start = end
+				if err != nil {
+					yield(service.Snapshot{}, db.fail(ctx, err))
+					return
+				}
+				if !yield(s, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// latest appends to page the newest analyses of the symbols behind after, one
+// page of them, and to ends where each of them ends.
+func (db *DB) latest(ctx context.Context, exchange string, interval levels.Interval, after string, page []byte, ends []int) ([]byte, []int, error) {
+	rows, err := db.read.QueryContext(ctx, db.read.Rebind(`SELECT a.snapshot FROM series s
+		JOIN analyses a ON a.series_id = s.id AND a.as_of = s.latest_as_of
+		WHERE s.exchange = ? AND s.interval = ? AND s.symbol > ? ORDER BY s.symbol LIMIT ?`), exchange, interval, after, latestPage)
+	if err != nil {
+		return page, ends, err
+	}
+	defer rows.Close()
+	var stored sql.RawBytes
+	for rows.Next() {
+		if err := rows.Scan(&stored); err != nil {
+			return page, ends, err
+		}
+		page = append(page, stored...)
+		ends = append(ends, len(page))
+	}
+	return page, ends, rows.Err()
+}

@@ -1,0 +1,141 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// busyTimeout is how long a writer waits for the writer of another process.
+const busyTimeout = 10 * time.Second
+
+// sqliteEngine is a SQLite file in WAL mode: readers see the last commit while
+// a writer writes. One connection writes and one reads, because each costs its
+// own page cache and because more than one writer would only wait.
+type sqliteEngine struct {
+	path  string
+	write *sqlx.DB
+}
+
+func (db *DB) openSQLite(path string) error {
+	switch {
+	case path == "":
+		return errors.New("the database URL names no file: sqlite://PATH")
+	case strings.HasPrefix(path, ":memory:"):
+		return errors.New("SQLite in memory would give each connection a database of its own: name a file in a temporary folder instead")
+	case strings.ContainsAny(path, "?\x00"):
+		return errors.New("a sqlite:// URL is a path and nothing else, without '?'")
+	}
+	// absolute, so that no name can be mistaken for SQLite's own file: URLs
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	e := &sqliteEngine{path: path}
+	db.engine = e
+	if sentence := e.inspect(); sentence != "" {
+		return &storageError{sentence, fs.ErrInvalid}
+	}
+	// NORMAL: in WAL mode a power cut may lose the last commits, never tear
+	// one. cache_size: 512 KiB a connection instead of 2 MiB.
+	options := fmt.Sprintf("?_busy_timeout=%d&_synchronous=NORMAL&_foreign_keys=1&_error_rc=1&_pragma=cache_size(-512)", busyTimeout.Milliseconds())
+	// immediate: a transaction that writes waits for its turn at its start,
+	// where waiting works, not at its first write, where it would fail
+	if e.write, err = sqlx.Open("sqlite", path+options+"&_journal_mode=WAL&_txlock=immediate"); err != nil {
+		return err
+	}
+	e.write.SetMaxOpenConns(1)
+	db.write = e.write
+	if db.read, err = sqlx.Open("sqlite", path+options+"&_query_only=1"); err != nil {
+		return err
+	}
+	db.read.SetMaxOpenConns(1)
+	return nil
+}
+
+// inspect looks at what SQLite would only call "unable to open database file",
+// and says what is wrong; "" if nothing is.
+func (e *sqliteEngine) inspect() string {
+	folder := filepath.Dir(e.path)
+	if info, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Sprintf("the folder %s does not exist; create it, or name another file", folder)
+	} else if err == nil && !info.IsDir() {
+		return fmt.Sprintf("%s is not a folder", folder)
+	}
+	info, err := os.Stat(e.path)
+	switch {
+	case err == nil && info.IsDir():
+		return fmt.Sprintf("%s is a folder, not a database file", e.path)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Sprintf("no permission to look into the folder %s", folder)
+	}
+	return ""
+}
+
+// lock has nothing to do: every transaction that writes begins immediate, and
+// holds the only write lock there is.
+func (e *sqliteEngine) lock(context.Context, *sqlx.Tx) error { return nil }
+
+// announce has nothing to do: others see that the file changed.
+func (e *sqliteEngine) announce(context.Context, *sqlx.Tx, Change) error { return nil }
+
+// watch asks once a second whether another process has written the file. It
+// asks on the connection that writes: PRAGMA data_version changes with the
+// commits of every connection but the one that asks.
+func (e *sqliteEngine) watch(ctx context.Context, emit func(Change)) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var connection any // the versions of two connections cannot be compared
+	var version int64
+	for {
+		was, seen := connection, version
+		connection = nil
+		if c, err := e.write.Connx(ctx); err == nil {
+			if c.GetContext(ctx, &version, `PRAGMA data_version`) == nil {
+				c.Raw(func(driverConn any) error { connection = driverConn; return nil })
+			}
+			c.Close()
+		}
+		if connection != nil && (connection != was || version != seen) {
+			emit(Change{})
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (e *sqliteEngine) explain(err error) string {
+	var failure *sqlite.Error
+	if !errors.As(err, &failure) {
+		return fmt.Sprintf("SQLite at %s: %v", e.path, err)
+	}
+	switch failure.Code() & 0xff { // the rest are details of it
+	case sqlite3.SQLITE_FULL:
+		return fmt.Sprintf("the disk that holds %s is full", e.path)
+	case sqlite3.SQLITE_READONLY:
+		return fmt.Sprintf("%s is read-only: this process may not write the file or its folder", e.path)
+	case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
+		return fmt.Sprintf("%s cannot be opened or created: this process needs read and write permission for the file and its folder", e.path)
+	case sqlite3.SQLITE_NOTADB:
+		return fmt.Sprintf("%s is not a SQLite database", e.path)
+	case sqlite3.SQLITE_CORRUPT:
+		return fmt.Sprintf("the database %s is damaged; restore a copy, or move the file away to begin anew", e.path)
+	case sqlite3.SQLITE_BUSY:
+		return fmt.Sprintf("another process has been writing %s for more than %s", e.path, busyTimeout)
+	case sqlite3.SQLITE_IOERR:
+		return fmt.Sprintf("reading or writing %s failed: %v", e.path, err)
+	}
+	return fmt.Sprintf("SQLite at %s: %v", e.path, err)
+}
