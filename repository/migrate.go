@@ -37,6 +37,11 @@ func (db *DB) migrate(ctx context.Context, dialect string) error {
 			applied_at BIGINT NOT NULL)`); err != nil {
 			return err
 		}
+		// deletes nothing, and fails where nothing can be written, which is
+		// better known now than when the first results are ready
+		if _, err := exec(ctx, tx, `DELETE FROM tidemark_migrations WHERE version < 0`); err != nil {
+			return err
+		}
 		var current int
 		if err := tx.GetContext(ctx, &current, `SELECT COALESCE(MAX(version), 0) FROM tidemark_migrations`); err != nil {
 			return err

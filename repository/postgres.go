@@ -218,8 +218,6 @@ func (e *postgresEngine) explain(err error) string {
 			return fmt.Sprintf("PostgreSQL at %s has no database %q", e.address, e.database)
 		case "42501":
 			return fmt.Sprintf("user %q lacks a permission in database %q: %s", e.user, e.database, failure.Message)
-		case "25006":
-			return fmt.Sprintf("PostgreSQL at %s is read-only, as a standby is", e.address)
 		case "53100":
 			return fmt.Sprintf("the disk of PostgreSQL at %s is full", e.address)
 		case "53300":

@@ -45,7 +45,15 @@ func onPostgres(t testing.TB) database {
 	schema := "test_" + strings.ToLower(newID())
 	admin.MustExec(`CREATE SCHEMA ` + schema)
 	t.Cleanup(func() { admin.MustExec(`DROP SCHEMA ` + schema + ` CASCADE`) })
-	return database{url: withOption(t, "search_path", schema), postgres: true}
+	u, err := url.Parse(serverURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	q.Set("search_path", schema)
+	q.Set("application_name", schema) // tells this test's connections from others
+	u.RawQuery = q.Encode()
+	return database{url: u.String(), postgres: true}
 }
 
 // serverURL is the URL of the PostgreSQL server for tests.
@@ -55,17 +63,6 @@ func serverURL(t testing.TB) string {
 		t.Fatal("TIDEMARK_TEST_POSTGRES is not set: run the tests with scripts/with-postgres go test ./...")
 	}
 	return u
-}
-
-func withOption(t testing.TB, name, value string) string {
-	u, err := url.Parse(serverURL(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := u.Query()
-	q.Set(name, value)
-	u.RawQuery = q.Encode()
-	return u.String()
 }
 
 func administrator(t testing.TB) *sqlx.DB {

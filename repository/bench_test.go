@@ -1,0 +1,128 @@
+package repository
+
+// What a sweep's worth of writing and a market's worth of reading cost. CPU
+// time is that of this process: on SQLite all there is, on PostgreSQL without
+// the server's.
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"tidemark/service"
+)
+
+// BenchmarkPut stores 500 pairs, the history full, in batches of the usual
+// sizes, as batches of a job.
+func BenchmarkPut(b *testing.B) {
+	for _, name := range []string{"sqlite", "postgres"} {
+		for _, size := range []int{5, 20, 50} {
+			b.Run(fmt.Sprintf("%s/batch=%d", name, size), func(b *testing.B) {
+				var d database
+				if name == "sqlite" {
+					d = onSQLite(b)
+				} else {
+					d = onPostgres(b)
+				}
+				db := d.open(b)
+				const pairs = 500
+				sweep := make([]service.Snapshot, pairs)
+				n := 0
+				run := func() {
+					id := newID()
+					if err := db.PutJob(b.Context(), service.Job{ID: id, State: service.JobRunning}); err != nil {
+						b.Fatal(err)
+					}
+					for i := 0; i < pairs; i += size {
+						if err := db.Put(b.Context(), service.Batch{JobID: id, Index: i / size, Done: size, Snapshots: sweep[i : i+size]}); err != nil {
+							b.Fatal(err)
+						}
+					}
+				}
+				next := func() {
+					n++
+					for i := range sweep {
+						sweep[i] = snapshot(symbolOf(i), n)
+					}
+				}
+				for range 4 {
+					next()
+					run()
+				}
+				var cpu time.Duration
+				b.ReportAllocs()
+				for b.Loop() {
+					b.StopTimer()
+					next()
+					before := cpuTime(b)
+					b.StartTimer()
+					run()
+					cpu += cpuTime(b) - before
+				}
+				b.ReportMetric(float64(cpu.Microseconds())/1000/float64(b.N), "cpu-ms/op")
+			})
+		}
+	}
+}
+
+// BenchmarkLatest reads a market of 2,000 pairs.
+func BenchmarkLatest(b *testing.B) {
+	db := onSQLite(b).open(b)
+	for i := 0; i < 2000; i += 100 {
+		var batch []service.Snapshot
+		for k := range 100 {
+			batch = append(batch, snapshot(symbolOf(i+k), 0))
+		}
+		put(b, db, batch...)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, err := range db.Latest(b.Context(), "binance", "1h") {
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
+func BenchmarkSnapshot(b *testing.B) {
+	db := onSQLite(b).open(b)
+	put(b, db, snapshot("BTCUSDT", 0))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := db.Snapshot(b.Context(), key("BTCUSDT"), time.Time{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkCodec(b *testing.B) {
+	s := snapshot("BTCUSDT", 0)
+	encoded := appendSnapshot(nil, &s)
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(encoded)))
+		for b.Loop() {
+			encoded = appendSnapshot(encoded[:0], &s)
+		}
+	})
+	b.Run("decode", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(encoded)))
+		for b.Loop() {
+			if err := decodeSnapshot(encoded, &s); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// cpuTime is what this process has used, user and system.
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

@@ -1,0 +1,165 @@
+package repository
+
+// These tests pin who is told that the newest analyses have changed: this
+// process before Put returns, and every other process that uses the database.
+
+import (
+	"slices"
+	"testing"
+
+	"tidemark/service"
+)
+
+func TestSubscribe_OwnChangesBeforePutReturns(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db := d.open(t)
+		var told []Change
+		visible := true
+		db.Subscribe(func(c Change) {
+			if c.Exchange == "" {
+				return // the watch began
+			}
+			told = append(told, c)
+			visible = visible && len(market(t, db)) > 0
+		})
+		other := snapshot("AAA", 0)
+		other.Interval = "4h"
+		okx := snapshot("BBB", 0)
+		okx.Exchange = "okx"
+		put(t, db, snapshot("BTCUSDT", 0), okx, other, snapshot("ADAUSDT", 0))
+		same(t, []Change{
+			{"binance", "1h", []string{"ADAUSDT", "BTCUSDT"}},
+			{"binance", "4h", []string{"AAA"}},
+			{"okx", "1h", []string{"BBB"}},
+		}, told)
+		if !visible {
+			t.Error("told of a change that could not be read yet")
+		}
+	})
+}
+
+func TestSubscribe_NothingToldOfWhatWasNotStored(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db := d.open(t)
+		putJob(t, db, job("j"))
+		b := service.Batch{JobID: "j", Snapshots: []service.Snapshot{snapshot("X", 0)}}
+		if err := db.Put(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		db.Subscribe(func(c Change) {
+			if c.Exchange != "" {
+				t.Errorf("told of %v", c)
+			}
+		})
+		if err := db.Put(t.Context(), b); err != nil { // stored already
+			t.Fatal(err)
+		}
+		b.JobID = "nobody"
+		if err := db.Put(t.Context(), b); err == nil {
+			t.Error("no error")
+		}
+		putJob(t, db, job("k"))
+		if err := db.Put(t.Context(), service.Batch{JobID: "k", Failures: []service.Outcome{{Symbol: "Y"}}}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestSubscribe_ChangesOfAnotherProcess(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db, other := d.open(t), d.open(t)
+		events := subscribe(db)
+		if d.postgres {
+			listening(t, other, events)
+			put(t, other, snapshot("BTCUSDT", 0), snapshot("ADAUSDT", 0))
+			got := await(t, events, func(c Change) bool { return len(c.Symbols) == 2 })
+			same(t, Change{"binance", "1h", []string{"ADAUSDT", "BTCUSDT"}}, got)
+			return
+		}
+		// one event may be the beginning of the watch; three are not
+		for n := range 3 {
+			put(t, other, snapshot("BTCUSDT", n))
+			same(t, Change{}, await(t, events, func(Change) bool { return true }))
+		}
+	})
+}
+
+// listening returns once the changes of other reach events.
+func listening(t *testing.T, other *DB, events <-chan Change) {
+	t.Helper()
+	for n := 0; ; n++ {
+		put(t, other, snapshot("KNOCK", n))
+		// in order: the answer to this one, or the beginning of the watch
+		if await(t, events, func(Change) bool { return true }).Exchange != "" {
+			return
+		}
+	}
+}
+
+func TestPostgres_ListSoLongThatAnythingMayHaveChanged(t *testing.T) {
+	d := onPostgres(t)
+	db, other := d.open(t), d.open(t)
+	events := subscribe(db)
+	listening(t, other, events)
+	var long []service.Snapshot
+	for i := range 800 { // of 13 bytes each with their quotes
+		long = append(long, service.Snapshot{Key: key(symbolOf(i)), AsOf: at(0)})
+	}
+	put(t, other, long...)
+	await(t, events, func(c Change) bool { return c.Exchange == "" })
+}
+
+func TestPostgres_ListeningSurvivesALostConnection(t *testing.T) {
+	d := onPostgres(t)
+	db, other := d.open(t), d.open(t)
+	events := subscribe(db)
+	listening(t, other, events)
+	terminate(t, db)
+	// what happened meanwhile is unknown: anything may have
+	await(t, events, func(c Change) bool { return c.Exchange == "" })
+	put(t, other, snapshot("BTCUSDT", 0))
+	await(t, events, func(c Change) bool { return slices.Contains(c.Symbols, "BTCUSDT") })
+}
+
+func TestPostgres_OwnChangesAreToldOnce(t *testing.T) {
+	d := onPostgres(t)
+	db, other := d.open(t), d.open(t)
+	events := subscribe(db)
+	listening(t, other, events)
+	put(t, db, snapshot("MINE", 0))
+	put(t, other, snapshot("THEIRS", 0))
+	mine := 0
+	await(t, events, func(c Change) bool {
+		if slices.Contains(c.Symbols, "MINE") {
+			mine++
+		}
+		return slices.Contains(c.Symbols, "THEIRS") // notifications arrive in the order of commits
+	})
+	if mine != 1 {
+		t.Errorf("told %d times of the own change, want once", mine)
+	}
+}
+
+// The watch of SQLite rests on this: the connection that writes sees another
+// version after the commits of others, and not after its own.
+func TestSQLite_OwnChangesDoNotLookLikeThoseOfOthers(t *testing.T) {
+	d := onSQLite(t)
+	db, other := d.open(t), d.open(t)
+	version := func() (v int) {
+		t.Helper()
+		if err := db.write.Get(&v, `PRAGMA data_version`); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	before := version()
+	put(t, db, snapshot("BTCUSDT", 0))
+	market(t, db)
+	if after := version(); after != before {
+		t.Errorf("version %d after an own change, want still %d", after, before)
+	}
+	put(t, other, snapshot("BTCUSDT", 1))
+	if after := version(); after == before {
+		t.Errorf("version still %d after the change of another", after)
+	}
+}

@@ -1,0 +1,165 @@
+package repository
+
+// These tests pin the encoding of stored analyses: what was written comes back
+// bit for bit, and no bytes whatever make decoding panic or take much memory.
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+func TestCodec_RoundTrip(t *testing.T) {
+	moment := rapid.Custom(func(t *rapid.T) time.Time {
+		return time.UnixMilli(rapid.Int64Range(-62135596800000, 253402300799999).Draw(t, "ms")).UTC()
+	})
+	list := func(role levels.Role) *rapid.Generator[[]levels.Level] {
+		return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) levels.Level {
+			return levels.Level{
+				ID: rapid.Uint64().Draw(t, "id"), Role: role,
+				Status:  levels.Status(rapid.IntRange(0, 2).Draw(t, "status")),
+				Sources: levels.Sources(rapid.Uint16().Draw(t, "sources")),
+				Price:   rapid.Float64().Draw(t, "price"),
+				Low:     rapid.Float64().Draw(t, "low"), High: rapid.Float64().Draw(t, "high"),
+				Strength: rapid.Float64().Draw(t, "strength"), Touches: rapid.Int().Draw(t, "touches"),
+				FirstTouch: rapid.Int64().Draw(t, "first"), LastTouch: rapid.Int64().Draw(t, "last"),
+			}
+		}), 0, 12)
+	}
+	used := snapshot("WHATEVER", 3) // decoded into: what it held must not shine through
+	rapid.Check(t, func(t *rapid.T) {
+		want := service.Snapshot{
+			Key: service.Key{
+				Exchange: rapid.String().Draw(t, "exchange"), Symbol: rapid.String().Draw(t, "symbol"),
+				Interval: levels.Interval(rapid.String().Draw(t, "interval")),
+			},
+			AsOf: moment.Draw(t, "as of"), ComputedAt: moment.Draw(t, "computed at"),
+			LastPrice: rapid.Float64().Draw(t, "price"), ATR: rapid.Float64().Draw(t, "atr"),
+			Klines: rapid.Int().Draw(t, "klines"), Missing: rapid.Int().Draw(t, "missing"),
+			Simulated: rapid.Bool().Draw(t, "simulated"), Algorithm: rapid.String().Draw(t, "algorithm"),
+			Decimals: rapid.Int().Draw(t, "decimals"),
+			Supports: list(levels.Support).Draw(t, "supports"), Resistances: list(levels.Resistance).Draw(t, "resistances"),
+		}
+		encoded := appendSnapshot(nil, &want)
+		if err := decodeSnapshot(encoded, &used); err != nil {
+			t.Fatal(err)
+		}
+		got := used
+		if got.Key != want.Key || !got.AsOf.Equal(want.AsOf) || !got.ComputedAt.Equal(want.ComputedAt) ||
+			got.LastPrice != want.LastPrice || got.ATR != want.ATR || got.Klines != want.Klines || got.Missing != want.Missing ||
+			got.Simulated != want.Simulated || got.Algorithm != want.Algorithm || got.Decimals != want.Decimals ||
+			!slices.Equal(got.Supports, want.Supports) || !slices.Equal(got.Resistances, want.Resistances) {
+			t.Fatalf("got %+v\nwant %+v", got, want)
+		}
+		for n := range encoded {
+			if err := decodeSnapshot(encoded[:n], &used); !errors.Is(err, errSnapshot) {
+				t.Fatalf("the first %d of %d bytes decode: %v", n, len(encoded), err)
+			}
+		}
+		if err := decodeSnapshot(append(encoded, 0), &used); !errors.Is(err, errSnapshot) {
+			t.Fatalf("with a byte more: %v", err)
+		}
+	})
+}
+
+// What version 1 wrote must be read by every later program: these bytes are in
+// people's databases.
+func TestCodec_Version1DoesNotChange(t *testing.T) {
+	s := service.Snapshot{
+		Key:  service.Key{Exchange: "binance", Symbol: "BTCUSDT", Interval: "1h"},
+		AsOf: start, ComputedAt: start.Add(time.Second), LastPrice: 61234.5, ATR: 312.4,
+		Klines: 2000, Missing: 1, Simulated: true, Algorithm: "1", Decimals: 2,
+		Supports: []levels.Level{{
+			ID: 0x0123456789abcdef, Status: levels.Flipped, Sources: levels.SourceSwing | levels.SourceVolume,
+			Price: 60800, Low: 60720.25, High: 60880.5, Strength: 0.8125, Touches: 4,
+			FirstTouch: start.Add(-48 * time.Hour).UnixMilli(), LastTouch: start.Add(-2 * time.Hour).UnixMilli(),
+		}},
+	}
+	const golden = "010762696e616e636507425443555344540231680131809e89cac068d0ad89cac068" +
+		"0000000050e6ed406666666666867340a01f02040101efcdab896745230120090000000000b0ed40" +
+		"0000000008a6ed400000000010baed40000000000000ea3f0880f4ee0680ecf69d0100"
+	if got := hex.EncodeToString(appendSnapshot(nil, &s)); got != golden {
+		t.Errorf("encodes to\n%s, want\n%s", got, golden)
+	}
+	b, err := hex.DecodeString(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got service.Snapshot
+	if err := decodeSnapshot(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	same(t, s, got)
+}
+
+func TestCodec_RefusesWhatItCannotKnow(t *testing.T) {
+	s := snapshot("BTCUSDT", 0)
+	good := appendSnapshot(nil, &s)
+	level := len(appendSnapshot(nil, &service.Snapshot{Key: s.Key, AsOf: s.AsOf, ComputedAt: s.ComputedAt, Klines: s.Klines, Missing: s.Missing, Algorithm: s.Algorithm, Decimals: s.Decimals})) - 1
+	for name, change := range map[string]func(b []byte){
+		"version": func(b []byte) { b[0] = 2 },
+		"role":    func(b []byte) { b[level+8] = 2 },
+		"status":  func(b []byte) { b[level+8] = 3 << 4 },
+	} {
+		b := slices.Clone(good)
+		change(b)
+		if err := decodeSnapshot(b, &s); !errors.Is(err, errSnapshot) {
+			t.Errorf("an unknown %s: %v", name, err)
+		}
+	}
+}
+
+func TestCodec_DecodingAgainAllocatesNothing(t *testing.T) {
+	s := snapshot("BTCUSDT", 0)
+	b := appendSnapshot(nil, &s)
+	if n := testing.AllocsPerRun(100, func() {
+		b = appendSnapshot(b[:0], &s)
+		if err := decodeSnapshot(b, &s); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations, want 0", n)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	s := snapshot("BTCUSDT", 0)
+	f.Add(appendSnapshot(nil, &s))
+	f.Add([]byte{})
+	f.Add([]byte{snapshotVersion})
+	f.Add(binary.AppendUvarint([]byte{snapshotVersion}, math.MaxUint64))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var s service.Snapshot
+		err := decodeSnapshot(b, &s)
+		if err != nil && !errors.Is(err, errSnapshot) {
+			t.Fatal(err)
+		}
+		// a level in memory is 88 bytes, and at least 45 in b
+		if n := len(s.Supports) + len(s.Resistances); n*minLevelSize > len(b) {
+			t.Fatalf("%d levels from %d bytes", n, len(b))
+		}
+		if err != nil {
+			return
+		}
+		for _, l := range append(s.Supports, s.Resistances...) {
+			_, _ = l.Role.String(), l.Status.String() // panic for what does not exist
+		}
+		again := appendSnapshot(nil, &s)
+		var second service.Snapshot
+		if err := decodeSnapshot(again, &second); err != nil {
+			t.Fatalf("what was decoded does not encode: %v", err)
+		}
+		if third := appendSnapshot(nil, &second); !slices.Equal(again, third) {
+			t.Fatalf("%x\n%x", again, third)
+		}
+	})
+}

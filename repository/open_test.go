@@ -1,0 +1,501 @@
+package repository
+
+// These tests pin what happens at the door: which URLs are understood, how the
+// schema comes about, and that everything that can be wrong with a database is
+// said in one sentence that names the cause and never the password.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tidemark/migrations"
+	"tidemark/service"
+)
+
+func TestOpen_RefusesWhatItCannotUse(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Config)
+		want   string
+	}{
+		{"no URL", func(c *Config) { c.URL = "" }, "must begin with sqlite://"},
+		{"no scheme", func(c *Config) { c.URL = "host=db password=s3cret" }, "must begin with sqlite://"},
+		{"another database", func(c *Config) { c.URL = "mysql://root:s3cret@db/x" }, `"mysql"`},
+		{"a Python driver", func(c *Config) { c.URL = "postgresql+asyncpg://u:s3cret@db/x" }, `"postgresql+asyncpg"`},
+		{"no file", func(c *Config) { c.URL = "sqlite://" }, "names no file"},
+		{"in memory", func(c *Config) { c.URL = "sqlite://:memory:" }, "temporary folder"},
+		{"SQLite options", func(c *Config) { c.URL = "sqlite://x.db?mode=ro" }, "without '?'"},
+		{"unescaped password", func(c *Config) { c.URL = "postgres://u:s3cret/s3cret@db/x" }, "percent-encoded"},
+		{"bad PostgreSQL option", func(c *Config) { c.URL = "postgres://u:s3cret@db/x?sslmode=never" }, "never"},
+		{"no pool", func(c *Config) { c.PoolSize = 0 }, "at least 1"},
+		{"negative overflow", func(c *Config) { c.MaxOverflow = -1 }, "negative"},
+		{"negative recycling", func(c *Config) { c.PoolRecycle = -1 }, "negative"},
+		{"no history", func(c *Config) { c.History = 0 }, "at least 1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			db, err := Open(t.Context(), onSQLite(t).config(c.change))
+			if err == nil {
+				db.Close()
+				t.Fatal("opened")
+			}
+			saysOnly(t, err, c.want)
+		})
+	}
+}
+
+// saysOnly fails unless err is one sentence with want in it and no secret.
+func saysOnly(t *testing.T, err error, want string) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	if s := err.Error(); !strings.Contains(s, want) || strings.Contains(s, "s3cret") || strings.Contains(s, "\n") {
+		t.Errorf("%q; want one line with %q and no password", s, want)
+	}
+}
+
+func TestOpen_SQLitePaths(t *testing.T) {
+	folder := t.TempDir()
+	t.Chdir(folder)
+	for _, c := range []struct{ url, file string }{
+		{"sqlite://relative.db", "relative.db"},
+		{"sqlite://./dot.db", "dot.db"},
+		{"sqlite://" + filepath.Join(folder, "absolute.db"), "absolute.db"},
+		{"sqlite://file:odd & 100%41 #name.db", "file:odd & 100%41 #name.db"},
+	} {
+		database{url: c.url}.open(t)
+		if _, err := os.Stat(filepath.Join(folder, c.file)); err != nil {
+			t.Errorf("%s: %v", c.url, err)
+		}
+	}
+}
+
+func TestOpen_TwiceKeepsWhatIsStored(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db, err := Open(t.Context(), d.config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, db, snapshot("BTCUSDT", 0))
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		db = d.open(t)
+		same(t, []string{"BTCUSDT 0"}, market(t, db))
+		if n := count(t, db, "tidemark_migrations"); n != len(numbered(t, "sqlite")) {
+			t.Errorf("%d migrations recorded, want %d", n, len(numbered(t, "sqlite")))
+		}
+	})
+}
+
+func TestOpen_ManyAtOnceOnAnEmptyDatabase(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		var work sync.WaitGroup
+		for range 8 {
+			work.Go(func() {
+				db, err := Open(t.Context(), d.config())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer db.Close()
+				if err := db.Put(t.Context(), service.Batch{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 0)}}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		work.Wait()
+		same(t, []string{"BTCUSDT 0"}, market(t, d.open(t)))
+	})
+}
+
+func TestOpen_RefusesANewerSchema(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db := d.open(t)
+		if _, err := exec(t.Context(), db.write, `INSERT INTO tidemark_migrations (version, name, applied_at) VALUES (999, 'x', 0)`); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Open(t.Context(), d.config())
+		saysOnly(t, err, "run a newer tidemark")
+		if !errors.Is(err, service.ErrStorage) {
+			t.Errorf("%v is not ErrStorage", err)
+		}
+	})
+}
+
+func TestOpen_EndsWithItsContext(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := Open(ctx, d.config()); !errors.Is(err, context.Canceled) || errors.Is(err, service.ErrStorage) {
+			t.Errorf("%v, want the context's error", err)
+		}
+	})
+}
+
+// numbered returns the names of a dialect's migrations, in order.
+func numbered(t *testing.T, dialect string) []string {
+	files, err := fs.Glob(migrations.Files, dialect+"/*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range files {
+		files[i] = path.Base(files[i])
+	}
+	return files
+}
+
+func TestMigrations_SameNumbersAndSameColumnsInBothDialects(t *testing.T) {
+	names := numbered(t, "sqlite")
+	same(t, names, numbered(t, "postgres"))
+	for i, name := range names {
+		if want := fmt.Sprintf("%04d_", i+1); !strings.HasPrefix(name, want) {
+			t.Errorf("migration %d is called %s, want %s…", i+1, name, want)
+		}
+	}
+	columns := func(d database) map[string][]string {
+		db := d.open(t)
+		query := `SELECT name FROM sqlite_master WHERE type = 'table'`
+		if d.postgres {
+			query = `SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()`
+		}
+		var tables []string
+		if err := db.read.SelectContext(t.Context(), &tables, query); err != nil {
+			t.Fatal(err)
+		}
+		all := map[string][]string{}
+		for _, table := range tables {
+			rows, err := db.read.QueryContext(t.Context(), `SELECT * FROM `+table+` LIMIT 0`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if all[table], err = rows.Columns(); err != nil {
+				t.Fatal(err)
+			}
+			rows.Close()
+		}
+		return all
+	}
+	same(t, columns(onSQLite(t)), columns(onPostgres(t)))
+}
+
+func TestSQLite_WhatIsWrongWithTheFileIsSaid(t *testing.T) {
+	folder := t.TempDir()
+	text := filepath.Join(folder, "letter.txt")
+	if err := os.WriteFile(text, []byte(strings.Repeat("Dear database, I am not one. ", 400)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, path, want string }{
+		{"no folder", filepath.Join(folder, "none", "x.db"), "the folder " + filepath.Join(folder, "none") + " does not exist"},
+		{"a file as folder", filepath.Join(text, "x.db"), "is not a folder"},
+		{"a folder as file", folder, "is a folder, not a database file"},
+		{"another file", text, "is not a SQLite database"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Open(t.Context(), database{url: "sqlite://" + c.path}.config())
+			saysOnly(t, err, c.want)
+			if !errors.Is(err, service.ErrStorage) {
+				t.Errorf("%v is not ErrStorage", err)
+			}
+		})
+	}
+	if after, err := os.ReadFile(text); err != nil || !strings.HasPrefix(string(after), "Dear database") {
+		t.Errorf("the file that is no database was changed: %v", err)
+	}
+}
+
+func TestSQLite_FullDiskFailsThePutAndNothingElse(t *testing.T) {
+	db := onSQLite(t).open(t)
+	putJob(t, db, job("j"))
+	put(t, db, snapshot("BTCUSDT", 0))
+	var pages int
+	if err := db.write.Get(&pages, `PRAGMA page_count`); err != nil {
+		t.Fatal(err)
+	}
+	limit := func(pages int) {
+		if err := db.write.Get(&pages, `PRAGMA max_page_count = `+strconv.Itoa(pages)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(pages + 2)
+	big := service.Batch{JobID: "j", Done: 50, Failures: []service.Outcome{{Symbol: "X"}}}
+	for i := range 50 {
+		big.Snapshots = append(big.Snapshots, snapshot(symbolOf(i), 0))
+	}
+	big.Snapshots = append(big.Snapshots, snapshot("BTCUSDT", 1))
+	err := db.Put(t.Context(), big)
+	saysOnly(t, err, "is full")
+	if !errors.Is(err, service.ErrStorage) {
+		t.Errorf("%v is not ErrStorage", err)
+	}
+	same(t, []string{"BTCUSDT 0"}, market(t, db))
+	same(t, job("j"), getJob(t, db, "j"))
+	if n := count(t, db, "series"); n != 1 {
+		t.Errorf("%d series, want 1", n)
+	}
+
+	limit(1 << 20) // somebody made room
+	if err := db.Put(t.Context(), big); err != nil {
+		t.Fatal(err)
+	}
+	if got := getJob(t, db, "j"); got.Done != 50 || len(market(t, db)) != 51 {
+		t.Errorf("done %d, %d pairs; want 50 and 51", got.Done, len(market(t, db)))
+	}
+}
+
+func TestSQLite_Settings(t *testing.T) {
+	db := onSQLite(t).open(t)
+	for _, c := range []struct{ pragma, write, read string }{
+		{"journal_mode", "wal", "wal"},
+		{"synchronous", "1", "1"}, // NORMAL
+		{"cache_size", "-512", "-512"},
+		{"foreign_keys", "1", "1"},
+		{"busy_timeout", "10000", "10000"},
+		{"query_only", "0", "1"},
+	} {
+		var write, read string
+		if err := errors.Join(db.write.Get(&write, "PRAGMA "+c.pragma), db.read.Get(&read, "PRAGMA "+c.pragma)); err != nil {
+			t.Fatal(err)
+		}
+		if write != c.write || read != c.read {
+			t.Errorf("%s: %s for writing and %s for reading, want %s and %s", c.pragma, write, read, c.write, c.read)
+		}
+	}
+	for _, s := range db.Stats() {
+		if s.MaxOpenConnections != 1 {
+			t.Errorf("%s: at most %d connections, want 1", s.Name, s.MaxOpenConnections)
+		}
+	}
+}
+
+func TestPostgres_WhatIsWrongWithTheServerIsSaid(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	server, err := url.Parse(serverURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		change func(u *url.URL)
+		want   string
+	}{
+		{"nobody there", func(u *url.URL) { u.Host = closed.Addr().String() }, "PostgreSQL at " + closed.Addr().String() + " cannot be reached"},
+		{"wrong password", func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "s3cret-not") }, "does not let user"},
+		{"unknown user", func(u *url.URL) { u.User = url.UserPassword("nobody", "s3cret") }, `does not let user "nobody" in`},
+		{"unknown database", func(u *url.URL) { u.Path = "/nowhere" }, `has no database "nowhere"`},
+		{"unknown option", func(u *url.URL) { u.RawQuery += "&sepal_length=4" }, "sepal_length"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			u := *server
+			c.change(&u)
+			_, err := Open(t.Context(), database{url: u.String()}.config())
+			saysOnly(t, err, c.want)
+			if !errors.Is(err, service.ErrStorage) {
+				t.Errorf("%v is not ErrStorage", err)
+			}
+		})
+	}
+}
+
+func TestPostgres_PoolAsConfigured(t *testing.T) {
+	db := onPostgres(t).open(t, func(c *Config) { c.PoolSize, c.MaxOverflow = 2, 1 })
+	var work sync.WaitGroup
+	for range 12 {
+		work.Go(func() {
+			if _, err := db.write.Exec(`SELECT pg_sleep(0.05)`); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	work.Wait()
+	s := db.Stats()
+	if len(s) != 1 || s[0].MaxOpenConnections != 3 || s[0].Idle > 2 || s[0].WaitCount == 0 {
+		t.Errorf("%+v; want at most 3 open, at most 2 idle, and waiting", s)
+	}
+}
+
+// The server closes connections that lie in the pool, and a firewall forgets
+// others: with pre-ping nobody notices.
+func TestPostgres_DeadConnectionsAreReplaced(t *testing.T) {
+	t.Run("terminated", func(t *testing.T) {
+		d := onPostgres(t)
+		db := d.open(t)
+		put(t, db, snapshot("BTCUSDT", 0))
+		terminate(t, db)
+		put(t, db, snapshot("BTCUSDT", 1))
+		same(t, []string{"BTCUSDT 1"}, market(t, db))
+	})
+	t.Run("reset on the way", func(t *testing.T) {
+		d := onPostgres(t)
+		through := proxyTo(t, d)
+		db := through.d.open(t)
+		var work sync.WaitGroup
+		for range 5 { // fill the pool
+			work.Go(func() {
+				if _, err := db.write.Exec(`SELECT pg_sleep(0.05)`); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		work.Wait()
+		through.reset()
+		put(t, db, snapshot("BTCUSDT", 1))
+		same(t, []string{"BTCUSDT 1"}, market(t, db))
+	})
+}
+
+// terminate closes every connection of the test's schema but the one asking.
+func terminate(t *testing.T, db *DB) {
+	t.Helper()
+	admin := administrator(t)
+	var schema string
+	if err := db.read.Get(&schema, `SELECT current_schema()`); err != nil {
+		t.Fatal(err)
+	}
+	// connections of this test carry their schema in the name of the application
+	var n int
+	if err := admin.Get(&n, `SELECT COUNT(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1) x`, schema); err != nil {
+		t.Fatal(err)
+	}
+	if n == 0 {
+		t.Fatal("no connection to terminate")
+	}
+}
+
+// proxy stands between the program and the server.
+type proxy struct {
+	d     database
+	mu    sync.Mutex
+	conns []*net.TCPConn // of the program
+}
+
+func proxyTo(t *testing.T, d database) *proxy {
+	u, err := url.Parse(d.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := u.Host
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = listener.Addr().String()
+	p := &proxy{d: database{u.String(), true}}
+	var work sync.WaitGroup
+	work.Go(func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			s, err := net.Dial("tcp", server)
+			if err != nil {
+				c.Close()
+				return
+			}
+			p.mu.Lock()
+			p.conns = append(p.conns, c.(*net.TCPConn))
+			p.mu.Unlock()
+			pass := func(to, from net.Conn) {
+				_, _ = to.(*net.TCPConn).ReadFrom(from)
+				to.Close()
+				from.Close()
+			}
+			work.Go(func() { pass(s, c) })
+			work.Go(func() { pass(c, s) })
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		p.reset()
+		work.Wait()
+	})
+	return p
+}
+
+// reset breaks every connection as a firewall does that has forgotten it.
+func (p *proxy) reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		c.SetLinger(0)
+		c.Close()
+	}
+	p.conns = nil
+}
+
+func TestClose_LaterCallsFailWithErrStorage(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db, err := Open(t.Context(), d.config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Ping(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Ping(t.Context()); !errors.Is(err, service.ErrStorage) {
+			t.Errorf("Ping: %v", err)
+		}
+	})
+}
+
+func TestPostgres_CloseWhileTheServerIsAway(t *testing.T) {
+	d := onPostgres(t)
+	through := proxyTo(t, d)
+	db, err := Open(t.Context(), through.d.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// the listener connects, loses its connection, and is between two attempts
+	events := subscribe(db)
+	await(t, events, func(c Change) bool { return c.Exchange == "" })
+	through.reset()
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// await waits for a change that is wanted.
+func await(t *testing.T, events <-chan Change, wanted func(Change) bool) Change {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	for {
+		select {
+		case c := <-events:
+			if wanted(c) {
+				return c
+			}
+		case <-deadline:
+			t.Fatal("no such change was told")
+		}
+	}
+}
+
+func subscribe(db *DB) <-chan Change {
+	events := make(chan Change, 1000)
+	db.Subscribe(func(c Change) {
+		c.Symbols = slices.Clone(c.Symbols)
+		events <- c
+	})
+	return events
+}
