@@ -43,7 +43,7 @@ func (f *Finder) Find(c *Candles) (Analysis, error) {
 	reach := max(clusterReach*a.ATR, g.width)
 
 	swings := f.swings.find(c, swingSpan)
-	f.profile.build(c, g, s.unit, s.volume)
+	f.profile.build(c, g, s)
 	f.clusters.collect(swings, &f.profile, a.ATR)
 	zones := f.clusters.cluster(swings, reach)
 	f.tracker.track(zones, c, &g)

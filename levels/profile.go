@@ -10,7 +10,7 @@ const (
 	valueArea = 0.70
 	// nodeProminence is how far a high-volume node must stand out of its
 	// surroundings, as a share of the height of the point of control.
-	nodeProminence = 0.10
+	nodeProminence = 0.05
 )
 
 // grid cuts the price axis into bins. Its width is a power of two and its edges
@@ -36,11 +36,9 @@ func newGrid(low, high, unit float64, margin int) grid {
 }
 
 // at is the place of a price on the grid, in bins from its lower end. Its whole
-// part is the bin.
+// part is the bin. A price less than a rounding below an edge may count as the
+// edge, even at the top of the grid, where the margin takes it.
 func (g *grid) at(price float64) float64 { return price*g.perPrice - g.origin }
-
-// price is the inverse of at.
-func (g *grid) price(at float64) float64 { return (g.origin + at) * g.width }
 
 // smoothing is how many bins either side each of the two averaging passes over
 // a profile takes: together a triangle that reaches about half a unit.
@@ -60,9 +58,11 @@ type node struct {
 // profile is volume by price, an estimate: a candle's volume is taken to be
 // spread evenly over its range.
 type profile struct {
-	grid    grid
-	volume  []float64 // smoothed, by bin; unit-free, only shares mean anything
-	busiest float64   // the greatest of volume; 0 without volume
+	grid grid
+	// low and high are the extremes of the series: no price lies beyond.
+	low, high float64
+	volume    []float64 // smoothed, by bin; unit-free, only shares mean anything
+	busiest   float64   // the greatest of volume; 0 without volume
 
 	poc, val, vah float64 // prices; val ≤ poc ≤ vah
 	nodes         []node  // high-volume nodes, the point of control among them
@@ -73,16 +73,16 @@ type profile struct {
 	prominence     prominences
 }
 
-// build fills the profile. unit is the mean true range of the series, and
-// volume its greatest volume.
-func (p *profile) build(c *Candles, g grid, unit, volume float64) {
+// build fills the profile of c, of which s tells the measure.
+func (p *profile) build(c *Candles, g grid, s span) {
 	p.grid, p.busiest, p.nodes = g, 0, p.nodes[:0]
+	p.low, p.high = s.low, s.high
 	p.volume = zeros(p.volume, g.bins)
-	if volume == 0 {
+	if s.volume == 0 {
 		return
 	}
-	p.spread(c, volume)
-	p.smooth(g.smoothing(unit))
+	p.spread(c, s.volume)
+	p.smooth(g.smoothing(s.unit))
 	total, top := 0.0, 0
 	for i, v := range p.volume {
 		total += v
@@ -91,7 +91,7 @@ func (p *profile) build(c *Candles, g grid, unit, volume float64) {
 		}
 	}
 	p.busiest = p.volume[top]
-	p.poc = g.price(p.summit(top))
+	p.poc = p.price(p.summit(top))
 	p.findValueArea(top, valueArea*total)
 	p.findNodes()
 }
@@ -191,7 +191,7 @@ func (p *profile) findValueArea(top int, enough float64) {
 			sum += above
 		}
 	}
-	p.val, p.vah = p.grid.price(float64(from)), p.grid.price(float64(to+1))
+	p.val, p.vah = p.price(float64(from)), p.price(float64(to+1))
 }
 
 // findNodes finds the high-volume nodes: peaks by prominence.
@@ -214,17 +214,27 @@ func (p *profile) findNodes() {
 	p.valley = append(p.valley, 0) // both margins are empty
 	for k, height := range p.prominence.of(p.peak, p.valley) {
 		if weight := height / p.busiest; weight >= nodeProminence {
-			p.nodes = append(p.nodes, node{p.grid.price(p.summit(int(p.at[k]))), weight})
+			p.nodes = append(p.nodes, node{p.price(p.summit(int(p.at[k]))), weight})
 		}
 	}
 }
 
-// share is how busy a price is, compared with the busiest, 0 to 1.
+// price is the price at a place of the grid, or the nearest one traded: smooth
+// volume reaches a little beyond the range of the series, levels must not.
+func (p *profile) price(at float64) float64 {
+	return min(max((p.grid.origin+at)*p.grid.width, p.low), p.high)
+}
+
+// share is how busy a price is, compared with the busiest, 0 to 1. It runs
+// straight from the middle of one bin to the next, so that it does not jump.
 func (p *profile) share(price float64) float64 {
 	if p.busiest == 0 {
 		return 0
 	}
-	return p.volume[int(p.grid.at(price))] / p.busiest
+	at := max(p.grid.at(price)-0.5, 0)
+	i := min(int(at), len(p.volume)-2)
+	past := min(at-float64(i), 1)
+	return (p.volume[i]*(1-past) + p.volume[i+1]*past) / p.busiest
 }
 
 // zeros returns v with length n and every element zero, in v's memory if that

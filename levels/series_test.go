@@ -118,9 +118,9 @@ func realFiles(t testing.TB, pattern string, limit int) []string {
 	return some
 }
 
-// load reads a gzipped CSV file of klines through Append and returns the
-// candles accepted and the first refusals.
-func load(t testing.TB, path string) (*Candles, []error) {
+// load reads the first limit rows of a gzipped CSV file of klines through
+// Append and returns the candles accepted and the refusals.
+func load(t testing.TB, path string, limit int) (*Candles, []error) {
 	t.Helper()
 	file, err := os.Open(path)
 	if err != nil {
@@ -149,12 +149,12 @@ func load(t testing.TB, path string) (*Candles, []error) {
 		t.Fatal(err)
 	}
 	c := new(Candles)
-	c.Reset(interval, 40_000)
+	c.Reset(interval, min(limit, 40_000))
 	var refused []error
-	for {
+	for range limit {
 		row, err := rows.Read()
 		if err == io.EOF {
-			return c, refused
+			break
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -173,4 +173,5 @@ func load(t testing.TB, path string) (*Candles, []error) {
 			refused = append(refused, err)
 		}
 	}
+	return c, refused
 }

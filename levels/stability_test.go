@@ -82,8 +82,8 @@ func TestFinder_LevelsOutliveTheNextCandle(t *testing.T) {
 	for _, interval := range []string{"15m", "1h", "4h"} {
 		t.Run(interval, func(t *testing.T) {
 			var s stability
-			for _, file := range realFiles(t, "*-"+interval+".csv.gz", 10) {
-				c, _ := load(t, file)
+			for _, file := range realFiles(t, "*-"+interval+".csv.gz", 6) {
+				c, _ := load(t, file, 2300)
 				var one stability
 				one.slide(t, c, 2000, 300)
 				t.Logf("%s: %.4f, %.4f", filepath.Base(file), one.churn(), one.names())

@@ -9,17 +9,21 @@ const (
 	// clusterReach is how far apart two candidates may lie and still be one
 	// level, as a share of one ATR.
 	clusterReach = 0.5
-	// swingHalf is the prominence, in ATR, of a swing that weighs half as much
-	// as the point of control.
+	// swingHalf is the prominence, in ATR, of a swing that weighs 1/2. No swing
+	// weighs more than 1.
 	swingHalf = 4
+	// nodeWeight is the weight of the point of control; other high-volume nodes
+	// weigh less by their prominence. There are a few nodes and some 150 swings:
+	// with the weight of a swing a node would drown among them.
+	nodeWeight = 3
 	// valueAreaWeight is the weight of either edge of the value area.
-	valueAreaWeight = 0.4
+	valueAreaWeight = 1
 )
 
 // candidate is a price some method proposes.
 type candidate struct {
 	price  float64
-	weight float64 // 0 to 1
+	weight float64 // compared with other candidates
 	swing  int32   // index into the swings, or -1 for prices of the profile
 	source Sources
 }
@@ -92,7 +96,7 @@ func (z *clusterer) collect(swings []swing, p *profile, atr float64) {
 			candidate{p.val, valueAreaWeight, -1, SourceValueArea},
 			candidate{p.vah, valueAreaWeight, -1, SourceValueArea})
 		for _, n := range p.nodes {
-			z.candidates = append(z.candidates, candidate{n.price, n.weight, -1, SourceVolume})
+			z.candidates = append(z.candidates, candidate{n.price, nodeWeight * n.weight, -1, SourceVolume})
 		}
 	}
 	slices.SortFunc(z.candidates, func(a, b candidate) int {
@@ -195,7 +199,7 @@ func (z *clusterer) center(i int, reach float64) float64 {
 // would overlap. A band never reaches below half its price: price less half an
 // ATR may be negative, which no trade can be.
 func (z *clusterer) add(price, reach float64) {
-	n := zone{price: price, low: max(price-reach/2, price/2), high: min(price+reach/2, math.MaxFloat64), seen: -2, anchor: -1, kind: anchorVolume}
+	n := zone{price: price, low: max(price-reach/2, price/2, math.SmallestNonzeroFloat64), high: min(price+reach/2, math.MaxFloat64), seen: -2, anchor: -1, kind: anchorVolume}
 	if len(z.zones) > 0 {
 		before := &z.zones[len(z.zones)-1]
 		if !(before.price < price) {

@@ -1,0 +1,495 @@
+// This file pins Find as a whole: what every analysis is (finite, ordered, no
+// two levels in one place), the laws of price (scaling, mirroring), that a
+// Finder remembers nothing, what it says of odd series, and, in
+// testdata/*.txt, what it finds on generated ones; -update rewrites those.
+
+package levels
+
+import (
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// check fails the test if an analysis is not what Find promises of every one.
+func check(t testing.TB, c *Candles, a Analysis) {
+	t.Helper()
+	n := c.Len()
+	if a.AsOf != c.AsOf() || a.LastPrice != c.Close[n-1] || a.Candles != n || a.Missing != c.Missing() {
+		t.Fatalf("the analysis is of another series: %+v", a)
+	}
+	if !(a.ATR >= 0 && a.ATR <= math.MaxFloat64) {
+		t.Fatalf("ATR %v", a.ATR)
+	}
+	ids := map[uint64]bool{}
+	side := func(role Role, levels []Level) {
+		if len(levels) > MaxSide {
+			t.Fatalf("%d levels on one side", len(levels))
+		}
+		for i, l := range levels {
+			if l.Role != role || (l.Price > a.LastPrice) != (role == Resistance) {
+				t.Fatalf("%v at %v, last price %v", l.Role, l.Price, a.LastPrice)
+			}
+			if !(0 < l.Low && l.Low <= l.Price && l.Price <= l.High && l.High <= math.MaxFloat64) {
+				t.Fatalf("zone %v to %v around %v", l.Low, l.High, l.Price)
+			}
+			if !(0 <= l.Strength && l.Strength <= 1) || l.Sources == 0 || l.Status > Flipped {
+				t.Fatalf("level %+v", l)
+			}
+			switch {
+			case l.Touches == 0:
+				if l.FirstTouch != 0 || l.LastTouch != 0 || l.Status != Active {
+					t.Fatalf("untouched level %+v", l)
+				}
+			case l.FirstTouch < c.OpenTime[0] || l.FirstTouch > l.LastTouch || l.LastTouch >= a.AsOf || l.Touches < 0 || l.Touches > n:
+				t.Fatalf("touches of %+v in a series from %d to %d", l, c.OpenTime[0], a.AsOf)
+			}
+			if ids[l.ID] {
+				t.Fatalf("two levels have the ID %x", l.ID)
+			}
+			ids[l.ID] = true
+			if i == 0 {
+				continue
+			}
+			before := levels[i-1]
+			if role == Support && !(l.High <= before.Low && l.Price < before.Price) ||
+				role == Resistance && !(before.High <= l.Low && before.Price < l.Price) {
+				t.Fatalf("%v: %+v comes after %+v", role, l, before)
+			}
+		}
+	}
+	side(Support, a.Supports)
+	side(Resistance, a.Resistances)
+	if len(a.Supports) > 0 && len(a.Resistances) > 0 && a.Supports[0].High > a.Resistances[0].Low {
+		t.Fatalf("%+v overlaps %+v", a.Supports[0], a.Resistances[0])
+	}
+}
+
+// find finds with a new Finder, so that the result is the caller's to keep.
+func find(t testing.TB, c *Candles) Analysis {
+	t.Helper()
+	a, err := new(Finder).Find(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, c, a)
+	return a
+}
+
+func all(a Analysis) []Level { return slices.Concat(a.Supports, a.Resistances) }
+
+func TestFinder_FindsWhatAHandWouldDraw(t *testing.T) {
+	// Price swings between 100 and 120, eleven candles each way, ten times, and
+	// stops halfway down: a floor at 100 and a ceiling at 120, never broken.
+	var rows [][5]float64
+	for k := range 20 {
+		for i := range 11 {
+			p, next := 100+20*float64(i)/11, 100+20*float64(i+1)/11
+			if k%2 == 1 {
+				p, next = 220-p, 220-next
+			}
+			rows = append(rows, [5]float64{p, max(p, next), min(p, next), next, 10})
+		}
+	}
+	for i := range 6 {
+		p := 100 + 2*float64(i)
+		rows = append(rows, [5]float64{p, p + 2, p, p + 2, 10})
+	}
+	c := draw(t, rows...)
+	a := find(t, c)
+	if math.Abs(a.ATR-20./11) > 0.02 {
+		t.Errorf("ATR %v, want about %v", a.ATR, 20./11)
+	}
+	if len(a.Supports) == 0 || len(a.Resistances) == 0 {
+		t.Fatalf("got %+v", a)
+	}
+	floor, ceiling := a.Supports[len(a.Supports)-1], a.Resistances[len(a.Resistances)-1]
+	for _, test := range []struct {
+		got   Level
+		price float64
+		first int64 // the first swing of the series is at candle 11, a high
+	}{{floor, 100, 22}, {ceiling, 120, 10}} {
+		l := test.got
+		if math.Abs(l.Price-test.price) > 0.5 || l.Status != Active || l.Touches != 10 || l.Sources&SourceSwing == 0 {
+			t.Errorf("got %+v, want a level at %v, touched ten times and never broken", l, test.price)
+		}
+	}
+}
+
+func TestFinder_TooFewCandlesIsAnError(t *testing.T) {
+	var f Finder
+	c := generate(1, MinCandles)
+	for _, n := range []int{0, 1, MinCandles - 1} {
+		if _, err := f.Find(window(c, 0, n)); !errors.Is(err, ErrTooFewCandles) || !strings.Contains(err.Error(), fmt.Sprint(n)) {
+			t.Errorf("%d candles: %v", n, err)
+		}
+	}
+	find(t, c)
+}
+
+func TestFinder_ASeriesThatDoesNotMoveHasNoLevels(t *testing.T) {
+	for name, c := range map[string]*Candles{
+		"all flat":      draw(t, flat(500, 3)...),
+		"flat at last":  draw(t, append(draw100(), flat(101, 25)...)...),
+		"flat and tiny": draw(t, flat(60, 5e-324)...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if a := find(t, c); a.ATR != 0 || len(all(a)) != 0 || a.LastPrice != c.Close[c.Len()-1] {
+				t.Errorf("got %+v", a)
+			}
+		})
+	}
+}
+
+// draw100 is 100 candles that end at 25.
+func draw100() (rows [][5]float64) {
+	for i := range 100 {
+		p := 20 + 5*math.Sin(float64(i)/5)
+		rows = append(rows, [5]float64{p, p + 1, p - 1, p, 1})
+	}
+	rows[99] = [5]float64{25, 25, 25, 25, 1}
+	return rows
+}
+
+func TestFinder_WithoutVolumeSwingsAreEnough(t *testing.T) {
+	c := generate(4, 1000)
+	clear(c.Volume)
+	a := find(t, c)
+	if len(a.Supports) == 0 || len(a.Resistances) == 0 {
+		t.Fatalf("%d supports, %d resistances", len(a.Supports), len(a.Resistances))
+	}
+	for _, l := range all(a) {
+		if l.Sources != SourceSwing {
+			t.Errorf("sources %v", l.Sources.AppendNames(nil))
+		}
+	}
+}
+
+func TestFinder_ALevelAtTheLastCloseIsASupport(t *testing.T) {
+	var rows [][5]float64
+	for i := range 60 {
+		p := []float64{10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11}[i%20]
+		rows = append(rows, [5]float64{p, p, p, p, 0})
+	}
+	rows = append(rows, [5]float64{15, 20, 15, 20, 0}) // closes exactly on the old highs
+	a := find(t, draw(t, rows...))
+	if len(a.Supports) == 0 || a.Supports[0].Price != 20 || a.LastPrice != 20 || len(a.Resistances) != 0 {
+		t.Errorf("got %+v", a)
+	}
+}
+
+func TestFinder_ATRIsTheMeanTrueRangeOfTheLastHundred(t *testing.T) {
+	var rows [][5]float64
+	for range 60 {
+		rows = append(rows, [5]float64{100, 150, 50, 100, 1}) // 100 each
+	}
+	for range 98 {
+		rows = append(rows, [5]float64{100, 101, 99, 100, 1}) // 2 each
+	}
+	rows = append(rows, [5]float64{110, 111, 109, 111, 1}) // 11, from the close before
+	rows = append(rows, [5]float64{90, 90, 89, 89, 1})     // 22
+	if a := find(t, draw(t, rows...)); math.Abs(a.ATR-(98*2+11+22)/100.) > 1e-9 {
+		t.Errorf("ATR %v, want %v", a.ATR, (98*2+11+22)/100.)
+	}
+	if a := find(t, draw(t, rows[:60]...)); math.Abs(a.ATR-100) > 1e-9 {
+		t.Errorf("ATR of 60 candles %v, want 100", a.ATR)
+	}
+	if a := find(t, draw(t, rows[:80]...)); math.Abs(a.ATR-(60*100+20*2)/80.) > 1e-9 {
+		t.Errorf("ATR of 80 candles %v, want %v", a.ATR, (60*100+20*2)/80.)
+	}
+}
+
+// scaled is c with all prices multiplied.
+func scaled(c *Candles, by float64) *Candles {
+	d := window(c, 0, c.Len())
+	times := func(v []float64) []float64 {
+		w := make([]float64, len(v))
+		for i := range v {
+			w[i] = v[i] * by
+		}
+		return w
+	}
+	d.Open, d.High, d.Low, d.Close = times(c.Open), times(c.High), times(c.Low), times(c.Close)
+	return d
+}
+
+func TestFinder_PricesTimesAPowerOfTwoGiveLevelsTimesThat(t *testing.T) {
+	for seed := range uint64(5) {
+		c := generate(seed, 1500)
+		want := find(t, c)
+		for _, exponent := range []int{-60, -40, -13, -1, 1, 2, 7, 40} {
+			by := math.Ldexp(1, exponent)
+			got := find(t, scaled(c, by))
+			if got.ATR != want.ATR*by {
+				t.Fatalf("seed %d, 2^%d: ATR %v of %v", seed, exponent, got.ATR, want.ATR)
+			}
+			expected := all(want)
+			for i := range expected {
+				expected[i].Price *= by
+				expected[i].Low *= by
+				expected[i].High *= by
+			}
+			if !slices.Equal(all(got), expected) {
+				t.Fatalf("seed %d, 2^%d: got\n%+v\nwant\n%+v", seed, exponent, all(got), expected)
+			}
+		}
+	}
+}
+
+// Under other factors the grid of the profile falls elsewhere, by less than a
+// quarter of an ATR, and ranks that are close may swap.
+func TestFinder_PricesTimesAnythingGiveNearlyTheSameLevels(t *testing.T) {
+	found, strongest := 0, 0
+	for seed := range uint64(10) {
+		c := generate(seed, 1500)
+		want := find(t, c)
+		for _, by := range []float64{1e-8, 0.3, 3, 7.7, 1e5} {
+			got := find(t, scaled(c, by))
+			if math.Abs(got.ATR/by/want.ATR-1) > 1e-9 {
+				t.Fatalf("seed %d × %v: ATR %v of %v", seed, by, got.ATR, want.ATR)
+			}
+			top := all(want)
+			slices.SortFunc(top, func(a, b Level) int { return int(math.Copysign(1, b.Strength-a.Strength)) })
+			for _, l := range top[:12] {
+				strongest++
+				if slices.ContainsFunc(all(got), func(g Level) bool {
+					return math.Abs(g.Price/by-l.Price) < 0.25*want.ATR && g.Role == l.Role && math.Abs(g.Strength-l.Strength) < 0.1
+				}) {
+					found++
+				}
+			}
+		}
+	}
+	t.Logf("%d of %d strongest levels found again", found, strongest)
+	if float64(found) < 0.95*float64(strongest) {
+		t.Errorf("only %d of %d strongest levels found again", found, strongest)
+	}
+}
+
+func TestFinder_MirroredPricesSwapRoles(t *testing.T) {
+	const pivot = 1 << 15
+	for seed := range uint64(10) {
+		c := generate(seed, 1500)
+		m := window(c, 0, c.Len())
+		mirror := func(v []float64) []float64 {
+			w := make([]float64, len(v))
+			for i := range v {
+				w[i] = pivot - v[i]
+			}
+			return w
+		}
+		m.Open, m.High, m.Low, m.Close = mirror(c.Open), mirror(c.Low), mirror(c.High), mirror(c.Close)
+		a, b := find(t, c), find(t, m)
+		if a.ATR != b.ATR {
+			t.Fatalf("seed %d: ATR %v and %v", seed, a.ATR, b.ATR)
+		}
+		same := func(one, other []Level) {
+			t.Helper()
+			if len(one) != len(other) {
+				t.Fatalf("seed %d: %d levels against %d", seed, len(one), len(other))
+			}
+			for i := range one {
+				x, y := one[i], other[i]
+				close := func(p, q float64) bool { return math.Abs(p-q) < 1e-6*a.ATR }
+				if !close(x.Price, pivot-y.Price) || !close(x.Low, pivot-y.High) || math.Abs(x.Strength-y.Strength) > 1e-9 ||
+					x.Role == y.Role || x.Status != y.Status || x.Sources != y.Sources || x.Touches != y.Touches ||
+					x.FirstTouch != y.FirstTouch || x.LastTouch != y.LastTouch {
+					t.Fatalf("seed %d: %+v\nmirrored: %+v", seed, x, y)
+				}
+			}
+		}
+		same(a.Supports, b.Resistances)
+		same(a.Resistances, b.Supports)
+	}
+}
+
+func TestFinder_RemembersNothing(t *testing.T) {
+	var used Finder
+	before := []*Candles{generate(1, 3000), draw(t, flat(60, 1)...), generate(2, 60), scaled(generate(3, 900), 1e-9)}
+	for seed := range uint64(20) {
+		if _, err := used.Find(before[seed%4]); err != nil {
+			t.Fatal(err)
+		}
+		c := generate(seed+10, 200+50*int(seed))
+		got, err := used.Find(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := find(t, c)
+		if !slices.Equal(all(got), all(want)) || got.ATR != want.ATR || len(got.Supports) != len(want.Supports) {
+			t.Fatalf("seed %d: a used Finder found\n%+v\na new one\n%+v", seed, got, want)
+		}
+	}
+}
+
+func TestFinder_ChangesNoCandle(t *testing.T) {
+	c, same := generate(1, 500), generate(1, 500)
+	find(t, c)
+	for i := range c.OpenTime {
+		if c.At(i) != same.At(i) {
+			t.Fatalf("candle %d was %v and is %v", i, same.At(i), c.At(i))
+		}
+	}
+}
+
+func TestFinder_AllocatesNothingOnceWarm(t *testing.T) {
+	var f Finder
+	series := []*Candles{generate(1, 2000), generate(2, 2000), generate(3, 700)}
+	round := func() {
+		for _, c := range series {
+			if _, err := f.Find(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	round()
+	if n := testing.AllocsPerRun(20, round); n != 0 {
+		t.Errorf("%v allocations a round of %d analyses", n, len(series))
+	}
+}
+
+func TestFinder_KeepsTheStrongestOfASide(t *testing.T) {
+	c := generate(8, 10_000)
+	var f Finder
+	a, err := f.Find(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, c, a)
+	full := false
+	for _, side := range [][]Level{a.Supports, a.Resistances} {
+		if len(side) < MaxSide {
+			continue
+		}
+		full = true
+		weakest := slices.MinFunc(side, func(a, b Level) int { return int(math.Copysign(1, a.Strength-b.Strength)) })
+		for k := range f.clusters.zones {
+			z := &f.clusters.zones[k]
+			if z.anchor < 0 || (z.price > a.LastPrice) != (weakest.Role == Resistance) {
+				continue
+			}
+			kept := slices.ContainsFunc(side, func(l Level) bool { return l.Price == z.price })
+			if s := f.strength(z, &a); !kept && s > weakest.Strength {
+				t.Errorf("%v of strength %v was left out for %v of %v", z.price, s, weakest.Price, weakest.Strength)
+			}
+		}
+	}
+	if !full {
+		t.Error("no side is full: the test says nothing")
+	}
+}
+
+func TestFinder_Golden(t *testing.T) {
+	for _, test := range []struct {
+		seed uint64
+		n    int
+	}{{1, 2000}, {2, 500}, {3, MinCandles}, {4, 10_000}} {
+		name := fmt.Sprintf("generated-%d-%d.txt", test.seed, test.n)
+		t.Run(name, func(t *testing.T) {
+			a := find(t, generate(test.seed, test.n))
+			var b strings.Builder
+			fmt.Fprintf(&b, "# Made by generate(%d, %d) of series_test.go; no outside data. Rewritten by go test -update.\n", test.seed, test.n)
+			fmt.Fprintf(&b, "as of %d, last price %.8g, ATR %.8g, %d candles, %d missing, algorithm %s\n", a.AsOf, a.LastPrice, a.ATR, a.Candles, a.Missing, Algorithm)
+			for _, l := range all(a) {
+				fmt.Fprintf(&b, "%016x %-10v %-7v %.8g in %.8g to %.8g, strength %.4f, %d touches from %d to %d, %s\n",
+					l.ID, l.Role, l.Status, l.Price, l.Low, l.High, l.Strength, l.Touches, l.FirstTouch, l.LastTouch,
+					strings.Join(l.Sources.AppendNames(nil), " "))
+			}
+			path := filepath.Join("testdata", name)
+			if *update {
+				if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b.String() != string(want) {
+				t.Errorf("found\n%s\nthe golden file says\n%s\nif the change is meant, go test ./levels -update and a new Algorithm", b.String(), want)
+			}
+		})
+	}
+}
+
+func TestFinder_HoldsOnRealCandles(t *testing.T) {
+	for _, file := range realFiles(t, "*.csv.gz", 24) {
+		c, _ := load(t, file, 8000)
+		var f Finder
+		levels, moments := 0, 0
+		for end := 300; end <= c.Len(); end += 997 {
+			w := window(c, max(0, end-2000), end)
+			a, err := f.Find(w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, w, a)
+			levels, moments = levels+len(all(a)), moments+1
+		}
+		if levels < 5*moments {
+			t.Errorf("%s: %d levels at %d moments", filepath.Base(file), levels, moments)
+		}
+	}
+}
+
+// FuzzFind makes candles of any bytes: of eight for a raw float each, of two
+// for a step of a walk, at any scale, with any length.
+func FuzzFind(f *testing.F) {
+	f.Add([]byte("a walk up and down and up again, and so on and on"), int16(3), uint16(300), false)
+	f.Add([]byte{0}, int16(0), uint16(60), false)
+	f.Add([]byte{128, 255, 128, 0, 0, 0}, int16(-1070), uint16(2000), false)
+	f.Add([]byte{255, 3, 200, 7, 1, 9, 90, 250}, int16(1010), uint16(800), false)
+	f.Add(binary.LittleEndian.AppendUint64(nil, math.Float64bits(math.MaxFloat64)), int16(0), uint16(70), true)
+	f.Add(binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, 1), math.Float64bits(1e300)), int16(0), uint16(70), true)
+	f.Fuzz(func(t *testing.T, data []byte, scale int16, n uint16, raw bool) {
+		if len(data) == 0 {
+			return
+		}
+		at := 0
+		next := func() byte { at++; return data[(at-1)%len(data)] }
+		number := func() float64 {
+			var b [8]byte
+			for i := range b {
+				b[i] = next()
+			}
+			return math.Abs(math.Float64frombits(binary.LittleEndian.Uint64(b[:])))
+		}
+		price, c := 1.0, new(Candles)
+		c.Reset("1h", int(n%3000))
+		for i := range int64(n % 3000) {
+			var k Candle
+			if raw {
+				k = Candle{i * hour, number(), 0, 0, number(), number()}
+				k.High, k.Low = max(k.Open, k.Close), min(k.Open, k.Close)
+			} else {
+				step := math.Ldexp(1+float64(int8(next()))/512, int(int8(next()))/64)
+				k = Candle{i * hour, math.Ldexp(price, int(scale)), 0, 0, math.Ldexp(price*step, int(scale)), float64(next())}
+				k.High, k.Low = max(k.Open, k.Close), min(k.Open, k.Close)*(1-float64(next()%32)/64)
+				price *= step
+			}
+			if c.Append(k) != nil { // its own tests say what it refuses
+				price = 1
+			}
+		}
+		a, err := new(Finder).Find(c)
+		if c.Len() < MinCandles {
+			if !errors.Is(err, ErrTooFewCandles) {
+				t.Fatalf("%d candles: %v", c.Len(), err)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, c, a)
+	})
+}
