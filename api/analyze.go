@@ -1,0 +1,169 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// directBytes is how long a body may be to be read into memory of its own. A
+// longer one is decoded from the connection into a slot's columns, once there
+// is a slot, so that uploads hold no more memory than there are slots for.
+const directBytes = 16 << 10
+
+// postAnalyze answers POST /analyze.
+func (a *API) postAnalyze(w *reply, r *http.Request) error {
+	if _, err := parseQuery(r.URL.RawQuery); err != nil {
+		return err
+	}
+	if err := jsonBody(r); err != nil {
+		return err
+	}
+	if r.ContentLength > a.MaxBodyBytes {
+		// refused without reading it, so the connection cannot be used again
+		w.Header().Set("Connection", "close")
+		p := tooLarge(a.MaxBodyBytes)
+		return &p
+	}
+	async := preferAsync(r)
+	if async {
+		w.Header().Set("Preference-Applied", "respond-async")
+	}
+
+	// net/http looks for its own type to close the connection with
+	r.Body = http.MaxBytesReader(w.ResponseWriter, r.Body, a.MaxBodyBytes)
+	head, err := io.ReadAll(io.LimitReader(r.Body, directBytes+1))
+	if err != nil {
+		return bodyError(err)
+	}
+	w.wait()
+	if len(head) > directBytes {
+		return a.analyzeKlines(w, r, async, func() io.Reader {
+			c := http.NewResponseController(w.ResponseWriter)
+			_ = c.SetReadDeadline(time.Now().Add(uploadTimeout))
+			return io.MultiReader(bytes.NewReader(head), r.Body)
+		})
+	}
+	body, err := decodeAnalyze(bytes.NewReader(head), nil)
+	if err != nil {
+		return err
+	}
+	if body.klines >= 0 {
+		return a.analyzeKlines(w, r, async, func() io.Reader { return bytes.NewReader(head) })
+	}
+	if x := a.Analyzer.Market().Exchange; body.exchange != "" && body.exchange != x {
+		return unknownExchange(body.exchange, x)
+	}
+	if body.symbol != "" && !async {
+		snap, err := a.Analyzer.Analyze(r.Context(), service.Request{
+			Symbol: body.symbol, Interval: body.interval, KlineLimit: body.klineLimit, Store: body.store,
+		})
+		if err != nil {
+			return err
+		}
+		return analysis(w, &snap)
+	}
+	symbols := body.symbols
+	if body.symbol != "" {
+		symbols = []string{body.symbol}
+	}
+	job, err := a.Analyzer.Submit(r.Context(), service.JobRequest{
+		All: body.all, Symbols: symbols, Interval: body.interval, KlineLimit: body.klineLimit, Store: body.store,
+	})
+	if err != nil {
+		return err
+	}
+	if !(body.symbol != "" && async) {
+		w.Header().Del("Preference-Applied") // there was no choice
+	}
+	return accepted(w, &job)
+}
+
+// analyzeKlines analyses the caller's own klines, read from open once a slot is
+// held.
+func (a *API) analyzeKlines(w *reply, r *http.Request, async bool, open func() io.Reader) error {
+	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
+	defer cancel()
+	var exchange string
+	fill := func(dst *levels.Candles) error {
+		body, err := decodeAnalyze(open(), dst)
+		w.wait()
+		if err == nil && body.klines < 0 {
+			err = errNotKlines(directBytes)
+		}
+		exchange = body.exchange // where the caller says they are from
+		return err
+	}
+	if async {
+		job, err := a.Analyzer.SubmitCandles(ctx, fill)
+		if err != nil {
+			return err
+		}
+		return accepted(w, &job)
+	}
+	snap, err := a.Analyzer.AnalyzeCandles(ctx, fill)
+	if err != nil {
+		return err
+	}
+	snap.Exchange = exchange
+	return analysis(w, &snap)
+}
+
+// analysis sends what was just analysed. It is judged as of when it was made:
+// a halted pair, or klines of long ago, are stale at once.
+func analysis(w *reply, s *service.Snapshot) error {
+	w.deadline(writeTimeout)
+	body := appendAnalysis(make([]byte, 0, 8<<10), s, staleReason(s, s.ComputedAt))
+	h := w.Header()
+	h["Content-Type"] = contentJSON
+	h["Cache-Control"] = noStore
+	return write(w, append(body, '\n'))
+}
+
+// accepted sends a job that goes on, with the place to follow it.
+func accepted(w *reply, j *service.Job) error {
+	w.deadline(writeTimeout)
+	h := w.Header()
+	h.Set("Location", "/jobs/"+j.ID)
+	h["Content-Type"] = contentJSON
+	h["Cache-Control"] = noStore
+	w.WriteHeader(http.StatusAccepted)
+	return write(w, append(appendJob(nil, j, true), '\n'))
+}
+
+func unknownExchange(asked, served string) error {
+	return &problem{code: "unknown_exchange", detail: "this process talks to " + served + ", not to " + clip(asked)}
+}
+
+// jsonBody refuses a body that says it is something else than JSON. What says
+// nothing is taken for JSON, and so is what curl -d calls a form.
+func jsonBody(r *http.Request) error {
+	text := r.Header.Get("Content-Type")
+	if text == "" {
+		return nil
+	}
+	media, _, err := mime.ParseMediaType(text)
+	if err != nil || media != "application/json" && media != "application/x-www-form-urlencoded" && !strings.HasSuffix(media, "+json") {
+		return &problem{code: "unsupported_media_type", detail: clip(text) + " is not application/json", header: "Accept-Post", value: "application/json"}
+	}
+	return nil
+}
+
+// preferAsync tells whether the client prefers not to wait (RFC 7240).
+func preferAsync(r *http.Request) bool {
+	for _, line := range r.Header["Prefer"] {
+		for p := range strings.SplitSeq(line, ",") {
+			if name, _, _ := strings.Cut(p, ";"); strings.EqualFold(strings.TrimSpace(name), "respond-async") {
+				return true
+			}
+		}
+	}
+	return false
+}

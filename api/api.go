@@ -1,0 +1,184 @@
+// Package api is the HTTP door: routes, JSON shapes, status codes and event
+// streams. It knows no SQL and no exchange. The contract is openapi.yaml; the
+// tests hold every response of every handler against it.
+package api
+
+import (
+	"crypto/sha256"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// Config is what an API is told once. Analyzer, Store, Registerer and Gatherer
+// are required.
+type Config struct {
+	Analyzer   *service.Analyzer
+	Store      service.Store
+	Registerer prometheus.Registerer // of the metrics of this package
+	Gatherer   prometheus.Gatherer   // what GET /metrics shows
+	OpenAPI    []byte                // the document served at /openapi.yaml
+
+	// Keys that clients must present; empty means that none is needed. Only
+	// their SHA-256 is kept.
+	Keys []string
+	// RateLimit is how many requests a second each key may make, or without
+	// keys each client address; 0 means no limit. A client that was quiet may
+	// make Burst of them at once; 0 means two seconds' worth.
+	RateLimit float64
+	Burst     int
+	// CacheBytes bounds the memory of the cache of encoded replies; 0 turns it
+	// off.
+	CacheBytes int64
+	// MaxBodyBytes bounds a request body; 0 means 2 MiB, which holds 10,000
+	// klines as the exchange itself writes them.
+	MaxBodyBytes int64
+
+	Log     *slog.Logger // nil means none
+	Version string
+}
+
+const (
+	defaultBodyBytes = 2 << 20
+	// maxStreams bounds the event streams open at once: each holds a goroutine
+	// pair and a connection for as long as its job runs.
+	maxStreams = 100
+	// slotTimeout bounds the wait for a slot and the work in it, for requests
+	// that do not run under the Analyzer's own timeout.
+	slotTimeout = 30 * time.Second
+	// writeTimeout bounds the writing of a reply, or of one piece of a stream.
+	writeTimeout = 10 * time.Second
+	// uploadTimeout bounds the reading of a body while a slot is held.
+	uploadTimeout = 10 * time.Second
+)
+
+// API is the handler of the whole service.
+type API struct {
+	Config
+	log     *slog.Logger
+	router  *chi.Mux
+	routes  []*route // to tell what a path allows
+	keys    [][sha256.Size]byte
+	limiter limiter
+	cache   cache
+	metrics *metrics
+	origins *http.CrossOriginProtection
+	prom    http.Handler
+	ids     requestIDs
+
+	// what a reply says about caching by others than its reader
+	scope     string
+	streams   chan struct{} // one token for each open event stream
+	closing   chan struct{} // closed by Close
+	closeOnce sync.Once
+}
+
+// New returns an API that registers its metrics with c.Registerer.
+func New(c Config) *API {
+	if c.MaxBodyBytes <= 0 {
+		c.MaxBodyBytes = defaultBodyBytes
+	}
+	a := &API{
+		Config:  c,
+		log:     c.Log,
+		origins: http.NewCrossOriginProtection(),
+		prom:    promhttp.HandlerFor(c.Gatherer, promhttp.HandlerOpts{}),
+		streams: make(chan struct{}, maxStreams),
+		closing: make(chan struct{}),
+		scope:   "public, ",
+	}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	for _, k := range c.Keys {
+		a.keys = append(a.keys, sha256.Sum256([]byte(k)))
+		a.scope = "private, "
+	}
+	a.Config.Keys = nil
+	a.ids.init()
+	a.limiter.init(c.RateLimit, c.Burst)
+	a.cache.init(c.CacheBytes)
+	a.metrics = newMetrics(c.Registerer, a)
+	a.router = a.routing()
+	return a
+}
+
+// routing registers every route there is.
+func (a *API) routing() *chi.Mux {
+	m := chi.NewRouter()
+	m.Use(headAsGet)
+	handle := func(method, pattern string, h handler) {
+		rt := &route{method: method, pattern: pattern, metrics: a.metrics.route(method, pattern)}
+		a.routes = append(a.routes, rt)
+		m.Method(method, pattern, a.serve(rt, h))
+	}
+	handle("POST", "/analyze", a.postAnalyze)
+	handle("GET", "/levels", a.getScreen)
+	handle("GET", "/levels/{symbol}", a.getLevels)
+	handle("GET", "/jobs", a.getJobs)
+	handle("GET", "/jobs/{id}", a.getJob)
+	handle("DELETE", "/jobs/{id}", a.deleteJob)
+	handle("GET", "/jobs/{id}/events", a.getEvents)
+	handle("GET", "/symbols", a.getSymbols)
+	handle("GET", "/klines/{symbol}", a.getKlines)
+	handle("GET", "/metrics", a.getMetrics)
+	handle("GET", "/healthz", a.getHealth)
+	handle("GET", "/readyz", a.getReady)
+	handle("GET", "/openapi.yaml", a.getOpenAPI)
+	handle("GET", "/docs", a.getDocs)
+	handle("GET", "/", a.getRoot)
+	m.NotFound(a.serve(a.unmatched(), noRoute).ServeHTTP)
+	m.MethodNotAllowed(a.serve(a.unmatched(), a.wrongMethod).ServeHTTP)
+	return m
+}
+
+// unmatched is the route of requests that match none. They share one label, so
+// that a scanner of paths cannot grow the metrics.
+func (a *API) unmatched() *route {
+	return &route{pattern: "none", metrics: a.metrics.route("other", "none")}
+}
+
+// Invalidate drops cached replies: those of the symbols, or with no symbols all
+// of the exchange and interval, or with an empty exchange everything. A reply
+// read from the store before the call is not cached after it.
+func (a *API) Invalidate(exchange string, interval levels.Interval, symbols []string) {
+	a.cache.invalidate(exchange, interval, symbols)
+}
+
+// Close ends the event streams, which would otherwise keep a server from
+// shutting down until their jobs have ended. It is meant for
+// http.Server.RegisterOnShutdown.
+func (a *API) Close() { a.closeOnce.Do(func() { close(a.closing) }) }
+
+// Server returns a server for h with the limits that keep slow or greedy
+// clients from holding memory: headers within 5 s and 16 KiB, a request within
+// 30 s, a reply within 30 s unless its handler sets deadlines of its own.
+func Server(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		// net/http allows 4 KiB more than it is told, for its own buffer
+		MaxHeaderBytes: 12 << 10,
+	}
+}
+
+// write sends b as the whole body of a reply. A client that went away is not
+// an error of ours.
+func write(w http.ResponseWriter, b []byte) error {
+	_, _ = w.Write(b)
+	return nil
+}
+
+var _ io.Writer = (*reply)(nil)

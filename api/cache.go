@@ -1,0 +1,125 @@
+package api
+
+import (
+	"sync"
+	"time"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// cached is one encoded reply of GET /levels/{symbol}, ready to be sent.
+type cached struct {
+	key  service.Key
+	body []byte
+	// header values, made once: net/http takes slices
+	etag, lastModified []string
+	fresh              time.Time // close of the candle that follows: nothing newer can exist before
+	flips              time.Time // when the reply turns stale, and its bytes change; zero if it is stale
+
+	newer, older *cached // in the order of use
+}
+
+// overhead is what an entry costs besides its body: itself, its strings and its
+// place in the map.
+const overhead = 512
+
+func (c *cached) size() int64 { return int64(cap(c.body)) + overhead }
+
+// cache keeps encoded replies under a bound in bytes; what was used longest ago
+// goes first. It is safe for concurrent use.
+type cache struct {
+	limit int64
+
+	mu         sync.Mutex
+	entries    map[service.Key]*cached
+	root       cached // ring: root.older is the newest, root.newer the oldest
+	bytes      int64
+	generation uint64 // counts invalidations
+}
+
+func (c *cache) init(limit int64) {
+	c.limit = limit
+	c.entries = map[service.Key]*cached{}
+	c.root.newer, c.root.older = &c.root, &c.root
+}
+
+// get returns the reply for key as of now, or nil and the generation a reply
+// read from the store from here on belongs to.
+func (c *cache) get(key service.Key, now time.Time) (*cached, uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.entries[key]
+	if e == nil {
+		return nil, c.generation
+	}
+	if !e.flips.IsZero() && now.After(e.flips) {
+		c.drop(e)
+		return nil, c.generation
+	}
+	if c.root.older != e {
+		e.unlink()
+		c.link(e)
+	}
+	return e, 0
+}
+
+// put keeps e, unless something was invalidated since the generation was
+// handed out: e might have been read before the change.
+func (c *cache) put(e *cached, generation uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if generation != c.generation || e.size() > c.limit {
+		return
+	}
+	if old := c.entries[e.key]; old != nil {
+		c.drop(old)
+	}
+	c.entries[e.key] = e
+	c.link(e)
+	c.bytes += e.size()
+	for c.bytes > c.limit {
+		c.drop(c.root.newer)
+	}
+}
+
+func (c *cache) invalidate(exchange string, interval levels.Interval, symbols []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.generation++
+	if exchange != "" && len(symbols) > 0 {
+		for _, s := range symbols {
+			if e := c.entries[service.Key{Exchange: exchange, Symbol: s, Interval: interval}]; e != nil {
+				c.drop(e)
+			}
+		}
+		return
+	}
+	for _, e := range c.entries {
+		if exchange == "" || e.key.Exchange == exchange && e.key.Interval == interval {
+			c.drop(e)
+		}
+	}
+}
+
+// usage returns the bytes and the number of replies kept.
+func (c *cache) usage() (bytes int64, entries int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bytes, len(c.entries)
+}
+
+func (c *cache) drop(e *cached) {
+	e.unlink()
+	delete(c.entries, e.key)
+	c.bytes -= e.size()
+}
+
+func (c *cache) link(e *cached) {
+	e.newer, e.older = &c.root, c.root.older
+	e.newer.older, e.older.newer = e, e
+}
+
+func (e *cached) unlink() {
+	e.newer.older, e.older.newer = e.older, e.newer
+}

@@ -1,0 +1,49 @@
+package api
+
+import (
+	_ "embed"
+	"net/http"
+)
+
+// docsPage is the API reference, made from openapi.yaml. TestDocsPage renders
+// it anew; with -update it rewrites the file.
+//
+//go:embed docs.html
+var docsPage []byte
+
+var (
+	contentHTML = []string{"text/html; charset=utf-8"}
+	contentYAML = []string{"application/yaml"}
+	hourly      = []string{"max-age=3600"}
+	// the page has one style sheet of its own and nothing else
+	pagePolicy = []string{"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
+)
+
+// getDocs answers GET /docs.
+func (a *API) getDocs(w *reply, _ *http.Request) error {
+	h := w.Header()
+	h["Content-Type"] = contentHTML
+	h["Content-Security-Policy"] = pagePolicy
+	h["Cache-Control"] = hourly
+	return write(w, docsPage)
+}
+
+// getOpenAPI answers GET /openapi.yaml.
+func (a *API) getOpenAPI(w *reply, _ *http.Request) error {
+	h := w.Header()
+	h["Content-Type"] = contentYAML
+	h["Cache-Control"] = hourly
+	return write(w, a.OpenAPI)
+}
+
+// getRoot answers GET / with the way to the documentation.
+func (a *API) getRoot(w *reply, r *http.Request) error {
+	http.Redirect(w, r, "/docs", http.StatusFound)
+	return nil
+}
+
+// getMetrics answers GET /metrics.
+func (a *API) getMetrics(w *reply, r *http.Request) error {
+	a.prom.ServeHTTP(w, r)
+	return nil
+}

@@ -1,0 +1,168 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"tidemark/service"
+)
+
+// problem is an error that knows what to tell the client, beyond what status
+// knows from service.Code. Where the fault is goes into one of pointer (RFC
+// 6901, into the body) and parameter (of path or query).
+type problem struct {
+	status             int
+	code               string
+	detail             string
+	pointer, parameter string
+	located            bool          // pointer or parameter is set ("" points to the whole body)
+	retry              time.Duration // Retry-After, if positive
+	header, value      string        // one more header of the reply
+}
+
+func (p *problem) Error() string { return p.code + ": " + p.detail }
+
+// badParameter refuses a parameter of the path or the query.
+func badParameter(name, format string, args ...any) error {
+	return &problem{status: 400, code: "invalid_request", detail: fmt.Sprintf(name+": "+format, args...), parameter: name, located: true}
+}
+
+// badField refuses a value in the body. The pointer is RFC 6901.
+func badField(pointer, format string, args ...any) error {
+	return &problem{status: 400, code: "invalid_request", detail: fmt.Sprintf(format, args...), pointer: pointer, located: true}
+}
+
+// statuses maps what service.Code names to HTTP. Every code of the service has
+// a line; a test walks them.
+var statuses = map[string]struct {
+	status int
+	title  string
+	retry  time.Duration // where the error itself does not say when
+}{
+	"invalid_request":        {400, "Invalid request", 0},
+	"unauthorized":           {401, "Key missing or unknown", 0},
+	"cross_origin":           {403, "Request from another origin", 0},
+	"not_found":              {404, "No such resource", 0},
+	"not_analyzed":           {404, "Not analyzed", 0},
+	"unknown_job":            {404, "Unknown job", 0},
+	"method_not_allowed":     {405, "Method not allowed", 0},
+	"job_finished":           {409, "Job has finished", 0},
+	"cancelled":              {409, "Cancelled", 0},
+	"body_too_large":         {413, "Body too large", 0},
+	"unsupported_media_type": {415, "Unsupported media type", 0},
+	"unknown_symbol":         {422, "Unknown symbol", 0},
+	"unknown_exchange":       {422, "Unknown exchange", 0},
+	"too_few_candles":        {422, "Too few candles", 0},
+	"too_many_requests":      {429, "Too many requests", time.Second},
+	"client_gone":            {499, "Client went away", 0}, // in the log only
+	"internal":               {500, "Internal error", 0},
+	"exchange_unavailable":   {502, "Exchange unavailable", 0},
+	"busy":                   {503, "Busy", 2 * time.Second},
+	"stopping":               {503, "Stopping", 5 * time.Second},
+	"banned":                 {503, "Banned by the exchange", time.Minute},
+	"rate_limited":           {503, "Rate limited by the exchange", 10 * time.Second},
+	"storage_unavailable":    {503, "Storage unavailable", 5 * time.Second},
+	"timeout":                {504, "Timeout", 0},
+}
+
+// status turns an error of a handler into what the client is told. It is the
+// only place that does. r tells a client that went away from one that waits.
+func status(r *http.Request, err error) problem {
+	var p *problem
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &p):
+		q := *p
+		if q.status == 0 {
+			q.status = statuses[q.code].status
+		}
+		if q.retry == 0 {
+			q.retry = statuses[q.code].retry
+		}
+		return q
+	case errors.As(err, &large):
+		return tooLarge(large.Limit)
+	case r.Context().Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, r.Context().Err())):
+		return problem{status: 499, code: "client_gone", detail: "the client went away"}
+	}
+	code := service.Code(err)
+	s, known := statuses[code]
+	if !known {
+		code, s = "internal", statuses["internal"]
+	}
+	q := problem{status: s.status, code: code, detail: err.Error(), retry: s.retry}
+	switch {
+	case code == "internal" || code == "storage_unavailable":
+		// the chain is for the log: it may name hosts, files and statements
+		q.detail = "the log of the service has the details under this request_id"
+	case code == "timeout":
+		q.detail = "the work took longer than it may"
+	}
+	if after := (*service.RetryAfterError)(nil); errors.As(err, &after) && s.retry > 0 {
+		q.retry = max(time.Until(after.Until), time.Second)
+	}
+	return q
+}
+
+func tooLarge(limit int64) problem {
+	return problem{status: 413, code: "body_too_large", detail: fmt.Sprintf("the body is larger than %d bytes", limit)}
+}
+
+// contentProblem is the media type of RFC 9457.
+var contentProblem = []string{"application/problem+json"}
+
+// appendProblem appends the document of RFC 9457 for p. The type is a
+// reference into the API's own documentation.
+func appendProblem(b []byte, p problem, instance, requestID string) []byte {
+	b = append(b, `{"type":"/docs#error-`...)
+	b = append(b, p.code...)
+	b = append(b, `","title":`...)
+	b = appendString(b, statuses[p.code].title)
+	b = append(b, `,"status":`...)
+	b = strconv.AppendInt(b, int64(p.status), 10)
+	b = append(b, `,"detail":`...)
+	b = appendString(b, p.detail)
+	b = append(b, `,"instance":`...)
+	b = appendString(b, instance)
+	b = append(b, `,"code":`...)
+	b = appendString(b, p.code)
+	b = append(b, `,"request_id":`...)
+	b = appendString(b, requestID)
+	if p.located {
+		b = append(b, `,"errors":[{"detail":`...)
+		b = appendString(b, p.detail)
+		if p.parameter != "" {
+			b = append(b, `,"parameter":`...)
+			b = appendString(b, p.parameter)
+		} else {
+			b = append(b, `,"pointer":`...)
+			b = appendString(b, p.pointer)
+		}
+		b = append(b, `}]`...)
+	}
+	return append(b, '}', '\n')
+}
+
+// bodyError turns what the JSON decoder or the connection said about a body
+// into an error for the client.
+func bodyError(err error) error {
+	var p *problem
+	var syntax *jsontext.SyntacticError
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &p) || errors.As(err, &large):
+		return err
+	case errors.As(err, &syntax):
+		if errors.Is(err, jsontext.ErrDuplicateName) {
+			return badField(string(syntax.JSONPointer), "the name %q is there twice", syntax.JSONPointer.LastToken())
+		}
+		return badField(string(syntax.JSONPointer), "the body is not valid JSON at byte %d: %v", syntax.ByteOffset, syntax.Err)
+	}
+	return fmt.Errorf("%w: the body could not be read: %w", service.ErrInvalid, err)
+}

@@ -1,0 +1,213 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"tidemark/service"
+)
+
+const (
+	// eventInterval is the least time between two events of a stream.
+	eventInterval = 250 * time.Millisecond
+	// heartbeat is how often a stream says that it lives, under the idle limits
+	// of the usual proxies.
+	heartbeat = 15 * time.Second
+)
+
+// jobID returns the id in the path of r. Those of other forms name no job.
+func jobID(r *http.Request) (string, error) {
+	id := chi.URLParam(r, "id")
+	if !saneID(id) {
+		return "", fmt.Errorf("%w: %q", service.ErrUnknownJob, clip(id))
+	}
+	return id, nil
+}
+
+// getJobs answers GET /jobs with the newest jobs.
+func (a *API) getJobs(w *reply, r *http.Request) error {
+	q, err := parseQuery(r.URL.RawQuery, "limit")
+	if err != nil {
+		return err
+	}
+	limit, err := q.integer("limit", 1, 100, 20)
+	if err != nil {
+		return err
+	}
+	jobs, err := a.Analyzer.Jobs(r.Context(), limit)
+	if err != nil {
+		return err
+	}
+	b := append(make([]byte, 0, 1024*(1+len(jobs))), `{"jobs":[`...)
+	for i := range jobs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendJob(b, &jobs[i], false)
+	}
+	return sendJSON(w, append(b, "]}\n"...))
+}
+
+// sendJSON sends a reply that must be asked for again each time.
+func sendJSON(w *reply, b []byte) error {
+	h := w.Header()
+	h["Content-Type"] = contentJSON
+	h["Cache-Control"] = noStore
+	return write(w, b)
+}
+
+// getJob answers GET /jobs/{id}.
+func (a *API) getJob(w *reply, r *http.Request) error {
+	return a.sendJob(w, r, a.Analyzer.Job)
+}
+
+// deleteJob answers DELETE /jobs/{id}: it asks the job to stop.
+func (a *API) deleteJob(w *reply, r *http.Request) error {
+	return a.sendJob(w, r, a.Analyzer.Cancel)
+}
+
+func (a *API) sendJob(w *reply, r *http.Request, get func(context.Context, string) (service.Job, error)) error {
+	if _, err := parseQuery(r.URL.RawQuery); err != nil {
+		return err
+	}
+	id, err := jobID(r)
+	if err != nil {
+		return err
+	}
+	j, err := get(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return sendJSON(w, append(appendJob(nil, &j, true), '\n'))
+}
+
+// eventID names how far a job is: equal ids, equal events.
+func eventID(j *service.Job) string {
+	return fmt.Sprintf("%s-%d-%d-%d-%d", j.State, j.Symbols, j.Done, j.Failed, j.BatchesDone)
+}
+
+// getEvents answers GET /jobs/{id}/events: one event for each change of the
+// job, until it has ended. A browser that reconnects after the last event,
+// which it does by itself, is told by 204 to leave it.
+func (a *API) getEvents(w *reply, r *http.Request) error {
+	if _, err := parseQuery(r.URL.RawQuery); err != nil {
+		return err
+	}
+	id, err := jobID(r)
+	if err != nil {
+		return err
+	}
+	j, err := a.Analyzer.Job(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	seen := r.Header.Get("Last-Event-Id")
+	if j.State.Final() && seen == eventID(&j) {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	select {
+	case a.streams <- struct{}{}:
+		defer func() { <-a.streams }()
+	default:
+		return fmt.Errorf("%w: %d event streams are open already; ask for the job itself instead", service.ErrBusy, maxStreams)
+	}
+	h := w.Header()
+	h["Content-Type"] = contentEvents
+	h["Cache-Control"] = noStore
+	h["X-Accel-Buffering"] = []string{"no"} // nginx would hold events back
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	w.wait()
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	type change struct {
+		job service.Job
+		err error
+	}
+	changes := make(chan change)
+	go func() {
+		defer close(changes)
+		for j, err := range a.Analyzer.Watch(ctx, id, eventInterval) {
+			select {
+			case changes <- change{j, err}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	b := append(make([]byte, 0, 1024), "retry: 2000\n\n"...)
+	for {
+		w.deadline(writeTimeout)
+		if _, err := w.Write(b); err != nil {
+			return nil // the client went away
+		}
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			return nil
+		}
+		beat := time.NewTimer(heartbeat)
+		select {
+		case c, open := <-changes:
+			switch {
+			case !open:
+				return nil
+			case c.err != nil:
+				return fmt.Errorf("watching job %s: %w", id, c.err)
+			}
+			if b = b[:0]; eventID(&c.job) != seen {
+				seen = eventID(&c.job)
+				b = appendEvent(b, seen, &c.job)
+			}
+		case <-beat.C:
+			b = append(b[:0], ": still here\n\n"...)
+		case <-a.closing:
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+		beat.Stop()
+	}
+}
+
+var contentEvents = []string{"text/event-stream"}
+
+// appendEvent appends a job as one server-sent event (WHATWG HTML, section
+// 9.2).
+func appendEvent(b []byte, id string, j *service.Job) []byte {
+	b = append(b, "event: job\nid: "...)
+	b = append(b, id...)
+	b = append(b, "\ndata: "...)
+	b = appendJob(b, j, false)
+	return append(b, "\n\n"...)
+}
+
+// getHealth answers GET /healthz: the process serves. It asks nobody, so that
+// a database that is away does not get the process restarted.
+func (a *API) getHealth(w *reply, _ *http.Request) error {
+	b := appendString([]byte(`{"status":"ok","version":`), a.Version)
+	return sendJSON(w, append(b, '}', '\n'))
+}
+
+// readyTimeout bounds the question to the database.
+const readyTimeout = 2 * time.Second
+
+// getReady answers GET /readyz: the database answers too. The exchange is told
+// and not asked; without it stored levels are still served.
+func (a *API) getReady(w *reply, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if err := a.Store.Ping(ctx); err != nil {
+		return fmt.Errorf("%w: %w", service.ErrStorage, err)
+	}
+	m := a.Analyzer.Market()
+	b := appendString([]byte(`{"status":"ready","database":"ok","exchange":`), m.Exchange)
+	b = append(b, `,"simulated":`...)
+	b = strconv.AppendBool(b, m.Simulated)
+	return sendJSON(w, append(b, '}', '\n'))
+}

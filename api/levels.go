@@ -1,0 +1,146 @@
+package api
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// getLevels answers GET /levels/{symbol}, from the cache if it can.
+func (a *API) getLevels(w *reply, r *http.Request) error {
+	q, err := parseQuery(r.URL.RawQuery, "interval", "exchange", "at")
+	if err != nil {
+		return err
+	}
+	var key service.Key
+	if key.Symbol, err = pathSymbol(r); err != nil {
+		return err
+	}
+	if key.Interval, err = q.interval(a); err != nil {
+		return err
+	}
+	if key.Exchange, err = q.exchange(a); err != nil {
+		return err
+	}
+	at, err := q.moment("at")
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	if !at.IsZero() {
+		if at.After(now) {
+			return badParameter("at", "%s has not come yet", at.Format(time.RFC3339))
+		}
+		return a.past(w, r, key, at, now)
+	}
+	e, generation := a.cache.get(key, now)
+	if e == nil {
+		a.metrics.misses.Inc()
+		snap, err := a.Store.Snapshot(r.Context(), key, time.Time{})
+		if err != nil {
+			return err
+		}
+		e = encodeLevels(key, &snap, now)
+		a.cache.put(e, generation)
+	} else {
+		a.metrics.hits.Inc()
+	}
+	// Until the candle that follows has closed nothing newer can be known.
+	cacheControl := noCache
+	if left := e.fresh.Sub(now); left >= time.Second {
+		cacheControl = []string{a.scope + "max-age=" + strconv.FormatInt(int64(left/time.Second), 10)}
+	}
+	return e.send(w, r, cacheControl)
+}
+
+// past answers with the analysis that was the newest at a moment of the past,
+// judged as of that moment. Once the candle after the moment is closed and has
+// had its time to be analysed the answer will not change any more.
+func (a *API) past(w *reply, r *http.Request, key service.Key, at, now time.Time) error {
+	snap, err := a.Store.Snapshot(r.Context(), key, at)
+	if err != nil {
+		return err
+	}
+	cacheControl := noCache
+	if now.After(at.Add(2 * key.Interval.Duration())) {
+		cacheControl = []string{a.scope + "max-age=31536000, immutable"}
+	}
+	return encodeLevels(key, &snap, at).send(w, r, cacheControl)
+}
+
+// encodeLevels builds the reply that tells s, judged as of now.
+func encodeLevels(key service.Key, s *service.Snapshot, now time.Time) *cached {
+	stale := staleReason(s, now)
+	b := appendAnalysis(make([]byte, 0, 1024+512*(len(s.Supports)+len(s.Resistances))), s, stale)
+	b = append(b, '\n')
+	sum := sha256.Sum256(b)
+	e := &cached{
+		key:          key,
+		body:         append(make([]byte, 0, len(b)), b...),
+		etag:         []string{`"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`},
+		lastModified: []string{s.AsOf.UTC().Format(http.TimeFormat)},
+		fresh:        s.AsOf.Add(s.Interval.Duration()),
+	}
+	if stale == "" {
+		e.flips = staleAfter(s)
+	}
+	return e
+}
+
+// send writes the reply, or 304 when the client has it. If-Modified-Since is
+// not looked at: a reply that turns stale, or is made anew from more klines, has
+// the same moment.
+func (e *cached) send(w *reply, r *http.Request, cacheControl []string) error {
+	h := w.Header()
+	h["Etag"] = e.etag
+	h["Cache-Control"] = cacheControl
+	h["Last-Modified"] = e.lastModified
+	if match := r.Header["If-None-Match"]; len(match) > 0 {
+		for _, list := range match {
+			if matches(list, e.etag[0]) {
+				w.WriteHeader(http.StatusNotModified)
+				return nil
+			}
+		}
+	}
+	h["Content-Type"] = contentJSON
+	return write(w, e.body)
+}
+
+// matches tells whether an If-None-Match list names the strong tag etag, by the
+// weak comparison RFC 9110 section 13.1.2 asks for. A list that is malformed
+// matches up to where it is.
+func matches(list, etag string) bool {
+	if strings.TrimSpace(list) == "*" {
+		return true
+	}
+	for {
+		list = strings.TrimLeft(list, " \t,")
+		list = strings.TrimPrefix(list, "W/")
+		if !strings.HasPrefix(list, `"`) {
+			return false
+		}
+		end := strings.IndexByte(list[1:], '"')
+		if end < 0 {
+			return false
+		}
+		if list[:end+2] == etag {
+			return true
+		}
+		list = list[end+2:]
+	}
+}
+
+// side returns the levels of one role.
+func side(s *service.Snapshot, role levels.Role) []levels.Level {
+	if role == levels.Support {
+		return s.Supports
+	}
+	return s.Resistances
+}

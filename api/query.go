@@ -1,0 +1,223 @@
+package api
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-chi/chi/v5"
+
+	"tidemark/levels"
+)
+
+// query holds the parameters of a request in the order of its names.
+type query struct {
+	names  []string
+	values [16]string
+	given  uint16
+}
+
+// parseQuery reads a raw query and refuses parameters that are not among names
+// (at most 16), are there twice, or are not decodable. Empty values count as
+// not given.
+func parseQuery(raw string, names ...string) (query, error) {
+	q := query{names: names}
+	for raw != "" {
+		var pair string
+		pair, raw, _ = strings.Cut(raw, "&")
+		if pair == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		name, err := url.QueryUnescape(name)
+		if err == nil {
+			value, err = url.QueryUnescape(value)
+		}
+		if err != nil {
+			return q, badParameter(strings.ToValidUTF8(name, "\uFFFD"), "%v", err)
+		}
+		i := slices.Index(names, name)
+		switch {
+		case i < 0 && len(names) == 0:
+			return q, badParameter(clip(name), "unknown parameter; there are none here")
+		case i < 0:
+			return q, badParameter(clip(name), "unknown parameter: there are %s", strings.Join(names, ", "))
+		case q.given&(1<<i) != 0:
+			return q, badParameter(name, "the parameter is there twice")
+		case !utf8.ValidString(value):
+			return q, badParameter(name, "not valid UTF-8")
+		}
+		q.given |= 1 << i
+		q.values[i] = value
+	}
+	return q, nil
+}
+
+// clip shortens what a client sent before it is sent back.
+func clip(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= 64 {
+		return s
+	}
+	return strings.ToValidUTF8(s[:64], "") + "…"
+}
+
+// get returns the value of a parameter, empty if it is not given.
+func (q *query) get(name string) string { return q.values[slices.Index(q.names, name)] }
+
+// integer returns a whole number between low and high, or the fallback.
+func (q *query) integer(name string, low, high, fallback int) (int, error) {
+	text := q.get(name)
+	if text == "" {
+		return fallback, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < low || n > high {
+		return 0, badParameter(name, "%q is not a whole number between %d and %d", clip(text), low, high)
+	}
+	return n, nil
+}
+
+// number returns a finite number of at least 0, and whether one is given.
+func (q *query) number(name string) (float64, bool, error) {
+	text := q.get(name)
+	if text == "" {
+		return 0, false, nil
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(f >= 0 && f <= 1e18) || strings.ContainsAny(text, "xXpP_") {
+		return 0, false, badParameter(name, "%q is not a number of at least 0", clip(text))
+	}
+	return f, true, nil
+}
+
+// boolean returns a truth value and whether one is given.
+func (q *query) boolean(name string) (value, given bool, err error) {
+	switch text := q.get(name); text {
+	case "":
+		return false, false, nil
+	case "true", "false":
+		return text == "true", true, nil
+	default:
+		return false, false, badParameter(name, "%q is neither true nor false", clip(text))
+	}
+}
+
+// oneOf returns a value among those there are, or empty if none is given.
+func (q *query) oneOf(name string, values ...string) (string, error) {
+	text := q.get(name)
+	if text == "" || slices.Contains(values, text) {
+		return text, nil
+	}
+	return "", badParameter(name, "%q is none of %s", clip(text), strings.Join(values, ", "))
+}
+
+// moment returns a time in RFC 3339, zero if none is given.
+func (q *query) moment(name string) (time.Time, error) {
+	text := q.get(name)
+	if text == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil || t.Year() < 1970 || t.Year() > 9999 {
+		return time.Time{}, badParameter(name, "%q is not a time in RFC 3339, such as 2026-11-22T19:00:00Z", clip(text))
+	}
+	return t.UTC(), nil
+}
+
+// interval returns an interval, or the configured one.
+func (q *query) interval(a *API) (levels.Interval, error) {
+	text := q.get("interval")
+	if text == "" {
+		fallback, _ := a.Analyzer.Defaults()
+		return fallback, nil
+	}
+	i, err := levels.ParseInterval(clip(text))
+	if err != nil {
+		return "", badParameter("interval", "%v", err)
+	}
+	return i, nil
+}
+
+// exchange returns the name of an exchange, or that of this process. What is
+// stored may come from others than the one this process talks to.
+func (q *query) exchange(a *API) (string, error) {
+	text := q.get("exchange")
+	if text == "" {
+		return a.Analyzer.Market().Exchange, nil
+	}
+	if !saneExchange(text) {
+		return "", badParameter("exchange", "%q is not the name of an exchange", clip(text))
+	}
+	return text, nil
+}
+
+// saneExchange accepts 1 to 32 lower-case letters, digits and hyphens.
+func saneExchange(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-') {
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= 32
+}
+
+// pathSymbol returns the canonical symbol in the path of r.
+func pathSymbol(r *http.Request) (string, error) {
+	text := chi.URLParam(r, "symbol")
+	if r.URL.RawPath != "" { // then the router matched the escaped path: BTC%2FUSDT
+		var err error
+		if text, err = url.PathUnescape(text); err != nil {
+			return "", badParameter("symbol", "%v", err)
+		}
+	}
+	s, ok := canonical(text)
+	if !ok {
+		return "", badParameter("symbol", "%q is not a symbol such as BTCUSDT", clip(text))
+	}
+	return s, nil
+}
+
+// maxSymbol bounds a symbol in characters.
+const maxSymbol = 40
+
+// canonical turns the ways people write a pair into the exchange's own: upper
+// case, without the hyphen or slash between the assets (btcusdt, BTC-USDT,
+// BTC/USDT: BTCUSDT). Letters of every script, digits, '_', ':' and '.' are part
+// of symbols somewhere; all else is refused.
+func canonical(s string) (string, bool) {
+	plain := len(s) > 0 && len(s) <= maxSymbol
+	for i := 0; plain && i < len(s); i++ {
+		c := s[i]
+		plain = 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+	}
+	if plain {
+		return s, true
+	}
+	if len(s) > 4*maxSymbol || !utf8.ValidString(s) {
+		return "", false
+	}
+	out := make([]rune, 0, maxSymbol)
+	something := false
+	for _, c := range s {
+		switch {
+		case c == '-' || c == '/':
+			continue
+		case unicode.IsLetter(c) || unicode.IsDigit(c):
+			c = unicode.ToUpper(c)
+			something = true
+		case c != '_' && c != ':' && c != '.':
+			return "", false
+		}
+		if len(out) == maxSymbol {
+			return "", false
+		}
+		out = append(out, c)
+	}
+	return string(out), something
+}

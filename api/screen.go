@@ -1,0 +1,455 @@
+package api
+
+import (
+	"cmp"
+	"container/heap"
+	"encoding/base64"
+	"encoding/binary"
+	"hash/fnv"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"tidemark/levels"
+)
+
+// Bounds of a page of GET /levels.
+const (
+	defaultPage = 100
+	maxPage     = 1000
+)
+
+// row is one level of one pair, with what of its analysis is shown beside it.
+type row struct {
+	symbol    string
+	asOf      time.Time
+	last, atr float64
+	stale     bool
+	simulated bool
+	level     levels.Level
+
+	key float64 // what the page is sorted by, smaller first; 0 where that is the symbol
+}
+
+// screenQuery is what GET /levels was asked.
+type screenQuery struct {
+	exchange string
+	interval levels.Interval
+	csv      bool
+
+	role, status  string
+	source        levels.Sources
+	sources       bool // source is given
+	minStrength   float64
+	maxPct        float64
+	maxATR        float64
+	prefix        string
+	symbols       []string
+	sortBy        string
+	descending    bool
+	limit         int // 0 means all, in CSV
+	after         cursor
+	paged         bool // after is given
+	filterAndSort string
+}
+
+// sorts are what a page can be sorted by. The value of a level is never NaN.
+var sorts = map[string]func(r *row) float64{
+	"distance_atr": func(r *row) float64 {
+		if _, d, ok := distance(&r.level, r.last, r.atr); ok {
+			return math.Abs(d)
+		}
+		return math.Inf(1)
+	},
+	"distance_pct": func(r *row) float64 { d, _, _ := distance(&r.level, r.last, r.atr); return math.Abs(d) },
+	"strength":     func(r *row) float64 { return r.level.Strength },
+	"touches":      func(r *row) float64 { return float64(r.level.Touches) },
+	"last_touch":   func(r *row) float64 { return float64(r.level.LastTouch) },
+	"symbol":       func(*row) float64 { return 0 },
+}
+
+// sortNames lists the keys of sorts, for messages.
+const sortNames = "distance_atr, distance_pct, strength, touches, last_touch, symbol"
+
+// sourceByName finds a source by its name in the contract.
+func sourceByName(name string) (levels.Sources, bool) {
+	for bit := levels.Sources(1); bit != 0; bit <<= 1 {
+		if names := bit.AppendNames(nil); len(names) == 1 && names[0] == name {
+			return bit, true
+		}
+	}
+	return 0, false
+}
+
+func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
+	q, err := parseQuery(r.URL.RawQuery, "exchange", "interval", "role", "status", "source", "min_strength",
+		"max_distance_pct", "max_distance_atr", "symbol", "symbols", "sort", "limit", "cursor", "format")
+	if err != nil {
+		return s, err
+	}
+	if s.exchange, err = q.exchange(a); err != nil {
+		return s, err
+	}
+	if s.interval, err = q.interval(a); err != nil {
+		return s, err
+	}
+	if s.role, err = q.oneOf("role", "support", "resistance"); err != nil {
+		return s, err
+	}
+	if s.status, err = q.oneOf("status", "active", "broken", "flipped"); err != nil {
+		return s, err
+	}
+	if text := q.get("source"); text != "" {
+		if s.source, s.sources = sourceByName(text); !s.sources {
+			return s, badParameter("source", "%q is no source of levels", clip(text))
+		}
+	}
+	for _, n := range [...]struct {
+		name string
+		to   *float64
+		none float64
+	}{{"min_strength", &s.minStrength, 0}, {"max_distance_pct", &s.maxPct, math.Inf(1)}, {"max_distance_atr", &s.maxATR, math.Inf(1)}} {
+		given := false
+		if *n.to, given, err = q.number(n.name); err != nil {
+			return s, err
+		}
+		if !given {
+			*n.to = n.none
+		}
+	}
+	if text := q.get("symbol"); text != "" {
+		ok := false
+		if s.prefix, ok = canonical(text); !ok {
+			return s, badParameter("symbol", "%q cannot begin a symbol", clip(text))
+		}
+	}
+	if text := q.get("symbols"); text != "" {
+		for part := range strings.SplitSeq(text, ",") {
+			name, ok := canonical(part)
+			if !ok {
+				return s, badParameter("symbols", "%q is not a symbol such as BTCUSDT", clip(part))
+			}
+			s.symbols = append(s.symbols, name)
+		}
+		if len(s.symbols) > maxSymbols {
+			return s, badParameter("symbols", "more than %d symbols", maxSymbols)
+		}
+		slices.Sort(s.symbols)
+	}
+	format, err := q.oneOf("format", "json", "csv")
+	if err != nil {
+		return s, err
+	}
+	s.csv = format == "csv" || format == "" && prefersCSV(r.Header["Accept"])
+
+	order := q.get("sort")
+	s.sortBy, s.descending = strings.CutPrefix(order, "-")
+	all := s.csv && q.get("limit") == "" && q.get("cursor") == ""
+	switch {
+	case order == "" && all:
+		s.sortBy = "symbol"
+	case order == "":
+		s.sortBy = "distance_atr"
+	case sorts[s.sortBy] == nil:
+		return s, badParameter("sort", "%q is none of %s, with a - before it for descending", clip(order), sortNames)
+	case all && order != "symbol":
+		return s, badParameter("sort", "CSV of all levels comes by symbol; give a limit to have it sorted otherwise")
+	}
+	if !all {
+		if s.limit, err = q.integer("limit", 1, maxPage, defaultPage); err != nil {
+			return s, err
+		}
+	}
+	s.filterAndSort = s.fingerprint()
+	if text := q.get("cursor"); text != "" {
+		if s.after, s.paged = parseCursor(text); !s.paged || s.after.query != hash(s.filterAndSort) {
+			return s, badParameter("cursor", "not a cursor of this list; take the one in next and leave the other parameters as they were")
+		}
+	}
+	return s, nil
+}
+
+// fingerprint tells lists apart that order or select rows differently.
+func (s *screenQuery) fingerprint() string {
+	b := make([]byte, 0, 128)
+	for _, part := range append([]string{s.exchange, string(s.interval), s.role, s.status, s.prefix, s.sortBy}, s.symbols...) {
+		b = append(append(b, part...), 0)
+	}
+	b = strconv.AppendBool(b, s.descending)
+	b = strconv.AppendUint(append(b, 0), uint64(s.source), 10)
+	for _, f := range [...]float64{s.minStrength, s.maxPct, s.maxATR} {
+		b = strconv.AppendFloat(append(b, 0), f, 'g', -1, 64)
+	}
+	return string(b)
+}
+
+func hash(s string) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(s))
+	return h.Sum32()
+}
+
+// rows yields the levels asked for in the order of the store: by symbol, each
+// pair's supports from the nearest outwards, then its resistances. The row is
+// valid until the next.
+func (a *API) rows(r *http.Request, s *screenQuery, now time.Time, yield func(*row) error) error {
+	key := sorts[s.sortBy]
+	for snap, err := range a.Store.Latest(r.Context(), s.exchange, s.interval) {
+		if err != nil {
+			return err
+		}
+		if !strings.HasPrefix(snap.Symbol, s.prefix) {
+			continue
+		}
+		if s.symbols != nil {
+			if _, listed := slices.BinarySearch(s.symbols, snap.Symbol); !listed {
+				continue
+			}
+		}
+		out := row{
+			symbol: snap.Symbol, asOf: snap.AsOf, last: snap.LastPrice, atr: snap.ATR, stale: now.After(staleAfter(&snap)), simulated: snap.Simulated,
+		}
+		for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
+			if s.role != "" && s.role != role.String() {
+				continue
+			}
+			for _, l := range side(&snap, role) {
+				l.Role = role
+				if out.level = l; !s.selects(&out) {
+					continue
+				}
+				if out.key = key(&out); s.descending {
+					out.key = -out.key
+				}
+				if err := yield(&out); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return r.Context().Err()
+}
+
+func (s *screenQuery) selects(r *row) bool {
+	pct, inATR, ok := distance(&r.level, r.last, r.atr)
+	return (s.status == "" || s.status == r.level.Status.String()) &&
+		(!s.sources || r.level.Sources&s.source != 0) &&
+		r.level.Strength >= s.minStrength &&
+		math.Abs(pct) <= s.maxPct &&
+		(ok && math.Abs(inATR) <= s.maxATR || math.IsInf(s.maxATR, 1))
+}
+
+// before is the order of a page: by key, then by symbol, then by level. It is
+// total, so that a page begins exactly where the one before it ended.
+func (s *screenQuery) before(x, y position) int {
+	symbols := cmp.Compare(x.symbol, y.symbol)
+	if s.descending && s.sortBy == "symbol" {
+		symbols = -symbols
+	}
+	return cmp.Or(cmp.Compare(x.key, y.key), symbols, cmp.Compare(x.id, y.id), cmp.Compare(x.role, y.role))
+}
+
+// position is the place of a row in the order of a page.
+type position struct {
+	key    float64
+	symbol string
+	id     uint64
+	role   levels.Role
+}
+
+func (r *row) position() position { return position{r.key, r.symbol, r.level.ID, r.level.Role} }
+
+// page is a heap of the best rows so far, the last of them on top.
+type page struct {
+	s    *screenQuery
+	rows []row
+}
+
+func (p *page) Len() int           { return len(p.rows) }
+func (p *page) Less(i, j int) bool { return p.s.before(p.rows[i].position(), p.rows[j].position()) > 0 }
+func (p *page) Swap(i, j int)      { p.rows[i], p.rows[j] = p.rows[j], p.rows[i] }
+func (p *page) Push(x any)         { p.rows = append(p.rows, *x.(*row)) }
+func (p *page) Pop() any           { panic("a page only grows or replaces its top") }
+
+// add keeps r if it belongs to the first limit rows after the cursor. more is
+// set once a row had to be left out.
+func (p *page) add(r *row, more *bool) {
+	if p.s.paged && p.s.before(r.position(), p.s.after.position) <= 0 {
+		return
+	}
+	if len(p.rows) < p.s.limit {
+		heap.Push(p, r)
+		return
+	}
+	*more = true
+	if p.s.before(r.position(), p.rows[0].position()) < 0 {
+		p.rows[0] = *r
+		heap.Fix(p, 0)
+	}
+}
+
+// getScreen answers GET /levels. It goes over everything stored and holds one
+// page of it.
+func (a *API) getScreen(w *reply, r *http.Request) error {
+	w.Header()["Vary"] = varyAccept
+	s, err := a.screenQuery(r)
+	if err != nil {
+		return err
+	}
+	w.wait()
+	now := time.Now()
+	if s.limit == 0 {
+		return a.streamCSV(w, r, &s, now)
+	}
+	p := page{s: &s}
+	more := false
+	if err := a.rows(r, &s, now, func(r *row) error { p.add(r, &more); return nil }); err != nil {
+		return err
+	}
+	w.deadline(writeTimeout)
+	slices.SortFunc(p.rows, func(x, y row) int { return s.before(x.position(), y.position()) })
+
+	h := w.Header()
+	h["Cache-Control"] = noCache
+	next := ""
+	if more {
+		last := p.rows[len(p.rows)-1]
+		next = cursor{hash(s.filterAndSort), last.position()}.String()
+		q := r.URL.Query()
+		q.Set("cursor", next)
+		u := url.URL{Path: "/levels", RawQuery: q.Encode()}
+		h.Set("Link", "<"+u.String()+`>; rel="next"`)
+	}
+	b := make([]byte, 0, 256+512*len(p.rows))
+	if s.csv {
+		b = append(b, csvHeader...)
+		for i := range p.rows {
+			b = appendCSV(b, &s, &p.rows[i])
+		}
+		h["Content-Type"] = contentCSV
+		return write(w, b)
+	}
+	b = append(b, `{"exchange":`...)
+	b = appendString(b, s.exchange)
+	b = append(b, `,"interval":`...)
+	b = appendString(b, string(s.interval))
+	b = append(b, `,"odds_reason":`...)
+	b = appendString(b, oddsReason)
+	b = append(b, `,"levels":[`...)
+	for i := range p.rows {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendRow(b, &s, &p.rows[i])
+	}
+	b = append(b, `],"next":`...)
+	b = orNull(b, next)
+	h["Content-Type"] = contentJSON
+	return write(w, append(b, '}', '\n'))
+}
+
+var (
+	varyAccept = []string{"Accept"}
+	contentCSV = []string{"text/csv; charset=utf-8; header=present"}
+)
+
+// appendRow appends a level as a flat object: what its analysis says first,
+// then the members of the level.
+func appendRow(b []byte, s *screenQuery, r *row) []byte {
+	b = append(b, `{"symbol":`...)
+	b = appendString(b, r.symbol)
+	b = append(b, `,"exchange":`...)
+	b = appendString(b, s.exchange)
+	b = append(b, `,"interval":`...)
+	b = appendString(b, string(s.interval))
+	b = append(b, `,"as_of":`...)
+	b = appendTime(b, r.asOf)
+	b = append(b, `,"last_price":`...)
+	b = appendFloat(b, r.last)
+	b = append(b, `,"atr":`...)
+	b = appendDigits(b, r.atr)
+	b = append(b, `,"stale":`...)
+	b = strconv.AppendBool(b, r.stale)
+	b = append(b, `,"simulated":`...)
+	b = strconv.AppendBool(b, r.simulated)
+	b = append(b, `,"role":`...)
+	b = appendString(b, r.level.Role.String())
+	b = append(b, ',')
+	b = appendLevel(b, &r.level, r.last, r.atr)
+	return append(b, '}')
+}
+
+// streamCSV sends every level asked for, row by row.
+func (a *API) streamCSV(w *reply, r *http.Request, s *screenQuery, now time.Time) error {
+	h := w.Header()
+	h["Content-Type"] = contentCSV
+	h["Cache-Control"] = noCache
+	h.Set("Content-Disposition", `inline; filename="levels-`+s.exchange+"-"+string(s.interval)+`.csv"`)
+	out := stream{w: w}
+	out.buf = append(out.buf, csvHeader...)
+	err := a.rows(r, s, now, func(r *row) error {
+		out.buf = appendCSV(out.buf, s, r)
+		return out.spill()
+	})
+	if err != nil {
+		return err
+	}
+	return out.flush()
+}
+
+// cursor says where in which list a page ended. It is opaque to clients.
+type cursor struct {
+	query uint32 // of the parameters that select and order the list
+	position
+}
+
+func (c cursor) String() string {
+	b := binary.BigEndian.AppendUint32(nil, c.query)
+	b = binary.BigEndian.AppendUint64(b, math.Float64bits(c.key))
+	b = binary.BigEndian.AppendUint64(b, c.id)
+	b = append(b, byte(c.role))
+	b = append(b, c.symbol...)
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func parseCursor(text string) (c cursor, ok bool) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	const fixed = 4 + 8 + 8 + 1
+	if err != nil || len(b) <= fixed || len(b) > fixed+4*maxSymbol || b[20] > byte(levels.Resistance) {
+		return cursor{}, false
+	}
+	c.query = binary.BigEndian.Uint32(b)
+	c.key = math.Float64frombits(binary.BigEndian.Uint64(b[4:]))
+	c.id = binary.BigEndian.Uint64(b[12:])
+	c.role = levels.Role(b[20])
+	c.symbol = string(b[fixed:])
+	return c, !math.IsNaN(c.key)
+}
+
+// prefersCSV tells whether an Accept header ranks text/csv above JSON. Ranges
+// (text/*) and no header mean JSON.
+func prefersCSV(accept []string) bool {
+	csv, json := 0.0, 0.0
+	for _, line := range accept {
+		for part := range strings.SplitSeq(line, ",") {
+			media, parameters, _ := strings.Cut(part, ";")
+			quality := 1.0
+			for p := range strings.SplitSeq(parameters, ";") {
+				if v, is := strings.CutPrefix(strings.TrimSpace(p), "q="); is {
+					quality, _ = strconv.ParseFloat(v, 64)
+				}
+			}
+			switch strings.ToLower(strings.TrimSpace(media)) {
+			case "text/csv":
+				csv = quality
+			case "application/json":
+				json = quality
+			}
+		}
+	}
+	return csv > json
+}

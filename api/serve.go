@@ -1,0 +1,326 @@
+package api
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+)
+
+// handler answers a request or returns why not. Replies are built before
+// anything is written, so that an error still has a status to go with; streams
+// are the exception, and break off the connection instead.
+type handler func(w *reply, r *http.Request) error
+
+// route is one line of the routing table.
+type route struct {
+	method, pattern string
+	metrics         *routeMetrics
+}
+
+// open tells the routes that need no key: what orchestrators probe.
+func (rt *route) open() bool { return rt.pattern == "/healthz" || rt.pattern == "/readyz" }
+
+// reply is the ResponseWriter of every handler. It notes what was sent.
+type reply struct {
+	http.ResponseWriter
+	route     *route
+	requestID string
+	status    int // 0 until the header is written
+	bytes     int64
+}
+
+func (w *reply) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *reply) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(b)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (w *reply) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// deadline bounds the time until what is written from now on must be read by
+// the client; 0 lifts the bound.
+func (w *reply) deadline(d time.Duration) {
+	var t time.Time
+	if d > 0 {
+		t = time.Now().Add(d)
+	}
+	// a recorder has no connection to bound
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(t)
+}
+
+// wait lifts the deadlines of the server for a handler that has read its
+// request and takes its time: it bounds its own work, and its writing when it
+// comes to that. The read deadline must go too, since net/http takes its
+// passing for the client's going.
+func (w *reply) wait() {
+	w.deadline(0)
+	_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Time{})
+}
+
+// Header values shared by all replies. net/http does not change them.
+var (
+	nosniff     = []string{"nosniff"}
+	noReferrer  = []string{"no-referrer"}
+	noStore     = []string{"no-store"}
+	noCache     = []string{"no-cache"}
+	contentJSON = []string{"application/json"}
+)
+
+// ServeHTTP implements http.Handler.
+func (a *API) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	w := &reply{ResponseWriter: rw, requestID: a.ids.of(r)}
+	h := rw.Header()
+	h["X-Content-Type-Options"] = nosniff
+	h["Referrer-Policy"] = noReferrer
+	h["X-Request-Id"] = []string{w.requestID}
+	a.metrics.inFlight.Inc()
+	defer a.finish(w, r, start)
+	a.router.ServeHTTP(w, r)
+}
+
+// finish contains a panic and records the request. It is deferred itself,
+// since recover works only there.
+func (a *API) finish(w *reply, r *http.Request, start time.Time) {
+	p := recover()
+	if p != nil && p != http.ErrAbortHandler {
+		a.log.Error("a handler panicked", "panic", p, "stack", string(debug.Stack()), "method", r.Method,
+			"path", r.URL.Path, "request_id", w.requestID, "traceparent", r.Header.Get("Traceparent"))
+		if p = http.ErrAbortHandler; w.status == 0 {
+			a.problem(w, r, status(r, errPanicked))
+			p = nil
+		}
+	}
+	a.record(w, r, start)
+	if p != nil {
+		panic(p)
+	}
+}
+
+// errPanicked is what the client of a handler that panicked is told: no more
+// than that it is an internal error.
+var errPanicked = errors.New("the handler panicked")
+
+func (a *API) record(w *reply, r *http.Request, start time.Time) {
+	took := time.Since(start)
+	a.metrics.inFlight.Dec()
+	code := w.status
+	if code == 0 {
+		code = http.StatusOK
+	}
+	if w.route != nil {
+		w.route.metrics.observe(code, took)
+	}
+	if a.log.Enabled(r.Context(), slog.LevelDebug) {
+		a.log.LogAttrs(r.Context(), slog.LevelDebug, "request",
+			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", code),
+			slog.Int64("bytes", w.bytes), slog.Duration("took", took), slog.String("remote", r.RemoteAddr),
+			slog.String("request_id", w.requestID), slog.String("traceparent", r.Header.Get("Traceparent")))
+	}
+}
+
+// serve makes a handler of the router's kind out of one of ours: key, rate and
+// origin are checked, then it runs, then its error becomes a problem.
+func (a *API) serve(rt *route, h handler) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		w := rw.(*reply)
+		w.route = rt
+		err := a.admit(rt, r)
+		if err == nil {
+			err = h(w, r)
+		}
+		if err != nil {
+			a.fail(w, r, err)
+		}
+	}
+}
+
+// fail answers with a problem. When the reply has begun already the connection
+// is broken off, which is the one way left to tell that it is not whole.
+func (a *API) fail(w *reply, r *http.Request, err error) {
+	p := status(r, err)
+	level := slog.LevelDebug
+	switch {
+	case p.status == 500:
+		level = slog.LevelError
+	case p.status > 500:
+		level = slog.LevelWarn
+	}
+	if a.log.Enabled(r.Context(), level) {
+		a.log.Log(r.Context(), level, "request failed", "error", err, "status", p.status, "method", r.Method,
+			"path", r.URL.Path, "request_id", w.requestID, "traceparent", r.Header.Get("Traceparent"))
+	}
+	switch {
+	case w.status != 0:
+		panic(http.ErrAbortHandler)
+	case p.status == 499:
+		w.status = p.status // nobody is there to read it
+	default:
+		a.problem(w, r, p)
+	}
+}
+
+// problem writes p. Headers a handler set for the reply it meant to give go.
+func (a *API) problem(w *reply, r *http.Request, p problem) {
+	h := w.Header()
+	for _, name := range [...]string{"Etag", "Last-Modified", "Content-Disposition", "Link", "Location", "Preference-Applied"} {
+		delete(h, name)
+	}
+	h["Content-Type"] = contentProblem
+	h["Cache-Control"] = noStore
+	if p.retry > 0 {
+		h.Set("Retry-After", strconv.FormatInt(int64((p.retry+time.Second-1)/time.Second), 10))
+	}
+	if p.header != "" {
+		h.Set(p.header, p.value)
+	}
+	body := appendProblem(nil, p, r.URL.EscapedPath(), w.requestID)
+	w.WriteHeader(p.status)
+	_ = write(w, body)
+}
+
+// admit checks key, rate and origin.
+func (a *API) admit(rt *route, r *http.Request) error {
+	if rt.open() {
+		return nil
+	}
+	var c client
+	authorized := true
+	if len(a.keys) > 0 {
+		c.key, authorized = a.key(r)
+	}
+	if c.key == 0 && a.limiter.on() {
+		// without a (known) key the address is who it is; proxies are not
+		// asked, since whoever asks can claim to be one
+		at, _ := netip.ParseAddrPort(r.RemoteAddr)
+		c.addr = at.Addr().Unmap().WithZone("")
+		if c.addr.Is6() {
+			// a household or a server gets a whole /64
+			p, _ := c.addr.Prefix(64)
+			c.addr = p.Addr()
+		}
+	}
+	if wait := a.limiter.take(c, time.Now()); wait > 0 {
+		return &problem{code: "too_many_requests", retry: wait, detail: fmt.Sprintf("more than %v requests a second", a.RateLimit)}
+	}
+	if !authorized {
+		return &problem{code: "unauthorized", detail: "send a key: Authorization: Bearer …, or X-API-Key: …", header: "Www-Authenticate", value: `Bearer realm="tidemark"`}
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		if err := a.origins.Check(r); err != nil {
+			return &problem{code: "cross_origin", detail: "a page of another origin may not change anything here: " + err.Error()}
+		}
+	}
+	return nil
+}
+
+// key returns the number of the key a request carries, from 1. Every key is
+// compared, each in constant time.
+func (a *API) key(r *http.Request) (int, bool) {
+	text := r.Header.Get("X-Api-Key")
+	if text == "" {
+		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		if !strings.EqualFold(scheme, "bearer") {
+			return 0, false
+		}
+		text = strings.TrimLeft(token, " ")
+	}
+	sum := sha256.Sum256([]byte(text))
+	found := 0
+	for i := range a.keys {
+		found |= (i + 1) * subtle.ConstantTimeCompare(sum[:], a.keys[i][:])
+	}
+	return found, found != 0
+}
+
+// requestIDs names requests: the client's own name if it is a sane one, else a
+// number unique in this process behind a prefix that is not in any other.
+type requestIDs struct {
+	prefix string
+	last   atomic.Uint64
+}
+
+func (ids *requestIDs) init() {
+	var b [4]byte
+	rand.Read(b[:])
+	ids.prefix = hex.EncodeToString(b[:]) + "-"
+}
+
+func (ids *requestIDs) of(r *http.Request) string {
+	if given := r.Header["X-Request-Id"]; len(given) > 0 && saneID(given[0]) {
+		return given[0]
+	}
+	var b [32]byte
+	return string(strconv.AppendUint(append(b[:0], ids.prefix...), ids.last.Add(1), 36))
+}
+
+// saneID accepts 1 to 64 letters, digits, dots, underscores and hyphens.
+func saneID(s string) bool {
+	if len(s) < 1 || len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '.' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
+
+func noRoute(*reply, *http.Request) error {
+	return &problem{code: "not_found", detail: "there is nothing at this path; GET /openapi.yaml lists what there is"}
+}
+
+// wrongMethod names the methods the path does have.
+func (a *API) wrongMethod(_ *reply, r *http.Request) error {
+	path := r.URL.RawPath
+	if path == "" {
+		path = r.URL.Path
+	}
+	var allowed []string
+	for _, method := range [...]string{"GET", "POST", "DELETE"} {
+		if a.router.Match(chi.NewRouteContext(), method, path) {
+			allowed = append(allowed, method)
+			if method == "GET" {
+				allowed = append(allowed, "HEAD")
+			}
+		}
+	}
+	list := strings.Join(allowed, ", ")
+	return &problem{code: "method_not_allowed", detail: "this path allows " + list, header: "Allow", value: list}
+}
+
+// headAsGet routes HEAD like GET; net/http drops the body.
+func headAsGet(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			chi.RouteContext(r.Context()).RouteMethod = http.MethodGet
+		}
+		next.ServeHTTP(w, r)
+	})
+}
