@@ -8,6 +8,7 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -155,21 +156,44 @@ func (db *DB) putAnalyses(ctx context.Context, tx *sqlx.Tx, all []analysis, show
 		}
 	}
 	for rows := range slices.Chunk(shown, rowsPerStatement) {
-		args = args[:0]
-		for _, a := range rows {
-			args = append(args, a.id)
-		}
-		args = append(args, db.history-1)
-		// the oldest one kept is looked up once for each series; fewer than
-		// that many make it NULL, and nothing is older than NULL
-		if _, err := exec(ctx, tx, `DELETE FROM analyses WHERE (series_id, as_of) IN (
-			SELECT a.series_id, a.as_of FROM series s JOIN analyses a ON a.series_id = s.id
-			WHERE s.id IN `+values(1, len(rows))+` AND a.as_of < (
-				SELECT k.as_of FROM analyses k WHERE k.series_id = s.id ORDER BY k.as_of DESC LIMIT 1 OFFSET ?))`, args...); err != nil {
+		if err := db.trim(ctx, tx, rows); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// trim deletes what falls out of the history of the series of rows. In two
+// steps, and the first is a lookup in the primary key for each series: of one
+// statement that does both, PostgreSQL makes a scan of the whole table.
+func (db *DB) trim(ctx context.Context, tx *sqlx.Tx, rows []*analysis) error {
+	args := []any{db.history}
+	for _, a := range rows {
+		args = append(args, a.id)
+	}
+	var found []struct {
+		ID    int64
+		First sql.NullInt64 // the newest of those past the history; NULL without any
+	}
+	err := tx.SelectContext(ctx, &found, tx.Rebind(`SELECT s.id, (
+			SELECT a.as_of FROM analyses a WHERE a.series_id = s.id ORDER BY a.as_of DESC LIMIT 1 OFFSET ?
+		) AS first FROM series s WHERE s.id IN `+values(1, len(rows))), args...)
+	if err != nil {
+		return err
+	}
+	args = args[:0]
+	var past []string
+	for _, f := range found {
+		if f.First.Valid {
+			past = append(past, "series_id = ? AND as_of <= ?")
+			args = append(args, f.ID, f.First.Int64)
+		}
+	}
+	if len(past) == 0 {
+		return nil
+	}
+	_, err = exec(ctx, tx, `DELETE FROM analyses WHERE `+strings.Join(past, " OR "), args...)
+	return err
 }
 
 // putSeries creates or updates the series of rows, whose keys differ, and sets
@@ -213,8 +237,11 @@ func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (serv
 		newest = at.UnixMilli()
 	}
 	var stored [][]byte // none or one
+	// MAX and not ORDER BY … LIMIT 1: that is one step in the index for both
+	// planners, where PostgreSQL may fetch the whole history to sort it
 	err := db.read.SelectContext(ctx, &stored, db.read.Rebind(`SELECT a.snapshot FROM series s JOIN analyses a ON a.series_id = s.id
-		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ? AND a.as_of <= ? ORDER BY a.as_of DESC LIMIT 1`),
+		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ?
+			AND a.as_of = (SELECT MAX(k.as_of) FROM analyses k WHERE k.series_id = s.id AND k.as_of <= ?)`),
 		key.Exchange, key.Interval, key.Symbol, newest)
 	if err != nil {
 		return service.Snapshot{}, db.fail(ctx, err)
