@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"tidemark/levels"
 )
@@ -35,7 +36,7 @@ func ExampleFinder_Find() {
 		return
 	}
 	fmt.Printf("last price %.1f, ATR %.2f\n", a.LastPrice, a.ATR)
-	for _, l := range append(a.Resistances, a.Supports...) {
+	for _, l := range slices.Concat(a.Resistances, a.Supports) {
 		if l.Status != levels.Active {
 			continue // price has closed through it
 		}

@@ -27,7 +27,7 @@ type Role uint8
 
 // The two roles.
 const (
-	Support    Role = iota // below the last close
+	Support    Role = iota // below the last close, or exactly at it: price stands on it
 	Resistance             // above the last close
 )
 
@@ -86,7 +86,11 @@ type Level struct {
 	Price     float64 // representative price, Low ≤ Price ≤ High
 	Low, High float64 // the zone
 	Strength  float64 // 0 to 1, unitless; ranks, and is no probability
-	Touches   int     // episodes: price entered the zone after having been outside
+	// Touches counts episodes, since the first swing of the level (or the first
+	// candle, where no swing made it): price entered the zone after having been
+	// outside. Candles in a row that meet the zone are one touch, the one that
+	// is still under way among them.
+	Touches int
 	// FirstTouch and LastTouch are the open times, in Unix ms, of the candles
 	// that began the first and the last episode; 0 and 0 with no touches.
 	FirstTouch, LastTouch int64

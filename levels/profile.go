@@ -73,8 +73,8 @@ type profile struct {
 	prominence     prominences
 }
 
-// build fills the profile of c, of which s tells the measure.
-func (p *profile) build(c *Candles, g grid, s span) {
+// build fills the profile of c, whose extent is s, on the grid g.
+func (p *profile) build(c *Candles, g grid, s extent) {
 	p.grid, p.busiest, p.nodes = g, 0, p.nodes[:0]
 	p.low, p.high = s.low, s.high
 	p.volume = zeros(p.volume, g.bins)

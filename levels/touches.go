@@ -84,7 +84,7 @@ func (n *zone) meet(i int32, last float64) {
 // does not meet the zone, so the last close of the episode was outside, and on
 // the side the zone remembers.
 func (n *zone) leave() {
-	if n.status == Broken && !n.broke && n.touches > 0 {
+	if n.status == Broken && !n.broke {
 		n.status = Flipped
 	}
 }

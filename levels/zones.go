@@ -13,7 +13,7 @@ const (
 	// weighs more than 1.
 	swingHalf = 4
 	// nodeWeight is the weight of the point of control; other high-volume nodes
-	// weigh less by their prominence. There are a few nodes and some 150 swings:
+	// weigh less by their prominence. There are some 7 nodes and 160 swings:
 	// with the weight of a swing a node would drown among them.
 	nodeWeight = 3
 	// valueAreaWeight is the weight of either edge of the value area.
@@ -233,17 +233,18 @@ func (z *clusterer) assign(swings []swing) {
 	z.zones = slices.DeleteFunc(z.zones, func(n zone) bool { return n.sources == 0 })
 }
 
+// take gives the zone a swing that lies in it.
 func (n *zone) take(s *swing) {
 	if s.low {
 		n.lows = true
 	} else {
 		n.highs = true
 	}
-	if first := n.anchor < 0; first || s.index < n.formed {
+	first := n.anchor < 0
+	if first || s.index < n.formed {
 		n.formed = s.index
 	}
-	stronger := s.prominence > n.prominence
-	if n.anchor < 0 || stronger || s.prominence == n.prominence && s.index < n.anchor {
+	if first || s.prominence > n.prominence || s.prominence == n.prominence && s.index < n.anchor {
 		n.anchor, n.prominence, n.kind = s.index, s.prominence, anchorHigh
 		if s.low {
 			n.kind = anchorLow
