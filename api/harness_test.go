@@ -1,0 +1,451 @@
+// What the tests of this package share: an API on the real service.Analyzer with
+// a hand-written exchange and store, and a way to send it requests that holds
+// every response against openapi.yaml.
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"maps"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/gorillamux"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+func TestMain(m *testing.M) {
+	for _, media := range []string{"text/html", "text/event-stream", "text/csv", "application/yaml"} {
+		openapi3filter.RegisterBodyDecoder(media, func(r io.Reader, _ http.Header, _ *openapi3.SchemaRef, _ openapi3filter.EncodingFn) (any, error) {
+			b, err := io.ReadAll(r)
+			return string(b), err
+		})
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// fakeExchange lists pairs and makes candles up. Its candles end at the last
+// close before now.
+type fakeExchange struct {
+	CandlesFunc func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error
+	SymbolsFunc func(yield func(service.Symbol, error) bool)
+	market      service.Market
+}
+
+func (x *fakeExchange) Market() service.Market { return x.market }
+
+func (x *fakeExchange) pairs() []service.Symbol {
+	list := []service.Symbol{
+		{Name: "BTCUSDT", Base: "BTC", Quote: "USDT", Tick: service.Tick{Units: 1, Decimals: 2}, QuoteVolume: 1.5e9},
+		{Name: "ETHUSDT", Base: "ETH", Quote: "USDT", Tick: service.Tick{Units: 1, Decimals: 2}, QuoteVolume: 9e8},
+		{Name: "PEPEUSDT", Base: "PEPE", Quote: "USDT", Tick: service.Tick{Units: 1, Decimals: 8}, QuoteVolume: 1e8},
+		{Name: "YOUNGUSDT", Base: "YOUNG", Quote: "USDT", Tick: service.Tick{Units: 5, Decimals: 4}, QuoteVolume: 1e4},
+		{Name: "USDCUSDT", Base: "USDC", Quote: "USDT", Tick: service.Tick{Units: 1, Decimals: 4}, QuoteVolume: 1e9},
+		{Name: "ETHBTC", Base: "ETH", Quote: "BTC", QuoteVolume: 900},
+		{Name: "OLDUSDT", Base: "OLD", Quote: "USDT", Status: "BREAK"},
+	}
+	for i := range list {
+		if list[i].Status == "" {
+			list[i].Status, list[i].Trading = "TRADING", true
+		}
+	}
+	return list
+}
+
+func (x *fakeExchange) Symbols(context.Context) iter.Seq2[service.Symbol, error] {
+	if x.SymbolsFunc != nil {
+		return x.SymbolsFunc
+	}
+	return func(yield func(service.Symbol, error) bool) {
+		for _, s := range x.pairs() {
+			if !yield(s, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (x *fakeExchange) Symbol(_ context.Context, name string) (service.Symbol, error) {
+	for _, s := range x.pairs() {
+		if s.Name == name && s.Trading {
+			return s, nil
+		}
+	}
+	return service.Symbol{}, fmt.Errorf("%w: %s", service.ErrUnknownSymbol, name)
+}
+
+func (x *fakeExchange) Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, _ []byte) error {
+	if x.CandlesFunc != nil {
+		return x.CandlesFunc(ctx, symbol, from, dst)
+	}
+	if _, err := x.Symbol(ctx, symbol); err != nil {
+		return err
+	}
+	step := dst.Interval.Milliseconds()
+	last := time.Now().UnixMilli()/step*step - step
+	first := (from + step - 1) / step * step
+	if symbol == "YOUNGUSDT" {
+		first = last - 9*step
+	}
+	scale := 50000.0
+	if symbol == "PEPEUSDT" {
+		scale = 0.00001
+	}
+	for t := first; t <= last; t += step {
+		if err := dst.Append(waves(t, step, scale)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waves is a candle of a market that swings, a function of its open time alone.
+func waves(t, step int64, scale float64) levels.Candle {
+	price := func(i int64) float64 {
+		x := float64(i)
+		return scale * (1 + 0.05*math.Sin(x/17) + 0.03*math.Sin(x/5.3) + 0.01*math.Sin(x*1.7))
+	}
+	i := t / step
+	open, cls := price(i), price(i+1)
+	return levels.Candle{OpenTime: t, Open: open, Close: cls,
+		High: max(open, cls) * 1.002, Low: min(open, cls) * 0.998, Volume: 100 + 50*math.Sin(float64(i)/3)}
+}
+
+func (x *fakeExchange) Now(context.Context) (time.Time, error) { return time.Now(), nil }
+
+// fakeStore keeps everything in memory.
+type fakeStore struct {
+	SnapshotFunc func(service.Key, time.Time) (service.Snapshot, error)
+	err          error // of every call, if set
+
+	mu    sync.Mutex
+	snaps map[service.Key][]service.Snapshot
+	jobs  map[string]service.Job
+	order []string
+}
+
+func (s *fakeStore) Put(_ context.Context, b service.Batch) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, snap := range b.Snapshots {
+		s.snaps[snap.Key] = append(s.snaps[snap.Key], snap)
+	}
+	if j, ok := s.jobs[b.JobID]; ok {
+		j.Done += b.Done
+		j.Failed += len(b.Failures)
+		j.Failures = append(slices.Clip(j.Failures), b.Failures...)
+		j.BatchesDone++
+		s.jobs[b.JobID] = j
+	}
+	return s.err
+}
+
+func (s *fakeStore) Snapshot(_ context.Context, key service.Key, at time.Time) (service.Snapshot, error) {
+	if s.SnapshotFunc != nil {
+		return s.SnapshotFunc(key, at)
+	}
+	if s.err != nil {
+		return service.Snapshot{}, s.err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found *service.Snapshot
+	for i, snap := range s.snaps[key] {
+		if (at.IsZero() || !snap.AsOf.After(at)) && (found == nil || !snap.AsOf.Before(found.AsOf)) {
+			found = &s.snaps[key][i]
+		}
+	}
+	if found == nil {
+		return service.Snapshot{}, fmt.Errorf("%w: %s %s on %s", service.ErrNotAnalyzed, key.Symbol, key.Interval, key.Exchange)
+	}
+	return *found, nil
+}
+
+func (s *fakeStore) Latest(_ context.Context, exchange string, interval levels.Interval) iter.Seq2[service.Snapshot, error] {
+	return func(yield func(service.Snapshot, error) bool) {
+		s.mu.Lock()
+		keys := slices.SortedFunc(maps.Keys(s.snaps), func(a, b service.Key) int { return strings.Compare(a.Symbol, b.Symbol) })
+		s.mu.Unlock()
+		if s.err != nil {
+			yield(service.Snapshot{}, s.err)
+			return
+		}
+		for _, k := range keys {
+			if k.Exchange != exchange || k.Interval != interval {
+				continue
+			}
+			snap, _ := s.Snapshot(context.Background(), k, time.Time{})
+			if !yield(snap, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (s *fakeStore) PutJob(_ context.Context, j service.Job) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old, ok := s.jobs[j.ID]; ok {
+		j.Done, j.Failed, j.BatchesDone, j.Failures = old.Done, old.Failed, old.BatchesDone, old.Failures
+	} else {
+		s.order = append(s.order, j.ID)
+	}
+	s.jobs[j.ID] = j
+	return s.err
+}
+
+func (s *fakeStore) Job(_ context.Context, id string) (service.Job, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j, ok := s.jobs[id]
+	if s.err != nil {
+		return j, s.err
+	}
+	if !ok {
+		return j, fmt.Errorf("%w: %s", service.ErrUnknownJob, id)
+	}
+	return j, nil
+}
+
+func (s *fakeStore) Jobs(_ context.Context, limit int) ([]service.Job, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []service.Job
+	for _, id := range slices.Backward(s.order) {
+		if len(list) < limit {
+			j := s.jobs[id]
+			j.Failures, j.Skips, j.Result = nil, nil, nil
+			list = append(list, j)
+		}
+	}
+	return list, s.err
+}
+
+func (s *fakeStore) Ping(context.Context) error { return s.err }
+
+// harness is an API and what it stands on.
+type harness struct {
+	t        testing.TB
+	api      *API
+	analyzer *service.Analyzer
+	exchange *fakeExchange
+	store    *fakeStore
+	registry *prometheus.Registry
+	log      *lockedBuffer
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// start returns a harness that is stopped when the test ends.
+func start(t testing.TB, change ...func(*Config, *service.Config)) *harness {
+	t.Helper()
+	h := &harness{
+		t:        t,
+		exchange: &fakeExchange{market: service.Market{Exchange: "simulated", Simulated: true}},
+		store:    &fakeStore{snaps: map[service.Key][]service.Snapshot{}, jobs: map[string]service.Job{}},
+		registry: prometheus.NewRegistry(),
+		log:      &lockedBuffer{},
+	}
+	log := slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	sc := service.Config{
+		Concurrency: 2, BatchSize: 2, KlineLimit: 500, QueueLimit: 10, Interval: "1h", Timeout: 10 * time.Second,
+		Filter: service.Filter{QuoteAssets: []string{"USDT"}},
+	}
+	c := Config{
+		Store: h.store, Registerer: h.registry, Gatherer: h.registry, OpenAPI: document(t).source,
+		CacheBytes: 1 << 20, Log: log, Version: "test",
+	}
+	for _, f := range change {
+		f(&c, &sc)
+	}
+	h.analyzer = service.New(sc, h.exchange, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	c.Analyzer = h.analyzer
+	h.api = New(c)
+	t.Cleanup(func() {
+		h.api.Close()
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		h.analyzer.Stop(ctx)
+	})
+	return h
+}
+
+// do sends a request and checks the response against openapi.yaml. Headers are
+// pairs of name and value.
+func (h *harness) do(method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	h.t.Helper()
+	var r io.Reader
+	if body != "" {
+		r = strings.NewReader(body)
+	}
+	req := httptest.NewRequest(method, target, r)
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	return h.send(req)
+}
+
+func (h *harness) get(target string, headers ...string) *httptest.ResponseRecorder {
+	h.t.Helper()
+	return h.do("GET", target, "", headers...)
+}
+
+func (h *harness) send(req *http.Request) *httptest.ResponseRecorder {
+	h.t.Helper()
+	rec := httptest.NewRecorder()
+	h.api.ServeHTTP(rec, req)
+	if err := conforms(document(h.t), req, rec.Code, rec.Header(), rec.Body.Bytes()); err != nil {
+		h.t.Errorf("%s %s: the response does not conform to openapi.yaml: %v\nstatus %d, header %v\n%s",
+			req.Method, req.URL, err, rec.Code, rec.Header(), rec.Body)
+	}
+	return rec
+}
+
+// contract is openapi.yaml, read.
+type contract struct {
+	source []byte
+	doc    *openapi3.T
+	router routers.Router
+}
+
+var loaded = sync.OnceValues(func() (*contract, error) {
+	source, err := os.ReadFile("../openapi.yaml")
+	if err != nil {
+		return nil, err
+	}
+	doc, err := openapi3.NewLoader().LoadFromData(source)
+	if err != nil {
+		return nil, err
+	}
+	router, err := gorillamux.NewRouter(doc)
+	return &contract{source, doc, router}, err
+})
+
+func document(t testing.TB) *contract {
+	t.Helper()
+	c, err := loaded()
+	if err != nil {
+		t.Fatalf("openapi.yaml: %v", err)
+	}
+	return c
+}
+
+// conforms holds a response against the document. What is outside it (an
+// unknown path, a method the path does not have) must be a problem all the same.
+func conforms(c *contract, req *http.Request, status int, header http.Header, body []byte) error {
+	if header.Get("X-Request-Id") == "" || header.Get("X-Content-Type-Options") != "nosniff" || header.Get("Referrer-Policy") != "no-referrer" {
+		return fmt.Errorf("a header that every response has is missing")
+	}
+	if status >= 400 && req.Method != "HEAD" {
+		if got := header.Get("Content-Type"); got != "application/problem+json" {
+			return fmt.Errorf("an error of type %q", got)
+		}
+		var doc any
+		if err := json.Unmarshal(body, &doc); err != nil {
+			return err
+		}
+		schema := c.doc.Components.Schemas["Problem"].Value
+		if err := schema.VisitJSON(doc, openapi3.EnableJSONSchema2020(), openapi3.EnableFormatValidation()); err != nil {
+			return err
+		}
+		if got := doc.(map[string]any)["status"]; got != float64(status) {
+			return fmt.Errorf("the problem says %v", got)
+		}
+		if got := doc.(map[string]any)["request_id"]; got != header.Get("X-Request-Id") {
+			return fmt.Errorf("the problem says request %v", got)
+		}
+	}
+	find := req
+	if req.Method == "HEAD" { // documented once, in prose
+		find = req.Clone(req.Context())
+		find.Method = "GET"
+	}
+	route, params, err := c.router.FindRoute(find)
+	if err != nil {
+		if status == 404 || status == 405 || status == 401 || status == 429 {
+			return nil
+		}
+		return fmt.Errorf("not in the document: %w", err)
+	}
+	if status == 404 && len(params) > 0 && strings.Contains(strings.Join(slices.Collect(maps.Values(params)), ""), "/") {
+		return nil // the document's router is laxer about slashes than ours
+	}
+	return openapi3filter.ValidateResponse(req.Context(), &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: req, PathParams: params, Route: route},
+		Status:                 status,
+		Header:                 header,
+		Body:                   io.NopCloser(bytes.NewReader(body)),
+		Options:                &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true},
+	})
+}
+
+// problemOf decodes a problem document.
+func problemOf(t testing.TB, rec *httptest.ResponseRecorder) (p struct {
+	Status int
+	Code   string
+	Detail string
+	Errors []struct {
+		Detail, Parameter string
+		Pointer           *string
+	}
+}) {
+	t.Helper()
+	if err := json.Unmarshal(rec.Body.Bytes(), &p); err != nil {
+		t.Fatalf("not a problem: %v: %s", err, rec.Body)
+	}
+	return p
+}
+
+// decode reads a JSON body.
+func decode[T any](t testing.TB, rec *httptest.ResponseRecorder) (v T) {
+	t.Helper()
+	if err := json.Unmarshal(rec.Body.Bytes(), &v); err != nil {
+		t.Fatalf("status %d, not JSON: %v: %s", rec.Code, err, rec.Body)
+	}
+	return v
+}
+
+// want fails the test unless the status is as it should be.
+func want(t testing.TB, rec *httptest.ResponseRecorder, status int) {
+	t.Helper()
+	if rec.Code != status {
+		t.Fatalf("status %d, want %d: %s", rec.Code, status, rec.Body)
+	}
+}
