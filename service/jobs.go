@@ -289,7 +289,10 @@ func (a *Analyzer) runJob(ctx context.Context, r *run) {
 		a.metrics.swept.WithLabelValues(string(job.Interval)).Set(float64(job.FinishedAt.UnixMilli()) / 1000)
 	}
 	memory := ReadMemory()
-	log.Info("job ended", "state", job.State, "error", err, "symbols", job.Symbols, "done", job.Done,
+	if job.Error != nil {
+		log.Error("job failed", "error", err)
+	}
+	log.Info("job ended", "state", job.State, "symbols", job.Symbols, "done", job.Done,
 		"failed", job.Failed, "skipped", job.Skipped, "seconds", took.Seconds(),
 		"rss_bytes", memory.RSS, "peak_rss_bytes", memory.PeakRSS, "simulated", job.Simulated)
 }

@@ -1,0 +1,66 @@
+package main
+
+// This test pins the rooms of the house: which package may import which, inside
+// and outside. ARCHITECTURE.md says why.
+
+import (
+	"encoding/json"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var rooms = map[string]struct{ inside, outside []string }{
+	"levels":             {},
+	"service":            {inside: []string{"levels"}, outside: []string{"golang.org/x/sync", "github.com/prometheus/client_golang"}},
+	"exchange":           {inside: []string{"levels", "service"}, outside: []string{"golang.org/x/time", "github.com/go-json-experiment/json"}},
+	"exchange/binance":   {inside: []string{"levels", "service", "exchange"}, outside: []string{"golang.org/x/time", "github.com/go-json-experiment/json"}},
+	"exchange/simulated": {inside: []string{"levels"}},
+	"repository":         {inside: []string{"levels", "service", "migrations"}, outside: []string{"github.com/jmoiron/sqlx", "github.com/lib/pq", "modernc.org/sqlite"}},
+	"api":                {inside: []string{"levels", "service"}, outside: []string{"github.com/go-chi/chi/v5", "github.com/prometheus/client_golang", "golang.org/x/time", "github.com/go-json-experiment/json"}},
+	"migrations":         {},
+}
+
+func TestRooms_KnowOnlyWhatTheyMay(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := d.Decode(&p); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		name, ok := strings.CutPrefix(p.ImportPath, "tidemark/")
+		if !ok {
+			continue // main knows everyone
+		}
+		seen++
+		room, ok := rooms[name]
+		if !ok {
+			t.Errorf("%s is no room of this house", name)
+		}
+		for _, i := range p.Imports {
+			inside, ours := strings.CutPrefix(i, "tidemark/")
+			first, _, _ := strings.Cut(i, "/")
+			switch {
+			case ours && !slices.Contains(room.inside, inside):
+				t.Errorf("%s must not know %s", name, inside)
+			case !ours && path.Ext(first) != "" && !slices.ContainsFunc(room.outside, func(o string) bool { return i == o || strings.HasPrefix(i, o+"/") }):
+				t.Errorf("%s must not import %s", name, i)
+			}
+		}
+	}
+	if seen != len(rooms) {
+		t.Errorf("%d packages seen, %d rooms described", seen, len(rooms))
+	}
+}

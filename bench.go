@@ -1,0 +1,609 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tidemark/service"
+)
+
+// benchOptions is what `bench` measures.
+type benchOptions struct {
+	pairs, klines int
+	latency       time.Duration
+	settings      []string // concurrency/batch
+	postgres      string
+	json          bool
+}
+
+// benchReport is what `bench --json` prints. Sizes are bytes, times seconds.
+type benchReport struct {
+	Version     string           `json:"version"`
+	Pairs       int              `json:"pairs"`
+	Klines      int              `json:"klines"`
+	LatencySecs float64          `json:"latency_seconds"`
+	Settings    []settingResult  `json:"settings"`
+	Growth      []growthResult   `json:"growth"`
+	Repetition  []repeatResult   `json:"repetition"`
+	Serving     []servingLatency `json:"serving"`
+}
+
+type settingResult struct {
+	Database    string  `json:"database"`
+	Concurrency int     `json:"concurrency"`
+	BatchSize   int     `json:"batch_size"`
+	PeakRSS     int64   `json:"peak_rss_bytes"` // VmHWM of the whole service
+	Seconds     float64 `json:"seconds"`
+	BareSeconds float64 `json:"bare_seconds"` // of a client that throws the same pages away
+	CPUSeconds  float64 `json:"cpu_seconds"`
+	Done        int     `json:"symbols_done"`
+	Failed      int     `json:"symbols_failed"`
+}
+
+type growthResult struct {
+	Database string `json:"database"`
+	Pairs    int    `json:"pairs"`
+	PeakRSS  int64  `json:"peak_rss_bytes"`
+}
+
+type repeatResult struct {
+	Database string `json:"database"`
+	Sweep    int    `json:"sweep"`
+	RSS      int64  `json:"rss_bytes"`
+}
+
+type servingLatency struct {
+	Database string  `json:"database"`
+	During   string  `json:"during"` // "rest" or "sweep"
+	Requests int     `json:"requests"`
+	P50      float64 `json:"p50_seconds"`
+	P99      float64 `json:"p99_seconds"`
+}
+
+func (in *invocation) benchCommand() *cobra.Command {
+	var o benchOptions
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure memory and speed on this machine against the simulated exchange",
+		Long: `Measure this very program on this very machine: a simulated exchange, the
+service and the measuring client run as three processes. For each setting the
+service is started afresh, sweeps the market once, and is asked for its peak
+memory (VmHWM) and processor time; before and after, a bare client fetches the
+same pages at the same concurrency and throws them away. Then: a market four
+times as large, ten sweeps in a row, and the latency of GET /levels/{symbol} at
+rest and during a sweep. Takes some minutes.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return in.bench(cmd.Context(), o) },
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&o.pairs, "pairs", 500, "pairs of the market")
+	flags.IntVar(&o.klines, "klines", 2000, "klines of a pair")
+	flags.DurationVar(&o.latency, "latency", 20*time.Millisecond, "latency of the exchange")
+	flags.StringSliceVar(&o.settings, "settings", []string{"5/50", "3/20", "2/10", "1/5", "20/50"}, "settings to measure, concurrency/batch")
+	flags.StringVar(&o.postgres, "postgres", "", "address of a PostgreSQL database to measure as well; analyses of simulated pairs are written to it")
+	flags.BoolVar(&o.json, "json", false, "print JSON instead of tables")
+	return cmd
+}
+
+// bencher runs the processes of a benchmark.
+type bencher struct {
+	benchOptions
+	exe, dir string
+	say      func(format string, args ...any)
+}
+
+func (in *invocation) bench(ctx context.Context, o benchOptions) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "tidemark-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	b := &bencher{benchOptions: o, exe: exe, dir: dir, say: func(format string, args ...any) {
+		fmt.Fprintf(in.stderr, format+"\n", args...)
+	}}
+	settings := make([][2]int, len(o.settings))
+	for i, s := range o.settings {
+		if n, err := fmt.Sscanf(s, "%d/%d", &settings[i][0], &settings[i][1]); n != 2 || err != nil {
+			return usageError{fmt.Errorf("--settings: %q is not concurrency/batch, such as 3/20", s)}
+		}
+	}
+	report := benchReport{Version: buildVersion(), Pairs: o.pairs, Klines: o.klines, LatencySecs: o.latency.Seconds()}
+	market, err := b.market(ctx, o.pairs)
+	if err != nil {
+		return err
+	}
+	defer market.end()
+	large, err := b.market(ctx, 4*o.pairs)
+	if err != nil {
+		return err
+	}
+	defer large.end()
+
+	databases := []string{"sqlite"}
+	if o.postgres != "" {
+		databases = append(databases, "postgres")
+	}
+	for _, db := range databases {
+		for _, s := range settings {
+			r, err := b.setting(ctx, market, db, s[0], s[1])
+			if err != nil {
+				return fmt.Errorf("%s %d/%d: %w", db, s[0], s[1], err)
+			}
+			report.Settings = append(report.Settings, r)
+		}
+		if err := b.growth(ctx, &report, market, large, db); err != nil {
+			return fmt.Errorf("%s growth: %w", db, err)
+		}
+		if err := b.repetition(ctx, &report, market, db); err != nil {
+			return fmt.Errorf("%s repetition: %w", db, err)
+		}
+	}
+	if o.json {
+		e := json.NewEncoder(in.stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(report)
+	}
+	return report.print(in.stdout)
+}
+
+// process is a child that said where it listens.
+type process struct {
+	cmd  *exec.Cmd
+	base string // http://host:port
+}
+
+// end stops the process as an operator would and waits for it.
+func (p *process) end() error {
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	return p.cmd.Wait()
+}
+
+var listening = regexp.MustCompile(`(?:exchange on http://|"address":")(127\.0\.0\.1:\d+)`)
+
+// start runs this program with args and waits until a line of its output tells
+// the address it listens on.
+func (b *bencher) start(ctx context.Context, args ...string) (*process, error) {
+	cmd := exec.CommandContext(ctx, b.exe, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	cmd.Dir, cmd.Env = b.dir, []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + b.dir}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	found := make(chan string, 1)
+	go func() {
+		defer io.Copy(io.Discard, out)
+		var told strings.Builder
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if m := listening.FindStringSubmatch(lines.Text()); m != nil {
+				found <- "http://" + m[1]
+				return
+			}
+			fmt.Fprintln(&told, lines.Text())
+		}
+		found <- told.String()
+	}()
+	base := <-found
+	if !strings.HasPrefix(base, "http://") {
+		cmd.Wait()
+		return nil, fmt.Errorf("%s did not start: %s", args[0], strings.TrimSpace(base))
+	}
+	return &process{cmd, base}, nil
+}
+
+// market starts a simulated exchange and has it render every page once, so
+// that its own work does not show in what is measured.
+func (b *bencher) market(ctx context.Context, pairs int) (*process, error) {
+	b.say("starting a simulated exchange of %d pairs", pairs)
+	p, err := b.start(ctx, "simulate", "--addr", "127.0.0.1:0", "--pairs", strconv.Itoa(pairs),
+		"--latency", b.latency.String(), "--weight-limit", "1000000000", "--cache-bytes", strconv.Itoa(2<<30))
+	if err != nil {
+		return nil, err
+	}
+	s, err := b.service(ctx, p, "sqlite", 1, 1)
+	if err == nil {
+		var symbols []string
+		if symbols, err = selected(ctx, s); err == nil {
+			_, err = b.bare(ctx, p, symbols, 20)
+		}
+		s.end()
+	}
+	if err != nil {
+		p.end()
+		return nil, err
+	}
+	return p, nil
+}
+
+// service starts tidemark on a database of its own, if SQLite.
+func (b *bencher) service(ctx context.Context, market *process, db string, concurrency, batch int) (*process, error) {
+	address := b.postgres
+	if db == "sqlite" {
+		f, err := os.CreateTemp(b.dir, "*.db")
+		if err != nil {
+			return nil, err
+		}
+		f.Close()
+		address = "sqlite://" + f.Name()
+	}
+	return b.start(ctx, "serve", "--http-addr", "127.0.0.1:0", "--http-rate-limit", "0", "--log-format", "json",
+		"--exchange", "simulated", "--exchange-base-url", market.base, "--database-url", address,
+		"--analysis-kline-limit", strconv.Itoa(b.klines),
+		"--analysis-concurrency", strconv.Itoa(concurrency), "--analysis-batch-size", strconv.Itoa(batch))
+}
+
+// setting measures one sweep of a fresh service at one setting, between two
+// runs of the bare client.
+func (b *bencher) setting(ctx context.Context, market *process, db string, concurrency, batch int) (settingResult, error) {
+	b.say("%s %d/%d", db, concurrency, batch)
+	r := settingResult{Database: db, Concurrency: concurrency, BatchSize: batch}
+	p, err := b.service(ctx, market, db, concurrency, batch)
+	if err != nil {
+		return r, err
+	}
+	defer p.end()
+	symbols, err := selected(ctx, p)
+	if err != nil {
+		return r, err
+	}
+	before, err := b.bare(ctx, market, symbols, concurrency)
+	if err != nil {
+		return r, err
+	}
+	start, err := metric(ctx, p, "process_cpu_seconds_total")
+	if err != nil {
+		return r, err
+	}
+	job, err := sweepOver(ctx, p)
+	if err != nil {
+		return r, err
+	}
+	cpu, err := metric(ctx, p, "process_cpu_seconds_total")
+	if err != nil {
+		return r, err
+	}
+	peak, err := metric(ctx, p, "tidemark_process_peak_resident_memory_bytes")
+	if err != nil {
+		return r, err
+	}
+	after, err := b.bare(ctx, market, symbols, concurrency)
+	if err != nil {
+		return r, err
+	}
+	r.Seconds = job.Finished.Sub(job.Started).Seconds()
+	r.BareSeconds = (before + after).Seconds() / 2
+	r.CPUSeconds, r.PeakRSS = cpu-start, int64(peak)
+	r.Done, r.Failed = job.Done, job.Failed
+	return r, nil
+}
+
+// growth measures the peak of a sweep of a market and of one four times as
+// large.
+func (b *bencher) growth(ctx context.Context, report *benchReport, market, large *process, db string) error {
+	for _, m := range []*process{market, large} {
+		b.say("%s growth", db)
+		p, err := b.service(ctx, m, db, 20, 50)
+		if err != nil {
+			return err
+		}
+		job, err := sweepOver(ctx, p)
+		if err == nil {
+			var peak float64
+			peak, err = metric(ctx, p, "tidemark_process_peak_resident_memory_bytes")
+			report.Growth = append(report.Growth, growthResult{db, job.Done, int64(peak)})
+		}
+		p.end()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repetition sweeps ten times with one service and asks for a pair's levels
+// all the while, and before, at rest.
+func (b *bencher) repetition(ctx context.Context, report *benchReport, market *process, db string) error {
+	b.say("%s ten sweeps in a row", db)
+	p, err := b.service(ctx, market, db, 20, 50)
+	if err != nil {
+		return err
+	}
+	defer p.end()
+	for i := 1; i <= 10; i++ {
+		if _, err := sweepOver(ctx, p); err != nil {
+			return err
+		}
+		rss, err := metric(ctx, p, "process_resident_memory_bytes")
+		if err != nil {
+			return err
+		}
+		report.Repetition = append(report.Repetition, repeatResult{db, i, int64(rss)})
+	}
+
+	b.say("%s serving at rest and during a sweep", db)
+	rest, cancel := context.WithTimeout(ctx, 5*time.Second)
+	at, err := ask(rest, p, "/levels/BTCUSDT")
+	cancel()
+	if err != nil {
+		return err
+	}
+	sweeping, cancel := context.WithCancel(ctx)
+	swept := make(chan error, 1)
+	go func() {
+		defer cancel()
+		var err error
+		for range 3 {
+			if _, e := sweepOver(ctx, p); e != nil {
+				err = e
+			}
+		}
+		swept <- err
+	}()
+	during, err := ask(sweeping, p, "/levels/BTCUSDT")
+	if err := errors.Join(err, <-swept); err != nil {
+		return err
+	}
+	at.Database, at.During = db, "rest"
+	during.Database, during.During = db, "sweep"
+	report.Serving = append(report.Serving, at, during)
+	return nil
+}
+
+// selected lists the pairs a sweep of p covers.
+func selected(ctx context.Context, p *process) ([]string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+"/symbols?selected=true", nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	var body struct {
+		Symbols []struct{ Symbol string }
+	}
+	if err := json.NewDecoder(res.Body).Decode(&body); err != nil {
+		return nil, fmt.Errorf("GET /symbols: %s: %w", res.Status, err)
+	}
+	names := make([]string, len(body.Symbols))
+	for i, s := range body.Symbols {
+		names[i] = s.Symbol
+	}
+	return names, nil
+}
+
+// bare fetches what a sweep of symbols fetches, at the same concurrency, and
+// throws it away. It returns how long that took.
+func (b *bencher) bare(ctx context.Context, market *process, symbols []string, concurrency int) (time.Duration, error) {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: concurrency, DisableCompression: true}}
+	defer client.CloseIdleConnections()
+	fetch := func(path string, query url.Values, into any) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, market.base+path+"?"+query.Encode(), nil)
+		if err != nil {
+			return err
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			return fmt.Errorf("bare client: %s: %s", path, res.Status)
+		}
+		if into != nil {
+			return json.NewDecoder(res.Body).Decode(into)
+		}
+		_, err = io.Copy(io.Discard, res.Body)
+		return err
+	}
+	var clock struct{ ServerTime int64 }
+	if err := fetch("/api/v3/time", nil, &clock); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	if err := fetch("/api/v3/exchangeInfo", url.Values{"showPermissionSets": {"false"}}, nil); err != nil {
+		return 0, err
+	}
+	if err := fetch("/api/v3/ticker/24hr", url.Values{"type": {"MINI"}}, nil); err != nil {
+		return 0, err
+	}
+	const hour = int64(time.Hour / time.Millisecond)
+	end := clock.ServerTime/hour*hour - hour // open time of the last closed candle
+	next := make(chan string)
+	failed := make(chan error, concurrency)
+	for range concurrency {
+		go func() {
+			var err error
+			for s := range next {
+				for from := end - int64(b.klines-1)*hour; from <= end && err == nil; from += 1000 * hour {
+					err = fetch("/api/v3/klines", url.Values{"symbol": {s}, "interval": {"1h"}, "limit": {"1000"},
+						"startTime": {strconv.FormatInt(from, 10)}, "endTime": {strconv.FormatInt(end, 10)}}, nil)
+				}
+			}
+			failed <- err
+		}()
+	}
+	for _, s := range symbols {
+		next <- s
+	}
+	close(next)
+	var err error
+	for range concurrency {
+		err = errors.Join(err, <-failed)
+	}
+	return time.Since(start), err
+}
+
+// benchJob is what the bench reads of GET /jobs/{id}.
+type benchJob struct {
+	ID       string           `json:"id"`
+	State    service.JobState `json:"state"`
+	Done     int              `json:"symbols_done"`
+	Failed   int              `json:"symbols_failed"`
+	Started  time.Time        `json:"started_at"`
+	Finished time.Time        `json:"finished_at"`
+}
+
+// sweepOver asks a service for a sweep and waits for its end.
+func sweepOver(ctx context.Context, p *process) (benchJob, error) {
+	var job benchJob
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.base+"/analyze", strings.NewReader(`{"all":true}`))
+	if err != nil {
+		return job, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	for {
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return job, err
+		}
+		var next benchJob
+		err = json.NewDecoder(res.Body).Decode(&next)
+		res.Body.Close()
+		if err != nil || next.ID == "" {
+			return job, fmt.Errorf("asking for a sweep: %s: %w", res.Status, err)
+		}
+		switch job = next; {
+		case job.State == service.JobCompleted:
+			return job, nil
+		case job.State.Final():
+			return job, fmt.Errorf("the sweep ended as %s", job.State)
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return job, ctx.Err()
+		}
+		if req, err = http.NewRequestWithContext(ctx, http.MethodGet, p.base+"/jobs/"+job.ID, nil); err != nil {
+			return job, err
+		}
+	}
+}
+
+// metric reads one unlabelled metric.
+func metric(ctx context.Context, p *process, name string) (float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	value := -1.0
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		if text, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			if value, err = strconv.ParseFloat(text, 64); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if value < 0 {
+		return 0, fmt.Errorf("%s/metrics has no %s", p.base, name)
+	}
+	return value, nil
+}
+
+// ask requests path from four connections, 200 times a second in all, until
+// ctx ends, and returns the latencies seen. The pace is open, not as fast as
+// the answers come, so that a slow answer does not thin out the ones after it.
+func ask(ctx context.Context, p *process, path string) (servingLatency, error) {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}
+	defer client.CloseIdleConnections()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	var (
+		mu   sync.Mutex
+		took []time.Duration
+		bad  atomic.Int64
+		all  sync.WaitGroup
+	)
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+			continue
+		case <-tick.C:
+		}
+		all.Go(func() {
+			start := time.Now()
+			res, err := client.Get(p.base + path)
+			if err == nil {
+				_, err = io.Copy(io.Discard, res.Body)
+				res.Body.Close()
+			}
+			if err != nil || res.StatusCode != http.StatusOK {
+				bad.Add(1)
+				return
+			}
+			mu.Lock()
+			took = append(took, time.Since(start))
+			mu.Unlock()
+		})
+	}
+	all.Wait()
+	if n := bad.Load(); n > 0 || len(took) == 0 {
+		return servingLatency{}, fmt.Errorf("GET %s failed %d times, answered %d times", path, n, len(took))
+	}
+	slices.Sort(took)
+	return servingLatency{
+		Requests: len(took),
+		P50:      took[len(took)/2].Seconds(),
+		P99:      took[len(took)*99/100].Seconds(),
+	}, nil
+}
+
+// print writes the report as Markdown tables.
+func (r benchReport) print(w io.Writer) error {
+	mib := func(n int64) string { return fmt.Sprintf("%.1f", float64(n)/(1<<20)) }
+	fmt.Fprintf(w, "%d pairs × %d klines, exchange latency %.0f ms, tidemark %s\n\n", r.Pairs, r.Klines, r.LatencySecs*1000, r.Version)
+	t := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
+	fmt.Fprintln(t, "| database\t| concurrency/batch\t| peak RSS, MiB\t| sweep, s\t| bare client, s\t| ratio\t| CPU, s\t| pairs done\t| failed\t|")
+	fmt.Fprintln(t, "|---\t|---\t|---\t|---\t|---\t|---\t|---\t|---\t|---\t|")
+	for _, s := range r.Settings {
+		fmt.Fprintf(t, "| %s\t| %d/%d\t| %s\t| %.2f\t| %.2f\t| %.2f\t| %.2f\t| %d\t| %d\t|\n", s.Database, s.Concurrency, s.BatchSize,
+			mib(s.PeakRSS), s.Seconds, s.BareSeconds, s.Seconds/s.BareSeconds, s.CPUSeconds, s.Done, s.Failed)
+	}
+	fmt.Fprintln(t, "\n| database\t| pairs, at 20/50\t| peak RSS, MiB\t|\n|---\t|---\t|---\t|")
+	for _, g := range r.Growth {
+		fmt.Fprintf(t, "| %s\t| %d\t| %s\t|\n", g.Database, g.Pairs, mib(g.PeakRSS))
+	}
+	fmt.Fprintln(t, "\n| database\t| after sweep, at 20/50\t| RSS, MiB\t|\n|---\t|---\t|---\t|")
+	for _, p := range r.Repetition {
+		fmt.Fprintf(t, "| %s\t| %d\t| %s\t|\n", p.Database, p.Sweep, mib(p.RSS))
+	}
+	fmt.Fprintln(t, "\n| database\t| GET /levels/BTCUSDT\t| requests\t| p50, ms\t| p99, ms\t|\n|---\t|---\t|---\t|---\t|---\t|")
+	for _, s := range r.Serving {
+		fmt.Fprintf(t, "| %s\t| during %s\t| %d\t| %.2f\t| %.2f\t|\n", s.Database, s.During, s.Requests, 1000*s.P50, 1000*s.P99)
+	}
+	return t.Flush()
+}

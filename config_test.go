@@ -1,0 +1,182 @@
+package main
+
+// These tests pin the configuration: the defaults of the contract, that every
+// bad value and every unknown name stops the start with one sentence naming the
+// variable, that flags win, and that secrets are never shown.
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+func TestLoadConfig_DefaultsAreThoseOfTheContract(t *testing.T) {
+	c, err := loadConfig(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.AnalysisConcurrency != 3 || c.AnalysisBatchSize != 20 || c.AnalysisKlineLimit != 2000 ||
+		c.AnalysisInterval != "1h" || strings.Join(c.AnalysisQuoteAssets, ",") != "USDT" ||
+		c.DatabaseURL != "sqlite://tidemark.db" || c.Exchange != "binance" || c.HTTPAddr != "127.0.0.1:8080" ||
+		c.DBPoolSize != 5 || c.DBMaxOverflow != 10 || c.DBPoolRecycle != 3600 || !c.DBPoolPrePing {
+		t.Errorf("defaults are %+v", c)
+	}
+}
+
+func TestLoadConfig_RefusesInOneSentenceThatNamesTheVariable(t *testing.T) {
+	for _, c := range []struct{ line, want string }{
+		{"ANALYSIS_CONCURENCY=5", "unknown variable ANALYSIS_CONCURENCY: the nearest one there is is ANALYSIS_CONCURRENCY"},
+		{"DB_POOLSIZE=5", "DB_POOL_SIZE"},
+		{"EXCHANGE_URL=http://x", "unknown variable EXCHANGE_URL"},
+		{"ANALYSIS_SPEED=9", "unknown variable ANALYSIS_SPEED"},
+		{"HTP_ADDR=:80", "the nearest one there is is HTTP_ADDR"},
+		{"LOG_LEVLE=INFO", "the nearest one there is is LOG_LEVEL"},
+		{"ANALYSIS_CONCURRENCY=0", "ANALYSIS_CONCURRENCY: 0 is not between 1 and 256"},
+		{"ANALYSIS_CONCURRENCY=300", "ANALYSIS_CONCURRENCY"},
+		{"ANALYSIS_CONCURRENCY=three", `ANALYSIS_CONCURRENCY: "three" is not a whole number between 1 and 256`},
+		{"ANALYSIS_CONCURRENCY=", "ANALYSIS_CONCURRENCY is empty"},
+		{"ANALYSIS_CONCURRENCY=5.5", "ANALYSIS_CONCURRENCY"},
+		{"ANALYSIS_KLINE_LIMIT=99", "ANALYSIS_KLINE_LIMIT"},
+		{"ANALYSIS_MIN_QUOTE_VOLUME=-1", "ANALYSIS_MIN_QUOTE_VOLUME: -1 is not of at least 0"},
+		{"ANALYSIS_MIN_QUOTE_VOLUME=NaN", "ANALYSIS_MIN_QUOTE_VOLUME"},
+		{"ANALYSIS_MIN_QUOTE_VOLUME=Inf", "ANALYSIS_MIN_QUOTE_VOLUME"},
+		{"ANALYSIS_INTERVAL=7m", "ANALYSIS_INTERVAL"},
+		{"ANALYSIS_INTERVAL=1M", "ANALYSIS_INTERVAL"},
+		{"ANALYSIS_TIMEOUT=30", "ANALYSIS_TIMEOUT"},
+		{"ANALYSIS_TIMEOUT=1ms", "ANALYSIS_TIMEOUT: 1ms is not between 1s and 10m"},
+		{"EXCHANGE=binanse", `EXCHANGE: "binanse" is not one of binance, simulated; did you mean binance?`},
+		{"EXCHANGE_BASE_URL=ftp://x", "EXCHANGE_BASE_URL"},
+		{"EXCHANGE_BASE_URL=localhost:80", "EXCHANGE_BASE_URL"},
+		{"EXCHANGE_WEIGHT_SHARE=1.5", "EXCHANGE_WEIGHT_SHARE"},
+		{"HTTP_ADDR=8080", "HTTP_ADDR"},
+		{"DEBUG_ADDR=x", "DEBUG_ADDR"},
+		{"API_KEYS=short", "API_KEYS"},
+		{"ALLOW_ANONYMOUS=maybe", "ALLOW_ANONYMOUS"},
+		{"LOG_LEVEL=LOUD", "LOG_LEVEL"},
+		{"LOG_FORMAT=xml", "LOG_FORMAT"},
+		{"DATABASE_URL_FILE=/does/not/exist", "DATABASE_URL_FILE"},
+	} {
+		_, err := loadConfig([]string{c.line}, nil)
+		switch {
+		case err == nil:
+			t.Errorf("%s was accepted", c.line)
+		case !strings.Contains(err.Error(), c.want):
+			t.Errorf("%s: %q does not say %q", c.line, err, c.want)
+		case strings.Contains(err.Error(), "\n"):
+			t.Errorf("%s: more than one line: %q", c.line, err)
+		}
+	}
+}
+
+func TestLoadConfig_LeavesOtherProgramsVariablesAlone(t *testing.T) {
+	_, err := loadConfig([]string{"HTTP_PROXY=http://p", "PATH=/bin", "LOGNAME=me", "=C:=C:\\", "HTTPS_PROXY=x", "DATABASE=x"}, nil)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLoadConfig_AnEmptyListMeansAll(t *testing.T) {
+	c, err := loadConfig([]string{"ANALYSIS_QUOTE_ASSETS="}, nil)
+	if err != nil || len(c.AnalysisQuoteAssets) != 0 {
+		t.Errorf("%q, %v", c.AnalysisQuoteAssets, err)
+	}
+	c, err = loadConfig([]string{"ANALYSIS_QUOTE_ASSETS= usdt, btc ,"}, nil)
+	if err != nil || strings.Join(c.AnalysisQuoteAssets, "|") != "USDT|BTC" {
+		t.Errorf("%q, %v", c.AnalysisQuoteAssets, err)
+	}
+}
+
+func TestLoadConfig_FlagsWin(t *testing.T) {
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	addConfigFlags(flags)
+	if err := flags.Parse([]string{"--analysis-concurrency", "7", "--allow-anonymous"}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := loadConfig([]string{"ANALYSIS_CONCURRENCY=5", "ANALYSIS_BATCH_SIZE=6"}, flags)
+	if err != nil || c.AnalysisConcurrency != 7 || c.AnalysisBatchSize != 6 || !c.AllowAnonymous {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+func TestLoadConfig_SecretsComeFromFilesAndAreNeverShown(t *testing.T) {
+	dir := t.TempDir()
+	keys, url := filepath.Join(dir, "keys"), filepath.Join(dir, "url")
+	os.WriteFile(keys, []byte("first-secret-key-1\nsecond-secret-key-2\n"), 0o600)
+	os.WriteFile(url, []byte("postgres://me:hunter22@db/levels?sslpassword=hunter33\n"), 0o600)
+	c, err := loadConfig([]string{"API_KEYS_FILE=" + keys, "DATABASE_URL_FILE=" + url}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.APIKeys) != 2 || c.APIKeys[1] != "second-secret-key-2" || !strings.Contains(c.DatabaseURL, "hunter22") {
+		t.Errorf("read %q and %q", c.APIKeys, c.DatabaseURL)
+	}
+	var shown bytes.Buffer
+	c.print(&shown)
+	slog.New(slog.NewTextHandler(&shown, nil)).Info("configuration", "effective", c)
+	slog.New(slog.NewJSONHandler(&shown, nil)).Info("configuration", "effective", c)
+	for _, secret := range []string{"hunter22", "hunter33", "first-secret", "second-secret"} {
+		if strings.Contains(shown.String(), secret) {
+			t.Errorf("%s is shown in %s", secret, shown.String())
+		}
+	}
+	if !strings.Contains(shown.String(), "ANALYSIS_CONCURRENCY=3") || !strings.Contains(shown.String(), "me:xxxxx@db") {
+		t.Errorf("shown: %s", shown.String())
+	}
+	if _, err := loadConfig([]string{"API_KEYS=aaaaaaaaaaaaaaaaaaaa", "API_KEYS_FILE=" + keys}, nil); err == nil {
+		t.Error("both a secret and its file were accepted")
+	}
+}
+
+func TestCheckExposure_StrangersNeedAKeyOrAnExplicitWord(t *testing.T) {
+	for _, c := range []struct {
+		env  []string
+		okay bool
+	}{
+		{nil, true},
+		{[]string{"HTTP_ADDR=localhost:1"}, true},
+		{[]string{"HTTP_ADDR=[::1]:1"}, true},
+		{[]string{"HTTP_ADDR=0.0.0.0:8080"}, false},
+		{[]string{"HTTP_ADDR=:8080"}, false},
+		{[]string{"HTTP_ADDR=[::]:8080"}, false},
+		{[]string{"HTTP_ADDR=example.com:8080"}, false},
+		{[]string{"HTTP_ADDR=:8080", "API_KEYS=0123456789abcdef"}, true},
+		{[]string{"HTTP_ADDR=:8080", "ALLOW_ANONYMOUS=true"}, true},
+	} {
+		cfg, err := loadConfig(c.env, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cfg.checkExposure(); (err == nil) != c.okay {
+			t.Errorf("%v: %v", c.env, err)
+		}
+	}
+}
+
+func FuzzLoadConfig(f *testing.F) {
+	for _, v := range variables {
+		f.Add(v.name, v.tag.Get("envDefault"))
+	}
+	f.Add("ANALYSIS_TIMEOUT", "-1h")
+	f.Add("DATABASE_URL", "postgres://a:b@[::1")
+	f.Fuzz(func(t *testing.T, name, value string) {
+		if strings.HasSuffix(name, "_FILE") || strings.ContainsAny(name, "=\x00") {
+			t.Skip() // would read files of this machine
+		}
+		c, err := loadConfig([]string{name + "=" + value}, nil)
+		if err != nil {
+			if strings.ContainsRune(err.Error(), '\n') && !strings.ContainsRune(name+value, '\n') {
+				t.Errorf("more than one line: %q", err)
+			}
+			return
+		}
+		if c.AnalysisConcurrency < 1 || c.AnalysisConcurrency > 256 || c.AnalysisKlineLimit < 100 ||
+			c.AnalysisKlineLimit > 10000 || c.AnalysisTimeout <= 0 || c.StopTimeout <= 0 {
+			t.Errorf("%s=%q gave %+v", name, value, c)
+		}
+	})
+}

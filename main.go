@@ -1,0 +1,176 @@
+// Command tidemark finds support and resistance levels in the klines of every
+// pair of an exchange and serves them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"tidemark/service"
+)
+
+// version is set by the linker: -ldflags "-X main.version=1.2.3".
+var version = "dev"
+
+// The exit codes besides 0.
+const (
+	exitFailed  = 1
+	exitUsage   = 2
+	exitPartial = 3 // done, with failures of single symbols
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// After the first signal the second one kills, as it would without us.
+	context.AfterFunc(ctx, stop)
+	tuneMemory(os.Environ())
+	os.Exit(exitCode(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr), os.Stderr))
+}
+
+// tuneMemory trades a little processor time for memory unless the environment
+// already said otherwise: the heap is a few MiB, so collecting twice as often
+// costs nearly nothing and keeps the peak down. Inside a memory limit the
+// collector is told to respect it; Go does not read the cgroup by itself.
+func tuneMemory(environ []string) {
+	set := func(name string) bool {
+		return slices.ContainsFunc(environ, func(line string) bool { return strings.HasPrefix(line, name+"=") })
+	}
+	if !set("GOGC") {
+		debug.SetGCPercent(50)
+	}
+	if limit := service.ReadMemory().Limit; limit > 0 && !set("GOMEMLIMIT") {
+		debug.SetMemoryLimit(limit / 10 * 9)
+	}
+}
+
+// errPartial ends a command that did its work but for single symbols.
+var errPartial = errors.New("some symbols failed")
+
+// usageError is a wrong command line or configuration.
+type usageError struct{ error }
+
+// exitCode reports err in one line and turns it into the exit code.
+func exitCode(err error, stderr io.Writer) int {
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errPartial):
+		return exitPartial
+	}
+	fmt.Fprintln(stderr, "tidemark:", strings.Join(strings.Fields(err.Error()), " "))
+	if errors.As(err, new(usageError)) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// invocation is what every command is handed.
+type invocation struct {
+	environ        []string
+	stdout, stderr io.Writer
+}
+
+// run executes one command line. It is main without the process around it.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
+	in := &invocation{environ, stdout, stderr}
+	began := false
+	root := &cobra.Command{
+		Use:   "tidemark",
+		Short: "Support and resistance levels for every pair of an exchange",
+		Long: `tidemark pulls the klines of every pair of an exchange, finds support and
+resistance levels and serves them over HTTP. Every setting is an environment
+variable and a flag of the same name (ANALYSIS_CONCURRENCY, --analysis-concurrency).
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with failures of single symbols.`,
+		SilenceErrors:    true,
+		SilenceUsage:     true,
+		PersistentPreRun: func(*cobra.Command, []string) { began = true },
+	}
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(
+		in.serveCommand(), in.demoCommand(), in.sweepCommand(), in.analyzeCommand(), in.levelsCommand(),
+		in.benchCommand(), in.simulateCommand(), in.configCommand(), in.healthcheckCommand(), in.versionCommand(),
+	)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !began {
+		return usageError{err}
+	}
+	return err
+}
+
+// config loads the configuration for a command.
+func (in *invocation) config(cmd *cobra.Command) (Config, error) {
+	c, err := loadConfig(in.environ, cmd.Flags())
+	if err != nil {
+		return Config{}, usageError{err}
+	}
+	return c, nil
+}
+
+// logger writes to stderr, so that stdout carries results only.
+func (in *invocation) logger(c Config) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.LogLevel}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(in.stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(in.stderr, options))
+}
+
+func (in *invocation) configCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Print the effective configuration, secrets masked",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := in.config(cmd)
+			if err != nil {
+				return err
+			}
+			c.print(in.stdout)
+			return nil
+		},
+	}
+	addConfigFlags(cmd.Flags())
+	return cmd
+}
+
+func (in *invocation) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(in.stdout, "tidemark", buildVersion())
+			return err
+		},
+	}
+}
+
+// buildVersion adds to the version the revision it was built from, if known.
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return version
+	}
+	text := version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			text += " " + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return text + " " + info.GoVersion
+}

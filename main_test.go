@@ -1,0 +1,622 @@
+package main
+
+// These tests run the program as its users do, in this process but over real
+// sockets: every command, the service on SQLite and on PostgreSQL against the
+// simulated exchange, its faults, its stop in the middle of a sweep, and what
+// it says to wrong use. promtool judges the metrics.
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tidemark/exchange/simulated"
+	"tidemark/service"
+)
+
+// syncBuffer is a bytes.Buffer that a running service may write to.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+func (s *syncBuffer) String() string { s.mu.Lock(); defer s.mu.Unlock(); return s.b.String() }
+
+// command runs one command line and returns its exit code and output.
+func command(t *testing.T, environ []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = exitCode(run(t.Context(), args, environ, &out, &errs), &errs)
+	return code, out.String(), errs.String()
+}
+
+// market starts a simulated exchange.
+func market(t *testing.T, o simulated.Options) (*simulated.Server, string) {
+	t.Helper()
+	if o.Pairs == 0 {
+		o.Pairs = 30
+	}
+	if o.WeightLimit == 0 {
+		o.WeightLimit = 1_000_000
+	}
+	s := simulated.New(o)
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	return s, server.URL
+}
+
+func sqliteURL(t *testing.T) string {
+	return "sqlite://" + filepath.Join(t.TempDir(), "levels.db")
+}
+
+// postgresURL is a schema of its own in the PostgreSQL the tests were given.
+func postgresURL(t *testing.T) string {
+	t.Helper()
+	base := os.Getenv("TIDEMARK_TEST_POSTGRES")
+	if base == "" {
+		t.Fatal("TIDEMARK_TEST_POSTGRES is not set: run the tests by ./test.sh, or under scripts/with-postgres")
+	}
+	schema := fmt.Sprintf("main_%d", time.Now().UnixNano())
+	for _, sql := range []string{"create schema " + schema} {
+		if out, err := exec.Command("psql", base, "-qc", sql).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", sql, err, out)
+		}
+	}
+	t.Cleanup(func() { exec.Command("psql", base, "-qc", "drop schema "+schema+" cascade").Run() })
+	sep := "?"
+	if strings.Contains(base, "?") {
+		sep = "&"
+	}
+	return base + sep + "search_path=" + schema
+}
+
+// running is a service under test.
+type running struct {
+	base string
+	log  *syncBuffer
+	stop context.CancelFunc
+	done chan error
+}
+
+// serve starts a service and waits until it answers.
+func serve(t *testing.T, environ ...string) *running {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{log: &syncBuffer{}, stop: cancel, done: make(chan error, 1)}
+	environ = append([]string{"HTTP_ADDR=127.0.0.1:0", "LOG_FORMAT=json", "EXCHANGE=simulated"}, environ...)
+	go func() { r.done <- run(ctx, []string{"serve"}, environ, io.Discard, r.log) }()
+	t.Cleanup(func() { r.end(t) })
+	address := regexp.MustCompile(`"msg":"serving","address":"([^"]+)"`)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if m := address.FindStringSubmatch(r.log.String()); m != nil {
+			r.base = "http://" + m[1]
+			return r
+		}
+		select {
+		case err := <-r.done:
+			r.done <- err
+			t.Fatalf("serve ended with %v\n%s", err, r.log)
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("serve did not begin\n%s", r.log)
+		}
+	}
+}
+
+// end stops the service and returns how it ended.
+func (r *running) end(t *testing.T) error {
+	t.Helper()
+	r.stop()
+	select {
+	case err := <-r.done:
+		r.done <- err
+		return err
+	case <-time.After(60 * time.Second):
+		t.Fatalf("serve did not end\n%s", r.log)
+		return nil
+	}
+}
+
+// get decodes a JSON reply and returns its status.
+func (r *running) get(t *testing.T, path string, into any) int {
+	t.Helper()
+	res, err := http.Get(r.base + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decode(t, res, into)
+}
+
+func (r *running) post(t *testing.T, body string, into any) int {
+	t.Helper()
+	res, err := http.Post(r.base+"/analyze", "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decode(t, res, into)
+}
+
+func decode(t *testing.T, res *http.Response, into any) int {
+	t.Helper()
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if into != nil {
+		if err := json.Unmarshal(body, into); err != nil {
+			t.Fatalf("%s: %v: %s", res.Status, err, body)
+		}
+	}
+	return res.StatusCode
+}
+
+type jobReply struct {
+	ID        string
+	State     service.JobState
+	Simulated bool
+	Total     int `json:"symbols_total"`
+	Done      int `json:"symbols_done"`
+	Failed    int `json:"symbols_failed"`
+	Skipped   int `json:"symbols_skipped"`
+	Failures  []struct{ Symbol, Code, Detail string }
+	Error     *struct{ Code, Detail string }
+}
+
+type analysisReply struct {
+	Symbol, Exchange, Interval string
+	AsOf                       time.Time `json:"as_of"`
+	LastPrice                  float64   `json:"last_price"`
+	Klines                     int
+	Stale, Simulated           bool
+	Supports, Resistances      []struct {
+		ID               string
+		Price, Low, High float64
+		HoldProbability  *float64 `json:"hold_probability"`
+	}
+}
+
+// sweepTo posts a sweep and waits for its end.
+func (r *running) sweepTo(t *testing.T) jobReply {
+	t.Helper()
+	var j jobReply
+	if status := r.post(t, `{"all":true}`, &j); status != http.StatusAccepted {
+		t.Fatalf("asking for a sweep: %d", status)
+	}
+	for deadline := time.Now().Add(3 * time.Minute); !j.State.Final(); time.Sleep(20 * time.Millisecond) {
+		if status := r.get(t, "/jobs/"+j.ID, &j); status != http.StatusOK {
+			t.Fatalf("the job: %d", status)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the sweep does not end: %+v\n%s", j, r.log)
+		}
+	}
+	return j
+}
+
+func TestServe_SweepsAndServesOnBothDatabases(t *testing.T) {
+	for name, url := range map[string]func(*testing.T) string{"sqlite": sqliteURL, "postgres": postgresURL} {
+		t.Run(name, func(t *testing.T) {
+			truth, exchange := market(t, simulated.Options{})
+			r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+url(t), "ANALYSIS_BATCH_SIZE=7")
+			if status := r.get(t, "/levels/BTCUSDT", nil); status != http.StatusNotFound {
+				t.Errorf("levels before the first sweep: %d", status)
+			}
+			j := r.sweepTo(t)
+			if j.State != service.JobCompleted || !j.Simulated || j.Done < 30 || j.Done+j.Failed+j.Skipped != j.Total {
+				t.Errorf("the sweep ended as %+v", j)
+			}
+			for _, f := range j.Failures {
+				if f.Code != "too_few_candles" {
+					t.Errorf("%s failed: %s: %s", f.Symbol, f.Code, f.Detail)
+				}
+			}
+			for _, p := range truth.Pairs() {
+				if p.Kind != simulated.Healthy {
+					continue
+				}
+				var a analysisReply
+				if status := r.get(t, "/levels/"+p.Symbol, &a); status != http.StatusOK {
+					t.Errorf("%s: %d", p.Symbol, status)
+					continue
+				}
+				if a.Symbol != p.Symbol || !a.Simulated || a.Stale || a.Klines < 1900 || a.LastPrice <= 0 || len(a.Supports)+len(a.Resistances) == 0 {
+					t.Errorf("%s came out as %+v", p.Symbol, a)
+				}
+			}
+			var one analysisReply
+			if status := r.post(t, `{"symbol":"ETHUSDT","interval":"4h","kline_limit":500}`, &one); status != http.StatusOK || one.Klines < 450 || !one.Simulated {
+				t.Errorf("one pair: %d %+v", status, one)
+			}
+			if err := r.end(t); err != nil {
+				t.Errorf("it ended with %v", err)
+			}
+		})
+	}
+}
+
+func TestServe_MetricsAreCleanAndComplete(t *testing.T) {
+	_, exchange := market(t, simulated.Options{Pairs: 5})
+	r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+sqliteURL(t))
+	r.sweepTo(t)
+	r.get(t, "/levels/BTCUSDT", nil)
+	res, err := http.Get(r.base + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(res.Body)
+	res.Body.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		"go_memstats_heap_inuse_bytes", "go_goroutines", "go_gc_duration_seconds", "process_resident_memory_bytes",
+		"process_cpu_seconds_total", "tidemark_process_peak_resident_memory_bytes", "tidemark_cgroup_working_set_bytes",
+		"tidemark_cgroup_memory_limit_bytes", "tidemark_batch_duration_seconds_bucket", "tidemark_batch_peak_memory_bytes",
+		`tidemark_symbols_total{outcome="analyzed"}`, "tidemark_slots", "tidemark_slots_busy", "tidemark_queue_waiting",
+		`tidemark_exchange_requests_total{endpoint="klines",status="200"}`, "tidemark_exchange_used_weight",
+		`tidemark_http_request_duration_seconds_bucket{code="200",method="GET",route="/levels/{symbol}"`,
+		`tidemark_db_connections_open{pool="`, "tidemark_build_info",
+	} {
+		if !strings.Contains(string(text), name) {
+			t.Errorf("no %s", name)
+		}
+	}
+	if strings.Contains(string(text), "BTCUSDT") {
+		t.Error("a symbol is a label")
+	}
+	promtool := exec.Command("promtool", "check", "metrics")
+	promtool.Stdin = bytes.NewReader(text)
+	if out, err := promtool.CombinedOutput(); err != nil || len(bytes.TrimSpace(out)) > 0 {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+}
+
+func TestSweep_TenPercentFaultsLoseNoHealthyPair(t *testing.T) {
+	faults, err := simulated.ParseFaults("0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	truth, exchange := market(t, simulated.Options{Pairs: 60, Faults: faults})
+	code, out, errs := command(t, []string{"EXCHANGE=simulated", "EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t),
+		"ANALYSIS_CONCURRENCY=10", "EXCHANGE_TIMEOUT=1s", "EXCHANGE_ATTEMPTS=8"}, "sweep", "--json")
+	if code != exitPartial && code != 0 {
+		t.Fatalf("exit code %d\n%s%s", code, out, errs)
+	}
+	var report sweepReport
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		t.Fatal(err)
+	}
+	failed := map[string]string{}
+	for _, f := range report.Failures {
+		failed[f.Symbol] = f.Code + ": " + f.Detail
+	}
+	for _, p := range truth.Pairs() {
+		if why, ok := failed[p.Symbol]; ok && p.Kind == simulated.Healthy {
+			t.Errorf("%s is healthy and failed: %s", p.Symbol, why)
+		}
+	}
+	if report.State != service.JobCompleted || report.Done < 60 {
+		t.Errorf("ended as %+v", report)
+	}
+	stats := truth.Stats()
+	injected := 0
+	for _, n := range stats.Faults {
+		injected += n
+	}
+	if injected < 5 {
+		t.Errorf("only %d faults were injected, the test shows nothing", injected)
+	}
+}
+
+func TestServe_StopsInTheMiddleOfASweepAndKeepsWhatWasDone(t *testing.T) {
+	for name, url := range map[string]func(*testing.T) string{"sqlite": sqliteURL, "postgres": postgresURL} {
+		t.Run(name, func(t *testing.T) {
+			_, exchange := market(t, simulated.Options{Pairs: 100, Latency: 20 * time.Millisecond})
+			database := url(t)
+			r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+database, "STOP_TIMEOUT=10s")
+			var j jobReply
+			r.post(t, `{"all":true}`, &j)
+			for j.Done < 10 {
+				r.get(t, "/jobs/"+j.ID, &j)
+			}
+			start := time.Now()
+			if err := r.end(t); err != nil {
+				t.Errorf("it ended with %v", err)
+			}
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("the stop took %s", took)
+			}
+			again := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+database)
+			var after jobReply
+			if status := again.get(t, "/jobs/"+j.ID, &after); status != http.StatusOK {
+				t.Fatalf("the job after the restart: %d", status)
+			}
+			if after.State != service.JobFailed || after.Error == nil || after.Error.Code != "stopping" || after.Done < j.Done {
+				t.Errorf("the job after the restart: %+v; %d were done before the stop", after, j.Done)
+			}
+			var rows struct {
+				Levels []struct{ Symbol string }
+			}
+			again.get(t, "/levels?limit=1000", &rows)
+			pairs := map[string]bool{}
+			for _, l := range rows.Levels {
+				pairs[l.Symbol] = true
+			}
+			if len(pairs) != after.Done {
+				t.Errorf("%d pairs are stored, the job says %d", len(pairs), after.Done)
+			}
+		})
+	}
+}
+
+func TestServe_ABanIsRememberedOverARestart(t *testing.T) {
+	faults, err := simulated.ParseFaults("ban=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	truth, exchange := market(t, simulated.Options{Faults: faults})
+	database := sqliteURL(t)
+	r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+database)
+	var problem struct{ Code string }
+	if status := r.post(t, `{"symbol":"BTCUSDT"}`, &problem); status != http.StatusServiceUnavailable || problem.Code != "banned" {
+		t.Errorf("banned: %d %+v", status, problem)
+	}
+	r.end(t)
+	before := truth.Stats().Requests
+	again := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+database)
+	if status := again.post(t, `{"symbol":"BTCUSDT"}`, &problem); status != http.StatusServiceUnavailable || problem.Code != "banned" {
+		t.Errorf("after the restart: %d %+v", status, problem)
+	}
+	if after := truth.Stats().Requests; fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("a banned client asked again: %v, then %v", before, after)
+	}
+}
+
+func TestServe_AnExchangeThatIsDownIsAClearError(t *testing.T) {
+	r := serve(t, "EXCHANGE_BASE_URL=http://127.0.0.1:1", "DATABASE_URL="+sqliteURL(t), "EXCHANGE_ATTEMPTS=2")
+	var problem struct {
+		Code   string
+		Status int
+	}
+	if status := r.post(t, `{"symbol":"BTCUSDT"}`, &problem); status != http.StatusBadGateway || problem.Code != "exchange_unavailable" {
+		t.Errorf("%d %+v", status, problem)
+	}
+	if j := r.sweepTo(t); j.State != service.JobFailed || j.Error == nil || j.Error.Code != "exchange_unavailable" {
+		t.Errorf("the sweep ended as %+v", j)
+	}
+	if status := r.get(t, "/healthz", nil); status != http.StatusOK {
+		t.Errorf("healthz: %d; the process itself is well", status)
+	}
+}
+
+func TestRun_SaysWhatIsWrongInOneLine(t *testing.T) {
+	readOnly := filepath.Join(t.TempDir(), "file.db")
+	if err := os.WriteFile(readOnly, []byte("this is no database, it is a text that is long enough"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args    []string
+		environ []string
+		code    int
+		want    string
+	}{
+		{[]string{"swep"}, nil, exitUsage, "sweep"},
+		{[]string{"sweep", "--bogus"}, nil, exitUsage, "bogus"},
+		{[]string{"levels"}, nil, exitUsage, "arg"},
+		{[]string{"levels", "BTC USDT"}, nil, exitUsage, "symbol"},
+		{[]string{"levels", "BTCUSDT", "--json", "--csv"}, nil, exitUsage, "csv"},
+		{[]string{"levels", "BTCUSDT", "--at", "yesterday"}, nil, exitUsage, "--at"},
+		{[]string{"config"}, []string{"ANALYSIS_CONCURENCY=5"}, exitUsage, "ANALYSIS_CONCURRENCY"},
+		{[]string{"serve", "--http-addr", "0.0.0.0:0"}, nil, exitUsage, "API_KEYS"},
+		{[]string{"serve"}, []string{"DATABASE_URL=mysql://x"}, exitFailed, "mysql"},
+		{[]string{"serve"}, []string{"DATABASE_URL=sqlite:///no/such/folder/x.db"}, exitFailed, "/no/such/folder"},
+		{[]string{"serve"}, []string{"DATABASE_URL=sqlite://" + readOnly}, exitFailed, "not a database"},
+		{[]string{"serve"}, []string{"DATABASE_URL=postgres://u:hunter2@127.0.0.1:1/x?sslmode=disable"}, exitFailed, "127.0.0.1:1"},
+		{[]string{"simulate", "--faults", "oops=1"}, nil, exitUsage, "oops"},
+		{[]string{"healthcheck", "--url", "http://127.0.0.1:1/readyz"}, nil, exitFailed, "not reachable"},
+	} {
+		if c.environ == nil {
+			c.environ = []string{"DATABASE_URL=" + sqliteURL(t)}
+		}
+		code, _, errs := command(t, c.environ, c.args...)
+		lines := strings.Split(strings.TrimSpace(errs), "\n")
+		last := lines[len(lines)-1]
+		if code != c.code || !strings.HasPrefix(last, "tidemark: ") || !strings.Contains(last, c.want) {
+			t.Errorf("%v: exit code %d, want %d with %q; said:\n%s", c.args, code, c.code, c.want, errs)
+		}
+		if strings.Contains(errs, "hunter2") {
+			t.Errorf("%v shows a password", c.args)
+		}
+	}
+}
+
+func TestCommands_DoTheirWork(t *testing.T) {
+	_, exchange := market(t, simulated.Options{Pairs: 6})
+	environ := []string{"EXCHANGE=simulated", "EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t)}
+
+	code, out, errs := command(t, environ, "levels", "BTCUSDT")
+	if code != exitFailed || !strings.Contains(errs, "tidemark analyze BTCUSDT") {
+		t.Errorf("levels of nothing: %d %s", code, errs)
+	}
+	code, out, errs = command(t, environ, "analyze", "btc-usdt")
+	if code != 0 || !strings.HasPrefix(out, "SIMULATED simulated BTCUSDT 1h") || !strings.Contains(out, "last price") {
+		t.Errorf("analyze: %d %s%s", code, out, errs)
+	}
+	code, out, errs = command(t, environ, "sweep")
+	if code != exitPartial || !strings.Contains(out, "SIMULATED simulated 1h completed") || !strings.Contains(out, "too_few_candles") || !strings.Contains(errs, "pairs/s") {
+		t.Errorf("sweep: %d %s%s", code, out, errs)
+	}
+	code, out, errs = command(t, environ, "levels", "ETHUSDT", "--json")
+	var a analysisReply
+	if err := json.Unmarshal([]byte(out), &a); code != 0 || err != nil || a.Symbol != "ETHUSDT" || !a.Simulated {
+		t.Errorf("levels --json: %d %v %s%s", code, err, out, errs)
+	}
+	code, out, _ = command(t, environ, "levels", "ETHUSDT", "--csv")
+	if lines := strings.Split(strings.TrimSpace(out), "\n"); code != 0 || len(lines) != 1+len(a.Supports)+len(a.Resistances) {
+		t.Errorf("levels --csv: %d, %d lines for %d levels", code, len(lines), len(a.Supports)+len(a.Resistances))
+	}
+	code, out, _ = command(t, environ, "levels", "ETHUSDT", "--at", "2020-01-01T00:00:00Z")
+	if code != exitFailed {
+		t.Errorf("levels before the first analysis: %d %s", code, out)
+	}
+	code, out, _ = command(t, environ, "config", "--analysis-concurrency", "9")
+	if code != 0 || !strings.Contains(out, "ANALYSIS_CONCURRENCY=9\n") || strings.Count(out, "\n") != len(variables) {
+		t.Errorf("config: %d %s", code, out)
+	}
+	code, out, _ = command(t, environ, "version")
+	if code != 0 || !strings.HasPrefix(out, "tidemark ") {
+		t.Errorf("version: %d %s", code, out)
+	}
+	r := serve(t, environ...)
+	if code, _, errs = command(t, []string{"HTTP_ADDR=" + strings.TrimPrefix(r.base, "http://")}, "healthcheck"); code != 0 {
+		t.Errorf("healthcheck: %d %s", code, errs)
+	}
+}
+
+func TestSimulate_ServesUntilToldToStop(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	out := &syncBuffer{}
+	done := make(chan error, 1)
+	go func() {
+		done <- run(ctx, []string{"simulate", "--addr", "127.0.0.1:0", "--pairs", "3"}, nil, out, io.Discard)
+	}()
+	address := regexp.MustCompile(`http://\S+`)
+	for !address.MatchString(out.String()) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	res, err := http.Get(address.FindString(out.String()) + "/api/v3/time")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK || res.Header.Get("X-Tidemark-Simulated") != "true" {
+		t.Errorf("%s %v", res.Status, res.Header)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDemo_SweepsOnceAndLeavesNothing(t *testing.T) {
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	ctx, cancel := context.WithCancel(t.Context())
+	out := &syncBuffer{}
+	done := make(chan error, 1)
+	go func() {
+		done <- run(ctx, []string{"demo", "--http-addr", "127.0.0.1:0", "--exchange-simulated-pairs", "8"}, nil, out, io.Discard)
+	}()
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(out.String(), "Stop with Ctrl-C"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the demo does not get on: %s", out)
+		}
+	}
+	address := regexp.MustCompile(`http://[0-9.:]+`).FindString(out.String())
+	res, err := http.Get(address + "/levels/BTCUSDT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a analysisReply
+	if status := decode(t, res, &a); status != http.StatusOK || !a.Simulated {
+		t.Errorf("levels of the demo: %d %+v", status, a)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(tmp, "tidemark-demo-*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestServe_NeverLogsASecret(t *testing.T) {
+	_, exchange := market(t, simulated.Options{Pairs: 3})
+	key := "a-very-secret-key-1234"
+	r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+sqliteURL(t), "API_KEYS="+key, "LOG_LEVEL=DEBUG")
+	req, err := http.NewRequest(http.MethodPost, r.base+"/analyze", strings.NewReader(`{"symbol":"BTCUSDT"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status := decode(t, res, nil); status != http.StatusOK {
+		t.Errorf("with the key: %d", status)
+	}
+	if status := r.get(t, "/levels/BTCUSDT", nil); status != http.StatusUnauthorized {
+		t.Errorf("without the key: %d", status)
+	}
+	r.end(t)
+	if strings.Contains(r.log.String(), key) {
+		t.Error("the key is in the log")
+	}
+}
+
+func TestServe_ProfilesAreOffUnlessAsked(t *testing.T) {
+	_, exchange := market(t, simulated.Options{Pairs: 3})
+	r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+sqliteURL(t), "DEBUG_ADDR=127.0.0.1:0")
+	if status := r.get(t, "/debug/pprof/", nil); status != http.StatusNotFound {
+		t.Errorf("profiles at the service's own address: %d", status)
+	}
+	m := regexp.MustCompile(`"profiles are served","address":"([^"]+)"`).FindStringSubmatch(r.log.String())
+	if m == nil {
+		t.Fatalf("no address for profiles in %s", r.log)
+	}
+	res, err := http.Get("http://" + m[1] + "/debug/pprof/goroutine?debug=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status := decode(t, res, nil); status != http.StatusOK {
+		t.Errorf("profiles at their address: %d", status)
+	}
+}
+
+func TestServe_EventsFollowASweep(t *testing.T) {
+	_, exchange := market(t, simulated.Options{Pairs: 20, Latency: 10 * time.Millisecond})
+	r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+sqliteURL(t))
+	var j jobReply
+	r.post(t, `{"all":true}`, &j)
+	res, err := http.Get(r.base + "/jobs/" + j.ID + "/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var states []service.JobState
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+			var seen jobReply
+			if err := json.Unmarshal([]byte(data), &seen); err != nil {
+				t.Fatal(err)
+			}
+			states = append(states, seen.State)
+		}
+	}
+	if len(states) < 2 || states[len(states)-1] != service.JobCompleted || slices.Contains(states[:len(states)-1], service.JobCompleted) {
+		t.Errorf("the stream told %v", states)
+	}
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tidemark/api"
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// output is how an analysis is printed.
+type output struct{ json, csv bool }
+
+func (o *output) flags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&o.json, "json", false, "print the analysis as the HTTP API would")
+	cmd.Flags().BoolVar(&o.csv, "csv", false, "print one line a level, separated by commas")
+	cmd.MarkFlagsMutuallyExclusive("json", "csv")
+}
+
+func (in *invocation) analyzeCommand() *cobra.Command {
+	var out output
+	var store bool
+	cmd := &cobra.Command{
+		Use:   "analyze SYMBOL",
+		Short: "Analyse one pair now and print its levels",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			cfg, err := in.config(cmd)
+			if err != nil {
+				return err
+			}
+			symbol, err := api.ParseSymbol(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			a, err := open(cmd.Context(), cfg, in.logger(quiet(cfg)))
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, a.close()) }()
+			snap, err := a.analyzer.Analyze(cmd.Context(), service.Request{Symbol: symbol, Store: store})
+			if err != nil {
+				return err
+			}
+			return out.print(in.stdout, snap)
+		},
+	}
+	out.flags(cmd)
+	cmd.Flags().BoolVar(&store, "store", true, "keep the analysis in the database")
+	addConfigFlags(cmd.Flags())
+	return cmd
+}
+
+func (in *invocation) levelsCommand() *cobra.Command {
+	var out output
+	var at string
+	cmd := &cobra.Command{
+		Use:   "levels SYMBOL",
+		Short: "Print the stored levels of one pair",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			cfg, err := in.config(cmd)
+			if err != nil {
+				return err
+			}
+			symbol, err := api.ParseSymbol(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			var moment time.Time
+			if at != "" {
+				if moment, err = time.Parse(time.RFC3339, at); err != nil {
+					return usageError{fmt.Errorf("--at: %q is not a time such as 2026-11-22T19:00:00Z", at)}
+				}
+			}
+			db, err := openDatabase(cmd.Context(), cfg, in.logger(quiet(cfg)))
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, db.Close()) }()
+			key := service.Key{Exchange: cfg.Exchange, Symbol: symbol, Interval: cfg.AnalysisInterval}
+			snap, err := db.Snapshot(cmd.Context(), key, moment)
+			if errors.Is(err, service.ErrNotAnalyzed) {
+				return fmt.Errorf("%s %s %s has not been analysed; `tidemark analyze %s` does it", key.Exchange, symbol, key.Interval, symbol)
+			}
+			if err != nil {
+				return err
+			}
+			return out.print(in.stdout, snap)
+		},
+	}
+	out.flags(cmd)
+	cmd.Flags().StringVar(&at, "at", "", "the analysis as of this moment (RFC 3339) instead of the newest")
+	addConfigFlags(cmd.Flags())
+	return cmd
+}
+
+// print writes an analysis: a table for people, JSON or CSV for programs.
+func (o output) print(w io.Writer, s service.Snapshot) error {
+	switch {
+	case o.json:
+		_, err := w.Write(append(api.AppendAnalysis(nil, &s, time.Now()), '\n'))
+		return err
+	case o.csv:
+		_, err := w.Write(api.AppendCSV(nil, &s, time.Now()))
+		return err
+	}
+	return printTable(w, s, time.Now())
+}
+
+func printTable(w io.Writer, s service.Snapshot, now time.Time) error {
+	price := func(p float64) string { return strconv.FormatFloat(p, 'f', s.Decimals, 64) }
+	fmt.Fprintf(w, "%s%s %s %s as of %s: last price %s, ATR %s, %d klines, %d missing\n",
+		simulatedMark(s.Simulated), s.Exchange, s.Symbol, s.Interval, s.AsOf.Format("2006-01-02 15:04 UTC"),
+		price(s.LastPrice), strconv.FormatFloat(s.ATR, 'g', 4, 64), s.Klines, s.Missing)
+	if reason := api.StaleReason(&s, now); reason != "" {
+		fmt.Fprintf(w, "STALE: %s\n", reason)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "price\tzone\tdistance\tATR\tstrength\ttouches\tstatus\tlast touch\tsources\t")
+	row := func(l levels.Level) {
+		last := "-"
+		if l.Touches > 0 {
+			last = time.UnixMilli(l.LastTouch).UTC().Format("2006-01-02 15:04")
+		}
+		fmt.Fprintf(t, "%s\t%s–%s\t%+.2f %%\t%+.1f\t%.2f\t%d\t%s\t%s\t%s\t\n", price(l.Price), price(l.Low), price(l.High),
+			100*(l.Price-s.LastPrice)/s.LastPrice, (l.Price-s.LastPrice)/s.ATR, l.Strength, l.Touches, l.Status, last,
+			strings.Join(l.Sources.AppendNames(nil), "+"))
+	}
+	for i := len(s.Resistances) - 1; i >= 0; i-- {
+		row(s.Resistances[i])
+	}
+	fmt.Fprintf(t, "%s\t← last price\t\t\t\t\t\t\t\t\n", price(s.LastPrice))
+	for _, l := range s.Supports {
+		row(l)
+	}
+	return t.Flush()
+}
+
+func (in *invocation) healthcheckCommand() *cobra.Command {
+	var url string
+	cmd := &cobra.Command{
+		Use:   "healthcheck",
+		Short: "Ask a running service whether it is ready; exit code 0 if so",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := in.config(cmd)
+			if err != nil {
+				return err
+			}
+			if url == "" {
+				url = "http://" + reachable(cfg.HTTPAddr) + "/readyz"
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
+			defer cancel()
+			return checkHealth(ctx, url)
+		},
+	}
+	cmd.Flags().StringVar(&url, "url", "", "what to ask instead of /readyz at HTTP_ADDR")
+	addConfigFlags(cmd.Flags())
+	return cmd
+}
+
+// reachable is the address at which a service listening on addr answers from
+// this machine.
+func reachable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return addr
+}
+
+func checkHealth(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return usageError{err}
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("not reachable: %w", err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(res.Body, 500))
+		return fmt.Errorf("not ready: %s: %s", res.Status, body)
+	}
+	return nil
+}

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"tidemark/api"
+	"tidemark/exchange/binance"
+	"tidemark/exchange/simulated"
+	"tidemark/repository"
+	"tidemark/service"
+)
+
+//go:embed openapi.yaml
+var openAPI []byte
+
+// app is the process without its HTTP door: database, exchange and executor.
+type app struct {
+	cfg      Config
+	log      *slog.Logger
+	registry *prometheus.Registry
+	db       *repository.DB
+	venue    *binance.Client
+	analyzer *service.Analyzer
+	// market is the built-in simulated exchange, if that is the one.
+	market *http.Server
+}
+
+// open wires an app. The caller closes it.
+func open(ctx context.Context, cfg Config, log *slog.Logger) (*app, error) {
+	a := &app{cfg: cfg, log: log, registry: prometheus.NewRegistry()}
+	db, err := openDatabase(ctx, cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	a.db = db
+	baseURL := cfg.ExchangeBaseURL
+	if cfg.Exchange == "simulated" && baseURL == "" {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			db.Close()
+			return nil, fmt.Errorf("the simulated exchange: %w", err)
+		}
+		a.market = api.Server(simulated.New(simulated.Options{Pairs: cfg.ExchangePairs, Seed: cfg.ExchangeSeed}))
+		go a.market.Serve(l)
+		baseURL = "http://" + l.Addr().String()
+	}
+	banned, err := db.Ban(ctx, cfg.Exchange)
+	if err != nil {
+		a.close()
+		return nil, err
+	}
+	requests := newExchangeMetrics(a.registry)
+	a.venue = binance.New(binance.Config{
+		Name:        cfg.Exchange,
+		BaseURL:     baseURL,
+		WeightShare: cfg.ExchangeWeightShare,
+		Timeout:     cfg.ExchangeTimeout,
+		Attempts:    cfg.ExchangeAttempts,
+		Concurrency: cfg.AnalysisConcurrency,
+		BannedUntil: banned,
+		OnBan:       a.rememberBan,
+		Observe:     requests.observe,
+		Log:         log,
+	})
+	registerProcessMetrics(a.registry, a.db, a.venue)
+	a.analyzer = service.New(service.Config{
+		Concurrency: cfg.AnalysisConcurrency,
+		BatchSize:   cfg.AnalysisBatchSize,
+		KlineLimit:  cfg.AnalysisKlineLimit,
+		QueueLimit:  cfg.AnalysisQueueLimit,
+		Interval:    cfg.AnalysisInterval,
+		Timeout:     cfg.AnalysisTimeout,
+		Filter:      cfg.filter(),
+	}, a.venue, db, a.registry, log)
+	return a, nil
+}
+
+func openDatabase(ctx context.Context, cfg Config, log *slog.Logger) (*repository.DB, error) {
+	return repository.Open(ctx, repository.Config{
+		URL:         cfg.DatabaseURL,
+		PoolSize:    cfg.DBPoolSize,
+		MaxOverflow: cfg.DBMaxOverflow,
+		PoolRecycle: time.Duration(cfg.DBPoolRecycle) * time.Second,
+		PrePing:     cfg.DBPoolPrePing,
+		History:     cfg.AnalysisHistory,
+		Log:         log,
+	})
+}
+
+// rememberBan keeps a ban over a restart. The exchange counts every request
+// made while banned, and lengthens the ban.
+func (a *app) rememberBan(until time.Time) {
+	a.log.Error("banned by the exchange", "exchange", a.cfg.Exchange, "until", until)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := a.db.PutBan(ctx, a.cfg.Exchange, until); err != nil {
+		a.log.Error("the ban could not be stored", "error", err)
+	}
+}
+
+// stop ends the work under way, at most until ctx is done.
+func (a *app) stop(ctx context.Context) error { return a.analyzer.Stop(ctx) }
+
+// close releases what open took.
+func (a *app) close() error {
+	if a.market != nil {
+		a.market.Close()
+	}
+	if a.venue != nil {
+		a.venue.Close()
+	}
+	return a.db.Close()
+}
+
+func (in *invocation) serveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve levels over HTTP",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := in.config(cmd)
+			if err != nil {
+				return err
+			}
+			return in.serve(cmd.Context(), cfg, nil)
+		},
+	}
+	addConfigFlags(cmd.Flags())
+	return cmd
+}
+
+// stale is how long the row of an open job may stay untouched before the job
+// is taken for one whose process died; running jobs touch theirs twice a
+// minute.
+const stale = 2 * time.Minute
+
+// serve runs the service until ctx ends. ready, if not nil, is called once
+// requests are answered, with the address.
+func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, address string)) error {
+	if err := cfg.checkExposure(); err != nil {
+		return usageError{err}
+	}
+	log := in.logger(cfg)
+	log.Info("configuration", "effective", cfg)
+	a, err := open(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := a.close(); err != nil {
+			log.Error("closing", "error", err)
+		}
+	}()
+	switch n, err := a.db.FailStale(ctx, stale); {
+	case err != nil:
+		return err
+	case n > 0:
+		log.Warn("jobs of a process that died were marked failed", "jobs", n)
+	}
+
+	handler := api.New(api.Config{
+		Analyzer:   a.analyzer,
+		Store:      a.db,
+		Registerer: a.registry,
+		Gatherer:   a.registry,
+		OpenAPI:    openAPI,
+		Keys:       cfg.APIKeys,
+		RateLimit:  cfg.HTTPRateLimit,
+		CacheBytes: cfg.HTTPCacheBytes,
+		Log:        log,
+		Version:    buildVersion(),
+	})
+	a.db.Subscribe(func(c repository.Change) { handler.Invalidate(c.Exchange, c.Interval, c.Symbols) })
+
+	listener, err := net.Listen("tcp", cfg.HTTPAddr)
+	if err != nil {
+		return fmt.Errorf("HTTP_ADDR: %w", err)
+	}
+	server := api.Server(handler)
+	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+	server.RegisterOnShutdown(handler.Close)
+	failed := make(chan error, 2)
+	go func() { failed <- server.Serve(listener) }()
+	var debug *http.Server
+	if cfg.DebugAddr != "" {
+		l, err := net.Listen("tcp", cfg.DebugAddr)
+		if err != nil {
+			server.Close()
+			return fmt.Errorf("DEBUG_ADDR: %w", err)
+		}
+		debug = &http.Server{Handler: debugHandler(), ReadHeaderTimeout: 5 * time.Second}
+		go func() { failed <- debug.Serve(l) }()
+		log.Info("profiles are served", "address", l.Addr().String())
+	}
+	if len(cfg.APIKeys) == 0 && !loopback(cfg.HTTPAddr) {
+		log.Warn("anyone who reaches the address is served (ALLOW_ANONYMOUS)", "address", cfg.HTTPAddr)
+	}
+	log.Info("serving", "address", listener.Addr().String(), "exchange", cfg.Exchange, "version", buildVersion())
+	if ready != nil {
+		ready(a, listener.Addr().String())
+	}
+
+	select {
+	case err = <-failed:
+		err = fmt.Errorf("serving: %w", err)
+	case <-ctx.Done():
+		log.Info("stopping", "timeout", cfg.StopTimeout)
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.StopTimeout)
+	defer cancel()
+	// New work is refused from here on; answers of what runs are still sent.
+	worked := make(chan error, 1)
+	go func() { worked <- a.stop(stopping) }()
+	shut := server.Shutdown(stopping)
+	if shut != nil {
+		server.Close()
+	}
+	if debug != nil {
+		debug.Close()
+	}
+	if err = errors.Join(err, shut, <-worked); err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+// debugHandler serves runtime profiles. They show memory and cost processor
+// time, so they have an address of their own.
+func debugHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}

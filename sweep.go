@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// sweepReport is what `sweep --json` prints.
+type sweepReport struct {
+	State        service.JobState  `json:"state"`
+	Exchange     string            `json:"exchange"`
+	Interval     levels.Interval   `json:"interval"`
+	Simulated    bool              `json:"simulated"`
+	Symbols      int               `json:"symbols_total"`
+	Done         int               `json:"symbols_done"`
+	Failed       int               `json:"symbols_failed"`
+	Skipped      int               `json:"symbols_skipped"`
+	Failures     []service.Outcome `json:"failures"`
+	Seconds      float64           `json:"seconds"`
+	CPUSeconds   float64           `json:"cpu_seconds"`
+	PeakRSSBytes int64             `json:"peak_rss_bytes"`
+}
+
+func (in *invocation) sweepCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "sweep",
+		Short: "Analyse every pair of the exchange once, in the foreground",
+		Long: `Analyse every pair of the exchange that passes the filters, store the levels
+and print what became of the pairs. Exit code 3 tells that single pairs failed.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := in.config(cmd)
+			if err != nil {
+				return err
+			}
+			return in.sweep(cmd.Context(), cfg, asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
+	addConfigFlags(cmd.Flags())
+	return cmd
+}
+
+// quiet keeps the log out of a progress bar's way unless it was asked for.
+func quiet(cfg Config) Config {
+	if cfg.LogLevel == 0 { // INFO, the default
+		cfg.LogLevel = 4 // WARN
+	}
+	return cfg
+}
+
+func (in *invocation) sweep(ctx context.Context, cfg Config, asJSON bool) (err error) {
+	// The work outlives the signal: what runs is finished and stored.
+	a, err := open(context.WithoutCancel(ctx), cfg, in.logger(quiet(cfg)))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.close()) }()
+	job, err := in.runSweep(ctx, a)
+	if err != nil {
+		return err
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.StopTimeout)
+	defer cancel()
+	if err := a.stop(stopping); err != nil {
+		return err
+	}
+	report := sweepReport{
+		State: job.State, Exchange: job.Exchange, Interval: job.Interval, Simulated: job.Simulated,
+		Symbols: job.Symbols, Done: job.Done, Failed: job.Failed, Skipped: job.Skipped,
+		Failures: job.Failures, Seconds: job.FinishedAt.Sub(job.StartedAt).Seconds(),
+		CPUSeconds: cpuSeconds(), PeakRSSBytes: service.ReadMemory().PeakRSS,
+	}
+	if asJSON {
+		err = json.NewEncoder(in.stdout).Encode(report)
+	} else {
+		report.print(in.stdout)
+	}
+	switch {
+	case err != nil:
+		return err
+	case job.State == service.JobFailed:
+		return fmt.Errorf("the sweep failed: %s", job.Error.Detail)
+	case job.State == service.JobCancelled:
+		return errors.New("the sweep was cancelled; what it had analysed is stored")
+	case job.Failed > 0:
+		return errPartial
+	}
+	return nil
+}
+
+// runSweep runs one sweep, shows its progress and returns the ended job. When
+// ctx ends, the sweep is cancelled: pairs under way finish first.
+func (in *invocation) runSweep(ctx context.Context, a *app) (service.Job, error) {
+	background := context.WithoutCancel(ctx)
+	job, err := a.analyzer.Submit(background, service.JobRequest{All: true, Store: true})
+	if err != nil {
+		return service.Job{}, err
+	}
+	stopped := context.AfterFunc(ctx, func() {
+		a.analyzer.Cancel(background, job.ID)
+	})
+	defer stopped()
+	bar := newProgress(in.stderr)
+	for j, err := range a.analyzer.Watch(background, job.ID, bar.every()) {
+		if err != nil {
+			return service.Job{}, err
+		}
+		bar.show(j)
+		job = j
+	}
+	bar.end()
+	return job, nil
+}
+
+func (r sweepReport) print(w io.Writer) {
+	fmt.Fprintf(w, "%s%s %s %s: %d of %d pairs analysed, %d failed, %d skipped in %.1f s; %.2f CPU seconds, peak memory %s\n",
+		simulatedMark(r.Simulated), r.Exchange, r.Interval, r.State, r.Done, r.Symbols, r.Failed, r.Skipped,
+		r.Seconds, r.CPUSeconds, mebibytes(r.PeakRSSBytes))
+	for _, f := range r.Failures {
+		fmt.Fprintf(w, "  %-14s %s: %s\n", f.Symbol, f.Code, f.Detail)
+	}
+}
+
+// simulatedMark stands before everything that was made from simulated prices.
+func simulatedMark(simulated bool) string {
+	if simulated {
+		return "SIMULATED "
+	}
+	return ""
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+
+// cpuSeconds is the processor time of this process so far.
+func cpuSeconds() float64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+}
+
+// progress shows how far a sweep is: a bar on a terminal, a line now and then
+// elsewhere.
+type progress struct {
+	w        io.Writer
+	terminal bool
+	start    time.Time
+	lines    int // tenths already told of, when there is no terminal
+}
+
+func newProgress(w io.Writer) *progress {
+	f, ok := w.(*os.File)
+	return &progress{w: w, terminal: ok && term.IsTerminal(int(f.Fd())), start: time.Now()}
+}
+
+func (p *progress) every() time.Duration {
+	if p.terminal {
+		return 100 * time.Millisecond
+	}
+	return 500 * time.Millisecond
+}
+
+func (p *progress) show(j service.Job) {
+	ended := j.Done + j.Failed
+	todo := j.Symbols - j.Skipped
+	if todo == 0 {
+		return // not listed yet
+	}
+	rate := float64(ended) / time.Since(p.start).Seconds()
+	left := "?"
+	if ended > 0 {
+		left = time.Duration(float64(todo-ended) / rate * float64(time.Second)).Round(time.Second).String()
+	}
+	text := fmt.Sprintf("%s%d/%d pairs  %d failed  %.0f pairs/s  %s left  peak %s",
+		simulatedMark(j.Simulated), ended, todo, j.Failed, rate, left, mebibytes(service.ReadMemory().PeakRSS))
+	if p.terminal {
+		const width = 24
+		full := width * ended / todo
+		fmt.Fprintf(p.w, "\r\x1b[K[%s%s] %s", strings.Repeat("█", full), strings.Repeat("·", width-full), text)
+		return
+	}
+	if tenth := 10 * ended / todo; tenth > p.lines {
+		p.lines = tenth
+		fmt.Fprintln(p.w, text)
+	}
+}
+
+func (p *progress) end() {
+	if p.terminal {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+}

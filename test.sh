@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The test command: installs what is missing, then checks formatting, vet,
+# staticcheck and all tests, under the race detector, against a real PostgreSQL
+# and a real promtool. Arguments are passed on to go test, in place of ./...
+set -euo pipefail
+cd "$(dirname "$0")"
+
+scripts/need gcc gcc        # the race detector links with it
+scripts/need promtool prometheus
+
+unformatted=$(gofmt -l $(git ls-files --cached --others --exclude-standard '*.go'))
+if [ -n "$unformatted" ]; then
+	printf 'gofmt would change:\n%s\n' "$unformatted" >&2
+	exit 1
+fi
+go vet ./...
+go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+exec scripts/with-postgres go test -race -shuffle=on -timeout 9m "${@:-./...}"
