@@ -2,6 +2,7 @@ package levels
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -98,7 +99,7 @@ func meanTrueRange(c *Candles, from int) float64 {
 		}
 		mean += (top - bottom) * share
 	}
-	return mean
+	return min(mean, math.MaxFloat64) // rounding may carry even a mean past it
 }
 
 // choose turns the strongest zones on either side of the last close into
