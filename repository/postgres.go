@@ -75,6 +75,8 @@ func (db *DB) openPostgres(cfg Config) error {
 	return nil
 }
 
+func (e *postgresEngine) connect(ctx context.Context) error { return e.pool.PingContext(ctx) }
+
 // pinging makes connections that are asked for a sign of life whenever they are
 // taken from the pool again, so that one the server has closed meanwhile (a
 // restart, a firewall) is replaced instead of failing a query.
@@ -129,6 +131,11 @@ type notification struct {
 	Symbols  []string        `json:"symbols,omitempty"`
 }
 
+// channel is an expression for the name of the channel. Channels belong to the
+// database: deployments in two schemas of one must not hear each other. A name
+// has at most 63 bytes.
+const channel = `left('tidemark.' || current_schema(), 63)`
+
 // maxPayload is the most that NOTIFY carries, in bytes (PostgreSQL manual,
 // NOTIFY: "must be shorter than 8000 bytes").
 const maxPayload = 7999
@@ -141,9 +148,7 @@ func (e *postgresEngine) announce(ctx context.Context, tx *sqlx.Tx, c Change) er
 	if err != nil {
 		return err
 	}
-	// channels belong to the database: deployments in two schemas of one must
-	// not hear each other
-	_, err = tx.ExecContext(ctx, `SELECT pg_notify('tidemark.' || current_schema(), $1)`, string(payload))
+	_, err = tx.ExecContext(ctx, `SELECT pg_notify(`+channel+`, $1)`, string(payload))
 	return err
 }
 
@@ -176,8 +181,8 @@ func (e *postgresEngine) watch(ctx context.Context, emit func(Change)) {
 func (e *postgresEngine) listen(ctx context.Context, emit func(Change), connected func()) error {
 	// the channel's name first, with a context: what follows has none, and is
 	// bounded by connect_timeout
-	var channel string
-	if err := e.pool.GetContext(ctx, &channel, `SELECT 'tidemark.' || current_schema()`); err != nil {
+	var name string
+	if err := e.pool.GetContext(ctx, &name, `SELECT `+channel); err != nil {
 		return err
 	}
 	notifications := make(chan *pq.Notification, 16)
@@ -192,7 +197,7 @@ func (e *postgresEngine) listen(ctx context.Context, emit func(Change), connecte
 		for range notifications { // closed by the connection when it has ended
 		}
 	}()
-	if _, err := c.Listen(channel); err != nil {
+	if _, err := c.Listen(name); err != nil {
 		return err
 	}
 	connected()

@@ -58,6 +58,9 @@ var _ service.Store = (*DB)(nil)
 
 // engine is what PostgreSQL and SQLite do not have in common.
 type engine interface {
+	// connect makes the first connection, and waits for other processes that
+	// do so at the same time.
+	connect(ctx context.Context) error
 	// lock keeps other processes from migrating until tx ends.
 	lock(ctx context.Context, tx *sqlx.Tx) error
 	// announce tells other processes of a change, if tx is committed.
@@ -107,7 +110,10 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := db.migrate(ctx, dialect); err != nil {
+	if err = db.engine.connect(ctx); err == nil {
+		err = db.migrate(ctx, dialect)
+	}
+	if err != nil {
 		err = db.fail(ctx, err)
 		db.closePools()
 		return nil, err

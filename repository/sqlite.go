@@ -62,6 +62,24 @@ func (db *DB) openSQLite(path string) error {
 	return nil
 }
 
+// connect makes the connection that writes. Of several processes that turn a
+// new file to WAL mode at once, SQLite tells all but one that it is busy
+// without letting them wait; they wait here.
+func (e *sqliteEngine) connect(ctx context.Context) error {
+	for begin := time.Now(); ; {
+		err := e.write.PingContext(ctx)
+		failure, ok := errors.AsType[*sqlite.Error](err)
+		if !ok || failure.Code()&0xff != sqlite3.SQLITE_BUSY || time.Since(begin) > busyTimeout {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 // inspect looks at what SQLite would only call "unable to open database file",
 // and says what is wrong; "" if nothing is.
 func (e *sqliteEngine) inspect() string {
@@ -117,8 +135,8 @@ func (e *sqliteEngine) watch(ctx context.Context, emit func(Change)) {
 }
 
 func (e *sqliteEngine) explain(err error) string {
-	var failure *sqlite.Error
-	if !errors.As(err, &failure) {
+	failure, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
 		return fmt.Sprintf("SQLite at %s: %v", e.path, err)
 	}
 	switch failure.Code() & 0xff { // the rest are details of it
