@@ -5,7 +5,6 @@ package api
 
 import (
 	"crypto/sha256"
-	"io"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -66,7 +65,7 @@ type API struct {
 	Config
 	log     *slog.Logger
 	router  *chi.Mux
-	routes  []*route // to tell what a path allows
+	levels  http.HandlerFunc // of GET /levels/{symbol}, for ServeHTTP
 	keys    [][sha256.Size]byte
 	limiter limiter
 	cache   cache
@@ -116,14 +115,14 @@ func New(c Config) *API {
 func (a *API) routing() *chi.Mux {
 	m := chi.NewRouter()
 	m.Use(headAsGet)
-	handle := func(method, pattern string, h handler) {
-		rt := &route{method: method, pattern: pattern, metrics: a.metrics.route(method, pattern)}
-		a.routes = append(a.routes, rt)
-		m.Method(method, pattern, a.serve(rt, h))
+	handle := func(method, pattern string, h handler) http.HandlerFunc {
+		f := a.serve(&route{pattern: pattern, metrics: a.metrics.route(method, pattern)}, h)
+		m.Method(method, pattern, f)
+		return f
 	}
 	handle("POST", "/analyze", a.postAnalyze)
 	handle("GET", "/levels", a.getScreen)
-	handle("GET", "/levels/{symbol}", a.getLevels)
+	a.levels = handle("GET", "/levels/{symbol}", a.getLevels)
 	handle("GET", "/jobs", a.getJobs)
 	handle("GET", "/jobs/{id}", a.getJob)
 	handle("DELETE", "/jobs/{id}", a.deleteJob)
@@ -180,5 +179,3 @@ func write(w http.ResponseWriter, b []byte) error {
 	_, _ = w.Write(b)
 	return nil
 }
-
-var _ io.Writer = (*reply)(nil)

@@ -13,9 +13,9 @@ type cached struct {
 	key  service.Key
 	body []byte
 	// header values, made once: net/http takes slices
-	etag, lastModified []string
-	fresh              time.Time // close of the candle that follows: nothing newer can exist before
-	flips              time.Time // when the reply turns stale, and its bytes change; zero if it is stale
+	etag, lastModified, length []string
+	fresh                      time.Time // close of the candle that follows: nothing newer can exist before
+	flips                      time.Time // when the reply turns stale, and its bytes change; zero if it is stale
 
 	newer, older *cached // in the order of use
 }

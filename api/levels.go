@@ -19,7 +19,7 @@ func (a *API) getLevels(w *reply, r *http.Request) error {
 		return err
 	}
 	var key service.Key
-	if key.Symbol, err = pathSymbol(r); err != nil {
+	if key.Symbol, err = pathSymbol(w, r); err != nil {
 		return err
 	}
 	if key.Interval, err = q.interval(a); err != nil {
@@ -32,7 +32,7 @@ func (a *API) getLevels(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now()
+	now := w.start
 	if !at.IsZero() {
 		if at.After(now) {
 			return badParameter("at", "%s has not come yet", at.Format(time.RFC3339))
@@ -84,6 +84,7 @@ func encodeLevels(key service.Key, s *service.Snapshot, now time.Time) *cached {
 		key:          key,
 		body:         append(make([]byte, 0, len(b)), b...),
 		etag:         []string{`"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`},
+		length:       []string{strconv.Itoa(len(b))},
 		lastModified: []string{s.AsOf.UTC().Format(http.TimeFormat)},
 		fresh:        s.AsOf.Add(s.Interval.Duration()),
 	}
@@ -110,6 +111,7 @@ func (e *cached) send(w *reply, r *http.Request, cacheControl []string) error {
 		}
 	}
 	h["Content-Type"] = contentJSON
+	h["Content-Length"] = e.length // else net/http would send it in chunks
 	return write(w, e.body)
 }
 

@@ -99,7 +99,7 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	symbol, err := pathSymbol(r)
+	symbol, err := pathSymbol(w, r)
 	if err != nil {
 		return err
 	}

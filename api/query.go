@@ -168,8 +168,11 @@ func saneExchange(s string) bool {
 }
 
 // pathSymbol returns the canonical symbol in the path of r.
-func pathSymbol(r *http.Request) (string, error) {
-	text := chi.URLParam(r, "symbol")
+func pathSymbol(w *reply, r *http.Request) (string, error) {
+	text := w.symbol
+	if text == "" {
+		text = chi.URLParam(r, "symbol")
+	}
 	if r.URL.RawPath != "" { // then the router matched the escaped path: BTC%2FUSDT
 		var err error
 		if text, err = url.PathUnescape(text); err != nil {

@@ -26,8 +26,8 @@ type handler func(w *reply, r *http.Request) error
 
 // route is one line of the routing table.
 type route struct {
-	method, pattern string
-	metrics         *routeMetrics
+	pattern string
+	metrics *routeMetrics
 }
 
 // open tells the routes that need no key: what orchestrators probe.
@@ -37,8 +37,10 @@ func (rt *route) open() bool { return rt.pattern == "/healthz" || rt.pattern == 
 type reply struct {
 	http.ResponseWriter
 	route     *route
-	requestID string
-	status    int // 0 until the header is written
+	start     time.Time
+	requestID [1]string // also the value of the header
+	symbol    string    // in the path, if it was not the router that found it
+	status    int       // 0 until the header is written
 	bytes     int64
 }
 
@@ -92,30 +94,38 @@ var (
 
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	start := time.Now()
-	w := &reply{ResponseWriter: rw, requestID: a.ids.of(r)}
+	w := &reply{ResponseWriter: rw, start: time.Now(), requestID: [1]string{a.ids.of(r)}}
 	h := rw.Header()
 	h["X-Content-Type-Options"] = nosniff
 	h["Referrer-Policy"] = noReferrer
-	h["X-Request-Id"] = []string{w.requestID}
+	h["X-Request-Id"] = w.requestID[:]
 	a.metrics.inFlight.Inc()
-	defer a.finish(w, r, start)
+	defer a.finish(w, r)
+	// The router copies the request and allocates a context and a map: as much
+	// as all the rest of a cached reply. The one route that is asked for in bulk
+	// goes round it; the router has it too, for what is not plain.
+	if symbol, is := strings.CutPrefix(r.URL.Path, "/levels/"); is && r.Method == http.MethodGet &&
+		r.URL.RawPath == "" && symbol != "" && strings.IndexByte(symbol, '/') < 0 {
+		w.symbol = symbol
+		a.levels(w, r)
+		return
+	}
 	a.router.ServeHTTP(w, r)
 }
 
 // finish contains a panic and records the request. It is deferred itself,
 // since recover works only there.
-func (a *API) finish(w *reply, r *http.Request, start time.Time) {
+func (a *API) finish(w *reply, r *http.Request) {
 	p := recover()
 	if p != nil && p != http.ErrAbortHandler {
 		a.log.Error("a handler panicked", "panic", p, "stack", string(debug.Stack()), "method", r.Method,
-			"path", r.URL.Path, "request_id", w.requestID, "traceparent", r.Header.Get("Traceparent"))
+			"path", r.URL.Path, "request_id", w.requestID[0], "traceparent", r.Header.Get("Traceparent"))
 		if p = http.ErrAbortHandler; w.status == 0 {
 			a.problem(w, r, status(r, errPanicked))
 			p = nil
 		}
 	}
-	a.record(w, r, start)
+	a.record(w, r)
 	if p != nil {
 		panic(p)
 	}
@@ -125,8 +135,8 @@ func (a *API) finish(w *reply, r *http.Request, start time.Time) {
 // than that it is an internal error.
 var errPanicked = errors.New("the handler panicked")
 
-func (a *API) record(w *reply, r *http.Request, start time.Time) {
-	took := time.Since(start)
+func (a *API) record(w *reply, r *http.Request) {
+	took := time.Since(w.start)
 	a.metrics.inFlight.Dec()
 	code := w.status
 	if code == 0 {
@@ -139,7 +149,7 @@ func (a *API) record(w *reply, r *http.Request, start time.Time) {
 		a.log.LogAttrs(r.Context(), slog.LevelDebug, "request",
 			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", code),
 			slog.Int64("bytes", w.bytes), slog.Duration("took", took), slog.String("remote", r.RemoteAddr),
-			slog.String("request_id", w.requestID), slog.String("traceparent", r.Header.Get("Traceparent")))
+			slog.String("request_id", w.requestID[0]), slog.String("traceparent", r.Header.Get("Traceparent")))
 	}
 }
 
@@ -149,7 +159,7 @@ func (a *API) serve(rt *route, h handler) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
 		w := rw.(*reply)
 		w.route = rt
-		err := a.admit(rt, r)
+		err := a.admit(rt, w, r)
 		if err == nil {
 			err = h(w, r)
 		}
@@ -172,7 +182,7 @@ func (a *API) fail(w *reply, r *http.Request, err error) {
 	}
 	if a.log.Enabled(r.Context(), level) {
 		a.log.Log(r.Context(), level, "request failed", "error", err, "status", p.status, "method", r.Method,
-			"path", r.URL.Path, "request_id", w.requestID, "traceparent", r.Header.Get("Traceparent"))
+			"path", r.URL.Path, "request_id", w.requestID[0], "traceparent", r.Header.Get("Traceparent"))
 	}
 	switch {
 	case w.status != 0:
@@ -198,13 +208,13 @@ func (a *API) problem(w *reply, r *http.Request, p problem) {
 	if p.header != "" {
 		h.Set(p.header, p.value)
 	}
-	body := appendProblem(nil, p, r.URL.EscapedPath(), w.requestID)
+	body := appendProblem(nil, p, r.URL.EscapedPath(), w.requestID[0])
 	w.WriteHeader(p.status)
 	_ = write(w, body)
 }
 
 // admit checks key, rate and origin.
-func (a *API) admit(rt *route, r *http.Request) error {
+func (a *API) admit(rt *route, w *reply, r *http.Request) error {
 	if rt.open() {
 		return nil
 	}
@@ -224,7 +234,7 @@ func (a *API) admit(rt *route, r *http.Request) error {
 			c.addr = p.Addr()
 		}
 	}
-	if wait := a.limiter.take(c, time.Now()); wait > 0 {
+	if wait := a.limiter.take(c, w.start); wait > 0 {
 		return &problem{code: "too_many_requests", retry: wait, detail: fmt.Sprintf("more than %v requests a second", a.RateLimit)}
 	}
 	if !authorized {

@@ -1,0 +1,88 @@
+// Inputs the tests of this package share.
+package api
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// quiet turns off what only a test reads, and the limit on requests.
+func quiet(c *Config, _ *service.Config) { c.Log = nil }
+
+func newCandles() *levels.Candles {
+	c := &levels.Candles{}
+	c.Reset("1h", 0)
+	return c
+}
+
+// klines are n closed hourly candles that end in 2023.
+func klines(n int) []levels.Candle {
+	list := make([]levels.Candle, n)
+	for i := range list {
+		list[i] = waves((472000-int64(n-i))*3600_000, 3600_000, 50000)
+	}
+	return list
+}
+
+// klinesBody is the body of POST /analyze with n klines, written by this API's
+// own hand or the way exchanges do: strings, and columns nobody asked for.
+func klinesBody(n int, asExchange bool) string {
+	var b strings.Builder
+	b.WriteString(`{"interval":"1h","klines":[`)
+	for i, k := range klines(n) {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		if asExchange {
+			fmt.Fprintf(&b, `[%d,"%.8f","%.8f","%.8f","%.8f","%.8f",%d,"1.0",12,"0.5","0.5","0"]`,
+				k.OpenTime, k.Open, k.High, k.Low, k.Close, k.Volume, k.OpenTime+3599999)
+		} else {
+			b.Write(appendKline(nil, k))
+		}
+	}
+	b.WriteString("]}")
+	return b.String()
+}
+
+// snapshot is a stored analysis as of the last close before now, with two
+// supports and one resistance.
+func snapshot(symbol string, now time.Time) service.Snapshot {
+	asOf := now.UTC().Truncate(time.Hour)
+	return service.Snapshot{
+		Key:  service.Key{Exchange: "simulated", Symbol: symbol, Interval: "1h"},
+		AsOf: asOf, ComputedAt: asOf.Add(41207 * time.Millisecond), LastPrice: 100, ATR: 2, Klines: 500, Simulated: true, Algorithm: "1", Decimals: 2,
+		Supports: []levels.Level{
+			{ID: 0xb1c90d2e4f5a6b7c, Role: levels.Support, Price: 99, Low: 98.5, High: 99.5, Strength: 0.81234, Touches: 4,
+				FirstTouch: asOf.Add(-90 * time.Hour).UnixMilli(), LastTouch: asOf.Add(-9 * time.Hour).UnixMilli(),
+				Sources: levels.SourceSwing | levels.SourceVolume},
+			{ID: 0x1, Role: levels.Support, Status: levels.Flipped, Price: 95, Low: 94, High: 95.5, Strength: 0.4, Sources: levels.SourceSwing},
+		},
+		Resistances: []levels.Level{
+			{ID: 0xa, Role: levels.Resistance, Status: levels.Broken, Price: 103, Low: 102, High: 104, Strength: 0.6, Touches: 1,
+				FirstTouch: asOf.Add(-5 * time.Hour).UnixMilli(), LastTouch: asOf.Add(-5 * time.Hour).UnixMilli(),
+				Sources: levels.SourcePointOfControl},
+		},
+	}
+}
+
+// market stores analyses of n pairs whose levels all differ a little.
+func market(h *harness, n int) {
+	var b service.Batch
+	for i := range n {
+		s := snapshot("S"+strconv.Itoa(1000+i)+"USDT", time.Now())
+		for _, side := range [][]levels.Level{s.Supports, s.Resistances} {
+			for j := range side {
+				side[j].ID += uint64(i) << 8
+				side[j].Price += float64((i*7919)%97) / 100
+				side[j].Strength = float64((i*31+j*17)%100) / 100
+			}
+		}
+		b.Snapshots = append(b.Snapshots, s)
+	}
+	h.store.Put(nil, b)
+}
