@@ -1,0 +1,361 @@
+// Package binance reads market data of Binance Spot: pairs, 24 h volumes,
+// klines and the venue's clock. It needs no key and never sends one. Facts of
+// the API are from binance-spot-api-docs, rest-api.md and errors.md, as of
+// July 2026, unless a comment says otherwise.
+package binance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"tidemark/exchange"
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// DefaultBaseURL serves market data only, without a key.
+const DefaultBaseURL = "https://data-api.binance.vision"
+
+// The venue's weight limit, a minute and address, until exchangeInfo tells it.
+const defaultWeightLimit = 6000
+
+// heaviest is the weight of the heaviest request made: all 24 h tickers.
+const heaviest = 80
+
+// Config is what a Client is told once. The zero value is Binance itself with
+// the defaults named below.
+type Config struct {
+	Name        string        // of the venue in our API; "binance"
+	BaseURL     string        // DefaultBaseURL; a path is kept, and API paths follow it
+	WeightShare float64       // of the venue's request weight limit to stay under, 0 to 1; 0.7
+	Timeout     time.Duration // of one attempt, its body included; 10 s
+	Attempts    int           // tries of a request that fails in a way that may heal; 5
+	Concurrency int           // calls at once; so many connections are kept; 4
+
+	// BannedUntil is a ban known from before, which is waited out; OnBan is
+	// told of each new one. It may be called from several goroutines.
+	BannedUntil time.Time
+	OnBan       func(until time.Time)
+
+	// Observe is told of each attempt: "klines", "exchangeInfo", "ticker/24hr"
+	// or "time", the HTTP status (0 if no response came), and how long it took
+	// with reading and decoding the body. May be nil.
+	Observe   func(endpoint string, status int, took time.Duration)
+	Transport http.RoundTripper // nil: one of its own
+	Log       *slog.Logger      // nil: none
+}
+
+// Client implements service.Exchange. All its methods may be called at once
+// from any number of goroutines; they share one weight budget.
+type Client struct {
+	name   string
+	base   *url.URL
+	wrong  error // about the base URL
+	log    *slog.Logger
+	clock  *exchange.Clock
+	caller *exchange.Caller
+	idle   func() // closes kept connections
+
+	list                atomic.Pointer[listing]
+	listTurn, clockTurn turn
+}
+
+var _ service.Exchange = (*Client)(nil)
+
+// New returns a Client. It sends nothing before it is asked something. With a
+// base URL that is not http or https every call fails with ErrExchange.
+func New(cfg Config) *Client {
+	c := &Client{
+		name: cfg.Name, log: cfg.Log, clock: new(exchange.Clock), idle: func() {},
+		listTurn: newTurn(), clockTurn: newTurn(),
+	}
+	if c.name == "" {
+		c.name = "binance"
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	base := cfg.BaseURL
+	if base == "" {
+		base = DefaultBaseURL
+	}
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		c.wrong = fmt.Errorf("%w: the base URL %q is not an http or https address", service.ErrExchange, base)
+	} else {
+		c.base = u
+	}
+	share := cfg.WeightShare
+	if !(share > 0 && share <= 1) {
+		share = 0.7
+	}
+	transport := cfg.Transport
+	if transport == nil {
+		conns := cfg.Concurrency
+		if conns <= 0 {
+			conns = 4
+		}
+		t := exchange.NewTransport(conns + 1) // one for the clock and the list
+		transport, c.idle = t, t.CloseIdleConnections
+	}
+	c.caller = &exchange.Caller{
+		Transport: transport,
+		Limiter: exchange.NewLimiter(exchange.LimiterConfig{
+			Clock: c.clock, Limit: defaultWeightLimit, Share: share, Floor: heaviest,
+		}),
+		Clock:      c.clock,
+		Timeout:    cfg.Timeout,
+		Attempts:   cfg.Attempts,
+		Observe:    cfg.Observe,
+		OnBan:      cfg.OnBan,
+		Log:        c.log,
+		UsedWeight: usedWeight,
+		Refuse:     c.refuse,
+	}
+	if c.caller.Timeout <= 0 {
+		c.caller.Timeout = 10 * time.Second
+	}
+	if c.caller.Attempts <= 0 {
+		c.caller.Attempts = 5
+	}
+	c.caller.Limiter.Pause(cfg.BannedUntil, service.ErrBanned)
+	return c
+}
+
+func usedWeight(h http.Header) (int, bool) {
+	n, err := strconv.Atoi(h.Get("X-Mbx-Used-Weight-1m"))
+	return n, err == nil && n >= 0 && n <= maxRequestWeight
+}
+
+// Close closes the connections kept for later. A Client that is used again
+// opens new ones.
+func (c *Client) Close() { c.idle() }
+
+// Stats returns the weight budget and the end of a pause, as of now.
+func (c *Client) Stats() exchange.Stats { return c.caller.Limiter.Stats() }
+
+// Market returns the name from Config, and whether any response so far said
+// that it is simulated.
+func (c *Client) Market() service.Market {
+	return service.Market{Exchange: c.name, Simulated: c.caller.Simulated()}
+}
+
+func (c *Client) call(ctx context.Context, endpoint, query string, weight int, maxBody int64, decode func(body io.Reader, date time.Time) error) error {
+	if c.wrong != nil {
+		return c.wrong
+	}
+	u := c.base.JoinPath("api/v3", endpoint)
+	u.RawQuery = query
+	return c.caller.Do(ctx, exchange.Call{Endpoint: endpoint, URL: u, Weight: weight, MaxBody: maxBody},
+		func(body io.Reader, h http.Header) error { return decode(body, exchange.Date(h)) })
+}
+
+// Candles implements service.Exchange: pages of up to 1,000 klines, forward in
+// time. Both ends of the range asked for are inclusive open times, so the next
+// page begins one interval after the last kline of this one, wherever the venue
+// aligns the interval; and the range ends with the last candle that is closed,
+// so the forming one is not even sent. After an error dst is as it was.
+func (c *Client) Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error {
+	step := dst.Interval.Milliseconds()
+	if step == 0 {
+		return fmt.Errorf("%w %q", levels.ErrUnknownInterval, dst.Interval)
+	}
+	if !plausible(symbol) {
+		return unknown(symbol)
+	}
+	now, err := c.Now(ctx)
+	if err != nil {
+		return err
+	}
+	through := now.UnixMilli() - step // opened later: not certainly closed
+	before := dst.Len()
+	next := max(from, 0)
+	if before > 0 {
+		next = max(next, dst.AsOf())
+	}
+	// Holes make pages short, so twice the pages of a series without any must
+	// do; a venue that sends row by row is not followed for ever.
+	pages := 2 + 2*max(0, through-next)/(step*maxKlines)
+	query := make([]byte, 0, 160)
+	for ; next <= through; pages-- {
+		if pages == 0 {
+			truncate(dst, before)
+			return fmt.Errorf("%w: klines come in pages too short to get anywhere", service.ErrExchange)
+		}
+		rows := int(min(maxKlines, (through-next)/step+1))
+		query = append(query[:0], "symbol="...)
+		query = append(query, url.QueryEscape(symbol)...)
+		query = append(query, "&interval="...)
+		query = append(query, dst.Interval...)
+		query = append(query, "&startTime="...)
+		query = strconv.AppendInt(query, next, 10)
+		query = append(query, "&endTime="...)
+		query = strconv.AppendInt(query, through, 10)
+		query = append(query, "&limit="...)
+		query = strconv.AppendInt(query, int64(rows), 10)
+		mark := dst.Len()
+		err := c.call(ctx, "klines", string(query), 2, int64(rows+4)*maxRow, func(body io.Reader, _ time.Time) error {
+			truncate(dst, mark) // what an earlier attempt left
+			return decodeKlines(body, buf, dst, window{next, through, rows})
+		})
+		if err != nil {
+			truncate(dst, before)
+			return err
+		}
+		if dst.Len() == mark {
+			return nil // nothing opened in what was left: the pair is halted, or has holes to the end
+		}
+		next = dst.AsOf()
+	}
+	return nil
+}
+
+// truncate drops all but the first n candles.
+func truncate(c *levels.Candles, n int) {
+	c.OpenTime = c.OpenTime[:n]
+	c.Open, c.High, c.Low, c.Close = c.Open[:n], c.High[:n], c.Low[:n], c.Close[:n]
+	c.Volume = c.Volume[:n]
+}
+
+// Now implements service.Exchange. It asks the venue when the last stamp is
+// old, or a response has shown that the venue's clock is further on.
+func (c *Client) Now(ctx context.Context) (time.Time, error) {
+	if !c.clock.Fresh() {
+		if err := c.readClock(ctx); err != nil {
+			if ctx.Err() != nil {
+				return time.Time{}, context.Cause(ctx)
+			}
+			// What is known stays a lower bound.
+			if _, known := c.clock.Now(); !known {
+				return time.Time{}, err
+			}
+		}
+	}
+	ms, _ := c.clock.Now()
+	return time.UnixMilli(ms).UTC(), nil
+}
+
+func (c *Client) readClock(ctx context.Context) error {
+	if err := c.clockTurn.take(ctx); err != nil {
+		return err
+	}
+	defer c.clockTurn.give()
+	if c.clock.Fresh() {
+		return nil
+	}
+	if err := c.clockTurn.failed(); err != nil {
+		return err
+	}
+	err := c.call(ctx, "time", "", 1, maxServerTime, func(body io.Reader, date time.Time) error {
+		stamp, err := decodeTime(body)
+		if err != nil {
+			return err
+		}
+		c.clock.Set(stamp, time.Now(), date)
+		return nil
+	})
+	if err != nil {
+		return c.clockTurn.fail(ctx, err)
+	}
+	return nil
+}
+
+// Symbols implements service.Exchange, by name. The list and the volumes are
+// read in full before the first pair is yielded.
+func (c *Client) Symbols(ctx context.Context) iter.Seq2[service.Symbol, error] {
+	return func(yield func(service.Symbol, error) bool) {
+		l, err := c.listed(ctx, freshListing)
+		var volumes []float64
+		if err == nil {
+			volumes, err = c.fetchVolumes(ctx, l)
+		}
+		if err != nil {
+			yield(service.Symbol{}, err)
+			return
+		}
+		for i, s := range l.symbols {
+			s.QuoteVolume = volumes[i]
+			if !yield(s, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Symbol implements service.Exchange. It answers from a list at most an hour
+// old, and reads it anew for a name that is not there, at most once a minute.
+func (c *Client) Symbol(ctx context.Context, name string) (service.Symbol, error) {
+	if !plausible(name) {
+		return service.Symbol{}, unknown(name)
+	}
+	l, err := c.listed(ctx, listingAge)
+	if err != nil {
+		if l = c.list.Load(); l == nil || ctx.Err() != nil {
+			return service.Symbol{}, err
+		}
+		// The old list stands in while the venue cannot be reached.
+	}
+	if s, ok := l.find(name); ok {
+		return s, nil
+	}
+	if l, err = c.listed(ctx, freshListing); err != nil {
+		return service.Symbol{}, err
+	}
+	if s, ok := l.find(name); ok {
+		return s, nil
+	}
+	return service.Symbol{}, unknown(name)
+}
+
+func unknown(name string) error { return fmt.Errorf("%w: %.60q", service.ErrUnknownSymbol, name) }
+
+// turn lets one caller at a time fetch what all need, and remembers for a
+// while that it could not be had, so that those behind do not all try in vain.
+type turn struct {
+	token chan struct{}
+	state *failure
+}
+
+type failure struct {
+	err error
+	at  time.Time
+}
+
+func newTurn() turn { return turn{token: make(chan struct{}, 1), state: new(failure)} }
+
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t.token <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t turn) give() { <-t.token }
+
+// failed returns the last failure while it is young. Call it in one's turn.
+func (t turn) failed() error {
+	if t.state.err != nil && time.Since(t.state.at) < failurePause {
+		return t.state.err
+	}
+	return nil
+}
+
+// fail remembers err, unless it is the caller's own: its context's, or that
+// its deadline is shorter than a wait.
+func (t turn) fail(ctx context.Context, err error) error {
+	if ctx.Err() == nil && !errors.Is(err, service.ErrRateLimited) {
+		*t.state = failure{err, time.Now()}
+	}
+	return err
+}

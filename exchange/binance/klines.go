@@ -1,0 +1,287 @@
+package binance
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"tidemark/exchange"
+	"tidemark/levels"
+)
+
+// A kline is a row of twelve columns: open time (Unix ms), open, high, low,
+// close and volume as strings, close time, quote volume, trades, two taker
+// volumes, and one to ignore. Rows are about 175 bytes long.
+const (
+	maxRow     = 1 << 10 // bytes; a longer row is refused
+	minBuffer  = 4 * maxRow
+	ownBuffer  = 32 << 10 // when the caller lends less than minBuffer
+	maxKlines  = 1000     // rows in one response; the venue has no more
+	emptyReads = 100      // before a body that yields nothing is given up
+)
+
+// window says which rows of an answer are wanted.
+type window struct {
+	from, through int64 // open times, Unix ms, both inclusive
+	rows          int   // most there may be
+}
+
+// decodeKlines appends the rows of one response to dst, reading r to its end
+// through buf. A row that opened after w.through is still open, or closed after
+// the venue's clock was read; it is dropped. Anything else that was not asked
+// for is an error, as is everything Candles.Append refuses. After an error dst
+// may hold some of the rows.
+func decodeKlines(r io.Reader, buf []byte, dst *levels.Candles, w window) error {
+	if len(buf) < minBuffer {
+		buf = make([]byte, ownBuffer)
+	}
+	s := scanner{r: r, buf: buf}
+	if err := s.fill(); err != nil {
+		return err
+	}
+	s.space()
+	if s.buf[s.pos] != '[' {
+		return s.notKlines()
+	}
+	s.pos++
+	s.space()
+	if s.buf[s.pos] == ']' {
+		s.pos++
+		return s.finish()
+	}
+	var k levels.Candle
+	for n := 0; ; n++ {
+		if n == w.rows {
+			return fmt.Errorf("more than the %d klines asked for", w.rows)
+		}
+		if s.end-s.pos < maxRow && !s.eof {
+			if err := s.fill(); err != nil {
+				return err
+			}
+		}
+		s.space()
+		length, column := parseRow(s.buf[s.pos:s.end+1], &k)
+		if column > 0 {
+			return s.badRow(n, length, column)
+		}
+		s.pos += length
+		if k.OpenTime < w.from {
+			return fmt.Errorf("kline %d opened at %d, before the %d asked for", n, k.OpenTime, w.from)
+		}
+		if k.OpenTime <= w.through {
+			if err := dst.Append(k); err != nil {
+				return fmt.Errorf("kline %d: %w", n, err)
+			}
+		}
+		s.space()
+		switch s.buf[s.pos] {
+		case ',':
+			s.pos++
+		case ']':
+			s.pos++
+			return s.finish()
+		default:
+			return s.bad(s.pos, fmt.Sprintf("after kline %d", n))
+		}
+	}
+}
+
+// scanner is a window on a body. buf[end] is always 0, a byte that no token
+// contains, so that scanning stops there without a comparison of lengths.
+type scanner struct {
+	r        io.Reader
+	buf      []byte
+	pos, end int
+	eof      bool
+}
+
+// fill moves what is left to the front and reads until there is room for no
+// more than a row of it missing, or the body ends.
+func (s *scanner) fill() error {
+	s.end = copy(s.buf, s.buf[s.pos:s.end])
+	s.pos = 0
+	for idle := 0; s.end < maxRow && !s.eof; {
+		n, err := s.r.Read(s.buf[s.end : len(s.buf)-1])
+		s.end += n
+		switch {
+		case err == io.EOF:
+			s.eof = true
+		case err != nil:
+			return fmt.Errorf("the body broke off: %w", err)
+		case n > 0:
+			idle = 0
+		default:
+			if idle++; idle == emptyReads {
+				return io.ErrNoProgress
+			}
+		}
+	}
+	s.buf[s.end] = 0
+	return nil
+}
+
+// space skips JSON's white space. The venue sends none; a proxy may.
+func (s *scanner) space() {
+	for isSpace(s.buf[s.pos]) {
+		s.pos++
+	}
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
+
+// finish makes sure that nothing but white space follows.
+func (s *scanner) finish() error {
+	for {
+		if s.space(); s.pos < s.end {
+			return s.bad(s.pos, "after the end of the list")
+		}
+		if s.eof {
+			return nil
+		}
+		if err := s.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+var errTruncated = errors.New("the body ends in the middle")
+
+func (s *scanner) badRow(n, at, column int) error {
+	if s.end-s.pos-at > 0 {
+		return s.bad(s.pos+at, fmt.Sprintf("in column %d of kline %d", column, n))
+	}
+	if !s.eof {
+		return fmt.Errorf("kline %d is longer than %d bytes", n, maxRow)
+	}
+	return fmt.Errorf("%w: kline %d", errTruncated, n)
+}
+
+func (s *scanner) bad(at int, where string) error {
+	if at >= s.end {
+		return fmt.Errorf("%w: %s", errTruncated, where)
+	}
+	return fmt.Errorf("not a list of klines: unexpected %.20q %s", s.buf[at:s.end], where)
+}
+
+// notKlines tells what came instead of a list.
+func (s *scanner) notKlines() error {
+	b := bytes.TrimSpace(s.buf[s.pos:s.end])
+	switch {
+	case len(b) == 0:
+		return errors.New("the body is empty")
+	case b[0] == '{':
+		// An error's body is short; what is not all here is not one.
+		n, err := io.ReadFull(s.r, s.buf[s.end:len(s.buf)-1])
+		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return fmt.Errorf("the body broke off: %w", err)
+		}
+		return envelope(s.buf[s.pos : s.end+n])
+	}
+	return notJSON(b)
+}
+
+// parseRow reads one row from the start of b, which ends in a byte 0. It
+// returns the length of the row and column 0, or how far it came and the
+// column (from 1) in which it found what does not belong there.
+func parseRow(b []byte, k *levels.Candle) (length, column int) {
+	p := 0
+	if b[p] != '[' {
+		return p, 1
+	}
+	p++
+	for isSpace(b[p]) {
+		p++
+	}
+	first := p
+	var t int64
+	for b[p]-'0' <= 9 {
+		t = t*10 + int64(b[p]-'0')
+		p++
+	}
+	// 18 digits cannot overflow; Candles.Append knows which times are possible.
+	if p == first || p-first > 18 || b[first] == '0' && p-first > 1 {
+		return p, 1
+	}
+	k.OpenTime = t
+	for i, dst := range [...]*float64{&k.Open, &k.High, &k.Low, &k.Close, &k.Volume} {
+		if b[p] != ',' {
+			if p = comma(b, p); b[p] != ',' {
+				return p, i + 1
+			}
+		}
+		p++
+		for isSpace(b[p]) {
+			p++
+		}
+		if b[p] != '"' {
+			return p, i + 2
+		}
+		p++
+		v, n := exchange.ScanDecimal(b[p:])
+		if n == 0 {
+			return cutOff(b, p), i + 2
+		}
+		if p += n; b[p] != '"' {
+			return p, i + 2
+		}
+		p++
+		*dst = v
+	}
+	// What is left is not used, but a row that does not have it is no kline.
+	for i, quoted := range [...]bool{false, true, false, true, true, true} {
+		if b[p] != ',' {
+			if p = comma(b, p); b[p] != ',' {
+				return p, i + 6
+			}
+		}
+		p++
+		for isSpace(b[p]) {
+			p++
+		}
+		if quoted {
+			if b[p] != '"' {
+				return p, i + 7
+			}
+			p++
+		}
+		first := p
+		for b[p]-'0' <= 9 || quoted && b[p] == '.' {
+			p++
+		}
+		if p == first {
+			return p, i + 7
+		}
+		if quoted {
+			if b[p] != '"' {
+				return p, i + 7
+			}
+			p++
+		}
+	}
+	if p = comma(b, p); b[p] != ']' {
+		return p, 12
+	}
+	return p + 1, 0
+}
+
+// comma skips white space before a comma or bracket.
+func comma(b []byte, p int) int {
+	for isSpace(b[p]) {
+		p++
+	}
+	return p
+}
+
+// cutOff tells a decimal that is wrong, which is at p, from one that the end
+// of b cuts off, which is there.
+func cutOff(b []byte, p int) int {
+	q := p
+	for q < len(b)-1 && (b[q]-'0' <= 9 || bytes.IndexByte([]byte("+-.eE"), b[q]) >= 0) {
+		q++
+	}
+	if q == len(b)-1 {
+		return q
+	}
+	return p
+}

@@ -1,0 +1,498 @@
+package binance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"tidemark/exchange"
+	"tidemark/service"
+)
+
+const (
+	maxSymbols       = 20_000 // the venue lists about 3,500, delisted ones included
+	maxSymbolRunes   = 40
+	listingAge       = time.Hour   // after which a pair's tick and status are read again
+	freshListing     = time.Minute // within which an unknown name is not looked up again
+	failurePause     = 10 * time.Second
+	maxExchangeInfo  = 64 << 20 // bytes
+	maxTicker        = 16 << 20
+	maxServerTime    = 1 << 10
+	earliestStamp    = 1_483_228_800_000 // 2017, the year the venue opened
+	latestStamp      = 253_402_300_799_999
+	maxRequestWeight = 10_000_000 // a limit beyond is not believed
+)
+
+// listing is the venue's list of pairs, by name. The whole of it is read before
+// anything is handed out: who goes through it may take minutes, and the venue
+// would break off a response that is not read.
+type listing struct {
+	symbols []service.Symbol
+	at      time.Time
+}
+
+func (l *listing) find(name string) (service.Symbol, bool) {
+	i, ok := slices.BinarySearchFunc(l.symbols, name, func(s service.Symbol, name string) int {
+		return strings.Compare(s.Name, name)
+	})
+	if !ok {
+		return service.Symbol{}, false
+	}
+	return l.symbols[i], true
+}
+
+// plausible reports whether a symbol can be the venue's: not empty, no white
+// space or control characters, at most 40 characters of valid UTF-8.
+func plausible(name string) bool {
+	if name == "" || !utf8.ValidString(name) || utf8.RuneCountInString(name) > maxSymbolRunes {
+		return false
+	}
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		return !unicode.IsPrint(r) || unicode.IsSpace(r) || strings.ContainsRune(`"'\/?&#%<>`, r)
+	})
+}
+
+// listed returns a list read within maxAge. Callers that need a new one at the
+// same time share it.
+func (c *Client) listed(ctx context.Context, maxAge time.Duration) (*listing, error) {
+	fresh := func() *listing {
+		if l := c.list.Load(); l != nil && time.Since(l.at) < maxAge {
+			return l
+		}
+		return nil
+	}
+	if l := fresh(); l != nil {
+		return l, nil
+	}
+	if err := c.listTurn.take(ctx); err != nil {
+		return nil, err
+	}
+	defer c.listTurn.give()
+	if l := fresh(); l != nil {
+		return l, nil
+	}
+	if err := c.listTurn.failed(); err != nil {
+		return nil, err
+	}
+	l, err := c.fetchListing(ctx)
+	if err != nil {
+		return nil, c.listTurn.fail(ctx, err)
+	}
+	c.list.Store(l)
+	return l, nil
+}
+
+func (c *Client) fetchListing(ctx context.Context) (*listing, error) {
+	var got info
+	err := c.call(ctx, "exchangeInfo", "showPermissionSets=false", 20, maxExchangeInfo, func(body io.Reader, date time.Time) error {
+		got = info{}
+		if err := decodeExchangeInfo(body, &got); err != nil {
+			return err
+		}
+		c.clock.Set(got.serverTime, got.received, date)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if got.weightLimit > 0 {
+		c.caller.Limiter.SetLimit(got.weightLimit)
+	}
+	if got.left > 0 {
+		c.log.Warn("pairs with impossible names are left out", "pairs", got.left)
+	}
+	return &listing{symbols: got.symbols, at: time.Now()}, nil
+}
+
+// info is what exchangeInfo says.
+type info struct {
+	serverTime  int64     // Unix ms
+	received    time.Time // when that was read
+	weightLimit int       // request weight a minute; 0 if not told
+	symbols     []service.Symbol
+	left        int // pairs left out for their names
+}
+
+// decodeExchangeInfo reads the response of exchangeInfo as a stream: it is
+// megabytes long, and only a few words of each pair are kept.
+func decodeExchangeInfo(r io.Reader, dst *info) error {
+	d := jsontext.NewDecoder(r)
+	words := map[string]string{} // quote assets and statuses are few
+	var failure apiError
+	listed := false
+	err := object(d, func(name []byte) error {
+		var err error
+		switch string(name) {
+		case "serverTime":
+			dst.serverTime, err = integer(d)
+			dst.received = time.Now()
+		case "rateLimits":
+			err = array(d, func() error { return rateLimit(d, dst) })
+		case "symbols":
+			listed = true
+			err = array(d, func() error { return symbol(d, dst, words) })
+		case "code":
+			var code int64
+			code, err = integer(d)
+			failure.Code = int(code)
+		case "msg":
+			failure.Msg, err = text(d)
+		default:
+			err = d.SkipValue()
+		}
+		return err
+	})
+	if err == nil {
+		err = end(d)
+	}
+	switch {
+	case err != nil:
+		return err
+	case failure.Code != 0:
+		return envelope(fmt.Appendf(nil, `{"code":%d,"msg":%q}`, failure.Code, failure.Msg))
+	case !listed || len(dst.symbols) == 0:
+		return errors.New("exchangeInfo lists no pairs")
+	case dst.serverTime < earliestStamp || dst.serverTime > latestStamp:
+		return fmt.Errorf("serverTime %d is not Unix milliseconds", dst.serverTime)
+	}
+	slices.SortFunc(dst.symbols, func(a, b service.Symbol) int { return strings.Compare(a.Name, b.Name) })
+	for i := 1; i < len(dst.symbols); i++ {
+		if dst.symbols[i].Name == dst.symbols[i-1].Name {
+			return fmt.Errorf("exchangeInfo lists %s twice", dst.symbols[i].Name)
+		}
+	}
+	return nil
+}
+
+func rateLimit(d *jsontext.Decoder, dst *info) error {
+	var kind, interval string
+	var count, limit int64
+	err := object(d, func(name []byte) error {
+		var err error
+		switch string(name) {
+		case "rateLimitType":
+			kind, err = text(d)
+		case "interval":
+			interval, err = text(d)
+		case "intervalNum":
+			count, err = integer(d)
+		case "limit":
+			limit, err = integer(d)
+		default:
+			err = d.SkipValue()
+		}
+		return err
+	})
+	if kind == "REQUEST_WEIGHT" && interval == "MINUTE" && count == 1 && limit > 0 && limit <= maxRequestWeight {
+		dst.weightLimit = int(limit)
+	}
+	return err
+}
+
+func symbol(d *jsontext.Decoder, dst *info, words map[string]string) error {
+	var s service.Symbol
+	spot := false
+	err := object(d, func(name []byte) error {
+		var err error
+		switch string(name) {
+		case "symbol":
+			s.Name, err = text(d)
+		case "status":
+			s.Status, err = word(d, words)
+		case "baseAsset":
+			s.Base, err = text(d)
+		case "quoteAsset":
+			s.Quote, err = word(d, words)
+		case "isSpotTradingAllowed":
+			spot, err = boolean(d)
+		case "filters":
+			err = array(d, func() error { return filter(d, &s.Tick) })
+		default:
+			err = d.SkipValue()
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case s.Name == "" || s.Status == "" || s.Base == "" || s.Quote == "":
+		return fmt.Errorf("a pair without symbol, status or assets: %q", s.Name)
+	case len(dst.symbols)+dst.left == maxSymbols:
+		return fmt.Errorf("more than %d pairs", maxSymbols)
+	case !plausible(s.Name):
+		dst.left++
+		return nil
+	}
+	if strings.HasPrefix(s.Name, s.Base) {
+		s.Base = s.Name[:len(s.Base)] // one allocation less to keep
+	}
+	s.Trading = s.Status == "TRADING" && spot
+	dst.symbols = append(dst.symbols, s)
+	return nil
+}
+
+func filter(d *jsontext.Decoder, dst *service.Tick) error {
+	price := false
+	var tick service.Tick
+	var wrong error // only matters if this is the price filter
+	err := object(d, func(name []byte) error {
+		switch string(name) {
+		case "filterType":
+			raw, err := d.ReadValue()
+			price = string(raw) == `"PRICE_FILTER"`
+			return err
+		case "tickSize":
+			raw, err := quoted(d)
+			if err == nil {
+				tick, wrong = exchange.ParseTick(raw)
+			}
+			return err
+		}
+		return d.SkipValue()
+	})
+	if err == nil && price {
+		*dst, err = tick, wrong
+	}
+	return err
+}
+
+// fetchVolumes returns the 24 h quote volume of each pair of l; 0 for a pair
+// that is not in the answer.
+func (c *Client) fetchVolumes(ctx context.Context, l *listing) ([]float64, error) {
+	volumes := make([]float64, len(l.symbols))
+	err := c.call(ctx, "ticker/24hr", "type=MINI", 80, maxTicker, func(body io.Reader, _ time.Time) error {
+		clear(volumes)
+		return decodeTicker(body, func(symbol []byte, volume float64) {
+			i, ok := slices.BinarySearchFunc(l.symbols, symbol, func(s service.Symbol, name []byte) int {
+				return strings.Compare(s.Name, string(name))
+			})
+			if ok {
+				volumes[i] = volume
+			}
+		})
+	})
+	return volumes, err
+}
+
+// decodeTicker reads the response of ticker/24hr for several pairs as a
+// stream. The symbol is valid until yield returns.
+func decodeTicker(r io.Reader, yield func(symbol []byte, quoteVolume float64)) error {
+	d := jsontext.NewDecoder(r)
+	if d.PeekKind() == '{' {
+		body, err := d.ReadValue()
+		if err != nil {
+			return tidy(err)
+		}
+		return envelope(body)
+	}
+	var name []byte
+	rows := 0
+	err := array(d, func() error {
+		name = name[:0]
+		volume := -1.0
+		err := object(d, func(key []byte) error {
+			switch string(key) {
+			case "symbol":
+				raw, err := d.ReadValue()
+				if err == nil {
+					name, err = jsontext.AppendUnquote(name, raw)
+				}
+				return err
+			case "quoteVolume":
+				raw, err := quoted(d)
+				if err == nil {
+					volume, err = exchange.ParseDecimal(raw)
+				}
+				return err
+			}
+			return d.SkipValue()
+		})
+		switch {
+		case err != nil:
+			return err
+		case len(name) == 0 || volume < 0:
+			return fmt.Errorf("a ticker without symbol or quoteVolume: %.40q", name)
+		case rows == maxSymbols:
+			return fmt.Errorf("more than %d tickers", maxSymbols)
+		}
+		rows++
+		yield(name, volume)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return end(d)
+}
+
+func decodeTime(r io.Reader) (int64, error) {
+	d := jsontext.NewDecoder(r)
+	body, err := d.ReadValue()
+	if err != nil {
+		return 0, tidy(err)
+	}
+	var t int64
+	in := jsontext.NewDecoder(strings.NewReader(string(body)))
+	err = object(in, func(name []byte) error {
+		if string(name) == "serverTime" {
+			t, err = integer(in)
+			return err
+		}
+		return in.SkipValue()
+	})
+	switch {
+	case err != nil:
+		return 0, err
+	case t == 0:
+		return 0, envelope(body)
+	case t < earliestStamp || t > latestStamp:
+		return 0, fmt.Errorf("serverTime %d is not Unix milliseconds", t)
+	}
+	return t, end(d)
+}
+
+// What follows walks a JSON stream without building a tree. The name an object
+// hands to its function is valid until the next read.
+
+func object(d *jsontext.Decoder, member func(name []byte) error) error {
+	if err := open(d, '{'); err != nil {
+		return err
+	}
+	for d.PeekKind() != '}' {
+		raw, err := d.ReadValue() // the name, quoted; no name we know has escapes
+		if err != nil {
+			return tidy(err)
+		}
+		if err := member(raw[1 : len(raw)-1]); err != nil {
+			return tidy(err)
+		}
+	}
+	_, err := d.ReadToken()
+	return tidy(err)
+}
+
+func array(d *jsontext.Decoder, element func() error) error {
+	if err := open(d, '['); err != nil {
+		return err
+	}
+	for d.PeekKind() != ']' {
+		if d.PeekKind() == 0 {
+			_, err := d.ReadToken()
+			return tidy(err)
+		}
+		if err := element(); err != nil {
+			return err
+		}
+	}
+	_, err := d.ReadToken()
+	return tidy(err)
+}
+
+func open(d *jsontext.Decoder, kind jsontext.Kind) error {
+	t, err := d.ReadToken()
+	if err != nil {
+		return tidy(err)
+	}
+	if t.Kind() != kind {
+		return fmt.Errorf("%v where %v belongs, at byte %d", t.Kind(), kind, d.InputOffset())
+	}
+	return nil
+}
+
+// end makes sure that nothing follows, which also lets the connection be kept.
+func end(d *jsontext.Decoder) error {
+	if _, err := d.ReadToken(); err != io.EOF {
+		if err == nil {
+			err = fmt.Errorf("more after the end, at byte %d", d.InputOffset())
+		}
+		return tidy(err)
+	}
+	return nil
+}
+
+// tidy says in a word what the decoder says about HTML and cut-off bodies.
+func tidy(err error) error {
+	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		if s.ByteOffset == 0 && strings.Contains(s.Error(), "'<'") {
+			return errHTML
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return fmt.Errorf("%w, at byte %d", errTruncated, s.ByteOffset)
+		}
+	}
+	if err == io.EOF {
+		return errTruncated
+	}
+	return err
+}
+
+// quoted returns what is between the quotes of a string without escapes.
+func quoted(d *jsontext.Decoder) ([]byte, error) {
+	raw, err := d.ReadValue()
+	if err != nil {
+		return nil, tidy(err)
+	}
+	if raw.Kind() != '"' {
+		return nil, fmt.Errorf("%.40q is not a string", raw)
+	}
+	return raw[1 : len(raw)-1], nil
+}
+
+func text(d *jsontext.Decoder) (string, error) {
+	raw, err := d.ReadValue()
+	if err != nil {
+		return "", tidy(err)
+	}
+	if raw.Kind() != '"' || len(raw) > 1<<10 {
+		return "", fmt.Errorf("%.40q is not a short string", raw)
+	}
+	b, err := jsontext.AppendUnquote(nil, raw)
+	return string(b), err
+}
+
+// word is text that is kept once for all pairs.
+func word(d *jsontext.Decoder, words map[string]string) (string, error) {
+	raw, err := quoted(d)
+	if err != nil {
+		return "", err
+	}
+	if w, ok := words[string(raw)]; ok {
+		return w, nil
+	}
+	b, err := jsontext.AppendUnquote(nil, slices.Concat([]byte{'"'}, raw, []byte{'"'}))
+	w := string(b)
+	words[string(raw)] = w
+	return w, err
+}
+
+func integer(d *jsontext.Decoder) (int64, error) {
+	raw, err := d.ReadValue()
+	if err != nil {
+		return 0, tidy(err)
+	}
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%.40q is not an integer", raw)
+	}
+	return n, nil
+}
+
+func boolean(d *jsontext.Decoder) (bool, error) {
+	raw, err := d.ReadValue()
+	if err != nil {
+		return false, tidy(err)
+	}
+	if k := raw.Kind(); k != 't' && k != 'f' {
+		return false, fmt.Errorf("%.40q is not true or false", raw)
+	}
+	return raw.Kind() == 't', nil
+}

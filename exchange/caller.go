@@ -1,0 +1,348 @@
+// Package exchange holds what the clients of all venues share: the gate and
+// weight budget every request passes, retries, the venue's clock, and decimals
+// as venues print them. What one venue calls things is in its own package.
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"tidemark/service"
+)
+
+// Caller makes GET requests to one venue. All its fields are set before the
+// first call and not changed after.
+type Caller struct {
+	Transport http.RoundTripper
+	Limiter   *Limiter
+	Clock     *Clock
+	Timeout   time.Duration // of one attempt, its body included
+	Attempts  int           // of one call, at least 1; waiting out a rate limit is none
+	Observe   func(endpoint string, status int, took time.Duration)
+	OnBan     func(until time.Time)
+	Log       *slog.Logger
+
+	// UsedWeight reads what the venue says has been used in this minute.
+	UsedWeight func(h http.Header) (int, bool)
+	// Refuse turns an answer other than 200 into an error: a *Pause, a
+	// *Final, or one that another attempt may heal. body is its beginning.
+	Refuse func(status int, h http.Header, body []byte) error
+
+	simulated atomic.Bool
+}
+
+// Call is one request.
+type Call struct {
+	Endpoint string // its name in metrics, logs and errors
+	URL      *url.URL
+	Weight   int
+	MaxBody  int64 // bytes; a longer body is an error
+}
+
+// Final is an error that another attempt would not heal.
+type Final struct{ Err error }
+
+func (e *Final) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error itself.
+func (e *Final) Unwrap() error { return e.Err }
+
+// Pause is a refusal that concerns the whole client. With ErrRateLimited in
+// Err callers wait and go on, with ErrBanned they fail until it has ended, and
+// anything else counts as a failed attempt.
+type Pause struct {
+	Err error
+	For time.Duration // 0: the venue did not say
+}
+
+func (e *Pause) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *Pause) Unwrap() error { return e.Err }
+
+const (
+	// pauseMargin is added to what a venue asks for: its clock and ours do not
+	// tick together, and a request too early lengthens a ban.
+	pauseMargin = 250 * time.Millisecond
+	// maxPause bounds what a response can do to this process; Binance's longest
+	// ban is three days.
+	maxPause     = 4 * 24 * time.Hour
+	defaultPause = time.Minute     // after a rate limit without Retry-After
+	defaultBan   = 2 * time.Minute // Binance's shortest
+	// maxPauses is how many rate limits in a row one call sits out.
+	maxPauses = 10
+
+	firstSleep = 250 * time.Millisecond
+	lastSleep  = 8 * time.Second
+	maxRefusal = 4 << 10 // bytes read of an answer that is not 200
+)
+
+// errHeld: the gate was shut while the request waited for its connection.
+var errHeld = errors.New("held back")
+
+// Do makes one call and hands the body of a 200 to decode, which must read it
+// to its end. decode runs once for each attempt and must undo what an earlier
+// one did. It returns what decode has made final, a RetryAfterError, the
+// context's cause, or ErrExchange around the last of Attempts failures.
+func (c *Caller) Do(ctx context.Context, call Call, decode func(body io.Reader, h http.Header) error) error {
+	for attempt, pauses := 1, 0; ; {
+		if err := c.Limiter.Acquire(ctx, call.Weight); err != nil {
+			return err
+		}
+		err := c.attempt(ctx, call, decode)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err == errHeld {
+			continue
+		}
+		if final, ok := errors.AsType[*Final](err); ok {
+			return fmt.Errorf("%s: %w", call.Endpoint, final.Err)
+		}
+		paused, ok := errors.AsType[*Pause](err)
+		if ok && errors.Is(paused.Err, service.ErrRateLimited) {
+			pauses++
+			if errors.Is(paused.Err, service.ErrBanned) || pauses == maxPauses {
+				return &service.RetryAfterError{Err: paused.Err, Until: c.Limiter.Stats().PausedUntil}
+			}
+			continue
+		}
+		if attempt >= c.Attempts {
+			if errors.Is(err, service.ErrUnknownSymbol) {
+				return fmt.Errorf("%s: %w", call.Endpoint, err)
+			}
+			return fmt.Errorf("%w: %s failed %d times: %w", service.ErrExchange, call.Endpoint, attempt, err)
+		}
+		c.Log.Debug("the exchange is asked again", "endpoint", call.Endpoint, "attempt", attempt, "error", err)
+		if !ok { // after a Pause the gate does the waiting
+			// Full jitter: callers that failed together do not come back together.
+			d := rand.N(min(firstSleep<<min(attempt-1, 16), lastSleep))
+			if deadline, limited := ctx.Deadline(); limited && time.Until(deadline) < d {
+				return fmt.Errorf("%w: %s failed %d times and there is no time for more: %w", service.ErrExchange, call.Endpoint, attempt, err)
+			}
+			if err := sleep(ctx, d); err != nil {
+				return err
+			}
+		}
+		attempt++
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// attempt sends the request once. It follows no redirect and keeps no cookie,
+// which is why it needs no http.Client.
+func (c *Caller) attempt(parent context.Context, call Call, decode func(io.Reader, http.Header) error) (err error) {
+	ctx, cancel := context.WithTimeout(parent, c.Timeout)
+	defer cancel()
+	start, status, held := time.Now(), 0, false
+	counted := false
+	defer func() {
+		if !counted {
+			c.Limiter.Done(call.Weight, !held)
+		}
+		if held {
+			return
+		}
+		if c.Observe != nil {
+			c.Observe(call.Endpoint, status, time.Since(start))
+		}
+		if (status == 0 || status == http.StatusOK) && err != nil && ctx.Err() != nil && parent.Err() == nil {
+			// Not the context's error: to the caller it would mean its own deadline.
+			err = fmt.Errorf("no complete answer within %v", c.Timeout)
+		}
+	}()
+
+	var shut atomic.Bool
+	req := (&http.Request{
+		Method: http.MethodGet, URL: call.URL, Host: call.URL.Host, Header: requestHeader,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}).WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		// A request may wait for its connection, and the transport sends it
+		// again when a kept one turns out to be dead. The gate may have been
+		// shut by then; this is the last moment before bytes leave.
+		GotConn: func(info httptrace.GotConnInfo) {
+			if !c.Limiter.Open() {
+				shut.Store(true)
+				cancel()
+				info.Conn.Close()
+			}
+		},
+	}))
+	resp, err := c.Transport.RoundTrip(req)
+	if err != nil {
+		if held = shut.Load(); held {
+			return errHeld
+		}
+		return err
+	}
+	defer resp.Body.Close()
+	status = resp.StatusCode
+	after, hasAfter := retryAfter(resp.Header)
+	if status >= 400 && hasAfter {
+		// Before anything else: every request that starts from here on is one too many.
+		if until := time.Now().Add(after + pauseMargin); c.Limiter.Pause(until, service.ErrRateLimited) {
+			c.Log.Warn("the exchange asked for a pause", "endpoint", call.Endpoint, "status", status, "until", until)
+		}
+	}
+	c.Limiter.Done(call.Weight, true)
+	counted = true
+	c.look(resp.Header)
+	if status != http.StatusOK {
+		// An answer that breaks off still has its status.
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+		err = c.Refuse(status, resp.Header, body)
+	} else {
+		err = decode(&capped{r: resp.Body, left: call.MaxBody}, resp.Header)
+	}
+	if paused, ok := errors.AsType[*Pause](err); ok {
+		c.pause(paused, after, hasAfter)
+	} else if err == nil {
+		c.Limiter.Healthy()
+	}
+	return err
+}
+
+// requestHeader is shared by all requests; nobody writes to it.
+var requestHeader = http.Header{"User-Agent": {"tidemark"}, "Accept": {"application/json"}}
+
+// look reads what the headers of every response tell.
+func (c *Caller) look(h http.Header) {
+	if h.Get("X-Tidemark-Simulated") == "true" {
+		c.simulated.Store(true)
+	}
+	date := Date(h)
+	if !date.IsZero() {
+		c.Clock.Saw(date)
+	}
+	if used, ok := c.UsedWeight(h); ok {
+		c.Limiter.Saw(used, date)
+	}
+}
+
+// Simulated reports whether anything received came from a simulated exchange.
+func (c *Caller) Simulated() bool { return c.simulated.Load() }
+
+// pause shuts the gate for a refusal of the venue.
+func (c *Caller) pause(p *Pause, after time.Duration, hasAfter bool) {
+	d := p.For
+	switch {
+	case hasAfter:
+		d = after
+	case d > 0:
+	case errors.Is(p.Err, service.ErrBanned):
+		d = defaultBan
+	case errors.Is(p.Err, service.ErrRateLimited):
+		d = defaultPause
+	default:
+		c.Limiter.Backoff()
+		return
+	}
+	until := time.Now().Add(min(d, maxPause) + pauseMargin)
+	banned := errors.Is(p.Err, service.ErrBanned)
+	reason := service.ErrRateLimited
+	if banned {
+		reason = service.ErrBanned
+	}
+	if c.Limiter.Pause(until, reason) {
+		c.Log.Warn("the exchange asked for a pause", "reason", p.Err, "until", until)
+		if banned && c.OnBan != nil {
+			c.OnBan(until)
+		}
+	}
+}
+
+// retryAfter reads Retry-After: seconds, or a date (RFC 9110, 10.2.3), which
+// is compared with the response's own Date.
+func retryAfter(h http.Header) (time.Duration, bool) {
+	v := h.Get("Retry-After")
+	if v == "" {
+		return 0, false
+	}
+	if n, err := strconv.ParseInt(v, 10, 64); err == nil {
+		if n < 0 {
+			return 0, false
+		}
+		return time.Duration(min(n, int64(maxPause/time.Second))) * time.Second, true
+	}
+	t, err := http.ParseTime(v)
+	from := Date(h)
+	if err != nil || from.IsZero() || t.Before(from) {
+		return 0, false
+	}
+	return min(t.Sub(from), maxPause), true
+}
+
+// Date returns the Date header, which has whole seconds; zero if absent.
+func Date(h http.Header) time.Time {
+	t, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// capped refuses a body that is longer than it may be.
+type capped struct {
+	r    io.Reader
+	left int64
+}
+
+func (c *capped) Read(p []byte) (int, error) {
+	if int64(len(p)) > c.left+1 {
+		p = p[:c.left+1]
+	}
+	n, err := c.r.Read(p)
+	if c.left -= int64(n); c.left < 0 {
+		return 0, errors.New("the body is longer than any honest one")
+	}
+	return n, err
+}
+
+// NewTransport returns a transport that keeps up to conns connections.
+//
+// HTTP/1.1 only: one page is one response, and HTTP/2's flow-control buffers
+// cost more than its multiplexing brings. Compression stays off: klines are
+// asked for in pages of at most 175 KB, and a gzip reader for each connection
+// costs 40 KB of memory and more CPU than all the decoding.
+func NewTransport(conns int) *http.Transport {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		Protocols:              protocols,
+		DisableCompression:     true,
+		MaxIdleConns:           conns,
+		MaxIdleConnsPerHost:    conns,
+		IdleConnTimeout:        30 * time.Second,
+		TLSHandshakeTimeout:    10 * time.Second,
+		MaxResponseHeaderBytes: 32 << 10,
+		// Large reads go past the read buffer; a request is 300 bytes.
+		ReadBufferSize:  4 << 10,
+		WriteBufferSize: 1 << 10,
+	}
+}

@@ -1,0 +1,236 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"tidemark/service"
+)
+
+// Limiter is the one place that decides when a request may be sent to a venue:
+// a weight budget for each minute of the venue's clock, and a gate that is shut
+// while the venue has asked to be left alone.
+type Limiter struct {
+	clock *Clock
+	share float64
+	floor int
+
+	mu       sync.Mutex
+	limit    int
+	minute   int64     // of the venue's clock, that the window counts; 0 if unknown
+	opened   time.Time // when the window was begun here, at or after it began there
+	used     int
+	inFlight int // weight of the requests under way
+	until    time.Time
+	reason   error         // why the gate is shut
+	strikes  int           // backoffs in a row
+	changed  chan struct{} // closed when the gate is shut for longer
+}
+
+// LimiterConfig is what a Limiter is told once.
+type LimiterConfig struct {
+	Clock *Clock
+	Limit int     // weight a minute, until the venue tells its own
+	Share float64 // of the limit, above 0, at most 1
+	// Floor is the heaviest single request: the budget is never smaller, or
+	// that request could not be made at all.
+	Floor int
+}
+
+// NewLimiter returns a Limiter whose gate is open.
+func NewLimiter(cfg LimiterConfig) *Limiter {
+	return &Limiter{
+		clock: cfg.Clock, share: cfg.Share, floor: cfg.Floor, limit: cfg.Limit,
+		changed: make(chan struct{}),
+	}
+}
+
+// Acquire waits until a request of this weight may be sent, and counts it; Done
+// must follow. It returns a RetryAfterError at once when the gate is shut by a
+// ban, or when the context's deadline comes before the wait would end.
+func (l *Limiter) Acquire(ctx context.Context, weight int) error {
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		l.mu.Lock()
+		now := time.Now()
+		until, reason := l.hold(now, weight)
+		changed := l.changed
+		if reason == nil {
+			l.used += weight
+			l.inFlight += weight
+		}
+		l.mu.Unlock()
+		if reason == nil {
+			return nil
+		}
+		deadline, limited := ctx.Deadline()
+		if errors.Is(reason, service.ErrBanned) || limited && deadline.Before(until) {
+			return &service.RetryAfterError{Err: reason, Until: until}
+		}
+		timer := time.NewTimer(until.Sub(now))
+		select {
+		case <-timer.C:
+		case <-changed: // perhaps a ban, for which nobody waits
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// hold says until when a request must wait, and why; nil if it need not. It is
+// called with l.mu held.
+func (l *Limiter) hold(now time.Time, weight int) (time.Time, error) {
+	if now.Before(l.until) {
+		return l.until, l.reason
+	}
+	l.roll(now)
+	if l.used+weight <= max(int(l.share*float64(l.limit)), l.floor) {
+		return time.Time{}, nil
+	}
+	// The window ends a minute after it was seen to have begun, or earlier: at
+	// the venue's next full minute. Its clock, a lower bound, errs on the late
+	// side.
+	left := time.Minute - now.Sub(l.opened)
+	if venue, ok := l.clock.Now(); ok && venue/60_000 == l.minute {
+		left = min(left, time.Duration((l.minute+1)*60_000-venue)*time.Millisecond)
+	}
+	return now.Add(max(left, time.Millisecond)), service.ErrRateLimited
+}
+
+// roll begins a new window when the venue's minute is over. Requests under way
+// may be counted there in either; here they are counted in both.
+func (l *Limiter) roll(now time.Time) {
+	venue, _ := l.clock.Now()
+	if minute := venue / 60_000; minute > l.minute && l.minute != 0 || now.Sub(l.opened) >= time.Minute {
+		l.minute, l.opened, l.used = minute, now, l.inFlight
+	} else if l.minute == 0 {
+		l.minute = minute // the clock has become known within the first window
+	}
+}
+
+// Done ends what Acquire began. sent is false when the request never left.
+func (l *Limiter) Done(weight int, sent bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inFlight -= weight
+	if !sent {
+		l.used = max(0, l.used-weight)
+	}
+}
+
+// Saw takes the weight the venue says this address has used in the minute of
+// its clock in which date (the Date header of the same response; zero if there
+// is none, which is taken for the present minute) lies. It only
+// ever raises what is counted here: other processes behind the address count
+// too, and requests under way may not be in it yet.
+func (l *Limiter) Saw(used int, date time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	l.roll(now)
+	if !date.IsZero() {
+		minute := date.Unix() / 60
+		if minute < l.minute || date.Unix()%60 == 0 {
+			return // an answer from last minute; within the first second it may still be
+		}
+		if minute > l.minute {
+			if l.minute != 0 {
+				l.opened, l.used = now, 0
+			}
+			l.minute = minute
+		}
+	}
+	l.used = max(l.used, used+l.inFlight)
+}
+
+// SetLimit takes the venue's own limit, weight a minute.
+func (l *Limiter) SetLimit(limit int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limit = limit
+}
+
+// Pause shuts the gate: no request starts before until. The reason is
+// ErrRateLimited or ErrBanned. A pause is never made shorter, and a ban never
+// less than a ban. It reports whether that is news: the answers to requests sent
+// together each move the end by a hair.
+func (l *Limiter) Pause(until time.Time, reason error) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pause(until, reason)
+}
+
+func (l *Limiter) pause(until time.Time, reason error) bool {
+	now := time.Now()
+	shut := now.Before(l.until)
+	worse := errors.Is(reason, service.ErrBanned) && !(shut && errors.Is(l.reason, service.ErrBanned))
+	longer := until.After(l.until)
+	if !until.After(now) || !worse && !longer {
+		return false
+	}
+	news := worse || until.Sub(l.until) > time.Second
+	if longer {
+		l.until = until
+	}
+	if worse || !shut {
+		l.reason = reason
+	}
+	close(l.changed)
+	l.changed = make(chan struct{})
+	return news
+}
+
+// backoff bounds how long Backoff shuts the gate: doubling from the first to
+// the last.
+const (
+	firstBackoff = 500 * time.Millisecond
+	lastBackoff  = time.Minute
+)
+
+// Backoff shuts the gate for a venue that refuses without saying for how long:
+// twice as long with each refusal in a row. Refusals that arrive while it is
+// shut belong to the same wave and change nothing.
+func (l *Limiter) Backoff() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if now.Before(l.until) {
+		return
+	}
+	d := min(firstBackoff<<min(l.strikes, 16), lastBackoff)
+	l.strikes++
+	l.pause(now.Add(d), service.ErrRateLimited)
+}
+
+// Healthy ends the row of refusals Backoff counts.
+func (l *Limiter) Healthy() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.strikes = 0
+}
+
+// Open reports whether the gate is open now.
+func (l *Limiter) Open() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !time.Now().Before(l.until)
+}
+
+// Stats is a Limiter at one moment.
+type Stats struct {
+	UsedWeight  int       // in the present minute, as far as is known
+	WeightLimit int       // the venue's own, a minute, of which a share is used
+	PausedUntil time.Time // zero, or past, when requests may be sent
+}
+
+// Stats returns the state now.
+func (l *Limiter) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.roll(time.Now())
+	return Stats{UsedWeight: l.used, WeightLimit: l.limit, PausedUntil: l.until}
+}
