@@ -116,6 +116,13 @@ func TestCodec_RefusesWhatItCannotKnow(t *testing.T) {
 			t.Errorf("an unknown %s: %v", name, err)
 		}
 	}
+	// a number of levels that cannot be there must not be made room for
+	b := binary.AppendUvarint(slices.Clone(good[:level-1]), 1<<40)
+	b = append(b, good[level:]...)
+	used := service.Snapshot{}
+	if err := decodeSnapshot(b, &used); !errors.Is(err, errSnapshot) || cap(used.Supports) > 0 {
+		t.Errorf("2^40 levels in %d bytes: %v, room made for %d", len(b), err, cap(used.Supports))
+	}
 }
 
 func TestCodec_DecodingAgainAllocatesNothing(t *testing.T) {

@@ -121,7 +121,7 @@ func TestPut_ABatchRunByTwoProcessesCountsOnce(t *testing.T) {
 			for _, on := range []*DB{db, other} {
 				work.Go(func() {
 					b := service.Batch{JobID: "j", Index: i, Done: 1, Snapshots: []service.Snapshot{snapshot(symbolOf(i), 0), snapshot("SAME", i)},
-						Failures: []service.Outcome{{Symbol: fmt.Sprint(i)}}}
+						Failures: []service.Outcome{{Symbol: fmt.Sprint(2 * i)}, {Symbol: fmt.Sprint(2*i + 1)}}}
 					if err := on.Put(t.Context(), b); err != nil {
 						t.Error(err)
 					}
@@ -130,12 +130,12 @@ func TestPut_ABatchRunByTwoProcessesCountsOnce(t *testing.T) {
 		}
 		work.Wait()
 		got := getJob(t, db, "j")
-		if got.Done != 10 || got.Failed != 10 || got.BatchesDone != 10 {
-			t.Errorf("done %d, failed %d, batches %d, want 10 each", got.Done, got.Failed, got.BatchesDone)
+		if got.Done != 10 || got.Failed != 20 || len(got.Failures) != 20 || got.BatchesDone != 10 {
+			t.Errorf("done %d, failed %d, batches %d, want 10, 20, 10", got.Done, got.Failed, got.BatchesDone)
 		}
 		for i, f := range got.Failures {
 			if f.Symbol != fmt.Sprint(i) {
-				t.Errorf("failure %d is of batch %s: not in the order of batches", i, f.Symbol)
+				t.Errorf("failure %d is number %s: not in order", i, f.Symbol)
 			}
 		}
 	})
