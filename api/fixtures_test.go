@@ -2,6 +2,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -85,4 +86,16 @@ func market(h *harness, n int) {
 		b.Snapshots = append(b.Snapshots, s)
 	}
 	h.store.Put(nil, b)
+}
+
+// slowly makes an exchange wait for a channel before it answers with candles.
+func slowly(h *harness, until <-chan struct{}) func(context.Context, string, int64, *levels.Candles) error {
+	return func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
+		select {
+		case <-until:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		return (&fakeExchange{}).Candles(ctx, symbol, from, dst, nil)
+	}
 }
