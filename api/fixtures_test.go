@@ -21,11 +21,12 @@ func newCandles() *levels.Candles {
 	return c
 }
 
-// klines are n closed hourly candles that end in 2023.
+// klines are n closed hourly candles that end in 1999: the clock of synctest
+// begins with the year 2000.
 func klines(n int) []levels.Candle {
 	list := make([]levels.Candle, n)
 	for i := range list {
-		list[i] = waves((472000-int64(n-i))*3600_000, 3600_000, 50000)
+		list[i] = waves((260000-int64(n-i))*3600_000, 3600_000, 50000)
 	}
 	return list
 }
@@ -98,4 +99,11 @@ func slowly(h *harness, until <-chan struct{}) func(context.Context, string, int
 		}
 		return (&fakeExchange{}).Candles(ctx, symbol, from, dst, nil)
 	}
+}
+
+type ctx = context.Context
+
+// failing makes an exchange fail.
+func failing(err error) func(ctx, string, int64, *levels.Candles) error {
+	return func(ctx, string, int64, *levels.Candles) error { return err }
 }

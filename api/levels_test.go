@@ -1,0 +1,325 @@
+// Pins GET /levels/{symbol}: freshness told in words, what may be cached by whom
+// and for how long, answers about the past, and the cache behind it.
+package api
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+func store(h *harness, snaps ...service.Snapshot) {
+	h.store.Put(context.Background(), service.Batch{Snapshots: snaps})
+}
+
+func TestLevels_AnswerIsTheStoredAnalysisToTheByte(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // it is 2000-01-01T00:00:00Z
+		h := start(t)
+		store(h, snapshot("BTCUSDT", time.Now()))
+		rec := h.get("/levels/BTCUSDT")
+		want(t, rec, 200)
+		const expected = `{"symbol":"BTCUSDT","exchange":"simulated","interval":"1h","as_of":"2000-01-01T00:00:00Z","computed_at":"2000-01-01T00:00:41.207Z",` +
+			`"last_price":100,"atr":2,"klines":500,"missing_klines":0,"stale":false,"stale_reason":null,"simulated":true,"algorithm":"1","horizon_candles":168,` +
+			`"odds_reason":"this version finds and ranks levels but does not estimate their odds","supports":[` +
+			`{"id":"b1c90d2e4f5a6b7c","price":99,"low":98.5,"high":99.5,"strength":0.812,"touches":4,"first_touch":"1999-12-28T06:00:00Z","last_touch":"1999-12-31T15:00:00Z",` +
+			`"sources":["swing","volume"],"distance_pct":-1,"distance_atr":-0.5,"status":"active","touch_probability":null,"hold_probability":null,"hold_interval":null,"baseline_hold_probability":null,"samples":null},` +
+			`{"id":"0000000000000001","price":95,"low":94,"high":95.5,"strength":0.4,"touches":0,"first_touch":null,"last_touch":null,` +
+			`"sources":["swing"],"distance_pct":-5,"distance_atr":-2.5,"status":"flipped","touch_probability":null,"hold_probability":null,"hold_interval":null,"baseline_hold_probability":null,"samples":null}],"resistances":[` +
+			`{"id":"000000000000000a","price":103,"low":102,"high":104,"strength":0.6,"touches":1,"first_touch":"1999-12-31T19:00:00Z","last_touch":"1999-12-31T19:00:00Z",` +
+			`"sources":["poc"],"distance_pct":3,"distance_atr":1.5,"status":"broken","touch_probability":null,"hold_probability":null,"hold_interval":null,"baseline_hold_probability":null,"samples":null}]}` + "\n"
+		if got := rec.Body.String(); got != expected {
+			t.Errorf("got\n%s\nwant\n%s", got, expected)
+		}
+	})
+}
+
+func TestLevels_FreshnessRunsFromCloseToClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		time.Sleep(10 * time.Minute)
+		store(h, snapshot("BTCUSDT", time.Now())) // as of 00:00
+		const next = "max-age=3000"
+		var tag string
+		for _, c := range []struct {
+			after time.Duration
+			cache string
+			stale bool
+		}{
+			{0, "public, " + next, false},
+			{49*time.Minute + 59*time.Second, "public, max-age=1", false}, // 00:59:59
+			{time.Second, "no-cache", false},                              // the next candle has closed
+			{time.Hour, "no-cache", false},                                // 02:00:00, the last moment of grace
+			{time.Millisecond, "no-cache", true},
+			{time.Hour, "no-cache", true},
+		} {
+			time.Sleep(c.after)
+			rec := h.get("/levels/BTCUSDT")
+			want(t, rec, 200)
+			a := decode[analysisJSON](t, rec)
+			if got := rec.Header().Get("Cache-Control"); got != c.cache || a.Stale != c.stale {
+				t.Errorf("at %s: %q, stale %v; want %q, %v", time.Now().UTC(), got, a.Stale, c.cache, c.stale)
+			}
+			if got := rec.Header().Get("Last-Modified"); got != "Sat, 01 Jan 2000 00:00:00 GMT" {
+				t.Errorf("Last-Modified %q", got)
+			}
+			changed := tag != "" && tag != rec.Header().Get("ETag")
+			if tag = rec.Header().Get("ETag"); changed != (c.stale && c.after == time.Millisecond) {
+				t.Errorf("at %s the tag changed: %v", time.Now().UTC(), changed)
+			}
+			if c.stale && *a.StaleReason != "newer 1h candles have closed since 2000-01-01T00:00:00Z; the next analysis was due by 2000-01-01T02:00:00Z" {
+				t.Errorf("%s", *a.StaleReason)
+			}
+		}
+		if hits := metric(t, h, "tidemark_http_cache_requests_total"); hits != 6 {
+			t.Errorf("%v lookups", hits)
+		}
+	})
+}
+
+func TestLevels_TheClientThatHasItIsTold304(t *testing.T) {
+	h := start(t)
+	store(h, snapshot("BTCUSDT", time.Now()))
+	tag := h.get("/levels/BTCUSDT").Header().Get("ETag")
+	for _, c := range []struct {
+		header string
+		status int
+	}{
+		{tag, 304}, {"W/" + tag, 304}, {`"x", ` + tag, 304}, {`"a,b",W/"c" ,` + tag + `,"d"`, 304}, {"*", 304},
+		{`"x"`, 200}, {strings.Trim(tag, `"`), 200}, {"", 200}, {`"`, 200}, {`"` + strings.Trim(tag, `"`), 200}, {`x ` + tag, 200},
+	} {
+		rec := h.get("/levels/btc-usdt?interval=1h", "If-None-Match", c.header)
+		if rec.Code != c.status || (rec.Body.Len() == 0) != (c.status == 304) || rec.Header().Get("ETag") != tag {
+			t.Errorf("%q: %d with %d bytes", c.header, rec.Code, rec.Body.Len())
+		}
+	}
+	// a date says too little: the same moment may be analysed twice
+	if rec := h.get("/levels/BTCUSDT", "If-Modified-Since", time.Now().UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT")); rec.Code != 200 {
+		t.Errorf("If-Modified-Since: %d", rec.Code)
+	}
+}
+
+func TestLevels_ThePastStaysAsItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		begin := time.Now()
+		for i := range 5 { // as of 00:00 to 04:00
+			s := snapshot("BTCUSDT", begin.Add(time.Duration(i)*time.Hour))
+			s.LastPrice = float64(100 + i)
+			store(h, s)
+		}
+		time.Sleep(24 * time.Hour)
+		ask := func(at string) (analysisJSON, string) {
+			rec := h.get("/levels/BTCUSDT?at=" + at)
+			want(t, rec, 200)
+			return decode[analysisJSON](t, rec), rec.Header().Get("Cache-Control")
+		}
+		const forGood = "public, max-age=31536000, immutable"
+		a, cache := ask("2000-01-01T02:30:00Z")
+		if a.LastPrice != 102 || a.Stale || cache != forGood {
+			t.Errorf("%v, stale %v, %q", a.LastPrice, a.Stale, cache)
+		}
+		if a, _ := ask("2000-01-01T03:30:00%2B01:00"); a.LastPrice != 102 {
+			t.Errorf("another time zone: %v", a.LastPrice)
+		}
+		if a, _ := ask("2000-01-01T09:00:00Z"); a.LastPrice != 104 || !a.Stale || !strings.Contains(*a.StaleReason, "due by 2000-01-01T06:00:00Z") {
+			t.Errorf("five hours after the last: %+v", a)
+		}
+		if _, cache := ask("2000-01-01T23:00:00Z"); cache != "no-cache" {
+			t.Errorf("an analysis of that moment may still come, but %q", cache)
+		}
+		rec := h.get("/levels/BTCUSDT?at=2000-01-01T02:30:00Z")
+		want(t, h.get("/levels/BTCUSDT?at=2000-01-01T02:30:00Z", "If-None-Match", rec.Header().Get("ETag")), 304)
+		want(t, h.get("/levels/BTCUSDT?at=1999-12-31T23:59:59Z"), 404)
+		for _, bad := range []string{"2000-01-03T00:00:00Z", "yesterday", "946684800", "2000-01-01", "0001-01-01T00:00:00Z"} {
+			rec := h.get("/levels/BTCUSDT?at=" + bad)
+			want(t, rec, 400)
+			if p := problemOf(t, rec); p.Errors[0].Parameter != "at" {
+				t.Errorf("%+v", p)
+			}
+		}
+	})
+}
+
+func TestLevels_WhatIsNotThereIsNotAnalyzed(t *testing.T) {
+	h := start(t)
+	store(h, snapshot("BTCUSDT", time.Now()))
+	for _, target := range []string{"/levels/ETHUSDT", "/levels/BTCUSDT?interval=4h", "/levels/BTCUSDT?exchange=binance"} {
+		rec := h.get(target)
+		if rec.Code != 404 || problemOf(t, rec).Code != "not_analyzed" {
+			t.Errorf("%s: %d %s", target, rec.Code, rec.Body)
+		}
+	}
+}
+
+func TestLevels_RefusalsNameTheParameter(t *testing.T) {
+	h := start(t)
+	for target, parameter := range map[string]string{
+		"/levels/BTCUSDT?interval=1H":             "interval",
+		"/levels/BTCUSDT?interval=1h&interval=4h": "interval",
+		"/levels/BTCUSDT?exchange=A%20B":          "exchange",
+		"/levels/BTCUSDT?foo=1":                   "foo",
+		"/levels/BTCUSDT?interval=%zz":            "interval",
+		"/levels/BTC%20USDT":                      "symbol",
+		"/levels/" + strings.Repeat("A", 41):      "symbol",
+		"/levels/%2F":                             "symbol",
+		"/levels/BTC%00":                          "symbol",
+		"/levels/..%2Fetc":                        "symbol",
+	} {
+		rec := h.get(target)
+		if target == "/levels/..%2Fetc" { // dots are part of symbols somewhere
+			want(t, rec, 404)
+			continue
+		}
+		if rec.Code != 400 || problemOf(t, rec).Errors[0].Parameter != parameter {
+			t.Errorf("%s: %d %s", target, rec.Code, rec.Body)
+		}
+	}
+}
+
+func TestLevels_AreFoundHoweverTheSymbolIsWritten(t *testing.T) {
+	h := start(t)
+	store(h, snapshot("BTCUSDT", time.Now()), snapshot("币安人生USDT", time.Now()))
+	for _, path := range []string{"BTCUSDT", "btcusdt", "BTC-USDT", "BTC%2FUSDT", "btc%2fusdt", "%42TCUSDT",
+		"%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT", "%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9F%2Fusdt"} {
+		if rec := h.get("/levels/" + path); rec.Code != 200 {
+			t.Errorf("%s: %d %s", path, rec.Code, rec.Body)
+		}
+	}
+}
+
+func TestCache_HitsDoNotReachTheStore(t *testing.T) {
+	h := start(t)
+	reads := 0
+	h.store.SnapshotFunc = func(k service.Key, _ time.Time) (service.Snapshot, error) {
+		reads++
+		return snapshot(k.Symbol, time.Now()), nil
+	}
+	first := h.get("/levels/BTCUSDT").Body.String()
+	for range 10 {
+		if again := h.get("/levels/btc-usdt?exchange=simulated").Body.String(); again != first {
+			t.Fatal("a hit differs from the miss")
+		}
+	}
+	if reads != 1 {
+		t.Errorf("the store was read %d times", reads)
+	}
+}
+
+func TestCache_InvalidateReachesWhatItNames(t *testing.T) {
+	for _, c := range []struct {
+		exchange string
+		interval levels.Interval
+		symbols  []string
+		dropped  string // of AUSDT, BUSDT
+	}{
+		{"simulated", "1h", []string{"AUSDT", "ZUSDT"}, "A"},
+		{"simulated", "1h", nil, "AB"},
+		{"simulated", "4h", nil, ""},
+		{"simulated", "4h", []string{"AUSDT"}, ""},
+		{"binance", "1h", []string{"AUSDT"}, ""},
+		{"", "", nil, "AB"},
+	} {
+		h := start(t)
+		reads := ""
+		h.store.SnapshotFunc = func(k service.Key, _ time.Time) (service.Snapshot, error) {
+			reads += k.Symbol[:1]
+			return snapshot(k.Symbol, time.Now()), nil
+		}
+		h.get("/levels/AUSDT")
+		h.get("/levels/BUSDT")
+		reads = ""
+		h.api.Invalidate(c.exchange, c.interval, c.symbols)
+		h.get("/levels/AUSDT")
+		h.get("/levels/BUSDT")
+		if reads != c.dropped {
+			t.Errorf("%+v: %q was read again", c, reads)
+		}
+	}
+}
+
+func TestCache_WhatWasReadBeforeAChangeIsNotKeptAfterIt(t *testing.T) {
+	h := start(t)
+	old, reads := true, 0
+	h.store.SnapshotFunc = func(k service.Key, _ time.Time) (service.Snapshot, error) {
+		reads++
+		s := snapshot(k.Symbol, time.Now())
+		if old { // while this is being read the change is stored and announced
+			old = false
+			h.api.Invalidate("simulated", "1h", []string{"OTHERUSDT"})
+			return s, nil
+		}
+		s.LastPrice = 101
+		return s, nil
+	}
+	h.get("/levels/BTCUSDT")
+	if a := decode[analysisJSON](t, h.get("/levels/BTCUSDT")); a.LastPrice != 101 || reads != 2 {
+		t.Errorf("price %v after %d reads: the old reply was kept", a.LastPrice, reads)
+	}
+	if h.get("/levels/BTCUSDT"); reads != 2 {
+		t.Error("the new reply was not kept")
+	}
+}
+
+func TestCache_StaysUnderItsBoundAndKeepsWhatIsUsed(t *testing.T) {
+	const limit = 64 << 10
+	h := start(t, func(c *Config, _ *service.Config) { c.CacheBytes = limit })
+	reads := map[string]int{}
+	h.store.SnapshotFunc = func(k service.Key, _ time.Time) (service.Snapshot, error) {
+		reads[k.Symbol]++
+		return snapshot(k.Symbol, time.Now()), nil
+	}
+	for i := range 500 {
+		h.get(fmt.Sprintf("/levels/S%dUSDT", i))
+		h.get("/levels/HOTUSDT")
+		if bytes, n := h.api.cache.usage(); bytes > limit || n > limit/1000 {
+			t.Fatalf("%d bytes in %d entries", bytes, n)
+		}
+	}
+	if bytes, n := h.api.cache.usage(); bytes < limit/2 || n < 10 {
+		t.Errorf("only %d bytes in %d entries are used", bytes, n)
+	}
+	if reads["HOTUSDT"] != 1 {
+		t.Errorf("the pair in use was read %d times", reads["HOTUSDT"])
+	}
+	h.api.Invalidate("", "", nil)
+	if bytes, n := h.api.cache.usage(); bytes != 0 || n != 0 {
+		t.Errorf("%d bytes in %d entries are left of nothing", bytes, n)
+	}
+}
+
+func TestCache_OffKeepsNothing(t *testing.T) {
+	h := start(t, func(c *Config, _ *service.Config) { c.CacheBytes = 0 })
+	store(h, snapshot("BTCUSDT", time.Now()))
+	for range 3 {
+		want(t, h.get("/levels/BTCUSDT"), 200)
+	}
+	if bytes, n := h.api.cache.usage(); bytes != 0 || n != 0 {
+		t.Errorf("%d bytes in %d entries", bytes, n)
+	}
+}
+
+func TestCache_IsSafeUnderConcurrentUse(t *testing.T) {
+	h := start(t, quiet, func(c *Config, _ *service.Config) { c.CacheBytes = 16 << 10 })
+	market(h, 20)
+	done := make(chan bool)
+	for g := range 4 {
+		go func() {
+			for i := range 200 {
+				h.get(fmt.Sprintf("/levels/S%dUSDT", 1000+(i*7+g)%20))
+				if i%10 == g {
+					h.api.Invalidate("simulated", "1h", []string{"S1003USDT"})
+				}
+			}
+			done <- true
+		}()
+	}
+	for range 4 {
+		<-done
+	}
+}
