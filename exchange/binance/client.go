@@ -92,7 +92,7 @@ func New(cfg Config) *Client {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		c.wrong = fmt.Errorf("%w: the base URL %q is not an http or https address", service.ErrExchange, base)
 	} else {
-		c.base = u
+		c.base = u.JoinPath("/") // a base without any path would make relative ones
 	}
 	share := cfg.WeightShare
 	if !(share > 0 && share <= 1) {
