@@ -1,0 +1,730 @@
+package main
+
+// These tests pin what is shipped around the program, because nothing else
+// would notice when it no longer fits: the Dockerfile builds a static binary
+// from the context .dockerignore leaves, the compose file sets variables there
+// are and mounts files there are, the dashboard asks for metrics the program
+// has in a syntax Prometheus understands, the README names every variable,
+// route and command, both memory guides say the same, their arithmetic is that
+// of the real types, and every linked module is in the notices.
+
+import (
+	"bufio"
+	"bytes"
+	"debug/elf"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	yaml "github.com/oasdiff/yaml3"
+
+	"tidemark/levels"
+)
+
+func text(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// knownVariable tells whether tidemark takes an environment variable.
+func knownVariable(name string) bool {
+	known, err := recognise(name)
+	return known && err == nil
+}
+
+// --- the image
+
+func TestDockerfile_SaysWhatAnOrchestratorNeeds(t *testing.T) {
+	file := text(t, "Dockerfile")
+	for _, want := range []string{
+		"FROM scratch\n",
+		"\nUSER 65532:65532\n",
+		"\nEXPOSE 8080\n",
+		"\nVOLUME /data\n",
+		`CMD ["/tidemark", "healthcheck"]`,
+		"COPY --from=build --chown=65532:65532 /out/data /data",
+		"/etc/ssl/certs/ca-certificates.crt",
+	} {
+		if !strings.Contains(file, want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	mod := regexp.MustCompile(`(?m)^go (\S+)$`).FindStringSubmatch(text(t, "go.mod"))
+	if !strings.Contains(file, " golang:"+mod[1]+" AS build") {
+		t.Errorf("the image is not built with Go %s, which go.mod names", mod[1])
+	}
+	env := file[strings.Index(file, "\nENV "):]
+	env, _, _ = strings.Cut(env, "\nEXPOSE")
+	var lines []string
+	for _, m := range regexp.MustCompile(`([A-Z_]+)=(\S+)`).FindAllStringSubmatch(env, -1) {
+		lines = append(lines, m[0])
+		if m[1] != "TMPDIR" && !knownVariable(m[1]) {
+			t.Errorf("ENV %s is no variable of tidemark", m[1])
+		}
+	}
+	if len(lines) == 0 {
+		t.Fatal("no ENV found")
+	}
+	// Reachable from outside the container, so refused until somebody decided.
+	c, err := loadConfig(lines, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.checkExposure() == nil {
+		t.Error("the image serves strangers without having been told to")
+	}
+	c, err = loadConfig(append(lines, "API_KEYS=0123456789abcdef"), nil)
+	if err != nil || c.checkExposure() != nil {
+		t.Errorf("with a key: %v, %v", err, c.checkExposure())
+	}
+}
+
+func TestDockerfile_BuildsAStaticBinaryFromItsContext(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles everything anew")
+	}
+	if runtime.GOOS != "linux" {
+		t.Skip("the image is for Linux")
+	}
+	line := regexp.MustCompile(`CGO_ENABLED=0 GOOS=\$TARGETOS GOARCH=\$TARGETARCH (go build .+)`).FindStringSubmatch(text(t, "Dockerfile"))
+	if line == nil {
+		t.Fatal("the Dockerfile has no build command")
+	}
+	exe := filepath.Join(t.TempDir(), "tidemark")
+	cmd := exec.Command("sh", "-c", strings.Replace(line[1], "/out/tidemark", exe, 1))
+	cmd.Dir = dockerContext(t)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "VERSION=1.2.3-test")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", line[1], err, out)
+	}
+	f, err := elf.Open(exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			t.Error("the binary asks for a dynamic linker, which scratch has not")
+		}
+	}
+	if out, err := exec.Command(exe, "version").CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "tidemark 1.2.3-test ") {
+		t.Errorf("version: %q, %v", out, err)
+	}
+	if info, err := os.Stat(exe); err == nil {
+		t.Logf("%.1f MiB", float64(info.Size())/(1<<20))
+	}
+}
+
+// dockerContext copies what .dockerignore lets through: of the files and
+// folders it names with "!", all but those its "**/" patterns match.
+func dockerContext(t *testing.T) string {
+	t.Helper()
+	var in, out []string
+	for line := range strings.Lines(text(t, ".dockerignore")) {
+		line = strings.TrimSpace(line)
+		if name, ok := strings.CutPrefix(line, "!"); ok {
+			in = append(in, name)
+		} else if name, ok := strings.CutPrefix(line, "**/"); ok {
+			out = append(out, name)
+		} else if line != "" && line != "*" && !strings.HasPrefix(line, "#") {
+			t.Fatalf(".dockerignore: this test does not understand %q", line)
+		}
+	}
+	matches := func(patterns []string, name string) bool {
+		return slices.ContainsFunc(patterns, func(p string) bool { ok, _ := path.Match(p, name); return ok })
+	}
+	dir := t.TempDir()
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil || name == ".":
+			return err
+		case matches(out, d.Name()), !strings.Contains(name, "/") && !matches(in, name):
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case d.IsDir():
+			return os.Mkdir(filepath.Join(dir, name), 0o755)
+		}
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, name), b, 0o644)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// --- compose.yaml and what it mounts
+
+type composeFile struct {
+	Services map[string]struct {
+		Image       string
+		Profiles    []string
+		Ports       []string
+		Volumes     []string
+		Environment map[string]string
+		ReadOnly    bool     `yaml:"read_only"`
+		CapDrop     []string `yaml:"cap_drop"`
+		SecurityOpt []string `yaml:"security_opt"`
+		MemLimit    string   `yaml:"mem_limit"`
+		Healthcheck struct{ Test []string }
+	}
+	Volumes map[string]any
+}
+
+func TestCompose_FitsTheProgram(t *testing.T) {
+	var c composeFile
+	if err := yaml.Unmarshal([]byte(text(t, "compose.yaml")), &c); err != nil {
+		t.Fatal(err)
+	}
+	var alone []string
+	for name, s := range c.Services {
+		if len(s.Profiles) == 0 {
+			alone = append(alone, name)
+		} else if !slices.Equal(s.Profiles, []string{"full"}) {
+			t.Errorf("%s has the profiles %v", name, s.Profiles)
+		}
+		if _, tag, _ := strings.Cut(s.Image, ":"); tag == "" || tag == "latest" {
+			t.Errorf("%s: the image %s is not pinned", name, s.Image)
+		}
+		for _, p := range s.Ports {
+			if !strings.HasPrefix(p, "127.0.0.1:") {
+				t.Errorf("%s publishes %s to other machines", name, p)
+			}
+		}
+		for _, v := range s.Volumes {
+			from, _, _ := strings.Cut(v, ":")
+			if !strings.HasPrefix(from, "./") {
+				if _, ok := c.Volumes[from]; !ok {
+					t.Errorf("%s mounts the volume %s, which is not declared", name, from)
+				}
+			} else if _, err := os.Stat(from); err != nil {
+				t.Errorf("%s mounts %v", name, err)
+			}
+		}
+		if !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
+			t.Errorf("%s may gain privileges", name)
+		}
+	}
+	if !slices.Equal(alone, []string{"tidemark"}) {
+		t.Fatalf("without a profile there is %v", alone)
+	}
+
+	s := c.Services["tidemark"]
+	if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || s.MemLimit != "64m" || !slices.Equal(s.Healthcheck.Test, []string{"CMD", "/tidemark", "healthcheck"}) {
+		t.Errorf("the service is not locked down as it should be: %+v", s)
+	}
+	// The defaults start as they stand, with the address the image sets, and so
+	// does what deploy/full.env puts in their place.
+	defaults := regexp.MustCompile(`\$\{([A-Z_]+):-([^}]*)\}`)
+	full := environmentFile(t, "deploy/full.env")
+	for _, given := range []map[string]string{nil, full} {
+		lines := []string{"HTTP_ADDR=0.0.0.0:8080"}
+		for name, value := range s.Environment {
+			if !knownVariable(name) {
+				t.Errorf("%s is no variable of tidemark", name)
+			}
+			value = defaults.ReplaceAllStringFunc(value, func(m string) string {
+				part := defaults.FindStringSubmatch(m)
+				if v, ok := given[part[1]]; ok {
+					return v
+				}
+				return part[2]
+			})
+			lines = append(lines, name+"="+value)
+		}
+		cfg, err := loadConfig(lines, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cfg.checkExposure(); err != nil {
+			t.Error(err)
+		}
+		if want := given["DATABASE_URL"]; want != "" && cfg.DatabaseURL != want {
+			t.Errorf("with full.env the database is %s", cfg.DatabaseURL)
+		}
+	}
+	whole := text(t, "compose.yaml")
+	for name := range full {
+		if !strings.Contains(whole, "${"+name+":-") {
+			t.Errorf("compose.yaml does not read %s of deploy/full.env", name)
+		}
+	}
+	if !strings.Contains(full["DATABASE_URL"], ":"+full["POSTGRES_PASSWORD"]+"@postgres/") {
+		t.Error("the password in DATABASE_URL is not that of PostgreSQL")
+	}
+}
+
+func environmentFile(t *testing.T, file string) map[string]string {
+	t.Helper()
+	values := map[string]string{}
+	for line := range strings.Lines(text(t, file)) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(line, "#") {
+			values[name] = value
+		}
+	}
+	return values
+}
+
+func TestPrometheusConfig_IsValidAndScrapesTheService(t *testing.T) {
+	out, err := exec.Command("promtool", "check", "config", "deploy/prometheus.yml").CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if !strings.Contains(text(t, "deploy/prometheus.yml"), "targets: [tidemark:8080]") {
+		t.Error("the service of compose.yaml is not scraped")
+	}
+}
+
+// --- the dashboard
+
+// dashboardExprs returns the PromQL of the dashboard, by "panel / legend".
+func dashboardExprs(t *testing.T) map[string]string {
+	t.Helper()
+	var d struct {
+		UID        string
+		Templating struct {
+			List []struct{ Name, Type, Definition string }
+		}
+		Panels []struct {
+			ID          int
+			Type, Title string
+			GridPos     struct{ X, Y, W, H int }
+			Datasource  struct{ UID string }
+			Targets     []struct {
+				Expr, LegendFormat string
+				Datasource         struct{ UID string }
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(text(t, "deploy/grafana/dashboards/tidemark.json")), &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.UID != "tidemark" {
+		t.Errorf("the uid is %q: links to the dashboard break", d.UID)
+	}
+	exprs, ids := map[string]string{}, map[int]bool{}
+	for i, p := range d.Panels {
+		if ids[p.ID] {
+			t.Errorf("%s: the id %d is there twice", p.Title, p.ID)
+		}
+		ids[p.ID] = true
+		for _, q := range d.Panels[:i] {
+			a, b := p.GridPos, q.GridPos
+			if a.X < b.X+b.W && b.X < a.X+a.W && a.Y < b.Y+b.H && b.Y < a.Y+a.H {
+				t.Errorf("%s covers %s", p.Title, q.Title)
+			}
+		}
+		if p.Type != "row" && len(p.Targets) == 0 {
+			t.Errorf("%s shows nothing", p.Title)
+		}
+		for _, target := range p.Targets {
+			if p.Datasource.UID != "${DS_PROMETHEUS}" || target.Datasource.UID != "${DS_PROMETHEUS}" {
+				t.Errorf("%s names a data source of its own", p.Title)
+			}
+			exprs[p.Title+" / "+target.LegendFormat] = target.Expr
+		}
+	}
+	for _, v := range d.Templating.List {
+		if v.Type == "query" {
+			exprs["variable "+v.Name] = regexp.MustCompile(`label_values\((\w+),`).FindStringSubmatch(v.Definition)[1]
+		}
+	}
+	return exprs
+}
+
+func TestDashboard_AsksForMetricsThereAre(t *testing.T) {
+	names, labels := metricsOfASweep(t)
+	// set by Prometheus, not by us
+	labels["instance"] = true
+	quoted := regexp.MustCompile(`"[^"]*"`)
+	matchers := regexp.MustCompile(`\{([^}]*)\}|\bby \(([^)]*)\)`)
+	label := regexp.MustCompile(`[a-z_]+`)
+	word := regexp.MustCompile(`[a-zA-Z_:][a-zA-Z0-9_:]*\b *\(?`)
+	asked := map[string]bool{}
+	for where, expr := range dashboardExprs(t) {
+		bare := regexp.MustCompile(`\[[^]]*\]`).ReplaceAllString(quoted.ReplaceAllString(expr, ""), "")
+		for _, m := range matchers.FindAllStringSubmatch(bare, -1) {
+			for _, l := range label.FindAllString(m[1]+","+m[2], -1) {
+				if !labels[l] {
+					t.Errorf("%s: no metric has the label %s", where, l)
+				}
+			}
+		}
+		for _, w := range word.FindAllString(matchers.ReplaceAllString(bare, ""), -1) {
+			if strings.HasSuffix(w, "(") {
+				continue // a function
+			}
+			name := strings.TrimSpace(w)
+			asked[name] = true
+			if !names[name] {
+				t.Errorf("%s: there is no metric %s", where, name)
+			}
+		}
+	}
+	if len(asked) < 20 {
+		t.Fatalf("only %d metrics found in the dashboard: this test reads it wrong", len(asked))
+	}
+	// and the other way round: what we export ourselves is looked at
+	for name := range names {
+		base := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_sum"), "_count")
+		shown := asked[name] || asked[base+"_bucket"] || asked[base+"_sum"] || asked[base+"_count"]
+		if strings.HasPrefix(name, "tidemark_") && !shown {
+			t.Errorf("no panel shows %s", name)
+		}
+	}
+}
+
+func TestDashboard_ExpressionsAreValidPromQL(t *testing.T) {
+	var rules strings.Builder
+	rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
+	n := 0
+	for where, expr := range dashboardExprs(t) {
+		expr = strings.NewReplacer("$__rate_interval", "1m", "$__range", "6h", "$instance", ".*").Replace(expr)
+		fmt.Fprintf(&rules, "  - record: dashboard:expression:%d\n    labels: {where: %q}\n    expr: %q\n", n, where, expr)
+		n++
+	}
+	file := filepath.Join(t.TempDir(), "rules.yml")
+	if err := os.WriteFile(file, []byte(rules.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("promtool", "check", "rules", file).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// metricsOfASweep serves a small simulated market, sweeps it, asks for some
+// levels and returns the names and labels of all that /metrics then shows.
+func metricsOfASweep(t *testing.T) (names, labels map[string]bool) {
+	t.Helper()
+	r := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=5", "ANALYSIS_KLINE_LIMIT=200")
+	r.sweepTo(t)
+	r.get(t, "/levels/BTCUSDT", nil)
+	res, err := http.Get(r.base + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	names, labels = map[string]bool{}, map[string]bool{}
+	sample := regexp.MustCompile(`^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? `)
+	pair := regexp.MustCompile(`([a-z_]+)="`)
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		if m := sample.FindStringSubmatch(lines.Text()); m != nil {
+			names[m[1]] = true
+			for _, l := range pair.FindAllStringSubmatch(m[2], -1) {
+				labels[l[1]] = true
+			}
+		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return names, labels
+}
+
+// --- the README
+
+// configTable is what the README shows of config.go.
+func configTable() string {
+	var b strings.Builder
+	b.WriteString("| variable | default | values | what it does |\n| --- | --- | --- | --- |\n")
+	code := func(s string) string {
+		if s == "" {
+			return "–"
+		}
+		return "`" + s + "`"
+	}
+	for _, v := range variables {
+		values := "–"
+		low, high := v.tag.Get("min"), v.tag.Get("max")
+		kind := reflect.TypeFor[Config]().Field(v.field).Type
+		switch {
+		case v.tag.Get("oneof") != "":
+			values = "`" + strings.Join(strings.Fields(v.tag.Get("oneof")), "`, `") + "`"
+		case kind == reflect.TypeFor[levels.Interval]():
+			all := levels.Intervals()
+			values = fmt.Sprintf("`%s` to `%s`", all[0], all[len(all)-1])
+		case kind.Kind() == reflect.Bool:
+			values = "`true`, `false`"
+		case high != "":
+			values = low + " to " + high
+		case low != "":
+			values = "at least " + low
+		}
+		name := code(v.name)
+		if v.secret != "" {
+			name += ", " + code(v.name+"_FILE")
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", name, code(v.tag.Get("envDefault")), values, v.tag.Get("help"))
+	}
+	return b.String()
+}
+
+// between returns what stands between two marker comments of a document.
+func between(t *testing.T, document, marker string) string {
+	t.Helper()
+	_, rest, ok := strings.Cut(document, "<!-- "+marker+":begin -->\n")
+	part, _, closed := strings.Cut(rest, "<!-- "+marker+":end -->")
+	if !ok || !closed {
+		t.Fatalf("no %s:begin and %s:end", marker, marker)
+	}
+	return part
+}
+
+func TestREADME_ConfigurationTableIsThatOfConfigGo(t *testing.T) {
+	readme := text(t, "README.md")
+	got, want := between(t, readme, "config"), configTable()
+	if got == want {
+		return
+	}
+	if os.Getenv("UPDATE_README") != "" {
+		if err := os.WriteFile("README.md", []byte(strings.Replace(readme, "config:begin -->\n"+got, "config:begin -->\n"+want, 1)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Errorf("the table differs from config.go; UPDATE_README=1 go test -run README . rewrites it. Wanted:\n%s", want)
+}
+
+func TestREADME_NamesEveryRouteAndEveryCommand(t *testing.T) {
+	readme := text(t, "README.md")
+	var document struct{ Paths map[string]map[string]any }
+	if err := yaml.Unmarshal(openAPI, &document); err != nil {
+		t.Fatal(err)
+	}
+	if len(document.Paths) < 10 {
+		t.Fatalf("openapi.yaml has %d paths", len(document.Paths))
+	}
+	for where, methods := range document.Paths {
+		for method := range methods {
+			if m := strings.ToUpper(method); slices.Contains([]string{"GET", "POST", "DELETE"}, m) && !strings.Contains(readme, "| `"+m+" "+where+"`") {
+				t.Errorf("no row for %s %s", m, where)
+			}
+		}
+	}
+	var help bytes.Buffer
+	if err := run(t.Context(), []string{"--help"}, nil, &help, &help); err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(help.String(), "Available Commands:\n")
+	list, _, _ = strings.Cut(list, "\n\n")
+	n := 0
+	for line := range strings.Lines(list) {
+		if name := strings.Fields(line)[0]; name != "help" {
+			n++
+			if !strings.Contains(readme, "| `"+name) {
+				t.Errorf("no row for the command %s", name)
+			}
+		}
+	}
+	if n < 10 {
+		t.Fatalf("%d commands in:\n%s", n, help.String())
+	}
+}
+
+var papers = []string{"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "THIRD_PARTY_NOTICES.md", "docs/memory.md", "docs/memory.zh-CN.md"}
+
+func TestPapers_LinksLeadSomewhere(t *testing.T) {
+	links := 0
+	for _, file := range papers {
+		for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text(t, file), -1) {
+			target, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			links++
+			to := filepath.Join(filepath.Dir(file), target)
+			if target == "" {
+				to = file
+			}
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s links to %s: %v", file, m[1], err)
+			} else if anchor != "" && !slices.Contains(anchors(text(t, to)), anchor) {
+				t.Errorf("%s links to %s, which has no such heading", file, m[1])
+			}
+		}
+	}
+	if links < 5 {
+		t.Fatalf("%d links found: this test reads them wrong", links)
+	}
+}
+
+// anchors are the headings of a document as GitHub makes links of them.
+func anchors(document string) []string {
+	var all []string
+	for _, h := range headings(document) {
+		h = strings.ToLower(strings.TrimLeft(h, "# "))
+		h = regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(h, "")
+		all = append(all, strings.ReplaceAll(h, " ", "-"))
+	}
+	return all
+}
+
+func headings(document string) []string {
+	return regexp.MustCompile(`(?m)^#+ .*$`).FindAllString(fenced.ReplaceAllString(document, ""), -1)
+}
+
+var fenced = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
+
+func TestPapers_CommandsInCodeBlocksExist(t *testing.T) {
+	command := regexp.MustCompile(`(?m)^(?:[A-Z_]+=\S+ )*(?:tidemark|\./tidemark|docker compose exec tidemark /tidemark|go run \.) +([a-z]+)(.*)$`)
+	found := 0
+	for _, file := range papers {
+		for _, block := range fenced.FindAllString(text(t, file), -1) {
+			for _, m := range command.FindAllStringSubmatch(block, -1) {
+				found++
+				var help bytes.Buffer
+				if err := run(t.Context(), []string{m[1], "--help"}, nil, &help, &help); err != nil {
+					t.Errorf("%s: %s: %v", file, m[0], err)
+				}
+				options, _, _ := strings.Cut(m[2], "#")
+				for _, flag := range regexp.MustCompile(` (--[a-z-]+)`).FindAllStringSubmatch(options, -1) {
+					if !strings.Contains(help.String(), flag[1]+" ") {
+						t.Errorf("%s: %s: %s has no %s", file, m[0], m[1], flag[1])
+					}
+				}
+			}
+		}
+	}
+	if found < 10 {
+		t.Fatalf("%d commands found: this test reads them wrong", found)
+	}
+}
+
+// --- the memory guide
+
+func TestMemoryGuide_SaysTheSameInBothLanguages(t *testing.T) {
+	en, zh := text(t, "docs/memory.md"), text(t, "docs/memory.zh-CN.md")
+	rank := func(document string) (ranks []int) {
+		for _, h := range headings(document) {
+			ranks = append(ranks, strings.Index(h, " "))
+		}
+		return ranks
+	}
+	if a, b := rank(en), rank(zh); !slices.Equal(a, b) || len(a) < 8 {
+		t.Errorf("ranks of headings: %v in English, %v in Chinese", a, b)
+	}
+	a, b := fenced.FindAllString(en, -1), fenced.FindAllString(zh, -1)
+	if len(a) != len(b) || len(a) == 0 {
+		t.Fatalf("%d code blocks in English, %d in Chinese", len(a), len(b))
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			t.Errorf("code block %d differs:\n%s\n%s", i+1, a[i], b[i])
+		}
+	}
+	for _, marker := range []string{"bench", "slots"} {
+		numbers := regexp.MustCompile(`(?m)^\| *\d.*$`)
+		a, b := numbers.FindAllString(between(t, en, marker), -1), numbers.FindAllString(between(t, zh, marker), -1)
+		if !slices.Equal(a, b) {
+			t.Errorf("the rows of the table %s differ:\n%s\n%s", marker, strings.Join(a, "\n"), strings.Join(b, "\n"))
+		}
+	}
+}
+
+func TestMemoryGuide_TableOfSlotsIsThatOfTheRealTypes(t *testing.T) {
+	rows := 0
+	for line := range strings.Lines(between(t, text(t, "docs/memory.md"), "slots")) {
+		var klines, columns, scratch, buffer, slot int
+		if n, _ := fmt.Sscanf(line, "| %d | %d | %d | %d | %d |", &klines, &columns, &scratch, &buffer, &slot); n != 5 {
+			continue
+		}
+		rows++
+		if slot != columns+scratch+buffer {
+			t.Errorf("%d klines: %d + %d + %d is not %d", klines, columns, scratch, buffer, slot)
+		}
+		near := func(what string, said int, bytes uint64) {
+			if kib := float64(bytes) / 1024; float64(said) < kib*0.85 || float64(said) > kib*1.2+1 {
+				t.Errorf("%d klines: the %s takes %.1f KiB, the guide says %d", klines, what, kib, said)
+			}
+		}
+		var c levels.Candles
+		c.Reset("1h", klines+1) // as service.fetch does
+		near("group of columns", columns, uint64(8*(cap(c.OpenTime)+cap(c.Open)+cap(c.High)+cap(c.Low)+cap(c.Close)+cap(c.Volume))))
+		finders := make([]levels.Finder, 20)
+		before := heap()
+		for i := range finders {
+			c.Reset("1h", klines+1)
+			wander(&c, klines, uint64(i+1))
+			if _, err := finders[i].Find(&c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		near("scratch", scratch, (heap()-before)/uint64(len(finders)))
+		runtime.KeepAlive(finders)
+		if !strings.Contains(text(t, "service/slots.go"), fmt.Sprintf("decodeBuffer = %d << 10", buffer)) {
+			t.Errorf("the buffer of a slot is not %d KiB any more", buffer)
+		}
+	}
+	if rows < 3 {
+		t.Fatalf("%d rows found", rows)
+	}
+}
+
+// heap is what is reachable on the heap, in bytes.
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // the second finishes what the first began to sweep
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// wander fills c with n candles of a deterministic random walk, another one for
+// each seed.
+func wander(c *levels.Candles, n int, seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 2))
+	price := 100.0
+	for i := range n {
+		open := price
+		price *= math.Exp(0.01 * random.NormFloat64())
+		k := levels.Candle{
+			OpenTime: int64(i) * c.Interval.Milliseconds(), Open: open, Close: price,
+			High: max(open, price) * (1 + 0.003*random.Float64()), Low: min(open, price) * (1 - 0.003*random.Float64()), Volume: 1000 * random.Float64(),
+		}
+		if err := c.Append(k); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// --- licences
+
+func TestNotices_ListEveryModuleThatIsLinked(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	linked := strings.Fields(string(out))
+	slices.Sort(linked)
+	linked = slices.Compact(linked)
+	var listed []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(text(t, "THIRD_PARTY_NOTICES.md"), -1) {
+		listed = append(listed, m[1])
+	}
+	if !slices.Equal(linked, listed) {
+		t.Errorf("linked are\n%s\nlisted are\n%s", strings.Join(linked, "\n"), strings.Join(listed, "\n"))
+	}
+}
