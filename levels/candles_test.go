@@ -137,6 +137,16 @@ func TestCandles_HolesAreCountedNotFilled(t *testing.T) {
 	if c.AsOf() != 17*hour+60_000 {
 		t.Errorf("as of %d", c.AsOf())
 	}
+	// a late first candle hides no hole behind it
+	c.Reset("1h", 2)
+	for _, at := range []int64{10*hour + 60_000, 12 * hour} {
+		if err := c.Append(Candle{at, 1, 1, 1, 1, 0}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c.Missing() != 1 {
+		t.Errorf("%d missing between 10:01 and 12:00, want 1", c.Missing())
+	}
 	if literal := (&Candles{OpenTime: []int64{0, hour}}); literal.Missing() != 0 {
 		t.Error("a series without an interval cannot tell holes")
 	}

@@ -7,6 +7,7 @@ package levels
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -121,6 +122,65 @@ func TestCluster_ZonesAscendAndDoNotOverlap(t *testing.T) {
 				t.Fatalf("seed %d: two zones have one anchor", seed)
 			}
 			end, anchors[z.anchor] = z.high, true
+		}
+	}
+}
+
+func TestCluster_NeighboursAreCutHalfway(t *testing.T) {
+	var z clusterer
+	z.add(100, 1)
+	z.add(100.5, 1)
+	z.add(100.5, 1) // the same again is no second level
+	z.add(102, 1)
+	want := [][3]float64{{99.5, 100, 100.25}, {100.25, 100.5, 101}, {101.5, 102, 102.5}}
+	if len(z.zones) != len(want) {
+		t.Fatalf("got %+v", z.zones)
+	}
+	for i, n := range z.zones {
+		if got := [3]float64{n.low, n.price, n.high}; got != want[i] {
+			t.Errorf("zone %d: %v, want %v", i, got, want[i])
+		}
+	}
+	z.zones = nil
+	z.add(1, 10)
+	if z.zones[0].low != 0.5 {
+		t.Errorf("a zone wider than its price begins at %v, want half the price", z.zones[0].low)
+	}
+}
+
+// The definition, word for word and slow: no greater density within reach, and
+// no equal one before.
+func TestCluster_PeaksAgreeWithTheDefinition(t *testing.T) {
+	for seed := range uint64(500) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		var z clusterer
+		price := 10.0
+		for range 1 + r.IntN(40) {
+			price += float64(r.IntN(8)) / 8
+			z.candidates = append(z.candidates, candidate{price: price})
+			z.density = append(z.density, float64(r.IntN(6))) // many ties
+		}
+		var got, want []int
+		for i := 0; i < len(z.candidates); {
+			peak, next := z.peak(i, 1)
+			if peak {
+				got = append(got, i)
+			}
+			i = next
+		}
+		for i, k := range z.candidates {
+			highest := true
+			for j, other := range z.candidates {
+				if math.Abs(other.price-k.price) <= 1 && (z.density[j] > z.density[i] || z.density[j] == z.density[i] && j < i) {
+					highest = false
+				}
+			}
+			if highest {
+				want = append(want, i)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("seed %d: peaks %v, want %v of %v at %v", seed, got, want, z.density, z.candidates)
 		}
 	}
 }
