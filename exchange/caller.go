@@ -97,10 +97,11 @@ var errHeld = errors.New("held back")
 // context's cause, or ErrExchange around the last of Attempts failures.
 func (c *Caller) Do(ctx context.Context, call Call, decode func(body io.Reader, h http.Header) error) error {
 	for attempt, pauses := 1, 0; ; {
-		if err := c.Limiter.Acquire(ctx, call.Weight); err != nil {
+		ticket, err := c.Limiter.Acquire(ctx, call.Weight)
+		if err != nil {
 			return err
 		}
-		err := c.attempt(ctx, call, decode)
+		err = c.attempt(ctx, call, ticket, decode)
 		if err == nil {
 			return nil
 		}
@@ -155,14 +156,14 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // attempt sends the request once. It follows no redirect and keeps no cookie,
 // which is why it needs no http.Client.
-func (c *Caller) attempt(parent context.Context, call Call, decode func(io.Reader, http.Header) error) (err error) {
+func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decode func(io.Reader, http.Header) error) (err error) {
 	ctx, cancel := context.WithTimeout(parent, c.Timeout)
 	defer cancel()
 	start, status, held := time.Now(), 0, false
 	counted := false
 	defer func() {
 		if !counted {
-			c.Limiter.Done(call.Weight, !held)
+			c.Limiter.Done(ticket, !held)
 		}
 		if held {
 			return
@@ -208,9 +209,9 @@ func (c *Caller) attempt(parent context.Context, call Call, decode func(io.Reade
 			c.Log.Warn("the exchange asked for a pause", "endpoint", call.Endpoint, "status", status, "until", until)
 		}
 	}
-	c.Limiter.Done(call.Weight, true)
+	c.Limiter.Done(ticket, true)
 	counted = true
-	c.look(resp.Header)
+	c.look(ticket, resp.Header)
 	if status != http.StatusOK {
 		// An answer that breaks off still has its status.
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
@@ -230,7 +231,7 @@ func (c *Caller) attempt(parent context.Context, call Call, decode func(io.Reade
 var requestHeader = http.Header{"User-Agent": {"tidemark"}, "Accept": {"application/json"}}
 
 // look reads what the headers of every response tell.
-func (c *Caller) look(h http.Header) {
+func (c *Caller) look(t Ticket, h http.Header) {
 	if h.Get("X-Tidemark-Simulated") == "true" {
 		c.simulated.Store(true)
 	}
@@ -239,7 +240,7 @@ func (c *Caller) look(h http.Header) {
 		c.Clock.Saw(date)
 	}
 	if used, ok := c.UsedWeight(h); ok {
-		c.Limiter.Saw(used, date)
+		c.Limiter.Saw(t, used, date)
 	}
 }
 

@@ -47,29 +47,35 @@ func NewLimiter(cfg LimiterConfig) *Limiter {
 	}
 }
 
+// Ticket is the leave to send one request.
+type Ticket struct {
+	weight int
+	minute int64 // that the venue's clock had certainly reached by then
+}
+
 // Acquire waits until a request of this weight may be sent, and counts it; Done
 // must follow. It returns a RetryAfterError at once when the gate is shut by a
 // ban, or when the context's deadline comes before the wait would end.
-func (l *Limiter) Acquire(ctx context.Context, weight int) error {
+func (l *Limiter) Acquire(ctx context.Context, weight int) (Ticket, error) {
 	for {
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return Ticket{}, context.Cause(ctx)
 		}
 		l.mu.Lock()
 		now := time.Now()
 		until, reason := l.hold(now, weight)
-		changed := l.changed
+		changed, ticket := l.changed, Ticket{weight, l.minute}
 		if reason == nil {
 			l.used += weight
 			l.inFlight += weight
 		}
 		l.mu.Unlock()
 		if reason == nil {
-			return nil
+			return ticket, nil
 		}
 		deadline, limited := ctx.Deadline()
 		if errors.Is(reason, service.ErrBanned) || limited && deadline.Before(until) {
-			return &service.RetryAfterError{Err: reason, Until: until}
+			return Ticket{}, &service.RetryAfterError{Err: reason, Until: until}
 		}
 		timer := time.NewTimer(until.Sub(now))
 		select {
@@ -113,29 +119,31 @@ func (l *Limiter) roll(now time.Time) {
 }
 
 // Done ends what Acquire began. sent is false when the request never left.
-func (l *Limiter) Done(weight int, sent bool) {
+func (l *Limiter) Done(t Ticket, sent bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.inFlight -= weight
+	l.inFlight -= t.weight
 	if !sent {
-		l.used = max(0, l.used-weight)
+		l.used = max(0, l.used-t.weight)
 	}
 }
 
-// Saw takes the weight the venue says this address has used in the minute of
-// its clock in which date (the Date header of the same response; zero if there
-// is none, which is taken for the present minute) lies. It only
-// ever raises what is counted here: other processes behind the address count
-// too, and requests under way may not be in it yet.
-func (l *Limiter) Saw(used int, date time.Time) {
+// Saw takes, from the answer to the request of t, the weight the venue says
+// this address has used in the minute of the Date header of the same response
+// (zero if it has none). It only ever raises what is counted here: other
+// processes behind the address count too, and requests under way may not be in
+// it yet.
+func (l *Limiter) Saw(t Ticket, used int, date time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	l.roll(now)
 	if !date.IsZero() {
 		minute := date.Unix() / 60
-		if minute < l.minute || date.Unix()%60 == 0 {
-			return // an answer from last minute; within the first second it may still be
+		if minute < l.minute || minute > t.minute && date.Unix()%60 == 0 {
+			// Last minute's count. Date has whole seconds: in a minute's first
+			// one, only what was sent within the minute is counted in it for sure.
+			return
 		}
 		if minute > l.minute {
 			if l.minute != 0 {
@@ -143,6 +151,8 @@ func (l *Limiter) Saw(used int, date time.Time) {
 			}
 			l.minute = minute
 		}
+	} else if t.minute != l.minute {
+		return
 	}
 	l.used = max(l.used, used+l.inFlight)
 }
