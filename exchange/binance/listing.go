@@ -422,7 +422,7 @@ func end(d *jsontext.Decoder) error {
 // tidy says in a word what the decoder says about HTML and cut-off bodies.
 func tidy(err error) error {
 	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		if s.ByteOffset == 0 && strings.Contains(s.Error(), "'<'") {
+		if s.JSONPointer == "" && strings.Contains(s.Error(), "'<' at start of value") {
 			return errHTML
 		}
 		if errors.Is(err, io.ErrUnexpectedEOF) {

@@ -1,0 +1,228 @@
+package binance
+
+// Responses recorded from Binance, kept in a folder beside the repository,
+// decode to what they say. The folder is optional: every rule they show is also
+// tested with bodies of our own.
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tidemark/exchange"
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+type recording struct {
+	Request  struct{ URL string }
+	Response struct {
+		Status  int // 0: not recorded
+		Headers map[string]string
+		Body    json.RawMessage
+	}
+}
+
+// recordings reads the fixtures whose name matches; none without the folder.
+func recordings(t *testing.T, pattern string) map[string]recording {
+	t.Helper()
+	dir := os.Getenv("TIDEMARK_SHARED")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "shared")
+	}
+	dir = filepath.Join(dir, "exchanges", "fixtures", "binance_spot")
+	if _, err := os.Stat(dir); err != nil {
+		t.Logf("recorded responses are not here: %v", err)
+		return nil
+	}
+	files, err := filepath.Glob(filepath.Join(dir, pattern+".json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no recording matches %s: %v", pattern, err)
+	}
+	all := map[string]recording{}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r recording
+		if err := json.Unmarshal(b, &r); err != nil {
+			t.Fatalf("%s: %v", f, err)
+		}
+		var text string // a body that is not JSON is recorded as a string
+		if json.Unmarshal(r.Response.Body, &text) == nil {
+			r.Response.Body = []byte(text)
+		}
+		all[strings.TrimSuffix(filepath.Base(f), ".json")] = r
+	}
+	return all
+}
+
+func TestRecordings_Klines(t *testing.T) {
+	rows := map[string]int{
+		"klines_BTCUSDT_1d_2019": 366, "klines_BTCUSDT_1d_2019_end_minus1ms": 365, "klines_BTCUSDT_1h_page1_1000": 1000,
+		"klines_BTCUSDT_1h_page2_468_gap": 468, "klines_BTCUSDT_1m_range60": 60, "klines_BTCUSDT_1m_single_start_eq_end": 1,
+		"klines_BTCUSDT_5m_limit24": 24, "klines_ETHBTC_1d_2023_6rows": 6, "klines_ETHBTC_1m_ccxt": 3,
+	}
+	for name, r := range recordings(t, "klines_*") {
+		interval := levels.Interval(strings.Split(name, "_")[2])
+		var c levels.Candles
+		c.Reset(interval, 0)
+		if err := decodeKlines(bytes.NewReader(r.Response.Body), nil, &c, everything); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		sameCandles(t, &c, oracle(t, r.Response.Body))
+		if want, ok := rows[name]; ok && c.Len() != want {
+			t.Errorf("%s: %d rows, want %d", name, c.Len(), want)
+		}
+		missing := 0
+		if name == "klines_BTCUSDT_1h_page2_468_gap" {
+			missing = 3
+		}
+		if c.Missing() != missing {
+			t.Errorf("%s: %d missing, want %d", name, c.Missing(), missing)
+		}
+	}
+}
+
+func TestRecordings_TwoPagesBecomeOneSeries(t *testing.T) {
+	all := recordings(t, "klines_BTCUSDT_1h_page*")
+	if len(all) == 0 {
+		return
+	}
+	var c levels.Candles
+	c.Reset("1h", 0)
+	for _, name := range []string{"klines_BTCUSDT_1h_page1_1000", "klines_BTCUSDT_1h_page2_468_gap"} {
+		if err := decodeKlines(bytes.NewReader(all[name].Response.Body), nil, &c, window{c.AsOf(), math.MaxInt64, 1000}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c.Len() != 1468 || c.Missing() != 3 {
+		t.Errorf("%d candles, %d missing", c.Len(), c.Missing())
+	}
+}
+
+func TestRecordings_Tickers(t *testing.T) {
+	want := map[string]map[string]float64{
+		"ticker24hr_BTCUSDT":         {"BTCUSDT": 392659910.6266075},
+		"ticker24hr_DOGEUSDT":        {"DOGEUSDT": 365772101.018268},
+		"ticker24hr_ETHBTC":          {"ETHBTC": 16980.13811233},
+		"ticker24hr_all":             {"ETHBTC": 1211.29369168, "LTCBTC": 38.04320147},
+		"ticker24hr_symbols_param":   {"BTCUSDT": 2354076638.5966079},
+		"ccxt_comment_parseTicker_0": {"BTCUSDT": 1744744445.8064074},
+		"ccxt_comment_parseTicker_1": {"SUSDT": 38709237.2289},
+	}
+	all := recordings(t, "ticker24hr_*")
+	if len(all) == 0 {
+		return
+	}
+	for name, r := range recordings(t, "ccxt_comment_parseTicker_*") {
+		all[name] = r
+	}
+	for name, r := range all {
+		body := r.Response.Body
+		if body[0] == '{' { // asked for one pair; the client always asks for all
+			body = slices.Concat([]byte{'['}, body, []byte{']'})
+		}
+		got := map[string]float64{}
+		err := decodeTicker(bytes.NewReader(body), func(symbol []byte, volume float64) { got[string(symbol)] = volume })
+		if want[name] == nil { // other products of Binance: no quote volume
+			if err == nil || !strings.Contains(err.Error(), "quoteVolume") {
+				t.Errorf("%s: %v, %v", name, got, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for symbol, volume := range want[name] {
+			if got[symbol] != volume {
+				t.Errorf("%s: %s is %v, want %v", name, symbol, got[symbol], volume)
+			}
+		}
+		delete(want, name)
+	}
+	if len(want) != 0 {
+		t.Errorf("not recorded: %v", want)
+	}
+}
+
+func TestRecordings_ExchangeInfo(t *testing.T) {
+	for name, r := range recordings(t, "exchangeInfo_*") {
+		var got info
+		if err := decodeExchangeInfo(bytes.NewReader(r.Response.Body), &got); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var whole struct {
+			ServerTime int64
+			Symbols    []struct {
+				Symbol, Status, BaseAsset, QuoteAsset string
+				IsSpotTradingAllowed                  bool
+				Filters                               []struct{ FilterType, TickSize string }
+			}
+		}
+		if err := json.Unmarshal(r.Response.Body, &whole); err != nil {
+			t.Fatal(err)
+		}
+		var want []service.Symbol
+		for _, s := range whole.Symbols {
+			w := service.Symbol{Name: s.Symbol, Base: s.BaseAsset, Quote: s.QuoteAsset, Status: s.Status, Trading: s.Status == "TRADING" && s.IsSpotTradingAllowed}
+			for _, f := range s.Filters {
+				if f.FilterType == "PRICE_FILTER" {
+					w.Tick, _ = exchange.ParseTick([]byte(f.TickSize))
+				}
+			}
+			want = append(want, w)
+		}
+		slices.SortFunc(want, func(a, b service.Symbol) int { return strings.Compare(a.Name, b.Name) })
+		if !slices.Equal(got.symbols, want) || got.serverTime != whole.ServerTime {
+			t.Errorf("%s: %+v", name, got.symbols)
+		}
+		if limit := map[string]int{"exchangeInfo_2021": 1200, "exchangeInfo_2025": 6000}[name]; got.weightLimit != limit {
+			t.Errorf("%s: limit %d, want %d", name, got.weightLimit, limit)
+		}
+		i, found := slices.BinarySearchFunc(got.symbols, "BTCUSDT", func(s service.Symbol, n string) int { return strings.Compare(s.Name, n) })
+		if !found || got.symbols[i].Tick != (service.Tick{Units: 1, Decimals: 2}) || !got.symbols[i].Trading {
+			t.Errorf("%s: BTCUSDT is %+v", name, got.symbols[i])
+		}
+		if i, found := slices.BinarySearchFunc(got.symbols, "BCCBTC", func(s service.Symbol, n string) int { return strings.Compare(s.Name, n) }); !found || got.symbols[i].Trading {
+			t.Errorf("%s: a delisted pair is %+v", name, got.symbols[i])
+		}
+	}
+}
+
+func TestRecordings_Refusals(t *testing.T) {
+	for name, r := range recordings(t, "error_*") {
+		v := &venue{listed: time.UnixMilli(0)}
+		v.fault = func(_ int, w http.ResponseWriter, req *http.Request) bool {
+			if !strings.HasSuffix(req.URL.Path, "klines") {
+				return false
+			}
+			for k, value := range r.Response.Headers {
+				w.Header().Set(k, value)
+			}
+			return refusal(w, r.Response.Status, "", string(r.Response.Body))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		_, err := lastHours(ctx, overSocket(t, v, Config{Attempts: 1}), "BTCUSDT", 100)
+		cancel()
+		want := map[string]error{
+			"error_403_cloudfront_html": service.ErrExchange, "error_418_ip_banned": service.ErrBanned, "error_429_weight": service.ErrRateLimited,
+			"error_invalid_interval": levels.ErrUnknownInterval, "error_invalid_symbol": service.ErrUnknownSymbol,
+		}[name]
+		if want == nil || !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
+	}
+}
