@@ -25,8 +25,9 @@ func appendFloat(b []byte, f float64) []byte { return strconv.AppendFloat(b, f, 
 
 // appendRounded appends f with at most n decimals.
 func appendRounded(b []byte, f float64, n int) []byte {
-	scale := math.Pow10(n)
-	f = math.Round(f*scale) / scale
+	if scale := math.Pow10(n); math.Abs(f) < 1e15 { // beyond, there are no decimals
+		f = math.Round(f*scale) / scale
+	}
 	if f == 0 {
 		f = 0 // never "-0"
 	}
@@ -148,14 +149,15 @@ func appendSide(b []byte, s *service.Snapshot, side []levels.Level) []byte {
 }
 
 // distance returns how far l is from the last price, in percent of it and in
-// ATR, both negative below it. Without an ATR (a market that did not move) the
-// second does not exist.
+// ATR, both negative below it. Without an ATR (a market that did not move), or
+// with one so small that the quotient is no number, the second does not exist.
 func distance(l *levels.Level, last, atr float64) (pct, inATR float64, ok bool) {
-	pct = (l.Price - last) / last * 100
-	if !(atr > 0) {
+	pct = min((l.Price-last)/last*100, math.MaxFloat64)
+	inATR = (l.Price - last) / atr
+	if !(atr > 0) || math.IsInf(inATR, 0) {
 		return pct, 0, false
 	}
-	return pct, (l.Price - last) / atr, true
+	return pct, inATR, true
 }
 
 // appendLevel appends the members of a level, without braces.

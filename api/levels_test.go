@@ -274,7 +274,7 @@ func TestCache_StaysUnderItsBoundAndKeepsWhatIsUsed(t *testing.T) {
 		reads[k.Symbol]++
 		return snapshot(k.Symbol, time.Now()), nil
 	}
-	for i := range 500 {
+	for i := range 100 {
 		h.get(fmt.Sprintf("/levels/S%dUSDT", i))
 		h.get("/levels/HOTUSDT")
 		if bytes, n := h.api.cache.usage(); bytes > limit || n > limit/1000 {
@@ -310,7 +310,7 @@ func TestCache_IsSafeUnderConcurrentUse(t *testing.T) {
 	done := make(chan bool)
 	for g := range 4 {
 		go func() {
-			for i := range 200 {
+			for i := range 40 {
 				h.get(fmt.Sprintf("/levels/S%dUSDT", 1000+(i*7+g)%20))
 				if i%10 == g {
 					h.api.Invalidate("simulated", "1h", []string{"S1003USDT"})

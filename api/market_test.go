@@ -1,0 +1,127 @@
+// Pins GET /symbols and GET /klines: every pair with why a sweep leaves it out,
+// and candles that POST /analyze takes back as they are.
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+type candles = levels.Candles
+
+type symbolsJSON struct {
+	Exchange string
+	Symbols  []struct {
+		Symbol   string
+		TickSize json.Number `json:"tick_size"`
+		Selected bool
+		Reason   *struct{ Code, Detail string }
+	}
+	Count     int
+	Simulated bool
+}
+
+func TestSymbols_TellWhichPairsASweepCoversAndWhyNot(t *testing.T) {
+	h := start(t)
+	for query, expected := range map[string]string{
+		"":                           "BTCUSDT ETHUSDT PEPEUSDT YOUNGUSDT USDCUSDT:stable_pair ETHBTC:quote_asset OLDUSDT:not_trading",
+		"?selected=true":             "BTCUSDT ETHUSDT PEPEUSDT YOUNGUSDT",
+		"?selected=false":            "USDCUSDT:stable_pair ETHBTC:quote_asset OLDUSDT:not_trading",
+		"?trading=false":             "OLDUSDT:not_trading",
+		"?quote=btc":                 "ETHBTC:quote_asset",
+		"?symbol=eth":                "ETHUSDT ETHBTC:quote_asset",
+		"?reason=stable_pair":        "USDCUSDT:stable_pair",
+		"?exchange=simulated&quote=": "BTCUSDT ETHUSDT PEPEUSDT YOUNGUSDT USDCUSDT:stable_pair ETHBTC:quote_asset OLDUSDT:not_trading",
+		"?quote=EUR":                 "",
+	} {
+		rec := h.get("/symbols" + query)
+		want(t, rec, 200)
+		list := decode[symbolsJSON](t, rec)
+		var got []string
+		for _, s := range list.Symbols {
+			if s.Reason != nil {
+				s.Symbol += ":" + s.Reason.Code
+			}
+			got = append(got, s.Symbol)
+		}
+		if strings.Join(got, " ") != expected || list.Count != len(got) || !list.Simulated {
+			t.Errorf("%s: %q, count %d; want %q", query, got, list.Count, expected)
+		}
+	}
+}
+
+func TestSymbols_TickSizesAreExact(t *testing.T) {
+	for _, c := range []struct {
+		tick service.Tick
+		text string
+	}{
+		{service.Tick{Units: 1, Decimals: 2}, "0.01"}, {service.Tick{Units: 1, Decimals: 8}, "0.00000001"}, {service.Tick{Units: 5, Decimals: 4}, "0.0005"},
+		{service.Tick{Units: 25, Decimals: 1}, "2.5"}, {service.Tick{Units: 10}, "10"}, {service.Tick{Units: 123, Decimals: 3}, "0.123"}, {service.Tick{}, "null"},
+	} {
+		if got := string(appendTick(nil, c.tick)); got != c.text {
+			t.Errorf("%+v: %s, want %s", c.tick, got, c.text)
+		}
+	}
+}
+
+func TestSymbols_RefusalsNameWhatIsWrong(t *testing.T) {
+	h := start(t)
+	for query, status := range map[string]int{
+		"?exchange=kraken": 422, "?exchange=%2F": 400, "?selected=yes": 400, "?trading=1": 400, "?symbol=%20": 400, "?foo=": 400, "?limit=3": 400,
+	} {
+		want(t, h.get("/symbols"+query), status)
+	}
+	h.exchange.SymbolsFunc = func(yield func(service.Symbol, error) bool) {
+		yield(service.Symbol{}, fmt.Errorf("%w: HTML instead of JSON", service.ErrExchange))
+	}
+	want(t, h.get("/symbols"), 502)
+}
+
+func TestKlines_AreWhatAnalyzeTakes(t *testing.T) {
+	h := start(t)
+	rec := h.get("/klines/btc-usdt?limit=200&interval=15m")
+	want(t, rec, 200)
+	list := decode[struct {
+		Symbol, Interval string
+		Simulated        bool
+		Klines           []json.RawMessage
+	}](t, rec)
+	if list.Symbol != "BTCUSDT" || list.Interval != "15m" || len(list.Klines) != 200 || !list.Simulated {
+		t.Errorf("%s %s: %d klines", list.Symbol, list.Interval, len(list.Klines))
+	}
+	rows, _ := json.Marshal(list.Klines)
+	own := h.do("POST", "/analyze", `{"interval":"15m","klines":`+string(rows)+`}`)
+	want(t, own, 200)
+	asked := h.do("POST", "/analyze", `{"symbol":"BTCUSDT","interval":"15m","kline_limit":200}`)
+	a, b := decode[analysisJSON](t, own), decode[analysisJSON](t, asked)
+	if !a.AsOf.Equal(b.AsOf) || len(a.Supports) != len(b.Supports) || len(a.Resistances) != len(b.Resistances) || a.Supports[0].ID != b.Supports[0].ID {
+		t.Errorf("the same candles give\n%s\nand\n%s", own.Body, asked.Body)
+	}
+}
+
+func TestKlines_LongListsComeWhole(t *testing.T) {
+	rec := start(t).get("/klines/ETHUSDT?limit=10000&interval=1m")
+	want(t, rec, 200)
+	if n := len(decode[struct{ Klines []json.RawMessage }](t, rec).Klines); n != 10_000 {
+		t.Errorf("%d klines", n)
+	}
+}
+
+func TestKlines_RefusalsNameWhatIsWrong(t *testing.T) {
+	h := start(t)
+	for target, status := range map[string]int{
+		"BTCUSDT?limit=0": 400, "BTCUSDT?limit=10001": 400, "BTCUSDT?interval=1M": 400, "BTCUSDT?exchange=kraken": 422,
+		"NOPEUSDT": 422, "BTC%20USDT": 400, "BTCUSDT?at=2000-01-01T00:00:00Z": 400,
+	} {
+		var rec *httptest.ResponseRecorder
+		if rec = h.get("/klines/" + target); rec.Code != status {
+			t.Errorf("%s: %d %s", target, rec.Code, rec.Body)
+		}
+	}
+}
