@@ -1,0 +1,236 @@
+package simulated
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// interval is a candle length as the venue names it. Candles open at multiples
+// of it from the Unix epoch, weeks on Mondays, months on the first, all UTC.
+type interval struct {
+	name    string
+	seconds int64 // 0 for the calendar month
+	offset  int64 // of the first candle from the epoch
+}
+
+// The venue's own list (binance-spot-api-docs, enums.md). Where three-day
+// candles open is not documented.
+var intervals = []interval{
+	{"1s", 1, 0}, {"1m", 60, 0}, {"3m", 180, 0}, {"5m", 300, 0}, {"15m", 900, 0}, {"30m", 1800, 0},
+	{"1h", 3600, 0}, {"2h", 7200, 0}, {"4h", 14400, 0}, {"6h", 21600, 0}, {"8h", 28800, 0}, {"12h", 43200, 0},
+	{"1d", day, 0}, {"3d", 3 * day, 0}, {"1w", 7 * day, 4 * day}, {"1M", 0, 0},
+}
+
+// floor is the open time of the candle that t lies in. All in Unix seconds.
+func (iv interval) floor(t int64) int64 {
+	if iv.seconds == 0 {
+		at := time.Unix(t, 0).UTC()
+		return time.Date(at.Year(), at.Month(), 1, 0, 0, 0, 0, time.UTC).Unix()
+	}
+	return floorDiv(t-iv.offset, iv.seconds)*iv.seconds + iv.offset
+}
+
+// next is the open time after open.
+func (iv interval) next(open int64) int64 {
+	if iv.seconds == 0 {
+		return time.Unix(open, 0).UTC().AddDate(0, 1, 0).Unix()
+	}
+	return open + iv.seconds
+}
+
+// ceil is the first open time at or after t.
+func (iv interval) ceil(t int64) int64 {
+	open := iv.floor(t)
+	if open < t {
+		open = iv.next(open)
+	}
+	return open
+}
+
+// back is the open time n candles before open.
+func (iv interval) back(open int64, n int) int64 {
+	if iv.seconds == 0 {
+		return time.Unix(open, 0).UTC().AddDate(0, -n, 0).Unix()
+	}
+	return open - int64(n)*iv.seconds
+}
+
+// candle is what one interval comes to. Prices in ticks, volumes in lot steps.
+type candle struct {
+	open                  int64 // Unix seconds
+	o, h, l, c            int64
+	volume, taker, trades int64
+}
+
+// span is a stretch of time, [from, to) in Unix seconds.
+type span struct{ from, to int64 }
+
+// ticks turns a log price into a price, at least one tick. Rounding is
+// monotonic, so what is ordered before is ordered after.
+func ticks(x float64) int64 { return max(1, int64(math.Exp(x)+0.5)) }
+
+// walk adds a pair's path up to candles, in the order of time.
+type walk struct {
+	path *path
+	iv   interval
+	span
+	holes []span // sorted, apart from each other: nothing happened there
+
+	sum        node // what the candle under way has come to so far
+	began      bool
+	open, end  int64 // of that candle
+	lastX      float64
+	lastTicks  int64
+	candles    int
+	limit      int
+	emit       func(*candle)
+	out        candle
+	everything bool // one candle for the whole span, whatever the interval
+}
+
+// run emits at most limit candles.
+func (w *walk) run() {
+	w.end = math.MinInt64
+	if w.everything {
+		w.open, w.end = w.from, w.to
+	}
+	for t := w.from; t < w.to && w.candles < w.limit; {
+		root := w.path.root(t)
+		w.visit(&root)
+		t = root.start + root.length
+	}
+	if w.candles < w.limit {
+		w.flush()
+	}
+}
+
+func (w *walk) visit(n *node) {
+	from, to := n.start, n.start+n.length
+	if to <= w.from || from >= w.to || w.candles == w.limit {
+		return
+	}
+	whole := from >= w.from && to <= w.to
+	for len(w.holes) > 0 && w.holes[0].to <= from {
+		w.holes = w.holes[1:]
+	}
+	if len(w.holes) > 0 && w.holes[0].from < to {
+		if w.holes[0].from <= from && to <= w.holes[0].to {
+			return
+		}
+		whole = false
+	}
+	if whole {
+		if from >= w.end {
+			if w.flush(); w.candles == w.limit {
+				return
+			}
+			w.open = w.iv.floor(from)
+			w.end = w.iv.next(w.open)
+		}
+		if to <= w.end {
+			w.add(n)
+			return
+		}
+	}
+	var l, r node
+	w.path.split(n, &l, &r)
+	w.visit(&l)
+	w.visit(&r)
+}
+
+func (w *walk) add(n *node) {
+	if !w.began {
+		w.sum, w.began = *n, true
+		return
+	}
+	w.sum.close = n.close
+	w.sum.high = max(w.sum.high, n.high)
+	w.sum.low = min(w.sum.low, n.low)
+	w.sum.trades += n.trades
+	w.sum.volume += n.volume
+	w.sum.taker += n.taker
+}
+
+func (w *walk) flush() {
+	if !w.began {
+		return
+	}
+	w.began = false
+	s := &w.sum
+	c := &w.out
+	c.open = w.open
+	// a candle opens where the one before closed, unless a hole lies between
+	if c.o = w.lastTicks; c.o == 0 || s.open != w.lastX {
+		c.o = ticks(s.open)
+	}
+	c.c = ticks(s.close)
+	w.lastX, w.lastTicks = s.close, c.c
+	c.h, c.l = c.o, c.o
+	if s.high != s.low {
+		c.h, c.l = ticks(s.high), ticks(s.low)
+	}
+	c.volume, c.taker, c.trades = s.volume, s.taker, s.trades
+	w.candles++
+	w.emit(c)
+}
+
+// A market closes for maintenance about every ten weeks, for one to five
+// hours; a pair that is prone to it drops out about every five weeks, for ten
+// minutes to six hours. One in each period, at a time drawn for it.
+const (
+	marketPeriod, marketShortest, marketLongest = 75 * day, 3600, 5 * 3600
+	pairPeriod, pairShortest, pairLongest       = 35 * day, 600, 6 * 3600
+)
+
+// appendHoles appends the holes that one hash makes in [from, to).
+func appendHoles(dst []span, hash uint64, s span, period, shortest, longest int64) []span {
+	for k := floorDiv(s.from-longest, period); k*period < s.to; k++ {
+		b := bits(mix(hash ^ mix(uint64(k)+saltHole)))
+		length := (shortest + int64(b.take(20))*(longest-shortest)>>20) / 60 * 60
+		from := k*period + int64(b.take(30))*(period-longest)>>30/60*60
+		if from < s.to && s.from < from+length {
+			dst = append(dst, span{from, from + length})
+		}
+	}
+	return dst
+}
+
+// holes appends what is missing of p in s: sorted, apart from each other.
+func (m *market) holes(dst []span, p *pair, s span) []span {
+	dst = appendHoles(dst, m.hash, s, marketPeriod, marketShortest, marketLongest)
+	if p.Holes {
+		dst = appendHoles(dst, p.path.hash, s, pairPeriod, pairShortest, pairLongest)
+		slices.SortFunc(dst, func(a, b span) int { return int(a.from - b.from) })
+		apart := dst[:0]
+		for _, h := range dst {
+			if n := len(apart); n > 0 && h.from <= apart[n-1].to {
+				apart[n-1].to = max(apart[n-1].to, h.to)
+			} else {
+				apart = append(apart, h)
+			}
+		}
+		dst = apart
+	}
+	return dst
+}
+
+// missing counts the candles from open first to open last of which nothing is
+// left, for a pair that has data in all of life but its holes.
+func missing(iv interval, holes []span, first, last int64, life span) int {
+	if iv.seconds == 0 {
+		return 0 // no hole is a month long
+	}
+	n := int64(0)
+	for _, h := range holes {
+		from, to := iv.ceil(h.from), iv.floor(h.to)
+		if h.from <= life.from {
+			from = first
+		}
+		if h.to >= life.to {
+			to = iv.next(last)
+		}
+		n += max(0, min(to, iv.next(last))-max(from, first)) / iv.seconds
+	}
+	return int(n)
+}

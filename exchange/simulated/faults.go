@@ -1,0 +1,288 @@
+package simulated
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// fault is one way in which an answer goes wrong.
+type fault uint8
+
+const (
+	noFault fault = iota
+	fault500
+	fault502
+	fault503
+	faultReset
+	faultHang
+	faultShort
+	faultTruncated
+	faultMalformed
+	faultHTML
+	fault403
+	fault429
+	faultBan
+	faultNaN
+	faultHighLow
+	faultRepeat
+	faultUnordered
+	faultEnvelope
+	faultCount
+)
+
+var faultNames = [faultCount]string{
+	"", "500", "502", "503", "reset", "hang", "short", "truncated", "malformed", "html", "403", "429", "ban",
+	"nan", "highlow", "repeat", "unordered", "envelope",
+}
+
+// Faults says which share of all answers goes wrong, and how. The zero value is
+// none. The kinds:
+//
+//	500, 502, 503  server errors: JSON, HTML and a plain text
+//	reset          the connection is reset in the middle of the body
+//	hang           no answer for Options.Hang, then a closed connection
+//	short          half of the body that Content-Length promises
+//	truncated      half of the JSON, with a Content-Length that fits
+//	malformed      JSON with garbage in the middle
+//	html           HTTP 200 with a web page
+//	403            the firewall's web page
+//	429            a pause of Options.RetryAfter without a reason
+//	ban            418, a ban of two minutes or more
+//	nan            a closed kline with the close NaN
+//	highlow        a closed kline with high and low the wrong way round
+//	repeat         a closed kline twice
+//	unordered      two klines the wrong way round
+//	envelope       HTTP 200 with an error in the body
+//
+// nan, highlow, repeat and unordered need a page of klines; an answer that is
+// none, or too short, is malformed instead.
+type Faults struct {
+	shares [faultCount]float64
+}
+
+// mixed are the kinds a plain share is spread over: all but the ban, which
+// ends a run. Every one of them can be told from the truth.
+var mixed = func() (kinds []fault) {
+	for f := fault500; f < faultCount; f++ {
+		if f != faultBan {
+			kinds = append(kinds, f)
+		}
+	}
+	return kinds
+}()
+
+// ParseFaults reads a share between 0 and 1, "0.1", which is spread evenly over
+// all kinds but the ban; or shares by kind, "500=0.02,reset=0.01"; or nothing.
+func ParseFaults(spec string) (Faults, error) {
+	var f Faults
+	spec = strings.TrimSpace(spec)
+	if spec == "" {
+		return f, nil
+	}
+	if !strings.Contains(spec, "=") {
+		share, err := parseShare(spec)
+		if err != nil {
+			return Faults{}, fmt.Errorf("%w, or kinds with shares as in 500=0.02,reset=0.01", err)
+		}
+		for _, kind := range mixed {
+			f.shares[kind] = share / float64(len(mixed))
+		}
+		return f, nil
+	}
+	sum := 0.0
+	for part := range strings.SplitSeq(spec, ",") {
+		name, value, ok := strings.Cut(part, "=")
+		name = strings.TrimSpace(name)
+		kind := fault(max(0, slices.Index(faultNames[:], name)))
+		switch {
+		case !ok:
+			return Faults{}, fmt.Errorf("fault %q has no share: write %s=0.01", name, name)
+		case kind == noFault:
+			return Faults{}, fmt.Errorf("unknown fault %q: one of %s", name, strings.Join(faultNames[1:], ", "))
+		case f.shares[kind] > 0:
+			return Faults{}, fmt.Errorf("fault %q is given twice", name)
+		}
+		share, err := parseShare(strings.TrimSpace(value))
+		if err != nil {
+			return Faults{}, fmt.Errorf("fault %q: %w", name, err)
+		}
+		f.shares[kind] = share
+		sum += share
+	}
+	if sum > 1+1e-9 {
+		return Faults{}, fmt.Errorf("the shares of faults add up to %g, more than 1", sum)
+	}
+	return f, nil
+}
+
+func parseShare(s string) (float64, error) {
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(v >= 0 && v <= 1) {
+		return 0, fmt.Errorf("%q is not a share between 0 and 1", s)
+	}
+	return v + 0, nil // not -0
+}
+
+// String writes the shares by kind, as ParseFaults reads them.
+func (f Faults) String() string {
+	var parts []string
+	for kind, share := range f.shares {
+		if share > 0 {
+			parts = append(parts, faultNames[kind]+"="+strconv.FormatFloat(share, 'g', -1, 64))
+		}
+	}
+	return strings.Join(parts, ",")
+}
+
+// draw picks the fault of a request from its hash.
+func (f *Faults) draw(hash uint64) fault {
+	u := float64(hash>>11) / (1 << 53)
+	for kind, share := range f.shares {
+		if u -= share; u < 0 && share > 0 {
+			return fault(kind)
+		}
+	}
+	return noFault
+}
+
+const (
+	jsonType = "application/json;charset=UTF-8"
+	htmlType = "text/html"
+)
+
+var pages = map[fault]struct {
+	status      int
+	contentType string
+	body        string
+}{
+	fault500: {500, jsonType, `{"code":-1000,"msg":"An unknown error occurred while processing the request."}`},
+	fault502: {502, htmlType, "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n"},
+	fault503: {503, "text/plain", "Unknown error, please check your request or try again later."},
+	fault403: {403, htmlType, "<!DOCTYPE HTML PUBLIC \"-//W3C//DTD HTML 4.01 Transitional//EN\" \"http://www.w3.org/TR/html4/loose.dtd\">\n" +
+		"<HTML><HEAD><TITLE>ERROR: The request could not be satisfied</TITLE></HEAD><BODY>\n<H1>403 ERROR</H1>\n" +
+		"<H2>The request could not be satisfied.</H2>\nRequest blocked.\n</BODY></HTML>"},
+	faultHTML:     {200, htmlType, "<!DOCTYPE html>\n<html><head><title>Maintenance</title></head><body><h1>We will be back soon</h1></body></html>\n"},
+	faultEnvelope: {200, jsonType, `{"code":-1001,"msg":"Internal error; unable to process your request. Please try again."}`},
+}
+
+// distort turns the body of a good answer into what a fault sends, and returns
+// the kind of fault it came to.
+func distort(kind fault, hash uint64, body []byte, isKlines bool) (fault, []byte) {
+	switch kind {
+	case faultNaN, faultHighLow, faultRepeat, faultUnordered:
+		if isKlines {
+			if spoiled, ok := spoil(kind, hash, body); ok {
+				return kind, spoiled
+			}
+		}
+		kind = faultMalformed
+		fallthrough
+	case faultMalformed:
+		half := len(body) / 2
+		body = slices.Concat(body[:half], []byte("\x01<<>>"), body[half:])
+	case faultTruncated:
+		body = body[:len(body)/2]
+	}
+	return kind, body
+}
+
+// inject sends body, which is distorted already, or does not.
+func (s *Server) inject(w http.ResponseWriter, r *http.Request, kind fault, body []byte) {
+	status := http.StatusOK
+	if p, ok := pages[kind]; ok {
+		w.Header()["Content-Type"] = []string{p.contentType}
+		status, body = p.status, []byte(p.body)
+	}
+	switch kind {
+	case faultHang:
+		_ = sleep(r.Context(), s.options.Hang)
+		panic(http.ErrAbortHandler)
+	case faultReset:
+		reset(w, body)
+		return
+	}
+	w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.WriteHeader(status)
+	if kind == faultShort {
+		_, _ = w.Write(body[:len(body)/2])
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	_, _ = w.Write(body)
+}
+
+// reset sends half of the answer and then a TCP reset, which net/http cannot.
+func reset(w http.ResponseWriter, body []byte) {
+	header := w.Header()
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	defer conn.Close()
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n", len(body))
+	_ = header.Write(&b)
+	b.WriteString("\r\n")
+	b.Write(body[:len(body)/2])
+	_, _ = conn.Write(b.Bytes())
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+}
+
+// spoil makes one of the klines in body wrong, none of them the last, which a
+// client may well drop unread.
+func spoil(kind fault, hash uint64, body []byte) ([]byte, bool) {
+	rows := bytes.SplitAfter(bytes.Trim(body, "[]"), []byte("],["))
+	for i := range rows {
+		rows[i] = bytes.Trim(rows[i], "[],")
+	}
+	n := len(rows) - 1 // of those to choose from
+	if n < 1 || kind == faultUnordered && n < 2 {
+		return nil, false
+	}
+	b := bits(hash)
+	i := int(b.share() * float64(n))
+	fields := bytes.Split(rows[i], []byte(","))
+	switch kind {
+	case faultNaN:
+		fields[4] = []byte(`"NaN"`)
+	case faultHighLow:
+		if bytes.Equal(fields[2], fields[3]) {
+			fields[2] = []byte(`"0.00000000"`)
+		} else {
+			fields[2], fields[3] = fields[3], fields[2]
+		}
+	case faultRepeat:
+		rows = slices.Insert(rows, i, rows[i])
+	case faultUnordered:
+		i = min(i, n-2)
+		rows[i], rows[i+1] = rows[i+1], rows[i]
+	}
+	if kind == faultNaN || kind == faultHighLow {
+		rows[i] = bytes.Join(fields, []byte(","))
+	}
+	return slices.Concat([]byte("[["), bytes.Join(rows, []byte("],[")), []byte("]]")), true
+}
+
+// sleep waits for d or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,134 @@
+package simulated
+
+import (
+	"sync"
+	"time"
+)
+
+// limits does the venue's bookkeeping of request weight, one account for each
+// remote address. It goes by real time and not by the venue's clock, because
+// that is what a client waits in.
+type limits struct {
+	limit    int // weight a minute
+	banAfter int // requests refused in one pause before the address is banned
+
+	mu       sync.Mutex
+	accounts map[string]*account
+}
+
+// account is what one address has used and is refused.
+type account struct {
+	minute    int64 // since the epoch
+	used      int
+	until     time.Time // refused before this
+	announced time.Time // when the first response that said so was finished; zero before
+	banned    bool
+	refused   int // in this pause
+	bans      int
+}
+
+const (
+	maxAccounts = 1 << 10
+	firstBan    = 2 * time.Minute // then twice as long each time
+	longestBan  = 72 * time.Hour
+)
+
+// verdict is what becomes of one request.
+type verdict struct {
+	used       int
+	refused    bool
+	banned     bool
+	retryAfter int // seconds
+	// early is how long after the announcement of a pause the request came,
+	// although the pause still had left to go. Both are zero otherwise.
+	early, left time.Duration
+}
+
+func (l *limits) account(address string, now time.Time) *account {
+	a := l.accounts[address]
+	if a == nil {
+		if len(l.accounts) >= maxAccounts {
+			for k, v := range l.accounts {
+				if !now.Before(v.until) {
+					delete(l.accounts, k)
+				}
+			}
+		}
+		a = new(account)
+		l.accounts[address] = a
+	}
+	if minute := now.Unix() / 60; minute != a.minute {
+		a.minute, a.used = minute, 0
+	}
+	if !now.Before(a.until) {
+		a.banned, a.refused, a.announced = false, 0, time.Time{}
+	}
+	return a
+}
+
+// admit books a request and says whether it is refused.
+func (l *limits) admit(address string, weight int, now time.Time) verdict {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.account(address, now)
+	a.used += weight
+	v := verdict{used: a.used}
+	if now.Before(a.until) {
+		if !a.announced.IsZero() && now.After(a.announced) {
+			v.early, v.left = now.Sub(a.announced), a.until.Sub(now)
+		}
+		if a.refused++; a.refused > l.banAfter && !a.banned {
+			a.ban(now)
+		}
+		v.refuse(a, now)
+	} else if a.used > l.limit {
+		a.until = now.Truncate(time.Minute).Add(time.Minute)
+		a.refused = 1
+		v.refuse(a, now)
+		a.until = now.Add(time.Duration(v.retryAfter) * time.Second)
+	}
+	return v
+}
+
+func (a *account) ban(now time.Time) {
+	a.until = now.Add(min(firstBan<<min(a.bans, 20), longestBan))
+	a.banned, a.announced = true, time.Time{}
+	a.bans++
+}
+
+func (v *verdict) refuse(a *account, now time.Time) {
+	v.refused, v.banned = true, a.banned
+	v.retryAfter = int((a.until.Sub(now) + time.Second - 1) / time.Second)
+}
+
+// impose pauses or bans an address for no reason.
+func (l *limits) impose(address string, ban bool, pause time.Duration, now time.Time) verdict {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.account(address, now)
+	if ban {
+		a.ban(now)
+	} else if until := now.Add(pause); until.After(a.until) {
+		a.until = until
+	}
+	v := verdict{used: a.used}
+	v.refuse(a, now)
+	return v
+}
+
+// announce notes that a response with a Retry-After is out, which the client
+// counts from now.
+func (l *limits) announce(address string, v verdict, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.accounts[address]
+	if a == nil || !now.Before(a.until) {
+		return
+	}
+	if a.announced.IsZero() {
+		a.announced = now
+		if until := now.Add(time.Duration(v.retryAfter) * time.Second); until.After(a.until) {
+			a.until = until
+		}
+	}
+}
