@@ -159,13 +159,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decode func(io.Reader, http.Header) error) (err error) {
 	ctx, cancel := context.WithTimeout(parent, c.Timeout)
 	defer cancel()
-	start, status, held := time.Now(), 0, false
-	counted := false
+	start, status := time.Now(), 0
 	defer func() {
-		if !counted {
-			c.Limiter.Done(ticket, !held)
-		}
-		if held {
+		if err == errHeld {
 			return
 		}
 		if c.Observe != nil {
@@ -194,8 +190,9 @@ func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 		},
 	}))
 	resp, err := c.Transport.RoundTrip(req)
+	c.Limiter.Done(ticket)
 	if err != nil {
-		if held = shut.Load(); held {
+		if shut.Load() {
 			return errHeld
 		}
 		return err
@@ -209,8 +206,6 @@ func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 			c.Log.Warn("the exchange asked for a pause", "endpoint", call.Endpoint, "status", status, "until", until)
 		}
 	}
-	c.Limiter.Done(ticket, true)
-	counted = true
 	c.look(ticket, resp.Header)
 	if status != http.StatusOK {
 		// An answer that breaks off still has its status.

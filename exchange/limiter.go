@@ -118,14 +118,12 @@ func (l *Limiter) roll(now time.Time) {
 	}
 }
 
-// Done ends what Acquire began. sent is false when the request never left.
-func (l *Limiter) Done(t Ticket, sent bool) {
+// Done ends what Acquire began: the answer is there, or never will be. The
+// weight stays counted, for the venue may have counted it.
+func (l *Limiter) Done(t Ticket) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.inFlight -= t.weight
-	if !sent {
-		l.used = max(0, l.used-t.weight)
-	}
 }
 
 // Saw takes, from the answer to the request of t, the weight the venue says

@@ -66,7 +66,7 @@ type Client struct {
 	idle   func() // closes kept connections
 
 	list                atomic.Pointer[listing]
-	listTurn, clockTurn turn
+	listTurn, clockTurn *turn
 }
 
 var _ service.Exchange = (*Client)(nil)
@@ -321,18 +321,14 @@ func unknown(name string) error { return fmt.Errorf("%w: %.60q", service.ErrUnkn
 // turn lets one caller at a time fetch what all need, and remembers for a
 // while that it could not be had, so that those behind do not all try in vain.
 type turn struct {
-	token chan struct{}
-	state *failure
+	token chan struct{} // of capacity one; who has put something in has the turn
+	err   error         // the last failure; only for who has the turn
+	at    time.Time     // of err
 }
 
-type failure struct {
-	err error
-	at  time.Time
-}
+func newTurn() *turn { return &turn{token: make(chan struct{}, 1)} }
 
-func newTurn() turn { return turn{token: make(chan struct{}, 1), state: new(failure)} }
-
-func (t turn) take(ctx context.Context) error {
+func (t *turn) take(ctx context.Context) error {
 	select {
 	case t.token <- struct{}{}:
 		return nil
@@ -341,21 +337,21 @@ func (t turn) take(ctx context.Context) error {
 	}
 }
 
-func (t turn) give() { <-t.token }
+func (t *turn) give() { <-t.token }
 
-// failed returns the last failure while it is young. Call it in one's turn.
-func (t turn) failed() error {
-	if t.state.err != nil && time.Since(t.state.at) < failurePause {
-		return t.state.err
+// failed returns the last failure while it is young.
+func (t *turn) failed() error {
+	if t.err != nil && time.Since(t.at) < failurePause {
+		return t.err
 	}
 	return nil
 }
 
 // fail remembers err, unless it is the caller's own: its context's, or that
 // its deadline is shorter than a wait.
-func (t turn) fail(ctx context.Context, err error) error {
+func (t *turn) fail(ctx context.Context, err error) error {
 	if ctx.Err() == nil && !errors.Is(err, service.ErrRateLimited) {
-		*t.state = failure{err, time.Now()}
+		t.err, t.at = err, time.Now()
 	}
 	return err
 }

@@ -385,7 +385,7 @@ func TestGate_HoldsBackWhatWaitsForItsConnection(t *testing.T) {
 		defer mu.Unlock()
 		arrived = append(arrived, time.Now())
 		if len(arrived) == 1 {
-			refusal(w, 429, "1", "")
+			refusal(w, 429, "1", `{"code":-1003,"msg":"Too many requests."}`)
 			refusedAt = time.Now()
 			return
 		}

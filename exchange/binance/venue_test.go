@@ -1,5 +1,7 @@
 package binance
 
+// The venue the tests of this package talk to.
+
 import (
 	"bytes"
 	"fmt"
