@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -354,6 +355,23 @@ func dashboardExprs(t *testing.T) map[string]string {
 	return exprs
 }
 
+// guideExprs returns the PromQL of the memory guide, one expression a line.
+func guideExprs(t *testing.T) map[string]string {
+	t.Helper()
+	exprs := map[string]string{}
+	for _, block := range regexp.MustCompile("(?ms)^```promql$(.*?)^```$").FindAllStringSubmatch(text(t, "docs/memory.md"), -1) {
+		for line := range strings.Lines(block[1]) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+				exprs["docs/memory.md: "+line] = line
+			}
+		}
+	}
+	if len(exprs) < 5 {
+		t.Fatalf("%d expressions found in the memory guide", len(exprs))
+	}
+	return exprs
+}
+
 func TestDashboard_AsksForMetricsThereAre(t *testing.T) {
 	names, labels := metricsOfASweep(t)
 	// set by Prometheus, not by us
@@ -363,7 +381,7 @@ func TestDashboard_AsksForMetricsThereAre(t *testing.T) {
 	label := regexp.MustCompile(`[a-z_]+`)
 	word := regexp.MustCompile(`[a-zA-Z_:][a-zA-Z0-9_:]*\b *\(?`)
 	asked := map[string]bool{}
-	for where, expr := range dashboardExprs(t) {
+	look := func(where, expr string, asked map[string]bool) {
 		bare := regexp.MustCompile(`\[[^]]*\]`).ReplaceAllString(quoted.ReplaceAllString(expr, ""), "")
 		for _, m := range matchers.FindAllStringSubmatch(bare, -1) {
 			for _, l := range label.FindAllString(m[1]+","+m[2], -1) {
@@ -383,6 +401,12 @@ func TestDashboard_AsksForMetricsThereAre(t *testing.T) {
 			}
 		}
 	}
+	for where, expr := range dashboardExprs(t) {
+		look(where, expr, asked)
+	}
+	for where, expr := range guideExprs(t) {
+		look(where, expr, map[string]bool{})
+	}
 	if len(asked) < 20 {
 		t.Fatalf("only %d metrics found in the dashboard: this test reads it wrong", len(asked))
 	}
@@ -400,7 +424,9 @@ func TestDashboard_ExpressionsAreValidPromQL(t *testing.T) {
 	var rules strings.Builder
 	rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
 	n := 0
-	for where, expr := range dashboardExprs(t) {
+	exprs := dashboardExprs(t)
+	maps.Copy(exprs, guideExprs(t))
+	for where, expr := range exprs {
 		expr = strings.NewReplacer("$__rate_interval", "1m", "$__range", "6h", "$instance", ".*").Replace(expr)
 		fmt.Fprintf(&rules, "  - record: dashboard:expression:%d\n    labels: {where: %q}\n    expr: %q\n", n, where, expr)
 		n++
