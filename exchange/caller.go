@@ -320,10 +320,11 @@ func (c *capped) Read(p []byte) (int, error) {
 
 // NewTransport returns a transport that keeps up to conns connections.
 //
-// HTTP/1.1 only: one page is one response, and HTTP/2's flow-control buffers
-// cost more than its multiplexing brings. Compression stays off: klines are
-// asked for in pages of at most 175 KB, and a gzip reader for each connection
-// costs 40 KB of memory and more CPU than all the decoding.
+// HTTP/1.1 only: each caller reads one response at a time, and a connection of
+// its own needs no flow control. Compression stays off, a choice of memory and
+// CPU over bandwidth: a recorded page of 1,000 klines is 175 KB, or 58 KB as
+// gzip; inflating it takes five times as long as decoding it (0.96 ms and
+// 0.17 ms) and 50 KB of memory for each connection.
 func NewTransport(conns int) *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
