@@ -21,10 +21,11 @@ type account struct {
 	minute    int64 // since the epoch
 	used      int
 	until     time.Time // refused before this
-	announced time.Time // when the first response that said so was finished; zero before
 	banned    bool
 	refused   int // in this pause
 	bans      int
+	announced time.Time // when the first response with a Retry-After was finished; zero before
+	promised  time.Time // the latest that any of them named, in whole seconds
 }
 
 const (
@@ -49,7 +50,7 @@ func (l *limits) account(address string, now time.Time) *account {
 	if a == nil {
 		if len(l.accounts) >= maxAccounts {
 			for k, v := range l.accounts {
-				if !now.Before(v.until) {
+				if !now.Before(v.until) && !now.Before(v.promised) {
 					delete(l.accounts, k)
 				}
 			}
@@ -61,7 +62,10 @@ func (l *limits) account(address string, now time.Time) *account {
 		a.minute, a.used = minute, 0
 	}
 	if !now.Before(a.until) {
-		a.banned, a.refused, a.announced = false, 0, time.Time{}
+		a.banned, a.refused = false, 0
+	}
+	if !now.Before(a.promised) {
+		a.announced = time.Time{}
 	}
 	return a
 }
@@ -73,10 +77,10 @@ func (l *limits) admit(address string, weight int, now time.Time) verdict {
 	a := l.account(address, now)
 	a.used += weight
 	v := verdict{used: a.used}
+	if !a.announced.IsZero() && now.After(a.announced) {
+		v.early, v.left = now.Sub(a.announced), a.promised.Sub(now)
+	}
 	if now.Before(a.until) {
-		if !a.announced.IsZero() && now.After(a.announced) {
-			v.early, v.left = now.Sub(a.announced), a.until.Sub(now)
-		}
 		if a.refused++; a.refused > l.banAfter && !a.banned {
 			a.ban(now)
 		}
@@ -85,14 +89,13 @@ func (l *limits) admit(address string, weight int, now time.Time) verdict {
 		a.until = now.Truncate(time.Minute).Add(time.Minute)
 		a.refused = 1
 		v.refuse(a, now)
-		a.until = now.Add(time.Duration(v.retryAfter) * time.Second)
 	}
 	return v
 }
 
 func (a *account) ban(now time.Time) {
 	a.until = now.Add(min(firstBan<<min(a.bans, 20), longestBan))
-	a.banned, a.announced = true, time.Time{}
+	a.banned = true
 	a.bans++
 }
 
@@ -121,14 +124,11 @@ func (l *limits) impose(address string, ban bool, pause time.Duration, now time.
 func (l *limits) announce(address string, v verdict, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a := l.accounts[address]
-	if a == nil || !now.Before(a.until) {
-		return
-	}
+	a := l.account(address, now)
 	if a.announced.IsZero() {
 		a.announced = now
-		if until := now.Add(time.Duration(v.retryAfter) * time.Second); until.After(a.until) {
-			a.until = until
-		}
+	}
+	if t := now.Add(time.Duration(v.retryAfter) * time.Second); t.After(a.promised) {
+		a.promised = t
 	}
 }

@@ -157,7 +157,7 @@ func newMarket(seed uint64, healthy int, now time.Time) *market {
 	} {
 		m.add(s.base, s.quote, OtherQuote, s.price, 0.02, s.volume).list(opened.AddDate(0, 6, 0))
 	}
-	for i, base := range []string{"LUNA", "FTT", "BCC", "HNT"} {
+	for i, base := range []string{"XEM", "FTT", "BCC", "HNT"} {
 		p := m.add(base, "USDT", Halted, 0.9*math.Pow(5, float64(i)), 0.04, 5e6)
 		p.list(opened.AddDate(0, 3*i, 0))
 		p.Status = "BREAK"

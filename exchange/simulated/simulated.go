@@ -85,7 +85,8 @@ type Stats struct {
 	EarlyCount int
 }
 
-// Early is a request that arrived during a pause.
+// Early is a request that arrived before a Retry-After it should have heeded had
+// ended. One that was on its way when the pause was announced has a small After.
 type Early struct {
 	Endpoint string
 	After    time.Duration // since the response that announced the pause was finished
