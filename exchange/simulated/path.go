@@ -173,8 +173,8 @@ func (p *path) split(n, l, r *node) {
 
 	// The part of the variance, and from it that of the trades: what moves
 	// more is traded more.
-	w := share * (0.6 + 0.8*first.share())
-	part := w * (0.85 + 0.3*first.share())
+	w := share * (0.5 + first.share())
+	part := w * (0.92 + 0.16*first.share())
 	trades := int64(part*float64(n.trades) + first.share())
 	sparse := first.share()
 	switch {
@@ -197,7 +197,7 @@ func (p *path) split(n, l, r *node) {
 		}
 	} else {
 		l.trades, r.trades = trades, n.trades-trades
-		volume := int64(float64(n.volume) * float64(trades) / float64(n.trades) * (0.8 + 0.4*second.share()))
+		volume := int64(float64(n.volume) * float64(trades) / float64(n.trades) * (0.9 + 0.2*second.share()))
 		l.volume = min(max(volume, l.trades), n.volume-r.trades)
 		r.volume = n.volume - l.volume
 		taker := int64(float64(n.taker) * float64(l.volume) / float64(n.volume) * (0.95 + 0.1*second.share()))

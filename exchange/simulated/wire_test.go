@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -33,7 +34,9 @@ func recorded(t *testing.T, name string, dst any) (ok bool) {
 		t.Logf("not compared with what was recorded: %v", err)
 		return false
 	}
-	var f struct{ Response struct{ Body json.RawMessage } }
+	var f struct {
+		Response struct{ Body json.RawMessage }
+	}
 	if err := json.Unmarshal(b, &f); err != nil {
 		t.Fatal(err)
 	}
@@ -280,40 +283,34 @@ func TestErrorBodies_LookLikeTheVenuesOwn(t *testing.T) {
 }
 
 func TestResponses_CarryTimeWeightAndWhatTheyAre(t *testing.T) {
-	// a clock of its own, far from the real one
-	s := New(Options{Pairs: 3, Now: clock})
-	used := 0
-	for _, c := range []struct {
-		target string
-		weight int
-	}{
-		{"ping", 1}, {"time", 1}, {"exchangeInfo", 20}, {"klines?symbol=BTCUSDT&interval=1h", 2}, {"klines?symbol=NOPE&interval=1h", 2},
-		{"ticker/24hr?symbol=BTCUSDT", 2}, {"ticker/24hr?symbols=[%22BTCUSDT%22,%22ETHUSDT%22]", 2}, {"ticker/24hr", 80},
-	} {
-		minute := time.Now().Unix() / 60
-		h := ask(s, "/api/v3/"+c.target).Header()
-		if used += c.weight; time.Now().Unix()/60 != minute {
-			t.Skip("the minute ended in the middle")
+	synctest.Test(t, func(t *testing.T) { // in which no minute ends
+		s := New(Options{Pairs: 3, Now: clock}) // a clock of its own, far from that
+		used := 0
+		for _, c := range []struct {
+			target string
+			weight int
+		}{
+			{"ping", 1}, {"time", 1}, {"exchangeInfo", 20}, {"klines?symbol=BTCUSDT&interval=1h", 2}, {"klines?symbol=NOPE&interval=1h", 2},
+			{"ticker/24hr?symbol=BTCUSDT", 2}, {"ticker/24hr?symbols=[%22BTCUSDT%22,%22ETHUSDT%22]", 2}, {"ticker/24hr", 80},
+		} {
+			used += c.weight
+			h := ask(s, "/api/v3/"+c.target).Header()
+			if want := strconv.Itoa(used); h.Get("X-MBX-USED-WEIGHT-1M") != want || h.Get("X-MBX-USED-WEIGHT") != want {
+				t.Errorf("%s: %v, want a used weight of %s", c.target, h, want)
+			}
+			if h.Get("X-Tidemark-Simulated") != "true" || h.Get("Date") != "Sun, 22 Nov 2026 23:10:05 GMT" {
+				t.Errorf("%s: %v", c.target, h)
+			}
 		}
-		got, err := strconv.Atoi(h.Get("X-MBX-USED-WEIGHT-1M"))
-		if err != nil || h.Get("X-MBX-USED-WEIGHT") != h.Get("X-MBX-USED-WEIGHT-1M") {
-			t.Fatalf("%s: %v", c.target, h)
+		var got struct{ ServerTime int64 }
+		get(t, s, "time", &got)
+		if got.ServerTime != testTime.UnixMilli() {
+			t.Errorf("the time is %d", got.ServerTime)
 		}
-		if got != used {
-			t.Skip("the minute ended in between")
+		if body := ask(s, "/api/v3/ping").Body.String(); body != "{}" {
+			t.Errorf("ping says %s", body)
 		}
-		if h.Get("X-Tidemark-Simulated") != "true" || h.Get("Date") != "Sun, 22 Nov 2026 23:10:05 GMT" {
-			t.Errorf("%s: %v", c.target, h)
-		}
-	}
-	var got struct{ ServerTime int64 }
-	get(t, s, "time", &got)
-	if got.ServerTime != testTime.UnixMilli() {
-		t.Errorf("the time is %d", got.ServerTime)
-	}
-	if body := ask(s, "/api/v3/ping").Body.String(); body != "{}" {
-		t.Errorf("ping says %s", body)
-	}
+	})
 }
 
 func TestTickerWeight_GrowsWithThePairs(t *testing.T) {
