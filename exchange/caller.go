@@ -4,6 +4,7 @@
 package exchange
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +48,10 @@ type Call struct {
 	Endpoint string // its name in metrics, logs and errors
 	URL      *url.URL
 	Weight   int
-	MaxBody  int64 // bytes; a longer body is an error
+	MaxBody  int64 // bytes, after decompression; a longer body is an error
+	// Compress asks for gzip: for text that is long, repeats itself and is
+	// asked for seldom. See NewTransport for why pages are not.
+	Compress bool
 }
 
 // Final is an error that another attempt would not heal.
@@ -173,9 +177,13 @@ func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 		}
 	}()
 
+	header := plainHeader
+	if call.Compress {
+		header = gzipHeader
+	}
 	var shut atomic.Bool
 	req := (&http.Request{
-		Method: http.MethodGet, URL: call.URL, Host: call.URL.Host, Header: requestHeader,
+		Method: http.MethodGet, URL: call.URL, Host: call.URL.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		// A request may wait for its connection, and the transport sends it
@@ -212,7 +220,7 @@ func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
 		err = c.Refuse(status, resp.Header, body)
 	} else {
-		err = decode(&capped{r: resp.Body, left: call.MaxBody}, resp.Header)
+		err = read(resp, call.MaxBody, decode)
 	}
 	if paused, ok := errors.AsType[*Pause](err); ok {
 		c.pause(paused, after, hasAfter)
@@ -222,8 +230,27 @@ func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 	return err
 }
 
-// requestHeader is shared by all requests; nobody writes to it.
-var requestHeader = http.Header{"User-Agent": {"tidemark"}, "Accept": {"application/json"}}
+// The headers of requests are shared by all; nobody writes to them.
+var (
+	plainHeader = http.Header{"User-Agent": {"tidemark"}, "Accept": {"application/json"}}
+	gzipHeader  = http.Header{"User-Agent": {"tidemark"}, "Accept": {"application/json"}, "Accept-Encoding": {"gzip"}}
+)
+
+// read hands the body of a 200 to decode, inflated and no longer than most.
+func read(resp *http.Response, most int64, decode func(io.Reader, http.Header) error) error {
+	switch encoding := resp.Header.Get("Content-Encoding"); encoding {
+	case "", "identity":
+		return decode(&capped{r: resp.Body, left: most}, resp.Header)
+	case "gzip":
+		inflated, err := gzip.NewReader(resp.Body)
+		if err != nil {
+			return fmt.Errorf("gzip: %w", err)
+		}
+		return decode(&capped{r: inflated, left: most}, resp.Header)
+	default:
+		return fmt.Errorf("the body is encoded as %.20q", encoding)
+	}
+}
 
 // look reads what the headers of every response tell.
 func (c *Caller) look(t Ticket, h http.Header) {

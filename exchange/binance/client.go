@@ -149,14 +149,14 @@ func (c *Client) Market() service.Market {
 	return service.Market{Exchange: c.name, Simulated: c.caller.Simulated()}
 }
 
-func (c *Client) call(ctx context.Context, endpoint, query string, weight int, maxBody int64, decode func(body io.Reader, date time.Time) error) error {
+// call makes one request; its URL is completed here.
+func (c *Client) call(ctx context.Context, call exchange.Call, query string, decode func(body io.Reader, date time.Time) error) error {
 	if c.wrong != nil {
 		return c.wrong
 	}
-	u := c.base.JoinPath("api/v3", endpoint)
-	u.RawQuery = query
-	return c.caller.Do(ctx, exchange.Call{Endpoint: endpoint, URL: u, Weight: weight, MaxBody: maxBody},
-		func(body io.Reader, h http.Header) error { return decode(body, exchange.Date(h)) })
+	call.URL = c.base.JoinPath("api/v3", call.Endpoint)
+	call.URL.RawQuery = query
+	return c.caller.Do(ctx, call, func(body io.Reader, h http.Header) error { return decode(body, exchange.Date(h)) })
 }
 
 // Candles implements service.Exchange: pages of up to 1,000 klines, forward in
@@ -203,7 +203,8 @@ func (c *Client) Candles(ctx context.Context, symbol string, from int64, dst *le
 		query = append(query, "&limit="...)
 		query = strconv.AppendInt(query, int64(rows), 10)
 		mark := dst.Len()
-		err := c.call(ctx, "klines", string(query), 2, int64(rows+4)*maxRow, func(body io.Reader, _ time.Time) error {
+		call := exchange.Call{Endpoint: "klines", Weight: 2, MaxBody: int64(rows+4) * maxRow}
+		err := c.call(ctx, call, string(query), func(body io.Reader, _ time.Time) error {
 			truncate(dst, mark) // what an earlier attempt left
 			return decodeKlines(body, buf, dst, window{next, through, rows})
 		})
@@ -255,7 +256,8 @@ func (c *Client) readClock(ctx context.Context) error {
 	if err := c.clockTurn.failed(); err != nil {
 		return err
 	}
-	err := c.call(ctx, "time", "", 1, maxServerTime, func(body io.Reader, date time.Time) error {
+	call := exchange.Call{Endpoint: "time", Weight: 1, MaxBody: maxServerTime}
+	err := c.call(ctx, call, "", func(body io.Reader, date time.Time) error {
 		stamp, err := decodeTime(body)
 		if err != nil {
 			return err

@@ -5,6 +5,8 @@ package binance
 // small and read seldom, every fault either healed or named.
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -153,6 +155,10 @@ func TestCandles_HealWhatCanHeal(t *testing.T) {
 		conn.Close()
 	}
 	faults := map[string]func(w http.ResponseWriter, r *http.Request){
+		"an encoding not asked for": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", "br")
+			io.WriteString(w, whole(r))
+		},
 		"500":           func(w http.ResponseWriter, r *http.Request) { refusal(w, 500, "", `{"code":-1000,"msg":"unknown"}`) },
 		"502 HTML":      func(w http.ResponseWriter, r *http.Request) { refusal(w, 502, "", "<html>Bad Gateway</html>") },
 		"503 empty":     func(w http.ResponseWriter, r *http.Request) { refusal(w, 503, "", "") },
@@ -474,6 +480,41 @@ func TestSymbols_JoinTheListWithTheVolumes(t *testing.T) {
 	for range c.Symbols(t.Context()) {
 		break // who has seen enough stops
 	}
+}
+
+func TestSymbols_ComeCompressedIfTheVenueCan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		list := exchangeInfo(venueStart.UnixMilli(), listedPairs)
+		packed := func(text string) []byte {
+			var b bytes.Buffer
+			z := gzip.NewWriter(&b)
+			io.WriteString(z, text)
+			z.Close()
+			return b.Bytes()
+		}
+		answers := [][]byte{packed(list)[:200], []byte("no gzip"), packed(list + "[]"), packed(list)}
+		v := &venue{}
+		v.fault = func(n int, w http.ResponseWriter, r *http.Request) bool {
+			if asked := r.Header.Get("Accept-Encoding"); asked != "gzip" {
+				t.Errorf("%s asks for %q", r.URL.Path, asked)
+			}
+			if n >= len(answers) {
+				return false
+			}
+			w.Header().Set("Content-Encoding", "gzip")
+			w.Write(answers[n])
+			return true
+		}
+		n := 0
+		for _, err := range inProcess(v, Config{}).Symbols(t.Context()) {
+			if n++; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n != 5 || len(v.requests("exchangeInfo")) != len(answers) {
+			t.Errorf("%d pairs after %d requests", n, len(v.requests("exchangeInfo")))
+		}
+	})
 }
 
 func TestSymbols_AnErrorEndsThem(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tidemark/exchange"
 	"tidemark/service"
 )
 
@@ -405,7 +406,7 @@ func TestGate_HoldsBackWhatWaitsForItsConnection(t *testing.T) {
 	c := New(Config{BaseURL: server.URL, Transport: transport, Attempts: 1})
 	var wg sync.WaitGroup
 	ask := func() {
-		if err := c.call(t.Context(), "time", "", 1, 1<<10, func(body io.Reader, _ time.Time) error {
+		if err := c.call(t.Context(), exchange.Call{Endpoint: "time", Weight: 1, MaxBody: 1 << 10}, "", func(body io.Reader, _ time.Time) error {
 			_, err := io.Copy(io.Discard, body)
 			return err
 		}); err != nil {

@@ -93,7 +93,8 @@ func (c *Client) listed(ctx context.Context, maxAge time.Duration) (*listing, er
 
 func (c *Client) fetchListing(ctx context.Context) (*listing, error) {
 	var got info
-	err := c.call(ctx, "exchangeInfo", "showPermissionSets=false", 20, maxExchangeInfo, func(body io.Reader, date time.Time) error {
+	call := exchange.Call{Endpoint: "exchangeInfo", Weight: 20, MaxBody: maxExchangeInfo, Compress: true}
+	err := c.call(ctx, call, "showPermissionSets=false", func(body io.Reader, date time.Time) error {
 		got = info{}
 		if err := decodeExchangeInfo(body, &got); err != nil {
 			return err
@@ -269,7 +270,8 @@ func filter(d *jsontext.Decoder, dst *service.Tick) error {
 // that is not in the answer.
 func (c *Client) fetchVolumes(ctx context.Context, l *listing) ([]float64, error) {
 	volumes := make([]float64, len(l.symbols))
-	err := c.call(ctx, "ticker/24hr", "type=MINI", 80, maxTicker, func(body io.Reader, _ time.Time) error {
+	call := exchange.Call{Endpoint: "ticker/24hr", Weight: heaviest, MaxBody: maxTicker, Compress: true}
+	err := c.call(ctx, call, "type=MINI", func(body io.Reader, _ time.Time) error {
 		clear(volumes)
 		return decodeTicker(body, func(symbol []byte, volume float64) {
 			i, ok := slices.BinarySearchFunc(l.symbols, symbol, func(s service.Symbol, name []byte) int {
