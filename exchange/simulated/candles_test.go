@@ -395,6 +395,24 @@ func TestPairs_AreWhatTheirKindSays(t *testing.T) {
 	}
 }
 
+func TestPrices_NeitherDieNorExplodeInACentury(t *testing.T) {
+	for seed := range uint64(3) {
+		m := newMarket(seed, 60, testTime)
+		for i := range m.pairs {
+			p := &m.pairs[i]
+			for week := range int64(100 * 52) {
+				n := p.path.root(week * 7 * day)
+				if far := max(n.high-p.path.base, p.path.base-n.low); far > 6*p.path.spread {
+					t.Fatalf("%s: a factor of %.0f from its base in week %d", p.Symbol, math.Exp(far), week)
+				}
+			}
+			if p.path.spread > 0.9 {
+				t.Errorf("%s: spread %v", p.Symbol, p.path.spread)
+			}
+		}
+	}
+}
+
 func TestSeeds_MakeDifferentMarkets(t *testing.T) {
 	one := rows(t, newMarket(1, 1, testTime), "symbol=BTCUSDT&interval=1h&limit=5", testTime)
 	two := rows(t, newMarket(2, 1, testTime), "symbol=BTCUSDT&interval=1h&limit=5", testTime)

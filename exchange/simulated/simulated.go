@@ -75,7 +75,7 @@ type Server struct {
 
 // Stats is what a server has seen and done since it was made.
 type Stats struct {
-	Requests map[string]int // by endpoint: "klines", "ticker/24hr", ...; "other" for what there is not
+	Requests map[string]int // all that arrived, by endpoint: "klines", "ticker/24hr", ...; "other" for what there is not
 	Faults   map[string]int // injected, by kind as in Faults
 	Refused  int            // answered 429 or 418 for the sake of a limit, pause or ban
 	Peak     int            // most requests at the same time

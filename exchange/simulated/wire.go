@@ -27,10 +27,14 @@ var outs = sync.Pool{New: func() any { return &out{buf: make([]byte, 0, outRoom)
 
 // more is called after each row.
 func (o *out) more() {
-	if len(o.buf) >= outSend && !o.kept && !o.failed {
-		_, err := o.w.Write(o.buf)
-		o.buf, o.sent, o.failed = o.buf[:0], true, err != nil
+	if len(o.buf) < outSend || o.kept {
+		return
 	}
+	if !o.failed {
+		_, err := o.w.Write(o.buf)
+		o.sent, o.failed = true, err != nil
+	}
+	o.buf = o.buf[:0]
 }
 
 // release gives the buffer back, unless it grew.
