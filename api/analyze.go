@@ -43,11 +43,14 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 	if err != nil {
 		return bodyError(err)
 	}
-	w.wait()
+	if len(head) <= directBytes {
+		r.Body = http.NoBody // read to its end
+	}
+	w.wait(r)
 	if len(head) > directBytes {
 		return a.analyzeKlines(w, r, async, func() io.Reader {
 			c := http.NewResponseController(w.ResponseWriter)
-			_ = c.SetReadDeadline(time.Now().Add(uploadTimeout))
+			_ = c.SetReadDeadline(time.Now().Add(a.uploadTimeout))
 			return io.MultiReader(bytes.NewReader(head), r.Body)
 		})
 	}
@@ -94,7 +97,10 @@ func (a *API) analyzeKlines(w *reply, r *http.Request, async bool, open func() i
 	var exchange string
 	fill := func(dst *levels.Candles) error {
 		body, err := decodeAnalyze(open(), dst)
-		w.wait()
+		if err == nil {
+			r.Body = http.NoBody // read to its end
+			w.wait(r)
+		}
 		if err == nil && body.klines < 0 {
 			err = errNotKlines(directBytes)
 		}
@@ -120,7 +126,7 @@ func (a *API) analyzeKlines(w *reply, r *http.Request, async bool, open func() i
 // a halted pair, or klines of long ago, are stale at once.
 func analysis(w *reply, s *service.Snapshot) error {
 	w.deadline(writeTimeout)
-	body := appendAnalysis(make([]byte, 0, 8<<10), s, staleReason(s, s.ComputedAt))
+	body := AppendAnalysis(make([]byte, 0, 8<<10), s, s.ComputedAt)
 	h := w.Header()
 	h["Content-Type"] = contentJSON
 	h["Cache-Control"] = noStore

@@ -31,8 +31,9 @@ type Config struct {
 	// their SHA-256 is kept.
 	Keys []string
 	// RateLimit is how many requests a second each key may make, or without
-	// keys each client address; 0 means no limit. A client that was quiet may
-	// make Burst of them at once; 0 means two seconds' worth.
+	// keys each client address but the loopback, on which one address is
+	// everyone; 0 means no limit. A client that was quiet may make Burst of them
+	// at once; 0 means two seconds' worth.
 	RateLimit float64
 	Burst     int
 	// CacheBytes bounds the memory of the cache of encoded replies; 0 turns it
@@ -56,8 +57,8 @@ const (
 	slotTimeout = 30 * time.Second
 	// writeTimeout bounds the writing of a reply, or of one piece of a stream.
 	writeTimeout = 10 * time.Second
-	// uploadTimeout bounds the reading of a body while a slot is held.
-	uploadTimeout = 10 * time.Second
+	// defaultUploadTimeout bounds the reading of a body while a slot is held.
+	defaultUploadTimeout = 10 * time.Second
 )
 
 // API is the handler of the whole service.
@@ -74,11 +75,11 @@ type API struct {
 	prom    http.Handler
 	ids     requestIDs
 
-	// what a reply says about caching by others than its reader
-	scope     string
-	streams   chan struct{} // one token for each open event stream
-	closing   chan struct{} // closed by Close
-	closeOnce sync.Once
+	scope         string        // what a reply says about caching by others than its reader
+	uploadTimeout time.Duration // defaultUploadTimeout, but for tests
+	streams       chan struct{} // one token for each open event stream
+	closing       chan struct{} // closed by Close
+	closeOnce     sync.Once
 }
 
 // New returns an API that registers its metrics with c.Registerer.
@@ -94,6 +95,8 @@ func New(c Config) *API {
 		streams: make(chan struct{}, maxStreams),
 		closing: make(chan struct{}),
 		scope:   "public, ",
+
+		uploadTimeout: defaultUploadTimeout,
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)

@@ -181,9 +181,9 @@ func (d *bodyReader) symbol() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s, ok := canonical(text)
-	if !ok {
-		return "", d.bad("%q is not a symbol such as BTCUSDT", clip(text))
+	s, err := ParseSymbol(text)
+	if err != nil {
+		return "", d.bad("%v", err)
 	}
 	return s, nil
 }

@@ -82,9 +82,10 @@ func appendID(b []byte, id uint64) []byte {
 // may still be on its way.
 func staleAfter(s *service.Snapshot) time.Time { return s.AsOf.Add(2 * s.Interval.Duration()) }
 
-// staleReason says in words why s is stale at the moment now, or is empty. It
-// names moments, not ages, so that the same reply stays true.
-func staleReason(s *service.Snapshot, now time.Time) string {
+// StaleReason says in words why s is stale at the moment now, or is empty: more
+// than two intervals have passed since it was true. It names moments, not ages,
+// so that the same reply stays true.
+func StaleReason(s *service.Snapshot, now time.Time) string {
 	if limit := staleAfter(s); now.After(limit) {
 		return "newer " + string(s.Interval) + " candles have closed since " + s.AsOf.UTC().Format(time.RFC3339) +
 			"; the next analysis was due by " + limit.UTC().Format(time.RFC3339)
@@ -95,9 +96,10 @@ func staleReason(s *service.Snapshot, now time.Time) string {
 // oddsReason is why the probabilities of every level are null.
 const oddsReason = "this version finds and ranks levels but does not estimate their odds"
 
-// appendAnalysis appends s as the API shows it. stale is why it is stale, or
-// empty.
-func appendAnalysis(b []byte, s *service.Snapshot, stale string) []byte {
+// AppendAnalysis appends s as one JSON object, the way the API shows it at the
+// moment now: nothing in it but stale and stale_reason depends on that.
+func AppendAnalysis(b []byte, s *service.Snapshot, now time.Time) []byte {
+	stale := StaleReason(s, now)
 	b = append(b, `{"symbol":`...)
 	b = orNull(b, s.Symbol)
 	b = append(b, `,"exchange":`...)
@@ -256,7 +258,7 @@ func appendJob(b []byte, j *service.Job, full bool) []byte {
 			b = append(b, "null"...)
 		} else {
 			// what a job found is told as of when it was found
-			b = appendAnalysis(b, j.Result, staleReason(j.Result, j.Result.ComputedAt))
+			b = AppendAnalysis(b, j.Result, j.Result.ComputedAt)
 		}
 	}
 	return append(b, '}')

@@ -68,7 +68,7 @@ func TestEncode_AnyAnalysisIsValidJSON(t *testing.T) {
 			for _, price := range []float64{math.MaxFloat64, 1, math.SmallestNonzeroFloat64} {
 				s := service.Snapshot{Key: service.Key{Symbol: "\xff\"\\\u2028", Interval: "1h"}, LastPrice: last, ATR: atr,
 					Supports: []levels.Level{{Price: price, ID: math.MaxUint64, Sources: ^levels.Sources(0)}}}
-				if b := appendAnalysis(nil, &s, ""); !json.Valid(b) {
+				if b := AppendAnalysis(nil, &s, time.Now()); !json.Valid(b) {
 					t.Errorf("%s", b)
 				}
 			}
@@ -85,5 +85,23 @@ func TestEncode_AResultIsJudgedAsOfWhenItWasMade(t *testing.T) {
 	old.ComputedAt = old.AsOf.Add(3 * time.Hour)
 	if b := string(appendJob(nil, &service.Job{Result: &old}, true)); !strings.Contains(b, `"stale":true`) {
 		t.Errorf("what was stale when the job found it: %s", b)
+	}
+}
+
+func TestEncode_TheCommandsSayWhatTheAPISays(t *testing.T) {
+	h := start(t)
+	s := snapshot("BTCUSDT", time.Now())
+	store(h, s)
+	if got := h.get("/levels/BTCUSDT").Body.String(); got != string(AppendAnalysis(nil, &s, time.Now()))+"\n" {
+		t.Errorf("%s", got)
+	}
+	if got := h.get("/levels?format=csv").Body.String(); got != string(AppendCSV(nil, &s, time.Now())) {
+		t.Errorf("%s", got)
+	}
+	if name, err := ParseSymbol("btc/usdt"); name != "BTCUSDT" || err != nil {
+		t.Errorf("%q, %v", name, err)
+	}
+	if _, err := ParseSymbol("BTC USDT"); err == nil || !strings.Contains(err.Error(), "BTC USDT") {
+		t.Errorf("%v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -164,5 +165,8 @@ func bodyError(err error) error {
 		}
 		return badField(string(syntax.JSONPointer), "the body is not valid JSON at byte %d: %v", syntax.ByteOffset, syntax.Err)
 	}
-	return fmt.Errorf("%w: the body could not be read: %w", service.ErrInvalid, err)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return badField("", "the body did not arrive in time")
+	}
+	return badField("", "the body broke off")
 }

@@ -107,3 +107,12 @@ type ctx = context.Context
 func failing(err error) func(ctx, string, int64, *levels.Candles) error {
 	return func(ctx, string, int64, *levels.Candles) error { return err }
 }
+
+// manyKlines is a body with one kline more than are taken.
+func manyKlines() string {
+	b := []byte(`{"interval":"1m","klines":[[0,1,1,1,1,1]`)
+	for i := range int64(service.MaxKlineLimit) {
+		b = appendKline(append(b, ','), levels.Candle{OpenTime: (i + 1) * 60_000, Open: 1, High: 1, Low: 1, Close: 1, Volume: 1})
+	}
+	return string(b) + "]}"
+}

@@ -124,7 +124,7 @@ func (a *API) getEvents(w *reply, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	w.wait()
+	w.wait(r)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	type change struct {

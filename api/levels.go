@@ -76,8 +76,7 @@ func (a *API) past(w *reply, r *http.Request, key service.Key, at, now time.Time
 
 // encodeLevels builds the reply that tells s, judged as of now.
 func encodeLevels(key service.Key, s *service.Snapshot, now time.Time) *cached {
-	stale := staleReason(s, now)
-	b := appendAnalysis(make([]byte, 0, 1024+512*(len(s.Supports)+len(s.Resistances))), s, stale)
+	b := AppendAnalysis(make([]byte, 0, 1024+512*(len(s.Supports)+len(s.Resistances))), s, now)
 	b = append(b, '\n')
 	sum := sha256.Sum256(b)
 	e := &cached{
@@ -88,8 +87,8 @@ func encodeLevels(key service.Key, s *service.Snapshot, now time.Time) *cached {
 		lastModified: []string{s.AsOf.UTC().Format(http.TimeFormat)},
 		fresh:        s.AsOf.Add(s.Interval.Duration()),
 	}
-	if stale == "" {
-		e.flips = staleAfter(s)
+	if at := staleAfter(s); !now.After(at) {
+		e.flips = at
 	}
 	return e
 }

@@ -49,7 +49,7 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
-	w.wait()
+	w.wait(r)
 	h := w.Header()
 	h["Content-Type"] = contentJSON
 	h["Cache-Control"] = noCache
@@ -113,7 +113,7 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
-	w.wait()
+	w.wait(r)
 	err = a.Analyzer.Candles(ctx, symbol, interval, limit, func(c *levels.Candles) error {
 		w.deadline(writeTimeout)
 		h := w.Header()

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -179,11 +180,20 @@ func pathSymbol(w *reply, r *http.Request) (string, error) {
 			return "", badParameter("symbol", "%v", err)
 		}
 	}
-	s, ok := canonical(text)
-	if !ok {
-		return "", badParameter("symbol", "%q is not a symbol such as BTCUSDT", clip(text))
+	s, err := ParseSymbol(text)
+	if err != nil {
+		return "", badParameter("symbol", "%v", err)
 	}
 	return s, nil
+}
+
+// ParseSymbol turns the ways people write a pair into the exchange's own
+// (btcusdt, BTC-USDT, BTC/USDT: BTCUSDT), or says in a sentence that it cannot.
+func ParseSymbol(s string) (string, error) {
+	if symbol, ok := canonical(s); ok {
+		return symbol, nil
+	}
+	return "", fmt.Errorf("%q is not a symbol such as BTCUSDT", clip(s))
 }
 
 // maxSymbol bounds a symbol in characters.

@@ -300,7 +300,7 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	w.wait()
+	w.wait(r)
 	now := time.Now()
 	if s.limit == 0 {
 		return a.streamCSV(w, r, &s, now)

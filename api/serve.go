@@ -74,13 +74,16 @@ func (w *reply) deadline(d time.Duration) {
 	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(t)
 }
 
-// wait lifts the deadlines of the server for a handler that has read its
-// request and takes its time: it bounds its own work, and its writing when it
-// comes to that. The read deadline must go too, since net/http takes its
-// passing for the client's going.
-func (w *reply) wait() {
+// wait lifts the deadlines of the server for a handler that takes its time: it
+// bounds its own work, and its writing when it comes to that. The read deadline
+// must go too, since net/http takes its passing for the client's going. But it
+// must not go while there is a body left to read: net/http reads the rest of it
+// after the handler, and would wait for that for ever.
+func (w *reply) wait(r *http.Request) {
 	w.deadline(0)
-	_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Time{})
+	if r.Body == http.NoBody {
+		_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Time{})
+	}
 }
 
 // Header values shared by all replies. net/http does not change them.
@@ -224,17 +227,11 @@ func (a *API) admit(rt *route, w *reply, r *http.Request) error {
 		c.key, authorized = a.key(r)
 	}
 	if c.key == 0 && a.limiter.on() {
-		// without a (known) key the address is who it is; proxies are not
-		// asked, since whoever asks can claim to be one
-		at, _ := netip.ParseAddrPort(r.RemoteAddr)
-		c.addr = at.Addr().Unmap().WithZone("")
-		if c.addr.Is6() {
-			// a household or a server gets a whole /64
-			p, _ := c.addr.Prefix(64)
-			c.addr = p.Addr()
-		}
+		c.addr = address(r)
 	}
-	if wait := a.limiter.take(c, w.start); wait > 0 {
+	if local := len(a.keys) == 0 && c.addr.IsLoopback(); local {
+		// who runs on this machine may use it
+	} else if wait := a.limiter.take(c, w.start); wait > 0 {
 		return &problem{code: "too_many_requests", retry: wait, detail: fmt.Sprintf("more than %v requests a second", a.RateLimit)}
 	}
 	if !authorized {
@@ -246,6 +243,19 @@ func (a *API) admit(rt *route, w *reply, r *http.Request) error {
 		}
 	}
 	return nil
+}
+
+// address returns who a request without a (known) key counts against. Headers
+// of proxies are not asked, since whoever sends one can claim to be another.
+func address(r *http.Request) netip.Addr {
+	at, _ := netip.ParseAddrPort(r.RemoteAddr)
+	addr := at.Addr().Unmap().WithZone("")
+	if !addr.Is6() || addr.IsLoopback() {
+		return addr
+	}
+	// a household or a server gets a whole /64
+	p, _ := addr.Prefix(64)
+	return p.Addr()
 }
 
 // key returns the number of the key a request carries, from 1. Every key is

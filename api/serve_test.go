@@ -149,6 +149,7 @@ func TestRateLimit_WithoutKeysIsPerAddress(t *testing.T) {
 			{"10.0.0.1:1000", 200}, {"10.0.0.1:2000", 429}, {"10.0.0.2:1000", 200},
 			{"[2001:db8::1]:1", 200}, {"[2001:db8::ffff]:1", 429}, {"[2001:db8:0:1::1]:1", 200},
 			{"[::ffff:10.0.0.2]:1", 429},
+			{"127.0.0.1:1", 200}, {"127.0.0.1:2", 200}, {"[::1]:1", 200}, {"[::1]:2", 200}, // one address is everyone
 		} {
 			if got := ask(c.addr); got != c.want {
 				t.Errorf("%s: %d, want %d", c.addr, got, c.want)
@@ -386,4 +387,39 @@ func TestServer_WorkMayTakeLongerThanReadingAndWriting(t *testing.T) {
 		}
 		c.Close()
 	}
+}
+
+func TestServer_SlowBodiesAreCutOffAndHoldNoSlot(t *testing.T) {
+	h := start(t, func(_ *Config, s *service.Config) { s.Concurrency = 1 })
+	h.api.uploadTimeout = 100 * time.Millisecond
+	addr := serving(t, h, func(s *http.Server) { s.ReadTimeout = 100 * time.Millisecond })
+	for _, r := range []struct {
+		request, sent string
+		status        int
+		says          string
+	}{
+		{"POST /analyze", `{"symbol":`, 400, "in time"},
+		{"POST /analyze", `{"interval":"1h","klines":[` + strings.Repeat(" ", 20<<10), 400, "in time"},
+		{"POST /analyze", `{"interval":"1h","klines":[5` + strings.Repeat(" ", 20<<10), 400, "kline 0"},
+		// net/http reads what is left of a body before it answers
+		{"POST /analyze?x=1", "", 400, "unknown parameter"},
+		{"GET /symbols", "", 200, "BTCUSDT"},
+		{"GET /levels?format=csv", "", 200, "symbol,"},
+		{"GET /klines/BTCUSDT", "", 200, "BTCUSDT"},
+	} {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n%s", r.request, r.sent)
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, _ := readAll(res); res.StatusCode != r.status || !strings.Contains(body, r.says) {
+			t.Errorf("%s: %d %s", r.request, res.StatusCode, body)
+		}
+		c.Close()
+	}
+	want(t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT"}`), 200)
 }
