@@ -102,10 +102,10 @@ func ParseFaults(spec string) (Faults, error) {
 		name = strings.TrimSpace(name)
 		kind := fault(max(0, slices.Index(faultNames[:], name)))
 		switch {
-		case !ok:
-			return Faults{}, fmt.Errorf("fault %q has no share: write %s=0.01", name, name)
 		case kind == noFault:
 			return Faults{}, fmt.Errorf("unknown fault %q: one of %s", name, strings.Join(faultNames[1:], ", "))
+		case !ok:
+			return Faults{}, fmt.Errorf("fault %q has no share: write %s=0.01", name, name)
 		case f.shares[kind] > 0:
 			return Faults{}, fmt.Errorf("fault %q is given twice", name)
 		}
