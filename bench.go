@@ -224,7 +224,7 @@ func (b *bencher) start(ctx context.Context, args ...string) (*process, error) {
 func (b *bencher) market(ctx context.Context, pairs int) (*process, error) {
 	b.say("starting a simulated exchange of %d pairs", pairs)
 	p, err := b.start(ctx, "simulate", "--addr", "127.0.0.1:0", "--pairs", strconv.Itoa(pairs),
-		"--latency", b.latency.String(), "--weight-limit", "1000000000", "--cache-bytes", strconv.Itoa(2<<30))
+		"--latency", b.latency.String(), "--weight-limit", "10000000", "--cache-bytes", strconv.Itoa(2<<30))
 	if err != nil {
 		return nil, err
 	}
@@ -388,6 +388,9 @@ func selected(ctx context.Context, p *process) ([]string, error) {
 		return nil, err
 	}
 	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("GET /symbols: %s", res.Status)
+	}
 	var body struct {
 		Symbols []struct{ Symbol string }
 	}

@@ -20,18 +20,24 @@ import (
 
 // sweepReport is what `sweep --json` prints.
 type sweepReport struct {
-	State        service.JobState  `json:"state"`
-	Exchange     string            `json:"exchange"`
-	Interval     levels.Interval   `json:"interval"`
-	Simulated    bool              `json:"simulated"`
-	Symbols      int               `json:"symbols_total"`
-	Done         int               `json:"symbols_done"`
-	Failed       int               `json:"symbols_failed"`
-	Skipped      int               `json:"symbols_skipped"`
-	Failures     []service.Outcome `json:"failures"`
-	Seconds      float64           `json:"seconds"`
-	CPUSeconds   float64           `json:"cpu_seconds"`
-	PeakRSSBytes int64             `json:"peak_rss_bytes"`
+	State        service.JobState `json:"state"`
+	Exchange     string           `json:"exchange"`
+	Interval     levels.Interval  `json:"interval"`
+	Simulated    bool             `json:"simulated"`
+	Symbols      int              `json:"symbols_total"`
+	Done         int              `json:"symbols_done"`
+	Failed       int              `json:"symbols_failed"`
+	Skipped      int              `json:"symbols_skipped"`
+	Failures     []failureReport  `json:"failures"`
+	Seconds      float64          `json:"seconds"`
+	CPUSeconds   float64          `json:"cpu_seconds"`
+	PeakRSSBytes int64            `json:"peak_rss_bytes"`
+}
+
+type failureReport struct {
+	Symbol string `json:"symbol"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
 }
 
 func (in *invocation) sweepCommand() *cobra.Command {
@@ -82,8 +88,11 @@ func (in *invocation) sweep(ctx context.Context, cfg Config, asJSON bool) (err e
 	report := sweepReport{
 		State: job.State, Exchange: job.Exchange, Interval: job.Interval, Simulated: job.Simulated,
 		Symbols: job.Symbols, Done: job.Done, Failed: job.Failed, Skipped: job.Skipped,
-		Failures: job.Failures, Seconds: job.FinishedAt.Sub(job.StartedAt).Seconds(),
+		Failures: make([]failureReport, len(job.Failures)), Seconds: job.FinishedAt.Sub(job.StartedAt).Seconds(),
 		CPUSeconds: cpuSeconds(), PeakRSSBytes: service.ReadMemory().PeakRSS,
+	}
+	for i, f := range job.Failures {
+		report.Failures[i] = failureReport(f)
 	}
 	if asJSON {
 		err = json.NewEncoder(in.stdout).Encode(report)

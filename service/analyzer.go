@@ -226,7 +226,7 @@ func (a *Analyzer) lookUpAndAnalyze(ctx context.Context, s *slot, r Request) (Sn
 		a.metrics.observe(err, 0)
 		return Snapshot{}, err
 	}
-	return a.analyzeSymbol(ctx, s, sym, r.Interval, r.KlineLimit)
+	return a.analyzeSymbol(ctx, s, pair{sym.Name, sym.Tick}, r.Interval, r.KlineLimit)
 }
 
 // AnalyzeCandles analyses the caller's own candles: it takes a slot, lets fill
@@ -248,7 +248,7 @@ func (a *Analyzer) AnalyzeCandles(ctx context.Context, fill func(dst *levels.Can
 			return Snapshot{}, fmt.Errorf("%w: the last of the %d klines closes at %s, which has not come yet: send closed klines only",
 				ErrInvalid, s.candles.Len(), asOf.UTC().Format(time.RFC3339))
 		}
-		snap, err := a.snapshot(s, Symbol{}, now)
+		snap, err := a.snapshot(s, pair{}, now)
 		snap.Exchange, snap.Simulated = "", false // the candles are not the exchange's
 		return snap, err
 	})

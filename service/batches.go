@@ -14,15 +14,15 @@ import (
 // It is where a durable queue takes over: plan tells what to enqueue, and
 // runBatch is one job of it, safe to run twice.
 func (a *Analyzer) runBatches(ctx context.Context, r *run) error {
-	symbols, err := a.plan(ctx, r)
+	pairs, err := a.plan(ctx, r)
 	if err != nil {
 		return err
 	}
 	size := a.cfg.BatchSize
 	r.update(func(j *Job) {
-		j.Symbols = len(symbols) + len(j.Skips)
+		j.Symbols = len(pairs) + len(j.Skips)
 		j.Skipped = len(j.Skips)
-		j.Batches = (len(symbols) + size - 1) / size
+		j.Batches = (len(pairs) + size - 1) / size
 	})
 	job, _ := r.look()
 	if err := a.store.PutJob(ctx, job); err != nil {
@@ -36,7 +36,7 @@ func (a *Analyzer) runBatches(ctx context.Context, r *run) error {
 	open := make(chan struct{}, a.cfg.Concurrency/size+2)
 	var batches sync.WaitGroup
 	index := 0
-	for part := range slices.Chunk(symbols, size) {
+	for part := range slices.Chunk(pairs, size) {
 		select {
 		case open <- struct{}{}:
 		case <-ctx.Done():
@@ -59,17 +59,24 @@ func (a *Analyzer) runBatches(ctx context.Context, r *run) error {
 	return context.Cause(ctx)
 }
 
-// plan returns the symbols a job covers, with what the filter removed noted in
-// the job.
-func (a *Analyzer) plan(ctx context.Context, r *run) ([]Symbol, error) {
+// pair is what a batch knows of a symbol: little, since the pairs of a whole
+// market wait in memory.
+type pair struct {
+	name string
+	tick Tick
+}
+
+// plan returns the pairs a job covers, with what the filter removed noted in
+// the job. Pairs named by the caller have no tick yet.
+func (a *Analyzer) plan(ctx context.Context, r *run) ([]pair, error) {
 	if !r.request.All {
-		named := make([]Symbol, len(r.request.Symbols))
+		named := make([]pair, len(r.request.Symbols))
 		for i, name := range r.request.Symbols {
-			named[i].Name = name
+			named[i].name = name
 		}
 		return named, nil
 	}
-	var selected []Symbol
+	var selected []pair
 	var skips []Outcome
 	for l, err := range a.Symbols(ctx) {
 		switch {
@@ -78,7 +85,7 @@ func (a *Analyzer) plan(ctx context.Context, r *run) ([]Symbol, error) {
 		case err != nil:
 			return nil, err
 		case l.Selected:
-			selected = append(selected, l.Symbol)
+			selected = append(selected, pair{l.Name, l.Tick})
 		case l.Reason.Code != quoteAsset && l.Reason.Code != notTrading:
 			skips = append(skips, l.Reason)
 		}
@@ -101,19 +108,19 @@ func endsRun(err error) bool {
 // next batch fills the slots as they come free. When ctx ends or a pair meets
 // an error that ends the run, no further pair begins; those under way finish,
 // and what they found is stored all the same.
-func (a *Analyzer) runBatch(ctx context.Context, r *run, index int, symbols []Symbol, handedOut chan<- struct{}) error {
+func (a *Analyzer) runBatch(ctx context.Context, r *run, index int, pairs []pair, handedOut chan<- struct{}) error {
 	start := time.Now()
 	b := Batch{JobID: r.job.ID, Index: index}
 	var (
-		mu    sync.Mutex // guards b
-		pairs sync.WaitGroup
-		peak  atomic.Int64 // RSS
+		mu   sync.Mutex // guards b
+		work sync.WaitGroup
+		peak atomic.Int64 // RSS
 	)
 	handing, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	err := a.handOut(handing, symbols, func(s *slot, sym Symbol) {
-		pairs.Go(func() {
-			snap, err := a.analyzePair(s, sym, r.request)
+	err := a.handOut(handing, pairs, func(s *slot, p pair) {
+		work.Go(func() {
+			snap, err := a.analyzePair(s, p, r.request)
 			a.release(s)
 			raise(&peak, RSS())
 			if err != nil && endsRun(err) {
@@ -122,11 +129,11 @@ func (a *Analyzer) runBatch(ctx context.Context, r *run, index int, symbols []Sy
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			b.add(r, sym.Name, snap, err)
+			b.add(r, p.name, snap, err)
 		})
 	})
 	close(handedOut)
-	pairs.Wait()
+	work.Wait()
 	if err == nil {
 		err = context.Cause(handing) // of a pair that met it last
 	}
@@ -138,7 +145,7 @@ func (a *Analyzer) runBatch(ctx context.Context, r *run, index int, symbols []Sy
 	took := time.Since(start)
 	a.metrics.batch.Observe(took.Seconds())
 	a.metrics.peak.Set(float64(peak.Load()))
-	a.log.Info("batch stored", "job", r.job.ID, "batch", index, "symbols", len(symbols),
+	a.log.Info("batch stored", "job", r.job.ID, "batch", index, "symbols", len(pairs),
 		"done", b.Done, "failed", len(b.Failures), "seconds", took.Seconds(), "peak_rss_bytes", peak.Load())
 	if err == nil {
 		r.update(func(j *Job) { j.BatchesDone++ })
@@ -148,31 +155,31 @@ func (a *Analyzer) runBatch(ctx context.Context, r *run, index int, symbols []Sy
 
 // handOut waits its turn and then begins one pair after the other, each as
 // soon as a slot is free.
-func (a *Analyzer) handOut(ctx context.Context, symbols []Symbol, begin func(*slot, Symbol)) error {
+func (a *Analyzer) handOut(ctx context.Context, pairs []pair, begin func(*slot, pair)) error {
 	select {
 	case a.turn <- struct{}{}:
 		defer func() { <-a.turn }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	for _, sym := range symbols {
+	for _, p := range pairs {
 		s, err := a.acquire(ctx, false)
 		if err != nil {
 			return err
 		}
-		begin(s, sym)
+		begin(s, p)
 	}
 	return nil
 }
 
 // analyzePair runs one pair of a job. A cancelled job does not cut it off,
 // only the process being made to stop does.
-func (a *Analyzer) analyzePair(s *slot, sym Symbol, r JobRequest) (snap Snapshot, err error) {
+func (a *Analyzer) analyzePair(s *slot, p pair, r JobRequest) (snap Snapshot, err error) {
 	ctx := a.killing
 	if r.All {
-		snap, err = a.analyzeSymbol(ctx, s, sym, r.Interval, r.KlineLimit)
+		snap, err = a.analyzeSymbol(ctx, s, p, r.Interval, r.KlineLimit)
 	} else {
-		snap, err = a.lookUpAndAnalyze(ctx, s, Request{Symbol: sym.Name, Interval: r.Interval, KlineLimit: r.KlineLimit})
+		snap, err = a.lookUpAndAnalyze(ctx, s, Request{Symbol: p.name, Interval: r.Interval, KlineLimit: r.KlineLimit})
 	}
 	if ctx.Err() != nil {
 		return Snapshot{}, context.Cause(ctx)

@@ -9,21 +9,30 @@ import (
 )
 
 // Symbols streams the pairs of the exchange and whether a sweep covers them.
+// Pairs that may be of a leveraged token come last: whether they are shows only
+// once every other pair has been seen.
 func (a *Analyzer) Symbols(ctx context.Context) iter.Seq2[Listing, error] {
 	return func(yield func(Listing, error) bool) {
-		var all []Symbol
 		bases := map[string]bool{}
+		judge := func(s Symbol) bool {
+			reason := a.cfg.Filter.judge(s, bases)
+			return yield(Listing{Symbol: s, Selected: reason == Outcome{}, Reason: reason}, nil)
+		}
+		var suspects []Symbol
 		for s, err := range a.exchange.Symbols(ctx) {
 			if err != nil {
 				yield(Listing{}, fmt.Errorf("symbols of %s: %w", a.exchange.Market().Exchange, err))
 				return
 			}
-			all = append(all, s)
 			bases[s.Base] = true
+			if _, suspect := stem(s.Base); suspect {
+				suspects = append(suspects, s)
+			} else if !judge(s) {
+				return
+			}
 		}
-		for _, s := range all {
-			reason := a.cfg.Filter.judge(s, bases)
-			if !yield(Listing{Symbol: s, Selected: reason == Outcome{}, Reason: reason}, nil) {
+		for _, s := range suspects {
+			if !judge(s) {
 				return
 			}
 		}
@@ -61,12 +70,18 @@ func (f Filter) judge(s Symbol, bases map[string]bool) Outcome {
 // leveraged tells BTCUP from JUP: the name without the suffix must be an asset
 // the exchange lists.
 func leveraged(base string, bases map[string]bool) bool {
+	asset, suspect := stem(base)
+	return suspect && bases[asset]
+}
+
+// stem cuts the suffix of a leveraged token off an asset's name.
+func stem(base string) (string, bool) {
 	for _, suffix := range [...]string{"UP", "DOWN", "BULL", "BEAR"} {
-		if asset, ok := strings.CutSuffix(base, suffix); ok && bases[asset] {
-			return true
+		if asset, ok := strings.CutSuffix(base, suffix); ok && asset != "" {
+			return asset, true
 		}
 	}
-	return false
+	return "", false
 }
 
 // stable holds the coins that follow a currency and the currencies venues list

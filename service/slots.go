@@ -83,17 +83,17 @@ func (a *Analyzer) contained(s *slot, symbol string, f func() (Snapshot, error))
 }
 
 // analyzeSymbol fetches the candles of one pair into s and analyses them.
-func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, sym Symbol, interval levels.Interval, limit int) (Snapshot, error) {
+func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p pair, interval levels.Interval, limit int) (Snapshot, error) {
 	start := time.Now()
-	snap, err := a.contained(s, sym.Name, func() (Snapshot, error) {
-		if err := a.fetch(ctx, s, sym.Name, interval, limit); err != nil {
+	snap, err := a.contained(s, p.name, func() (Snapshot, error) {
+		if err := a.fetch(ctx, s, p.name, interval, limit); err != nil {
 			return Snapshot{}, err
 		}
 		now, err := a.exchange.Now(ctx)
 		if err != nil {
 			return Snapshot{}, err
 		}
-		return a.snapshot(s, sym, now)
+		return a.snapshot(s, p, now)
 	})
 	a.metrics.observe(err, time.Since(start))
 	if err == nil {
@@ -121,28 +121,27 @@ func (a *Analyzer) fetch(ctx context.Context, s *slot, symbol string, interval l
 }
 
 // snapshot finds the levels of the candles in s and copies them out.
-func (a *Analyzer) snapshot(s *slot, sym Symbol, now time.Time) (Snapshot, error) {
+func (a *Analyzer) snapshot(s *slot, p pair, now time.Time) (Snapshot, error) {
 	found, err := s.finder.Find(&s.candles)
 	if err != nil {
 		return Snapshot{}, err
 	}
-	tick := sym.Tick
 	all := make([]levels.Level, 0, len(found.Supports)+len(found.Resistances))
-	all = tick.appendRounded(all, found.Supports)
+	all = p.tick.appendRounded(all, found.Supports)
 	supports := len(all)
-	all = tick.appendRounded(all, found.Resistances)
+	all = p.tick.appendRounded(all, found.Resistances)
 	market := a.exchange.Market()
 	return Snapshot{
-		Key:         Key{Exchange: market.Exchange, Symbol: sym.Name, Interval: s.candles.Interval},
+		Key:         Key{Exchange: market.Exchange, Symbol: p.name, Interval: s.candles.Interval},
 		AsOf:        time.UnixMilli(found.AsOf).UTC(),
 		ComputedAt:  now.UTC().Truncate(time.Millisecond),
-		LastPrice:   tick.Round(found.LastPrice),
+		LastPrice:   p.tick.Round(found.LastPrice),
 		ATR:         found.ATR,
 		Klines:      found.Candles,
 		Missing:     found.Missing,
 		Simulated:   market.Simulated,
 		Algorithm:   levels.Algorithm,
-		Decimals:    tick.Decimals,
+		Decimals:    p.tick.Decimals,
 		Supports:    all[:supports:supports],
 		Resistances: all[supports:],
 	}, nil
