@@ -200,8 +200,8 @@ type analysisReply struct {
 func (r *running) sweepTo(t *testing.T) jobReply {
 	t.Helper()
 	var j jobReply
-	if status := r.post(t, `{"all":true}`, &j); status != http.StatusAccepted {
-		t.Fatalf("asking for a sweep: %d", status)
+	if status := r.post(t, `{"all":true}`, &j); status != http.StatusAccepted || !j.Simulated {
+		t.Fatalf("asking for a sweep: %d %+v", status, j)
 	}
 	for deadline := time.Now().Add(3 * time.Minute); !j.State.Final(); time.Sleep(20 * time.Millisecond) {
 		if status := r.get(t, "/jobs/"+j.ID, &j); status != http.StatusOK {
@@ -431,7 +431,7 @@ func TestRun_SaysWhatIsWrongInOneLine(t *testing.T) {
 		{[]string{"serve", "--http-addr", "0.0.0.0:0"}, nil, exitUsage, "API_KEYS"},
 		{[]string{"serve"}, []string{"DATABASE_URL=mysql://x"}, exitFailed, "mysql"},
 		{[]string{"serve"}, []string{"DATABASE_URL=sqlite:///no/such/folder/x.db"}, exitFailed, "/no/such/folder"},
-		{[]string{"serve"}, []string{"DATABASE_URL=sqlite://" + readOnly}, exitFailed, "not a database"},
+		{[]string{"serve"}, []string{"DATABASE_URL=sqlite://" + readOnly}, exitFailed, "is not a SQLite database"},
 		{[]string{"serve"}, []string{"DATABASE_URL=postgres://u:hunter2@127.0.0.1:1/x?sslmode=disable"}, exitFailed, "127.0.0.1:1"},
 		{[]string{"simulate", "--faults", "oops=1"}, nil, exitUsage, "oops"},
 		{[]string{"healthcheck", "--url", "http://127.0.0.1:1/readyz"}, nil, exitFailed, "not reachable"},

@@ -25,7 +25,12 @@ type output struct{ json, csv bool }
 func (o *output) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the analysis as the HTTP API would")
 	cmd.Flags().BoolVar(&o.csv, "csv", false, "print one line a level, separated by commas")
-	cmd.MarkFlagsMutuallyExclusive("json", "csv")
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if o.json && o.csv {
+			return usageError{errors.New("--json and --csv exclude each other")}
+		}
+		return nil
+	}
 }
 
 func (in *invocation) analyzeCommand() *cobra.Command {

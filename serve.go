@@ -68,6 +68,7 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (*app, error) {
 		Timeout:     cfg.ExchangeTimeout,
 		Attempts:    cfg.ExchangeAttempts,
 		Concurrency: cfg.AnalysisConcurrency,
+		Simulated:   cfg.Exchange == "simulated",
 		BannedUntil: banned,
 		OnBan:       a.rememberBan,
 		Observe:     requests.observe,

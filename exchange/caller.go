@@ -255,7 +255,7 @@ func read(resp *http.Response, most int64, decode func(io.Reader, http.Header) e
 // look reads what the headers of every response tell.
 func (c *Caller) look(t Ticket, h http.Header) {
 	if h.Get("X-Tidemark-Simulated") == "true" {
-		c.simulated.Store(true)
+		c.MarkSimulated()
 	}
 	date := Date(h)
 	if !date.IsZero() {
@@ -265,6 +265,10 @@ func (c *Caller) look(t Ticket, h http.Header) {
 		c.Limiter.Saw(t, used, date)
 	}
 }
+
+// MarkSimulated notes that what is received comes from a simulated exchange;
+// that cannot be taken back.
+func (c *Caller) MarkSimulated() { c.simulated.Store(true) }
 
 // Simulated reports whether anything received came from a simulated exchange.
 func (c *Caller) Simulated() bool { return c.simulated.Load() }

@@ -28,8 +28,8 @@ type Tick struct {
 // Market describes where the data of an Exchange comes from.
 type Market struct {
 	Exchange string // the venue's name in our API: "binance"
-	// Simulated is true once anything this client received came from a
-	// simulated exchange. It is told by the responses, not by the settings.
+	// Simulated is true when the exchange is configured as simulated, and from
+	// the first response that says it is, whatever the configuration.
 	Simulated bool
 }
 

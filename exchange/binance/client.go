@@ -41,6 +41,10 @@ type Config struct {
 	Attempts    int           // tries of a request that fails in a way that may heal; 5
 	Concurrency int           // calls at once; so many connections are kept; 4
 
+	// Simulated is set when the venue is known to be a simulated exchange before
+	// it has answered; its responses say so in any case.
+	Simulated bool
+
 	// BannedUntil is a ban known from before, which is waited out; OnBan is
 	// told of each new one. It may be called from several goroutines.
 	BannedUntil time.Time
@@ -126,6 +130,9 @@ func New(cfg Config) *Client {
 	}
 	if c.caller.Attempts <= 0 {
 		c.caller.Attempts = 5
+	}
+	if cfg.Simulated {
+		c.caller.MarkSimulated()
 	}
 	c.caller.Limiter.Pause(cfg.BannedUntil, service.ErrBanned)
 	return c
