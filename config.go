@@ -53,7 +53,7 @@ type Config struct {
 	DBPoolPrePing bool   `env:"DB_POOL_PRE_PING" envDefault:"true" help:"ask a PostgreSQL connection whether it lives before using it again"`
 
 	HTTPAddr       string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8080" help:"address to serve on"`
-	HTTPRateLimit  float64       `env:"HTTP_RATE_LIMIT" envDefault:"100" min:"0" max:"1000000" help:"requests a second each key (without keys: each client address) may make; 0 for no limit"`
+	HTTPRateLimit  float64       `env:"HTTP_RATE_LIMIT" envDefault:"100" min:"0" max:"1000000" help:"requests a second each key may make, or without keys each client address but the loopback; 0 for no limit"`
 	HTTPCacheBytes int64         `env:"HTTP_CACHE_BYTES" envDefault:"2097152" min:"0" max:"1073741824" help:"bytes of encoded replies kept in memory"`
 	APIKeys        []string      `env:"API_KEYS" secret:"all" help:"keys clients must present, separated by commas; empty for none"`
 	AllowAnonymous bool          `env:"ALLOW_ANONYMOUS" envDefault:"false" help:"serve without keys on an address others can reach"`

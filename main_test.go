@@ -297,7 +297,7 @@ func TestSweep_TenPercentFaultsLoseNoHealthyPair(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	truth, exchange := market(t, simulated.Options{Pairs: 60, Faults: faults})
+	truth, exchange := market(t, simulated.Options{Pairs: 250, Faults: faults})
 	code, out, errs := command(t, []string{"EXCHANGE=simulated", "EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t),
 		"ANALYSIS_CONCURRENCY=10", "EXCHANGE_TIMEOUT=1s", "EXCHANGE_ATTEMPTS=8"}, "sweep", "--json")
 	if code != exitPartial && code != 0 {
@@ -316,7 +316,7 @@ func TestSweep_TenPercentFaultsLoseNoHealthyPair(t *testing.T) {
 			t.Errorf("%s is healthy and failed: %s", p.Symbol, why)
 		}
 	}
-	if report.State != service.JobCompleted || report.Done < 60 {
+	if report.State != service.JobCompleted || report.Done < 250 {
 		t.Errorf("ended as %+v", report)
 	}
 	stats := truth.Stats()
@@ -324,8 +324,15 @@ func TestSweep_TenPercentFaultsLoseNoHealthyPair(t *testing.T) {
 	for _, n := range stats.Faults {
 		injected += n
 	}
-	if injected < 5 {
-		t.Errorf("only %d faults were injected, the test shows nothing", injected)
+	if injected < 5 || stats.Faults["429"] == 0 {
+		t.Errorf("faults injected: %v; the test shows nothing", stats.Faults)
+	}
+	for _, e := range stats.Early {
+		// Those already on their way when the pause was announced arrive within
+		// a moment of it.
+		if e.After > 100*time.Millisecond {
+			t.Errorf("%s was asked for %s into a pause, %s before its end", e.Endpoint, e.After, e.Left)
+		}
 	}
 }
 
@@ -455,11 +462,11 @@ func TestCommands_DoTheirWork(t *testing.T) {
 	_, exchange := market(t, simulated.Options{Pairs: 6})
 	environ := []string{"EXCHANGE=simulated", "EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t)}
 
-	code, out, errs := command(t, environ, "levels", "BTCUSDT")
+	code, _, errs := command(t, environ, "levels", "BTCUSDT")
 	if code != exitFailed || !strings.Contains(errs, "tidemark analyze BTCUSDT") {
 		t.Errorf("levels of nothing: %d %s", code, errs)
 	}
-	code, out, errs = command(t, environ, "analyze", "btc-usdt")
+	code, out, errs := command(t, environ, "analyze", "btc-usdt")
 	if code != 0 || !strings.HasPrefix(out, "SIMULATED simulated BTCUSDT 1h") || !strings.Contains(out, "last price") {
 		t.Errorf("analyze: %d %s%s", code, out, errs)
 	}

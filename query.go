@@ -33,6 +33,19 @@ func (o *output) flags(cmd *cobra.Command) {
 	}
 }
 
+// pair loads the configuration for a command about one symbol.
+func (in *invocation) pair(cmd *cobra.Command, args []string) (Config, string, error) {
+	cfg, err := in.config(cmd)
+	if err != nil {
+		return Config{}, "", err
+	}
+	symbol, err := api.ParseSymbol(args[0])
+	if err != nil {
+		return Config{}, "", usageError{err}
+	}
+	return cfg, symbol, nil
+}
+
 func (in *invocation) analyzeCommand() *cobra.Command {
 	var out output
 	var store bool
@@ -41,13 +54,9 @@ func (in *invocation) analyzeCommand() *cobra.Command {
 		Short: "Analyse one pair now and print its levels",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			cfg, err := in.config(cmd)
+			cfg, symbol, err := in.pair(cmd, args)
 			if err != nil {
 				return err
-			}
-			symbol, err := api.ParseSymbol(args[0])
-			if err != nil {
-				return usageError{err}
 			}
 			a, err := open(cmd.Context(), cfg, in.logger(quiet(cfg)))
 			if err != nil {
@@ -75,13 +84,9 @@ func (in *invocation) levelsCommand() *cobra.Command {
 		Short: "Print the stored levels of one pair",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			cfg, err := in.config(cmd)
+			cfg, symbol, err := in.pair(cmd, args)
 			if err != nil {
 				return err
-			}
-			symbol, err := api.ParseSymbol(args[0])
-			if err != nil {
-				return usageError{err}
 			}
 			var moment time.Time
 			if at != "" {

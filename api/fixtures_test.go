@@ -86,7 +86,7 @@ func market(h *harness, n int) {
 		}
 		b.Snapshots = append(b.Snapshots, s)
 	}
-	h.store.Put(nil, b)
+	h.store.Put(context.Background(), b)
 }
 
 // slowly makes an exchange wait for a channel before it answers with candles.
