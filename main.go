@@ -83,6 +83,7 @@ type invocation struct {
 }
 
 // run executes one command line. It is main without the process around it.
+// stderr must allow concurrent writes: the log and the progress share it.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
 	in := &invocation{environ, stdout, stderr}
 	began := false

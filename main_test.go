@@ -44,7 +44,8 @@ func (s *syncBuffer) String() string { s.mu.Lock(); defer s.mu.Unlock(); return 
 // command runs one command line and returns its exit code and output.
 func command(t *testing.T, environ []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	var out, errs bytes.Buffer
+	var out bytes.Buffer
+	var errs syncBuffer // the log and the progress are written side by side
 	code = exitCode(run(t.Context(), args, environ, &out, &errs), &errs)
 	return code, out.String(), errs.String()
 }
