@@ -31,6 +31,7 @@ type benchOptions struct {
 	pairs, klines int
 	latency       time.Duration
 	settings      []string // concurrency/batch
+	parts         []string
 	postgres      string
 	json          bool
 }
@@ -73,7 +74,7 @@ type repeatResult struct {
 
 type servingLatency struct {
 	Database string  `json:"database"`
-	During   string  `json:"during"` // "rest" or "sweep"
+	During   string  `json:"during"` // "rest", or "sweeps at" a setting
 	Requests int     `json:"requests"`
 	P50      float64 `json:"p50_seconds"`
 	P99      float64 `json:"p99_seconds"`
@@ -99,10 +100,14 @@ rest and during a sweep. Takes some minutes.`,
 	flags.IntVar(&o.klines, "klines", 2000, "klines of a pair")
 	flags.DurationVar(&o.latency, "latency", 20*time.Millisecond, "latency of the exchange")
 	flags.StringSliceVar(&o.settings, "settings", []string{"5/50", "3/20", "2/10", "1/5", "20/50"}, "settings to measure, concurrency/batch")
+	flags.StringSliceVar(&o.parts, "parts", benchParts, "what to measure")
 	flags.StringVar(&o.postgres, "postgres", "", "address of a PostgreSQL database to measure as well; analyses of simulated pairs are written to it")
 	flags.BoolVar(&o.json, "json", false, "print JSON instead of tables")
 	return cmd
 }
+
+// benchParts are the parts of a benchmark, a table each.
+var benchParts = []string{"settings", "growth", "repetition", "serving"}
 
 // bencher runs the processes of a benchmark.
 type bencher struct {
@@ -131,34 +136,38 @@ func (in *invocation) bench(ctx context.Context, o benchOptions) error {
 		}
 	}
 	report := benchReport{Version: buildVersion(), Pairs: o.pairs, Klines: o.klines, LatencySecs: o.latency.Seconds()}
+	for _, part := range o.parts {
+		if !slices.Contains(benchParts, part) {
+			return usageError{fmt.Errorf("--parts: %q is not one of %s", part, strings.Join(benchParts, ", "))}
+		}
+	}
 	market, err := b.market(ctx, o.pairs)
 	if err != nil {
 		return err
 	}
 	defer market.end()
-	large, err := b.market(ctx, 4*o.pairs)
-	if err != nil {
-		return err
-	}
-	defer large.end()
-
 	databases := []string{"sqlite"}
 	if o.postgres != "" {
 		databases = append(databases, "postgres")
 	}
 	for _, db := range databases {
-		for _, s := range settings {
-			r, err := b.setting(ctx, market, db, s[0], s[1])
-			if err != nil {
-				return fmt.Errorf("%s %d/%d: %w", db, s[0], s[1], err)
+		for _, part := range o.parts {
+			var err error
+			switch part {
+			case "settings":
+				err = b.settingsTable(ctx, &report, market, db, settings)
+			case "growth":
+				err = b.growth(ctx, &report, market, db)
+			case "repetition":
+				err = b.repetition(ctx, &report, market, db)
+			case "serving":
+				if err = b.serving(ctx, &report, market, db, 3, 20, 1); err == nil {
+					err = b.serving(ctx, &report, market, db, 20, 50, 4)
+				}
 			}
-			report.Settings = append(report.Settings, r)
-		}
-		if err := b.growth(ctx, &report, market, large, db); err != nil {
-			return fmt.Errorf("%s growth: %w", db, err)
-		}
-		if err := b.repetition(ctx, &report, market, db); err != nil {
-			return fmt.Errorf("%s repetition: %w", db, err)
+			if err != nil {
+				return fmt.Errorf("%s, %s: %w", db, part, err)
+			}
 		}
 	}
 	if o.json {
@@ -305,9 +314,26 @@ func (b *bencher) setting(ctx context.Context, market *process, db string, concu
 	return r, nil
 }
 
+// settingsTable measures each setting.
+func (b *bencher) settingsTable(ctx context.Context, report *benchReport, market *process, db string, settings [][2]int) error {
+	for _, s := range settings {
+		r, err := b.setting(ctx, market, db, s[0], s[1])
+		if err != nil {
+			return fmt.Errorf("%d/%d: %w", s[0], s[1], err)
+		}
+		report.Settings = append(report.Settings, r)
+	}
+	return nil
+}
+
 // growth measures the peak of a sweep of a market and of one four times as
 // large.
-func (b *bencher) growth(ctx context.Context, report *benchReport, market, large *process, db string) error {
+func (b *bencher) growth(ctx context.Context, report *benchReport, market *process, db string) error {
+	large, err := b.market(ctx, 4*b.pairs)
+	if err != nil {
+		return err
+	}
+	defer large.end()
 	for _, m := range []*process{market, large} {
 		b.say("%s growth", db)
 		p, err := b.service(ctx, m, db, 20, 50)
@@ -328,8 +354,7 @@ func (b *bencher) growth(ctx context.Context, report *benchReport, market, large
 	return nil
 }
 
-// repetition sweeps ten times with one service and asks for a pair's levels
-// all the while, and before, at rest.
+// repetition sweeps ten times with one service.
 func (b *bencher) repetition(ctx context.Context, report *benchReport, market *process, db string) error {
 	b.say("%s ten sweeps in a row", db)
 	p, err := b.service(ctx, market, db, 20, 50)
@@ -347,8 +372,21 @@ func (b *bencher) repetition(ctx context.Context, report *benchReport, market *p
 		}
 		report.Repetition = append(report.Repetition, repeatResult{db, i, int64(rss)})
 	}
+	return nil
+}
 
-	b.say("%s serving at rest and during a sweep", db)
+// serving asks for a pair's levels for five seconds at rest, and then while
+// sweeps run for about as long.
+func (b *bencher) serving(ctx context.Context, report *benchReport, market *process, db string, concurrency, batch, sweeps int) error {
+	b.say("%s serving at rest and during a sweep at %d/%d", db, concurrency, batch)
+	p, err := b.service(ctx, market, db, concurrency, batch)
+	if err != nil {
+		return err
+	}
+	defer p.end()
+	if _, err := sweepOver(ctx, p); err != nil {
+		return err
+	}
 	rest, cancel := context.WithTimeout(ctx, 5*time.Second)
 	at, err := ask(rest, p, "/levels/BTCUSDT")
 	cancel()
@@ -360,7 +398,7 @@ func (b *bencher) repetition(ctx context.Context, report *benchReport, market *p
 	go func() {
 		defer cancel()
 		var err error
-		for range 3 {
+		for range sweeps {
 			if _, e := sweepOver(ctx, p); e != nil {
 				err = e
 			}
@@ -372,7 +410,7 @@ func (b *bencher) repetition(ctx context.Context, report *benchReport, market *p
 		return err
 	}
 	at.Database, at.During = db, "rest"
-	during.Database, during.During = db, "sweep"
+	during.Database, during.During = db, fmt.Sprintf("sweeps at %d/%d", concurrency, batch)
 	report.Serving = append(report.Serving, at, during)
 	return nil
 }
@@ -588,25 +626,35 @@ func ask(ctx context.Context, p *process, path string) (servingLatency, error) {
 // print writes the report as Markdown tables.
 func (r benchReport) print(w io.Writer) error {
 	mib := func(n int64) string { return fmt.Sprintf("%.1f", float64(n)/(1<<20)) }
-	fmt.Fprintf(w, "%d pairs × %d klines, exchange latency %.0f ms, tidemark %s\n\n", r.Pairs, r.Klines, r.LatencySecs*1000, r.Version)
+	fmt.Fprintf(w, "%d pairs × %d klines, exchange latency %.0f ms, tidemark %s\n", r.Pairs, r.Klines, r.LatencySecs*1000, r.Version)
 	t := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
-	fmt.Fprintln(t, "| database\t| concurrency/batch\t| peak RSS, MiB\t| sweep, s\t| bare client, s\t| ratio\t| CPU, s\t| pairs done\t| failed\t|")
-	fmt.Fprintln(t, "|---\t|---\t|---\t|---\t|---\t|---\t|---\t|---\t|---\t|")
-	for _, s := range r.Settings {
-		fmt.Fprintf(t, "| %s\t| %d/%d\t| %s\t| %.2f\t| %.2f\t| %.2f\t| %.2f\t| %d\t| %d\t|\n", s.Database, s.Concurrency, s.BatchSize,
-			mib(s.PeakRSS), s.Seconds, s.BareSeconds, s.Seconds/s.BareSeconds, s.CPUSeconds, s.Done, s.Failed)
+	section := func(wanted bool, header string) bool {
+		if wanted {
+			columns := strings.Count(header, "|") - 1
+			fmt.Fprintf(t, "\n%s\n|%s\n", header, strings.Repeat("---\t|", columns))
+		}
+		return wanted
 	}
-	fmt.Fprintln(t, "\n| database\t| pairs, at 20/50\t| peak RSS, MiB\t|\n|---\t|---\t|---\t|")
-	for _, g := range r.Growth {
-		fmt.Fprintf(t, "| %s\t| %d\t| %s\t|\n", g.Database, g.Pairs, mib(g.PeakRSS))
+	if section(len(r.Settings) > 0, "| database\t| concurrency/batch\t| peak RSS, MiB\t| sweep, s\t| bare client, s\t| ratio\t| CPU, s\t| pairs done\t| failed\t|") {
+		for _, s := range r.Settings {
+			fmt.Fprintf(t, "| %s\t| %d/%d\t| %s\t| %.2f\t| %.2f\t| %.2f\t| %.2f\t| %d\t| %d\t|\n", s.Database, s.Concurrency, s.BatchSize,
+				mib(s.PeakRSS), s.Seconds, s.BareSeconds, s.Seconds/s.BareSeconds, s.CPUSeconds, s.Done, s.Failed)
+		}
 	}
-	fmt.Fprintln(t, "\n| database\t| after sweep, at 20/50\t| RSS, MiB\t|\n|---\t|---\t|---\t|")
-	for _, p := range r.Repetition {
-		fmt.Fprintf(t, "| %s\t| %d\t| %s\t|\n", p.Database, p.Sweep, mib(p.RSS))
+	if section(len(r.Growth) > 0, "| database\t| pairs, at 20/50\t| peak RSS, MiB\t|") {
+		for _, g := range r.Growth {
+			fmt.Fprintf(t, "| %s\t| %d\t| %s\t|\n", g.Database, g.Pairs, mib(g.PeakRSS))
+		}
 	}
-	fmt.Fprintln(t, "\n| database\t| GET /levels/BTCUSDT\t| requests\t| p50, ms\t| p99, ms\t|\n|---\t|---\t|---\t|---\t|---\t|")
-	for _, s := range r.Serving {
-		fmt.Fprintf(t, "| %s\t| during %s\t| %d\t| %.2f\t| %.2f\t|\n", s.Database, s.During, s.Requests, 1000*s.P50, 1000*s.P99)
+	if section(len(r.Repetition) > 0, "| database\t| after sweep, at 20/50\t| RSS, MiB\t|") {
+		for _, p := range r.Repetition {
+			fmt.Fprintf(t, "| %s\t| %d\t| %s\t|\n", p.Database, p.Sweep, mib(p.RSS))
+		}
+	}
+	if section(len(r.Serving) > 0, "| database\t| GET /levels/BTCUSDT during\t| requests\t| p50, ms\t| p99, ms\t|") {
+		for _, s := range r.Serving {
+			fmt.Fprintf(t, "| %s\t| %s\t| %d\t| %.2f\t| %.2f\t|\n", s.Database, s.During, s.Requests, 1000*s.P50, 1000*s.P99)
+		}
 	}
 	return t.Flush()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 
 	"tidemark/exchange"
 	"tidemark/levels"
@@ -118,6 +119,9 @@ func (s *scanner) fill() error {
 		}
 	}
 	s.buf[s.end] = 0
+	// A buffer takes some 50 µs to decode, and another page's worth may be there
+	// already. Requests to be answered meanwhile get their turn in between.
+	runtime.Gosched()
 	return nil
 }
 
