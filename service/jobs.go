@@ -83,10 +83,9 @@ func (a *Analyzer) Submit(ctx context.Context, r JobRequest) (Job, error) {
 		return Job{}, ErrStopping
 	}
 	for _, other := range a.jobs {
-		if other.key == key {
+		if j, _ := other.look(); other.key == key && !j.State.Final() {
 			a.mu.Unlock()
 			a.metrics.joined.Inc()
-			j, _ := other.look()
 			return j, nil
 		}
 	}
@@ -187,17 +186,22 @@ func (a *Analyzer) running(id string) *run {
 // Cancel asks a job to stop and returns it as it stands; pairs under way
 // finish first and are stored. ErrJobFinished if it has ended.
 func (a *Analyzer) Cancel(ctx context.Context, id string) (Job, error) {
-	if r := a.running(id); r != nil {
-		r.cancel(ErrCancelled)
-		j, _ := r.look()
-		return j, nil
+	r := a.running(id)
+	var j Job
+	var err error
+	if r != nil {
+		j, _ = r.look()
+	} else {
+		j, err = a.store.Job(ctx, id)
 	}
-	j, err := a.store.Job(ctx, id)
 	switch {
 	case err != nil:
 		return Job{}, err
 	case j.State.Final():
 		return j, fmt.Errorf("%w: it is %s", ErrJobFinished, j.State)
+	case r != nil:
+		r.cancel(ErrCancelled)
+		return j, nil
 	}
 	return j, fmt.Errorf("%w: the job runs in another process", ErrInvalid)
 }
