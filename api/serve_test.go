@@ -186,8 +186,11 @@ func TestLimiter_RemembersABoundedNumberOfClients(t *testing.T) {
 	later := now.Add(time.Hour)
 	debtor := client{key: 1}
 	l.take(debtor, later)
-	for i := range maxClients {
+	for i := range maxClients / 2 { // so many that the table is full once
 		l.take(client{key: 2 + i}, later.Add(-time.Minute))
+	}
+	if len(l.full) > maxClients/2+1 {
+		t.Errorf("%d are remembered, buckets that are full again among them", len(l.full))
 	}
 	if l.take(debtor, later) == 0 {
 		t.Error("the one client in debt was forgotten")
