@@ -52,6 +52,8 @@ type Config struct {
 	DBPoolRecycle int    `env:"DB_POOL_RECYCLE" envDefault:"3600" min:"1" max:"604800" help:"seconds after which a PostgreSQL connection is replaced"`
 	DBPoolPrePing bool   `env:"DB_POOL_PRE_PING" envDefault:"true" help:"ask a PostgreSQL connection whether it lives before using it again"`
 
+	MemoryBudget byteSize `env:"MEMORY_BUDGET" help:"memory the process may take, such as 48MiB; empty: 90 % of the cgroup's limit, if it has one; 0: no bound"`
+
 	HTTPAddr       string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8080" help:"address to serve on"`
 	HTTPRateLimit  float64       `env:"HTTP_RATE_LIMIT" envDefault:"100" min:"0" max:"1000000" help:"requests a second each key may make, or without keys each client address but the loopback; 0 for no limit"`
 	HTTPCacheBytes int64         `env:"HTTP_CACHE_BYTES" envDefault:"2097152" min:"0" max:"1073741824" help:"bytes of encoded replies kept in memory"`
@@ -181,6 +183,8 @@ func kindName(t reflect.Type) string {
 		return `duration such as "30s" or "5m"`
 	case t == reflect.TypeFor[slog.Level]():
 		return "log level: DEBUG, INFO, WARN or ERROR"
+	case t == reflect.TypeFor[byteSize]():
+		return "number of bytes such as 48MiB"
 	case t.Kind() == reflect.Bool:
 		return "truth value: true or false"
 	case t.Kind() == reflect.Float64:

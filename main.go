@@ -143,6 +143,7 @@ func (in *invocation) configCommand() *cobra.Command {
 				return err
 			}
 			c.print(in.stdout)
+			newBudget(c, service.ReadMemory().Limit).print(in.stdout)
 			return nil
 		},
 	}

@@ -489,7 +489,7 @@ func TestCommands_DoTheirWork(t *testing.T) {
 		t.Errorf("levels before the first analysis: %d %s", code, out)
 	}
 	code, out, _ = command(t, environ, "config", "--analysis-concurrency", "9")
-	if code != 0 || !strings.Contains(out, "ANALYSIS_CONCURRENCY=9\n") || strings.Count(out, "\n") != len(variables) {
+	if code != 0 || !strings.Contains(out, "ANALYSIS_CONCURRENCY=9\n") || strings.Count(out, "\n") < len(variables) {
 		t.Errorf("config: %d %s", code, out)
 	}
 	code, out, _ = command(t, environ, "version")

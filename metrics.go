@@ -42,7 +42,7 @@ func (m *exchangeMetrics) observe(endpoint string, status int, took time.Duratio
 
 // registerProcessMetrics adds the Go runtime, the process, its cgroup, the
 // exchange's weight and the database pools.
-func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venue *binance.Client) {
+func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venue *binance.Client, b budget) {
 	reg.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -52,6 +52,10 @@ func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venue 
 			Help:        "Constant 1; the version is in the label.",
 			ConstLabels: prometheus.Labels{"version": buildVersion()},
 		}, func() float64 { return 1 }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tidemark_memory_budget_bytes",
+			Help: "Memory this process may take, as MEMORY_BUDGET or its cgroup says; 0 for no bound.",
+		}, func() float64 { return float64(b.total) }),
 	)
 }
 

@@ -33,6 +33,7 @@ import (
 	yaml "github.com/oasdiff/yaml3"
 
 	"tidemark/levels"
+	"tidemark/service"
 )
 
 func text(t *testing.T, file string) string {
@@ -661,7 +662,7 @@ func TestMemoryGuide_SaysTheSameInBothLanguages(t *testing.T) {
 			t.Errorf("code block %d differs:\n%s\n%s", i+1, a[i], b[i])
 		}
 	}
-	for _, marker := range []string{"bench", "slots"} {
+	for _, marker := range []string{"bench", "slots", "admitted"} {
 		numbers := regexp.MustCompile(`(?m)^\| *\d.*$`)
 		a, b := numbers.FindAllString(between(t, en, marker), -1), numbers.FindAllString(between(t, zh, marker), -1)
 		if !slices.Equal(a, b) {
@@ -702,6 +703,23 @@ func TestMemoryGuide_TableOfSlotsIsThatOfTheRealTypes(t *testing.T) {
 		runtime.KeepAlive(finders)
 		if !strings.Contains(text(t, "service/slots.go"), fmt.Sprintf("decodeBuffer = %d << 10", buffer)) {
 			t.Errorf("the buffer of a slot is not %d KiB any more", buffer)
+		}
+	}
+	if rows < 3 {
+		t.Fatalf("%d rows found", rows)
+	}
+}
+
+func TestMemoryGuide_TableOfAdmissionIsWhatTheServiceDoes(t *testing.T) {
+	rows := 0
+	for line := range strings.Lines(between(t, text(t, "docs/memory.md"), "admitted")) {
+		var klines, kib int64
+		if n, _ := fmt.Sscanf(line, "| %d | %d |", &klines, &kib); n != 2 {
+			continue
+		}
+		rows++
+		if bytes := service.SlotBytes(int(klines)); kib != (bytes+512)>>10 {
+			t.Errorf("%d klines are admitted with %d bytes, the guide says %d KiB", klines, bytes, kib)
 		}
 	}
 	if rows < 3 {

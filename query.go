@@ -94,7 +94,7 @@ func (in *invocation) levelsCommand() *cobra.Command {
 					return usageError{fmt.Errorf("--at: %q is not a time such as 2026-11-22T19:00:00Z", at)}
 				}
 			}
-			db, err := openDatabase(cmd.Context(), cfg, in.logger(quiet(cfg)))
+			db, err := openDatabase(cmd.Context(), budget{cfg: cfg}, in.logger(quiet(cfg)))
 			if err != nil {
 				return err
 			}

@@ -27,6 +27,7 @@ var openAPI []byte
 // app is the process without its HTTP door: database, exchange and executor.
 type app struct {
 	cfg      Config
+	budget   budget
 	log      *slog.Logger
 	registry *prometheus.Registry
 	db       *repository.DB
@@ -38,8 +39,8 @@ type app struct {
 
 // open wires an app. The caller closes it.
 func open(ctx context.Context, cfg Config, log *slog.Logger) (*app, error) {
-	a := &app{cfg: cfg, log: log, registry: prometheus.NewRegistry()}
-	db, err := openDatabase(ctx, cfg, log)
+	a := &app{cfg: cfg, budget: newBudget(cfg, service.ReadMemory().Limit), log: log, registry: prometheus.NewRegistry()}
+	db, err := openDatabase(ctx, a.budget, log)
 	if err != nil {
 		return nil, err
 	}
@@ -74,11 +75,22 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (*app, error) {
 		Observe:     requests.observe,
 		Log:         log,
 	})
-	registerProcessMetrics(a.registry, a.db, a.venue)
+	registerProcessMetrics(a.registry, a.db, a.venue, a.budget)
+	// last, so that what stands by now is measured and not guessed
+	slots, memory, err := a.budget.settle()
+	if err != nil {
+		a.close()
+		return nil, err
+	}
+	if slots > 0 {
+		log.Info("memory budget", "bytes", a.budget.total, "from", a.budget.source, "taken_at_start_bytes", memory.RSS,
+			"slots_bytes", slots, "slots_at_once", min(int64(cfg.AnalysisConcurrency), slots/a.budget.slot()))
+	}
 	a.analyzer = service.New(service.Config{
 		Concurrency: cfg.AnalysisConcurrency,
 		BatchSize:   cfg.AnalysisBatchSize,
 		KlineLimit:  cfg.AnalysisKlineLimit,
+		Memory:      slots,
 		QueueLimit:  cfg.AnalysisQueueLimit,
 		Interval:    cfg.AnalysisInterval,
 		Timeout:     cfg.AnalysisTimeout,
@@ -87,7 +99,8 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (*app, error) {
 	return a, nil
 }
 
-func openDatabase(ctx context.Context, cfg Config, log *slog.Logger) (*repository.DB, error) {
+func openDatabase(ctx context.Context, b budget, log *slog.Logger) (*repository.DB, error) {
+	cfg := b.cfg
 	return repository.Open(ctx, repository.Config{
 		URL:         cfg.DatabaseURL,
 		PoolSize:    cfg.DBPoolSize,
@@ -95,6 +108,7 @@ func openDatabase(ctx context.Context, cfg Config, log *slog.Logger) (*repositor
 		PoolRecycle: time.Duration(cfg.DBPoolRecycle) * time.Second,
 		PrePing:     cfg.DBPoolPrePing,
 		History:     cfg.AnalysisHistory,
+		CacheBytes:  b.pages() / 2, // two connections
 		Log:         log,
 	})
 }
@@ -178,7 +192,7 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 		OpenAPI:    openAPI,
 		Keys:       cfg.APIKeys,
 		RateLimit:  cfg.HTTPRateLimit,
-		CacheBytes: cfg.HTTPCacheBytes,
+		CacheBytes: a.budget.replies(),
 		Log:        log,
 		Version:    buildVersion(),
 	})

@@ -54,7 +54,7 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 			return io.MultiReader(bytes.NewReader(head), r.Body)
 		})
 	}
-	body, err := decodeAnalyze(bytes.NewReader(head), nil)
+	body, err := decodeAnalyze(bytes.NewReader(head), nil, 0)
 	if err != nil {
 		return err
 	}
@@ -95,8 +95,8 @@ func (a *API) analyzeKlines(w *reply, r *http.Request, async bool, open func() i
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
 	var exchange string
-	fill := func(dst *levels.Candles) error {
-		body, err := decodeAnalyze(open(), dst)
+	fill := func(dst *levels.Candles, most int) error {
+		body, err := decodeAnalyze(open(), dst, most)
 		if err == nil {
 			r.Body = http.NoBody // read to its end
 			w.wait(r)

@@ -148,7 +148,7 @@ func BenchmarkAnalyzeBody(b *testing.B) {
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := decodeAnalyze(strings.NewReader(body), c); err != nil {
+		if _, err := decodeAnalyze(strings.NewReader(body), c, 10_000); err != nil {
 			b.Fatal(err)
 		}
 	}

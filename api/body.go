@@ -44,18 +44,19 @@ type bodyReader struct {
 	// dst receives the klines. Without it they are checked to be JSON and
 	// skipped.
 	dst  *levels.Candles
+	most int // klines there may be
 	body analyzeBody
 }
 
 // decodeAnalyze reads one body and refuses what is not in the contract: unknown
 // and repeated names, wrong types, values out of range, data that follows. With
-// dst it fills dst with the klines, each checked by levels.Candles.Append, and
-// cut to the last kline_limit.
+// dst it fills dst with the klines, at most so many, each checked by
+// levels.Candles.Append, and cut to the last kline_limit.
 //
 // The interval may follow the klines. They are then appended as if they were
 // minutes, the shortest there is, and checked again.
-func decodeAnalyze(r io.Reader, dst *levels.Candles) (analyzeBody, error) {
-	d := bodyReader{dec: jsontext.NewDecoder(r), dst: dst, body: analyzeBody{klines: -1, store: true}}
+func decodeAnalyze(r io.Reader, dst *levels.Candles, most int) (analyzeBody, error) {
+	d := bodyReader{dec: jsontext.NewDecoder(r), dst: dst, most: most, body: analyzeBody{klines: -1, store: true}}
 	if d.dec.PeekKind() != '{' {
 		if _, err := d.dec.ReadToken(); err != nil {
 			if err == io.EOF {
@@ -245,8 +246,11 @@ func (d *bodyReader) klines() error {
 		if err != nil {
 			return err
 		}
-		if d.body.klines == service.MaxKlineLimit {
-			return d.bad("more than %d klines", service.MaxKlineLimit)
+		if d.body.klines == d.most {
+			if d.most < service.MaxKlineLimit {
+				return d.bad("more than the %d klines MEMORY_BUDGET leaves room for", d.most)
+			}
+			return d.bad("more than %d klines", d.most)
 		}
 		if err := d.dst.Append(k); err != nil {
 			return d.bad("kline %d: %v", d.body.klines, err)

@@ -26,9 +26,9 @@ func FuzzAnalyzeBody(f *testing.F) {
 	}
 	r := httptest.NewRequest("POST", "/analyze", nil)
 	f.Fuzz(func(t *testing.T, text string) {
-		without, err1 := decodeAnalyze(strings.NewReader(text), nil)
+		without, err1 := decodeAnalyze(strings.NewReader(text), nil, 0)
 		dst := newCandles()
-		with, err2 := decodeAnalyze(strings.NewReader(text), dst)
+		with, err2 := decodeAnalyze(strings.NewReader(text), dst, service.MaxKlineLimit)
 		for _, err := range []error{err1, err2} {
 			if err != nil && status(r, err).status != 400 {
 				t.Fatalf("%v is status %d", err, status(r, err).status)

@@ -5,6 +5,7 @@
 package repository
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -35,7 +36,10 @@ type Config struct {
 	PoolRecycle time.Duration // a connection older than this is replaced; 0: never
 	PrePing     bool          // ask a pooled connection for a sign of life before each use
 	History     int           // analyses kept for each series, 1 or more
-	Log         *slog.Logger  // nil: nothing is logged
+	// CacheBytes is the page cache of either SQLite connection; 0: 512 KiB, a
+	// quarter of SQLite's own default.
+	CacheBytes int64
+	Log        *slog.Logger // nil: nothing is logged
 }
 
 // DB is an open database. It is a service.Store, and safe for concurrent use.
@@ -98,7 +102,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	switch scheme, rest, ok := strings.Cut(cfg.URL, "://"); {
 	case ok && scheme == "sqlite":
 		dialect = "sqlite"
-		err = db.openSQLite(rest)
+		err = db.openSQLite(rest, cmp.Or(cfg.CacheBytes, defaultCache))
 	case ok && (scheme == "postgres" || scheme == "postgresql"):
 		dialect = "postgres"
 		err = db.openPostgres(cfg)

@@ -18,6 +18,9 @@ import (
 // busyTimeout is how long a writer waits for the writer of another process.
 const busyTimeout = 10 * time.Second
 
+// defaultCache is the page cache of a connection, in bytes, unless told another.
+const defaultCache = 512 << 10
+
 // sqliteEngine is a SQLite file in WAL mode: readers see the last commit while
 // a writer writes. One connection writes and one reads, because each costs its
 // own page cache and because more than one writer would only wait.
@@ -26,7 +29,7 @@ type sqliteEngine struct {
 	write *sqlx.DB
 }
 
-func (db *DB) openSQLite(path string) error {
+func (db *DB) openSQLite(path string, cache int64) error {
 	switch {
 	case path == "":
 		return errors.New("the database URL names no file: sqlite://PATH")
@@ -46,8 +49,8 @@ func (db *DB) openSQLite(path string) error {
 		return &storageError{sentence, fs.ErrInvalid}
 	}
 	// NORMAL: in WAL mode a power cut may lose the last commits, never tear
-	// one. cache_size: 512 KiB a connection instead of 2 MiB.
-	options := fmt.Sprintf("?_busy_timeout=%d&_synchronous=NORMAL&_foreign_keys=1&_error_rc=1&_pragma=cache_size(-512)", busyTimeout.Milliseconds())
+	// one. cache_size: negative, so KiB and not pages.
+	options := fmt.Sprintf("?_busy_timeout=%d&_synchronous=NORMAL&_foreign_keys=1&_error_rc=1&_pragma=cache_size(-%d)", busyTimeout.Milliseconds(), max(1, cache>>10))
 	// immediate: a transaction that writes waits for its turn at its start,
 	// where waiting works, not at its first write, where it would fail
 	if e.write, err = sqlx.Open("sqlite", path+options+"&_journal_mode=WAL&_txlock=immediate"); err != nil {

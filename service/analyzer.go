@@ -1,9 +1,11 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +20,7 @@ type Config struct {
 	Concurrency int             // slots: pairs analysed at once, each with its workspace
 	BatchSize   int             // pairs stored in one transaction
 	KlineLimit  int             // candles per pair, unless a request says otherwise
+	Memory      int64           // bytes the slots may need together, by SlotBytes; 0: no bound but their number
 	QueueLimit  int             // requests that may wait for a slot, and jobs that may be open; one more is ErrBusy
 	Interval    levels.Interval // unless a request says otherwise
 	Timeout     time.Duration   // of one analysis asked for by itself, waiting included
@@ -58,7 +61,8 @@ type Request struct {
 
 // Analyzer runs analyses on a fixed number of slots. A slot is a workspace:
 // the candle columns, scratch and decode buffer its holder needs. There are
-// exactly Config.Concurrency of them, so memory is a configured number.
+// exactly Config.Concurrency of them, and together they never hold more than
+// Config.Memory, so memory is a configured number.
 type Analyzer struct {
 	cfg      Config
 	exchange Exchange
@@ -66,7 +70,8 @@ type Analyzer struct {
 	log      *slog.Logger
 	metrics  *metrics
 
-	slots   chan *slot
+	slots   *pool
+	most    int           // klines an analysis has room for
 	waiting atomic.Int64  // requests waiting for a slot
 	turn    chan struct{} // held by the batch that is handing out its pairs
 
@@ -84,14 +89,12 @@ type Analyzer struct {
 func New(cfg Config, exchange Exchange, store Store, reg prometheus.Registerer, log *slog.Logger) *Analyzer {
 	a := &Analyzer{
 		cfg: cfg, exchange: exchange, store: store, log: log,
-		slots:   make(chan *slot, cfg.Concurrency),
+		slots:   newPool(cfg.Concurrency, cmp.Or(cfg.Memory, math.MaxInt64), SlotBytes(2*cfg.KlineLimit)),
 		turn:    make(chan struct{}, 1),
 		flights: map[Request]*flight{},
 		jobs:    map[string]*run{},
 	}
-	for range cfg.Concurrency {
-		a.slots <- &slot{buf: make([]byte, decodeBuffer)}
-	}
+	a.most = a.slots.most()
 	a.stopping, a.stop = context.WithCancelCause(context.Background())
 	a.killing, a.kill = context.WithCancelCause(context.Background())
 	a.metrics = newMetrics(reg, a)
@@ -137,7 +140,7 @@ func (a *Analyzer) settle(interval *levels.Interval, limit *int) error {
 	if *limit < MinKlineLimit || *limit > MaxKlineLimit {
 		return fmt.Errorf("%w: kline_limit %d is not between %d and %d", ErrInvalid, *limit, MinKlineLimit, MaxKlineLimit)
 	}
-	return nil
+	return a.fits(*limit)
 }
 
 // flight is one analysis under way and who waits for it.
@@ -205,12 +208,12 @@ func (a *Analyzer) launch(r Request) *flight {
 
 // analyze takes a slot, analyses one pair and stores the result if asked to.
 func (a *Analyzer) analyze(ctx context.Context, r Request) (Snapshot, error) {
-	s, err := a.acquire(ctx, true)
+	s, err := a.acquire(ctx, r.KlineLimit, true)
 	if err != nil {
 		return Snapshot{}, err
 	}
 	snap, err := a.lookUpAndAnalyze(ctx, s, r)
-	a.release(s)
+	a.slots.release(s)
 	if err != nil || !r.Store {
 		return snap, err
 	}
@@ -230,17 +233,17 @@ func (a *Analyzer) lookUpAndAnalyze(ctx context.Context, s *slot, r Request) (Sn
 }
 
 // AnalyzeCandles analyses the caller's own candles: it takes a slot, lets fill
-// reset and fill the slot's columns, and returns the analysis, whose Key has
+// reset and fill the slot's columns with at most so many candles, and returns the analysis, whose Key has
 // neither exchange nor symbol and which is never stored. A last candle that
 // is not closed yet is ErrInvalid. Errors of fill are returned as they are.
-func (a *Analyzer) AnalyzeCandles(ctx context.Context, fill func(dst *levels.Candles) error) (Snapshot, error) {
-	s, err := a.acquire(ctx, true)
+func (a *Analyzer) AnalyzeCandles(ctx context.Context, fill func(dst *levels.Candles, most int) error) (Snapshot, error) {
+	s, err := a.acquire(ctx, a.most, true)
 	if err != nil {
 		return Snapshot{}, err
 	}
-	defer a.release(s)
+	defer a.slots.release(s)
 	return a.contained(s, "the caller's klines", func() (Snapshot, error) {
-		if err := fill(&s.candles); err != nil {
+		if err := fill(&s.candles, a.most); err != nil {
 			return Snapshot{}, err
 		}
 		now := time.Now()
@@ -260,11 +263,14 @@ func (a *Analyzer) Candles(ctx context.Context, symbol string, interval levels.I
 	if _, err := levels.ParseInterval(string(interval)); err != nil {
 		return err
 	}
-	s, err := a.acquire(ctx, true)
+	if err := a.fits(limit); err != nil {
+		return err
+	}
+	s, err := a.acquire(ctx, limit, true)
 	if err != nil {
 		return err
 	}
-	defer a.release(s)
+	defer a.slots.release(s)
 	_, err = a.contained(s, symbol, func() (Snapshot, error) {
 		if err := a.fetch(ctx, s, symbol, interval, limit); err != nil {
 			return Snapshot{}, err

@@ -230,11 +230,11 @@ func TestAnalyze_DoesNotKeepTheMemoryOfALargeRequest(t *testing.T) {
 	if _, err := a.Analyze(t.Context(), Request{Symbol: "BTCUSDT", KlineLimit: MaxKlineLimit}); err != nil {
 		t.Fatal(err)
 	}
-	s := <-a.slots
+	s, _ := a.slots.acquire(SlotBytes(200))
 	if n := cap(s.candles.OpenTime); n > 400 {
 		t.Errorf("the slot kept room for %d candles", n)
 	}
-	a.slots <- s
+	a.slots.release(s)
 }
 
 func TestAnalyzeCandles_IsTheCallersOwn(t *testing.T) {
@@ -242,8 +242,8 @@ func TestAnalyzeCandles_IsTheCallersOwn(t *testing.T) {
 	a := newTestAnalyzer(t, Config{}, x, &fakeStore{})
 	hour := time.Hour.Milliseconds()
 	now := time.Now().UnixMilli() / hour * hour
-	fill := func(until int64) func(*levels.Candles) error {
-		return func(c *levels.Candles) error {
+	fill := func(until int64) func(*levels.Candles, int) error {
+		return func(c *levels.Candles, _ int) error {
 			c.Reset("1h", 200)
 			for open := until - 200*hour; open < until; open += hour {
 				p := 100 + float64(open/hour%7)
@@ -265,7 +265,7 @@ func TestAnalyzeCandles_IsTheCallersOwn(t *testing.T) {
 		t.Errorf("a candle still open: %v, want ErrInvalid", err)
 	}
 	sentinel := errors.New("the caller's")
-	if _, err := a.AnalyzeCandles(t.Context(), func(*levels.Candles) error { return sentinel }); err != sentinel {
+	if _, err := a.AnalyzeCandles(t.Context(), func(*levels.Candles, int) error { return sentinel }); err != sentinel {
 		t.Errorf("fill's own error came out as %v", err)
 	}
 	j, err := a.SubmitCandles(t.Context(), fill(now))

@@ -118,10 +118,10 @@ func (a *Analyzer) runBatch(ctx context.Context, r *run, index int, pairs []pair
 	)
 	handing, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	err := a.handOut(handing, pairs, func(s *slot, p pair) {
+	err := a.handOut(handing, pairs, r.request.KlineLimit, func(s *slot, p pair) {
 		work.Go(func() {
 			snap, err := a.analyzePair(s, p, r.request)
-			a.release(s)
+			a.slots.release(s)
 			raise(&peak, RSS())
 			if err != nil && endsRun(err) {
 				end(err)
@@ -155,7 +155,7 @@ func (a *Analyzer) runBatch(ctx context.Context, r *run, index int, pairs []pair
 
 // handOut waits its turn and then begins one pair after the other, each as
 // soon as a slot is free.
-func (a *Analyzer) handOut(ctx context.Context, pairs []pair, begin func(*slot, pair)) error {
+func (a *Analyzer) handOut(ctx context.Context, pairs []pair, klines int, begin func(*slot, pair)) error {
 	select {
 	case a.turn <- struct{}{}:
 		defer func() { <-a.turn }()
@@ -163,7 +163,7 @@ func (a *Analyzer) handOut(ctx context.Context, pairs []pair, begin func(*slot, 
 		return context.Cause(ctx)
 	}
 	for _, p := range pairs {
-		s, err := a.acquire(ctx, false)
+		s, err := a.acquire(ctx, klines, false)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 // limit).
 type Memory struct {
 	RSS     int64 // resident set size now
+	Files   int64 // the part of RSS that is pages of files: the binary's, above all
 	PeakRSS int64 // its high-water mark since the process began (VmHWM)
 	// WorkingSet is the memory of the cgroup less its inactive page cache, which
 	// is how `docker stats` and Kubernetes count.
@@ -29,26 +31,29 @@ func ReadMemory() Memory {
 }
 
 // RSS is the resident set size now, the cheap part of ReadMemory.
-func RSS() int64 { return statm("/proc/self") }
+func RSS() int64 {
+	rss, _ := statm("/proc/self")
+	return rss
+}
 
-func statm(proc string) int64 {
+// statm returns the resident set size and the part of it that is pages of files
+// or shared memory.
+func statm(proc string) (rss, files int64) {
 	b, err := os.ReadFile(filepath.Join(proc, "statm"))
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	fields := bytes.Fields(b)
-	if len(fields) < 2 {
-		return 0
+	var total int64 // of the address space
+	if _, err := fmt.Sscan(string(b), &total, &rss, &files); err != nil {
+		return 0, 0
 	}
-	pages, err := strconv.ParseInt(string(fields[1]), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * int64(os.Getpagesize())
+	page := int64(os.Getpagesize())
+	return rss * page, files * page
 }
 
 func readMemory(proc, cgroup string) Memory {
-	m := Memory{RSS: statm(proc)}
+	var m Memory
+	m.RSS, m.Files = statm(proc)
 	m.PeakRSS = keyed(filepath.Join(proc, "status"), "VmHWM:") << 10
 	b, err := os.ReadFile(filepath.Join(proc, "cgroup"))
 	if err != nil {

@@ -43,13 +43,13 @@ func TestReadMemory_Cgroups(t *testing.T) {
 			"cg/pod/memory.max":           "64000000\n",
 			"cg/memory.max":               "128000000\n",
 			"cg/pod/box/memory.swap.peak": "0\n",
-		}, Memory{500 * page, 31000 << 10, 35000000, 64000000}},
+		}, Memory{500 * page, 100 * page, 31000 << 10, 35000000, 64000000}},
 		"version 2, the container sees its own group at the root": {map[string]string{
 			"proc/cgroup":       "0::/system.slice/docker-abc.scope\n",
 			"cg/memory.current": "40000000\n",
 			"cg/memory.stat":    "inactive_file 1000000\n",
 			"cg/memory.max":     "134217728\n",
-		}, Memory{500 * page, 31000 << 10, 39000000, 134217728}},
+		}, Memory{500 * page, 100 * page, 31000 << 10, 39000000, 134217728}},
 		"version 1": {map[string]string{
 			"proc/cgroup":                             "5:cpu,cpuacct:/box\n4:memory:/box\n",
 			"cg/memory/box/memory.usage_in_bytes":     "30000000\n",
@@ -57,8 +57,8 @@ func TestReadMemory_Cgroups(t *testing.T) {
 			"cg/memory/memory.limit_in_bytes":         "100000000\n",
 			"cg/memory/box/memory.stat":               "inactive_file 1\ntotal_inactive_file 5000000\n",
 			"cg/memory/box/memory.max_usage_in_bytes": "1\n",
-		}, Memory{500 * page, 31000 << 10, 25000000, 100000000}},
-		"none": {map[string]string{"proc/cgroup": "0::/\n"}, Memory{500 * page, 31000 << 10, 0, 0}},
+		}, Memory{500 * page, 100 * page, 31000 << 10, 25000000, 100000000}},
+		"none": {map[string]string{"proc/cgroup": "0::/\n"}, Memory{500 * page, 100 * page, 31000 << 10, 0, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()

@@ -28,9 +28,13 @@ func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
 		f.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 	}
 	gauge("tidemark_slots", "Slots of the executor: pairs that can be analysed at once.",
-		func() float64 { return float64(cap(a.slots)) })
+		func() float64 { return float64(a.slots.size) })
 	gauge("tidemark_slots_busy", "Slots in use.",
-		func() float64 { return float64(cap(a.slots) - len(a.slots)) })
+		func() float64 { n, _ := a.slots.inUse(); return float64(n) })
+	gauge("tidemark_slots_admitted_bytes", "Memory that the analyses under way may need: the sum of what they were admitted with.",
+		func() float64 { _, bytes := a.slots.inUse(); return float64(bytes) })
+	gauge("tidemark_slots_limit_bytes", "Memory that analyses may need at once, as the memory budget leaves it; 0 for no bound.",
+		func() float64 { return float64(a.cfg.Memory) })
 	gauge("tidemark_queue_waiting", "Requests waiting for a slot.",
 		func() float64 { return float64(a.waiting.Load()) })
 	gauge("tidemark_queue_limit", "Requests that may wait for a slot before one is refused.",

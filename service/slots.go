@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
+	"sort"
+	"sync"
 	"time"
 
 	"tidemark/levels"
@@ -15,33 +18,182 @@ type slot struct {
 	candles levels.Candles
 	finder  levels.Finder
 	buf     []byte
+
+	// bytes is what the slot is accounted: while it is busy what its holder may
+	// need, while it is idle what its workspace has kept; 0 for an empty one.
+	bytes int64
 }
+
+// clear gives the workspace of s to the collector.
+func (s *slot) clear() { *s = slot{} }
 
 // decodeBuffer is the scratch an exchange client gets to decode in. A kline of
 // Binance is about 170 bytes, so this holds 190 of them at a time.
 const decodeBuffer = 32 << 10
 
+// connection is what the holder of a slot takes besides its workspace: a kept
+// TLS connection to the exchange (28 KiB of heap and 10 KiB of stacks, measured
+// over 40 of them with net/http of Go 1.26) and a goroutine's stack of 8 KiB.
+const connection = 46 << 10
+
+// SlotBytes is the memory a slot may need for an analysis of the given number of
+// klines: workspace, decode buffer, connection, and on top of them the quarter
+// by which GOGC=25 lets a heap grow before it is collected.
+func SlotBytes(klines int) int64 {
+	return (int64(levels.WorkspaceBytes(klines)) + decodeBuffer + connection) * 5 / 4
+}
+
 // busyRetry is what a caller refused for a full queue is told to wait: a slot
 // frees within the time of a few requests to the exchange.
 const busyRetry = 2 * time.Second
 
-// acquire waits for a slot. Callers from outside are counted against the queue
-// limit; the dispatcher of a job is not, there is one of them.
-func (a *Analyzer) acquire(ctx context.Context, queued bool) (*slot, error) {
+// pool is the semaphore: a fixed number of slots, and a number of bytes that
+// they never exceed together. Who comes first is served first, so that a large
+// request is not passed over for ever by small ones.
+type pool struct {
+	size    int
+	limit   int64 // bytes
+	keep    int64 // bytes of workspace an idle slot may hold on to
+	mu      sync.Mutex
+	idle    []*slot // the one used last at the end: few slots in use stay few with memory
+	busy    int64   // bytes of busy slots
+	idling  int64   // bytes of idle ones
+	waiting []*waiter
+}
+
+// waiter is a caller in line.
+type waiter struct {
+	need  int64
+	ready chan *slot // holds one
+}
+
+func newPool(size int, limit, keep int64) *pool {
+	p := &pool{size: size, limit: limit, keep: keep}
+	for range size {
+		p.idle = append(p.idle, &slot{})
+	}
+	return p
+}
+
+// take returns an idle slot for a holder that needs so many bytes, nil if there
+// is none or too little room. It is called with p.mu held.
+func (p *pool) take(need int64) *slot {
+	last := len(p.idle) - 1
+	if last < 0 || p.busy+need > p.limit {
+		return nil
+	}
+	s := p.idle[last]
+	p.idle = p.idle[:last]
+	p.idling -= s.bytes
+	if s.bytes < need || p.busy+s.bytes > p.limit {
+		s.clear() // too small, and growing would overshoot; or larger than what is left
+	}
+	s.bytes = max(s.bytes, need)
+	p.busy += s.bytes
+	for _, cold := range p.idle {
+		if p.busy+p.idling <= p.limit {
+			break
+		}
+		p.idling -= cold.bytes
+		cold.clear()
+	}
+	return s
+}
+
+// acquire returns a slot at once, or a place in line for one.
+func (p *pool) acquire(need int64) (*slot, *waiter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiting) == 0 {
+		if s := p.take(need); s != nil {
+			return s, nil
+		}
+	}
+	w := &waiter{need, make(chan *slot, 1)}
+	p.waiting = append(p.waiting, w)
+	return nil, w
+}
+
+// leave gives up a place in line, or the slot that came meanwhile.
+func (p *pool) leave(w *waiter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.waiting, w); i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+		p.serve() // those behind may need less
+		return
+	}
+	p.put(<-w.ready)
+}
+
+// release gives a slot back. Memory a large request left in it goes first, so
+// that one request of 10,000 candles is not paid for ever after.
+func (p *pool) release(s *slot) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.put(s)
+}
+
+// put makes s idle and serves the line. It is called with p.mu held.
+func (p *pool) put(s *slot) {
+	p.busy -= s.bytes
+	// what it has, which may be less than what its holder might have needed
+	if s.bytes = min(s.bytes, SlotBytes(cap(s.candles.OpenTime))); s.bytes > p.keep {
+		s.clear()
+	}
+	p.idling += s.bytes
+	p.idle = append(p.idle, s)
+	p.serve()
+}
+
+// serve hands slots to the first in line. It is called with p.mu held.
+func (p *pool) serve() {
+	for len(p.waiting) > 0 {
+		s := p.take(p.waiting[0].need)
+		if s == nil {
+			return
+		}
+		p.waiting[0].ready <- s
+		p.waiting = slices.Delete(p.waiting, 0, 1)
+	}
+}
+
+// inUse returns the number of busy slots and what they may need, in bytes.
+func (p *pool) inUse() (slots int, bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.size - len(p.idle), p.busy
+}
+
+// most is the largest number of klines, up to MaxKlineLimit, whose analysis has
+// room in the pool at all.
+func (p *pool) most() int {
+	return sort.Search(MaxKlineLimit, func(n int) bool { return SlotBytes(n+1) > p.limit })
+}
+
+// fits refuses a number of klines that would wait for ever.
+func (a *Analyzer) fits(klines int) error {
+	if klines <= a.most {
+		return nil
+	}
+	return fmt.Errorf("%w: an analysis of %d klines needs more memory than MEMORY_BUDGET leaves: ask for at most %d", ErrInvalid, klines, a.most)
+}
+
+// acquire waits for a slot that has room for so many klines. Callers from
+// outside are counted against the queue limit; the dispatcher of a job is not,
+// there is one of them.
+func (a *Analyzer) acquire(ctx context.Context, klines int, queued bool) (*slot, error) {
 	switch {
 	case a.stopping.Err() != nil:
 		return nil, ErrStopping
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	}
-	select {
-	case s := <-a.slots:
-		return s, nil
-	default:
-	}
-	if queued {
+	s, place := a.slots.acquire(SlotBytes(klines))
+	if place != nil && queued {
 		if a.waiting.Add(1) > int64(a.cfg.QueueLimit) {
 			a.waiting.Add(-1)
+			a.slots.leave(place)
 			return nil, &RetryAfterError{
 				Err:   fmt.Errorf("%w: %d requests wait for a slot already (ANALYSIS_QUEUE_LIMIT)", ErrBusy, a.cfg.QueueLimit),
 				Until: time.Now().Add(busyRetry),
@@ -49,23 +201,21 @@ func (a *Analyzer) acquire(ctx context.Context, queued bool) (*slot, error) {
 		}
 		defer a.waiting.Add(-1)
 	}
-	select {
-	case s := <-a.slots:
-		return s, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	case <-a.stopping.Done():
-		return nil, ErrStopping
+	if place != nil {
+		select {
+		case s = <-place.ready:
+		case <-ctx.Done():
+			a.slots.leave(place)
+			return nil, context.Cause(ctx)
+		case <-a.stopping.Done():
+			a.slots.leave(place)
+			return nil, ErrStopping
+		}
 	}
-}
-
-// release gives a slot back. Memory a large request left in it goes first, so
-// that one request of 10,000 candles is not paid for ever after.
-func (a *Analyzer) release(s *slot) {
-	if cap(s.candles.OpenTime) > 2*a.cfg.KlineLimit {
-		s.candles, s.finder = levels.Candles{}, levels.Finder{}
+	if s.buf == nil {
+		s.buf = make([]byte, decodeBuffer)
 	}
-	a.slots <- s
+	return s, nil
 }
 
 // contained runs f and turns a panic into an error: one pair's, never the

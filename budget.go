@@ -1,0 +1,192 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"tidemark/service"
+)
+
+// byteSize is a number of bytes as the configuration writes it: "48MiB", "50MB",
+// "50331648". Its zero value is "not given"; 0 given is noBudget.
+type byteSize int64
+
+const noBudget byteSize = -1
+
+// units of a byteSize. Docker's "m" and Kubernetes' "M" differ, so neither is one.
+var units = []struct {
+	suffix string
+	bytes  float64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1}}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *byteSize) UnmarshalText(text []byte) error {
+	for _, u := range units {
+		number, ok := strings.CutSuffix(string(text), u.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+		if n *= u.bytes; err != nil || !(n >= 0 && n < 1<<50) || n != math.Trunc(n) {
+			break
+		}
+		*s = cmp.Or(byteSize(n), noBudget)
+		return nil
+	}
+	return fmt.Errorf("%q is no number of bytes", text)
+}
+
+// String is the value as it may be given.
+func (s byteSize) String() string {
+	switch {
+	case s == 0:
+		return ""
+	case s == noBudget:
+		return "0"
+	case s%(1<<20) == 0:
+		return fmt.Sprintf("%dMiB", s>>20)
+	case s%(1<<10) == 0:
+		return fmt.Sprintf("%dKiB", s>>10)
+	}
+	return strconv.FormatInt(int64(s), 10)
+}
+
+// What the process takes besides what it was measured to take at its start and
+// what is accounted one by one.
+const (
+	// growth is by how much a process grows that serves and sweeps with one slot:
+	// code that was not in memory yet, the list of pairs, replies under way, the
+	// runtime's own bookkeeping.
+	growth = 3 << 20
+	// fileGrowth is the part of growth that is code.
+	fileGrowth = 3 << 19
+	// sqliteShare is what SQLite takes outside the Go heap besides its page cache.
+	sqliteShare = 512 << 10
+	// postgresConnection is what a connection to PostgreSQL takes, buffers and
+	// goroutine stack.
+	postgresConnection = 32 << 10
+	// waitingAnalysis is an analysis that waits for the end of its batch.
+	waitingAnalysis = 4 << 10
+)
+
+// budget divides the memory the process may take. Its zero value is no bound.
+type budget struct {
+	total  int64  // bytes
+	source string // where total is from
+	cfg    Config
+}
+
+// newBudget takes the configured budget, or the cgroup's limit (0 for none) less
+// the tenth that its kernel memory and the page cache of the database are left.
+func newBudget(cfg Config, limit int64) budget {
+	switch {
+	case cfg.MemoryBudget > 0:
+		return budget{int64(cfg.MemoryBudget), "MEMORY_BUDGET", cfg}
+	case cfg.MemoryBudget == 0 && limit > 0:
+		return budget{limit / 10 * 9, "90 % of the cgroup's " + mebibytes(limit), cfg}
+	}
+	return budget{cfg: cfg}
+}
+
+// replies is the bound of the cache of encoded replies: what is configured, and
+// of a budget at most 1/32.
+func (b budget) replies() int64 { return b.share(b.cfg.HTTPCacheBytes) }
+
+// pages is the page cache of SQLite's two connections together: 1 MiB, and of a
+// budget at most 1/32.
+func (b budget) pages() int64 {
+	if !b.sqlite() {
+		return 0
+	}
+	return b.share(1 << 20)
+}
+
+func (b budget) share(wanted int64) int64 {
+	if b.total == 0 {
+		return wanted
+	}
+	return min(wanted, b.total/32)
+}
+
+func (b budget) sqlite() bool { return strings.HasPrefix(b.cfg.DatabaseURL, "sqlite:") }
+
+// database is what the database takes once it is used.
+func (b budget) database() int64 {
+	if b.sqlite() {
+		return b.pages() + sqliteShare
+	}
+	return int64(b.cfg.DBPoolSize+b.cfg.DBMaxOverflow) * postgresConnection
+}
+
+// batches is what the results of the open batches take.
+func (b budget) batches() int64 {
+	size := int64(b.cfg.AnalysisBatchSize)
+	return (int64(b.cfg.AnalysisConcurrency) + 2*size) * waitingAnalysis
+}
+
+// slot is what one slot of the configured number of klines needs.
+func (b budget) slot() int64 { return service.SlotBytes(b.cfg.AnalysisKlineLimit) }
+
+// slots is what is left for the slots of a process that takes base bytes before
+// it has any.
+func (b budget) slots(base int64) int64 {
+	return b.total - base - growth - b.replies() - b.database() - b.batches()
+}
+
+// smallest is the smallest budget, in whole MiB, at which one slot has room, also
+// when the next start is measured a little larger than this one.
+func (b budget) smallest(base int64) byteSize {
+	const spread = 512 << 10
+	for b.total = 1 << 20; b.slots(base+spread) < b.slot(); {
+		b.total += 1 << 20
+	}
+	return byteSize(b.total)
+}
+
+// settle measures what the process takes, tells the runtime its limit and
+// returns what is left for slots, 0 for no bound. A budget without room for one
+// slot is an error that names the smallest that has it.
+func (b budget) settle() (slots int64, m service.Memory, err error) {
+	if b.total == 0 {
+		return 0, m, nil
+	}
+	debug.FreeOSMemory() // what the start left behind
+	if m = service.ReadMemory(); m.RSS == 0 {
+		return 0, m, usageError{errors.New("MEMORY_BUDGET: this system does not tell how much memory a process takes, so it cannot be bounded")}
+	}
+	if slots = b.slots(m.RSS); slots < b.slot() {
+		return 0, m, usageError{fmt.Errorf("a memory budget of %s (%s) leaves no room for one analysis of %d klines beside the %s this process takes before it begins: the smallest budget that works with this configuration is %s",
+			mebibytes(b.total), b.source, b.cfg.AnalysisKlineLimit, mebibytes(m.RSS), b.smallest(m.RSS))}
+	}
+	// The runtime knows nothing of pages of files and of SQLite's memory, and
+	// counts what it has reserved and not touched, some 3 MiB. It is never told
+	// more than GOMEMLIMIT or the cgroup told it.
+	outside := m.Files + fileGrowth
+	if b.sqlite() {
+		outside += b.database()
+	}
+	var r runtime.MemStats
+	runtime.ReadMemStats(&r)
+	untouched := max(0, int64(r.Sys-r.HeapReleased)-(m.RSS-m.Files))
+	debug.SetMemoryLimit(min(b.total-outside+untouched, debug.SetMemoryLimit(-1)))
+	return slots, m, nil
+}
+
+// print says how the budget is divided, as far as that is known without opening
+// the database, in lines that an environment file may hold.
+func (b budget) print(w io.Writer) {
+	if b.total == 0 {
+		fmt.Fprintln(w, "# memory budget: none")
+		return
+	}
+	fmt.Fprintf(w, "# memory budget: %s (%s)\n", mebibytes(b.total), b.source)
+	fmt.Fprintf(w, "# of it: replies %s, database %s, open batches %s, each slot of %d klines %s\n",
+		mebibytes(b.replies()), mebibytes(b.database()), mebibytes(b.batches()), b.cfg.AnalysisKlineLimit, mebibytes(b.slot()))
+}

@@ -1,0 +1,61 @@
+package levels
+
+// This test pins what a workspace is said to need: the columns and scratch that
+// stay after many markets, from quiet to wild, are no more than WorkspaceBytes.
+
+import (
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+)
+
+func TestWorkspaceBytes_CoverQuietAndWildMarkets(t *testing.T) {
+	reachable := func() int {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC() // the second finishes what the first began to sweep
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	const workspaces = 4
+	for _, n := range []int{100, 500, 1000, 2000, 5000, 10_000} {
+		var candles [workspaces]Candles
+		var finders [workspaces]Finder
+		before := reachable()
+		for w := range workspaces {
+			for seed := range 36 {
+				random := rand.New(rand.NewPCG(uint64(w), uint64(seed)))
+				volatility := []float64{0.0003, 0.001, 0.01, 0.03}[seed%4]
+				wick := []float64{0.0001, 0.003, 0.03}[seed%3]
+				c := &candles[w]
+				c.Reset("1h", n+1)
+				price := 100.0
+				for i := range n {
+					open := price
+					price *= math.Exp(volatility * random.NormFloat64())
+					err := c.Append(Candle{
+						OpenTime: int64(i) * c.Interval.Milliseconds(), Open: open, Close: price, Volume: 1000 * random.Float64(),
+						High: max(open, price) * (1 + wick*random.Float64()), Low: min(open, price) * (1 - wick*random.Float64()),
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				if _, err := finders[w].Find(c); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		used := (reachable() - before) / workspaces
+		runtime.KeepAlive(&candles)
+		runtime.KeepAlive(&finders)
+		t.Logf("%d candles: %.1f KiB of %.1f", n, float64(used)/1024, float64(WorkspaceBytes(n))/1024)
+		if used > WorkspaceBytes(n) {
+			t.Errorf("%d candles: a workspace holds %d bytes, WorkspaceBytes says %d", n, used, WorkspaceBytes(n))
+		}
+		if n >= 1000 && used < WorkspaceBytes(n)*6/10 {
+			t.Errorf("%d candles: a workspace holds %d bytes, WorkspaceBytes says %d: far too many", n, used, WorkspaceBytes(n))
+		}
+	}
+}
