@@ -4,7 +4,8 @@ package main
 // would notice when it no longer fits: the Dockerfile builds a static binary
 // from the context .dockerignore leaves, the compose file sets variables there
 // are and mounts files there are, the dashboard asks for metrics the program
-// has in a syntax Prometheus understands, the README names every variable,
+// has in a syntax Prometheus understands, so do the alert rules, each of which has
+// a unit test and a section in the runbook, the README names every variable,
 // route and command, both memory guides say the same, their arithmetic is that
 // of the real types, and every linked module is in the notices.
 
@@ -376,14 +377,17 @@ func guideExprs(t *testing.T) map[string]string {
 func TestDashboard_AsksForMetricsThereAre(t *testing.T) {
 	names, labels := metricsOfASweep(t)
 	// set by Prometheus, not by us
-	labels["instance"] = true
+	labels["instance"], labels["job"], names["up"] = true, true, true
 	quoted := regexp.MustCompile(`"[^"]*"`)
-	matchers := regexp.MustCompile(`\{([^}]*)\}|\bby \(([^)]*)\)`)
+	matchers := regexp.MustCompile(`\{([^}]*)\}|\b(?:by|on|group_left) \(([^)]*)\)`)
+	duration := regexp.MustCompile(`\b[0-9]+[smhdwy]\b`)
+	operators := []string{"and", "or", "unless", "offset"}
 	label := regexp.MustCompile(`[a-z_]+`)
 	word := regexp.MustCompile(`[a-zA-Z_:][a-zA-Z0-9_:]*\b *\(?`)
 	asked := map[string]bool{}
 	look := func(where, expr string, asked map[string]bool) {
 		bare := regexp.MustCompile(`\[[^]]*\]`).ReplaceAllString(quoted.ReplaceAllString(expr, ""), "")
+		bare = duration.ReplaceAllString(bare, "")
 		for _, m := range matchers.FindAllStringSubmatch(bare, -1) {
 			for _, l := range label.FindAllString(m[1]+","+m[2], -1) {
 				if !labels[l] {
@@ -396,6 +400,9 @@ func TestDashboard_AsksForMetricsThereAre(t *testing.T) {
 				continue // a function
 			}
 			name := strings.TrimSpace(w)
+			if slices.Contains(operators, name) {
+				continue
+			}
 			asked[name] = true
 			if !names[name] {
 				t.Errorf("%s: there is no metric %s", where, name)
@@ -408,6 +415,18 @@ func TestDashboard_AsksForMetricsThereAre(t *testing.T) {
 	for where, expr := range guideExprs(t) {
 		look(where, expr, map[string]bool{})
 	}
+	recorded := rules(t)
+	for _, r := range recorded {
+		names[r.Record] = true
+	}
+	for _, r := range recorded {
+		look(r.Record+r.Alert, r.Expr, map[string]bool{})
+	}
+	for metric := range runbookMetrics(t) {
+		if !names[metric] {
+			t.Errorf("the runbook looks at %s, which is not there", metric)
+		}
+	}
 	if len(asked) < 20 {
 		t.Fatalf("only %d metrics found in the dashboard: this test reads it wrong", len(asked))
 	}
@@ -418,6 +437,113 @@ func TestDashboard_AsksForMetricsThereAre(t *testing.T) {
 		if strings.HasPrefix(name, "tidemark_") && !shown {
 			t.Errorf("no panel shows %s", name)
 		}
+	}
+}
+
+// --- the rules
+
+type rule struct {
+	Record, Alert, Expr, For string
+	Labels, Annotations      map[string]string
+}
+
+// rules are the recording and alert rules.
+func rules(t *testing.T) (all []rule) {
+	t.Helper()
+	var file struct {
+		Groups []struct{ Rules []rule }
+	}
+	if err := yaml.Unmarshal([]byte(text(t, "deploy/prometheus/tidemark.rules.yml")), &file); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range file.Groups {
+		all = append(all, g.Rules...)
+	}
+	if len(all) < 20 {
+		t.Fatalf("%d rules found", len(all))
+	}
+	return all
+}
+
+// runbookMetrics are the metrics the runbook tells to look at.
+func runbookMetrics(t *testing.T) map[string]bool {
+	t.Helper()
+	all := map[string]bool{}
+	for _, m := range regexp.MustCompile("\\b(?:tidemark|go|process)_[a-z_]+").FindAllString(text(t, "docs/runbook.md"), -1) {
+		all[m] = true
+	}
+	if len(all) < 10 {
+		t.Fatalf("%d metrics found in the runbook", len(all))
+	}
+	return all
+}
+
+func TestRules_PassTheirUnitTests(t *testing.T) {
+	out, err := exec.Command("promtool", "test", "rules", "deploy/prometheus/tidemark.test.yml").CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestRules_EveryAlertIsTestedAndHasASectionInTheRunbook(t *testing.T) {
+	var tests struct {
+		Tests []struct {
+			AlertRuleTest []struct {
+				Alertname string
+				ExpAlerts []any `yaml:"exp_alerts"`
+			} `yaml:"alert_rule_test"`
+		}
+	}
+	if err := yaml.Unmarshal([]byte(text(t, "deploy/prometheus/tidemark.test.yml")), &tests); err != nil {
+		t.Fatal(err)
+	}
+	lengths := 0
+	fires, rests := map[string]bool{}, map[string]bool{}
+	for _, group := range tests.Tests {
+		for _, a := range group.AlertRuleTest {
+			if len(a.ExpAlerts) > 0 {
+				fires[a.Alertname] = true
+			} else {
+				rests[a.Alertname] = true
+			}
+		}
+	}
+	for _, r := range rules(t) {
+		if i := levels.Interval(r.Labels["interval"]); r.Record == "tidemark:interval:seconds" && r.Expr != fmt.Sprintf("vector(%.0f)", i.Duration().Seconds()) {
+			t.Errorf("%s is said to be %s", i, r.Expr)
+		} else if r.Record == "tidemark:interval:seconds" {
+			lengths++
+		}
+	}
+	if lengths != len(levels.Intervals()) {
+		t.Errorf("%d intervals have a length, there are %d", lengths, len(levels.Intervals()))
+	}
+	sections := anchors(text(t, "docs/runbook.md"))[1:] // without the title
+	var alerts []string
+	for _, r := range rules(t) {
+		if r.Alert == "" {
+			continue
+		}
+		alerts = append(alerts, strings.ToLower(r.Alert))
+		if !fires[r.Alert] {
+			t.Errorf("no test sees %s fire", r.Alert)
+		}
+		// a pause that is no ban is what a ban is told from
+		if !rests[r.Alert] && r.Alert != "TidemarkExchangeBanned" {
+			t.Errorf("no test sees %s rest", r.Alert)
+		}
+		if s := r.Labels["severity"]; s != "warning" && s != "critical" {
+			t.Errorf("%s has the severity %q", r.Alert, s)
+		}
+		if r.For == "" || r.Annotations["summary"] == "" || r.Annotations["description"] == "" {
+			t.Errorf("%s lacks a duration, a summary or a description", r.Alert)
+		}
+		if want := "docs/runbook.md#" + strings.ToLower(r.Alert); r.Annotations["runbook_url"] != want {
+			t.Errorf("%s leads to %s, want %s", r.Alert, r.Annotations["runbook_url"], want)
+		}
+	}
+	if !slices.Equal(alerts, sections) {
+		t.Errorf("the alerts are\n%v\nthe sections of the runbook\n%v", alerts, sections)
 	}
 }
 
@@ -571,7 +697,7 @@ func TestREADME_NamesEveryRouteAndEveryCommand(t *testing.T) {
 	}
 }
 
-var papers = []string{"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "THIRD_PARTY_NOTICES.md", "docs/memory.md", "docs/memory.zh-CN.md"}
+var papers = []string{"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "THIRD_PARTY_NOTICES.md", "docs/memory.md", "docs/memory.zh-CN.md", "docs/runbook.md"}
 
 func TestPapers_LinksLeadSomewhere(t *testing.T) {
 	links := 0
