@@ -469,7 +469,7 @@ func rules(t *testing.T) (all []rule) {
 func runbookMetrics(t *testing.T) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
-	for _, m := range regexp.MustCompile("\\b(?:tidemark|go|process)_[a-z_]+").FindAllString(text(t, "docs/runbook.md"), -1) {
+	for _, m := range regexp.MustCompile(`\b(?:tidemark|go|process)_[a-z_]+`).FindAllString(text(t, "docs/runbook.md"), -1) {
 		all[m] = true
 	}
 	if len(all) < 10 {
