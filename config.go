@@ -46,6 +46,9 @@ type Config struct {
 	ExchangePairs       int           `env:"EXCHANGE_SIMULATED_PAIRS" envDefault:"500" min:"1" max:"5000" help:"healthy pairs of the built-in simulated exchange"`
 	ExchangeSeed        uint64        `env:"EXCHANGE_SIMULATED_SEED" envDefault:"1" help:"which market the built-in simulated exchange plays"`
 
+	Role         string        `env:"ROLE" envDefault:"all" oneof:"all api worker" help:"what serve does: all; api answers requests and leaves jobs to others; worker works on jobs, and serves only its health and metrics"`
+	JobRetention time.Duration `env:"JOB_RETENTION" envDefault:"168h" min:"1h" max:"87600h" help:"time after which a job that has ended is forgotten; its analyses stay"`
+
 	DatabaseURL   string `env:"DATABASE_URL" envDefault:"sqlite://tidemark.db" secret:"url" help:"sqlite://FILE or postgres://USER:PASSWORD@HOST/NAME"`
 	DBPoolSize    int    `env:"DB_POOL_SIZE" envDefault:"5" min:"1" max:"1000" help:"PostgreSQL connections kept open"`
 	DBMaxOverflow int    `env:"DB_MAX_OVERFLOW" envDefault:"10" min:"0" max:"1000" help:"PostgreSQL connections opened beyond the pool under load"`

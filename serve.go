@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -125,7 +126,31 @@ func (a *app) rememberBan(until time.Time) {
 }
 
 // stop ends the work under way, at most until ctx is done.
-func (a *app) stop(ctx context.Context) error { return a.analyzer.Stop(ctx) }
+func (a *app) stop(ctx context.Context) error {
+	return errors.Join(a.analyzer.Stop(ctx), a.db.StopWork(ctx))
+}
+
+// forgetJobs prunes the jobs that ended long ago, now and every hour until ctx
+// ends. Any number of processes may do so.
+func (a *app) forgetJobs(ctx context.Context) {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		switch n, err := a.db.PruneJobs(ctx, time.Now().Add(-a.cfg.JobRetention)); {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			a.log.Warn("old jobs could not be pruned", "error", err)
+		case n > 0:
+			a.log.Info("old jobs pruned", "jobs", n)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // close releases what open took.
 func (a *app) close() error {
@@ -155,11 +180,6 @@ func (in *invocation) serveCommand() *cobra.Command {
 	return cmd
 }
 
-// stale is how long the row of an open job may stay untouched before the job
-// is taken for one whose process died; running jobs touch theirs twice a
-// minute.
-const stale = 2 * time.Minute
-
 // serve runs the service until ctx ends. ready, if not nil, is called once
 // requests are answered, with the address.
 func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, address string)) error {
@@ -177,13 +197,6 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 			log.Error("closing", "error", err)
 		}
 	}()
-	switch n, err := a.db.FailStale(ctx, stale); {
-	case err != nil:
-		return err
-	case n > 0:
-		log.Warn("jobs of a process that died were marked failed", "jobs", n)
-	}
-
 	handler := api.New(api.Config{
 		Analyzer:   a.analyzer,
 		Store:      a.db,
@@ -202,7 +215,23 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 	if err != nil {
 		return fmt.Errorf("HTTP_ADDR: %w", err)
 	}
-	server := api.Server(handler)
+	if cfg.Role != roleAPI {
+		if err := a.db.Work(ctx, a.analyzer); err != nil {
+			listener.Close()
+			return err
+		}
+	}
+	var background sync.WaitGroup
+	defer background.Wait()
+	pruning, stopPruning := context.WithCancel(ctx)
+	defer stopPruning()
+	background.Go(func() { a.forgetJobs(pruning) })
+
+	var root http.Handler = handler
+	if cfg.Role == roleWorker {
+		root = onlyHealth(handler)
+	}
+	server := api.Server(root)
 	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	server.RegisterOnShutdown(handler.Close)
 	failed := make(chan error, 2)
@@ -221,7 +250,7 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 	if len(cfg.APIKeys) == 0 && !loopback(cfg.HTTPAddr) {
 		log.Warn("anyone who reaches the address is served (ALLOW_ANONYMOUS)", "address", cfg.HTTPAddr)
 	}
-	log.Info("serving", "address", listener.Addr().String(), "exchange", cfg.Exchange, "version", buildVersion())
+	log.Info("serving", "address", listener.Addr().String(), "role", cfg.Role, "exchange", cfg.Exchange, "version", buildVersion())
 	if ready != nil {
 		ready(a, listener.Addr().String())
 	}
@@ -248,6 +277,21 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 		log.Info("stopped")
 	}
 	return err
+}
+
+// The values of ROLE besides all.
+const (
+	roleAPI    = "api"
+	roleWorker = "worker"
+)
+
+// onlyHealth is what a worker serves of an API.
+func onlyHealth(h http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		mux.Handle(path, h)
+	}
+	return mux
 }
 
 // debugHandler serves runtime profiles. They show memory and cost processor

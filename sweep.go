@@ -46,7 +46,11 @@ func (in *invocation) sweepCommand() *cobra.Command {
 		Use:   "sweep",
 		Short: "Analyse every pair of the exchange once, in the foreground",
 		Long: `Analyse every pair of the exchange that passes the filters, store the levels
-and print what became of the pairs. Exit code 3 tells that single pairs failed.`,
+and print what became of the pairs. Exit code 3 tells that single pairs failed.
+
+The sweep is a job: another process on the same database helps, and the same
+sweep under way there is joined. Interrupted, it is cancelled; killed, it is
+finished by the next process that works on this database.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := in.config(cmd)
@@ -76,14 +80,24 @@ func (in *invocation) sweep(ctx context.Context, cfg Config, asJSON bool) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
+	background := context.WithoutCancel(ctx)
+	if err := a.db.Work(background, a.analyzer); err != nil {
+		return err
+	}
 	job, err := in.runSweep(ctx, a)
 	if err != nil {
 		return err
 	}
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.StopTimeout)
+	stopping, cancel := context.WithTimeout(background, cfg.StopTimeout)
 	defer cancel()
 	if err := a.stop(stopping); err != nil {
 		return err
+	}
+	if job.State == service.JobCancelled {
+		// with the pairs that were under way
+		if job, err = a.analyzer.Job(background, job.ID); err != nil {
+			return err
+		}
 	}
 	report := sweepReport{
 		State: job.State, Exchange: job.Exchange, Interval: job.Interval, Simulated: job.Simulated,

@@ -141,10 +141,13 @@ type fakeStore struct {
 	mu    sync.Mutex
 	snaps map[service.Key][]service.Snapshot
 	jobs  map[string]service.Job
+	works map[string]string // what an open job does, by its id
 	order []string
+
+	analyzer *service.Analyzer // does the work of jobs
 }
 
-func (s *fakeStore) Put(_ context.Context, b service.Batch) error {
+func (s *fakeStore) Put(_ context.Context, b service.Batch) (ended bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, snap := range b.Snapshots {
@@ -155,9 +158,15 @@ func (s *fakeStore) Put(_ context.Context, b service.Batch) error {
 		j.Failed += len(b.Failures)
 		j.Failures = append(slices.Clip(j.Failures), b.Failures...)
 		j.BatchesDone++
+		if b.Result != nil {
+			j.Result = b.Result
+		}
+		if ended = j.State == service.JobRunning && j.BatchesDone == j.Batches; ended {
+			j.State, j.FinishedAt = service.JobCompleted, time.Now()
+		}
 		s.jobs[b.JobID] = j
 	}
-	return s.err
+	return ended, s.err
 }
 
 func (s *fakeStore) Snapshot(_ context.Context, key service.Key, at time.Time) (service.Snapshot, error) {
@@ -205,13 +214,74 @@ func (s *fakeStore) Latest(_ context.Context, exchange string, interval levels.I
 func (s *fakeStore) PutJob(_ context.Context, j service.Job) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old, ok := s.jobs[j.ID]; ok {
-		j.Done, j.Failed, j.BatchesDone, j.Failures = old.Done, old.Failed, old.BatchesDone, old.Failures
-	} else {
-		s.order = append(s.order, j.ID)
-	}
+	s.order = append(s.order, j.ID)
 	s.jobs[j.ID] = j
 	return s.err
+}
+
+// SubmitJob has the work done in goroutines; a batch that fails ends its job.
+func (s *fakeStore) SubmitJob(_ context.Context, j service.Job, work string, symbols []string, limit int) (service.Job, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	open := 0
+	for _, other := range s.jobs {
+		if !other.State.Final() {
+			open++
+			if s.works[other.ID] == work {
+				return other, true, s.err
+			}
+		}
+	}
+	switch {
+	case s.err != nil:
+		return service.Job{}, false, s.err
+	case open >= limit:
+		return service.Job{}, false, service.ErrBusy
+	}
+	s.order = append(s.order, j.ID)
+	s.jobs[j.ID], s.works[j.ID] = j, work
+	go s.analyzer.Plan(context.Background(), j.ID, symbols, true)
+	return j, false, nil
+}
+
+// change changes a job, if it is open.
+func (s *fakeStore) change(id string, f func(j *service.Job)) (ended bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j, ok := s.jobs[id]
+	if !ok || j.State.Final() {
+		return false, s.err
+	}
+	f(&j)
+	s.jobs[id] = j
+	return j.State.Final(), s.err
+}
+
+func (s *fakeStore) StartJob(ctx context.Context, id string) (service.Job, error) {
+	s.change(id, func(j *service.Job) { j.State, j.StartedAt = service.JobRunning, time.Now() })
+	return s.Job(ctx, id)
+}
+
+func (s *fakeStore) PlanJob(_ context.Context, id string, p service.Plan) (bool, error) {
+	return s.change(id, func(j *service.Job) {
+		j.Symbols, j.Skips, j.Skipped, j.Simulated = len(p.Pairs)+len(p.Skips), p.Skips, len(p.Skips), p.Simulated
+		for pairs := range slices.Chunk(p.Pairs, p.BatchSize) {
+			go s.analyzer.RunBatch(context.Background(), id, j.Batches, pairs, true)
+			j.Batches++
+		}
+	})
+}
+
+func (s *fakeStore) BatchStored(context.Context, string, int) (bool, error) { return false, s.err }
+
+func (s *fakeStore) EndJob(_ context.Context, id string, state service.JobState, reason *service.Outcome) (bool, error) {
+	return s.change(id, func(j *service.Job) { j.State, j.Error, j.FinishedAt = state, reason, time.Now() })
+}
+
+func (s *fakeStore) Progress(ctx context.Context, id string) (service.Job, error) {
+	j, err := s.Job(ctx, id)
+	j.Failures, j.Skips, j.Result = nil, nil, nil
+	return j, err
 }
 
 func (s *fakeStore) Job(_ context.Context, id string) (service.Job, error) {
@@ -277,7 +347,7 @@ func start(t testing.TB, change ...func(*Config, *service.Config)) *harness {
 	h := &harness{
 		t:        t,
 		exchange: &fakeExchange{market: service.Market{Exchange: "simulated", Simulated: true}},
-		store:    &fakeStore{snaps: map[service.Key][]service.Snapshot{}, jobs: map[string]service.Job{}},
+		store:    &fakeStore{snaps: map[service.Key][]service.Snapshot{}, jobs: map[string]service.Job{}, works: map[string]string{}},
 		registry: prometheus.NewRegistry(),
 		log:      &lockedBuffer{},
 	}
@@ -294,7 +364,7 @@ func start(t testing.TB, change ...func(*Config, *service.Config)) *harness {
 		f(&c, &sc)
 	}
 	h.analyzer = service.New(sc, h.exchange, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
-	c.Analyzer = h.analyzer
+	h.store.analyzer, c.Analyzer = h.analyzer, h.analyzer
 	h.api = New(c)
 	t.Cleanup(func() {
 		h.api.Close()

@@ -35,7 +35,7 @@ func BenchmarkPut(b *testing.B) {
 						b.Fatal(err)
 					}
 					for i := 0; i < pairs; i += size {
-						if err := db.Put(b.Context(), service.Batch{JobID: id, Index: i / size, Done: size, Snapshots: sweep[i : i+size]}); err != nil {
+						if _, err := db.Put(b.Context(), service.Batch{JobID: id, Index: i / size, Done: size, Snapshots: sweep[i : i+size]}); err != nil {
 							b.Fatal(err)
 						}
 					}

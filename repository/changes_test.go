@@ -43,7 +43,7 @@ func TestSubscribe_NothingToldOfWhatWasNotStored(t *testing.T) {
 		db := d.open(t)
 		putJob(t, db, job("j"))
 		b := service.Batch{JobID: "j", Snapshots: []service.Snapshot{snapshot("X", 0)}}
-		if err := db.Put(t.Context(), b); err != nil {
+		if _, err := db.Put(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
 		db.Subscribe(func(c Change) {
@@ -51,15 +51,15 @@ func TestSubscribe_NothingToldOfWhatWasNotStored(t *testing.T) {
 				t.Errorf("told of %v", c)
 			}
 		})
-		if err := db.Put(t.Context(), b); err != nil { // stored already
+		if _, err := db.Put(t.Context(), b); err != nil { // stored already
 			t.Fatal(err)
 		}
 		b.JobID = "nobody"
-		if err := db.Put(t.Context(), b); err == nil {
+		if _, err := db.Put(t.Context(), b); err == nil {
 			t.Error("no error")
 		}
 		putJob(t, db, job("k"))
-		if err := db.Put(t.Context(), service.Batch{JobID: "k", Failures: []service.Outcome{{Symbol: "Y"}}}); err != nil {
+		if _, err := db.Put(t.Context(), service.Batch{JobID: "k", Failures: []service.Outcome{{Symbol: "Y"}}}); err != nil {
 			t.Fatal(err)
 		}
 	})

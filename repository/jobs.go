@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/riverqueue/river"
 
 	"tidemark/levels"
 	"tidemark/service"
@@ -36,6 +37,7 @@ type jobRow struct {
 	ErrorCode   sql.NullString `db:"error_code"`
 	ErrorDetail sql.NullString `db:"error_detail"`
 	Result      []byte
+	Work        sql.NullString
 }
 
 func newJobRow(j *service.Job) jobRow {
@@ -86,43 +88,142 @@ const (
 // ofJob is the batch of outcomes that came with the job itself.
 const ofJob = -1
 
-// PutJob creates or replaces a job, as service.Store has it.
+// PutJob creates a job as it is, as service.Store has it.
 func (db *DB) PutJob(ctx context.Context, j service.Job) error {
-	row := newJobRow(&j)
 	return db.fail(ctx, db.inTx(ctx, func(tx *sqlx.Tx) error {
-		res, err := tx.NamedExecContext(ctx, `INSERT INTO jobs (id, kind, state, exchange, interval, kline_limit, store, simulated,
-				symbols, done, failed, skipped, batches, batches_done,
-				created_at, started_at, finished_at, updated_at, error_code, error_detail, result)
-			VALUES (:id, :kind, :state, :exchange, :interval, :kline_limit, :store, :simulated,
-				:symbols, :done, :failed, :skipped, :batches, :batches_done,
-				:created_at, :started_at, :finished_at, :updated_at, :error_code, :error_detail, :result)
-			ON CONFLICT (id) DO NOTHING`, row)
-		if err != nil {
+		if _, err := createJob(ctx, tx, &j, sql.NullString{}); err != nil {
 			return err
 		}
-		created, err := res.RowsAffected()
-		if err != nil {
-			return err
-		}
-		if created == 1 {
-			if err := putOutcomes(ctx, tx, j.ID, failure, ofJob, j.Failures); err != nil {
-				return err
-			}
-			return putOutcomes(ctx, tx, j.ID, skip, ofJob, j.Skips)
-		}
-		if _, err := tx.NamedExecContext(ctx, `UPDATE jobs SET kind = :kind, state = :state, exchange = :exchange, interval = :interval,
-				kline_limit = :kline_limit, store = :store, simulated = :simulated,
-				symbols = :symbols, skipped = :skipped, batches = :batches,
-				created_at = :created_at, started_at = :started_at, finished_at = :finished_at, updated_at = :updated_at,
-				error_code = :error_code, error_detail = :error_detail, result = :result
-			WHERE id = :id`, row); err != nil {
-			return err
-		}
-		if _, err := exec(ctx, tx, `DELETE FROM job_outcomes WHERE job_id = ? AND kind = ?`, j.ID, skip); err != nil {
+		if err := putOutcomes(ctx, tx, j.ID, failure, ofJob, j.Failures); err != nil {
 			return err
 		}
 		return putOutcomes(ctx, tx, j.ID, skip, ofJob, j.Skips)
 	}))
+}
+
+// createJob stores the row of a job unless one of the same work is open.
+func createJob(ctx context.Context, tx *sqlx.Tx, j *service.Job, work sql.NullString) (created bool, err error) {
+	row := newJobRow(j)
+	row.Work = work
+	res, err := tx.NamedExecContext(ctx, `INSERT INTO jobs (id, kind, state, exchange, interval, kline_limit, store, simulated,
+			symbols, done, failed, skipped, batches, batches_done,
+			created_at, started_at, finished_at, updated_at, error_code, error_detail, result, work)
+		VALUES (:id, :kind, :state, :exchange, :interval, :kline_limit, :store, :simulated,
+			:symbols, :done, :failed, :skipped, :batches, :batches_done,
+			:created_at, :started_at, :finished_at, :updated_at, :error_code, :error_detail, :result, :work)
+		ON CONFLICT DO NOTHING`, row)
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	return n == 1, err
+}
+
+// isOpen is the condition for a job that has not ended.
+const isOpen = `state IN ('queued', 'running')`
+
+// SubmitJob creates a job with its plan in the queue, or joins the one of the
+// same work, as service.Store has it. The limit is not exact: requests at the
+// same moment may each find the last free place.
+func (db *DB) SubmitJob(ctx context.Context, j service.Job, work string, symbols []string, limit int) (job service.Job, joined bool, err error) {
+	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
+		for {
+			var rows []jobRow // none or one
+			err := tx.SelectContext(ctx, &rows, tx.Rebind(`SELECT `+progressColumns+` FROM jobs WHERE work = ? AND `+isOpen), work)
+			if err == nil && len(rows) == 1 {
+				job, err = rows[0].job()
+				joined = true
+				return err
+			}
+			var open int
+			if err == nil {
+				err = tx.GetContext(ctx, &open, `SELECT COUNT(*) FROM jobs WHERE `+isOpen)
+			}
+			if err != nil {
+				return err
+			}
+			if open >= limit {
+				return service.ErrBusy
+			}
+			created, err := createJob(ctx, tx, &j, sql.NullString{String: work, Valid: true})
+			if err != nil {
+				return err
+			}
+			if !created {
+				continue // another process was quicker
+			}
+			job = j
+			return db.enqueue(ctx, tx, planPriority, []river.JobArgs{planArgs{Job: j.ID, Symbols: symbols}})
+		}
+	})
+	return job, joined, db.fail(ctx, err)
+}
+
+// StartJob notes that a job runs, as service.Store has it.
+func (db *DB) StartJob(ctx context.Context, id string) (service.Job, error) {
+	now := time.Now().UnixMilli()
+	err := db.inTx(ctx, func(tx *sqlx.Tx) error {
+		_, err := exec(ctx, tx, `UPDATE jobs SET state = 'running', started_at = ?, updated_at = ? WHERE id = ? AND state = 'queued'`, now, now, id)
+		return err
+	})
+	if err != nil {
+		return service.Job{}, db.fail(ctx, err)
+	}
+	return db.Progress(ctx, id)
+}
+
+// PlanJob stores what a job consists of and queues its batches, as
+// service.Store has it.
+func (db *DB) PlanJob(ctx context.Context, id string, p service.Plan) (ended bool, err error) {
+	now := time.Now().UnixMilli()
+	batches := (len(p.Pairs) + p.BatchSize - 1) / p.BatchSize
+	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
+		// batches = 0: it has not been planned
+		if n, err := exec(ctx, tx, `UPDATE jobs SET symbols = ?, skipped = ?, batches = ?, simulated = ?, updated_at = ?
+			WHERE id = ? AND state = 'running' AND batches = 0`, len(p.Pairs)+len(p.Skips), len(p.Skips), batches, p.Simulated, now, id); err != nil || n == 0 {
+			return err
+		}
+		if err := putOutcomes(ctx, tx, id, skip, ofJob, p.Skips); err != nil {
+			return err
+		}
+		if batches == 0 {
+			n, err := exec(ctx, tx, `UPDATE jobs SET state = 'completed', finished_at = ? WHERE id = ?`, now, id)
+			ended = n == 1
+			return err
+		}
+		var kind string
+		if err := tx.GetContext(ctx, &kind, tx.Rebind(`SELECT kind FROM jobs WHERE id = ?`), id); err != nil {
+			return err
+		}
+		work := make([]river.JobArgs, 0, batches)
+		for pairs := range slices.Chunk(p.Pairs, p.BatchSize) {
+			work = append(work, batchArgs{Job: id, Index: len(work), Pairs: pairs})
+		}
+		return db.enqueue(ctx, tx, batchPriority(kind), work)
+	})
+	return ended, db.fail(ctx, err)
+}
+
+// BatchStored tells whether a batch is, as service.Store has it.
+func (db *DB) BatchStored(ctx context.Context, id string, index int) (stored bool, err error) {
+	err = db.read.GetContext(ctx, &stored, db.read.Rebind(`SELECT EXISTS (SELECT 1 FROM job_batches WHERE job_id = ? AND idx = ?)`), id, index)
+	return stored, db.fail(ctx, err)
+}
+
+// EndJob ends an open job, as service.Store has it.
+func (db *DB) EndJob(ctx context.Context, id string, state service.JobState, reason *service.Outcome) (ended bool, err error) {
+	var code, detail sql.NullString
+	if reason != nil {
+		code, detail = sql.NullString{String: reason.Code, Valid: true}, sql.NullString{String: reason.Detail, Valid: true}
+	}
+	now := time.Now().UnixMilli()
+	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
+		n, err := exec(ctx, tx, `UPDATE jobs SET state = ?, error_code = ?, error_detail = ?, finished_at = ?, updated_at = ?
+			WHERE id = ? AND `+isOpen, state, code, detail, now, now, id)
+		ended = n == 1
+		return err
+	})
+	return ended, db.fail(ctx, err)
 }
 
 func putOutcomes(ctx context.Context, tx *sqlx.Tx, id, kind string, batch int, outcomes []service.Outcome) error {
@@ -142,13 +243,14 @@ func putOutcomes(ctx context.Context, tx *sqlx.Tx, id, kind string, batch int, o
 }
 
 // putProgress notes that a batch of a job is stored; stored is true, and
-// nothing is done, if it has been before.
-func (db *DB) putProgress(ctx context.Context, tx *sqlx.Tx, b service.Batch) (stored bool, err error) {
+// nothing is done, if it has been before. The last batch of a running job
+// completes it, which ended tells.
+func (db *DB) putProgress(ctx context.Context, tx *sqlx.Tx, b service.Batch) (stored, ended bool, err error) {
 	now := time.Now().UnixMilli()
 	n, err := exec(ctx, tx, `INSERT INTO job_batches (job_id, idx, stored_at)
 		SELECT id, CAST(? AS BIGINT), CAST(? AS BIGINT) FROM jobs WHERE id = ? ON CONFLICT (job_id, idx) DO NOTHING`, b.Index, now, b.JobID)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	if n == 0 {
 		var found bool
@@ -156,14 +258,23 @@ func (db *DB) putProgress(ctx context.Context, tx *sqlx.Tx, b service.Batch) (st
 		if err == nil && !found {
 			err = fmt.Errorf("%w: %s", service.ErrUnknownJob, b.JobID)
 		}
-		return true, err
+		return true, false, err
 	}
 	if err := putOutcomes(ctx, tx, b.JobID, failure, b.Index, b.Failures); err != nil {
-		return false, err
+		return false, false, err
 	}
-	_, err = exec(ctx, tx, `UPDATE jobs SET done = done + ?, failed = failed + ?, batches_done = batches_done + 1, updated_at = ? WHERE id = ?`,
-		b.Done, len(b.Failures), now, b.JobID)
-	return false, err
+	var result []byte
+	if b.Result != nil {
+		result = appendSnapshot(nil, b.Result)
+	}
+	if _, err := exec(ctx, tx, `UPDATE jobs SET done = done + ?, failed = failed + ?, batches_done = batches_done + 1,
+			simulated = simulated OR ?, result = COALESCE(?, result), updated_at = ? WHERE id = ?`,
+		b.Done, len(b.Failures), b.Simulated, result, now, b.JobID); err != nil {
+		return false, false, err
+	}
+	n, err = exec(ctx, tx, `UPDATE jobs SET state = 'completed', finished_at = ?
+		WHERE id = ? AND state = 'running' AND batches_done = batches`, now, b.JobID)
+	return false, n == 1, err
 }
 
 // Job returns a job with its failures and skips, as service.Store has it.
@@ -210,12 +321,29 @@ func (db *DB) job(ctx context.Context, id string) (service.Job, error) {
 	return j, outcomes.Err()
 }
 
+// progressColumns are the columns of jobs but for the result.
+const progressColumns = `id, kind, state, exchange, interval, kline_limit, store, simulated,
+	symbols, done, failed, skipped, batches, batches_done,
+	created_at, started_at, finished_at, updated_at, error_code, error_detail`
+
+// Progress returns a job without its details, as service.Store has it.
+func (db *DB) Progress(ctx context.Context, id string) (service.Job, error) {
+	var rows []jobRow // none or one
+	err := db.read.SelectContext(ctx, &rows, db.read.Rebind(`SELECT `+progressColumns+` FROM jobs WHERE id = ?`), id)
+	if err == nil && len(rows) == 0 {
+		err = fmt.Errorf("%w: %s", service.ErrUnknownJob, id)
+	}
+	if err != nil {
+		return service.Job{}, db.fail(ctx, err)
+	}
+	j, err := rows[0].job()
+	return j, db.fail(ctx, err)
+}
+
 // Jobs returns the newest limit jobs, as service.Store has it.
 func (db *DB) Jobs(ctx context.Context, limit int) ([]service.Job, error) {
 	var rows []jobRow
-	err := db.read.SelectContext(ctx, &rows, db.read.Rebind(`SELECT id, kind, state, exchange, interval, kline_limit, store, simulated,
-			symbols, done, failed, skipped, batches, batches_done,
-			created_at, started_at, finished_at, updated_at, error_code, error_detail
+	err := db.read.SelectContext(ctx, &rows, db.read.Rebind(`SELECT `+progressColumns+`
 		FROM jobs ORDER BY created_at DESC, id DESC LIMIT ?`), limit)
 	if err != nil {
 		return nil, db.fail(ctx, err)
@@ -227,24 +355,6 @@ func (db *DB) Jobs(ctx context.Context, limit int) ([]service.Job, error) {
 		}
 	}
 	return jobs, nil
-}
-
-// FailStale fails the open jobs that nobody has touched for longer than
-// olderThan, which is what a process that died leaves behind, with the code
-// "interrupted", and returns how many they were. PutJob and Put touch a job.
-// Clocks of machines that share a database must agree to a fraction of
-// olderThan.
-func (db *DB) FailStale(ctx context.Context, olderThan time.Duration) (int, error) {
-	now := time.Now()
-	n := 0
-	err := db.inTx(ctx, func(tx *sqlx.Tx) (err error) {
-		n, err = exec(ctx, tx, `UPDATE jobs SET state = ?, error_code = ?, error_detail = ?, finished_at = ?, updated_at = ?
-			WHERE state IN (?, ?) AND updated_at < ?`,
-			service.JobFailed, "interrupted", "the process that ran the job ended before the job did",
-			now.UnixMilli(), now.UnixMilli(), service.JobQueued, service.JobRunning, now.Add(-olderThan).UnixMilli())
-		return err
-	})
-	return n, db.fail(ctx, err)
 }
 
 // PruneJobs deletes the jobs that finished before a moment, with their

@@ -1,8 +1,8 @@
 package repository
 
 // These tests pin what is stored of jobs: progress that a repeated batch does
-// not count twice, what belongs to PutJob and what to Put, what becomes of jobs
-// whose process died, and bans that outlive it.
+// not count twice, one open job for the same work, the states a job goes through,
+// and bans that outlive the process.
 
 import (
 	"errors"
@@ -63,7 +63,7 @@ func TestJob_Unknown(t *testing.T) {
 		if _, err := db.Job(t.Context(), "nobody"); !errors.Is(err, service.ErrUnknownJob) {
 			t.Errorf("Job: %v", err)
 		}
-		err := db.Put(t.Context(), service.Batch{JobID: "nobody", Done: 1, Snapshots: []service.Snapshot{snapshot("BTCUSDT", 0)}})
+		_, err := db.Put(t.Context(), service.Batch{JobID: "nobody", Done: 1, Snapshots: []service.Snapshot{snapshot("BTCUSDT", 0)}})
 		if !errors.Is(err, service.ErrUnknownJob) {
 			t.Errorf("Put: %v", err)
 		}
@@ -71,23 +71,161 @@ func TestJob_Unknown(t *testing.T) {
 	})
 }
 
-func TestPutJob_LeavesProgressAndFailuresToPut(t *testing.T) {
+// submitted creates a job of the work named, in whichever state it is then.
+func submitted(t testing.TB, db *DB, id, work string) (got string, joined bool) {
+	t.Helper()
+	j, joined, err := db.SubmitJob(t.Context(), service.Job{ID: id, Kind: "sweep", State: service.JobQueued, CreatedAt: start}, work, nil, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j.ID, joined
+}
+
+func TestSubmitJob_OneOpenJobForTheSameWorkInAllProcesses(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db, other := d.open(t), d.open(t)
+		var work sync.WaitGroup
+		var mu sync.Mutex
+		jobs, joins := map[string]bool{}, 0
+		for i := range 10 {
+			for name, on := range map[string]*DB{"a": db, "b": other} {
+				work.Go(func() {
+					id, joined := submitted(t, on, fmt.Sprint(name, i), "same")
+					mu.Lock()
+					defer mu.Unlock()
+					jobs[id] = true
+					if joined {
+						joins++
+					}
+				})
+			}
+		}
+		work.Wait()
+		if len(jobs) != 1 || joins != 19 {
+			t.Errorf("%d jobs, %d joins, want 1 and 19", len(jobs), joins)
+		}
+		if n := count(t, db, "river_job"); n != 1 {
+			t.Errorf("%d plans are queued, want 1", n)
+		}
+		if id, joined := submitted(t, db, "other", "other work"); id != "other" || joined {
+			t.Errorf("other work got job %s, joined %v", id, joined)
+		}
+		for id := range jobs {
+			if ended, err := db.EndJob(t.Context(), id, service.JobCancelled, nil); !ended || err != nil {
+				t.Errorf("cancelling: %v, %v", ended, err)
+			}
+			if ended, err := other.EndJob(t.Context(), id, service.JobCancelled, nil); ended || err != nil {
+				t.Errorf("cancelling again: %v, %v", ended, err)
+			}
+		}
+		if id, joined := submitted(t, other, "after", "same"); id != "after" || joined {
+			t.Errorf("a job that has ended was joined: %s", id)
+		}
+	})
+}
+
+func TestSubmitJob_RefusesMoreOpenJobsThanTheLimit(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db := d.open(t)
+		submitted(t, db, "one", "one")
+		two := service.Job{ID: "two", State: service.JobQueued, CreatedAt: start}
+		if _, _, err := db.SubmitJob(t.Context(), two, "two", nil, 1); !errors.Is(err, service.ErrBusy) {
+			t.Errorf("a second: %v", err)
+		}
+		if _, joined, err := db.SubmitJob(t.Context(), two, "one", nil, 1); !joined || err != nil {
+			t.Errorf("joining: %v, %v", joined, err)
+		}
+		if jobs, plans := count(t, db, "jobs"), count(t, db, "river_job"); jobs != 1 || plans != 1 {
+			t.Errorf("%d jobs, %d plans", jobs, plans)
+		}
+	})
+}
+
+func TestJob_FromQueuedToCompleted(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db := d.open(t)
+		submitted(t, db, "j", "w")
+		for range 2 { // a plan may run twice
+			if j, err := db.StartJob(t.Context(), "j"); err != nil || j.State != service.JobRunning || j.StartedAt.IsZero() {
+				t.Fatalf("started: %+v, %v", j, err)
+			}
+		}
+		skips := []service.Outcome{{Symbol: "UPUSDT", Code: "leveraged", Detail: "a leveraged token"}}
+		for range 2 {
+			ended, err := db.PlanJob(t.Context(), "j", service.Plan{BatchSize: 2, Skips: skips, Pairs: []service.Pair{{Name: "A"}, {Name: "B"}, {Name: "C"}}})
+			if ended || err != nil {
+				t.Fatalf("planned: %v, %v", ended, err)
+			}
+		}
+		if n := count(t, db, "river_job"); n != 3 {
+			t.Errorf("%d pieces are queued, want a plan and two batches", n)
+		}
+		result := snapshot("C", 0)
+		for i, b := range []service.Batch{
+			{JobID: "j", Index: 1, Done: 1, Simulated: true, Result: &result},
+			{JobID: "j", Index: 0, Done: 1, Failures: []service.Outcome{{Symbol: "A", Code: "x"}}},
+		} {
+			stored, err := db.BatchStored(t.Context(), "j", b.Index)
+			if stored || err != nil {
+				t.Errorf("batch %d before it is: %v, %v", b.Index, stored, err)
+			}
+			ended, err := db.Put(t.Context(), b)
+			if ended != (i == 1) || err != nil {
+				t.Errorf("batch %d: ended %v, %v", b.Index, ended, err)
+			}
+			if stored, err = db.BatchStored(t.Context(), "j", b.Index); !stored || err != nil {
+				t.Errorf("batch %d after it is: %v, %v", b.Index, stored, err)
+			}
+		}
+		j := getJob(t, db, "j")
+		if j.State != service.JobCompleted || j.FinishedAt.IsZero() || j.Symbols != 4 || j.Done != 2 || j.Failed != 1 || j.Skipped != 1 ||
+			j.Batches != 2 || j.BatchesDone != 2 || !j.Simulated || j.Result == nil || len(j.Skips) != 1 || len(j.Failures) != 1 {
+			t.Errorf("ended as %+v", j)
+		}
+		p, err := db.Progress(t.Context(), "j")
+		j.Skips, j.Failures, j.Result = nil, nil, nil
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, j, p)
+		if _, err := db.Progress(t.Context(), "nobody"); !errors.Is(err, service.ErrUnknownJob) {
+			t.Errorf("progress of nothing: %v", err)
+		}
+	})
+}
+
+func TestPlanJob_WithoutPairsIsComplete(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db := d.open(t)
+		submitted(t, db, "j", "w")
+		if _, err := db.StartJob(t.Context(), "j"); err != nil {
+			t.Fatal(err)
+		}
+		if ended, err := db.PlanJob(t.Context(), "j", service.Plan{BatchSize: 2}); !ended || err != nil {
+			t.Errorf("ended %v, %v", ended, err)
+		}
+		if j := getJob(t, db, "j"); j.State != service.JobCompleted || j.FinishedAt.IsZero() {
+			t.Errorf("%+v", j)
+		}
+	})
+}
+
+func TestPut_OfAJobThatWasEndedCountsAndLeavesItEnded(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		putJob(t, db, job("j"))
-		broken := []service.Outcome{{Symbol: "BUSDT", Code: "x", Detail: "y"}, {Symbol: "AUSDT", Code: "x", Detail: "z"}}
-		if err := db.Put(t.Context(), service.Batch{JobID: "j", Index: 1, Done: 3, Failures: broken}); err != nil {
-			t.Fatal(err)
+		why := &service.Outcome{Code: "banned", Detail: "until tomorrow"}
+		if ended, err := db.EndJob(t.Context(), "j", service.JobFailed, why); !ended || err != nil {
+			t.Fatal(ended, err)
 		}
-		changed := job("j")
-		changed.State, changed.FinishedAt, changed.Simulated, changed.Symbols = service.JobCompleted, at(1), false, 8
-		changed.Done, changed.Failed, changed.BatchesDone, changed.Failures = 100, 100, 100, nil
-		changed.Skips, changed.Skipped = changed.Skips[1:], 1
-		putJob(t, db, changed)
-
-		want := changed
-		want.Done, want.Failed, want.BatchesDone, want.Failures = 3, 2, 1, broken
-		same(t, want, getJob(t, db, "j"))
+		for i := range 2 {
+			if ended, err := db.Put(t.Context(), service.Batch{JobID: "j", Index: i, Done: 1}); ended || err != nil {
+				t.Errorf("batch %d: ended %v, %v", i, ended, err)
+			}
+		}
+		if j := getJob(t, db, "j"); j.State != service.JobFailed || *j.Error != *why || j.Done != 2 {
+			t.Errorf("%+v", j)
+		}
 	})
 }
 
@@ -100,7 +238,7 @@ func TestPut_ABatchCountsOnce(t *testing.T) {
 		again := first
 		again.Done, again.Snapshots, again.Failures = 9, []service.Snapshot{snapshot("AUSDT", 5), snapshot("ZUSDT", 5)}, nil
 		for _, b := range []service.Batch{first, again, {JobID: "j", Index: 1, Done: 1}, {JobID: "j", Index: 1, Done: 1}} {
-			if err := db.Put(t.Context(), b); err != nil {
+			if _, err := db.Put(t.Context(), b); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -122,7 +260,7 @@ func TestPut_ABatchRunByTwoProcessesCountsOnce(t *testing.T) {
 				work.Go(func() {
 					b := service.Batch{JobID: "j", Index: i, Done: 1, Snapshots: []service.Snapshot{snapshot(symbolOf(i), 0), snapshot("SAME", i)},
 						Failures: []service.Outcome{{Symbol: fmt.Sprint(2 * i)}, {Symbol: fmt.Sprint(2*i + 1)}}}
-					if err := on.Put(t.Context(), b); err != nil {
+					if _, err := on.Put(t.Context(), b); err != nil {
 						t.Error(err)
 					}
 				})
@@ -165,47 +303,6 @@ func TestJobs_NewestFirstWithoutTheirDetails(t *testing.T) {
 	})
 }
 
-func TestFailStale_OnlyOpenJobsNobodyTouched(t *testing.T) {
-	onBoth(t, func(t *testing.T, d database) {
-		db := d.open(t)
-		for _, id := range []string{"queued", "running", "completed", "touched by PutJob", "touched by Put"} {
-			j := job(id)
-			switch id {
-			case "queued":
-				j.State = service.JobQueued
-			case "completed":
-				j.State, j.FinishedAt = service.JobCompleted, at(1)
-			}
-			putJob(t, db, j)
-		}
-		if n, err := db.FailStale(t.Context(), time.Hour); n != 0 || err != nil {
-			t.Errorf("%d jobs failed, %v; none is stale", n, err)
-		}
-		if _, err := exec(t.Context(), db.write, `UPDATE jobs SET updated_at = updated_at - ?`, 2*time.Hour.Milliseconds()); err != nil {
-			t.Fatal(err)
-		}
-		putJob(t, db, job("touched by PutJob"))
-		if err := db.Put(t.Context(), service.Batch{JobID: "touched by Put"}); err != nil {
-			t.Fatal(err)
-		}
-		if n, err := db.FailStale(t.Context(), time.Hour); n != 2 || err != nil {
-			t.Errorf("%d jobs failed, %v; want 2", n, err)
-		}
-		for id, want := range map[string]service.JobState{
-			"queued": service.JobFailed, "running": service.JobFailed, "completed": service.JobCompleted,
-			"touched by PutJob": service.JobRunning, "touched by Put": service.JobRunning,
-		} {
-			j := getJob(t, db, id)
-			if j.State != want {
-				t.Errorf("%s: %s, want %s", id, j.State, want)
-			}
-			if want == service.JobFailed && (j.Error == nil || j.Error.Code != "interrupted" || j.Error.Detail == "" || j.FinishedAt.IsZero()) {
-				t.Errorf("%s: error %v, finished %v", id, j.Error, j.FinishedAt)
-			}
-		}
-	})
-}
-
 func TestPruneJobs_OnlyFinishedOnesAndAllOfThem(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
@@ -213,7 +310,7 @@ func TestPruneJobs_OnlyFinishedOnesAndAllOfThem(t *testing.T) {
 			j := job(id)
 			j.FinishedAt = finished
 			putJob(t, db, j)
-			if err := db.Put(t.Context(), service.Batch{JobID: id, Snapshots: []service.Snapshot{snapshot("X", 0)}, Failures: j.Skips}); err != nil {
+			if _, err := db.Put(t.Context(), service.Batch{JobID: id, Snapshots: []service.Snapshot{snapshot("X", 0)}, Failures: j.Skips}); err != nil {
 				t.Fatal(err)
 			}
 		}

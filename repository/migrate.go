@@ -69,6 +69,6 @@ func (db *DB) migrate(ctx context.Context, dialect string) error {
 			}
 			db.log.Info("database migrated", "migration", file)
 		}
-		return nil
+		return db.engine.migrateQueue(ctx, tx)
 	})
 }

@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jmoiron/sqlx"
+
 	"tidemark/migrations"
 	"tidemark/service"
 )
@@ -112,7 +114,7 @@ func TestOpen_ManyAtOnceOnAnEmptyDatabase(t *testing.T) {
 					return
 				}
 				defer db.Close()
-				if err := db.Put(t.Context(), service.Batch{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 0)}}); err != nil {
+				if _, err := db.Put(t.Context(), service.Batch{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 0)}}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -178,6 +180,9 @@ func TestMigrations_SameNumbersAndSameColumnsInBothDialects(t *testing.T) {
 		}
 		all := map[string][]string{}
 		for _, table := range tables {
+			if strings.HasPrefix(table, "river_") || strings.HasPrefix(table, "sqlite_") {
+				continue // River's own and SQLite's own
+			}
 			rows, err := db.read.QueryContext(t.Context(), `SELECT * FROM `+table+` LIMIT 0`)
 			if err != nil {
 				t.Fatal(err)
@@ -190,6 +195,41 @@ func TestMigrations_SameNumbersAndSameColumnsInBothDialects(t *testing.T) {
 		return all
 	}
 	same(t, columns(onSQLite(t)), columns(onPostgres(t)))
+}
+
+func TestMigrations_JobsLeftOpenByAVersionWithoutQueueHaveFailed(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		driver, dialect, dsn := "sqlite", "sqlite", strings.TrimPrefix(d.url, "sqlite://")
+		if d.postgres {
+			driver, dialect, dsn = "postgres", "postgres", d.url
+		}
+		old, err := sqlx.Connect(driver, dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, err := migrations.Files.ReadFile(dialect + "/0001_analyses_and_jobs.sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		old.MustExec(string(first))
+		old.MustExec(`CREATE TABLE tidemark_migrations (version BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)`)
+		old.MustExec(`INSERT INTO tidemark_migrations VALUES (1, '0001_analyses_and_jobs.sql', 0)`)
+		for _, state := range []string{"queued", "running", "completed"} {
+			old.MustExec(old.Rebind(`INSERT INTO jobs VALUES (?, 'sweep', ?, 'binance', '1h', 2000, TRUE, FALSE, 0, 0, 0, 0, 0, 0, 1, NULL, NULL, 2, NULL, NULL, NULL)`), state, state)
+		}
+		if err := old.Close(); err != nil {
+			t.Fatal(err)
+		}
+		db := d.open(t)
+		for _, state := range []string{"queued", "running"} {
+			if j := getJob(t, db, state); j.State != service.JobFailed || j.Error == nil || j.Error.Code != "interrupted" || j.FinishedAt.IsZero() {
+				t.Errorf("the job that was %s: %+v", state, j)
+			}
+		}
+		if j := getJob(t, db, "completed"); j.State != service.JobCompleted || j.Error != nil {
+			t.Errorf("the job that was completed: %+v", j)
+		}
+	})
 }
 
 func TestSQLite_WhatIsWrongWithTheFileIsSaid(t *testing.T) {
@@ -236,7 +276,7 @@ func TestSQLite_FullDiskFailsThePutAndNothingElse(t *testing.T) {
 		big.Snapshots = append(big.Snapshots, snapshot(symbolOf(i), 0))
 	}
 	big.Snapshots = append(big.Snapshots, snapshot("BTCUSDT", 1))
-	err := db.Put(t.Context(), big)
+	_, err := db.Put(t.Context(), big)
 	saysOnly(t, err, "is full")
 	if !errors.Is(err, service.ErrStorage) {
 		t.Errorf("%v is not ErrStorage", err)
@@ -248,7 +288,7 @@ func TestSQLite_FullDiskFailsThePutAndNothingElse(t *testing.T) {
 	}
 
 	limit(1 << 20) // somebody made room
-	if err := db.Put(t.Context(), big); err != nil {
+	if _, err := db.Put(t.Context(), big); err != nil {
 		t.Fatal(err)
 	}
 	if got := getJob(t, db, "j"); got.Done != 50 || len(market(t, db)) != 51 {

@@ -14,8 +14,12 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
 
 	"tidemark/levels"
 )
@@ -28,6 +32,7 @@ type postgresEngine struct {
 	address  string // host:port, for people
 	id       string // tells our own notifications from those of other processes
 	pool     *sqlx.DB
+	queue    *pgxpool.Pool // River's own, which lib/pq cannot be
 	log      *slog.Logger
 }
 
@@ -66,16 +71,72 @@ func (db *DB) openPostgres(cfg Config) error {
 	pool.SetMaxIdleConns(cfg.PoolSize)
 	pool.SetMaxOpenConns(cfg.PoolSize + cfg.MaxOverflow)
 	pool.SetConnMaxLifetime(cfg.PoolRecycle)
+	queue, err := newQueuePool(*u, cfg.PoolRecycle)
+	if err != nil {
+		return fmt.Errorf("the PostgreSQL URL cannot be used: %w", err)
+	}
 	db.write, db.read = pool, pool
 	db.engine = &postgresEngine{
 		dsn: u.String(), user: settings.User, database: settings.Database,
 		address: net.JoinHostPort(settings.Host, strconv.Itoa(int(settings.Port))),
-		id:      newID(), pool: pool, log: db.log,
+		id:      newID(), pool: pool, queue: queue, log: db.log,
 	}
 	return nil
 }
 
 func (e *postgresEngine) connect(ctx context.Context) error { return e.pool.PingContext(ctx) }
+
+// queueConnections bounds River's pool: one listens, the others are needed for
+// moments.
+const queueConnections = 4
+
+// newQueuePool makes River's pool, which connects when it is first used.
+func newQueuePool(u url.URL, recycle time.Duration) (*pgxpool.Pool, error) {
+	options := u.Query()
+	name := options.Get("fallback_application_name")
+	for _, ours := range []string{"binary_parameters", "disable_prepared_binary_result", "fallback_application_name"} {
+		options.Del(ours) // pgx would send them to the server
+	}
+	u.RawQuery = options.Encode()
+	config, err := pgxpool.ParseConfig(u.String())
+	if err != nil {
+		return nil, err
+	}
+	if config.ConnConfig.RuntimeParams["application_name"] == "" {
+		config.ConnConfig.RuntimeParams["application_name"] = name
+	}
+	config.MaxConns, config.MaxConnIdleTime = queueConnections, time.Minute
+	if recycle > 0 {
+		config.MaxConnLifetime = recycle
+	}
+	return pgxpool.NewWithConfig(context.Background(), config)
+}
+
+func (e *postgresEngine) migrateQueue(ctx context.Context, _ *sqlx.Tx) error {
+	m, err := rivermigrate.New(riverpgxv5.New(e.queue), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	// not in tx: what adds a value to an enumeration must be committed before
+	// the value is used
+	_, err = m.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	return err
+}
+
+func (e *postgresEngine) client(config *river.Config) (riverClient, error) {
+	return river.NewClient(riverpgxv5.New(e.queue), config)
+}
+
+func (*postgresEngine) queueSQL() queueSQL {
+	return queueSQL{
+		json:   `CAST(? AS jsonb)`,
+		now:    `CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)`,
+		holder: `attempted_by[array_upper(attempted_by, 1)]`,
+		notify: `SELECT pg_notify(current_schema() || '.river_insert', ?)`,
+	}
+}
+
+func (e *postgresEngine) close() { e.queue.Close() }
 
 // pinging makes connections that are asked for a sign of life whenever they are
 // taken from the pool again, so that one the server has closed meanwhile (a

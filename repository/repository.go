@@ -1,7 +1,8 @@
-// Package repository keeps analyses and jobs in PostgreSQL or SQLite. Both run
-// the same queries; what differs between them (how to connect, how to hear of
-// other processes' changes, what their errors mean) is in postgres.go and
-// sqlite.go. It knows no exchange and no HTTP.
+// Package repository keeps analyses and jobs in PostgreSQL or SQLite, and runs
+// the queue that hands the work of jobs out (queue.go). Both databases run the
+// same queries; what differs between them (how to connect, how to hear of other
+// processes' changes, what their errors mean) is in postgres.go and sqlite.go.
+// It knows no exchange and no HTTP.
 package repository
 
 import (
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/riverqueue/river"
 
 	"tidemark/service"
 )
@@ -54,6 +56,8 @@ type DB struct {
 	mu          sync.RWMutex
 	subscribers []func(Change)
 
+	queue *queue // nil unless this process works
+
 	stop context.CancelFunc // of the watch
 	work sync.WaitGroup
 }
@@ -73,6 +77,13 @@ type engine interface {
 	// calls it for "anything" whenever it cannot know that it missed nothing,
 	// which is so at its start.
 	watch(ctx context.Context, emit func(Change))
+	// migrateQueue brings River's own tables up to date. tx holds the lock.
+	migrateQueue(ctx context.Context, tx *sqlx.Tx) error
+	// client makes a River client that works by config.
+	client(config *river.Config) (riverClient, error)
+	queueSQL() queueSQL
+	// close closes what is beside the pools of DB.
+	close()
 	// explain says in one plain sentence, without secrets, what went wrong.
 	explain(err error) string
 }
@@ -128,14 +139,19 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	return db, nil
 }
 
-// Close ends the watch and closes all connections. Calls under way fail.
+// Close ends the work and the watch and closes all connections. Calls under way
+// fail.
 func (db *DB) Close() error {
+	stopping, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	err := db.StopWork(stopping)
 	db.stop()
 	db.work.Wait()
-	return db.fail(context.Background(), db.closePools())
+	return errors.Join(err, db.fail(context.Background(), db.closePools()))
 }
 
 func (db *DB) closePools() error {
+	db.engine.close()
 	err := db.read.Close()
 	if db.write == db.read {
 		return nil // all that can fail is the goodbye to a server that is gone
@@ -183,7 +199,8 @@ func (db *DB) fail(ctx context.Context, err error) error {
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err() // drivers report it in words of their own
-	case errors.As(err, &done), errors.Is(err, service.ErrNotAnalyzed), errors.Is(err, service.ErrUnknownJob):
+	case errors.As(err, &done), errors.Is(err, service.ErrNotAnalyzed),
+		errors.Is(err, service.ErrUnknownJob), errors.Is(err, service.ErrBusy):
 		return err
 	case errors.Is(err, errSnapshot), errors.Is(err, errSchema):
 		return &storageError{err.Error(), err}

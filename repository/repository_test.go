@@ -138,7 +138,7 @@ func snapshot(symbol string, n int) service.Snapshot {
 // put stores snapshots as a batch of their own.
 func put(t testing.TB, db *DB, snapshots ...service.Snapshot) {
 	t.Helper()
-	if err := db.Put(t.Context(), service.Batch{Done: len(snapshots), Snapshots: snapshots}); err != nil {
+	if _, err := db.Put(t.Context(), service.Batch{Done: len(snapshots), Snapshots: snapshots}); err != nil {
 		t.Fatal(err)
 	}
 }

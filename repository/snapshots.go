@@ -18,13 +18,15 @@ import (
 )
 
 // Put stores a batch in one transaction, as service.Store has it.
-func (db *DB) Put(ctx context.Context, b service.Batch) error {
+func (db *DB) Put(ctx context.Context, b service.Batch) (ended bool, err error) {
 	all, shown := newAnalyses(b.Snapshots)
 	var changes []Change
 	written := false
-	err := db.inTx(ctx, func(tx *sqlx.Tx) error {
+	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
 		if b.JobID != "" {
-			if stored, err := db.putProgress(ctx, tx, b); err != nil || stored {
+			var stored bool
+			var err error
+			if stored, ended, err = db.putProgress(ctx, tx, b); err != nil || stored {
 				return err
 			}
 		}
@@ -49,7 +51,7 @@ func (db *DB) Put(ctx context.Context, b service.Batch) error {
 		// the commit failed: where its answer got lost, it may have happened
 		db.emit(Change{})
 	}
-	return db.fail(ctx, err)
+	return ended && err == nil, db.fail(ctx, err)
 }
 
 // analysis is a snapshot on its way into the database.

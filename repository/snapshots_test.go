@@ -298,7 +298,8 @@ func TestPut_ConcurrentBatchesOfTheSamePairs(t *testing.T) {
 					for i := range 20 {
 						batch.Snapshots = append(batch.Snapshots, snapshot(symbolOf((i+n)%20), n))
 					}
-					errs <- on.Put(t.Context(), batch)
+					_, err := on.Put(t.Context(), batch)
+					errs <- err
 				})
 			}
 		}
@@ -356,7 +357,8 @@ func TestCalls_EndWithTheirContext(t *testing.T) {
 		cancel()
 		for name, call := range map[string]func(ctx context.Context) error{
 			"Put": func(ctx context.Context) error {
-				return db.Put(ctx, service.Batch{Snapshots: []service.Snapshot{snapshot("X", 1)}})
+				_, err := db.Put(ctx, service.Batch{Snapshots: []service.Snapshot{snapshot("X", 1)}})
+				return err
 			},
 			"Snapshot": func(ctx context.Context) error { _, err := db.Snapshot(ctx, key("BTCUSDT"), time.Time{}); return err },
 			"Latest": func(ctx context.Context) (err error) {
@@ -390,7 +392,7 @@ func TestPut_WaitingForAnotherWriterEndsWithItsContext(t *testing.T) {
 		if _, err := exec(t.Context(), tx, `UPDATE series SET latest_as_of = latest_as_of`); err != nil {
 			t.Fatal(err)
 		}
-		err = db.Put(ctxOf(t, 50*time.Millisecond), service.Batch{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 1)}})
+		_, err = db.Put(ctxOf(t, 50*time.Millisecond), service.Batch{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 1)}})
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v, want the context's error", err)
 		}

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivermigrate"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -105,6 +109,38 @@ func (e *sqliteEngine) inspect() string {
 // lock has nothing to do: every transaction that writes begins immediate, and
 // holds the only write lock there is.
 func (e *sqliteEngine) lock(context.Context, *sqlx.Tx) error { return nil }
+
+// polling is River's SQLite driver without its notifications, which it would
+// look for twenty times a second.
+type polling struct{ *riversqlite.Driver }
+
+func (polling) SupportsListener() bool     { return false }
+func (polling) SupportsListenNotify() bool { return false }
+
+func (e *sqliteEngine) migrateQueue(ctx context.Context, tx *sqlx.Tx) error {
+	m, err := rivermigrate.New(riversqlite.New(e.write.DB), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	_, err = m.MigrateTx(ctx, tx.Tx, rivermigrate.DirectionUp, nil)
+	return err
+}
+
+func (e *sqliteEngine) client(config *river.Config) (riverClient, error) {
+	// nobody tells of new work, so it is looked for
+	config.FetchPollInterval = 100 * time.Millisecond
+	return river.NewClient(polling{riversqlite.New(e.write.DB)}, config)
+}
+
+func (*sqliteEngine) queueSQL() queueSQL {
+	return queueSQL{
+		json:   `jsonb(?)`,
+		now:    `CAST(unixepoch('subsec') * 1000 AS INTEGER)`,
+		holder: `json_extract(attempted_by, '$[#-1]')`,
+	}
+}
+
+func (*sqliteEngine) close() {}
 
 // announce has nothing to do: others see that the file changed.
 func (e *sqliteEngine) announce(context.Context, *sqlx.Tx, Change) error { return nil }

@@ -21,7 +21,7 @@ type Config struct {
 	BatchSize   int             // pairs stored in one transaction
 	KlineLimit  int             // candles per pair, unless a request says otherwise
 	Memory      int64           // bytes the slots may need together, by SlotBytes; 0: no bound but their number
-	QueueLimit  int             // requests that may wait for a slot, and jobs that may be open; one more is ErrBusy
+	QueueLimit  int             // requests that may wait for a slot, and jobs that may be open in all processes; one more is ErrBusy
 	Interval    levels.Interval // unless a request says otherwise
 	Timeout     time.Duration   // of one analysis asked for by itself, waiting included
 	Filter      Filter          // which pairs a sweep covers
@@ -77,7 +77,8 @@ type Analyzer struct {
 
 	mu      sync.Mutex
 	flights map[Request]*flight
-	jobs    map[string]*run
+	runs    map[*run]struct{}
+	changed chan struct{} // closed when this process changes a job, and replaced
 
 	// stopping ends the taking of new work; killing, later, the work itself.
 	stopping, killing context.Context
@@ -92,7 +93,8 @@ func New(cfg Config, exchange Exchange, store Store, reg prometheus.Registerer, 
 		slots:   newPool(cfg.Concurrency, cmp.Or(cfg.Memory, math.MaxInt64), SlotBytes(2*cfg.KlineLimit)),
 		turn:    make(chan struct{}, 1),
 		flights: map[Request]*flight{},
-		jobs:    map[string]*run{},
+		runs:    map[*run]struct{}{},
+		changed: make(chan struct{}),
 	}
 	a.most = a.slots.most()
 	a.stopping, a.stop = context.WithCancelCause(context.Background())
@@ -101,9 +103,9 @@ func New(cfg Config, exchange Exchange, store Store, reg prometheus.Registerer, 
 	return a
 }
 
-// Stop takes no new work, lets what has a slot finish and be stored, and ends
-// the jobs as failed with ErrStopping. When ctx is done first it breaks off
-// what is left. It returns once nothing runs any more.
+// Stop takes no new work and lets what has a slot finish and be stored. Jobs stay
+// as they are, for the next process to go on with. When ctx is done first it
+// breaks off what is left. It returns once nothing runs any more.
 func (a *Analyzer) Stop(ctx context.Context) error {
 	a.mu.Lock()
 	a.stop(ErrStopping)
@@ -217,7 +219,7 @@ func (a *Analyzer) analyze(ctx context.Context, r Request) (Snapshot, error) {
 	if err != nil || !r.Store {
 		return snap, err
 	}
-	if err := a.store.Put(ctx, Batch{Snapshots: []Snapshot{snap}}); err != nil {
+	if _, err := a.store.Put(ctx, Batch{Snapshots: []Snapshot{snap}}); err != nil {
 		return Snapshot{}, err
 	}
 	return snap, nil
@@ -229,7 +231,7 @@ func (a *Analyzer) lookUpAndAnalyze(ctx context.Context, s *slot, r Request) (Sn
 		a.metrics.observe(err, 0)
 		return Snapshot{}, err
 	}
-	return a.analyzeSymbol(ctx, s, pair{sym.Name, sym.Tick}, r.Interval, r.KlineLimit)
+	return a.analyzeSymbol(ctx, s, Pair{sym.Name, sym.Tick}, r.Interval, r.KlineLimit)
 }
 
 // AnalyzeCandles analyses the caller's own candles: it takes a slot, lets fill
@@ -251,7 +253,7 @@ func (a *Analyzer) AnalyzeCandles(ctx context.Context, fill func(dst *levels.Can
 			return Snapshot{}, fmt.Errorf("%w: the last of the %d klines closes at %s, which has not come yet: send closed klines only",
 				ErrInvalid, s.candles.Len(), asOf.UTC().Format(time.RFC3339))
 		}
-		snap, err := a.snapshot(s, pair{}, now)
+		snap, err := a.snapshot(s, Pair{}, now)
 		snap.Exchange, snap.Simulated = "", false // the candles are not the exchange's
 		return snap, err
 	})

@@ -19,6 +19,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"tidemark/levels"
 )
 
@@ -446,9 +448,10 @@ func TestCancel_LetsPairsUnderWayFinishAndKeepsThem(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(1500 * time.Millisecond) // 3 done, 3 under way
-		if _, err := a.Cancel(t.Context(), j.ID); err != nil {
-			t.Fatal(err)
+		if j, err := a.Cancel(t.Context(), j.ID); err != nil || j.State != JobCancelled {
+			t.Fatalf("cancelled: %+v, %v", j, err)
 		}
+		time.Sleep(time.Second)
 		j = finished(t, a, j.ID)
 		if j.State != JobCancelled || j.Done != 6 || len(store.snapshots) != 6 {
 			t.Errorf("ended as %s with %d done and %d stored, want cancelled with 6 and 6", j.State, j.Done, len(store.snapshots))
@@ -463,12 +466,45 @@ func TestCancel_LetsPairsUnderWayFinishAndKeepsThem(t *testing.T) {
 	})
 }
 
+func TestCancel_ReachesTheOtherProcesses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &fakeStore{}
+		x := &fakeExchange{symbols: market(300), CandlesFunc: slow(time.Second)}
+		works := newTestAnalyzer(t, Config{Concurrency: 3, BatchSize: 10}, x, store)
+		asks := New(works.cfg, x, store, prometheus.NewRegistry(), works.log) // works for no queue
+		j, err := works.Submit(t.Context(), JobRequest{All: true, Store: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if joined, err := asks.Submit(t.Context(), JobRequest{All: true, Store: true}); err != nil || joined.ID != j.ID {
+			t.Errorf("the same sweep asked of another process is %v, %v, want %s joined", joined.ID, err, j.ID)
+		}
+		time.Sleep(5500 * time.Millisecond)
+		if _, err := asks.Cancel(t.Context(), j.ID); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(statePoll + time.Second) // to see it, and to finish what is under way
+		synctest.Wait()
+		asked := len(x.calls)
+		time.Sleep(time.Minute)
+		if len(x.calls) != asked {
+			t.Errorf("%d pairs were begun later than %s after the cancellation", len(x.calls)-asked, statePoll)
+		}
+		if j = finished(t, works, j.ID); j.State != JobCancelled || j.Done != asked || len(store.snapshots) != asked {
+			t.Errorf("ended as %s with %d done, %d stored, %d asked for", j.State, j.Done, len(store.snapshots), asked)
+		}
+		works.Stop(t.Context())
+		asks.Stop(t.Context())
+	})
+}
+
 func TestSubmit_ABanEndsTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{}
 		until := time.Now().Add(time.Hour)
+		var asked atomic.Int64
 		x := &fakeExchange{symbols: market(100), CandlesFunc: func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
-			if symbol >= "P020" {
+			if asked.Add(1) > 20 {
 				return &RetryAfterError{ErrBanned, until}
 			}
 			return slow(time.Second)(ctx, symbol, from, dst)
@@ -478,18 +514,14 @@ func TestSubmit_ABanEndsTheRun(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		finished(t, a, j.ID)
+		time.Sleep(2 * time.Second) // for the pairs under way
 		j = finished(t, a, j.ID)
 		if j.State != JobFailed || j.Error == nil || j.Error.Code != "banned" || j.Done != 20 || len(store.snapshots) != 20 {
 			t.Errorf("ended as %+v with %d stored", j, len(store.snapshots))
 		}
-		asked := 0
-		for symbol := range x.calls {
-			if symbol >= "P020" {
-				asked++
-			}
-		}
-		if asked > 3 {
-			t.Errorf("%d pairs were asked for after the ban, want at most those under way", asked)
+		if asked.Load() > 20+3 {
+			t.Errorf("%d pairs were asked for after the ban, want at most those under way", asked.Load()-20)
 		}
 		a.Stop(t.Context())
 	})
@@ -543,7 +575,7 @@ func TestSubmit_AnUnlistedMarketFailsTheJob(t *testing.T) {
 	}
 }
 
-func TestStop_FinishesWhatRunsAndTakesNothingNew(t *testing.T) {
+func TestStop_FinishesWhatRunsAndLeavesTheRestToTheNextProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{}
 		x := &fakeExchange{symbols: market(50), CandlesFunc: slow(time.Second)}
@@ -552,16 +584,16 @@ func TestStop_FinishesWhatRunsAndTakesNothingNew(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(1500 * time.Millisecond)
+		time.Sleep(4500 * time.Millisecond) // a batch and five pairs
 		if err := a.Stop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		ended, err := store.Job(t.Context(), j.ID)
-		if err != nil || ended.State != JobFailed || ended.Error.Code != "stopping" {
-			t.Errorf("the job ended as %+v, %v", ended, err)
+		left, err := store.Job(t.Context(), j.ID)
+		if err != nil || left.State != JobRunning || left.Done != 10 || left.BatchesDone != 1 {
+			t.Errorf("the job was left as %+v, %v", left, err)
 		}
-		if len(store.snapshots) != 6 || ended.Done != 6 {
-			t.Errorf("%d stored, %d done, want the 3 done and the 3 under way", len(store.snapshots), ended.Done)
+		if len(store.snapshots) != 15 {
+			t.Errorf("%d stored, want the 12 done and the 3 under way", len(store.snapshots))
 		}
 		if _, err := a.Analyze(t.Context(), Request{Symbol: "A"}); !errors.Is(err, ErrStopping) {
 			t.Errorf("a request after the stop: %v", err)
@@ -569,6 +601,57 @@ func TestStop_FinishesWhatRunsAndTakesNothingNew(t *testing.T) {
 		if _, err := a.Submit(t.Context(), JobRequest{All: true, Store: true}); !errors.Is(err, ErrStopping) {
 			t.Errorf("a job after the stop: %v", err)
 		}
+		ofBatches := map[string]bool{}
+		for _, b := range store.batches {
+			for _, s := range b.Snapshots {
+				ofBatches[s.Symbol] = b.JobID != ""
+			}
+		}
+
+		next := newTestAnalyzer(t, Config{Concurrency: 3, BatchSize: 10}, x, store)
+		j = finished(t, next, j.ID)
+		if j.State != JobCompleted || j.Done != 50 || j.BatchesDone != 5 || len(store.snapshots) != 50 {
+			t.Errorf("the next process ended it as %+v with %d stored", j, len(store.snapshots))
+		}
+		for symbol, n := range x.calls {
+			if ofBatches[symbol] && n != 1 {
+				t.Errorf("%s is of the batch that was stored, and was fetched %d times", symbol, n)
+			}
+		}
+		next.Stop(t.Context())
+	})
+}
+
+func TestRunBatch_TwiceCountsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &fakeStore{}
+		x := &fakeExchange{symbols: market(5), CandlesFunc: slow(time.Second)}
+		a := newTestAnalyzer(t, Config{}, x, store)
+		j, err := a.Submit(t.Context(), JobRequest{All: true, Store: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // the batch is under way
+		again := []Pair{{"P000USDT", Tick{1, 2}}}
+		if err := a.RunBatch(t.Context(), j.ID, 0, again, false); err != nil { // at the same time
+			t.Fatal(err)
+		}
+		j = finished(t, a, j.ID)
+		for range 2 { // and afterwards
+			if err := a.Plan(t.Context(), j.ID, nil, false); err != nil {
+				t.Fatal(err)
+			}
+			if err := a.RunBatch(t.Context(), j.ID, 0, again, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if after := finished(t, a, j.ID); j.State != JobCompleted || after.BatchesDone != 1 || after.Done != j.Done {
+			t.Errorf("ended as %+v, then %+v", j, after)
+		}
+		if x.calls["P000USDT"] > 2 {
+			t.Errorf("a stored batch was fetched again")
+		}
+		a.Stop(t.Context())
 	})
 }
 

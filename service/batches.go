@@ -4,158 +4,285 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// runBatches lists the symbols of a job, cuts them into batches and runs them.
-// It is where a durable queue takes over: plan tells what to enqueue, and
-// runBatch is one job of it, safe to run twice.
-func (a *Analyzer) runBatches(ctx context.Context, r *run) error {
-	pairs, err := a.plan(ctx, r)
+// The queue of the Store calls Plan once for every job and RunBatch once for
+// every batch, in any process, and again where a process died or an error says
+// so. Both leave the same behind however often they run. Their errors say what
+// to do with the call: nil, it is done with, whatever became of the job;
+// ErrStopping, hand it to another process, or to this one once it has started
+// again; anything else, try again later. With last set, another try would be no
+// use: they end the job instead.
+
+// Workers is how many calls of Plan and RunBatch a queue should have open in
+// this process: as many batches as it takes to keep every slot busy while the
+// last pairs of some are under way and the next are fetched, and one plan.
+func (a *Analyzer) Workers() int {
+	const fetched = 20 // pairs that wait in batches already fetched
+	return (a.cfg.Concurrency+fetched)/a.cfg.BatchSize + 3
+}
+
+// run is one call of Plan or RunBatch under way.
+type run struct {
+	jobID string
+	end   context.CancelCauseFunc
+}
+
+// begin registers a run. The context it returns ends when the job does, as seen
+// from this process at once and from others within statePoll, and when the
+// process is made to stop.
+func (a *Analyzer) begin(ctx context.Context, jobID string) (context.Context, func(), error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopping.Err() != nil {
+		return nil, nil, ErrStopping
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	r := &run{jobID, end}
+	a.runs[r] = struct{}{}
+	a.work.Add(1)
+	stopWaiting := context.AfterFunc(a.stopping, func() { end(ErrStopping) })
+	return ctx, func() {
+		stopWaiting()
+		end(nil)
+		a.mu.Lock()
+		delete(a.runs, r)
+		a.mu.Unlock()
+		a.work.Done()
+	}, nil
+}
+
+// endRuns tells the runs of a job in this process that it has ended.
+func (a *Analyzer) endRuns(jobID string, why error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for r := range a.runs {
+		if r.jobID == jobID {
+			r.end(why)
+		}
+	}
+}
+
+// working counts the jobs this process is working on.
+func (a *Analyzer) working() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	jobs := map[string]bool{}
+	for r := range a.runs {
+		jobs[r.jobID] = true
+	}
+	return len(jobs)
+}
+
+// Plan finds out which pairs a job covers, and has the queue hand out its
+// batches. symbols are those the caller named; none means the whole market.
+func (a *Analyzer) Plan(ctx context.Context, jobID string, symbols []string, last bool) error {
+	ctx, done, err := a.begin(ctx, jobID)
 	if err != nil {
 		return err
 	}
-	size := a.cfg.BatchSize
-	r.update(func(j *Job) {
-		j.Symbols = len(pairs) + len(j.Skips)
-		j.Skipped = len(j.Skips)
-		j.Batches = (len(pairs) + size - 1) / size
-	})
-	job, _ := r.look()
-	if err := a.store.PutJob(ctx, job); err != nil {
-		return err
+	defer done()
+	j, err := a.store.StartJob(ctx, jobID)
+	if errors.Is(err, ErrUnknownJob) || err == nil && j.State.Final() {
+		return nil
 	}
-
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	// As many batches are open as it takes to keep every slot busy while the
-	// last pairs of the oldest are still under way.
-	open := make(chan struct{}, a.cfg.Concurrency/size+2)
-	var batches sync.WaitGroup
-	index := 0
-	for part := range slices.Chunk(pairs, size) {
-		select {
-		case open <- struct{}{}:
-		case <-ctx.Done():
+	var ended bool
+	if err == nil {
+		a.tell()
+		a.log.Info("job started", "job", j.ID, "kind", j.Kind, "interval", j.Interval, "simulated", j.Simulated)
+		var p Plan
+		if p, err = a.plan(ctx, symbols); err == nil {
+			ended, err = a.store.PlanJob(ctx, jobID, p)
 		}
-		if ctx.Err() != nil {
-			break
-		}
-		i := index
-		index++
-		handedOut := make(chan struct{})
-		batches.Go(func() {
-			if err := a.runBatch(ctx, r, i, part, handedOut); err != nil {
-				fail(err)
-			}
-			<-open
-		})
-		<-handedOut
 	}
-	batches.Wait()
-	return context.Cause(ctx)
+	switch {
+	case err == nil && ended:
+		a.ended(ctx, jobID)
+	case err == nil:
+		a.tell()
+	case endsRun(err):
+		return a.failJob(ctx, jobID, err)
+	case ctx.Err() != nil:
+		return a.broken(ctx)
+	case last:
+		return a.failJob(ctx, jobID, err)
+	default:
+		a.log.Warn("a job could not be planned, trying again", "job", jobID, "error", err)
+	}
+	return err
 }
 
-// pair is what a batch knows of a symbol: little, since the pairs of a whole
-// market wait in memory.
-type pair struct {
-	name string
-	tick Tick
-}
-
-// plan returns the pairs a job covers, with what the filter removed noted in
-// the job. Pairs named by the caller have no tick yet.
-func (a *Analyzer) plan(ctx context.Context, r *run) ([]pair, error) {
-	if !r.request.All {
-		named := make([]pair, len(r.request.Symbols))
-		for i, name := range r.request.Symbols {
-			named[i].name = name
+// plan lists the pairs a job covers, and what the filter removes.
+func (a *Analyzer) plan(ctx context.Context, symbols []string) (Plan, error) {
+	p := Plan{BatchSize: a.cfg.BatchSize, Simulated: a.exchange.Market().Simulated}
+	if len(symbols) > 0 {
+		p.Pairs = make([]Pair, len(symbols))
+		for i, name := range symbols {
+			p.Pairs[i].Name = name
 		}
-		return named, nil
+		return p, nil
 	}
-	var selected []pair
-	var skips []Outcome
 	for l, err := range a.Symbols(ctx) {
 		switch {
 		case ctx.Err() != nil:
-			return nil, context.Cause(ctx)
+			return Plan{}, context.Cause(ctx)
 		case err != nil:
-			return nil, err
+			return Plan{}, err
 		case l.Selected:
-			selected = append(selected, pair{l.Name, l.Tick})
+			p.Pairs = append(p.Pairs, Pair{l.Name, l.Tick})
 		case l.Reason.Code != quoteAsset && l.Reason.Code != notTrading:
-			skips = append(skips, l.Reason)
+			p.Skips = append(p.Skips, l.Reason)
 		}
 	}
-	r.update(func(j *Job) {
-		j.Skips = skips
-		j.Simulated = a.exchange.Market().Simulated
-	})
-	return selected, nil
+	p.Simulated = a.exchange.Market().Simulated
+	return p, nil
 }
 
 // endsRun tells the errors that end a job from those that are one pair's line
 // in its report.
-func endsRun(err error) bool {
-	return errors.Is(err, ErrBanned) || errors.Is(err, ErrStopping) || errors.Is(err, ErrCancelled)
+func endsRun(err error) bool { return errors.Is(err, ErrBanned) }
+
+// broken is what a run returns whose context has ended.
+func (a *Analyzer) broken(ctx context.Context) error {
+	switch err := context.Cause(ctx); {
+	case errors.Is(err, ErrCancelled):
+		return nil // the job has ended, and with it the run
+	case errors.Is(err, context.DeadlineExceeded):
+		return err // of the queue's limit for one run
+	}
+	return ErrStopping
 }
 
-// runBatch analyses the pairs of one batch and stores what came of them in one
-// transaction. handedOut is closed when its last pair has begun, so that the
-// next batch fills the slots as they come free. When ctx ends or a pair meets
-// an error that ends the run, no further pair begins; those under way finish,
-// and what they found is stored all the same.
-func (a *Analyzer) runBatch(ctx context.Context, r *run, index int, pairs []pair, handedOut chan<- struct{}) error {
+// statePoll is how often a batch under way looks whether its job has been ended
+// from elsewhere.
+const statePoll = time.Second
+
+// RunBatch analyses the pairs of one batch and stores what came of them in one
+// transaction. The next batch begins when the last pair of this one has, so that
+// slots never idle between them. When the job is ended or a pair meets an error
+// that ends it, no further pair begins; those under way finish and are stored.
+// When the process stops, their analyses are stored and the batch is left to be
+// run again.
+func (a *Analyzer) RunBatch(ctx context.Context, jobID string, index int, pairs []Pair, last bool) error {
+	ctx, done, err := a.begin(ctx, jobID)
+	if err != nil {
+		return err
+	}
+	defer done()
+	stored := false
+	j, err := a.store.Progress(ctx, jobID)
+	if err == nil {
+		stored, err = a.store.BatchStored(ctx, jobID, index)
+	}
+	switch {
+	case errors.Is(err, ErrUnknownJob), err == nil && (stored || j.State.Final()):
+		return nil
+	case err == nil:
+		err = a.runBatch(ctx, j, index, pairs)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case endsRun(err):
+		return a.failJob(ctx, jobID, err)
+	case ctx.Err() != nil:
+		return a.broken(ctx)
+	case last:
+		return a.failJob(ctx, jobID, err)
+	}
+	a.log.Warn("a batch failed, trying again", "job", jobID, "batch", index, "error", err)
+	return err
+}
+
+func (a *Analyzer) runBatch(ctx context.Context, j Job, index int, pairs []Pair) error {
 	start := time.Now()
-	b := Batch{JobID: r.job.ID, Index: index}
+	b := Batch{JobID: j.ID, Index: index}
 	var (
-		mu   sync.Mutex // guards b
-		work sync.WaitGroup
-		peak atomic.Int64 // RSS
+		mu       sync.Mutex // guards b
+		analyses sync.WaitGroup
+		polling  sync.WaitGroup
+		peak     atomic.Int64 // RSS
 	)
 	handing, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	err := a.handOut(handing, pairs, r.request.KlineLimit, func(s *slot, p pair) {
-		work.Go(func() {
-			snap, err := a.analyzePair(s, p, r.request)
+	polling.Go(func() { a.pollState(handing, j.ID) })
+	err := a.handOut(handing, pairs, j.KlineLimit, func(s *slot, p Pair) {
+		analyses.Go(func() {
+			snap, err := a.analyzePair(s, p, j)
 			a.slots.release(s)
 			raise(&peak, RSS())
-			if err != nil && endsRun(err) {
+			switch {
+			case endsRun(err):
+				a.endRuns(j.ID, err)
+				return
+			case errors.Is(err, ErrStopping):
 				end(err)
 				return
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			b.add(r, p.name, snap, err)
+			b.add(j, p.Name, snap, err)
 		})
 	})
-	close(handedOut)
-	work.Wait()
+	analyses.Wait()
 	if err == nil {
 		err = context.Cause(handing) // of a pair that met it last
 	}
+	end(nil)
+	polling.Wait()
+	b.Simulated = a.exchange.Market().Simulated
 
-	if stored := a.put(ctx, b); stored != nil {
-		r.update(func(j *Job) { j.Done -= b.Done; j.Failed -= len(b.Failures) })
+	if errors.Is(err, ErrStopping) || errors.Is(err, context.DeadlineExceeded) {
+		// What is analysed is worth keeping, but the batch is not done.
+		if b.Snapshots != nil {
+			if _, stored := a.put(ctx, Batch{Snapshots: b.Snapshots}); stored != nil {
+				a.log.Warn("analyses of a batch broken off could not be stored", "job", j.ID, "batch", index, "error", stored)
+			}
+		}
+		return err
+	}
+	ended, stored := a.put(ctx, b)
+	if stored != nil {
 		return fmt.Errorf("batch %d: %w", index, stored)
 	}
 	took := time.Since(start)
 	a.metrics.batch.Observe(took.Seconds())
 	a.metrics.peak.Set(float64(peak.Load()))
-	a.log.Info("batch stored", "job", r.job.ID, "batch", index, "symbols", len(pairs),
+	a.log.Info("batch stored", "job", j.ID, "batch", index, "symbols", len(pairs),
 		"done", b.Done, "failed", len(b.Failures), "seconds", took.Seconds(), "peak_rss_bytes", peak.Load())
-	if err == nil {
-		r.update(func(j *Job) { j.BatchesDone++ })
+	if ended {
+		a.ended(ctx, j.ID)
+	} else {
+		a.tell()
 	}
 	return err
 }
 
+// pollState ends the runs of a job in this process once another process has
+// ended it, until ctx ends.
+func (a *Analyzer) pollState(ctx context.Context, jobID string) {
+	tick := time.NewTicker(statePoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		j, err := a.store.Progress(ctx, jobID)
+		if errors.Is(err, ErrUnknownJob) || err == nil && j.State.Final() {
+			a.endRuns(jobID, ErrCancelled)
+			return
+		}
+	}
+}
+
 // handOut waits its turn and then begins one pair after the other, each as
 // soon as a slot is free.
-func (a *Analyzer) handOut(ctx context.Context, pairs []pair, klines int, begin func(*slot, pair)) error {
+func (a *Analyzer) handOut(ctx context.Context, pairs []Pair, klines int, begin func(*slot, Pair)) error {
 	select {
 	case a.turn <- struct{}{}:
 		defer func() { <-a.turn }()
@@ -172,14 +299,14 @@ func (a *Analyzer) handOut(ctx context.Context, pairs []pair, klines int, begin 
 	return nil
 }
 
-// analyzePair runs one pair of a job. A cancelled job does not cut it off,
+// analyzePair runs one pair of a job. A job that is ended does not cut it off,
 // only the process being made to stop does.
-func (a *Analyzer) analyzePair(s *slot, p pair, r JobRequest) (snap Snapshot, err error) {
+func (a *Analyzer) analyzePair(s *slot, p Pair, j Job) (snap Snapshot, err error) {
 	ctx := a.killing
-	if r.All {
-		snap, err = a.analyzeSymbol(ctx, s, p, r.Interval, r.KlineLimit)
+	if p.Tick != (Tick{}) {
+		snap, err = a.analyzeSymbol(ctx, s, p, j.Interval, j.KlineLimit)
 	} else {
-		snap, err = a.lookUpAndAnalyze(ctx, s, Request{Symbol: p.name, Interval: r.Interval, KlineLimit: r.KlineLimit})
+		snap, err = a.lookUpAndAnalyze(ctx, s, Request{Symbol: p.Name, Interval: j.Interval, KlineLimit: j.KlineLimit})
 	}
 	if ctx.Err() != nil {
 		return Snapshot{}, context.Cause(ctx)
@@ -187,32 +314,24 @@ func (a *Analyzer) analyzePair(s *slot, p pair, r JobRequest) (snap Snapshot, er
 	return snap, err
 }
 
-// add notes the outcome of one pair in the batch, which is what will be
-// stored, and in the job, which is what watchers see meanwhile.
-func (b *Batch) add(r *run, symbol string, snap Snapshot, err error) {
-	if err != nil {
-		failure := Outcome{Symbol: symbol, Code: Code(err), Detail: detail(err)}
-		b.Failures = append(b.Failures, failure)
-		r.update(func(j *Job) { j.Failed++; j.Failures = append(j.Failures, failure) })
+// add notes the outcome of one pair.
+func (b *Batch) add(j Job, symbol string, snap Snapshot, err error) {
+	switch {
+	case err != nil:
+		b.Failures = append(b.Failures, Outcome{Symbol: symbol, Code: Code(err), Detail: detail(err)})
 		return
+	case j.Store:
+		b.Snapshots = append(b.Snapshots, snap)
+	default:
+		b.Result = &snap
 	}
 	b.Done++
-	if r.request.Store {
-		b.Snapshots = append(b.Snapshots, snap)
-	}
-	r.update(func(j *Job) {
-		j.Done++
-		if !r.request.Store {
-			j.Result = &snap
-		}
-	})
 }
 
 // put stores a batch although its job may be over, and tries again where a
 // database may come back: what was fetched is not thrown away lightly.
-func (a *Analyzer) put(ctx context.Context, b Batch) error {
+func (a *Analyzer) put(ctx context.Context, b Batch) (ended bool, err error) {
 	ctx = context.WithoutCancel(ctx)
-	var err error
 	for _, pause := range [...]time.Duration{0, 200 * time.Millisecond, time.Second, 3 * time.Second} {
 		select {
 		case <-time.After(pause):
@@ -220,14 +339,14 @@ func (a *Analyzer) put(ctx context.Context, b Batch) error {
 			pause = 0 // one last try, at once
 		}
 		attempt, cancel := context.WithTimeout(ctx, 30*time.Second)
-		err = a.store.Put(attempt, b)
+		ended, err = a.store.Put(attempt, b)
 		cancel()
 		if err == nil || !errors.Is(err, ErrStorage) {
-			return err
+			return ended, err
 		}
 		a.log.Warn("a batch could not be stored", "job", b.JobID, "batch", b.Index, "error", err)
 	}
-	return err
+	return false, err
 }
 
 // raise sets v to n if n is larger.

@@ -31,7 +31,7 @@ var (
 	ErrBusy = errors.New("busy")
 	// ErrStopping: the process is shutting down and takes no new work.
 	ErrStopping = errors.New("stopping")
-	// ErrCancelled: the job was cancelled by request.
+	// ErrCancelled: the job has been ended, mostly by request.
 	ErrCancelled = errors.New("cancelled")
 	// ErrRateLimited: the exchange asked to be left alone for longer than the
 	// caller can wait. A RetryAfterError around it says until when.

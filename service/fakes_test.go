@@ -3,6 +3,7 @@ package service
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -93,7 +94,9 @@ func wave(from int64, dst *levels.Candles) error {
 	return nil
 }
 
-// fakeStore keeps everything in memory and remembers the batches.
+// fakeStore keeps everything in memory and remembers the batches. Its queue
+// hands work to the analyzers that work for it, as many calls at once as they
+// ask for, and tries again a second after an error, three times.
 type fakeStore struct {
 	PutFunc func(b Batch) error
 
@@ -101,20 +104,163 @@ type fakeStore struct {
 	batches   []Batch
 	snapshots map[Key]Snapshot
 	jobs      map[string]Job
+	open      map[string]string // id of the open job, by work
+	stored    map[string]bool   // batches
+	queue     []func(a *Analyzer, last bool) error
+	analyzers map[*Analyzer]int // calls under way
 }
 
-func (f *fakeStore) Put(ctx context.Context, b Batch) error {
+// work hands what is queued to the analyzers that have room, until all is done.
+// It is called with f.mu held.
+func (f *fakeStore) work() {
+	for a, busy := range f.analyzers {
+		for ; busy < a.Workers() && len(f.queue) > 0; busy++ {
+			call := f.queue[0]
+			f.queue = f.queue[1:]
+			f.analyzers[a]++
+			go f.call(a, call)
+		}
+	}
+}
+
+func (f *fakeStore) call(a *Analyzer, call func(a *Analyzer, last bool) error) {
+	var err error
+	for try := 1; try <= 4; try++ {
+		if err = call(a, try == 4); err == nil || errors.Is(err, ErrStopping) {
+			break
+		}
+		time.Sleep(time.Second)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.analyzers[a]; ok {
+		f.analyzers[a]--
+	}
+	if err != nil {
+		f.queue = append(f.queue, call)
+		delete(f.analyzers, a) // it has stopped
+	}
+	f.work()
+}
+
+// serves has the queue hand work to a, too.
+func (f *fakeStore) serves(a *Analyzer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.analyzers == nil {
+		f.analyzers = map[*Analyzer]int{}
+	}
+	f.analyzers[a] = 0
+	f.work()
+}
+
+func (f *fakeStore) SubmitJob(ctx context.Context, j Job, work string, symbols []string, limit int) (Job, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if id, ok := f.open[work]; ok && !f.jobs[id].State.Final() {
+		return f.jobs[id], true, nil
+	}
+	open := 0
+	for _, other := range f.jobs {
+		if !other.State.Final() {
+			open++
+		}
+	}
+	if open >= limit {
+		return Job{}, false, ErrBusy
+	}
+	if f.jobs == nil {
+		f.jobs, f.open = map[string]Job{}, map[string]string{}
+	}
+	f.jobs[j.ID], f.open[work] = j, j.ID
+	f.queue = append(f.queue, func(a *Analyzer, last bool) error {
+		return a.Plan(context.Background(), j.ID, symbols, last)
+	})
+	f.work()
+	return j, false, nil
+}
+
+func (f *fakeStore) StartJob(ctx context.Context, id string) (Job, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	j := f.jobs[id]
+	if j.State == JobQueued {
+		j.State, j.StartedAt = JobRunning, time.Now()
+		f.jobs[id] = j
+	}
+	return j, nil
+}
+
+func (f *fakeStore) PlanJob(ctx context.Context, id string, p Plan) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	j := f.jobs[id]
+	if j.State != JobRunning || j.Batches > 0 {
+		return false, nil
+	}
+	j.Symbols, j.Skips, j.Skipped, j.Simulated = len(p.Pairs)+len(p.Skips), p.Skips, len(p.Skips), p.Simulated
+	for pairs := range slices.Chunk(p.Pairs, p.BatchSize) {
+		index := j.Batches
+		j.Batches++
+		f.queue = append(f.queue, func(a *Analyzer, last bool) error {
+			return a.RunBatch(context.Background(), id, index, pairs, last)
+		})
+	}
+	ended := j.Batches == 0
+	if ended {
+		j.State, j.FinishedAt = JobCompleted, time.Now()
+	}
+	f.jobs[id] = j
+	f.work()
+	return ended, nil
+}
+
+func (f *fakeStore) BatchStored(ctx context.Context, id string, index int) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.stored[fmt.Sprint(id, index)], nil
+}
+
+func (f *fakeStore) EndJob(ctx context.Context, id string, state JobState, reason *Outcome) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	j, ok := f.jobs[id]
+	if !ok || j.State.Final() {
+		return false, nil
+	}
+	j.State, j.Error, j.FinishedAt = state, reason, time.Now()
+	f.jobs[id] = j
+	return true, nil
+}
+
+func (f *fakeStore) Progress(ctx context.Context, id string) (Job, error) {
+	j, err := f.Job(ctx, id)
+	j.Failures, j.Skips, j.Result = nil, nil, nil
+	return j, err
+}
+
+func (f *fakeStore) Put(ctx context.Context, b Batch) (ended bool, err error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return false, err
 	}
 	if f.PutFunc != nil {
 		if err := f.PutFunc(b); err != nil {
-			return err
+			return false, err
 		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	b.Snapshots, b.Failures = slices.Clone(b.Snapshots), slices.Clone(b.Failures)
+	if b.JobID != "" {
+		key := fmt.Sprint(b.JobID, b.Index)
+		if f.stored[key] {
+			return false, nil
+		}
+		if f.stored == nil {
+			f.stored = map[string]bool{}
+		}
+		f.stored[key] = true
+	}
 	f.batches = append(f.batches, b)
 	if f.snapshots == nil {
 		f.snapshots = map[Key]Snapshot{}
@@ -127,9 +273,16 @@ func (f *fakeStore) Put(ctx context.Context, b Batch) error {
 		j.Failed += len(b.Failures)
 		j.Failures = append(j.Failures, b.Failures...)
 		j.BatchesDone++
+		j.Simulated = j.Simulated || b.Simulated
+		if b.Result != nil {
+			j.Result = b.Result
+		}
+		if ended = j.State == JobRunning && j.BatchesDone == j.Batches; ended {
+			j.State, j.FinishedAt = JobCompleted, time.Now()
+		}
 		f.jobs[b.JobID] = j
 	}
-	return nil
+	return ended, nil
 }
 
 func (f *fakeStore) Snapshot(ctx context.Context, key Key, at time.Time) (Snapshot, error) {
@@ -150,9 +303,6 @@ func (f *fakeStore) PutJob(ctx context.Context, j Job) error {
 	defer f.mu.Unlock()
 	if f.jobs == nil {
 		f.jobs = map[string]Job{}
-	}
-	if old, ok := f.jobs[j.ID]; ok {
-		j.Done, j.Failed, j.BatchesDone, j.Failures = old.Done, old.Failed, old.BatchesDone, old.Failures
 	}
 	f.jobs[j.ID] = j
 	return nil
@@ -202,6 +352,7 @@ func newTestAnalyzer(t *testing.T, cfg Config, x *fakeExchange, s *fakeStore) *A
 		cfg.Filter.QuoteAssets = []string{"USDT"}
 	}
 	a := New(cfg, x, s, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s.serves(a)
 	t.Cleanup(func() { a.Stop(context.Background()) })
 	return a
 }

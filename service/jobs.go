@@ -3,12 +3,13 @@ package service
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"tidemark/levels"
@@ -29,41 +30,8 @@ type JobRequest struct {
 	Store      bool // false only for a single symbol, whose analysis the job then carries
 }
 
-// heartbeat is how often a running job's row is touched. A job not touched for
-// several of them belongs to a process that died.
-const heartbeat = 30 * time.Second
-
-// run is a job of this process: what is asked, how far it is, who watches.
-type run struct {
-	request JobRequest
-	key     string // equal for the same work
-	cancel  context.CancelCauseFunc
-
-	mu      sync.Mutex
-	job     Job
-	changed chan struct{} // closed at every change, and replaced
-}
-
-func (r *run) update(f func(j *Job)) {
-	r.mu.Lock()
-	f(&r.job)
-	close(r.changed)
-	r.changed = make(chan struct{})
-	r.mu.Unlock()
-}
-
-// look returns the job as it stands and a channel closed at its next change.
-func (r *run) look() (Job, <-chan struct{}) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	j := r.job
-	// appending to the job's own slices must not reach the copies
-	j.Failures = slices.Clip(j.Failures)
-	return j, r.changed
-}
-
-// Submit starts a job and returns at once. The same work already queued or
-// running is joined: the job returned is that one.
+// Submit queues a job and returns at once. The same work already queued or
+// running, in whichever process, is joined: the job returned is that one.
 func (a *Analyzer) Submit(ctx context.Context, r JobRequest) (Job, error) {
 	if err := a.settle(&r.Interval, &r.KlineLimit); err != nil {
 		return Job{}, err
@@ -74,50 +42,29 @@ func (a *Analyzer) Submit(ctx context.Context, r JobRequest) (Job, error) {
 		return Job{}, fmt.Errorf("%w: a job covers either all pairs or the symbols named", ErrInvalid)
 	case !r.Store && len(r.Symbols) != 1:
 		return Job{}, fmt.Errorf("%w: without storing, the analyses of several pairs could not be read", ErrInvalid)
-	}
-	key := fmt.Sprint(r.All, r.Interval, r.KlineLimit, r.Store, r.Symbols)
-
-	a.mu.Lock()
-	if a.stopping.Err() != nil {
-		a.mu.Unlock()
+	case a.stopping.Err() != nil:
 		return Job{}, ErrStopping
 	}
-	for _, other := range a.jobs {
-		if j, _ := other.look(); other.key == key && !j.State.Final() {
-			a.mu.Unlock()
-			a.metrics.joined.Inc()
-			return j, nil
-		}
-	}
-	if len(a.jobs) >= a.cfg.QueueLimit {
-		a.mu.Unlock()
+	created := a.newJob(r)
+	j, joined, err := a.store.SubmitJob(ctx, created, r.work(created.Exchange), r.Symbols, a.cfg.QueueLimit)
+	switch {
+	case errors.Is(err, ErrBusy):
 		return Job{}, &RetryAfterError{
 			Err:   fmt.Errorf("%w: %d jobs are open already (ANALYSIS_QUEUE_LIMIT)", ErrBusy, a.cfg.QueueLimit),
 			Until: time.Now().Add(busyRetry),
 		}
-	}
-	jobCtx, cancel := context.WithCancelCause(a.killing)
-	j := &run{request: r, key: key, cancel: cancel, job: a.newJob(r), changed: make(chan struct{})}
-	a.jobs[j.job.ID] = j
-	a.work.Add(1)
-	a.mu.Unlock()
-
-	if err := a.store.PutJob(ctx, j.job); err != nil {
-		cancel(err)
-		a.forget(j)
+	case err != nil:
 		return Job{}, err
+	case joined:
+		a.metrics.joined.Inc()
 	}
-	snapshot, _ := j.look()
-	go a.runJob(jobCtx, j)
-	return snapshot, nil
+	return j, nil
 }
 
-// forget drops a job that has ended from those of this process.
-func (a *Analyzer) forget(j *run) {
-	a.mu.Lock()
-	delete(a.jobs, j.job.ID)
-	a.mu.Unlock()
-	a.work.Done()
+// work names what a request asks for: equal for the same work, and short.
+func (r JobRequest) work(exchange string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %v %v %d %v %q", exchange, r.All, r.Interval, r.KlineLimit, r.Store, r.Symbols))
+	return hex.EncodeToString(sum[:])
 }
 
 func (a *Analyzer) newJob(r JobRequest) Job {
@@ -156,90 +103,127 @@ func (a *Analyzer) SubmitCandles(ctx context.Context, fill func(dst *levels.Cand
 }
 
 // Job returns a job as it stands.
-func (a *Analyzer) Job(ctx context.Context, id string) (Job, error) {
-	if r := a.running(id); r != nil {
-		j, _ := r.look()
-		return j, nil
-	}
-	return a.store.Job(ctx, id)
-}
+func (a *Analyzer) Job(ctx context.Context, id string) (Job, error) { return a.store.Job(ctx, id) }
 
 // Jobs returns the newest limit jobs, newest first, without failures, skips
 // and results.
 func (a *Analyzer) Jobs(ctx context.Context, limit int) ([]Job, error) {
-	jobs, err := a.store.Jobs(ctx, limit)
-	for i := range jobs {
-		if r := a.running(jobs[i].ID); r != nil {
-			jobs[i], _ = r.look()
-			jobs[i].Failures, jobs[i].Skips = nil, nil
-		}
-	}
-	return jobs, err
+	return a.store.Jobs(ctx, limit)
 }
 
-func (a *Analyzer) running(id string) *run {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.jobs[id]
-}
-
-// Cancel asks a job to stop and returns it as it stands; pairs under way
-// finish first and are stored. ErrJobFinished if it has ended.
+// Cancel ends a job at once, whichever process works on it, and returns it. No
+// further pair begins; those under way finish, are stored, and are still added
+// to the job's counts. ErrJobFinished if the job has ended.
 func (a *Analyzer) Cancel(ctx context.Context, id string) (Job, error) {
-	r := a.running(id)
-	var j Job
-	var err error
-	if r != nil {
-		j, _ = r.look()
-	} else {
-		j, err = a.store.Job(ctx, id)
-	}
-	switch {
-	case err != nil:
+	ended, err := a.store.EndJob(ctx, id, JobCancelled, nil)
+	if err != nil {
 		return Job{}, err
-	case j.State.Final():
-		return j, fmt.Errorf("%w: it is %s", ErrJobFinished, j.State)
-	case r != nil:
-		r.cancel(ErrCancelled)
-		return j, nil
 	}
-	return j, fmt.Errorf("%w: the job runs in another process", ErrInvalid)
+	if ended {
+		a.endRuns(id, ErrCancelled)
+		a.ended(ctx, id)
+	}
+	j, err := a.store.Job(ctx, id)
+	if err == nil && !ended {
+		err = fmt.Errorf("%w: it is %s", ErrJobFinished, j.State)
+	}
+	return j, err
 }
+
+// failJob ends a job for good, because of err.
+func (a *Analyzer) failJob(ctx context.Context, id string, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	ended, failed := a.store.EndJob(ctx, id, JobFailed, &Outcome{Code: Code(err), Detail: detail(err)})
+	if failed != nil {
+		return fmt.Errorf("a job that failed (%w) could not be ended: %w", err, failed)
+	}
+	if ended {
+		a.log.Error("job failed", "job", id, "error", err)
+		a.endRuns(id, ErrCancelled)
+		a.ended(ctx, id)
+	}
+	return nil
+}
+
+// ended counts and logs a job this process has ended, and tells who watches.
+func (a *Analyzer) ended(ctx context.Context, id string) {
+	a.tell()
+	j, err := a.store.Progress(context.WithoutCancel(ctx), id)
+	if err != nil {
+		a.log.Warn("job ended, and cannot be read", "job", id, "error", err)
+		return
+	}
+	a.metrics.jobs.WithLabelValues(j.Kind, string(j.State)).Inc()
+	took := j.FinishedAt.Sub(j.CreatedAt)
+	if !j.StartedAt.IsZero() {
+		took = j.FinishedAt.Sub(j.StartedAt)
+	}
+	if j.Kind == KindSweep && j.State == JobCompleted {
+		a.metrics.sweep.Observe(took.Seconds())
+		a.metrics.swept.WithLabelValues(string(j.Interval)).Set(float64(j.FinishedAt.UnixMilli()) / 1000)
+	}
+	memory := ReadMemory()
+	a.log.Info("job ended", "job", j.ID, "kind", j.Kind, "interval", j.Interval, "state", j.State, "symbols", j.Symbols,
+		"done", j.Done, "failed", j.Failed, "skipped", j.Skipped, "seconds", took.Seconds(),
+		"rss_bytes", memory.RSS, "peak_rss_bytes", memory.PeakRSS, "simulated", j.Simulated)
+}
+
+// tell wakes those in this process who watch a job.
+func (a *Analyzer) tell() {
+	a.mu.Lock()
+	close(a.changed)
+	a.changed = make(chan struct{})
+	a.mu.Unlock()
+}
+
+// watchPoll is how often a watched job is looked up: other processes work on it
+// too.
+const watchPoll = time.Second
 
 // Watch yields the job as it stands and again whenever it changed, at most
 // once in every interval, until it has ended, which is the last one yielded.
+// Only that one has its failures, skips and result.
 func (a *Analyzer) Watch(ctx context.Context, id string, every time.Duration) iter.Seq2[Job, error] {
 	return func(yield func(Job, error) bool) {
+		var seen [5]int
+		var state JobState
 		for {
-			var changed <-chan struct{}
-			var j Job
-			var err error
-			pause := every
-			if r := a.running(id); r != nil {
-				j, changed = r.look()
-			} else if j, err = a.store.Job(ctx, id); err == nil {
-				pause = max(every, time.Second) // another process has it; ask the database
+			a.mu.Lock()
+			changed := a.changed
+			a.mu.Unlock()
+			j, err := a.store.Progress(ctx, id)
+			if err == nil && j.State.Final() {
+				j, err = a.store.Job(ctx, id)
 			}
-			if !yield(j, err) || err != nil || j.State.Final() {
+			if ctx.Err() != nil {
 				return
 			}
-			timer := time.NewTimer(pause)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				timer.Stop()
-				return
+			now := [...]int{j.Symbols, j.Done, j.Failed, j.Batches, j.BatchesDone}
+			if err != nil || j.State != state || now != seen {
+				if !yield(j, err) || err != nil || j.State.Final() {
+					return
+				}
+				seen, state = now, j.State
 			}
-			if changed == nil {
-				continue
-			}
-			select {
-			case <-changed:
-			case <-ctx.Done():
+			if !wait(ctx, every, nil) || !wait(ctx, watchPoll-every, changed) {
 				return
 			}
 		}
 	}
+}
+
+// wait waits for d, or for ready if that comes first; false if ctx ended.
+func wait(ctx context.Context, d time.Duration, ready <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ready:
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
 func unique(names []string) []string {
@@ -251,78 +235,6 @@ func unique(names []string) []string {
 		seen[n] = true
 		return false
 	})
-}
-
-// runJob runs a job from queued to its end.
-func (a *Analyzer) runJob(ctx context.Context, r *run) {
-	defer a.forget(r)
-	defer r.cancel(nil)
-	defer context.AfterFunc(a.stopping, func() { r.cancel(ErrStopping) })()
-	log := a.log.With("job", r.job.ID, "kind", r.job.Kind, "interval", r.request.Interval)
-	start := time.Now()
-	r.update(func(j *Job) { j.State, j.StartedAt = JobRunning, start.UTC().Truncate(time.Millisecond) })
-	log.Info("job started", "simulated", r.job.Simulated)
-
-	beating, stopBeat := context.WithCancel(ctx)
-	var beat sync.WaitGroup
-	beat.Go(func() { a.beat(beating, r) })
-	err := a.runBatches(ctx, r)
-	stopBeat()
-	beat.Wait()
-
-	r.update(func(j *Job) {
-		j.FinishedAt = time.Now().UTC().Truncate(time.Millisecond)
-		j.Simulated = a.exchange.Market().Simulated
-		switch {
-		case err == nil:
-			j.State = JobCompleted
-		case errors.Is(err, ErrCancelled):
-			j.State = JobCancelled
-		default:
-			j.State, j.Error = JobFailed, &Outcome{Code: Code(err), Detail: detail(err)}
-		}
-	})
-	job, _ := r.look()
-	if err := a.saveJob(ctx, job); err != nil {
-		log.Error("the end of the job could not be stored", "error", err)
-	}
-	a.metrics.jobs.WithLabelValues(job.Kind, string(job.State)).Inc()
-	took := time.Since(start)
-	if job.Kind == KindSweep && job.State == JobCompleted {
-		a.metrics.sweep.Observe(took.Seconds())
-		a.metrics.swept.WithLabelValues(string(job.Interval)).Set(float64(job.FinishedAt.UnixMilli()) / 1000)
-	}
-	memory := ReadMemory()
-	if job.Error != nil {
-		log.Error("job failed", "error", err)
-	}
-	log.Info("job ended", "state", job.State, "symbols", job.Symbols, "done", job.Done,
-		"failed", job.Failed, "skipped", job.Skipped, "seconds", took.Seconds(),
-		"rss_bytes", memory.RSS, "peak_rss_bytes", memory.PeakRSS, "simulated", job.Simulated)
-}
-
-// saveJob stores the job although its own context may be over.
-func (a *Analyzer) saveJob(ctx context.Context, j Job) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	return a.store.PutJob(ctx, j)
-}
-
-// beat touches the job's row until ctx ends.
-func (a *Analyzer) beat(ctx context.Context, r *run) {
-	tick := time.NewTicker(heartbeat)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			j, _ := r.look()
-			if err := a.store.PutJob(ctx, j); err != nil && ctx.Err() == nil {
-				a.log.Warn("a running job could not be touched", "job", j.ID, "error", err)
-			}
-		}
-	}
 }
 
 // detail is what a client may read of an error: the chain where the code tells

@@ -39,8 +39,8 @@ func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
 		func() float64 { return float64(a.waiting.Load()) })
 	gauge("tidemark_queue_limit", "Requests that may wait for a slot before one is refused.",
 		func() float64 { return float64(a.cfg.QueueLimit) })
-	gauge("tidemark_jobs_running", "Jobs queued or running in this process.",
-		func() float64 { a.mu.Lock(); defer a.mu.Unlock(); return float64(len(a.jobs)) })
+	gauge("tidemark_jobs_running", "Jobs this process is working on.",
+		func() float64 { return float64(a.working()) })
 	m := &metrics{
 		symbols: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidemark_symbols_total",
@@ -71,7 +71,7 @@ func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
 		}, []string{"interval"}),
 		jobs: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidemark_jobs_total",
-			Help: "Jobs ended in this process, by kind and state.",
+			Help: "Jobs ended by this process, by kind and state.",
 		}, []string{"kind", "state"}),
 		joined: f.NewCounter(prometheus.CounterOpts{
 			Name: "tidemark_requests_joined_total",

@@ -75,14 +75,30 @@ type Snapshot struct {
 	Supports, Resistances []levels.Level
 }
 
-// Batch is the unit of durability: what one batch of a job, or one analysis of
-// its own (JobID empty), leaves behind. It is stored in one transaction.
+// Batch is the unit of durability: what one batch of a job, or analyses of no
+// job (JobID empty), leave behind. It is stored in one transaction.
 type Batch struct {
 	JobID     string
 	Index     int // of the batch in its job, from 0
 	Done      int // symbols analysed, whether or not they are to be stored
 	Snapshots []Snapshot
 	Failures  []Outcome
+	Simulated bool      // the market turned out to be simulated
+	Result    *Snapshot // of a job that is asked not to store its analysis
+}
+
+// Pair is what a batch knows of a symbol.
+type Pair struct {
+	Name string
+	Tick Tick // zero: to be asked of the exchange, with the symbol itself
+}
+
+// Plan is what a job turned out to consist of.
+type Plan struct {
+	Pairs     []Pair
+	BatchSize int       // pairs in a batch; the last may have fewer
+	Skips     []Outcome // one for each pair a filter removed
+	Simulated bool
 }
 
 // Outcome is why a symbol was not analysed.
@@ -131,15 +147,17 @@ type Job struct {
 	Result *Snapshot
 }
 
-// Store keeps analyses and jobs. Its errors wrap ErrStorage, ErrNotAnalyzed or
-// ErrUnknownJob, or are the context's. It keeps nothing it is handed.
+// Store keeps analyses and jobs, and the queue that hands the work of jobs out.
+// Its errors wrap ErrStorage, ErrNotAnalyzed or ErrUnknownJob, or are the
+// context's. It keeps nothing it is handed.
 type Store interface {
 	// Put stores a batch in one transaction: every snapshot with its history
 	// trimmed, every failure, and the progress of the job (Done, Failed,
 	// BatchesDone). A batch of a job that is stored already is left alone and
-	// no error, so that a batch may be run twice. A snapshot older than the
-	// newest one stored for its key joins the history and does not replace it.
-	Put(ctx context.Context, b Batch) error
+	// no error, so that a batch may be run twice. The last batch of a running
+	// job completes it, which ended tells. A snapshot older than the newest one
+	// stored for its key joins the history and does not replace it.
+	Put(ctx context.Context, b Batch) (ended bool, err error)
 	// Snapshot returns the newest analysis with AsOf not after at; a zero at
 	// means the newest of all. ErrNotAnalyzed when there is none.
 	Snapshot(ctx context.Context, key Key, at time.Time) (Snapshot, error)
@@ -147,13 +165,29 @@ type Store interface {
 	// interval, by symbol. The slices of a Snapshot are valid until the next.
 	Latest(ctx context.Context, exchange string, interval levels.Interval) iter.Seq2[Snapshot, error]
 
-	// PutJob creates the job as it is, or replaces what is stored of it except
-	// Done, Failed, BatchesDone and Failures, which from then on belong to Put.
+	// SubmitJob creates j, queued, and in the same transaction asks the queue
+	// for its Analyzer.Plan with these symbols. While a job of the same work is
+	// open, in whichever process, it returns that one instead: joined. When
+	// limit jobs are open it is ErrBusy.
+	SubmitJob(ctx context.Context, j Job, work string, symbols []string, limit int) (job Job, joined bool, err error)
+	// StartJob notes that a queued job runs, and returns it without its details.
+	StartJob(ctx context.Context, id string) (Job, error)
+	// PlanJob stores what a running job consists of and in the same transaction
+	// asks the queue for an Analyzer.RunBatch of each batch. A job planned before
+	// is left alone. One without pairs is completed, which ended tells.
+	PlanJob(ctx context.Context, id string, p Plan) (ended bool, err error)
+	// BatchStored tells whether a batch is.
+	BatchStored(ctx context.Context, id string, index int) (bool, error)
+	// EndJob ends an open job as failed, with the reason, or as cancelled; ended
+	// is false if it had ended before.
+	EndJob(ctx context.Context, id string, state JobState, reason *Outcome) (ended bool, err error)
+	// PutJob creates a job that has ended.
 	PutJob(ctx context.Context, j Job) error
 	// Job returns a job with its failures and skips; ErrUnknownJob.
 	Job(ctx context.Context, id string) (Job, error)
-	// Jobs returns the newest limit jobs, newest first, without failures,
-	// skips and results.
+	// Progress returns a job without its details: failures, skips and result.
+	Progress(ctx context.Context, id string) (Job, error)
+	// Jobs returns the newest limit jobs, newest first, without their details.
 	Jobs(ctx context.Context, limit int) ([]Job, error)
 	// Ping tells whether the database answers.
 	Ping(ctx context.Context) error

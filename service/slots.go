@@ -233,10 +233,10 @@ func (a *Analyzer) contained(s *slot, symbol string, f func() (Snapshot, error))
 }
 
 // analyzeSymbol fetches the candles of one pair into s and analyses them.
-func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p pair, interval levels.Interval, limit int) (Snapshot, error) {
+func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p Pair, interval levels.Interval, limit int) (Snapshot, error) {
 	start := time.Now()
-	snap, err := a.contained(s, p.name, func() (Snapshot, error) {
-		if err := a.fetch(ctx, s, p.name, interval, limit); err != nil {
+	snap, err := a.contained(s, p.Name, func() (Snapshot, error) {
+		if err := a.fetch(ctx, s, p.Name, interval, limit); err != nil {
 			return Snapshot{}, err
 		}
 		now, err := a.exchange.Now(ctx)
@@ -271,27 +271,27 @@ func (a *Analyzer) fetch(ctx context.Context, s *slot, symbol string, interval l
 }
 
 // snapshot finds the levels of the candles in s and copies them out.
-func (a *Analyzer) snapshot(s *slot, p pair, now time.Time) (Snapshot, error) {
+func (a *Analyzer) snapshot(s *slot, p Pair, now time.Time) (Snapshot, error) {
 	found, err := s.finder.Find(&s.candles)
 	if err != nil {
 		return Snapshot{}, err
 	}
 	all := make([]levels.Level, 0, len(found.Supports)+len(found.Resistances))
-	all = p.tick.appendRounded(all, found.Supports)
+	all = p.Tick.appendRounded(all, found.Supports)
 	supports := len(all)
-	all = p.tick.appendRounded(all, found.Resistances)
+	all = p.Tick.appendRounded(all, found.Resistances)
 	market := a.exchange.Market()
 	return Snapshot{
-		Key:         Key{Exchange: market.Exchange, Symbol: p.name, Interval: s.candles.Interval},
+		Key:         Key{Exchange: market.Exchange, Symbol: p.Name, Interval: s.candles.Interval},
 		AsOf:        time.UnixMilli(found.AsOf).UTC(),
 		ComputedAt:  now.UTC().Truncate(time.Millisecond),
-		LastPrice:   p.tick.Round(found.LastPrice),
+		LastPrice:   p.Tick.Round(found.LastPrice),
 		ATR:         found.ATR,
 		Klines:      found.Candles,
 		Missing:     found.Missing,
 		Simulated:   market.Simulated,
 		Algorithm:   levels.Algorithm,
-		Decimals:    p.tick.Decimals,
+		Decimals:    p.Tick.Decimals,
 		Supports:    all[:supports:supports],
 		Resistances: all[supports:],
 	}, nil
