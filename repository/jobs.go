@@ -156,6 +156,9 @@ func (db *DB) SubmitJob(ctx context.Context, j service.Job, work string, symbols
 			return db.enqueue(ctx, tx, planPriority, []river.JobArgs{planArgs{Job: j.ID, Symbols: symbols}})
 		}
 	})
+	if err == nil && !joined {
+		db.engine.enqueued()
+	}
 	return job, joined, db.fail(ctx, err)
 }
 
@@ -201,6 +204,9 @@ func (db *DB) PlanJob(ctx context.Context, id string, p service.Plan) (ended boo
 		}
 		return db.enqueue(ctx, tx, batchPriority(kind), work)
 	})
+	if err == nil {
+		db.engine.enqueued()
+	}
 	return ended, db.fail(ctx, err)
 }
 

@@ -132,9 +132,11 @@ func (*postgresEngine) queueSQL() queueSQL {
 		json:   `CAST(? AS jsonb)`,
 		now:    `CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)`,
 		holder: `attempted_by[array_upper(attempted_by, 1)]`,
-		notify: `SELECT pg_notify(current_schema() || '.river_insert', ?)`,
+		notify: `SELECT pg_notify(current_schema() || '.` + insertTopic + `', ?)`,
 	}
 }
+
+func (*postgresEngine) enqueued() {} // the server tells
 
 func (e *postgresEngine) close() { e.queue.Close() }
 

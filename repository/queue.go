@@ -53,6 +53,12 @@ const (
 	runLimit = time.Hour
 )
 
+// What River tells its clients by when there is new work.
+const (
+	insertTopic   = "river_insert"
+	insertPayload = `{"queue": "` + queueName + `"}`
+)
+
 // planArgs and batchArgs are what the queue keeps of a plan and of a batch.
 type planArgs struct {
 	Job     string   `json:"job"`
@@ -87,7 +93,7 @@ type queueSQL struct {
 	json   string // an argument as the JSON type
 	now    string // the database's clock, in Unix milliseconds
 	holder string // the process that took a row of river_job last
-	notify string // tells other processes of new work; empty: they look for themselves
+	notify string // tells every process of new work; empty: engine.enqueued does, in this one
 }
 
 // enqueue asks the queue for work, if tx is committed.
@@ -112,7 +118,7 @@ func (db *DB) enqueue(ctx context.Context, tx *sqlx.Tx, priority int, work []riv
 	if dialect.notify == "" {
 		return nil
 	}
-	_, err := exec(ctx, tx, dialect.notify, `{"queue": "`+queueName+`"}`)
+	_, err := exec(ctx, tx, dialect.notify, insertPayload)
 	return err
 }
 

@@ -82,6 +82,8 @@ type engine interface {
 	// client makes a River client that works by config.
 	client(config *river.Config) (riverClient, error)
 	queueSQL() queueSQL
+	// enqueued is called after work was put into the queue and committed.
+	enqueued()
 	// close closes what is beside the pools of DB.
 	close()
 	// explain says in one plain sentence, without secrets, what went wrong.

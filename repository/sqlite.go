@@ -13,6 +13,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
 	"github.com/riverqueue/river/rivermigrate"
 	"modernc.org/sqlite"
@@ -31,6 +32,7 @@ const defaultCache = 512 << 10
 type sqliteEngine struct {
 	path  string
 	write *sqlx.DB
+	wake  chan struct{} // tells the queue of this process that there is work
 }
 
 func (db *DB) openSQLite(path string, cache int64) error {
@@ -47,7 +49,7 @@ func (db *DB) openSQLite(path string, cache int64) error {
 	if err != nil {
 		return err
 	}
-	e := &sqliteEngine{path: path}
+	e := &sqliteEngine{path: path, wake: make(chan struct{}, 1)}
 	db.engine = e
 	if sentence := e.inspect(); sentence != "" {
 		return &storageError{sentence, fs.ErrInvalid}
@@ -110,12 +112,39 @@ func (e *sqliteEngine) inspect() string {
 // holds the only write lock there is.
 func (e *sqliteEngine) lock(context.Context, *sqlx.Tx) error { return nil }
 
-// polling is River's SQLite driver without its notifications, which it would
-// look for twenty times a second.
-type polling struct{ *riversqlite.Driver }
+// localDriver is River's SQLite driver with another listener: its own would ask
+// the file twenty times a second whether other processes have new work.
+type localDriver struct {
+	*riversqlite.Driver
+	wake <-chan struct{}
+}
 
-func (polling) SupportsListener() bool     { return false }
-func (polling) SupportsListenNotify() bool { return false }
+func (localDriver) SupportsListenNotify() bool { return false } // nothing is written
+
+func (d localDriver) GetListener(*riverdriver.GetListenenerParams) riverdriver.Listener {
+	return localListener{d.wake}
+}
+
+// localListener hears of the work this process asks for; that of others is
+// found by looking once a second.
+type localListener struct{ wake <-chan struct{} }
+
+func (localListener) Close(context.Context) error            { return nil }
+func (localListener) Connect(context.Context) error          { return nil }
+func (localListener) Listen(context.Context, string) error   { return nil }
+func (localListener) Unlisten(context.Context, string) error { return nil }
+func (localListener) Ping(context.Context) error             { return nil }
+func (localListener) Schema() string                         { return "" }
+func (localListener) SetAfterConnectExec(string)             {}
+
+func (l localListener) WaitForNotification(ctx context.Context) (*riverdriver.Notification, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-l.wake:
+		return &riverdriver.Notification{Topic: insertTopic, Payload: insertPayload}, nil
+	}
+}
 
 func (e *sqliteEngine) migrateQueue(ctx context.Context, tx *sqlx.Tx) error {
 	m, err := rivermigrate.New(riversqlite.New(e.write.DB), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
@@ -127,9 +156,14 @@ func (e *sqliteEngine) migrateQueue(ctx context.Context, tx *sqlx.Tx) error {
 }
 
 func (e *sqliteEngine) client(config *river.Config) (riverClient, error) {
-	// nobody tells of new work, so it is looked for
-	config.FetchPollInterval = 100 * time.Millisecond
-	return river.NewClient(polling{riversqlite.New(e.write.DB)}, config)
+	return river.NewClient(localDriver{riversqlite.New(e.write.DB), e.wake}, config)
+}
+
+func (e *sqliteEngine) enqueued() {
+	select {
+	case e.wake <- struct{}{}:
+	default: // it is about to look anyway
+	}
 }
 
 func (*sqliteEngine) queueSQL() queueSQL {
