@@ -251,6 +251,7 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 		log.Warn("anyone who reaches the address is served (ALLOW_ANONYMOUS)", "address", cfg.HTTPAddr)
 	}
 	log.Info("serving", "address", listener.Addr().String(), "role", cfg.Role, "exchange", cfg.Exchange, "version", buildVersion())
+	dropPages()
 	if ready != nil {
 		ready(a, listener.Addr().String())
 	}

@@ -84,6 +84,7 @@ func (in *invocation) sweep(ctx context.Context, cfg Config, asJSON bool) (err e
 	if err := a.db.Work(background, a.analyzer); err != nil {
 		return err
 	}
+	dropPages()
 	job, err := in.runSweep(ctx, a)
 	if err != nil {
 		return err

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// dropPages does its work on Linux only.
+func dropPages() {}
