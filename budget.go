@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"tidemark/api"
 	"tidemark/service"
 )
 
@@ -64,7 +65,7 @@ const (
 	// growth is by how much a process grows that serves and sweeps with one slot:
 	// code that was not in memory yet, the list of pairs, replies under way, the
 	// runtime's own bookkeeping.
-	growth = 3 << 20
+	growth = 5 << 19
 	// fileGrowth is the part of growth that is code.
 	fileGrowth = 3 << 19
 	// sqliteShare is what SQLite takes outside the Go heap besides its page cache.
@@ -98,6 +99,15 @@ func newBudget(cfg Config, limit int64) budget {
 // replies is the bound of the cache of encoded replies: what is configured, and
 // of a budget at most 1/32.
 func (b budget) replies() int64 { return b.share(b.cfg.HTTPCacheBytes) }
+
+// screens is how many pages of GET /levels are put together at once: what fits
+// 1/32 of the budget, at least one; 0 for no bound.
+func (b budget) screens() int {
+	if b.total == 0 {
+		return 0
+	}
+	return int(max(1, b.total/32/api.ScreenBytes))
+}
 
 // pages is the page cache of SQLite's two connections together: 1 MiB, and of a
 // budget at most 1/32.
@@ -137,7 +147,7 @@ func (b budget) slot() int64 { return service.SlotBytes(b.cfg.AnalysisKlineLimit
 // slots is what is left for the slots of a process that takes base bytes before
 // it has any.
 func (b budget) slots(base int64) int64 {
-	return b.total - base - growth - b.replies() - b.database() - b.batches()
+	return b.total - base - growth - b.replies() - int64(b.screens())*api.ScreenBytes - b.database() - b.batches()
 }
 
 // smallest is the smallest budget, in whole MiB, at which one slot has room, also

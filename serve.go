@@ -206,6 +206,7 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 		Keys:       cfg.APIKeys,
 		RateLimit:  cfg.HTTPRateLimit,
 		CacheBytes: a.budget.replies(),
+		Screens:    a.budget.screens(),
 		Log:        log,
 		Version:    buildVersion(),
 	})

@@ -39,6 +39,9 @@ type Config struct {
 	// CacheBytes bounds the memory of the cache of encoded replies; 0 turns it
 	// off.
 	CacheBytes int64
+	// Screens is how many pages of GET /levels may be put together at once, each
+	// of up to ScreenBytes; others wait. 0 means no bound.
+	Screens int
 	// MaxBodyBytes bounds a request body; 0 means 2 MiB, which holds 10,000
 	// klines as the exchange itself writes them.
 	MaxBodyBytes int64
@@ -46,6 +49,11 @@ type Config struct {
 	Log     *slog.Logger // nil means none
 	Version string
 }
+
+// ScreenBytes is what the largest page of GET /levels takes while it is put
+// together: 1,000 rows of 144 bytes in a slice that grows, so that for a moment
+// there are two of it, and a buffer.
+const ScreenBytes = 320 << 10
 
 const (
 	defaultBodyBytes = 2 << 20
@@ -78,6 +86,7 @@ type API struct {
 	scope         string        // what a reply says about caching by others than its reader
 	uploadTimeout time.Duration // defaultUploadTimeout, but for tests
 	streams       chan struct{} // one token for each open event stream
+	screens       chan struct{} // one token for each page under way; nil for no bound
 	closing       chan struct{} // closed by Close
 	closeOnce     sync.Once
 }
@@ -97,6 +106,9 @@ func New(c Config) *API {
 		scope:   "public, ",
 
 		uploadTimeout: defaultUploadTimeout,
+	}
+	if c.Screens > 0 {
+		a.screens = make(chan struct{}, c.Screens)
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"container/heap"
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"hash/fnv"
@@ -305,6 +306,16 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 	if s.limit == 0 {
 		return a.streamCSV(w, r, &s, now)
 	}
+	if a.screens != nil {
+		ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
+		defer cancel()
+		select {
+		case a.screens <- struct{}{}:
+			defer func() { <-a.screens }()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	p := page{s: &s}
 	more := false
 	if err := a.rows(r, &s, now, func(r *row) error { p.add(r, &more); return nil }); err != nil {
@@ -324,32 +335,39 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 		u := url.URL{Path: "/levels", RawQuery: q.Encode()}
 		h.Set("Link", "<"+u.String()+`>; rel="next"`)
 	}
-	b := make([]byte, 0, 256+512*len(p.rows))
+	out := stream{w: w, bounded: true}
 	if s.csv {
-		b = append(b, csvHeader...)
-		for i := range p.rows {
-			b = appendCSV(b, &s, &p.rows[i])
-		}
 		h["Content-Type"] = contentCSV
-		return write(w, b)
+		out.buf = append(out.buf, csvHeader...)
+		for i := range p.rows {
+			out.buf = appendCSV(out.buf, &s, &p.rows[i])
+			if err := out.spill(); err != nil {
+				return err
+			}
+		}
+		return out.flush()
 	}
-	b = append(b, `{"exchange":`...)
-	b = appendString(b, s.exchange)
-	b = append(b, `,"interval":`...)
-	b = appendString(b, string(s.interval))
-	b = append(b, `,"odds_reason":`...)
-	b = appendString(b, oddsReason)
-	b = append(b, `,"levels":[`...)
+	h["Content-Type"] = contentJSON
+	out.buf = append(out.buf, `{"exchange":`...)
+	out.buf = appendString(out.buf, s.exchange)
+	out.buf = append(out.buf, `,"interval":`...)
+	out.buf = appendString(out.buf, string(s.interval))
+	out.buf = append(out.buf, `,"odds_reason":`...)
+	out.buf = appendString(out.buf, oddsReason)
+	out.buf = append(out.buf, `,"levels":[`...)
 	for i := range p.rows {
 		if i > 0 {
-			b = append(b, ',')
+			out.buf = append(out.buf, ',')
 		}
-		b = appendRow(b, &s, &p.rows[i])
+		out.buf = appendRow(out.buf, &s, &p.rows[i])
+		if err := out.spill(); err != nil {
+			return err
+		}
 	}
-	b = append(b, `],"next":`...)
-	b = orNull(b, next)
-	h["Content-Type"] = contentJSON
-	return write(w, append(b, '}', '\n'))
+	out.buf = append(out.buf, `],"next":`...)
+	out.buf = orNull(out.buf, next)
+	out.buf = append(out.buf, '}', '\n')
+	return out.flush()
 }
 
 var (

@@ -3,16 +3,21 @@
 package api
 
 import (
+	"context"
 	"encoding/csv"
 	"fmt"
+	"iter"
 	"math"
 	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"tidemark/levels"
 	"tidemark/service"
@@ -305,5 +310,43 @@ func TestScreen_HoldsAPageAndNoMore(t *testing.T) {
 	}
 	if !more {
 		t.Error("what was left out was not noticed")
+	}
+}
+
+// slowScreens counts the screens that read the store at once.
+type slowScreens struct {
+	*fakeStore
+	now, most atomic.Int32
+}
+
+func (s *slowScreens) Latest(ctx context.Context, exchange string, interval levels.Interval) iter.Seq2[service.Snapshot, error] {
+	return func(yield func(service.Snapshot, error) bool) {
+		if n := s.now.Add(1); n > s.most.Load() {
+			s.most.Store(n)
+		}
+		time.Sleep(20 * time.Millisecond)
+		s.now.Add(-1)
+		s.fakeStore.Latest(ctx, exchange, interval)(yield)
+	}
+}
+
+func TestScreen_OnlySoManyPagesArePutTogetherAtOnce(t *testing.T) {
+	if rows := maxPage * int(unsafe.Sizeof(row{})); ScreenBytes < rows*5/4+streamBuffer {
+		t.Errorf("the rows of a page take %d bytes, ScreenBytes is %d", rows, ScreenBytes)
+	}
+	for _, screens := range []int{1, 2} {
+		store := &slowScreens{}
+		h := start(t, func(cfg *Config, _ *service.Config) {
+			store.fakeStore = cfg.Store.(*fakeStore)
+			cfg.Store, cfg.Screens = store, screens
+		})
+		var all sync.WaitGroup
+		for range 6 {
+			all.Go(func() { want(t, h.get("/levels"), 200) })
+		}
+		all.Wait()
+		if got := int(store.most.Load()); got > screens {
+			t.Errorf("%d allowed: %d at once", screens, got)
+		}
 	}
 }
