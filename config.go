@@ -41,6 +41,7 @@ type Config struct {
 	Exchange            string        `env:"EXCHANGE" envDefault:"binance" oneof:"binance simulated" help:"where klines come from"`
 	ExchangeBaseURL     string        `env:"EXCHANGE_BASE_URL" help:"overrides the exchange's own address: a mirror, a proxy, a simulated exchange"`
 	ExchangeWeightShare float64       `env:"EXCHANGE_WEIGHT_SHARE" envDefault:"0.7" min:"0.01" max:"1" help:"share of the exchange's request limit to stay under"`
+	ExchangeEgress      string        `env:"EXCHANGE_EGRESS" help:"name of the address the exchange sees this process under; processes on one database with the same name, or none, share a ban"`
 	ExchangeTimeout     time.Duration `env:"EXCHANGE_TIMEOUT" envDefault:"10s" min:"100ms" max:"5m" help:"time of one request to the exchange"`
 	ExchangeAttempts    int           `env:"EXCHANGE_ATTEMPTS" envDefault:"6" min:"1" max:"20" help:"tries of a request that fails in a way that may heal"`
 	ExchangePairs       int           `env:"EXCHANGE_SIMULATED_PAIRS" envDefault:"500" min:"1" max:"5000" help:"healthy pairs of the built-in simulated exchange"`

@@ -148,6 +148,21 @@ func (r *running) get(t *testing.T, path string, into any) int {
 	return decode(t, res, into)
 }
 
+// metrics returns what Prometheus would read.
+func (r *running) metrics(t *testing.T) string {
+	t.Helper()
+	res, err := http.Get(r.base + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("/metrics: %s, %v", res.Status, err)
+	}
+	return string(text)
+}
+
 func (r *running) post(t *testing.T, body string, into any) int {
 	t.Helper()
 	res, err := http.Post(r.base+"/analyze", "application/json", strings.NewReader(body))
@@ -261,15 +276,7 @@ func TestServe_MetricsAreCleanAndComplete(t *testing.T) {
 	r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+sqliteURL(t))
 	r.sweepTo(t)
 	r.get(t, "/levels/BTCUSDT", nil)
-	res, err := http.Get(r.base + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := io.ReadAll(res.Body)
-	res.Body.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := r.metrics(t)
 	for _, name := range []string{
 		"go_memstats_heap_inuse_bytes", "go_goroutines", "go_gc_duration_seconds", "process_resident_memory_bytes",
 		"process_cpu_seconds_total", "tidemark_process_peak_resident_memory_bytes", "tidemark_cgroup_working_set_bytes",
@@ -279,15 +286,15 @@ func TestServe_MetricsAreCleanAndComplete(t *testing.T) {
 		`tidemark_http_request_duration_seconds_bucket{code="200",method="GET",route="/levels/{symbol}"`,
 		`tidemark_db_connections_open{pool="`, "tidemark_build_info",
 	} {
-		if !strings.Contains(string(text), name) {
+		if !strings.Contains(text, name) {
 			t.Errorf("no %s", name)
 		}
 	}
-	if strings.Contains(string(text), "BTCUSDT") {
+	if strings.Contains(text, "BTCUSDT") {
 		t.Error("a symbol is a label")
 	}
 	promtool := exec.Command("promtool", "check", "metrics")
-	promtool.Stdin = bytes.NewReader(text)
+	promtool.Stdin = strings.NewReader(text)
 	if out, err := promtool.CombinedOutput(); err != nil || len(bytes.TrimSpace(out)) > 0 {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
 	}
@@ -391,6 +398,42 @@ func TestServe_ABanIsRememberedOverARestart(t *testing.T) {
 	}
 	if after := truth.Stats().Requests; fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("a banned client asked again: %v, then %v", before, after)
+	}
+}
+
+func TestServe_ABanStopsEveryProcessBehindTheAddress(t *testing.T) {
+	faults, err := simulated.ParseFaults("ban=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, url := range bothDatabases {
+		t.Run(name, func(t *testing.T) {
+			truth, exchange := market(t, simulated.Options{Faults: faults})
+			database := url(t)
+			banned := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+database)
+			other := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+database)
+			elsewhere := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+database, "EXCHANGE_EGRESS=second")
+			var problem struct{ Code string }
+			if status := banned.post(t, `{"symbol":"BTCUSDT"}`, &problem); status != http.StatusServiceUnavailable || problem.Code != "banned" {
+				t.Fatalf("banned: %d %+v", status, problem)
+			}
+			asked := fmt.Sprint(truth.Stats().Requests)
+			const open = "\ntidemark_exchange_paused_until_timestamp_seconds 0\n"
+			for deadline := time.Now().Add(30 * time.Second); strings.Contains(other.metrics(t), open); time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the other process does not hear of the ban")
+				}
+			}
+			if status := other.post(t, `{"symbol":"BTCUSDT"}`, &problem); status != http.StatusServiceUnavailable || problem.Code != "banned" {
+				t.Errorf("the other process: %d %+v", status, problem)
+			}
+			if now := fmt.Sprint(truth.Stats().Requests); now != asked {
+				t.Errorf("the other process asked the exchange: %s, then %s", asked, now)
+			}
+			if elsewhere.post(t, `{"symbol":"BTCUSDT"}`, &problem); fmt.Sprint(truth.Stats().Requests) == asked {
+				t.Error("a process behind another address was stopped too")
+			}
+		})
 	}
 }
 

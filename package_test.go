@@ -10,7 +10,6 @@ package main
 // of the real types, and every linked module is in the notices.
 
 import (
-	"bufio"
 	"bytes"
 	"debug/elf"
 	"encoding/json"
@@ -19,7 +18,6 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"os/exec"
 	"path"
@@ -574,25 +572,16 @@ func metricsOfASweep(t *testing.T) (names, labels map[string]bool) {
 	r := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=5", "ANALYSIS_KLINE_LIMIT=200")
 	r.sweepTo(t)
 	r.get(t, "/levels/BTCUSDT", nil)
-	res, err := http.Get(r.base + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
 	names, labels = map[string]bool{}, map[string]bool{}
 	sample := regexp.MustCompile(`^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? `)
 	pair := regexp.MustCompile(`([a-z_]+)="`)
-	lines := bufio.NewScanner(res.Body)
-	for lines.Scan() {
-		if m := sample.FindStringSubmatch(lines.Text()); m != nil {
+	for line := range strings.Lines(r.metrics(t)) {
+		if m := sample.FindStringSubmatch(line); m != nil {
 			names[m[1]] = true
 			for _, l := range pair.FindAllStringSubmatch(m[2], -1) {
 				labels[l[1]] = true
 			}
 		}
-	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
 	}
 	return names, labels
 }

@@ -36,6 +36,9 @@ type app struct {
 	analyzer *service.Analyzer
 	// market is the built-in simulated exchange, if that is the one.
 	market *http.Server
+
+	deafen  context.CancelFunc // ends hearing
+	hearing sync.WaitGroup
 }
 
 // open wires an app. The caller closes it.
@@ -57,11 +60,6 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (*app, error) {
 		go a.market.Serve(l)
 		baseURL = "http://" + l.Addr().String()
 	}
-	banned, err := db.Ban(ctx, cfg.Exchange)
-	if err != nil {
-		a.close()
-		return nil, err
-	}
 	requests := newExchangeMetrics(a.registry)
 	a.venue = binance.New(binance.Config{
 		Name:        cfg.Exchange,
@@ -71,11 +69,15 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (*app, error) {
 		Attempts:    cfg.ExchangeAttempts,
 		Concurrency: cfg.AnalysisConcurrency,
 		Simulated:   cfg.Exchange == "simulated",
-		BannedUntil: banned,
 		OnBan:       a.rememberBan,
 		Observe:     requests.observe,
 		Log:         log,
 	})
+	if err := a.heedBan(ctx); err != nil {
+		a.close()
+		return nil, err
+	}
+	a.hearOfBans()
 	registerProcessMetrics(a.registry, a.db, a.venue, a.budget)
 	// last, so that what stands by now is measured and not guessed
 	slots, memory, err := a.budget.settle()
@@ -114,15 +116,60 @@ func openDatabase(ctx context.Context, b budget, log *slog.Logger) (*repository.
 	})
 }
 
-// rememberBan keeps a ban over a restart. The exchange counts every request
-// made while banned, and lengthens the ban.
+// address names what the exchange bans: the address it sees this process under.
+func (a *app) address() string {
+	if a.cfg.ExchangeEgress == "" {
+		return a.cfg.Exchange
+	}
+	return a.cfg.Exchange + " " + a.cfg.ExchangeEgress
+}
+
+// rememberBan keeps a ban over a restart, and from the other processes behind
+// the address. The exchange counts every request made while banned, and lengthens
+// the ban.
 func (a *app) rememberBan(until time.Time) {
 	a.log.Error("banned by the exchange", "exchange", a.cfg.Exchange, "until", until)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if err := a.db.PutBan(ctx, a.cfg.Exchange, until); err != nil {
+	if err := a.db.PutBan(ctx, a.address(), until); err != nil {
 		a.log.Error("the ban could not be stored", "error", err)
 	}
+}
+
+// heedBan looks for a ban from before, or of another process.
+func (a *app) heedBan(ctx context.Context) error {
+	until, err := a.db.Ban(ctx, a.address())
+	if err == nil && time.Now().Before(until) {
+		a.venue.Ban(until)
+	}
+	return err
+}
+
+// hearOfBans has bans of other processes heeded, until close.
+func (a *app) hearOfBans() {
+	changed := make(chan struct{}, 1)
+	a.db.Subscribe(func(c repository.Change) {
+		if c.Exchange == "" { // anything may have changed
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		}
+	})
+	hearing, stop := context.WithCancel(context.Background())
+	a.deafen = stop
+	a.hearing.Go(func() {
+		for {
+			select {
+			case <-changed:
+			case <-hearing.Done():
+				return
+			}
+			if err := a.heedBan(hearing); err != nil && hearing.Err() == nil {
+				a.log.Warn("whether another process was banned could not be read", "error", err)
+			}
+		}
+	})
 }
 
 // stop ends the work under way, at most until ctx is done.
@@ -154,6 +201,10 @@ func (a *app) forgetJobs(ctx context.Context) {
 
 // close releases what open took.
 func (a *app) close() error {
+	if a.deafen != nil {
+		a.deafen()
+		a.hearing.Wait()
+	}
 	if a.market != nil {
 		a.market.Close()
 	}

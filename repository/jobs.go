@@ -374,22 +374,26 @@ func (db *DB) PruneJobs(ctx context.Context, before time.Time) (int, error) {
 	return n, db.fail(ctx, err)
 }
 
-// PutBan remembers that an exchange has banned this address until a moment. A
-// ban that lasts longer already stays.
-func (db *DB) PutBan(ctx context.Context, exchange string, until time.Time) error {
+// PutBan remembers that an exchange has banned an address until a moment, and
+// tells other processes that anything may have changed. A ban that lasts longer
+// already stays.
+func (db *DB) PutBan(ctx context.Context, address string, until time.Time) error {
 	return db.fail(ctx, db.inTx(ctx, func(tx *sqlx.Tx) error {
 		_, err := exec(ctx, tx, `INSERT INTO exchange_bans (exchange, banned_until) VALUES (?, ?)
 			ON CONFLICT (exchange) DO UPDATE SET banned_until = excluded.banned_until
-			WHERE excluded.banned_until > exchange_bans.banned_until`, exchange, until.UnixMilli())
-		return err
+			WHERE excluded.banned_until > exchange_bans.banned_until`, address, until.UnixMilli())
+		if err != nil {
+			return err
+		}
+		return db.engine.announce(ctx, tx, Change{})
 	}))
 }
 
-// Ban returns until when an exchange has banned this address, which may be
-// over; the zero time if it never has.
-func (db *DB) Ban(ctx context.Context, exchange string) (time.Time, error) {
+// Ban returns until when an exchange has banned an address, which may be over;
+// the zero time if it never has.
+func (db *DB) Ban(ctx context.Context, address string) (time.Time, error) {
 	var until sql.NullInt64
-	err := db.read.GetContext(ctx, &until, db.read.Rebind(`SELECT MAX(banned_until) FROM exchange_bans WHERE exchange = ?`), exchange)
+	err := db.read.GetContext(ctx, &until, db.read.Rebind(`SELECT MAX(banned_until) FROM exchange_bans WHERE exchange = ?`), address)
 	if err != nil {
 		return time.Time{}, db.fail(ctx, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -498,10 +499,10 @@ func TestCancel_ReachesTheOtherProcesses(t *testing.T) {
 	})
 }
 
-func TestSubmit_ABanEndsTheRun(t *testing.T) {
+func TestSubmit_ALongBanEndsTheJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{}
-		until := time.Now().Add(time.Hour)
+		until := time.Now().Add(banPatience + time.Minute)
 		var asked atomic.Int64
 		x := &fakeExchange{symbols: market(100), CandlesFunc: func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
 			if asked.Add(1) > 20 {
@@ -522,6 +523,45 @@ func TestSubmit_ABanEndsTheRun(t *testing.T) {
 		}
 		if asked.Load() > 20+3 {
 			t.Errorf("%d pairs were asked for after the ban, want at most those under way", asked.Load()-20)
+		}
+		a.Stop(t.Context())
+	})
+}
+
+func TestSubmit_AShortBanIsWaitedOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &fakeStore{}
+		begun := time.Now()
+		until := begun.Add(banPatience - time.Minute)
+		asked := map[string]int{}
+		var mu sync.Mutex
+		var refused, early atomic.Int64
+		x := &fakeExchange{symbols: market(100), CandlesFunc: func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
+			if now := time.Now(); now.After(begun.Add(5*time.Second)) && now.Before(until) {
+				if refused.Add(1); now.After(begun.Add(10 * time.Second)) {
+					early.Add(1)
+				}
+				return &RetryAfterError{ErrBanned, until}
+			}
+			mu.Lock()
+			asked[symbol]++
+			mu.Unlock()
+			return slow(time.Second)(ctx, symbol, from, dst)
+		}}
+		a := newTestAnalyzer(t, Config{BatchSize: 10}, x, store)
+		j, err := a.Submit(t.Context(), JobRequest{All: true, Store: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if j, err := a.Job(t.Context(), j.ID); err != nil || j.State != JobRunning || j.Done == 100 {
+			t.Errorf("while banned the job is %+v, %v", j, err)
+		}
+		if j = finished(t, a, j.ID); j.State != JobCompleted || j.Done != 100 || j.Failed != 0 || len(asked) != 100 {
+			t.Errorf("ended as %+v, %d pairs analysed", j, len(asked))
+		}
+		if j.FinishedAt.Before(until) || refused.Load() == 0 || early.Load() > 0 {
+			t.Errorf("ended at %s with the ban until %s; refused %d times, %d of them long after it was known", j.FinishedAt, until, refused.Load(), early.Load())
 		}
 		a.Stop(t.Context())
 	})

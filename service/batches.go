@@ -14,8 +14,9 @@ import (
 // so. Both leave the same behind however often they run. Their errors say what
 // to do with the call: nil, it is done with, whatever became of the job;
 // ErrStopping, hand it to another process, or to this one once it has started
-// again; anything else, try again later. With last set, another try would be no
-// use: they end the job instead.
+// again; a RetryAfterError around ErrBanned, call again then, which is no further
+// try; anything else, try again later. With last set, another try would be no use: they end the
+// job instead.
 
 // Workers is how many calls of Plan and RunBatch a queue should have open in
 // this process: as many batches as it takes to keep every slot busy while the
@@ -105,6 +106,8 @@ func (a *Analyzer) Plan(ctx context.Context, jobID string, symbols []string, las
 		a.tell()
 	case endsRun(err):
 		return a.failJob(ctx, jobID, err)
+	case putsOff(err):
+		a.log.Info("a job waits for the end of a ban", "job", jobID)
 	case ctx.Err() != nil:
 		return a.broken(ctx)
 	case last:
@@ -141,9 +144,19 @@ func (a *Analyzer) plan(ctx context.Context, symbols []string) (Plan, error) {
 	return p, nil
 }
 
+// banPatience is the longest ban that a job waits out. After a longer one its
+// sweep would be of another time than the one it was asked at: it fails.
+const banPatience = time.Hour
+
 // endsRun tells the errors that end a job from those that are one pair's line
 // in its report.
-func endsRun(err error) bool { return errors.Is(err, ErrBanned) }
+func endsRun(err error) bool { return errors.Is(err, ErrBanned) && !putsOff(err) }
+
+// putsOff tells the errors after which a job goes on later.
+func putsOff(err error) bool {
+	ban, ok := errors.AsType[*RetryAfterError](err)
+	return ok && errors.Is(err, ErrBanned) && time.Until(ban.Until) <= banPatience
+}
 
 // broken is what a run returns whose context has ended.
 func (a *Analyzer) broken(ctx context.Context) error {
@@ -164,8 +177,8 @@ const statePoll = time.Second
 // transaction. The next batch begins when the last pair of this one has, so that
 // slots never idle between them. When the job is ended or a pair meets an error
 // that ends it, no further pair begins; those under way finish and are stored.
-// When the process stops, their analyses are stored and the batch is left to be
-// run again.
+// When the process stops, or is banned for a while, their analyses are stored and
+// the batch is left to be run again.
 func (a *Analyzer) RunBatch(ctx context.Context, jobID string, index int, pairs []Pair, last bool) error {
 	ctx, done, err := a.begin(ctx, jobID)
 	if err != nil {
@@ -188,6 +201,9 @@ func (a *Analyzer) RunBatch(ctx context.Context, jobID string, index int, pairs 
 		return nil
 	case endsRun(err):
 		return a.failJob(ctx, jobID, err)
+	case putsOff(err):
+		a.log.Info("a batch waits for the end of a ban", "job", jobID, "batch", index)
+		return err
 	case ctx.Err() != nil:
 		return a.broken(ctx)
 	case last:
@@ -215,7 +231,7 @@ func (a *Analyzer) runBatch(ctx context.Context, j Job, index int, pairs []Pair)
 			a.slots.release(s)
 			raise(&peak, RSS())
 			switch {
-			case endsRun(err):
+			case errors.Is(err, ErrBanned):
 				a.endRuns(j.ID, err)
 				return
 			case errors.Is(err, ErrStopping):
@@ -235,7 +251,7 @@ func (a *Analyzer) runBatch(ctx context.Context, j Job, index int, pairs []Pair)
 	polling.Wait()
 	b.Simulated = a.exchange.Market().Simulated
 
-	if errors.Is(err, ErrStopping) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, ErrStopping) || errors.Is(err, context.DeadlineExceeded) || putsOff(err) {
 		// What is analysed is worth keeping, but the batch is not done.
 		if b.Snapshots != nil {
 			if _, stored := a.put(ctx, Batch{Snapshots: b.Snapshots}); stored != nil {

@@ -37,7 +37,7 @@ var (
 	// caller can wait. A RetryAfterError around it says until when.
 	ErrRateLimited = errors.New("rate limited by the exchange")
 	// ErrBanned: the exchange banned this address (HTTP 418 on Binance). It is
-	// also ErrRateLimited, and it ends a sweep.
+	// also ErrRateLimited. A job waits for its end, or fails if that is far away.
 	ErrBanned = fmt.Errorf("banned: %w", ErrRateLimited)
 	// ErrExchange: the exchange answered nonsense, or failed after all retries.
 	ErrExchange = errors.New("exchange unavailable")

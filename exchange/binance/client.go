@@ -45,10 +45,9 @@ type Config struct {
 	// it has answered; its responses say so in any case.
 	Simulated bool
 
-	// BannedUntil is a ban known from before, which is waited out; OnBan is
-	// told of each new one. It may be called from several goroutines.
-	BannedUntil time.Time
-	OnBan       func(until time.Time)
+	// OnBan is told of each ban by the venue. It may be called from several
+	// goroutines.
+	OnBan func(until time.Time)
 
 	// Observe is told of each attempt: "klines", "exchangeInfo", "ticker/24hr"
 	// or "time", the HTTP status (0 if no response came), and how long it took
@@ -134,7 +133,6 @@ func New(cfg Config) *Client {
 	if cfg.Simulated {
 		c.caller.MarkSimulated()
 	}
-	c.caller.Limiter.Pause(cfg.BannedUntil, service.ErrBanned)
 	return c
 }
 
@@ -146,6 +144,10 @@ func usedWeight(h http.Header) (int, bool) {
 // Close closes the connections kept for later. A Client that is used again
 // opens new ones.
 func (c *Client) Close() { c.idle() }
+
+// Ban has every call fail with ErrBanned until then, as a ban by the venue does:
+// for one that another process behind the same address was given.
+func (c *Client) Ban(until time.Time) { c.caller.Limiter.Pause(until, service.ErrBanned) }
 
 // Stats returns the weight budget and the end of a pause, as of now.
 func (c *Client) Stats() exchange.Stats { return c.caller.Limiter.Stats() }

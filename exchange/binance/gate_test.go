@@ -240,7 +240,8 @@ func TestGate_WhoWaitsIsToldOfABan(t *testing.T) {
 func TestGate_ABanFromBeforeIsWaitedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &venue{listed: time.UnixMilli(0)}
-		c := inProcess(v, Config{BannedUntil: time.Now().Add(time.Hour), OnBan: func(time.Time) { t.Error("told what is known") }})
+		c := inProcess(v, Config{OnBan: func(time.Time) { t.Error("told what is known") }})
+		c.Ban(time.Now().Add(time.Hour))
 		if _, err := c.Now(t.Context()); !errors.Is(err, service.ErrBanned) {
 			t.Errorf("%v", err)
 		}
@@ -255,6 +256,20 @@ func TestGate_ABanFromBeforeIsWaitedOut(t *testing.T) {
 		time.Sleep(time.Hour)
 		if _, err := c.Now(t.Context()); err != nil {
 			t.Errorf("after the end: %v", err)
+		}
+	})
+}
+
+func TestGate_ABanOfAnotherProcessIsHeeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &venue{}
+		c := inProcess(v, Config{OnBan: func(time.Time) { t.Error("told what it was told") }})
+		if _, err := c.Now(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.Ban(time.Now().Add(time.Hour))
+		if _, err := c.Symbol(t.Context(), "BTCUSDT"); !errors.Is(err, service.ErrBanned) || len(v.requests("")) != 1 {
+			t.Errorf("%v after %d requests", err, len(v.requests("")))
 		}
 	})
 }
@@ -333,6 +348,31 @@ func TestBudget_OtherProcessesCount(t *testing.T) {
 		}
 		if s := c.Stats(); s.UsedWeight < 400 {
 			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestBudget_ClientsBehindOneAddressStayUnderTheShareTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const clients, callers = 3, 5
+		v := &venue{listed: time.UnixMilli(0), delay: 90 * time.Millisecond}
+		var wg sync.WaitGroup
+		for range clients {
+			c := inProcess(v, Config{WeightShare: 0.1}) // 600 a minute
+			wg.Go(func() {
+				for _, err := range sweep(t.Context(), c, callers, 60) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		most := 0
+		for _, n := range minutes(v.requests("")) {
+			most = max(most, n)
+		}
+		// one request of each caller of the others may be under way unseen
+		if under := (clients - 1) * callers * 2; most > 600+under || most < 560 {
+			t.Errorf("at most %d in one minute, of 600 and %d under way", most, under)
 		}
 	})
 }
