@@ -36,6 +36,8 @@ type Config struct {
 	AnalysisExcludeStablePairs bool            `env:"ANALYSIS_EXCLUDE_STABLE_PAIRS" envDefault:"true" help:"leave out pairs of two coins or currencies that follow a currency"`
 	AnalysisQueueLimit         int             `env:"ANALYSIS_QUEUE_LIMIT" envDefault:"100" min:"1" max:"10000" help:"requests that may wait for a slot, and jobs that may be open; beyond it the answer is 503"`
 	AnalysisTimeout            time.Duration   `env:"ANALYSIS_TIMEOUT" envDefault:"30s" min:"1s" max:"10m" help:"time one analysis asked for by itself may take, waiting included"`
+	AnalysisSchedule           string          `env:"ANALYSIS_SCHEDULE" help:"when sweeps begin by themselves: every so long, such as 1h or 4h, or five cron fields in UTC, such as 0 */4 * * *; empty: on request only"`
+	AnalysisIntervals          []string        `env:"ANALYSIS_INTERVALS" help:"candle lengths ANALYSIS_SCHEDULE sweeps, separated by commas; empty: ANALYSIS_INTERVAL alone"`
 	AnalysisHistory            int             `env:"ANALYSIS_HISTORY" envDefault:"200" min:"1" max:"10000" help:"analyses kept for each pair and interval"`
 
 	Exchange            string        `env:"EXCHANGE" envDefault:"binance" oneof:"binance simulated" help:"where klines come from"`
@@ -291,6 +293,12 @@ func (c *Config) check() error {
 		return fmt.Errorf("ANALYSIS_INTERVAL: %w", err)
 	}
 	c.AnalysisInterval = interval
+	if c.AnalysisIntervals = cleanList(c.AnalysisIntervals, func(s string) string { return s }); len(c.AnalysisIntervals) == 0 {
+		c.AnalysisIntervals = []string{string(interval)}
+	}
+	if _, err := c.schedules(); err != nil {
+		return err
+	}
 	c.AnalysisQuoteAssets = cleanList(c.AnalysisQuoteAssets, strings.ToUpper)
 	c.APIKeys = cleanList(c.APIKeys, func(s string) string { return s })
 	for _, k := range c.APIKeys {

@@ -237,6 +237,10 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 	if err := cfg.checkExposure(); err != nil {
 		return usageError{err}
 	}
+	schedules, err := cfg.schedules()
+	if err != nil {
+		return usageError{err}
+	}
 	log := in.logger(cfg)
 	log.Info("configuration", "effective", cfg)
 	a, err := open(ctx, cfg, log)
@@ -275,9 +279,12 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 	}
 	var background sync.WaitGroup
 	defer background.Wait()
-	pruning, stopPruning := context.WithCancel(ctx)
-	defer stopPruning()
-	background.Go(func() { a.forgetJobs(pruning) })
+	tending, stopTending := context.WithCancel(ctx)
+	defer stopTending()
+	background.Go(func() { a.forgetJobs(tending) })
+	if cfg.Role != roleAPI {
+		background.Go(func() { a.analyzer.RunSchedules(tending, schedules) })
+	}
 
 	var root http.Handler = handler
 	if cfg.Role == roleWorker {

@@ -144,6 +144,8 @@ type fakeStore struct {
 	works map[string]string // what an open job does, by its id
 	order []string
 
+	schedules []service.ScheduleState
+
 	analyzer *service.Analyzer // does the work of jobs
 }
 
@@ -295,6 +297,23 @@ func (s *fakeStore) Job(_ context.Context, id string) (service.Job, error) {
 		return j, fmt.Errorf("%w: %s", service.ErrUnknownJob, id)
 	}
 	return j, nil
+}
+
+func (s *fakeStore) SetSchedules(_ context.Context, _ string, schedules []service.ScheduleState, _ time.Time) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.schedules = schedules
+	return 0, s.err
+}
+
+func (s *fakeStore) Schedules(context.Context, string) ([]service.ScheduleState, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.schedules, s.err
+}
+
+func (s *fakeStore) RunSchedule(context.Context, service.ScheduleState, time.Time, service.Job, string, int) (service.ScheduledRun, error) {
+	panic("nothing is scheduled here")
 }
 
 func (s *fakeStore) Jobs(_ context.Context, limit int) ([]service.Job, error) {

@@ -53,6 +53,38 @@ func (a *API) getJobs(w *reply, r *http.Request) error {
 	return sendJSON(w, append(b, "]}\n"...))
 }
 
+// getSchedules answers GET /schedules: when sweeps begin by themselves. The
+// schedules are those of the database, so every process answers the same.
+func (a *API) getSchedules(w *reply, r *http.Request) error {
+	if _, err := parseQuery(r.URL.RawQuery); err != nil {
+		return err
+	}
+	schedules, err := a.Analyzer.Schedules(r.Context())
+	if err != nil {
+		return err
+	}
+	b := append([]byte(nil), `{"schedules":[`...)
+	for i, s := range schedules {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"exchange":`...)
+		b = appendString(b, s.Exchange)
+		b = append(b, `,"interval":`...)
+		b = appendString(b, string(s.Interval))
+		b = append(b, `,"schedule":`...)
+		b = appendString(b, s.Text)
+		b = append(b, `,"next_run":`...)
+		b = appendTime(b, s.NextRun)
+		b = append(b, `,"last_run":`...)
+		b = appendTime(b, s.LastRun)
+		b = append(b, `,"last_job":`...)
+		b = orNull(b, s.LastJob)
+		b = append(b, '}')
+	}
+	return sendJSON(w, append(b, "]}\n"...))
+}
+
 // sendJSON sends a reply that must be asked for again each time.
 func sendJSON(w *reply, b []byte) error {
 	h := w.Header()

@@ -127,39 +127,43 @@ const isOpen = `state IN ('queued', 'running')`
 // same moment may each find the last free place.
 func (db *DB) SubmitJob(ctx context.Context, j service.Job, work string, symbols []string, limit int) (job service.Job, joined bool, err error) {
 	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
-		for {
-			var rows []jobRow // none or one
-			err := tx.SelectContext(ctx, &rows, tx.Rebind(`SELECT `+progressColumns+` FROM jobs WHERE work = ? AND `+isOpen), work)
-			if err == nil && len(rows) == 1 {
-				job, err = rows[0].job()
-				joined = true
-				return err
-			}
-			var open int
-			if err == nil {
-				err = tx.GetContext(ctx, &open, `SELECT COUNT(*) FROM jobs WHERE `+isOpen)
-			}
-			if err != nil {
-				return err
-			}
-			if open >= limit {
-				return service.ErrBusy
-			}
-			created, err := createJob(ctx, tx, &j, sql.NullString{String: work, Valid: true})
-			if err != nil {
-				return err
-			}
-			if !created {
-				continue // another process was quicker
-			}
-			job = j
-			return db.enqueue(ctx, tx, planPriority, []river.JobArgs{planArgs{Job: j.ID, Symbols: symbols}})
-		}
+		job, joined, err = db.submit(ctx, tx, j, work, symbols, limit)
+		return err
 	})
 	if err == nil && !joined {
 		db.engine.enqueued()
 	}
 	return job, joined, db.fail(ctx, err)
+}
+
+// submit is SubmitJob within tx; engine.enqueued is to be called after it.
+func (db *DB) submit(ctx context.Context, tx *sqlx.Tx, j service.Job, work string, symbols []string, limit int) (job service.Job, joined bool, err error) {
+	for {
+		var rows []jobRow // none or one
+		err := tx.SelectContext(ctx, &rows, tx.Rebind(`SELECT `+progressColumns+` FROM jobs WHERE work = ? AND `+isOpen), work)
+		if err == nil && len(rows) == 1 {
+			job, err := rows[0].job()
+			return job, true, err
+		}
+		var open int
+		if err == nil {
+			err = tx.GetContext(ctx, &open, `SELECT COUNT(*) FROM jobs WHERE `+isOpen)
+		}
+		if err != nil {
+			return service.Job{}, false, err
+		}
+		if open >= limit {
+			return service.Job{}, false, service.ErrBusy
+		}
+		created, err := createJob(ctx, tx, &j, sql.NullString{String: work, Valid: true})
+		if err != nil {
+			return service.Job{}, false, err
+		}
+		if created {
+			return j, false, db.enqueue(ctx, tx, planPriority, []river.JobArgs{planArgs{Job: j.ID, Symbols: symbols}})
+		}
+		// another process was quicker
+	}
 }
 
 // StartJob notes that a job runs, as service.Store has it.

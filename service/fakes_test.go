@@ -26,6 +26,7 @@ type fakeExchange struct {
 	SymbolFunc  func(ctx context.Context, name string) (Symbol, error)
 	CandlesFunc func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error
 	SymbolsErr  error
+	NowFunc     func() (time.Time, error)
 	simulated   bool
 
 	mu           sync.Mutex
@@ -76,7 +77,12 @@ func (f *fakeExchange) Candles(ctx context.Context, symbol string, from int64, d
 	return wave(from, dst)
 }
 
-func (f *fakeExchange) Now(context.Context) (time.Time, error) { return time.Now(), nil }
+func (f *fakeExchange) Now(context.Context) (time.Time, error) {
+	if f.NowFunc != nil {
+		return f.NowFunc()
+	}
+	return time.Now(), nil
+}
 
 // wave fills dst with a market that swings between 90 and 110, from the first
 // open time at or after from to the last candle closed by now.
@@ -100,14 +106,16 @@ func wave(from int64, dst *levels.Candles) error {
 type fakeStore struct {
 	PutFunc func(b Batch) error
 
-	mu        sync.Mutex
-	batches   []Batch
-	snapshots map[Key]Snapshot
-	jobs      map[string]Job
-	open      map[string]string // id of the open job, by work
-	stored    map[string]bool   // batches
-	queue     []func(a *Analyzer, last bool) error
-	analyzers map[*Analyzer]int // calls under way
+	mu          sync.Mutex
+	batches     []Batch
+	snapshots   map[Key]Snapshot
+	jobs        map[string]Job
+	open        map[string]string // id of the open job, by work
+	stored      map[string]bool   // batches
+	queue       []func(a *Analyzer, last bool) error
+	analyzers   map[*Analyzer]int // calls under way
+	schedules   []ScheduleState
+	scheduleErr error // of SetSchedules
 }
 
 // work hands what is queued to the analyzers that have room, until all is done.
@@ -161,6 +169,11 @@ func (f *fakeStore) serves(a *Analyzer) {
 func (f *fakeStore) SubmitJob(ctx context.Context, j Job, work string, symbols []string, limit int) (Job, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.submit(j, work, symbols, limit)
+}
+
+// submit is SubmitJob with f.mu held.
+func (f *fakeStore) submit(j Job, work string, symbols []string, limit int) (Job, bool, error) {
 	if id, ok := f.open[work]; ok && !f.jobs[id].State.Final() {
 		return f.jobs[id], true, nil
 	}
@@ -182,6 +195,52 @@ func (f *fakeStore) SubmitJob(ctx context.Context, j Job, work string, symbols [
 	})
 	f.work()
 	return j, false, nil
+}
+
+func (f *fakeStore) SetSchedules(ctx context.Context, exchange string, schedules []ScheduleState, now time.Time) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.scheduleErr != nil {
+		return 0, f.scheduleErr
+	}
+	var kept []ScheduleState
+	for _, s := range schedules {
+		if i := slices.IndexFunc(f.schedules, func(o ScheduleState) bool { return o.Interval == s.Interval }); i >= 0 {
+			was := f.schedules[i]
+			f.schedules = slices.Delete(f.schedules, i, i+1)
+			if was.Text == s.Text || !now.Before(was.NextRun) {
+				s.NextRun = was.NextRun
+			}
+			s.LastRun, s.LastJob = was.LastRun, was.LastJob
+		}
+		kept = append(kept, s)
+	}
+	removed := len(f.schedules)
+	f.schedules = kept
+	return removed, nil
+}
+
+func (f *fakeStore) Schedules(ctx context.Context, exchange string) ([]ScheduleState, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.schedules), nil
+}
+
+func (f *fakeStore) RunSchedule(ctx context.Context, due ScheduleState, next time.Time, j Job, work string, limit int) (run ScheduledRun, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := slices.Index(f.schedules, due)
+	if i < 0 {
+		return ScheduledRun{Elsewhere: true}, nil
+	}
+	if run.Job, run.Joined, err = f.submit(j, work, nil, limit); err != nil {
+		return ScheduledRun{}, err
+	}
+	f.schedules[i].NextRun = next
+	if !run.Joined {
+		f.schedules[i].LastRun, f.schedules[i].LastJob = j.CreatedAt, j.ID
+	}
+	return run, nil
 }
 
 func (f *fakeStore) StartJob(ctx context.Context, id string) (Job, error) {
@@ -333,6 +392,9 @@ func (f *fakeStore) Jobs(ctx context.Context, limit int) ([]Job, error) {
 }
 
 func (f *fakeStore) Ping(context.Context) error { return nil }
+
+// textLog writes to w, which only one goroutine at a time may read.
+func textLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 // market lists n healthy pairs.
 func market(n int) []Symbol {

@@ -20,6 +20,9 @@ type metrics struct {
 	joined   prometheus.Counter
 	panics   prometheus.Counter
 	missing  prometheus.Counter
+
+	scheduled       *prometheus.CounterVec // by interval and outcome
+	nextRun, period *prometheus.GaugeVec   // by interval
 }
 
 func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
@@ -85,6 +88,18 @@ func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
 			Name: "tidemark_klines_missing_total",
 			Help: "Candles absent inside the windows analysed: counted, never filled.",
 		}),
+		scheduled: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tidemark_queue_scheduled_runs_total",
+			Help: "Scheduled sweeps this process saw to, by interval and outcome: started, caught_up (a minute or more late) or refused (the one before was still open).",
+		}, []string{"interval", "outcome"}),
+		nextRun: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tidemark_queue_next_scheduled_run_timestamp_seconds",
+			Help: "When the next scheduled sweep is due, in Unix time, by interval.",
+		}, []string{"interval"}),
+		period: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tidemark_queue_schedule_period_seconds",
+			Help: "Longest time between two of the next hundred scheduled sweeps, by interval.",
+		}, []string{"interval"}),
 	}
 	m.symbols.WithLabelValues("analyzed") // the series exists before the first pair does
 	return m

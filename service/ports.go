@@ -108,6 +108,13 @@ type Outcome struct {
 	Detail string // one sentence
 }
 
+// ScheduledRun is what became of a run that was due.
+type ScheduledRun struct {
+	Job       Job
+	Joined    bool // Job was open already; none was created
+	Elsewhere bool // another process has begun the run; Job is zero
+}
+
 // JobState is where a job stands.
 type JobState string
 
@@ -170,6 +177,17 @@ type Store interface {
 	// open, in whichever process, it returns that one instead: joined. When
 	// limit jobs are open it is ErrBusy.
 	SubmitJob(ctx context.Context, j Job, work string, symbols []string, limit int) (job Job, joined bool, err error)
+	// SetSchedules makes these the schedules of an exchange, and tells how many of
+	// other intervals it removed. One that is there with the same text stays as it
+	// is; under another text it becomes the new one, unless it is due by now: then
+	// that run is still made.
+	SetSchedules(ctx context.Context, exchange string, schedules []ScheduleState, now time.Time) (removed int, err error)
+	// Schedules returns the schedules of an exchange, the shortest interval first.
+	Schedules(ctx context.Context, exchange string) ([]ScheduleState, error)
+	// RunSchedule puts off a schedule that is due to its next run, and submits j as
+	// SubmitJob does, in one transaction. If the schedule is not as due has it any
+	// more, another process has done so, and this one does nothing.
+	RunSchedule(ctx context.Context, due ScheduleState, next time.Time, j Job, work string, limit int) (ScheduledRun, error)
 	// StartJob notes that a queued job runs, and returns it without its details.
 	StartJob(ctx context.Context, id string) (Job, error)
 	// PlanJob stores what a running job consists of and in the same transaction
