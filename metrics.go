@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,12 +43,12 @@ func (m *exchangeMetrics) observe(endpoint string, status int, took time.Duratio
 }
 
 // registerProcessMetrics adds the Go runtime, the process, its cgroup, the
-// exchange's weight and the database pools.
+// exchange's weight, the database pools and the queue.
 func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venue *binance.Client, b budget) {
 	reg.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		memoryCollector{}, poolCollector{db}, weightCollector{venue},
+		memoryCollector{}, poolCollector{db}, weightCollector{venue}, &queueCollector{db: db},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name:        "tidemark_build_info",
 			Help:        "Constant 1; the version is in the label.",
@@ -151,4 +153,54 @@ func (c poolCollector) Collect(ch chan<- prometheus.Metric) {
 		counter(ch, waitDesc, float64(s.WaitCount), s.Name)
 		counter(ch, waitTimeDesc, s.WaitDuration.Seconds(), s.Name)
 	}
+}
+
+// queueCollector shows the queue of the database. Its numbers are of all
+// processes, so it asks for them, but no oftener than queueFor.
+type queueCollector struct {
+	db *repository.DB
+
+	mu    sync.Mutex
+	asked time.Time
+	stats repository.QueueStats
+	err   error
+}
+
+const queueFor = 5 * time.Second
+
+var (
+	piecesDesc = describe("tidemark_queue_pieces",
+		"Pieces of work in the queue, plans and batches of jobs, by state: waiting, running, or delayed after an error or a ban. Every process on a database shows the same.", "state")
+	oldestDesc = describe("tidemark_queue_oldest_waiting_seconds",
+		"How long the first of the waiting pieces of work has been waiting; 0 when none is. Every process on a database shows the same.")
+	retriesDesc = describe("tidemark_queue_retries_total",
+		"Errors of this process after which a piece of work was given back to be tried again.")
+	rescuedDesc = describe("tidemark_queue_rescued_total",
+		"Pieces of work this process gave back to the queue: of processes that died, and of its own whose end could not be stored.")
+)
+
+func (*queueCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{piecesDesc, oldestDesc, retriesDesc, rescuedDesc} {
+		ch <- d
+	}
+}
+
+func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.asked) >= queueFor {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		c.stats, c.err = c.db.QueueStats(ctx)
+		c.asked = time.Now()
+	}
+	counter(ch, retriesDesc, float64(c.stats.Retries))
+	counter(ch, rescuedDesc, float64(c.stats.Rescued))
+	if c.err != nil {
+		return // what is not known is not shown
+	}
+	gauge(ch, piecesDesc, float64(c.stats.Waiting), "waiting")
+	gauge(ch, piecesDesc, float64(c.stats.Running), "running")
+	gauge(ch, piecesDesc, float64(c.stats.Delayed), "delayed")
+	gauge(ch, oldestDesc, c.stats.Oldest.Seconds())
 }

@@ -131,6 +131,7 @@ func (*postgresEngine) queueSQL() queueSQL {
 	return queueSQL{
 		json:   `CAST(? AS jsonb)`,
 		now:    `CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)`,
+		since:  `CAST(extract(epoch FROM clock_timestamp() - %s) * 1000 AS bigint)`,
 		holder: `attempted_by[array_upper(attempted_by, 1)]`,
 		notify: `SELECT pg_notify(current_schema() || '.` + insertTopic + `', ?)`,
 	}

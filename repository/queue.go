@@ -93,6 +93,7 @@ type queueSQL struct {
 	json   string // an argument as the JSON type
 	now    string // the database's clock, in Unix milliseconds
 	holder string // the process that took a row of river_job last
+	since  string // how long ago the moment in column %s was, in milliseconds
 	notify string // tells every process of new work; empty: engine.enqueued does, in this one
 }
 
@@ -127,6 +128,50 @@ type riverClient interface {
 	Start(ctx context.Context) error
 	Stop(ctx context.Context) error
 	StopAndCancel(ctx context.Context) error
+}
+
+// QueueStats is how the queue stands, and what this process has done for it since
+// it was opened. A piece of work is a plan or a batch of a job.
+type QueueStats struct {
+	Waiting int // pieces that could be begun
+	Running int // in all processes
+	Delayed int // pieces that are begun again later, after an error or a ban
+	// Oldest is how long the first of the waiting pieces has been waiting.
+	Oldest time.Duration
+	// Retries counts the errors of this process after which a piece was, or will
+	// be, begun again.
+	Retries int64
+	// Rescued counts the pieces this process gave back to the queue: of processes
+	// that died, and of its own whose end could not be stored.
+	Rescued int64
+}
+
+// QueueStats returns how the queue stands. With an error, Retries and Rescued are
+// valid all the same.
+func (db *DB) QueueStats(ctx context.Context) (QueueStats, error) {
+	s := QueueStats{Retries: db.retries.Load(), Rescued: db.rescued.Load()}
+	var rows []struct {
+		State string
+		N     int
+		Age   int64
+	}
+	err := db.read.SelectContext(ctx, &rows, `SELECT state, COUNT(*) AS n, `+fmt.Sprintf(db.engine.queueSQL().since, `MIN(scheduled_at)`)+` AS age
+		FROM river_job WHERE queue = '`+queueName+`' AND state IN ('available', 'running', 'retryable', 'scheduled') GROUP BY state`)
+	if err != nil {
+		return s, db.fail(ctx, err)
+	}
+	for _, r := range rows {
+		switch r.State {
+		case "available":
+			s.Waiting = r.N
+			s.Oldest = max(0, time.Duration(r.Age)*time.Millisecond)
+		case "running":
+			s.Running = r.N
+		default:
+			s.Delayed += r.N
+		}
+	}
+	return s, nil
 }
 
 // queue is the queue of a process that works.
@@ -236,7 +281,8 @@ func (q *queue) pulse(ctx context.Context) error {
 	dialect := q.db.engine.queueSQL()
 	ctx, cancel := context.WithTimeout(ctx, deadAfter)
 	defer cancel()
-	return q.db.inTx(ctx, func(tx *sqlx.Tx) error {
+	rescued := 0
+	err := q.db.inTx(ctx, func(tx *sqlx.Tx) error {
 		if _, err := exec(ctx, tx, `INSERT INTO processes (id, seen_at) VALUES (?, `+dialect.now+`)
 			ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at`, q.id); err != nil {
 			return err
@@ -252,16 +298,22 @@ func (q *queue) pulse(ctx context.Context) error {
 		if n > 0 {
 			q.db.log.Warn("work of a process that died was given back to the queue", "pieces", n)
 		}
-		return q.giveBackLost(ctx, tx, dialect)
+		lost, err := q.giveBackLost(ctx, tx, dialect)
+		rescued = n + lost
+		return err
 	})
+	if err == nil {
+		q.db.rescued.Add(int64(rescued))
+	}
+	return err
 }
 
-func (q *queue) giveBackLost(ctx context.Context, tx *sqlx.Tx, dialect queueSQL) error {
+func (q *queue) giveBackLost(ctx context.Context, tx *sqlx.Tx, dialect queueSQL) (n int, err error) {
 	var taken []int64
-	err := tx.SelectContext(ctx, &taken, tx.Rebind(`SELECT id FROM river_job WHERE state = 'running' AND queue = '`+queueName+`'
+	err = tx.SelectContext(ctx, &taken, tx.Rebind(`SELECT id FROM river_job WHERE state = 'running' AND queue = '`+queueName+`'
 		AND `+dialect.holder+` = ?`), q.id)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	q.mu.Lock()
 	odd := slices.DeleteFunc(taken, func(id int64) bool { return q.held[id] })
@@ -271,12 +323,13 @@ func (q *queue) giveBackLost(ctx context.Context, tx *sqlx.Tx, dialect queueSQL)
 			continue
 		}
 		if _, err := exec(ctx, tx, `UPDATE river_job SET state = 'available' WHERE id = ? AND state = 'running'`, id); err != nil {
-			return err
+			return 0, err
 		}
+		n++
 		q.db.log.Warn("work whose end was not stored was given back to the queue", "pieces", 1)
 	}
 	q.odd = odd
-	return nil
+	return n, nil
 }
 
 // run runs one piece of work and turns its error into what River does next.
@@ -295,6 +348,9 @@ func (q *queue) run(id int64, errs int, begun int, f func(last bool) error) erro
 	}
 	if ban, ok := errors.AsType[*service.RetryAfterError](err); ok && errors.Is(err, service.ErrBanned) {
 		return river.JobSnooze(max(0, time.Until(ban.Until)))
+	}
+	if err != nil {
+		q.db.retries.Add(1)
 	}
 	return err
 }

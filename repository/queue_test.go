@@ -129,6 +129,9 @@ func TestQueue_WorkOfADeadProcessGoesToAnother(t *testing.T) {
 		if n := count(t, lives, "processes"); n != 1 {
 			t.Errorf("%d processes are said to live, want 1", n)
 		}
+		if s := queueStats(t, lives); s.Rescued < 3 || s.Rescued > 4 || s.Retries != 0 {
+			t.Errorf("counted: %+v, want three batches rescued, and perhaps the plan, whose end is stored a moment after it", s)
+		}
 	})
 }
 
@@ -176,6 +179,9 @@ func TestQueue_AnErrorIsTriedAgain(t *testing.T) {
 		eventually(t, "the job is completed", completed(t, db, "j"))
 		if got := w.begun(); !slices.Equal(got, []int{0, 0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9}) {
 			t.Errorf("batches begun: %v, want 0 and 5 twice", got)
+		}
+		if s := queueStats(t, db); s.Retries != 2 || s.Rescued != 0 {
+			t.Errorf("counted: %+v, want 2 retries", s)
 		}
 	})
 }
@@ -229,5 +235,54 @@ func TestQueue_WorkWhoseEndWasNotStoredIsFound(t *testing.T) {
 			return err == nil && n == 1
 		})
 		<-calls
+		if s := queueStats(t, db); s.Rescued != 1 {
+			t.Errorf("counted: %+v, want 1 rescued", s)
+		}
+	})
+}
+
+func queueStats(t testing.TB, db *DB) QueueStats {
+	t.Helper()
+	s, err := db.QueueStats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestQueueStats_TellWhatWaitsRunsAndIsDelayed(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		looks, db := d.open(t), d.open(t)
+		same(t, QueueStats{}, queueStats(t, looks))
+		submitted(t, db, "j", "w")
+		hourAgo := `datetime('now', '-1 hour', 'subsec')`
+		if d.postgres {
+			hourAgo = `now() - interval '1 hour'`
+		}
+		if _, err := exec(t.Context(), db.write, `UPDATE river_job SET scheduled_at = `+hourAgo); err != nil {
+			t.Fatal(err)
+		}
+		s := queueStats(t, looks)
+		if s.Waiting != 1 || s.Running != 0 || s.Oldest < time.Hour || s.Oldest > 2*time.Hour {
+			t.Errorf("before anybody works: %+v", s)
+		}
+
+		block := make(chan struct{})
+		works(t, db, &fakeWorker{BatchFunc: func(index int) error {
+			<-block
+			if index == 0 {
+				return errors.New("once more")
+			}
+			return nil
+		}})
+		eventually(t, "three batches run and seven wait", func() bool {
+			s := queueStats(t, looks)
+			return s.Running == 3 && s.Waiting == 7 && s.Oldest < time.Hour
+		})
+		close(block)
+		eventually(t, "all but one are done, and that one is delayed", func() bool {
+			s := queueStats(t, looks)
+			return s.Running == 0 && s.Waiting == 0 && s.Oldest == 0 && s.Delayed == 1
+		})
 	})
 }

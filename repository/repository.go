@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -56,7 +57,8 @@ type DB struct {
 	mu          sync.RWMutex
 	subscribers []func(Change)
 
-	queue *queue // nil unless this process works
+	queue            *queue // nil unless this process works
+	retries, rescued atomic.Int64
 
 	stop context.CancelFunc // of the watch
 	work sync.WaitGroup

@@ -171,6 +171,7 @@ func (*sqliteEngine) queueSQL() queueSQL {
 	return queueSQL{
 		json:   `jsonb(?)`,
 		now:    `CAST(unixepoch('subsec') * 1000 AS INTEGER)`,
+		since:  `CAST((unixepoch('subsec') - unixepoch(%s, 'subsec')) * 1000 AS INTEGER)`,
 		holder: `json_extract(attempted_by, '$[#-1]')`,
 	}
 }
