@@ -41,6 +41,13 @@ func (db *DB) SetSchedules(ctx context.Context, exchange string, schedules []ser
 		others := `DELETE FROM schedules WHERE exchange = ?`
 		if len(schedules) > 0 {
 			others += ` AND interval NOT IN (?` + strings.Repeat(", ?", len(schedules)-1) + `)`
+		} else {
+			others += ` AND NOT EXISTS (SELECT 1 FROM processes WHERE id <> ? AND seen_at >= ` + db.engine.queueSQL().now + ` - ?)`
+			self := ""
+			if db.queue != nil {
+				self = db.queue.id
+			}
+			args = append(args, self, deadAfter.Milliseconds())
 		}
 		removed, err = exec(ctx, tx, others, args...)
 		return err

@@ -52,8 +52,8 @@ func TestSetSchedules_OneRowForAnIntervalAndNoOthers(t *testing.T) {
 		if n := setSchedules(t, db, at(0), day, hour); n != 0 {
 			t.Errorf("%d removed from an empty table", n)
 		}
-		other := service.ScheduleState{Exchange: "simulated", Interval: "1h", Text: "1h", NextRun: at(1)}
-		if _, err := db.SetSchedules(t.Context(), "simulated", []service.ScheduleState{other}, at(0)); err != nil {
+		elsewhere := service.ScheduleState{Exchange: "simulated", Interval: "1h", Text: "1h", NextRun: at(1)}
+		if _, err := db.SetSchedules(t.Context(), "simulated", []service.ScheduleState{elsewhere}, at(0)); err != nil {
 			t.Fatal(err)
 		}
 		same(t, []service.ScheduleState{hour, day}, schedules(t, db)) // the shortest first
@@ -74,8 +74,17 @@ func TestSetSchedules_OneRowForAnIntervalAndNoOthers(t *testing.T) {
 			t.Errorf("%d removed, want 1", n)
 		}
 		same(t, []service.ScheduleState{changedDay}, schedules(t, db))
+		other := d.open(t)
+		works(t, other, &fakeWorker{})
+		if n := setSchedules(t, db, time.Time{}); n != 0 {
+			t.Errorf("a process without schedules removed %d of another that works", n)
+		}
+		if err := other.StopWork(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		works(t, db, &fakeWorker{})
 		if n := setSchedules(t, db, time.Time{}); n != 1 {
-			t.Errorf("%d removed, want 1", n)
+			t.Errorf("working alone it removed %d, want 1", n)
 		}
 		same(t, []service.ScheduleState{}, schedules(t, db))
 		if n := count(t, db, "schedules"); n != 1 {

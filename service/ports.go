@@ -180,7 +180,8 @@ type Store interface {
 	// SetSchedules makes these the schedules of an exchange, and tells how many of
 	// other intervals it removed. One that is there with the same text stays as it
 	// is; under another text it becomes the new one, unless it is due by now: then
-	// that run is still made.
+	// that run is still made. None removes all, but only from a process that works
+	// alone: one that was started without them must not stop the others'.
 	SetSchedules(ctx context.Context, exchange string, schedules []ScheduleState, now time.Time) (removed int, err error)
 	// Schedules returns the schedules of an exchange, the shortest interval first.
 	Schedules(ctx context.Context, exchange string) ([]ScheduleState, error)
