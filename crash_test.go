@@ -2,13 +2,15 @@ package main
 
 // These tests kill real processes in the middle of a sweep, and let several share
 // a database: no pair is lost, none counted twice, what one process is told the
-// others do. The sweep of 500 pairs that is killed twenty times takes minutes:
+// others do. At full length, which takes minutes:
 //
 //	TIDEMARK_TEST_KILLS=20 TIDEMARK_TEST_PAIRS=500 scripts/with-postgres \
-//	    go test -run TestCrash -v -timeout 60m .
+//	    go test -run 'TestCrash|TestWorkers' -v -timeout 60m .
 
 import (
+	"bufio"
 	"cmp"
+	"database/sql"
 	"encoding/csv"
 	"fmt"
 	"math/rand/v2"
@@ -19,6 +21,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -128,7 +131,9 @@ func TestCrash_KilledInTheMiddleOfASweepItLosesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // most of it is waiting
 			_, exchange := market(t, simulated.Options{Pairs: pairs, Latency: 100 * time.Millisecond})
-			environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + url(t), "ANALYSIS_BATCH_SIZE=10"}
+			database := url(t)
+			environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + database, "ANALYSIS_BATCH_SIZE=10"}
+			var slowest time.Duration
 			c := spawn(t, environ...)
 			var j jobReply
 			if status := c.post(t, `{"all":true}`, &j); status != http.StatusAccepted {
@@ -149,7 +154,9 @@ func TestCrash_KilledInTheMiddleOfASweepItLosesNothing(t *testing.T) {
 					t.Fatalf("after kill %d the job is %+v; %d were done", n+1, now, j.Done)
 				}
 				j = c.waitFor(t, j.ID, func(after jobReply) bool { return after.Done > now.Done || ended(after) })
-				t.Logf("kill %d at %d of %d: the next batch was stored %.1f s after the restart", n+1, now.Done, j.Total, time.Since(restarted).Seconds())
+				took := time.Since(restarted)
+				slowest = max(slowest, took)
+				t.Logf("kill %d at %d of %d: the next batch was stored %.1f s after the restart", n+1, now.Done, j.Total, took.Seconds())
 			}
 			j = c.waitFor(t, j.ID, ended)
 			if j.State != service.JobCompleted || j.Done+j.Failed+j.Skipped != j.Total || j.Done < pairs || len(j.Failures) != j.Failed {
@@ -158,7 +165,27 @@ func TestCrash_KilledInTheMiddleOfASweepItLosesNothing(t *testing.T) {
 			if n := c.pairs(t); n != j.Done {
 				t.Errorf("%d pairs are stored, the job says %d", n, j.Done)
 			}
+			t.Logf("%d pairs in %.1f s with %d kills; the longest recovery took %.1f s",
+				j.Done, j.FinishedAt.Sub(j.StartedAt).Seconds(), kills, slowest.Seconds())
+			c.kill()
+			if path, ok := strings.CutPrefix(database, "sqlite://"); ok {
+				checkIntegrity(t, path)
+			}
 		})
+	}
+}
+
+// checkIntegrity has SQLite look at every page of a file.
+func checkIntegrity(t *testing.T, path string) {
+	t.Helper()
+	file, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var found string
+	if err := file.QueryRow(`PRAGMA integrity_check`).Scan(&found); err != nil || found != "ok" {
+		t.Errorf("the file after the last kill: %s, %v", found, err)
 	}
 }
 
@@ -180,6 +207,91 @@ func TestProcesses_OneJobWhoeverAsksAndAllWork(t *testing.T) {
 	if a, b, c := strings.Count(one.log.String(), stored), strings.Count(two.log.String(), stored), strings.Count(door.log.String(), stored); a == 0 || b == 0 || c != 0 {
 		t.Errorf("batches stored by the workers: %d and %d; by the api process: %d", a, b, c)
 	}
+}
+
+// crashable is a PostgreSQL server of the test's own, and how to crash it.
+func crashable(t *testing.T) (url string, crash func()) {
+	t.Helper()
+	server := exec.Command("scripts/with-postgres", "sh", "-c", `echo "$TIDEMARK_TEST_POSTGRES"; echo "$TIDEMARK_TEST_POSTGRES_CRASH"; read end`)
+	server.Stderr = os.Stderr
+	in, err := server.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := server.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		server.Wait() // read fails, which is how it ends
+	})
+	lines := bufio.NewScanner(out)
+	lines.Scan()
+	url = lines.Text()
+	if !lines.Scan() {
+		t.Fatalf("no server: %v", lines.Err())
+	}
+	command := lines.Text()
+	return url, func() {
+		t.Helper()
+		if text, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+	}
+}
+
+func (c *child) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := c.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWorkers_SurviveADeathAPauseAndACrashOfTheDatabase(t *testing.T) {
+	t.Parallel() // most of it is waiting
+	pairs := number(t, "TIDEMARK_TEST_PAIRS", 150)
+	url, crash := crashable(t)
+	_, exchange := market(t, simulated.Options{Pairs: pairs, Latency: 300 * time.Millisecond})
+	environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + url, "ANALYSIS_BATCH_SIZE=5"}
+	door := spawn(t, append(environ, "ROLE=api")...)
+	var workers [3]*child
+	for i := range workers {
+		workers[i] = spawn(t, append(environ, "ROLE=worker")...)
+	}
+	dies, pauses, lives := workers[0], workers[1], workers[2]
+	var j jobReply
+	if status := door.post(t, `{"all":true}`, &j); status != http.StatusAccepted {
+		t.Fatalf("asking for a sweep: %d", status)
+	}
+	stored := func(c *child) int { return strings.Count(c.log.String(), `"msg":"batch stored"`) }
+	for _, c := range workers {
+		door.waitFor(t, j.ID, func(jobReply) bool { return stored(c) > 0 })
+	}
+	dies.kill()
+	pauses.signal(t, syscall.SIGSTOP)
+	stopped := stored(pauses)
+	j = door.waitFor(t, j.ID, func(jobReply) bool { return strings.Contains(lives.log.String(), "given back to the queue") })
+	time.Sleep(4 * time.Second) // the beats of both may have ended two seconds apart: by now both are taken for dead
+	crash()
+	for deadline := time.Now().Add(30 * time.Second); door.get(t, "/readyz", nil) != http.StatusOK; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the database does not come back")
+		}
+	}
+	pauses.signal(t, syscall.SIGCONT)
+	j = door.waitFor(t, j.ID, ended)
+	if j.State != service.JobCompleted || j.Done+j.Failed+j.Skipped != j.Total || j.Done < pairs || j.BatchesDone != j.Batches || len(j.Failures) != j.Failed {
+		t.Errorf("the sweep ended as %+v", j)
+	}
+	if n := door.pairs(t); n != j.Done {
+		t.Errorf("%d pairs are stored, the job says %d", n, j.Done)
+	}
+	t.Logf("%d pairs in %.1f s; batches stored: %d by the worker that died, %d by the one that paused, %d of them before, %d by the third",
+		j.Done, j.FinishedAt.Sub(j.StartedAt).Seconds(), stored(dies), stored(pauses), stopped, stored(lives))
 }
 
 func TestProcesses_CancelReachesThem(t *testing.T) {

@@ -196,7 +196,13 @@ type jobReply struct {
 	Failed    int `json:"symbols_failed"`
 	Skipped   int `json:"symbols_skipped"`
 	Failures  []struct{ Symbol, Code, Detail string }
-	Error     *struct{ Code, Detail string }
+
+	Batches     int       `json:"batches_total"`
+	BatchesDone int       `json:"batches_done"`
+	CreatedAt   time.Time `json:"created_at"`
+	StartedAt   time.Time `json:"started_at"`
+	FinishedAt  time.Time `json:"finished_at"`
+	Error       *struct{ Code, Detail string }
 }
 
 type analysisReply struct {
