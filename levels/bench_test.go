@@ -1,4 +1,4 @@
-// This file measures Find and pins that it allocates nothing once warm.
+// This file measures Find, and the packing and reading of blocks.
 
 package levels
 
@@ -20,4 +20,43 @@ func BenchmarkFinder_Find(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkBlock packs and reads 2,000 hourly candles in blocks of 128, of the
+// real market where it is at hand.
+func BenchmarkBlock(b *testing.B) {
+	const size = 128
+	c := generate(1, 2000)
+	for _, file := range realFiles(b, "BTCUSDT-1h.csv.gz", 1) {
+		c, _ = load(b, file, 2000)
+	}
+	var blocks [][]byte
+	bytes := 0
+	for i := 0; i < c.Len(); i += size {
+		blocks = append(blocks, c.Pack(nil, i, min(i+size, c.Len())))
+		bytes += len(blocks[len(blocks)-1])
+	}
+	b.Run("pack", func(b *testing.B) {
+		var buf []byte
+		b.ReportAllocs()
+		b.ReportMetric(float64(bytes)/float64(c.Len()), "bytes/candle")
+		for b.Loop() {
+			buf = buf[:0]
+			for i := 0; i < c.Len(); i += size {
+				buf = c.Pack(buf, i, min(i+size, c.Len()))
+			}
+		}
+	})
+	b.Run("read", func(b *testing.B) {
+		var back Candles
+		b.ReportAllocs()
+		for b.Loop() {
+			back.Reset(c.Interval, c.Len())
+			for _, block := range blocks {
+				if err := back.AppendBlock(block); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	})
 }

@@ -183,3 +183,10 @@ func (c *Candles) KeepLast(n int) {
 		c.Volume = slices.Delete(c.Volume, 0, cut)
 	}
 }
+
+// Truncate drops all but the first n candles.
+func (c *Candles) Truncate(n int) {
+	c.OpenTime = c.OpenTime[:n]
+	c.Open, c.High, c.Low, c.Close = c.Open[:n], c.High[:n], c.Low[:n], c.Close[:n]
+	c.Volume = c.Volume[:n]
+}

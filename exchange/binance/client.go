@@ -197,7 +197,7 @@ func (c *Client) Candles(ctx context.Context, symbol string, from int64, dst *le
 	query := make([]byte, 0, 160)
 	for ; next <= through; pages-- {
 		if pages == 0 {
-			truncate(dst, before)
+			dst.Truncate(before)
 			return fmt.Errorf("%w: klines come in pages too short to get anywhere", service.ErrExchange)
 		}
 		rows := int(min(maxKlines, (through-next)/step+1))
@@ -214,11 +214,11 @@ func (c *Client) Candles(ctx context.Context, symbol string, from int64, dst *le
 		mark := dst.Len()
 		call := exchange.Call{Endpoint: "klines", Weight: 2, MaxBody: int64(rows+4) * maxRow}
 		err := c.call(ctx, call, string(query), func(body io.Reader, _ time.Time) error {
-			truncate(dst, mark) // what an earlier attempt left
+			dst.Truncate(mark) // what an earlier attempt left
 			return decodeKlines(body, buf, dst, window{next, through, rows})
 		})
 		if err != nil {
-			truncate(dst, before)
+			dst.Truncate(before)
 			return err
 		}
 		if dst.Len() == mark {
@@ -227,13 +227,6 @@ func (c *Client) Candles(ctx context.Context, symbol string, from int64, dst *le
 		next = dst.AsOf()
 	}
 	return nil
-}
-
-// truncate drops all but the first n candles.
-func truncate(c *levels.Candles, n int) {
-	c.OpenTime = c.OpenTime[:n]
-	c.Open, c.High, c.Low, c.Close = c.Open[:n], c.High[:n], c.Low[:n], c.Close[:n]
-	c.Volume = c.Volume[:n]
 }
 
 // Now implements service.Exchange. It asks the venue when the last stamp is

@@ -108,7 +108,7 @@ func TestCandles_ContinueWhatIsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := got.Len()
-	truncate(got, n-3)
+	got.Truncate(n - 3)
 	if err := c.Candles(t.Context(), "BTCUSDT", 0, got, nil); err != nil || got.Len() != n || got.Missing() != 0 {
 		t.Errorf("%d of %d candles, %v", got.Len(), n, err)
 	}
