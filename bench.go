@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -101,7 +102,7 @@ rest and during a sweep. Takes some minutes.`,
 	flags.DurationVar(&o.latency, "latency", 20*time.Millisecond, "latency of the exchange")
 	flags.StringSliceVar(&o.settings, "settings", []string{"5/50", "3/20", "2/10", "1/5", "20/50"}, "settings to measure, concurrency/batch")
 	flags.StringSliceVar(&o.parts, "parts", benchParts, "what to measure")
-	flags.StringVar(&o.postgres, "postgres", "", "address of a PostgreSQL database to measure as well; analyses of simulated pairs are written to it")
+	flags.StringVar(&o.postgres, "postgres", "", "address of a PostgreSQL database to measure as well, in its schema tidemark_bench, which is made and dropped")
 	flags.BoolVar(&o.json, "json", false, "print JSON instead of tables")
 	return cmd
 }
@@ -149,6 +150,7 @@ func (in *invocation) bench(ctx context.Context, o benchOptions) error {
 	databases := []string{"sqlite"}
 	if o.postgres != "" {
 		databases = append(databases, "postgres")
+		defer b.dropSchema(context.WithoutCancel(ctx))
 	}
 	for _, db := range databases {
 		for _, part := range o.parts {
@@ -252,9 +254,12 @@ func (b *bencher) market(ctx context.Context, pairs int) (*process, error) {
 	return p, nil
 }
 
-// service starts tidemark on a database of its own, if SQLite.
+// service starts tidemark on a database that is empty: a file, or a schema.
 func (b *bencher) service(ctx context.Context, market *process, db string, concurrency, batch int) (*process, error) {
-	address := b.postgres
+	address, err := b.schema(ctx, db)
+	if err != nil {
+		return nil, err
+	}
 	if db == "sqlite" {
 		f, err := os.CreateTemp(b.dir, "*.db")
 		if err != nil {
@@ -267,6 +272,42 @@ func (b *bencher) service(ctx context.Context, market *process, db string, concu
 		"--exchange", "simulated", "--exchange-base-url", market.base, "--database-url", address,
 		"--analysis-kline-limit", strconv.Itoa(b.klines),
 		"--analysis-concurrency", strconv.Itoa(concurrency), "--analysis-batch-size", strconv.Itoa(batch))
+}
+
+// schema empties the schema of PostgreSQL that the benchmark has to itself, and
+// returns the address of the database with it; "" for another database.
+func (b *bencher) schema(ctx context.Context, db string) (string, error) {
+	if db != "postgres" {
+		return "", nil
+	}
+	u, err := url.Parse(b.postgres)
+	if err != nil {
+		return "", usageError{errors.New("--postgres: not the address of a database")} // which may hold a password
+	}
+	if err := b.dropSchema(ctx); err != nil {
+		return "", err
+	}
+	if err := b.onPostgres(ctx, `CREATE SCHEMA tidemark_bench`); err != nil {
+		return "", err
+	}
+	query := u.Query()
+	query.Set("search_path", "tidemark_bench")
+	u.RawQuery = query.Encode()
+	return u.String(), nil
+}
+
+func (b *bencher) dropSchema(ctx context.Context) error {
+	return b.onPostgres(ctx, `DROP SCHEMA IF EXISTS tidemark_bench CASCADE`)
+}
+
+func (b *bencher) onPostgres(ctx context.Context, query string) error {
+	db, err := sql.Open("postgres", b.postgres)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	_, err = db.ExecContext(ctx, query)
+	return err
 }
 
 // setting measures one sweep of a fresh service at one setting, between two
@@ -354,7 +395,8 @@ func (b *bencher) growth(ctx context.Context, report *benchReport, market *proce
 	return nil
 }
 
-// repetition sweeps ten times with one service.
+// repetition sweeps ten times with one service. The first sweep fetches all
+// candles, the others what is new since.
 func (b *bencher) repetition(ctx context.Context, report *benchReport, market *process, db string) error {
 	b.say("%s ten sweeps in a row", db)
 	p, err := b.service(ctx, market, db, 20, 50)
@@ -376,7 +418,7 @@ func (b *bencher) repetition(ctx context.Context, report *benchReport, market *p
 }
 
 // serving asks for a pair's levels for five seconds at rest, and then while
-// sweeps run for about as long.
+// sweeps run, of which those after the first have no candles to fetch.
 func (b *bencher) serving(ctx context.Context, report *benchReport, market *process, db string, concurrency, batch, sweeps int) error {
 	b.say("%s serving at rest and during a sweep at %d/%d", db, concurrency, batch)
 	p, err := b.service(ctx, market, db, concurrency, batch)
@@ -384,8 +426,14 @@ func (b *bencher) serving(ctx context.Context, report *benchReport, market *proc
 		return err
 	}
 	defer p.end()
-	if _, err := sweepOver(ctx, p); err != nil {
+	// the sweeps have all candles to fetch, and find these levels
+	res, err := http.Post(p.base+"/analyze", "application/json", strings.NewReader(`{"symbol":"BTCUSDT"}`))
+	if err != nil {
 		return err
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("analysing BTCUSDT: %s", res.Status)
 	}
 	rest, cancel := context.WithTimeout(ctx, 5*time.Second)
 	at, err := ask(rest, p, "/levels/BTCUSDT")

@@ -73,8 +73,9 @@ const (
 	// postgresConnection is what a connection to PostgreSQL takes, buffers and
 	// goroutine stack.
 	postgresConnection = 32 << 10
-	// waitingAnalysis is an analysis that waits for the end of its batch.
-	waitingAnalysis = 4 << 10
+	// waitingAnalysis is an analysis that waits for the end of its batch, with the
+	// newest block of its candles.
+	waitingAnalysis = 5 << 10
 )
 
 // budget divides the memory the process may take. Its zero value is no bound.

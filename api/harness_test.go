@@ -192,6 +192,11 @@ func (s *fakeStore) Snapshot(_ context.Context, key service.Key, at time.Time) (
 	return *found, nil
 }
 
+// Candles has none: every kline is fetched.
+func (s *fakeStore) Candles(_ context.Context, key service.Key, _ int64, _ *levels.Candles, _ []byte) (service.Kept, error) {
+	return service.Kept{}, service.ErrNotAnalyzed
+}
+
 func (s *fakeStore) Latest(_ context.Context, exchange string, interval levels.Interval) iter.Seq2[service.Snapshot, error] {
 	return func(yield func(service.Snapshot, error) bool) {
 		s.mu.Lock()

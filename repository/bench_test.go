@@ -1,8 +1,8 @@
 package repository
 
-// What a sweep's worth of writing and a market's worth of reading cost. CPU
-// time is that of this process: on SQLite all there is, on PostgreSQL without
-// the server's.
+// What a sweep's worth of writing, a market's worth of reading and the candles of
+// a pair cost. CPU time is that of this process: on SQLite all there is, on
+// PostgreSQL without the server's.
 
 import (
 	"fmt"
@@ -10,11 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"tidemark/levels"
 	"tidemark/service"
 )
 
 // BenchmarkPut stores 500 pairs, the history full, in batches of the usual
-// sizes, as batches of a job.
+// sizes, as batches of a job, each with the newest block of its candles, half
+// full as it is on average.
 func BenchmarkPut(b *testing.B) {
 	for _, name := range []string{"sqlite", "postgres"} {
 		for _, size := range []int{5, 20, 50} {
@@ -28,6 +30,11 @@ func BenchmarkPut(b *testing.B) {
 				db := d.open(b)
 				const pairs = 500
 				sweep := make([]service.Snapshot, pairs)
+				candles := make([]service.CandleChange, pairs)
+				block := halfBlock(b)
+				for i := range candles {
+					candles[i] = service.CandleChange{Key: key(symbolOf(i)), Blocks: []service.KeptBlock{{Span: 1, Packed: block}}}
+				}
 				n := 0
 				run := func() {
 					id := newID()
@@ -35,7 +42,7 @@ func BenchmarkPut(b *testing.B) {
 						b.Fatal(err)
 					}
 					for i := 0; i < pairs; i += size {
-						if _, err := db.Put(b.Context(), service.Batch{JobID: id, Index: i / size, Done: size, Snapshots: sweep[i : i+size]}); err != nil {
+						if _, err := db.Put(b.Context(), service.Batch{JobID: id, Index: i / size, Done: size, Snapshots: sweep[i : i+size], Candles: candles[i : i+size]}); err != nil {
 							b.Fatal(err)
 						}
 					}
@@ -63,6 +70,38 @@ func BenchmarkPut(b *testing.B) {
 				b.ReportMetric(float64(cpu.Microseconds())/1000/float64(b.N), "cpu-ms/op")
 			})
 		}
+	}
+}
+
+// halfBlock is what a block with half its candles takes.
+func halfBlock(b *testing.B) []byte {
+	c := new(levels.Candles)
+	c.Reset("1h", 0)
+	v := &venue{now: service.BlockCandles / 2 * hour}
+	if err := v.candles(0, c); err != nil {
+		b.Fatal(err)
+	}
+	return c.Pack(nil, 0, c.Len())
+}
+
+// BenchmarkCandles reads 2,000 candles of a pair of which they are kept.
+func BenchmarkCandles(b *testing.B) {
+	for name, on := range map[string]func(testing.TB) database{"sqlite": onSQLite, "postgres": onPostgres} {
+		b.Run(name, func(b *testing.B) {
+			db := on(b).open(b)
+			v := &venue{now: at(0).UnixMilli()}
+			if _, err := analyzerOn(db, v, 2000).Analyze(b.Context(), service.Request{Symbol: "BTCUSDT", Store: true}); err != nil {
+				b.Fatal(err)
+			}
+			c, buf := new(levels.Candles), make([]byte, 32<<10)
+			b.ReportAllocs()
+			for b.Loop() {
+				c.Reset("1h", 2001)
+				if _, err := db.Candles(b.Context(), key("BTCUSDT"), v.now-2001*hour, c, buf); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

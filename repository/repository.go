@@ -206,7 +206,7 @@ func (db *DB) fail(ctx context.Context, err error) error {
 	case errors.As(err, &done), errors.Is(err, service.ErrNotAnalyzed),
 		errors.Is(err, service.ErrUnknownJob), errors.Is(err, service.ErrBusy):
 		return err
-	case errors.Is(err, errSnapshot), errors.Is(err, errSchema):
+	case errors.Is(err, errSnapshot), errors.Is(err, errCandles), errors.Is(err, errSchema):
 		return &storageError{err.Error(), err}
 	}
 	return &storageError{db.engine.explain(err), err}

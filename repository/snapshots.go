@@ -33,6 +33,9 @@ func (db *DB) Put(ctx context.Context, b service.Batch) (ended bool, err error) 
 		if err := db.putAnalyses(ctx, tx, all, shown); err != nil {
 			return err
 		}
+		if err := db.putCandles(ctx, tx, b.Candles, shown); err != nil {
+			return err
+		}
 		changes = changesOf(shown)
 		for _, c := range changes {
 			if err := db.engine.announce(ctx, tx, c); err != nil {

@@ -214,24 +214,24 @@ func (a *Analyzer) analyze(ctx context.Context, r Request) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, err
 	}
-	snap, err := a.lookUpAndAnalyze(ctx, s, r)
+	snap, change, err := a.lookUpAndAnalyze(ctx, s, r)
 	a.slots.release(s)
 	if err != nil || !r.Store {
 		return snap, err
 	}
-	if _, err := a.store.Put(ctx, Batch{Snapshots: []Snapshot{snap}}); err != nil {
+	if _, err := a.store.Put(ctx, Batch{Snapshots: []Snapshot{snap}, Candles: change.list()}); err != nil {
 		return Snapshot{}, err
 	}
 	return snap, nil
 }
 
-func (a *Analyzer) lookUpAndAnalyze(ctx context.Context, s *slot, r Request) (Snapshot, error) {
+func (a *Analyzer) lookUpAndAnalyze(ctx context.Context, s *slot, r Request) (Snapshot, CandleChange, error) {
 	sym, err := a.exchange.Symbol(ctx, r.Symbol)
 	if err != nil {
 		a.metrics.observe(err, 0)
-		return Snapshot{}, err
+		return Snapshot{}, CandleChange{}, err
 	}
-	return a.analyzeSymbol(ctx, s, Pair{sym.Name, sym.Tick}, r.Interval, r.KlineLimit)
+	return a.analyzeSymbol(ctx, s, Pair{sym.Name, sym.Tick}, r)
 }
 
 // AnalyzeCandles analyses the caller's own candles: it takes a slot, lets fill
@@ -259,8 +259,9 @@ func (a *Analyzer) AnalyzeCandles(ctx context.Context, fill func(dst *levels.Can
 	})
 }
 
-// Candles fetches the last limit closed candles of a pair and lends them to fn,
-// whose slot they are in: fn must not keep them.
+// Candles lends the last limit closed candles of a pair to fn, whose slot they
+// are in: fn must not keep them. Those that are kept are not fetched; those that
+// are fetched are not stored, since reading must not write.
 func (a *Analyzer) Candles(ctx context.Context, symbol string, interval levels.Interval, limit int, fn func(c *levels.Candles) error) error {
 	if _, err := levels.ParseInterval(string(interval)); err != nil {
 		return err
@@ -274,9 +275,11 @@ func (a *Analyzer) Candles(ctx context.Context, symbol string, interval levels.I
 	}
 	defer a.slots.release(s)
 	_, err = a.contained(s, symbol, func() (Snapshot, error) {
-		if err := a.fetch(ctx, s, symbol, interval, limit); err != nil {
+		f, err := a.fetch(ctx, s, symbol, interval, limit, 1)
+		if err != nil {
 			return Snapshot{}, err
 		}
+		f.cut(&s.candles, limit)
 		return Snapshot{}, fn(&s.candles)
 	})
 	return err

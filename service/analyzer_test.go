@@ -323,8 +323,8 @@ func TestSubmit_SweepGivesEveryPairAnOutcome(t *testing.T) {
 				t.Errorf("%s ended as %q, want %q", symbol, codes[symbol], want)
 			}
 		}
-		if len(store.snapshots) != 15 || len(store.batches) != 4 {
-			t.Errorf("%d snapshots in %d transactions, want 15 in 4", len(store.snapshots), len(store.batches))
+		if len(store.snapshots) != 15 || len(store.stored) != 4 {
+			t.Errorf("%d snapshots of %d batches, want 15 of 4", len(store.snapshots), len(store.stored))
 		}
 		stored, err := store.Job(t.Context(), j.ID)
 		if err != nil || stored.State != JobCompleted || stored.Done != 15 || stored.Failed != 3 {
@@ -688,10 +688,10 @@ func TestRunBatch_TwiceCountsOnce(t *testing.T) {
 		if after := finished(t, a, j.ID); j.State != JobCompleted || after.BatchesDone != 1 || after.Done != j.Done {
 			t.Errorf("ended as %+v, then %+v", j, after)
 		}
+		a.Stop(t.Context()) // and with it the first run, which may still be at it
 		if x.calls["P000USDT"] > 2 {
 			t.Errorf("a stored batch was fetched again")
 		}
-		a.Stop(t.Context())
 	})
 }
 

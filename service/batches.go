@@ -227,7 +227,7 @@ func (a *Analyzer) runBatch(ctx context.Context, j Job, index int, pairs []Pair)
 	polling.Go(func() { a.pollState(handing, j.ID) })
 	err := a.handOut(handing, pairs, j.KlineLimit, func(s *slot, p Pair) {
 		analyses.Go(func() {
-			snap, err := a.analyzePair(s, p, j)
+			snap, change, err := a.analyzePair(s, p, j)
 			a.slots.release(s)
 			raise(&peak, RSS())
 			switch {
@@ -240,7 +240,7 @@ func (a *Analyzer) runBatch(ctx context.Context, j Job, index int, pairs []Pair)
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			b.add(j, p.Name, snap, err)
+			b.add(j, p.Name, snap, change, err)
 		})
 	})
 	analyses.Wait()
@@ -254,7 +254,7 @@ func (a *Analyzer) runBatch(ctx context.Context, j Job, index int, pairs []Pair)
 	if errors.Is(err, ErrStopping) || errors.Is(err, context.DeadlineExceeded) || putsOff(err) {
 		// What is analysed is worth keeping, but the batch is not done.
 		if b.Snapshots != nil {
-			if _, stored := a.put(ctx, Batch{Snapshots: b.Snapshots}); stored != nil {
+			if _, stored := a.put(ctx, Batch{Snapshots: b.Snapshots, Candles: b.Candles}); stored != nil {
 				a.log.Warn("analyses of a batch broken off could not be stored", "job", j.ID, "batch", index, "error", stored)
 			}
 		}
@@ -317,27 +317,29 @@ func (a *Analyzer) handOut(ctx context.Context, pairs []Pair, klines int, begin 
 
 // analyzePair runs one pair of a job. A job that is ended does not cut it off,
 // only the process being made to stop does.
-func (a *Analyzer) analyzePair(s *slot, p Pair, j Job) (snap Snapshot, err error) {
+func (a *Analyzer) analyzePair(s *slot, p Pair, j Job) (snap Snapshot, change CandleChange, err error) {
 	ctx := a.killing
+	r := Request{Symbol: p.Name, Interval: j.Interval, KlineLimit: j.KlineLimit, Store: j.Store}
 	if p.Tick != (Tick{}) {
-		snap, err = a.analyzeSymbol(ctx, s, p, j.Interval, j.KlineLimit)
+		snap, change, err = a.analyzeSymbol(ctx, s, p, r)
 	} else {
-		snap, err = a.lookUpAndAnalyze(ctx, s, Request{Symbol: p.Name, Interval: j.Interval, KlineLimit: j.KlineLimit})
+		snap, change, err = a.lookUpAndAnalyze(ctx, s, r)
 	}
 	if ctx.Err() != nil {
-		return Snapshot{}, context.Cause(ctx)
+		return Snapshot{}, CandleChange{}, context.Cause(ctx)
 	}
-	return snap, err
+	return snap, change, err
 }
 
 // add notes the outcome of one pair.
-func (b *Batch) add(j Job, symbol string, snap Snapshot, err error) {
+func (b *Batch) add(j Job, symbol string, snap Snapshot, change CandleChange, err error) {
 	switch {
 	case err != nil:
 		b.Failures = append(b.Failures, Outcome{Symbol: symbol, Code: Code(err), Detail: detail(err)})
 		return
 	case j.Store:
 		b.Snapshots = append(b.Snapshots, snap)
+		b.Candles = append(b.Candles, change.list()...)
 	default:
 		b.Result = &snap
 	}

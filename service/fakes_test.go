@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -104,11 +105,13 @@ func wave(from int64, dst *levels.Candles) error {
 // hands work to the analyzers that work for it, as many calls at once as they
 // ask for, and tries again a second after an error, three times.
 type fakeStore struct {
-	PutFunc func(b Batch) error
+	PutFunc    func(b Batch) error
+	CandlesErr error
 
 	mu          sync.Mutex
 	batches     []Batch
 	snapshots   map[Key]Snapshot
+	candles     map[Key]map[int64]keptBlock
 	jobs        map[string]Job
 	open        map[string]string // id of the open job, by work
 	stored      map[string]bool   // batches
@@ -331,6 +334,20 @@ func (f *fakeStore) Put(ctx context.Context, b Batch) (ended bool, err error) {
 	for _, s := range b.Snapshots {
 		f.snapshots[s.Key] = s
 	}
+	for _, c := range b.Candles {
+		blocks := f.candles[c.Key]
+		if blocks == nil {
+			blocks = map[int64]keptBlock{}
+		}
+		maps.DeleteFunc(blocks, func(span int64, _ keptBlock) bool { return span < c.Keep })
+		for _, k := range c.Blocks {
+			blocks[k.Span] = keptBlock{Kept{k.From, c.Simulated}, slices.Clone(k.Packed)}
+		}
+		if f.candles == nil {
+			f.candles = map[Key]map[int64]keptBlock{}
+		}
+		f.candles[c.Key] = blocks
+	}
 	if j, ok := f.jobs[b.JobID]; ok {
 		j.Done += b.Done
 		j.Failed += len(b.Failures)
@@ -355,6 +372,35 @@ func (f *fakeStore) Snapshot(ctx context.Context, key Key, at time.Time) (Snapsh
 		return s, nil
 	}
 	return Snapshot{}, ErrNotAnalyzed
+}
+
+// keptBlock is a block as the fake keeps it.
+type keptBlock struct {
+	Kept
+	packed []byte
+}
+
+func (f *fakeStore) Candles(ctx context.Context, key Key, from int64, dst *levels.Candles, buf []byte) (kept Kept, err error) {
+	if f.CandlesErr != nil {
+		return Kept{}, f.CandlesErr
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	spans := slices.Sorted(maps.Keys(f.candles[key]))
+	if len(spans) == 0 {
+		return Kept{}, ErrNotAnalyzed
+	}
+	for i, span := range spans {
+		b := f.candles[key][span]
+		if b.From != dst.AsOf() || i == 0 {
+			dst.Truncate(0)
+			kept = b.Kept
+		}
+		if err := dst.AppendBlock(b.packed); err != nil {
+			return Kept{}, err
+		}
+	}
+	return kept, nil
 }
 
 func (f *fakeStore) Latest(context.Context, string, levels.Interval) iter.Seq2[Snapshot, error] {

@@ -23,6 +23,8 @@ type metrics struct {
 
 	scheduled       *prometheus.CounterVec // by interval and outcome
 	nextRun, period *prometheus.GaugeVec   // by interval
+	candles         *prometheus.CounterVec // by source
+	refetched       *prometheus.CounterVec // by reason
 }
 
 func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
@@ -100,8 +102,22 @@ func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
 			Name: "tidemark_queue_schedule_period_seconds",
 			Help: "Longest time between two of the next hundred scheduled sweeps, by interval.",
 		}, []string{"interval"}),
+		candles: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tidemark_candles_total",
+			Help: "Candles analysed or shown, by where they came from: exchange, or store for those kept.",
+		}, []string{"source"}),
+		refetched: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tidemark_candle_refetches_total",
+			Help: "Pairs fetched whole although candles of them are kept, by reason: disagree (the venue's last one differs), damaged, simulated (of another market), short (they do not cover the klines asked for).",
+		}, []string{"reason"}),
 	}
 	m.symbols.WithLabelValues("analyzed") // the series exists before the first pair does
+	for _, source := range [...]string{"exchange", "store"} {
+		m.candles.WithLabelValues(source)
+	}
+	for _, reason := range refetches {
+		m.refetched.WithLabelValues(reason)
+	}
 	return m
 }
 

@@ -75,6 +75,31 @@ type Snapshot struct {
 	Supports, Resistances []levels.Level
 }
 
+// Kept says what is known about the candles that Store.Candles has read.
+type Kept struct {
+	// From is where knowledge begins (Unix ms): the venue has no candle that
+	// opened since and is not there.
+	From      int64
+	Simulated bool
+}
+
+// KeptBlock is a block of candles that is to be kept.
+type KeptBlock struct {
+	Span   int64  // first open time the block is for, Unix ms, inclusive
+	From   int64  // the venue has no other candles from here to the last of the block
+	Packed []byte // by levels.Candles.Pack
+}
+
+// CandleChange is what an analysis changes about the candles kept of a series.
+type CandleChange struct {
+	Key
+	Simulated bool
+	// Keep is the first span that stays: blocks before it have fallen out of the
+	// last KlineLimit candles. math.MaxInt64 if none is of use any more.
+	Keep   int64
+	Blocks []KeptBlock // in the place of those of their span
+}
+
 // Batch is the unit of durability: what one batch of a job, or analyses of no
 // job (JobID empty), leave behind. It is stored in one transaction.
 type Batch struct {
@@ -82,6 +107,7 @@ type Batch struct {
 	Index     int // of the batch in its job, from 0
 	Done      int // symbols analysed, whether or not they are to be stored
 	Snapshots []Snapshot
+	Candles   []CandleChange // of a series each
 	Failures  []Outcome
 	Simulated bool      // the market turned out to be simulated
 	Result    *Snapshot // of a job that is asked not to store its analysis
@@ -159,7 +185,7 @@ type Job struct {
 // context's. It keeps nothing it is handed.
 type Store interface {
 	// Put stores a batch in one transaction: every snapshot with its history
-	// trimmed, every failure, and the progress of the job (Done, Failed,
+	// trimmed, every change of the candles kept, every failure, and the progress of the job (Done, Failed,
 	// BatchesDone). A batch of a job that is stored already is left alone and
 	// no error, so that a batch may be run twice. The last batch of a running
 	// job completes it, which ended tells. A snapshot older than the newest one
@@ -171,6 +197,14 @@ type Store interface {
 	// Latest streams the newest analysis of every pair of an exchange and
 	// interval, by symbol. The slices of a Snapshot are valid until the next.
 	Latest(ctx context.Context, exchange string, interval levels.Interval) iter.Seq2[Snapshot, error]
+
+	// Candles fills dst, which is empty and carries the interval of key, with the
+	// candles kept that opened at or after from (Unix ms), oldest first: never
+	// fetched, and with no other holes than the venue's. At times it begins
+	// earlier. What cannot be read is ErrStorage, and dst may have some of it
+	// then; ErrNotAnalyzed when there are none. buf is scratch memory the caller
+	// lends.
+	Candles(ctx context.Context, key Key, from int64, dst *levels.Candles, buf []byte) (Kept, error)
 
 	// SubmitJob creates j, queued, and in the same transaction asks the queue
 	// for its Analyzer.Plan with these symbols. While a job of the same work is

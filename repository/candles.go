@@ -1,0 +1,147 @@
+package repository
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jmoiron/sqlx"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// blocksPerStatement bounds the memory of a statement that stores blocks of some
+// 800 bytes: lib/pq writes each out in hexadecimal, twice as long.
+const blocksPerStatement = 20
+
+// errCandles is wrapped where kept candles are not what was stored.
+var errCandles = errors.New("kept candles cannot be read")
+
+// Candles reads the candles kept of a series, as service.Store has it. The blocks
+// are copied into buf first, so that no connection waits while they are unpacked.
+func (db *DB) Candles(ctx context.Context, key service.Key, from int64, dst *levels.Candles, buf []byte) (service.Kept, error) {
+	blocks, packed, err := db.blocks(ctx, key, from, buf[:0])
+	if err != nil {
+		return service.Kept{}, db.fail(ctx, err)
+	}
+	if len(blocks) == 0 {
+		return service.Kept{}, fmt.Errorf("%w: no candles of %s %s on %s are kept", service.ErrNotAnalyzed, key.Symbol, key.Interval, key.Exchange)
+	}
+	var kept service.Kept
+	start := 0
+	for i, b := range blocks {
+		if i == 0 || b.kept.From != dst.AsOf() || b.kept.Simulated != kept.Simulated {
+			// what is before was stored by an analysis of another window
+			dst.Truncate(0)
+			kept = b.kept
+		}
+		if err := dst.AppendBlock(packed[start:b.end]); err != nil {
+			return service.Kept{}, db.fail(ctx, fmt.Errorf("%w: %s %s on %s: %w", errCandles, key.Symbol, key.Interval, key.Exchange, err))
+		}
+		start = b.end
+		if i == 0 && len(blocks) > 1 {
+			// not of the newest block, which is stored anew as it stands in dst
+			older, _ := slices.BinarySearch(dst.OpenTime, from)
+			dst.KeepLast(dst.Len() - older)
+		}
+	}
+	return kept, nil
+}
+
+// keptBlock is a block as it is stored.
+type keptBlock struct {
+	kept service.Kept
+	end  int // of its bytes among those of all
+}
+
+// blocks appends to buf the blocks of a series from the one that from falls into,
+// or the last one before.
+func (db *DB) blocks(ctx context.Context, key service.Key, from int64, buf []byte) ([]keptBlock, []byte, error) {
+	rows, err := db.read.QueryContext(ctx, db.read.Rebind(`SELECT c.covered_from, c.simulated, c.block FROM series s JOIN candles c ON c.series_id = s.id
+		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ?
+			AND c.span >= COALESCE((SELECT MAX(k.span) FROM candles k WHERE k.series_id = s.id AND k.span <= ?), 0)
+		ORDER BY c.span`), key.Exchange, key.Interval, key.Symbol, from)
+	if err != nil {
+		return nil, buf, err
+	}
+	defer rows.Close()
+	var blocks []keptBlock
+	var block sql.RawBytes
+	for rows.Next() {
+		var b keptBlock
+		if err := rows.Scan(&b.kept.From, &b.kept.Simulated, &block); err != nil {
+			return nil, buf, err
+		}
+		buf = append(buf, block...)
+		b.end = len(buf)
+		blocks = append(blocks, b)
+	}
+	return blocks, buf, rows.Err()
+}
+
+// putCandles changes the candles kept of the series of changes, which differ and
+// are locked before their candles: those of shown, whose ids are known, and the
+// others here.
+func (db *DB) putCandles(ctx context.Context, tx *sqlx.Tx, changes []service.CandleChange, shown []*analysis) error {
+	changes = slices.Clone(changes)
+	slices.SortFunc(changes, func(a, b service.CandleChange) int { return compareKeys(a.Key, b.Key) })
+	ids := make([]int64, len(changes))
+	for i, c := range changes {
+		at, ok := slices.BinarySearchFunc(shown, c.Key, func(a *analysis, k service.Key) int { return compareKeys(a.key, k) })
+		if ok {
+			ids[i] = shown[at].id
+			continue
+		}
+		// Candles are stored before a first analysis, too; none is as old as 0.
+		err := tx.GetContext(ctx, &ids[i], tx.Rebind(`INSERT INTO series (exchange, interval, symbol, latest_as_of) VALUES (?, ?, ?, 0)
+			ON CONFLICT (exchange, interval, symbol) DO UPDATE SET latest_as_of = series.latest_as_of RETURNING id`), c.Exchange, c.Interval, c.Symbol)
+		if err != nil {
+			return err
+		}
+	}
+	for len(changes) > 0 {
+		n := min(len(changes), rowsPerStatement)
+		if err := db.putBlocks(ctx, tx, changes[:n], ids[:n]); err != nil {
+			return err
+		}
+		changes, ids = changes[n:], ids[n:]
+	}
+	return nil
+}
+
+func (db *DB) putBlocks(ctx context.Context, tx *sqlx.Tx, changes []service.CandleChange, ids []int64) error {
+	var args []any
+	for i, c := range changes {
+		args = append(args, ids[i], c.Keep)
+	}
+	past := strings.Repeat(" OR series_id = ? AND span < ?", len(changes))[len(" OR "):]
+	if _, err := exec(ctx, tx, `DELETE FROM candles WHERE `+past, args...); err != nil {
+		return err
+	}
+	args = args[:0]
+	const width = 5
+	store := func() error {
+		_, err := exec(ctx, tx, `INSERT INTO candles (series_id, span, covered_from, simulated, block) VALUES `+values(len(args)/width, width)+`
+			ON CONFLICT (series_id, span) DO UPDATE SET
+				covered_from = excluded.covered_from, simulated = excluded.simulated, block = excluded.block`, args...)
+		args = args[:0]
+		return err
+	}
+	for i, c := range changes {
+		for _, b := range c.Blocks {
+			if args = append(args, ids[i], b.Span, b.From, c.Simulated, b.Packed); len(args) == width*blocksPerStatement {
+				if err := store(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if len(args) == 0 {
+		return nil
+	}
+	return store()
+}
