@@ -110,13 +110,13 @@ func (b budget) screens() int {
 	return int(max(1, b.total/32/api.ScreenBytes))
 }
 
-// pages is the page cache of SQLite's two connections together: 1 MiB, and of a
+// pages is the page cache of SQLite's two connections together: 640 KiB, and of a
 // budget at most 1/32.
 func (b budget) pages() int64 {
 	if !b.sqlite() {
 		return 0
 	}
-	return b.share(1 << 20)
+	return b.share(640 << 10)
 }
 
 func (b budget) share(wanted int64) int64 {

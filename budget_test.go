@@ -66,11 +66,11 @@ func TestBudget_CachesGetAFixedShare(t *testing.T) {
 		lines          []string
 		replies, pages int64
 	}{
-		{nil, 2 << 20, 1 << 20},
-		{[]string{"MEMORY_BUDGET=32MiB"}, 1 << 20, 1 << 20},
-		{[]string{"MEMORY_BUDGET=24MiB"}, 768 << 10, 768 << 10},
-		{[]string{"MEMORY_BUDGET=1GiB"}, 2 << 20, 1 << 20},
-		{[]string{"MEMORY_BUDGET=32MiB", "HTTP_CACHE_BYTES=1000"}, 1000, 1 << 20},
+		{nil, 2 << 20, 640 << 10},
+		{[]string{"MEMORY_BUDGET=32MiB"}, 1 << 20, 640 << 10},
+		{[]string{"MEMORY_BUDGET=16MiB"}, 512 << 10, 512 << 10},
+		{[]string{"MEMORY_BUDGET=1GiB"}, 2 << 20, 640 << 10},
+		{[]string{"MEMORY_BUDGET=32MiB", "HTTP_CACHE_BYTES=1000"}, 1000, 640 << 10},
 		{[]string{"MEMORY_BUDGET=32MiB", "DATABASE_URL=postgres://a@b/c"}, 1 << 20, 0},
 	} {
 		cfg, err := loadConfig(c.lines, nil)

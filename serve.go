@@ -111,7 +111,7 @@ func openDatabase(ctx context.Context, b budget, log *slog.Logger) (*repository.
 		PoolRecycle: time.Duration(cfg.DBPoolRecycle) * time.Second,
 		PrePing:     cfg.DBPoolPrePing,
 		History:     cfg.AnalysisHistory,
-		CacheBytes:  b.pages() / 2, // two connections
+		CacheBytes:  b.pages() / 5 * 4, // and a quarter of it for the connection that reads
 		Log:         log,
 	})
 }

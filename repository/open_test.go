@@ -301,7 +301,7 @@ func TestSQLite_Settings(t *testing.T) {
 	for _, c := range []struct{ pragma, write, read string }{
 		{"journal_mode", "wal", "wal"},
 		{"synchronous", "1", "1"}, // NORMAL
-		{"cache_size", "-512", "-512"},
+		{"cache_size", "-512", "-128"},
 		{"foreign_keys", "1", "1"},
 		{"busy_timeout", "10000", "10000"},
 		{"query_only", "0", "1"},

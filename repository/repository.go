@@ -39,8 +39,9 @@ type Config struct {
 	PoolRecycle time.Duration // a connection older than this is replaced; 0: never
 	PrePing     bool          // ask a pooled connection for a sign of life before each use
 	History     int           // analyses kept for each series, 1 or more
-	// CacheBytes is the page cache of either SQLite connection; 0: 512 KiB, a
-	// quarter of SQLite's own default.
+	// CacheBytes is the page cache of the SQLite connection that writes; 0:
+	// 512 KiB, a quarter of SQLite's own default. The one that reads has a
+	// quarter of that.
 	CacheBytes int64
 	Log        *slog.Logger // nil: nothing is logged
 }

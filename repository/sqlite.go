@@ -23,8 +23,13 @@ import (
 // busyTimeout is how long a writer waits for the writer of another process.
 const busyTimeout = 10 * time.Second
 
-// defaultCache is the page cache of a connection, in bytes, unless told another.
-const defaultCache = 512 << 10
+// defaultCache is the page cache of the connection that writes, in bytes, unless
+// told another. The one that reads has a quarter: most of what it reads are
+// candles, each block once a sweep.
+const (
+	defaultCache = 512 << 10
+	readShare    = 4
+)
 
 // sqliteEngine is a SQLite file in WAL mode: readers see the last commit while
 // a writer writes. One connection writes and one reads, because each costs its
@@ -56,15 +61,17 @@ func (db *DB) openSQLite(path string, cache int64) error {
 	}
 	// NORMAL: in WAL mode a power cut may lose the last commits, never tear
 	// one. cache_size: negative, so KiB and not pages.
-	options := fmt.Sprintf("?_busy_timeout=%d&_synchronous=NORMAL&_foreign_keys=1&_error_rc=1&_pragma=cache_size(-%d)", busyTimeout.Milliseconds(), max(1, cache>>10))
+	options := func(cache int64) string {
+		return fmt.Sprintf("?_busy_timeout=%d&_synchronous=NORMAL&_foreign_keys=1&_error_rc=1&_pragma=cache_size(-%d)", busyTimeout.Milliseconds(), max(1, cache>>10))
+	}
 	// immediate: a transaction that writes waits for its turn at its start,
 	// where waiting works, not at its first write, where it would fail
-	if e.write, err = sqlx.Open("sqlite", path+options+"&_journal_mode=WAL&_txlock=immediate"); err != nil {
+	if e.write, err = sqlx.Open("sqlite", path+options(cache)+"&_journal_mode=WAL&_txlock=immediate"); err != nil {
 		return err
 	}
 	e.write.SetMaxOpenConns(1)
 	db.write = e.write
-	if db.read, err = sqlx.Open("sqlite", path+options+"&_query_only=1"); err != nil {
+	if db.read, err = sqlx.Open("sqlite", path+options(cache/readShare)+"&_query_only=1"); err != nil {
 		return err
 	}
 	db.read.SetMaxOpenConns(1)
