@@ -47,6 +47,8 @@ type benchReport struct {
 	Growth      []growthResult   `json:"growth"`
 	Repetition  []repeatResult   `json:"repetition"`
 	Serving     []servingLatency `json:"serving"`
+	Idle        []idleResult     `json:"idle"`
+	Workers     []workersResult  `json:"workers"`
 }
 
 type settingResult struct {
@@ -81,6 +83,21 @@ type servingLatency struct {
 	P99      float64 `json:"p99_seconds"`
 }
 
+type idleResult struct {
+	Database   string  `json:"database"`
+	Seconds    float64 `json:"seconds"`
+	CPUSeconds float64 `json:"cpu_seconds"`
+	RSS        int64   `json:"rss_bytes"`
+}
+
+type workersResult struct {
+	Workers int     `json:"workers"`
+	Seconds float64 `json:"seconds"`
+	Done    int     `json:"symbols_done"`
+	Failed  int     `json:"symbols_failed"`
+	PeakRSS []int64 `json:"peak_rss_bytes"` // of each
+}
+
 func (in *invocation) benchCommand() *cobra.Command {
 	var o benchOptions
 	cmd := &cobra.Command{
@@ -108,7 +125,7 @@ rest and during a sweep. Takes some minutes.`,
 }
 
 // benchParts are the parts of a benchmark, a table each.
-var benchParts = []string{"settings", "growth", "repetition", "serving"}
+var benchParts = []string{"settings", "growth", "repetition", "serving", "idle", "workers"}
 
 // bencher runs the processes of a benchmark.
 type bencher struct {
@@ -132,8 +149,8 @@ func (in *invocation) bench(ctx context.Context, o benchOptions) error {
 	}}
 	settings := make([][2]int, len(o.settings))
 	for i, s := range o.settings {
-		if n, err := fmt.Sscanf(s, "%d/%d", &settings[i][0], &settings[i][1]); n != 2 || err != nil {
-			return usageError{fmt.Errorf("--settings: %q is not concurrency/batch, such as 3/20", s)}
+		if settings[i], err = parseSetting(s); err != nil {
+			return usageError{fmt.Errorf("--settings: %w", err)}
 		}
 	}
 	report := benchReport{Version: buildVersion(), Pairs: o.pairs, Klines: o.klines, LatencySecs: o.latency.Seconds()}
@@ -166,6 +183,12 @@ func (in *invocation) bench(ctx context.Context, o benchOptions) error {
 				if err = b.serving(ctx, &report, market, db, 3, 20, 1); err == nil {
 					err = b.serving(ctx, &report, market, db, 20, 50, 4)
 				}
+			case "idle":
+				err = b.idle(ctx, &report, market, db)
+			case "workers":
+				if db == "postgres" { // a SQLite file is one machine's
+					err = b.workers(ctx, &report)
+				}
 			}
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", db, part, err)
@@ -178,6 +201,14 @@ func (in *invocation) bench(ctx context.Context, o benchOptions) error {
 		return e.Encode(report)
 	}
 	return report.print(in.stdout)
+}
+
+// parseSetting reads concurrency/batch.
+func parseSetting(s string) (setting [2]int, err error) {
+	if n, err := fmt.Sscanf(s, "%d/%d", &setting[0], &setting[1]); n != 2 || err != nil {
+		return setting, fmt.Errorf("%q is not concurrency/batch, such as 3/20", s)
+	}
+	return setting, nil
 }
 
 // process is a child that said where it listens.
@@ -254,31 +285,32 @@ func (b *bencher) market(ctx context.Context, pairs int) (*process, error) {
 	return p, nil
 }
 
-// service starts tidemark on a database that is empty: a file, or a schema.
-func (b *bencher) service(ctx context.Context, market *process, db string, concurrency, batch int) (*process, error) {
-	address, err := b.schema(ctx, db)
+// service starts tidemark on a database that is empty; more are flags.
+func (b *bencher) service(ctx context.Context, market *process, db string, concurrency, batch int, more ...string) (*process, error) {
+	address, err := b.database(ctx, db)
 	if err != nil {
 		return nil, err
 	}
+	return b.serve(ctx, market, address, concurrency, batch, more...)
+}
+
+// serve starts tidemark on the database at an address; more are flags.
+func (b *bencher) serve(ctx context.Context, market *process, address string, concurrency, batch int, more ...string) (*process, error) {
+	return b.start(ctx, append([]string{"serve", "--http-addr", "127.0.0.1:0", "--http-rate-limit", "0", "--log-format", "json",
+		"--exchange", "simulated", "--exchange-base-url", market.base, "--database-url", address,
+		"--analysis-kline-limit", strconv.Itoa(b.klines),
+		"--analysis-concurrency", strconv.Itoa(concurrency), "--analysis-batch-size", strconv.Itoa(batch)}, more...)...)
+}
+
+// database returns the address of a database that is empty: a new file, or the
+// schema of PostgreSQL that the benchmark has to itself.
+func (b *bencher) database(ctx context.Context, db string) (string, error) {
 	if db == "sqlite" {
 		f, err := os.CreateTemp(b.dir, "*.db")
 		if err != nil {
-			return nil, err
+			return "", err
 		}
-		f.Close()
-		address = "sqlite://" + f.Name()
-	}
-	return b.start(ctx, "serve", "--http-addr", "127.0.0.1:0", "--http-rate-limit", "0", "--log-format", "json",
-		"--exchange", "simulated", "--exchange-base-url", market.base, "--database-url", address,
-		"--analysis-kline-limit", strconv.Itoa(b.klines),
-		"--analysis-concurrency", strconv.Itoa(concurrency), "--analysis-batch-size", strconv.Itoa(batch))
-}
-
-// schema empties the schema of PostgreSQL that the benchmark has to itself, and
-// returns the address of the database with it; "" for another database.
-func (b *bencher) schema(ctx context.Context, db string) (string, error) {
-	if db != "postgres" {
-		return "", nil
+		return "sqlite://" + f.Name(), f.Close()
 	}
 	u, err := url.Parse(b.postgres)
 	if err != nil {
@@ -460,6 +492,93 @@ func (b *bencher) serving(ctx context.Context, report *benchReport, market *proc
 	at.Database, at.During = db, "rest"
 	during.Database, during.During = db, fmt.Sprintf("sweeps at %d/%d", concurrency, batch)
 	report.Serving = append(report.Serving, at, during)
+	return nil
+}
+
+// idle looks on for a minute while a service that has swept does nothing.
+func (b *bencher) idle(ctx context.Context, report *benchReport, market *process, db string) error {
+	b.say("%s a minute of rest", db)
+	p, err := b.service(ctx, market, db, 3, 20)
+	if err != nil {
+		return err
+	}
+	defer p.end()
+	if _, err := sweepOver(ctx, p); err != nil {
+		return err
+	}
+	var cpu [2]float64
+	var at [2]time.Time
+	for i, pause := range [2]time.Duration{5 * time.Second, time.Minute} {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if cpu[i], err = metric(ctx, p, "process_cpu_seconds_total"); err != nil {
+			return err
+		}
+		at[i] = time.Now()
+	}
+	rss, err := metric(ctx, p, "process_resident_memory_bytes")
+	if err != nil {
+		return err
+	}
+	report.Idle = append(report.Idle, idleResult{db, at[1].Sub(at[0]).Seconds(), cpu[1] - cpu[0], int64(rss)})
+	return nil
+}
+
+// workersLatency is that of an exchange that is far away: with it, and not the
+// processor, a sweep waits.
+const workersLatency = 100 * time.Millisecond
+
+// workers has one worker, and then three, sweep a market whose latency is the
+// limit.
+func (b *bencher) workers(ctx context.Context, report *benchReport) error {
+	far := *b
+	far.latency = workersLatency
+	market, err := far.market(ctx, b.pairs)
+	if err != nil {
+		return err
+	}
+	defer market.end()
+	for _, n := range []int{1, 3} {
+		b.say("postgres a sweep by %d workers", n)
+		if err := b.workersSweep(ctx, report, market, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bencher) workersSweep(ctx context.Context, report *benchReport, market *process, n int) error {
+	address, err := b.database(ctx, "postgres")
+	if err != nil {
+		return err
+	}
+	all := make([]*process, n)
+	for i := range all {
+		role := "worker"
+		if i == 0 {
+			role = "all"
+		}
+		if all[i], err = b.serve(ctx, market, address, 3, 20, "--role", role); err != nil {
+			return err
+		}
+		defer all[i].end()
+	}
+	job, err := sweepOver(ctx, all[0])
+	if err != nil {
+		return err
+	}
+	r := workersResult{Workers: n, Seconds: job.Finished.Sub(job.Started).Seconds(), Done: job.Done, Failed: job.Failed}
+	for _, p := range all {
+		peak, err := metric(ctx, p, "tidemark_process_peak_resident_memory_bytes")
+		if err != nil {
+			return err
+		}
+		r.PeakRSS = append(r.PeakRSS, int64(peak))
+	}
+	report.Workers = append(report.Workers, r)
 	return nil
 }
 
@@ -702,6 +821,20 @@ func (r benchReport) print(w io.Writer) error {
 	if section(len(r.Serving) > 0, "| database\t| GET /levels/BTCUSDT during\t| requests\t| p50, ms\t| p99, ms\t|") {
 		for _, s := range r.Serving {
 			fmt.Fprintf(t, "| %s\t| %s\t| %d\t| %.2f\t| %.2f\t|\n", s.Database, s.During, s.Requests, 1000*s.P50, 1000*s.P99)
+		}
+	}
+	if section(len(r.Idle) > 0, "| database\t| at rest for, s\t| CPU, s\t| CPU, %\t| RSS, MiB\t|") {
+		for _, i := range r.Idle {
+			fmt.Fprintf(t, "| %s\t| %.0f\t| %.2f\t| %.1f\t| %s\t|\n", i.Database, i.Seconds, i.CPUSeconds, 100*i.CPUSeconds/i.Seconds, mib(i.RSS))
+		}
+	}
+	if section(len(r.Workers) > 0, "| workers on PostgreSQL, exchange latency 100 ms\t| sweep, s\t| pace\t| pairs done\t| failed\t| peak RSS of each, MiB\t|") {
+		for _, w := range r.Workers {
+			peaks := make([]string, len(w.PeakRSS))
+			for i, n := range w.PeakRSS {
+				peaks[i] = mib(n)
+			}
+			fmt.Fprintf(t, "| %d\t| %.2f\t| %.2f\t| %d\t| %d\t| %s\t|\n", w.Workers, w.Seconds, r.Workers[0].Seconds/w.Seconds, w.Done, w.Failed, strings.Join(peaks, ", "))
 		}
 	}
 	return t.Flush()

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +21,7 @@ func (in *invocation) simulateCommand() *cobra.Command {
 		options      simulated.Options
 		addr, faults string
 		seed         uint64
+		speed        float64
 	)
 	cmd := &cobra.Command{
 		Use:   "simulate",
@@ -36,6 +38,12 @@ EXCHANGE=simulated EXCHANGE_BASE_URL=http://127.0.0.1:8090.`,
 				return usageError{fmt.Errorf("--faults: %w", err)}
 			}
 			options.Faults = f
+			if !(speed >= 1 && speed <= 1e6) {
+				return usageError{fmt.Errorf("--speed: %v is not between 1 and 1,000,000", speed)}
+			}
+			if start := time.Now(); speed > 1 {
+				options.Now = func() time.Time { return start.Add(time.Duration(float64(time.Since(start)) * speed)) }
+			}
 			return in.simulate(cmd.Context(), addr, options)
 		},
 	}
@@ -43,6 +51,7 @@ EXCHANGE=simulated EXCHANGE_BASE_URL=http://127.0.0.1:8090.`,
 	flags.StringVar(&addr, "addr", "127.0.0.1:8090", "address to serve on")
 	flags.IntVar(&options.Pairs, "pairs", 500, "healthy pairs quoted in USDT; odd ones come on top")
 	flags.Uint64Var(&seed, "seed", 1, "which market is played")
+	flags.Float64Var(&speed, "speed", 1, "how many times as fast as time the market's clock runs, from now on")
 	flags.DurationVar(&options.Latency, "latency", 0, "time every answer takes")
 	flags.DurationVar(&options.Jitter, "jitter", 0, "how much that time varies either way")
 	flags.IntVar(&options.WeightLimit, "weight-limit", 6000, "request weight allowed in a minute")

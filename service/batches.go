@@ -22,7 +22,7 @@ import (
 // this process: as many batches as it takes to keep every slot busy while the
 // last pairs of some are under way and the next are fetched, and one plan.
 func (a *Analyzer) Workers() int {
-	const fetched = 20 // pairs that wait in batches already fetched
+	const fetched = 10 // pairs that wait in batches already fetched; more would be missing to other processes in the end
 	return (a.cfg.Concurrency+fetched)/a.cfg.BatchSize + 3
 }
 
