@@ -142,13 +142,18 @@ func (b budget) batches() int64 {
 	return (int64(b.cfg.AnalysisConcurrency) + 2*size) * waitingAnalysis
 }
 
+// finders is what the finders take that the slots share.
+func (b budget) finders() int64 {
+	return service.FindersBytes(b.cfg.AnalysisConcurrency, b.cfg.AnalysisKlineLimit)
+}
+
 // slot is what one slot of the configured number of klines needs.
 func (b budget) slot() int64 { return service.SlotBytes(b.cfg.AnalysisKlineLimit) }
 
 // slots is what is left for the slots of a process that takes base bytes before
 // it has any.
 func (b budget) slots(base int64) int64 {
-	return b.total - base - growth - b.replies() - int64(b.screens())*api.ScreenBytes - b.database() - b.batches()
+	return b.total - base - growth - b.replies() - int64(b.screens())*api.ScreenBytes - b.database() - b.batches() - b.finders()
 }
 
 // smallest is the smallest budget, in whole MiB, at which one slot has room, also
@@ -198,6 +203,6 @@ func (b budget) print(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "# memory budget: %s (%s)\n", mebibytes(b.total), b.source)
-	fmt.Fprintf(w, "# of it: replies %s, database %s, open batches %s, each slot of %d klines %s\n",
-		mebibytes(b.replies()), mebibytes(b.database()), mebibytes(b.batches()), b.cfg.AnalysisKlineLimit, mebibytes(b.slot()))
+	fmt.Fprintf(w, "# of it: replies %s, database %s, open batches %s, finders %s, each slot of %d klines %s\n",
+		mebibytes(b.replies()), mebibytes(b.database()), mebibytes(b.batches()), mebibytes(b.finders()), b.cfg.AnalysisKlineLimit, mebibytes(b.slot()))
 }

@@ -80,6 +80,8 @@ type memoryCollector struct{}
 var (
 	peakDesc = describe("tidemark_process_peak_resident_memory_bytes",
 		"High-water mark of the resident set size since the process began (VmHWM).")
+	filesDesc = describe("tidemark_process_file_memory_bytes",
+		"Part of the resident set size that is pages of files: the program's own code, which the kernel can take back.")
 	workingSetDesc = describe("tidemark_cgroup_working_set_bytes",
 		"Memory of the cgroup less its inactive page cache, as docker stats counts; 0 outside a cgroup.")
 	limitDesc = describe("tidemark_cgroup_memory_limit_bytes",
@@ -88,6 +90,7 @@ var (
 
 func (memoryCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- peakDesc
+	ch <- filesDesc
 	ch <- workingSetDesc
 	ch <- limitDesc
 }
@@ -95,6 +98,7 @@ func (memoryCollector) Describe(ch chan<- *prometheus.Desc) {
 func (memoryCollector) Collect(ch chan<- prometheus.Metric) {
 	m := service.ReadMemory()
 	gauge(ch, peakDesc, float64(m.PeakRSS))
+	gauge(ch, filesDesc, float64(m.Files))
 	gauge(ch, workingSetDesc, float64(m.WorkingSet))
 	gauge(ch, limitDesc, float64(m.Limit))
 }

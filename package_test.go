@@ -789,13 +789,13 @@ func TestMemoryGuide_SaysTheSameInBothLanguages(t *testing.T) {
 func TestMemoryGuide_TableOfSlotsIsThatOfTheRealTypes(t *testing.T) {
 	rows := 0
 	for line := range strings.Lines(between(t, text(t, "docs/memory.md"), "slots")) {
-		var klines, columns, scratch, buffer, slot int
-		if n, _ := fmt.Sscanf(line, "| %d | %d | %d | %d | %d |", &klines, &columns, &scratch, &buffer, &slot); n != 5 {
+		var klines, columns, buffer, slot, finder int
+		if n, _ := fmt.Sscanf(line, "| %d | %d | %d | %d | %d |", &klines, &columns, &buffer, &slot, &finder); n != 5 {
 			continue
 		}
 		rows++
-		if slot != columns+scratch+buffer {
-			t.Errorf("%d klines: %d + %d + %d is not %d", klines, columns, scratch, buffer, slot)
+		if slot != columns+buffer {
+			t.Errorf("%d klines: %d + %d is not %d", klines, columns, buffer, slot)
 		}
 		near := func(what string, said int, bytes uint64) {
 			if kib := float64(bytes) / 1024; float64(said) < kib*0.85 || float64(said) > kib*1.2+1 {
@@ -814,7 +814,7 @@ func TestMemoryGuide_TableOfSlotsIsThatOfTheRealTypes(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		near("scratch", scratch, (heap()-before)/uint64(len(finders)))
+		near("finder", finder, (heap()-before)/uint64(len(finders)))
 		runtime.KeepAlive(finders)
 		if !strings.Contains(text(t, "service/slots.go"), fmt.Sprintf("decodeBuffer = %d << 10", buffer)) {
 			t.Errorf("the buffer of a slot is not %d KiB any more", buffer)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"runtime"
 	"sync"
 	"time"
 
@@ -243,6 +244,9 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 	}
 	log := in.logger(cfg)
 	log.Info("configuration", "effective", cfg)
+	if cfg.DebugAddr != "" {
+		runtime.MemProfileRate = 512 << 10 // Go's own default
+	}
 	a, err := open(ctx, cfg, log)
 	if err != nil {
 		return err

@@ -40,9 +40,10 @@ type soakSample struct {
 	Done       int     `json:"symbols_done"`
 	Failed     int     `json:"symbols_failed"`
 	RSS        int64   `json:"rss_bytes"`
+	Files      int64   `json:"file_bytes"` // the part of RSS that is pages of files: the program's code
 	Heap       int64   `json:"heap_bytes"`
 	Goroutines int     `json:"goroutines"`
-	Files      int     `json:"open_files"`
+	OpenFiles  int     `json:"open_files"`
 }
 
 // settled is the sweep after which nothing should grow any more.
@@ -150,10 +151,11 @@ func (b *bencher) soak(ctx context.Context, o soakOptions, setting [2]int, run *
 		}
 		s := soakSample{Sweep: n, Seconds: job.Finished.Sub(job.Started).Seconds(), Done: job.Done, Failed: job.Failed}
 		for name, set := range map[string]func(v float64){
-			"process_resident_memory_bytes": func(v float64) { s.RSS = int64(v) },
-			"go_memstats_heap_inuse_bytes":  func(v float64) { s.Heap = int64(v) },
-			"go_goroutines":                 func(v float64) { s.Goroutines = int(v) },
-			"process_open_fds":              func(v float64) { s.Files = int(v) },
+			"process_resident_memory_bytes":      func(v float64) { s.RSS = int64(v) },
+			"go_memstats_heap_inuse_bytes":       func(v float64) { s.Heap = int64(v) },
+			"go_goroutines":                      func(v float64) { s.Goroutines = int(v) },
+			"tidemark_process_file_memory_bytes": func(v float64) { s.Files = int64(v) },
+			"process_open_fds":                   func(v float64) { s.OpenFiles = int(v) },
 		} {
 			v, err := metric(ctx, p, name)
 			if err != nil {
@@ -163,7 +165,7 @@ func (b *bencher) soak(ctx context.Context, o soakOptions, setting [2]int, run *
 		}
 		run.Samples = append(run.Samples, s)
 		if n%10 == 0 {
-			b.say("%s sweep %d: %s, %d goroutines, %d files, %d pairs, %d failed", run.Database, n, mebibytes(s.RSS), s.Goroutines, s.Files, s.Done, s.Failed)
+			b.say("%s sweep %d: %s, of it %s program code, %d goroutines, %d files, %d pairs, %d failed", run.Database, n, mebibytes(s.RSS), mebibytes(s.Files), s.Goroutines, s.OpenFiles, s.Done, s.Failed)
 		}
 	}
 	return nil
@@ -182,11 +184,11 @@ func printSoak(w io.Writer, runs []soakRun) error {
 			done, failed = done+s.Done, failed+s.Failed
 		}
 		for _, s := range r.Samples[settled-1:] {
-			rss, goroutines, files = max(rss, s.RSS), max(goroutines, s.Goroutines), max(files, s.Files)
+			rss, goroutines, files = max(rss, s.RSS), max(goroutines, s.Goroutines), max(files, s.OpenFiles)
 		}
 		first, last := r.Samples[settled-1], r.Samples[len(r.Samples)-1]
 		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", r.Database, len(r.Samples), done, failed,
-			mebibytes(first.RSS), mebibytes(last.RSS), mebibytes(rss), first.Goroutines, last.Goroutines, goroutines, first.Files, last.Files, files)
+			mebibytes(first.RSS), mebibytes(last.RSS), mebibytes(rss), first.Goroutines, last.Goroutines, goroutines, first.OpenFiles, last.OpenFiles, files)
 	}
 	return t.Flush()
 }
@@ -217,7 +219,7 @@ func soakPlot(runs []soakRun, o soakOptions) []byte {
 	}{
 		{"RSS, MiB", func(s soakSample) float64 { return float64(s.RSS) / (1 << 20) }},
 		{"goroutines", func(s soakSample) float64 { return float64(s.Goroutines) }},
-		{"open files", func(s soakSample) float64 { return float64(s.Files) }},
+		{"open files", func(s soakSample) float64 { return float64(s.OpenFiles) }},
 	} {
 		most := 0.0
 		for _, r := range runs {

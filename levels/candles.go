@@ -85,6 +85,10 @@ type Candles struct {
 	length int64 // of one candle in ms
 }
 
+// CandlesBytes is the memory that Candles for n candles hold on to: six columns of
+// 8 bytes, and a sixth more by which the allocator may round up.
+func CandlesBytes(n int) int { return 6 * 8 * (n + 1) * 7 / 6 }
+
 // ErrBadCandle is wrapped by Append, with what is wrong about the candle.
 var ErrBadCandle = errors.New("bad candle")
 

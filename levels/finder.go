@@ -15,7 +15,7 @@ const atrCandles = 100
 // changes what it finds next.
 //
 // The scratch is about 50 KiB for 2,000 candles and 110 KiB for 10,000. A Finder
-// keeps what its greediest series needed; see WorkspaceBytes.
+// keeps what its greediest series needed; see FinderBytes.
 type Finder struct {
 	swings   swingFinder
 	profile  profile
@@ -25,13 +25,12 @@ type Finder struct {
 	supports, resistances [MaxSide]Level
 }
 
-// WorkspaceBytes is the memory that Candles and a Finder hold on to after many
-// series of n candles: six columns of 8 bytes, a sixth more by which the
-// allocator may round up, and scratch. That depends on the markets met; the
-// constants cover random walks from quiet to wild, as a test holds them to.
-func WorkspaceBytes(n int) int {
-	const fixed, each = 36 << 10, 26 // scratch: bins of the profile, swings and zones
-	return 6*8*(n+1)*7/6 + fixed + each*n
+// FinderBytes is the memory that a Finder holds on to after many series of n
+// candles: bins of the profile, swings and zones. That depends on the markets met;
+// the constants cover random walks from quiet to wild, as a test holds them to.
+func FinderBytes(n int) int {
+	const fixed, each = 36 << 10, 26
+	return fixed + each*n
 }
 
 // Find analyses c, which it does not change. Fewer than MinCandles candles are

@@ -60,7 +60,7 @@ type Request struct {
 }
 
 // Analyzer runs analyses on a fixed number of slots. A slot is a workspace:
-// the candle columns, scratch and decode buffer its holder needs. There are
+// the candle columns and the decode buffer its holder needs. There are
 // exactly Config.Concurrency of them, and together they never hold more than
 // Config.Memory, so memory is a configured number.
 type Analyzer struct {
@@ -71,9 +71,10 @@ type Analyzer struct {
 	metrics  *metrics
 
 	slots   *pool
-	most    int           // klines an analysis has room for
-	waiting atomic.Int64  // requests waiting for a slot
-	turn    chan struct{} // held by the batch that is handing out its pairs
+	finders chan *levels.Finder // shared by the slots
+	most    int                 // klines an analysis has room for
+	waiting atomic.Int64        // requests waiting for a slot
+	turn    chan struct{}       // held by the batch that is handing out its pairs
 
 	mu      sync.Mutex
 	flights map[Request]*flight
@@ -91,12 +92,16 @@ func New(cfg Config, exchange Exchange, store Store, reg prometheus.Registerer, 
 	a := &Analyzer{
 		cfg: cfg, exchange: exchange, store: store, log: log,
 		slots:   newPool(cfg.Concurrency, cmp.Or(cfg.Memory, math.MaxInt64), SlotBytes(2*cfg.KlineLimit)),
+		finders: make(chan *levels.Finder, finders(cfg.Concurrency)),
 		turn:    make(chan struct{}, 1),
 		flights: map[Request]*flight{},
 		runs:    map[*run]struct{}{},
 		changed: make(chan struct{}),
 	}
-	a.most = a.slots.most()
+	a.most = cfg.most(a.slots.limit)
+	for range finders(cfg.Concurrency) {
+		a.finders <- new(levels.Finder)
+	}
 	a.stopping, a.stop = context.WithCancelCause(context.Background())
 	a.killing, a.kill = context.WithCancelCause(context.Background())
 	a.metrics = newMetrics(reg, a)

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sort"
@@ -16,7 +17,6 @@ import (
 // carries the memory.
 type slot struct {
 	candles levels.Candles
-	finder  levels.Finder
 	buf     []byte
 
 	// bytes is what the slot is accounted: while it is busy what its holder may
@@ -41,11 +41,35 @@ const connection = 46 << 10
 const packedCandle = 16
 
 // SlotBytes is the memory a slot may need for an analysis of the given number of
-// klines: workspace, decode buffer, connection, and on top of them the quarter
+// klines: columns, decode buffer, connection, and on top of them the quarter
 // by which GOGC=25 lets a heap grow before it is collected.
 func SlotBytes(klines int) int64 {
 	buffer := max(decodeBuffer, packedCandle*int64(klines))
-	return (int64(levels.WorkspaceBytes(klines)) + buffer + connection) * 5 / 4
+	return (int64(levels.CandlesBytes(klines)) + buffer + connection) * 5 / 4
+}
+
+// FindersBytes is the memory the finders may hold that the slots share, with the
+// quarter that GOGC=25 leaves uncollected.
+func FindersBytes(concurrency, klineLimit int) int64 {
+	return int64(finders(concurrency)) * finderBytes(sharedKlines(klineLimit))
+}
+
+// finders is how many finders the slots share: as many as can compute at once.
+// An analysis waits for its klines most of its time, and needs one for 0.1 ms.
+func finders(concurrency int) int { return min(concurrency, runtime.GOMAXPROCS(0)) }
+
+// sharedKlines is the largest analysis that uses a shared finder. A larger one
+// has a finder for itself, or its scratch would be kept for ever.
+func sharedKlines(klineLimit int) int { return min(2*klineLimit, MaxKlineLimit) }
+
+func finderBytes(klines int) int64 { return int64(levels.FinderBytes(klines)) * 5 / 4 }
+
+// need is what an analysis of so many klines is admitted with.
+func (c Config) need(klines int) int64 {
+	if klines > sharedKlines(c.KlineLimit) {
+		return SlotBytes(klines) + finderBytes(klines)
+	}
+	return SlotBytes(klines)
 }
 
 // busyRetry is what a caller refused for a full queue is told to wait: a slot
@@ -171,9 +195,9 @@ func (p *pool) inUse() (slots int, bytes int64) {
 }
 
 // most is the largest number of klines, up to MaxKlineLimit, whose analysis has
-// room in the pool at all.
-func (p *pool) most() int {
-	return sort.Search(MaxKlineLimit, func(n int) bool { return SlotBytes(n+1) > p.limit })
+// room in so many bytes at all.
+func (c Config) most(limit int64) int {
+	return sort.Search(MaxKlineLimit, func(n int) bool { return c.need(n+1) > limit })
 }
 
 // fits refuses a number of klines that would wait for ever.
@@ -194,7 +218,7 @@ func (a *Analyzer) acquire(ctx context.Context, klines int, queued bool) (*slot,
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	}
-	s, place := a.slots.acquire(SlotBytes(klines))
+	s, place := a.slots.acquire(a.cfg.need(klines))
 	if place != nil && queued {
 		if a.waiting.Add(1) > int64(a.cfg.QueueLimit) {
 			a.waiting.Add(-1)
@@ -230,7 +254,7 @@ func (a *Analyzer) contained(s *slot, symbol string, f func() (Snapshot, error))
 		if p := recover(); p != nil {
 			a.metrics.panics.Inc()
 			a.log.Error("analysis panicked", "symbol", symbol, "panic", p, "stack", string(debug.Stack()))
-			s.candles, s.finder = levels.Candles{}, levels.Finder{}
+			s.candles = levels.Candles{}
 			snap, err = Snapshot{}, fmt.Errorf("analysis of %s panicked: %v", symbol, p)
 		}
 	}()
@@ -265,7 +289,13 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p Pair, r Request
 
 // snapshot finds the levels of the candles in s and copies them out.
 func (a *Analyzer) snapshot(s *slot, p Pair, now time.Time) (Snapshot, error) {
-	found, err := s.finder.Find(&s.candles)
+	finder, after := new(levels.Finder), new(levels.Finder)
+	if s.candles.Len() <= sharedKlines(a.cfg.KlineLimit) {
+		finder = <-a.finders
+		defer func() { a.finders <- after }()
+	}
+	found, err := finder.Find(&s.candles)
+	after = finder // unless it panicked, which may have left it odd
 	if err != nil {
 		return Snapshot{}, err
 	}

@@ -25,7 +25,7 @@ func TestSlots_AreAdmittedByTheBytesTheyMayNeed(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &fakeExchange{CandlesFunc: slow(time.Second)}
-			memory := max(3*SlotBytes(2000), SlotBytes(10_000))
+			memory := max(3*SlotBytes(2000), SlotBytes(10_000)+finderBytes(10_000))
 			a := newTestAnalyzer(t, Config{Concurrency: 6, QueueLimit: 100, Memory: memory}, x, &fakeStore{})
 			results := make(chan error)
 			for i := range 12 {
@@ -56,7 +56,7 @@ func TestSlots_AreAdmittedByTheBytesTheyMayNeed(t *testing.T) {
 func TestSlots_ALargeRequestIsNotPassedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := &fakeExchange{CandlesFunc: slow(time.Second)}
-		a := newTestAnalyzer(t, Config{Concurrency: 4, QueueLimit: 100, Memory: SlotBytes(10_000)}, x, &fakeStore{})
+		a := newTestAnalyzer(t, Config{Concurrency: 4, QueueLimit: 100, Memory: SlotBytes(10_000) + finderBytes(10_000)}, x, &fakeStore{})
 		var ended []string
 		results := make(chan string)
 		ask := func(symbol string, klines int) {
@@ -83,7 +83,7 @@ func TestSlots_ALargeRequestIsNotPassedOver(t *testing.T) {
 func TestSlots_WhoLeavesTheLineMakesWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := &fakeExchange{CandlesFunc: slow(time.Minute)}
-		a := newTestAnalyzer(t, Config{Concurrency: 4, QueueLimit: 100, Memory: SlotBytes(10_000), Timeout: time.Hour}, x, &fakeStore{})
+		a := newTestAnalyzer(t, Config{Concurrency: 4, QueueLimit: 100, Memory: SlotBytes(10_000) + finderBytes(10_000), Timeout: time.Hour}, x, &fakeStore{})
 		go a.Analyze(t.Context(), Request{Symbol: "FIRST", KlineLimit: 200})
 		synctest.Wait()
 		impatient, cancel := context.WithTimeout(t.Context(), time.Second)
