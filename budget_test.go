@@ -149,16 +149,23 @@ func cgroup(t *testing.T, limit int64) (dir, kills string) {
 	return "", ""
 }
 
+// buildProgram builds the program into a folder and returns its path.
+func buildProgram(t *testing.T, dir string) string {
+	t.Helper()
+	exe := filepath.Join(dir, "tidemark")
+	if out, err := exec.Command("go", "build", "-o", exe, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return exe
+}
+
 func TestBudget_BoundsTheRealProcess(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells what a process takes")
 	}
 	b := &bencher{dir: t.TempDir(), benchOptions: benchOptions{klines: 2000}}
-	b.exe = filepath.Join(b.dir, "tidemark")
 	// not the test binary: the race detector takes many times the memory
-	if out, err := exec.Command("go", "build", "-o", b.exe, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	b.exe = buildProgram(t, b.dir)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	start := func(t *testing.T, exe string, args ...string) *process {
