@@ -177,7 +177,6 @@ func (db *DB) QueueStats(ctx context.Context) (QueueStats, error) {
 // queue is the queue of a process that works.
 type queue struct {
 	db     *DB
-	id     string // of the process
 	worker Worker
 	client riverClient
 
@@ -192,13 +191,13 @@ type queue struct {
 // Work has w do the work of jobs, of this and every other process, until
 // StopWork or Close. It is called once.
 func (db *DB) Work(ctx context.Context, w Worker) error {
-	q := &queue{db: db, id: newID(), worker: w, held: map[int64]bool{}}
+	q := &queue{db: db, worker: w, held: map[int64]bool{}}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &planner{queue: q})
 	river.AddWorker(workers, &batcher{queue: q})
 	var err error
 	q.client, err = db.engine.client(&river.Config{
-		ID:                          q.id,
+		ID:                          q.db.id,
 		Queues:                      map[string]river.QueueConfig{queueName: {MaxWorkers: w.Workers()}},
 		Workers:                     workers,
 		FetchCooldown:               10 * time.Millisecond,
@@ -246,7 +245,7 @@ func (db *DB) StopWork(ctx context.Context) error {
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	return errors.Join(err, db.fail(leaving, db.inTx(leaving, func(tx *sqlx.Tx) error {
-		_, err := exec(leaving, tx, `DELETE FROM processes WHERE id = ?`, q.id)
+		_, err := exec(leaving, tx, `DELETE FROM processes WHERE id = ?`, q.db.id)
 		return err
 	})))
 }
@@ -284,7 +283,7 @@ func (q *queue) pulse(ctx context.Context) error {
 	rescued := 0
 	err := q.db.inTx(ctx, func(tx *sqlx.Tx) error {
 		if _, err := exec(ctx, tx, `INSERT INTO processes (id, seen_at) VALUES (?, `+dialect.now+`)
-			ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at`, q.id); err != nil {
+			ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at`, q.db.id); err != nil {
 			return err
 		}
 		if _, err := exec(ctx, tx, `DELETE FROM processes WHERE seen_at < `+dialect.now+` - ?`, deadAfter.Milliseconds()); err != nil {
@@ -311,7 +310,7 @@ func (q *queue) pulse(ctx context.Context) error {
 func (q *queue) giveBackLost(ctx context.Context, tx *sqlx.Tx, dialect queueSQL) (n int, err error) {
 	var taken []int64
 	err = tx.SelectContext(ctx, &taken, tx.Rebind(`SELECT id FROM river_job WHERE state = 'running' AND queue = '`+queueName+`'
-		AND `+dialect.holder+` = ?`), q.id)
+		AND `+dialect.holder+` = ?`), q.db.id)
 	if err != nil {
 		return 0, err
 	}

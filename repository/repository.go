@@ -58,6 +58,7 @@ type DB struct {
 	mu          sync.RWMutex
 	subscribers []func(Change)
 
+	id               string // of this process, where it works
 	queue            *queue // nil unless this process works
 	retries, rescued atomic.Int64
 
@@ -111,7 +112,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	db := &DB{history: cfg.History, log: log}
+	db := &DB{history: cfg.History, log: log, id: newID()}
 
 	var err error
 	var dialect string

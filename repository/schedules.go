@@ -43,11 +43,7 @@ func (db *DB) SetSchedules(ctx context.Context, exchange string, schedules []ser
 			others += ` AND interval NOT IN (?` + strings.Repeat(", ?", len(schedules)-1) + `)`
 		} else {
 			others += ` AND NOT EXISTS (SELECT 1 FROM processes WHERE id <> ? AND seen_at >= ` + db.engine.queueSQL().now + ` - ?)`
-			self := ""
-			if db.queue != nil {
-				self = db.queue.id
-			}
-			args = append(args, self, deadAfter.Milliseconds())
+			args = append(args, db.id, deadAfter.Milliseconds())
 		}
 		removed, err = exec(ctx, tx, others, args...)
 		return err
