@@ -19,11 +19,12 @@ import (
 // job instead.
 
 // Workers is how many calls of Plan and RunBatch a queue should have open in
-// this process: as many batches as it takes to keep every slot busy while the
-// last pairs of some are under way and the next are fetched, and one plan.
+// this process: as many as it takes to keep every slot busy while the last pairs
+// of some batches are under way and the next is fetched. More would be batches
+// that wait here and that other processes miss in the end.
 func (a *Analyzer) Workers() int {
-	const fetched = 10 // pairs that wait in batches already fetched; more would be missing to other processes in the end
-	return (a.cfg.Concurrency+fetched)/a.cfg.BatchSize + 3
+	const fetching = 10 // pairs that may be begun while the queue fetches a batch
+	return (a.cfg.Concurrency+fetching)/a.cfg.BatchSize + 2
 }
 
 // run is one call of Plan or RunBatch under way.
