@@ -20,9 +20,10 @@ func TestSweep_TheSecondOneFetchesOnlyWhatIsNew(t *testing.T) {
 	for name, url := range bothDatabases {
 		t.Run(name, func(t *testing.T) {
 			var later atomic.Int64
+			// in the middle of a candle, so that none closes while a sweep runs
+			middle := time.Now().Truncate(time.Hour).Add(30 * time.Minute)
 			truth, exchange := market(t, simulated.Options{Pairs: 500, Now: func() time.Time {
-				// in the middle of a candle, so that none closes while a sweep runs
-				return time.Now().Truncate(time.Hour).Add(30*time.Minute + time.Duration(later.Load()))
+				return middle.Add(time.Duration(later.Load()))
 			}})
 			environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + url(t)}
 			// sweeps in a process that has just begun, and so knows the venue's clock

@@ -218,7 +218,11 @@ func TestCandles_HealWhatCanHeal(t *testing.T) {
 				return true
 			}
 			var statuses []string
-			c := overSocket(t, v, Config{Timeout: 400 * time.Millisecond, Observe: func(endpoint string, status int, d time.Duration) {
+			timeout := 10 * time.Second
+			if strings.HasPrefix(name, "silence") {
+				timeout = 400 * time.Millisecond
+			}
+			c := overSocket(t, v, Config{Timeout: timeout, Observe: func(endpoint string, status int, d time.Duration) {
 				statuses = append(statuses, fmt.Sprint(endpoint, " ", status))
 			}})
 			got, err := lastHours(t.Context(), c, "BTCUSDT", 2000)
