@@ -109,7 +109,7 @@ func TestBudget_TheSmallestHasRoomForOneSlotAndNoMuchSmallerOneHas(t *testing.T)
 
 func TestConfig_ShowsTheEffectiveBudget(t *testing.T) {
 	_, out, _ := command(t, []string{"MEMORY_BUDGET=32MiB"}, "config")
-	for _, want := range []string{"MEMORY_BUDGET=32MiB\n", "# memory budget: 32.0 MiB (MEMORY_BUDGET)\n", "replies 1.0 MiB", "each slot of 2000 klines 0.3 MiB"} {
+	for _, want := range []string{"MEMORY_BUDGET=32MiB\n", "# memory budget: 32.0 MiB (MEMORY_BUDGET)\n", "replies 1.0 MiB", "each slot of 2000 klines 0.2 MiB"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
