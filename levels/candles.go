@@ -176,6 +176,16 @@ func (c *Candles) Missing() int {
 	return int(span) + 1 - n
 }
 
+// Slice is a view of the candles from index from up to, not including, to. It
+// shares their memory, so it is valid until the next Reset or KeepLast of c.
+func (c *Candles) Slice(from, to int) Candles {
+	return Candles{
+		Interval: c.Interval, length: c.length,
+		OpenTime: c.OpenTime[from:to:to], Open: c.Open[from:to:to], High: c.High[from:to:to],
+		Low: c.Low[from:to:to], Close: c.Close[from:to:to], Volume: c.Volume[from:to:to],
+	}
+}
+
 // KeepLast drops all but the last n candles.
 func (c *Candles) KeepLast(n int) {
 	if cut := len(c.OpenTime) - n; cut > 0 {

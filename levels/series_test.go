@@ -86,10 +86,8 @@ func generate(seed uint64, n int) *Candles {
 
 // window is a view of candles from to to, end exclusive.
 func window(c *Candles, from, to int) *Candles {
-	return &Candles{
-		Interval: c.Interval, OpenTime: c.OpenTime[from:to], Open: c.Open[from:to], High: c.High[from:to],
-		Low: c.Low[from:to], Close: c.Close[from:to], Volume: c.Volume[from:to], length: c.length,
-	}
+	view := c.Slice(from, to)
+	return &view
 }
 
 // realFiles lists the shared candle files whose name matches, at most limit of
