@@ -1,0 +1,280 @@
+package evaluate
+
+import (
+	"math"
+	"math/bits"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"tidemark/levels"
+)
+
+// Methods lists the levels of this module, named tidemark, and the yardsticks
+// beside them: small honest forms of what others draw. seed is of the uniform
+// random one.
+func Methods(seed uint64) []Method {
+	return []Method{
+		{"tidemark", "this program: zones of swings and volume, ranked by strength", newOurs},
+		{"swings", "clusters of swing highs and lows (five candles either side), by how many; go-sr, and the fractals of Williams, Trading Chaos, 1995", newSwings},
+		{"volume", "peaks of volume by price in 200 rows, by volume; Steidlmayer's profile, rows as TradingView's", newVolume},
+		{"kde", "modes of a Gaussian density of swing prices, half an ATR wide; Silverman, Density Estimation, 1986", newDensity},
+		{"extremes", "high and low of the last whole day, week and month (UTC), the longest first", newExtremes},
+		{"pivots", "floor pivots P, R1 to R3, S1 to S3 of the last whole day (UTC), the nearest to P first", newPivots},
+		{"round", "round numbers, 10^k × 1, ½, ¼, the rounder first; Osler, Journal of Finance 58, 2003", newRound},
+		{"random", "three prices a side, uniform over the distances judged: a lift here is a fault of the test", func() Find { return uniform(seed) }},
+	}
+}
+
+// unsure is a price without a name, a zone or odds.
+func unsure(price, score float64) Price {
+	return Price{Price: price, Score: score, Touch: math.NaN(), Hold: math.NaN()}
+}
+
+func newOurs() Find {
+	f := new(levels.Finder)
+	return func(dst []Price, c *levels.Candles) []Price {
+		a, err := f.Find(c)
+		if err != nil {
+			return dst // too few candles: nothing is proposed
+		}
+		for _, side := range [...][]levels.Level{a.Supports, a.Resistances} {
+			for i := range side {
+				l := &side[i]
+				dst = append(dst, Price{ID: l.ID, Price: l.Price, Low: l.Low, High: l.High, Score: l.Strength, Touch: math.NaN(), Hold: math.NaN()})
+			}
+		}
+		return dst
+	}
+}
+
+// fractalSpan is how many candles either side a yardstick's swing is the extreme
+// of; the last ones are not confirmed yet.
+const fractalSpan = 5
+
+// appendSwings appends the prices of all swing highs and lows, of equals in
+// reach of each other the first.
+func appendSwings(dst []float64, c *levels.Candles) []float64 {
+	const k = fractalSpan
+	for i := k; i+k < c.Len(); i++ {
+		high, low := true, true
+		for j := 1; j <= k && (high || low); j++ {
+			high = high && c.High[i-j] < c.High[i] && c.High[i+j] <= c.High[i]
+			low = low && c.Low[i-j] > c.Low[i] && c.Low[i+j] >= c.Low[i]
+		}
+		if high {
+			dst = append(dst, c.High[i])
+		}
+		if low {
+			dst = append(dst, c.Low[i])
+		}
+	}
+	return dst
+}
+
+// newSwings joins swing prices, ascending, while the next is within half an ATR
+// of the cluster's median so far, which is the level.
+func newSwings() Find {
+	var swings []float64
+	return func(dst []Price, c *levels.Candles) []Price {
+		swings = appendSwings(swings[:0], c)
+		slices.Sort(swings)
+		reach := levels.MomentOf(c).ATR / 2
+		for from := 0; from < len(swings); {
+			to := from + 1
+			for to < len(swings) && swings[to]-swings[(from+to)/2] <= reach {
+				to++
+			}
+			dst = append(dst, unsure(swings[(from+to)/2], float64(to-from)))
+			from = to
+		}
+		return dst
+	}
+}
+
+// newVolume spreads the volume of each candle evenly over its range and takes
+// the rows busier than both neighbours, after averaging three.
+func newVolume() Find {
+	const rows = 200
+	var part, step, smooth [rows + 2]float64 // an empty row at either end
+	return func(dst []Price, c *levels.Candles) []Price {
+		low, high := slices.Min(c.Low), slices.Max(c.High)
+		if !(high > low) {
+			return dst
+		}
+		clear(part[:])
+		clear(step[:])
+		height := (high - low) / rows
+		for i, volume := range c.Volume {
+			from, to := (c.Low[i]-low)/height, (c.High[i]-low)/height
+			a, b := min(int(from), rows-1), min(int(to), rows-1)
+			if a == b {
+				part[a+1] += volume
+				continue
+			}
+			each := volume / (to - from)
+			part[a+1] += each * (float64(a+1) - from)
+			part[b+1] += each * (to - float64(b))
+			step[a+2] += each
+			step[b+1] -= each
+		}
+		sum := 0.0
+		for i := range part {
+			sum += step[i]
+			part[i] += max(sum, 0)
+		}
+		for i := 1; i <= rows; i++ {
+			smooth[i] = (part[i-1] + part[i] + part[i+1]) / 3
+		}
+		for i := 1; i <= rows; i++ {
+			if smooth[i] > smooth[i-1] && smooth[i] >= smooth[i+1] {
+				dst = append(dst, unsure(low+(float64(i)-0.5)*height, smooth[i]))
+			}
+		}
+		return dst
+	}
+}
+
+// newDensity puts a Gaussian of half an ATR on every swing price and takes the
+// modes, on a grid of a tenth of an ATR within reach of the last price.
+func newDensity() Find {
+	const each = 10 // grid points in an ATR
+	const half = int(farthest)*each + 2*each
+	var swings []float64
+	var density [2*half + 1]float64
+	var bell [2 * each]float64 // out to four widths
+	for i := range bell {
+		x := float64(i) / each / 0.5
+		bell[i] = math.Exp(-x * x / 2)
+	}
+	return func(dst []Price, c *levels.Candles) []Price {
+		m := levels.MomentOf(c)
+		swings = appendSwings(swings[:0], c)
+		clear(density[:])
+		for _, s := range swings {
+			at := math.Round((s - m.LastPrice) / m.ATR * each)
+			if !(math.Abs(at) < float64(half+len(bell))) {
+				continue
+			}
+			for i := -len(bell) + 1; i < len(bell); i++ {
+				if k := int(at) + i + half; k >= 0 && k < len(density) {
+					density[k] += bell[max(i, -i)]
+				}
+			}
+		}
+		for i := 1; i+1 < len(density); i++ {
+			if density[i] > density[i-1] && density[i] >= density[i+1] {
+				dst = append(dst, unsure(m.LastPrice+float64(i-half)*m.ATR/each, density[i]))
+			}
+		}
+		return dst
+	}
+}
+
+// newExtremes takes the extremes of whole periods that the candles cover.
+func newExtremes() Find {
+	return func(dst []Price, c *levels.Candles) []Price {
+		first := len(dst)
+		month, monday, today := starts(c.AsOf())
+		for i, p := range [...][2]int64{{startOfMonth(month - day), month}, {monday - 7*day, monday}, {today - day, today}} {
+			high, low, _, ok := period(c, p[0], p[1])
+			if !ok {
+				continue
+			}
+			for _, price := range [...]float64{high, low} {
+				known := func(p Price) bool { return p.Price == price }
+				if !slices.ContainsFunc(dst[first:], known) { // the day's may be the month's as well
+					dst = append(dst, unsure(price, float64(3-i)))
+				}
+			}
+		}
+		return dst
+	}
+}
+
+// newPivots computes the floor pivots: P = (H+L+C)/3, R1 = 2P−L, S1 = 2P−H,
+// R2 = P+H−L, S2 = P−(H−L), R3 = H+2(P−L), S3 = L−2(H−P).
+func newPivots() Find {
+	return func(dst []Price, c *levels.Candles) []Price {
+		_, _, today := starts(c.AsOf())
+		high, low, last, ok := period(c, today-day, today)
+		if !ok {
+			return dst
+		}
+		p := (high + low + last) / 3
+		return append(dst, unsure(p, 4),
+			unsure(2*p-low, 3), unsure(2*p-high, 3),
+			unsure(p+high-low, 2), unsure(p-(high-low), 2),
+			unsure(high+2*(p-low), 1), unsure(low-2*(high-p), 1))
+	}
+}
+
+const day = 86_400_000 // ms
+
+// starts returns when the month, the week and the day of t began, UTC; t and
+// they in Unix ms.
+func starts(t int64) (month, monday, today int64) {
+	today = t - t%day
+	return startOfMonth(t), today - (t/day+3)%7*day, today
+}
+
+func startOfMonth(t int64) int64 {
+	at := time.UnixMilli(t).UTC()
+	return time.Date(at.Year(), at.Month(), 1, 0, 0, 0, 0, time.UTC).UnixMilli()
+}
+
+// period returns the extremes and the last close of the candles that opened from
+// from up to, not including, to. It is not ok unless the candles reach back to
+// from and at least two lie within: one is no period of candles.
+func period(c *levels.Candles, from, to int64) (high, low, last float64, ok bool) {
+	i, _ := slices.BinarySearch(c.OpenTime, from)
+	j, _ := slices.BinarySearch(c.OpenTime, to)
+	if c.OpenTime[0] > from || j-i < 2 {
+		return 0, 0, 0, false
+	}
+	return slices.Max(c.High[i:j]), slices.Min(c.Low[i:j]), c.Close[j-1], true
+}
+
+// newRound takes round numbers within reach, at least one ATR apart from the
+// next of their kind: powers of ten, their halves, their quarters.
+func newRound() Find {
+	return func(dst []Price, c *levels.Candles) []Price {
+		m := levels.MomentOf(c)
+		if !(m.ATR > 0) {
+			return dst
+		}
+		first := len(dst)
+		low, high := m.LastPrice-farthest*m.ATR, m.LastPrice+farthest*m.ATR
+		score := 0.0
+		for power := math.Ceil(math.Log10(high)); ; power-- {
+			for _, share := range [...]float64{1, 0.5, 0.25} {
+				step := share * math.Pow(10, power)
+				if score--; step < m.ATR {
+					return dst
+				}
+				for n := math.Max(1, math.Ceil(low/step)); n*step <= high; n++ {
+					// a multiple of a rounder step may differ by a rounding
+					known := func(p Price) bool { return math.Abs(p.Price-n*step) < step/1000 }
+					if !slices.ContainsFunc(dst[first:], known) {
+						dst = append(dst, unsure(n*step, score))
+					}
+				}
+			}
+		}
+	}
+}
+
+// uniform draws three prices a side, from what the last candle is and the seed.
+func uniform(seed uint64) Find {
+	return func(dst []Price, c *levels.Candles) []Price {
+		m := levels.MomentOf(c)
+		random := rand.New(rand.NewPCG(seed^math.Float64bits(m.LastPrice)^bits.RotateLeft64(math.Float64bits(m.ATR), 32), uint64(m.AsOf)))
+		for range perSide {
+			for _, side := range [...]float64{-1, 1} {
+				d := nearest + (farthest-nearest)*random.Float64()
+				dst = append(dst, unsure(m.LastPrice+side*d*m.ATR, random.Float64()))
+			}
+		}
+		return dst
+	}
+}

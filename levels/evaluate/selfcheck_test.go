@@ -1,0 +1,134 @@
+// This file checks the evaluation by itself: it sees nothing where there is
+// nothing to see, sees what was planted, and sees as little as 4.6 points, the
+// best lift ever published (Osler 2000).
+
+package evaluate
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"tidemark/levels"
+)
+
+// aroundZero fails unless the interval contains 0 and is narrow enough to mean
+// something.
+func aroundZero(t *testing.T, what string, e Estimate, width Figure) {
+	t.Helper()
+	if !(e.Low <= 0 && e.High >= 0) {
+		t.Errorf("%s: %s, want an interval around 0", what, e.points())
+	}
+	if !(e.High-e.Low <= width) {
+		t.Errorf("%s: %s is too wide to say anything", what, e.points())
+	}
+}
+
+func TestRandomLevels_HaveNoLift(t *testing.T) {
+	check := func(t *testing.T, series []Series, o Options) {
+		_, found := evaluate(t, series, o)
+		m := found["random"]
+		aroundZero(t, "lift", m.Lift, 0.06)
+		aroundZero(t, "over its neighbour", m.NeighbourLift, 0.06)
+		aroundZero(t, "touch lift", m.TouchLift, 0.06)
+		aroundZero(t, "top − bottom", m.TopMinusBottom, 0.15)
+	}
+	t.Run("a walk", func(t *testing.T) { check(t, walks(), options(methods(t, "random")...)) })
+	t.Run("where levels do hold", func(t *testing.T) { check(t, echoes(), options(methods(t, "random")...)) })
+	t.Run("real candles", func(t *testing.T) {
+		series := realPairs(t, 15)
+		if series == nil {
+			t.Skip("the shared folder is absent")
+		}
+		o := options(methods(t, "random")...)
+		o.Klines = 2000
+		check(t, series, o)
+	})
+}
+
+func TestPlantedLevels_AreFound(t *testing.T) {
+	o := options(append(methods(t, "tidemark", "swings", "kde", "volume"), oracle())...)
+	_, found := evaluate(t, echoes(), o)
+	if m := found["oracle"]; !m.Lift.Above(0.2) {
+		t.Errorf("levels that do reflect have a lift of only %s", m.Lift.points())
+	}
+	if m := found["oracle"]; !m.NeighbourLift.Above(0.1) {
+		t.Errorf("levels that do reflect are worth only %s over their neighbours", m.NeighbourLift.points())
+	}
+	for _, name := range []string{"tidemark", "swings", "kde"} {
+		if m := found[name]; !m.Lift.Above(0) {
+			t.Errorf("%s did not find what was planted: %s", name, m.Lift.points())
+		}
+	}
+}
+
+func TestShuffledReturns_MakeEveryLiftVanish(t *testing.T) {
+	check := func(t *testing.T, series []Series, klines int, width Figure) {
+		series = slices.Clone(series)
+		for i := range series {
+			series[i] = shuffled(series[i], 1)
+		}
+		o := options(Methods(1)...)
+		o.Klines = klines
+		_, found := evaluate(t, series, o)
+		for name, m := range found {
+			// Of eight intervals of 95 % one misses 0 by chance every third time.
+			// Those of 1 − 5 %/8 (Bonferroni) are 2.73/1.96 times as wide.
+			e := m.Lift
+			const wider = 2.73 / 1.96
+			e.Low, e.High = e.Value-wider*(e.Value-e.Low), e.Value+wider*(e.High-e.Value)
+			aroundZero(t, name, e, width)
+		}
+	}
+	t.Run("of a market with planted levels", func(t *testing.T) { check(t, echoes(), 500, 0.08) })
+	t.Run("of real candles", func(t *testing.T) {
+		series := realPairs(t, 15)
+		if series == nil {
+			t.Skip("the shared folder is absent")
+		}
+		check(t, series, 2000, 0.06)
+	})
+}
+
+func TestAnInjectedEffectOf46Points_ReachesSignificance(t *testing.T) {
+	check := func(t *testing.T, series []Series, klines int) {
+		o := options(methods(t, "random")...)
+		o.Klines = klines
+		pairs := observe(context.Background(), series, &o)
+		lift := func() *MethodReport {
+			r, err := summarise(series, pairs, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return &r.MethodsFound[0]
+		}
+		m := lift()
+		without, broke := m.Lift, 1-float64(m.Held)
+		random := rand.New(rand.NewPCG(4, 6))
+		for i := range pairs {
+			records := pairs[i].methods[0].records
+			for j := range records {
+				if r := &records[j]; r.outcome == levels.Broke && random.Float64() < 0.046/broke {
+					r.outcome = levels.Held
+				}
+			}
+		}
+		with := lift().Lift
+		t.Logf("without: %s; with 4.6 points injected: %s", without.points(), with.points())
+		if without.Above(0) || !with.Above(0) {
+			t.Errorf("without the effect %s, with it %s: want only the second above 0", without.points(), with.points())
+		}
+		if got := with.Value - without.Value; got < 0.03 || got > 0.062 {
+			t.Errorf("4.6 points were injected, %.1f were found", 100*got)
+		}
+	}
+	t.Run("in a walk", func(t *testing.T) { check(t, walks(), 500) })
+	t.Run("in real candles", func(t *testing.T) {
+		series := realPairs(t, 15)
+		if series == nil {
+			t.Skip("the shared folder is absent")
+		}
+		check(t, series, 2000)
+	})
+}

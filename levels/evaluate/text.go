@@ -1,0 +1,160 @@
+package evaluate
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Text writes the report as aligned tables for people.
+func (r *Report) Text(w io.Writer) error {
+	fmt.Fprintln(w, r.title())
+	fmt.Fprintln(w, r.scope())
+	for _, f := range r.Failures {
+		fmt.Fprintf(w, "  %-14s %s\n", f.Symbol, f.Detail)
+	}
+	for _, t := range r.tables() {
+		fmt.Fprintf(w, "\n%s\n", t.caption)
+		out := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+		for _, row := range append([][]string{t.head}, t.rows...) {
+			fmt.Fprintln(out, strings.Join(row, "\t")+"\t")
+		}
+		if err := out.Flush(); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintln(w, "\nOne interval in twenty misses its figure by chance, so one method in twenty stands out for no reason.")
+	return err
+}
+
+func (r *Report) title() string {
+	mark := ""
+	if r.Simulated {
+		mark = "SIMULATED "
+	}
+	return fmt.Sprintf("%s%s %s: %s, %d moments in %d weeks from %s to %s", mark, r.Source, r.Interval,
+		count(r.Pairs, "pair"), r.Moments, r.Weeks, r.First.Format(time.DateOnly), r.Last.Format(time.DateOnly))
+}
+
+func (r *Report) scope() string {
+	return fmt.Sprintf("at each moment the last %d candles, a moment every %d, judged by the %d after it; seed %d, algorithm %s\n"+
+		"%s, %d missing; left out: %s too short, %s without a candle, %d without movement, %d cut off by the end",
+		r.Klines, r.Every, r.Horizon, r.Seed, r.Algorithm, count(r.Candles, "candle"), r.Missing,
+		count(r.TooShort, "pair"), count(r.Stale, "moment"), r.Flat, r.Unfinished)
+}
+
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return strconv.Itoa(n) + " " + noun
+}
+
+// table is one table of the report: a caption, a head, and the rows.
+type table struct {
+	caption string
+	head    []string
+	rows    [][]string
+}
+
+// tables are the report's, the same as text and as HTML.
+func (r *Report) tables() []table {
+	lift := table{
+		caption: "Lift: how many points more of the decided levels held than of artificial ones at the same moments and sides, with its 95 % interval",
+		head:    []string{"method", "levels", "coverage", "median ATR", "touched", "undecided", "held", "control", "lift", "over its neighbours", "touch lift"},
+	}
+	strength := table{
+		caption: "By strength: what held of the weakest, the middle and the strongest third, and their lifts over their neighbours",
+		head:    []string{"method", "weakest", "middle", "strongest", "lift of weakest", "of middle", "of strongest", "top − bottom", "top held more"},
+	}
+	lasting := table{
+		caption: "Lasting: the share of the twelve strongest that is still there, and moments at which another answer came when asked again",
+		head:    []string{"method", "by id, 1 later", "24 later", "by price, 1 later", "24 later", "repainted", "across holes"},
+	}
+	odds := table{
+		caption: "Odds: Brier skill over the base rate in points and mean miscalibration; a walk without drift is the yardstick for touches, the base rate (0) for holds",
+		head:    []string{"method", "touch skill", "its error", "walk's skill", "its error", "over the walk", "hold skill", "its error"},
+	}
+	all := []table{lift, strength, lasting, odds}
+	for i := range r.MethodsFound {
+		m := &r.MethodsFound[i]
+		t := m.Terciles
+		for k, row := range [][]string{
+			{strconv.Itoa(m.Levels), m.Coverage.percent(0), m.MedianDistance.fixed(2), m.Touched.percent(1), m.Undecided.percent(1),
+				m.Held.percent(1), m.ControlHeld.percent(1), m.Lift.points(), m.NeighbourLift.points(), m.TouchLift.points()},
+			{t[0].Held.percent(1), t[1].Held.percent(1), t[2].Held.percent(1), t[0].Lift.points(), t[1].Lift.points(), t[2].Lift.points(),
+				m.TopMinusBottom.points(), m.TopHoldsMore.points()},
+			{m.Churn[0].ByID.percent(1), m.Churn[1].ByID.percent(1), m.Churn[0].ByPrice.percent(1), m.Churn[1].ByPrice.percent(1),
+				fmt.Sprintf("%d of %d", m.Repainted, m.Asked), strconv.Itoa(m.AcrossHoles)},
+			slices.Concat(m.TouchOdds.cells(), m.Reflection.cells(), []string{m.OverReflection.points()}, m.HoldOdds.cells()),
+		} {
+			all[k].rows = append(all[k].rows, append([]string{m.Name}, row...))
+		}
+	}
+	for i := range r.MethodsFound {
+		m := &r.MethodsFound[i]
+		for _, o := range m.pledges() {
+			t := table{caption: fmt.Sprintf("Reliability: what %s promises of %s, and what came", m.Name, o.of), head: []string{"levels", "promised", "observed"}}
+			for _, b := range o.odds.Bins {
+				t.rows = append(t.rows, []string{strconv.Itoa(b.Levels), b.Promised.percent(1), b.Observed.percent(1)})
+			}
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+// pledge is odds a method gives, and of what.
+type pledge struct {
+	of   string
+	odds *Odds
+}
+
+// pledges are the odds a method itself gives.
+func (m *MethodReport) pledges() []pledge {
+	var all []pledge
+	if m.TouchOdds != nil {
+		all = append(all, pledge{"touches", m.TouchOdds})
+	}
+	if m.HoldOdds != nil {
+		all = append(all, pledge{"holds", m.HoldOdds})
+	}
+	return all
+}
+
+func (o *Odds) cells() []string {
+	if o == nil {
+		return []string{"–", "–"}
+	}
+	return []string{o.Skill.points(), o.CalibrationError.fixed(4)}
+}
+
+// points prints a share as points with its interval.
+func (e Estimate) points() string {
+	switch {
+	case math.IsNaN(float64(e.Value)):
+		return "–"
+	case math.IsNaN(float64(e.Low)):
+		return fmt.Sprintf("%+.2f", 100*e.Value)
+	}
+	return fmt.Sprintf("%+.2f [%+.2f, %+.2f]", 100*e.Value, 100*e.Low, 100*e.High)
+}
+
+func (f Figure) percent(digits int) string {
+	if math.IsNaN(float64(f)) {
+		return "–"
+	}
+	return strconv.FormatFloat(100*float64(f), 'f', digits, 64) + " %"
+}
+
+func (f Figure) fixed(digits int) string {
+	if math.IsNaN(float64(f)) {
+		return "–"
+	}
+	return strconv.FormatFloat(float64(f), 'f', digits, 64)
+}
