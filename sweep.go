@@ -179,7 +179,7 @@ func cpuSeconds() float64 {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
 }
 
-// progress shows how far a sweep is: a bar on a terminal, a line now and then
+// progress shows how far a command is: a bar on a terminal, a line now and then
 // elsewhere.
 type progress struct {
 	w        io.Writer
@@ -211,15 +211,19 @@ func (p *progress) show(j service.Job) {
 	if ended > 0 {
 		left = time.Duration(float64(todo-ended) / rate * float64(time.Second)).Round(time.Second).String()
 	}
-	text := fmt.Sprintf("%s%d/%d pairs  %d failed  %.0f pairs/s  %s left  peak %s",
-		simulatedMark(j.Simulated), ended, todo, j.Failed, rate, left, mebibytes(service.ReadMemory().PeakRSS))
+	p.draw(ended, todo, fmt.Sprintf("%s%d/%d pairs  %d failed  %.0f pairs/s  %s left  peak %s",
+		simulatedMark(j.Simulated), ended, todo, j.Failed, rate, left, mebibytes(service.ReadMemory().PeakRSS)))
+}
+
+// draw shows that done of total are done, with what text says.
+func (p *progress) draw(done, total int, text string) {
 	if p.terminal {
 		const width = 24
-		full := width * ended / todo
+		full := width * done / total
 		fmt.Fprintf(p.w, "\r\x1b[K[%s%s] %s", strings.Repeat("█", full), strings.Repeat("·", width-full), text)
 		return
 	}
-	if tenth := 10 * ended / todo; tenth > p.lines {
+	if tenth := 10 * done / total; tenth > p.lines {
 		p.lines = tenth
 		fmt.Fprintln(p.w, text)
 	}
