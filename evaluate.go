@@ -30,7 +30,7 @@ type evaluateFlags struct {
 	methods       []string
 	seed          uint64
 	split, pairs  string
-	json          bool
+	stored, json  bool
 	html          string
 }
 
@@ -46,7 +46,9 @@ docs/evaluation.md says what every figure means.
 
 FOLDER holds files named SYMBOL-INTERVAL.csv or .csv.gz, with the first line
 open_time_ms,open,high,low,close,volume. Without it the history of the exchange is
-fetched, of a year unless --split says otherwise, for the pairs a sweep covers.
+fetched, of a year unless --split says otherwise, for the pairs a sweep covers. With
+--stored it is the candles the database keeps: only as many as the largest analysis
+took, so --klines must leave some after it.
 ANALYSIS_INTERVAL chooses the candles, ANALYSIS_KLINE_LIMIT how many levels are
 found in. Exit code 3 tells that single pairs could not be read.`,
 		Args: cobra.MaximumNArgs(1),
@@ -65,6 +67,7 @@ found in. Exit code 3 tells that single pairs could not be read.`,
 	f.Uint64Var(&flags.seed, "seed", 1, "of what is drawn: artificial levels, intervals")
 	f.StringVar(&flags.split, "split", "", "evaluate within FROM..TO, such as 2022-01-01..2023-01-01; either may be left out")
 	f.StringVar(&flags.pairs, "pairs", "*", "symbols to evaluate, with * and ? as in a shell")
+	f.BoolVar(&flags.stored, "stored", false, "evaluate on the candles the database keeps")
 	f.BoolVar(&flags.json, "json", false, "print the report as JSON")
 	f.StringVar(&flags.html, "html", "", "write the report to this file as a page too")
 	addConfigFlags(f)
@@ -127,34 +130,30 @@ func (in *invocation) evaluate(ctx context.Context, cfg Config, flags evaluateFl
 	if err != nil {
 		return usageError{err}
 	}
+	if flags.stored && len(args) > 0 {
+		return usageError{errors.New("--stored and a folder exclude each other")}
+	}
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	var series []evaluate.Series
-	var source string
-	var market *history
-	bar := &pairProgress{progress: newProgress(in.stderr)}
-	if len(args) == 1 {
-		source = args[0]
-		if series, err = evaluate.Folder(source, o.Interval); err != nil {
-			return err
-		}
-		if len(series) == 0 {
-			return fmt.Errorf("%s holds no file SYMBOL-%s.csv or SYMBOL-%[2]s.csv.gz", source, o.Interval)
-		}
-		series = slices.DeleteFunc(series, func(s evaluate.Series) bool { return !matches(flags.pairs, s.Symbol) })
-	} else {
-		if market, err = in.openHistory(ctx, cfg, o, flags.pairs); err != nil {
-			return err
-		}
-		defer market.close()
-		market.giveUp = giveUp
-		series, source = market.series, cfg.Exchange
+	var source *candleSource
+	switch {
+	case flags.stored:
+		source, err = in.storedCandles(ctx, cfg, o)
+	case len(args) > 0:
+		source, err = folderCandles(args[0], o)
+	default:
+		source, err = in.exchangeCandles(ctx, cfg, o, flags.pairs, giveUp)
 		o.Workers = max(o.Workers, cfg.AnalysisConcurrency) // most of them wait for the exchange
-		bar.market = market
 	}
+	if err != nil {
+		return err
+	}
+	defer source.close()
+	series := slices.DeleteFunc(source.series, func(s evaluate.Series) bool { return !matches(flags.pairs, s.Symbol) })
 	if len(series) == 0 {
 		return usageError{fmt.Errorf("--pairs: no pair matches %q", flags.pairs)}
 	}
+	bar := &pairProgress{progress: newProgress(in.stderr), source: source}
 	o.Progress = bar.show
 	report, err := evaluate.Run(ctx, series, o)
 	bar.end()
@@ -166,7 +165,7 @@ func (in *invocation) evaluate(ctx context.Context, cfg Config, flags evaluateFl
 	if err != nil {
 		return explain(err, report)
 	}
-	report.Source, report.Simulated = source, market.simulated()
+	report.Source, report.Simulated = source.name, source.simulated()
 	if flags.html != "" {
 		if err := writePage(flags.html, report); err != nil {
 			return fmt.Errorf("--html: %w", err)
@@ -198,16 +197,59 @@ func explain(err error, report *evaluate.Report) error {
 	return fmt.Errorf("%w; the first of them: %s: %s", err, report.Failures[0].Symbol, report.Failures[0].Detail)
 }
 
-// history is the candles of an exchange's pairs, fetched once and kept in files
-// of a temporary folder, because they are read twice.
-type history struct {
-	app    *app
-	folder string
-	series []evaluate.Series
-	giveUp context.CancelCauseFunc // ends the evaluation
+// candleSource is where an evaluation has its candles from.
+type candleSource struct {
+	name      string
+	series    []evaluate.Series
+	simulated func() bool // known for certain once all has been loaded
+	close     func()
 }
 
-func (in *invocation) openHistory(ctx context.Context, cfg Config, o evaluate.Options, pattern string) (*history, error) {
+// folderCandles are those of files, which do not say whether they are simulated.
+func folderCandles(folder string, o evaluate.Options) (*candleSource, error) {
+	series, err := evaluate.Folder(folder, o.Interval)
+	if err != nil {
+		return nil, err
+	}
+	if len(series) == 0 {
+		return nil, fmt.Errorf("%s holds no file SYMBOL-%s.csv or SYMBOL-%[2]s.csv.gz", folder, o.Interval)
+	}
+	return &candleSource{folder, series, func() bool { return false }, func() {}}, nil
+}
+
+// storedCandles are those the database keeps of the pairs it has analyses of.
+func (in *invocation) storedCandles(ctx context.Context, cfg Config, o evaluate.Options) (*candleSource, error) {
+	db, err := openDatabase(ctx, budget{cfg: cfg}, in.logger(quiet(cfg)))
+	if err != nil {
+		return nil, err
+	}
+	simulated := false
+	s := &candleSource{name: cfg.Exchange + " (stored)", simulated: func() bool { return simulated }, close: func() { db.Close() }}
+	for snap, err := range db.Latest(ctx, cfg.Exchange, o.Interval) {
+		if err != nil {
+			db.Close()
+			return nil, err
+		}
+		simulated = simulated || snap.Simulated
+		key := snap.Key
+		s.series = append(s.series, evaluate.Series{Symbol: key.Symbol, Load: func(ctx context.Context, dst *levels.Candles) error {
+			if _, err := db.Candles(ctx, key, 0, dst, nil); !errors.Is(err, service.ErrNotAnalyzed) {
+				return err
+			}
+			return nil // none are kept
+		}})
+	}
+	if len(s.series) == 0 {
+		db.Close()
+		return nil, fmt.Errorf("no pair of %s has been analysed at %s; `tidemark sweep` does it", cfg.Exchange, o.Interval)
+	}
+	return s, nil
+}
+
+// exchangeCandles is the history of the pairs a sweep covers. It is fetched once
+// and kept in files of a temporary folder, because candles are read twice. A ban
+// ends the evaluation: no other pair would fare better.
+func (in *invocation) exchangeCandles(ctx context.Context, cfg Config, o evaluate.Options, pattern string, giveUp context.CancelCauseFunc) (_ *candleSource, err error) {
 	a, err := open(ctx, cfg, in.logger(quiet(cfg)))
 	if err != nil {
 		return nil, err
@@ -217,53 +259,53 @@ func (in *invocation) openHistory(ctx context.Context, cfg Config, o evaluate.Op
 		a.close()
 		return nil, err
 	}
-	h := &history{app: a, folder: folder}
+	s := &candleSource{
+		name:      cfg.Exchange,
+		simulated: func() bool { return a.venue.Market().Simulated },
+		close:     func() { os.RemoveAll(folder); a.close() },
+	}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
 	from := o.From
 	if from.IsZero() {
 		now, err := a.venue.Now(ctx)
 		if err != nil {
-			h.close()
 			return nil, err
 		}
 		from = now.AddDate(-1, 0, 0)
 	}
-	from = from.Add(-time.Duration(o.Klines) * o.Interval.Duration())
+	first := max(from.Add(-time.Duration(o.Klines)*o.Interval.Duration()).UnixMilli(), 0)
 	for listing, err := range a.analyzer.Symbols(ctx) {
 		if err != nil {
-			h.close()
 			return nil, err
 		}
-		if name := listing.Symbol.Name; listing.Selected && matches(pattern, name) {
-			file := filepath.Join(folder, strconv.Itoa(len(h.series))) // a symbol may be no file name
-			h.series = append(h.series, evaluate.Series{Symbol: name, Load: func(ctx context.Context, dst *levels.Candles) error {
-				return h.load(ctx, file, name, max(from.UnixMilli(), 0), dst)
-			}})
+		name := listing.Symbol.Name
+		if !listing.Selected || !matches(pattern, name) {
+			continue
 		}
+		file := filepath.Join(folder, strconv.Itoa(len(s.series))) // a symbol may be no file name
+		s.series = append(s.series, evaluate.Series{Symbol: name, Load: func(ctx context.Context, dst *levels.Candles) error {
+			if _, err := os.Stat(file); err == nil {
+				return readCandles(ctx, file, dst)
+			}
+			if err := a.venue.Candles(ctx, name, first, dst, nil); err != nil {
+				if errors.Is(err, service.ErrBanned) {
+					giveUp(err)
+				}
+				return err
+			}
+			return writeCandles(file, dst)
+		}})
 	}
-	return h, nil
+	return s, nil
 }
 
-func (h *history) close() {
-	os.RemoveAll(h.folder)
-	h.app.close()
-}
-
-// simulated tells whether the exchange is; a folder does not know.
-func (h *history) simulated() bool { return h != nil && h.app.venue.Market().Simulated }
-
-// load reads the pair's file, or fetches its candles and writes the file.
-func (h *history) load(ctx context.Context, file, symbol string, from int64, dst *levels.Candles) error {
+// readCandles reads what writeCandles wrote.
+func readCandles(ctx context.Context, file string, dst *levels.Candles) error {
 	f, err := os.Open(file)
-	if errors.Is(err, os.ErrNotExist) {
-		err := h.app.venue.Candles(ctx, symbol, from, dst, nil)
-		if errors.Is(err, service.ErrBanned) {
-			h.giveUp(err) // no pair will fare better
-		}
-		if err != nil {
-			return err
-		}
-		return writeCandles(file, dst)
-	}
 	if err != nil {
 		return err
 	}
@@ -314,7 +356,7 @@ func writePage(file string, r *evaluate.Report) error {
 // pairProgress shows how far an evaluation is.
 type pairProgress struct {
 	*progress
-	market *history // if there is one
+	source *candleSource
 	drawn  time.Time
 }
 
@@ -325,5 +367,5 @@ func (p *pairProgress) show(done, total int) {
 	p.drawn = time.Now()
 	left := time.Duration(float64(total-done) / float64(done) * float64(time.Since(p.start)))
 	p.draw(done, total, fmt.Sprintf("%s%d/%d pairs, each read twice  %s left  peak %s",
-		simulatedMark(p.market.simulated()), done, total, left.Round(time.Second), mebibytes(service.ReadMemory().PeakRSS)))
+		simulatedMark(p.source.simulated()), done, total, left.Round(time.Second), mebibytes(service.ReadMemory().PeakRSS)))
 }

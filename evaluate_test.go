@@ -135,6 +135,28 @@ func TestEvaluate_JudgesTheHistoryOfAnExchange(t *testing.T) {
 	}
 }
 
+func TestEvaluate_JudgesTheStoredCandles(t *testing.T) {
+	_, url := market(t, simulated.Options{Pairs: 4})
+	environ := []string{"DATABASE_URL=" + sqliteURL(t), "EXCHANGE_BASE_URL=" + url, "EXCHANGE=binance"}
+	if code, _, errs := command(t, environ, "evaluate", "--stored"); code != 1 || !strings.Contains(errs, "no pair of binance has been analysed at 1h") {
+		t.Errorf("nothing stored: exit code %d, %q", code, errs)
+	}
+	if code, _, errs := command(t, environ, "sweep"); code != 0 && code != 3 {
+		t.Fatal(errs)
+	}
+	code, text, errs := command(t, environ, "evaluate", "--stored", "--klines", "500", "--methods", "tidemark,random", "--json")
+	var report evaluation
+	if err := json.Unmarshal([]byte(text), &report); err != nil {
+		t.Fatal(err, errs)
+	}
+	if code != 0 || !report.Simulated || report.Source != "binance (stored)" || report.Pairs < 4 || report.Moments < 4*6 || report.Methods[0].Levels == 0 {
+		t.Errorf("exit code %d, %+v; %s", code, report, errs)
+	}
+	if code, _, errs := command(t, environ, "evaluate", "--stored"); code != 1 || !strings.Contains(errs, "nothing to evaluate") {
+		t.Errorf("as many candles at a moment as are kept: exit code %d, %q", code, errs)
+	}
+}
+
 func TestEvaluate_StopsWhenInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -162,6 +184,7 @@ func TestEvaluate_SaysWhatIsWrong(t *testing.T) {
 		{[]string{folder, "--every", "0"}, 2, "is not at least 1"},
 		{[]string{folder, "--pairs", "["}, 2, "is no pattern"},
 		{[]string{folder, "--pairs", "ETH*"}, 2, `no pair matches "ETH*"`},
+		{[]string{folder, "--stored"}, 2, "exclude each other"},
 		{[]string{folder, "another"}, 2, "accepts at most 1 arg"},
 		{[]string{folder, "--analysis-interval", "4h"}, 1, "holds no file SYMBOL-4h.csv"},
 		{[]string{filepath.Join(folder, "nowhere")}, 1, "nowhere"},
