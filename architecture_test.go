@@ -16,6 +16,7 @@ import (
 var rooms = map[string]struct{ inside, outside []string }{
 	"levels":             {},
 	"levels/evaluate":    {inside: []string{"levels"}},
+	"levels/calibrate":   {inside: []string{"levels"}},
 	"service":            {inside: []string{"levels"}, outside: []string{"golang.org/x/sync", "github.com/prometheus/client_golang"}},
 	"exchange":           {inside: []string{"levels", "service"}, outside: []string{"golang.org/x/time", "github.com/go-json-experiment/json"}},
 	"exchange/binance":   {inside: []string{"levels", "service", "exchange"}, outside: []string{"golang.org/x/time", "github.com/go-json-experiment/json"}},

@@ -156,6 +156,14 @@ func (c *Candles) At(i int) Candle {
 	return Candle{c.OpenTime[i], c.Open[i], c.High[i], c.Low[i], c.Close[i], c.Volume[i]}
 }
 
+// first is a view of the first n candles.
+func (c *Candles) first(n int) Candles {
+	v := *c
+	v.OpenTime, v.Open, v.High, v.Low = c.OpenTime[:n], c.Open[:n], c.High[:n], c.Low[:n]
+	v.Close, v.Volume = c.Close[:n], c.Volume[:n]
+	return v
+}
+
 // AsOf is the close time of the last candle, exclusive, in Unix ms; 0 without
 // candles.
 func (c *Candles) AsOf() int64 {

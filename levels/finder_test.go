@@ -112,16 +112,14 @@ func TestFinder_FindsWhatAHandWouldDraw(t *testing.T) {
 	if len(a.Supports) == 0 || len(a.Resistances) == 0 {
 		t.Fatalf("got %+v", a)
 	}
+	// Not at the very extremes, where stops lie and levels break, but where price
+	// turns on the way to them.
 	floor, ceiling := a.Supports[len(a.Supports)-1], a.Resistances[len(a.Resistances)-1]
-	for _, test := range []struct {
-		got   Level
-		price float64
-		first int64 // the first swing of the series is at candle 11, a high
-	}{{floor, 100, 22}, {ceiling, 120, 10}} {
-		l := test.got
-		if math.Abs(l.Price-test.price) > 0.5 || l.Status != Active || l.Touches != 10 || l.Sources&SourceSwing == 0 {
-			t.Errorf("got %+v, want a level at %v, touched ten times and never broken", l, test.price)
-		}
+	if !(100 <= floor.Price && floor.Price < 100+1.5*a.ATR) || floor.Touches < 10 {
+		t.Errorf("got %+v, want a floor just above 100, touched each time", floor)
+	}
+	if !(120-1.5*a.ATR < ceiling.Price && ceiling.Price <= 120) || ceiling.Touches < 10 {
+		t.Errorf("got %+v, want a ceiling just below 120, touched each time", ceiling)
 	}
 }
 
@@ -160,7 +158,7 @@ func draw100() (rows [][5]float64) {
 	return rows
 }
 
-func TestFinder_WithoutVolumeSwingsAreEnough(t *testing.T) {
+func TestFinder_WithoutVolumePricesAreEnough(t *testing.T) {
 	c := generate(4, 1000)
 	clear(c.Volume)
 	a := find(t, c)
@@ -168,22 +166,25 @@ func TestFinder_WithoutVolumeSwingsAreEnough(t *testing.T) {
 		t.Fatalf("%d supports, %d resistances", len(a.Supports), len(a.Resistances))
 	}
 	for _, l := range all(a) {
-		if l.Sources != SourceSwing {
+		if l.Sources&^(SourceSwing|SourceEnds) != 0 {
 			t.Errorf("sources %v", l.Sources.AppendNames(nil))
 		}
 	}
 }
 
 func TestFinder_ALevelAtTheLastCloseIsASupport(t *testing.T) {
-	var rows [][5]float64
-	for i := range 60 {
-		p := []float64{10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11}[i%20]
-		rows = append(rows, [5]float64{p, p, p, p, 0})
+	c := generate(1, 1000)
+	a := find(t, c)
+	fit, own := Odds().For(c.Interval)
+	var f Finder
+	if _, err := f.draw(c); err != nil {
+		t.Fatal(err)
 	}
-	rows = append(rows, [5]float64{15, 20, 15, 20, 0}) // closes exactly on the old highs
-	a := find(t, draw(t, rows...))
-	if len(a.Supports) == 0 || a.Supports[0].Price != 20 || a.LastPrice != 20 || len(a.Resistances) != 0 {
-		t.Errorf("got %+v", a)
+	f.chosen = append(f.chosen, f.drawn[:3]...)
+	a.LastPrice = f.chosen[1].price
+	supports, resistances := f.tell(c, &a, fit, own)
+	if len(supports) != 2 || supports[0].Price != a.LastPrice || supports[0].Role != Support || len(resistances) != 1 {
+		t.Errorf("got supports %+v and resistances %+v", supports, resistances)
 	}
 }
 
@@ -246,7 +247,7 @@ func TestFinder_PricesTimesAPowerOfTwoGiveLevelsTimesThat(t *testing.T) {
 }
 
 // Under other factors the grid of the profile falls elsewhere, by less than a
-// quarter of an ATR, and ranks that are close may swap.
+// quarter of an ATR, and a zone that is barely worth a line may be barely not.
 func TestFinder_PricesTimesAnythingGiveNearlyTheSameLevels(t *testing.T) {
 	found, strongest := 0, 0
 	for seed := range uint64(10) {
@@ -259,7 +260,7 @@ func TestFinder_PricesTimesAnythingGiveNearlyTheSameLevels(t *testing.T) {
 			}
 			top := all(want)
 			slices.SortFunc(top, func(a, b Level) int { return int(math.Copysign(1, b.Strength-a.Strength)) })
-			for _, l := range top[:12] {
+			for _, l := range top[:min(12, len(top))] {
 				strongest++
 				if slices.ContainsFunc(all(got), func(g Level) bool {
 					return math.Abs(g.Price/by-l.Price) < 0.25*want.ATR && g.Role == l.Role && math.Abs(g.Strength-l.Strength) < 0.1
@@ -270,7 +271,7 @@ func TestFinder_PricesTimesAnythingGiveNearlyTheSameLevels(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d strongest levels found again", found, strongest)
-	if float64(found) < 0.95*float64(strongest) {
+	if float64(found) < 0.85*float64(strongest) {
 		t.Errorf("only %d of %d strongest levels found again", found, strongest)
 	}
 }
@@ -358,33 +359,63 @@ func TestFinder_AllocatesNothingOnceWarm(t *testing.T) {
 }
 
 func TestFinder_KeepsTheStrongestOfASide(t *testing.T) {
-	c := generate(8, 10_000)
-	var f Finder
-	a, err := f.Find(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	check(t, c, a)
-	full := false
-	for _, side := range [][]Level{a.Supports, a.Resistances} {
-		if len(side) < MaxSide {
-			continue
-		}
-		full = true
-		weakest := slices.MinFunc(side, func(a, b Level) int { return int(math.Copysign(1, a.Strength-b.Strength)) })
-		for k := range f.clusters.zones {
-			z := &f.clusters.zones[k]
-			if z.anchor < 0 || (z.price > a.LastPrice) != (weakest.Role == Resistance) {
-				continue
+	full, alone, cut := 0, 0, 0
+	for seed := range uint64(60) {
+		c := generate(seed, 3000)
+		n := drawn(c)
+		c = window(c, 0, n) // drawn from all of it
+		a := find(t, c)
+		fit, _ := Odds().For(c.Interval)
+		excess := map[Role]map[float64]float64{Support: {}, Resistance: {}}
+		best := map[Role]float64{Support: math.Inf(-1), Resistance: math.Inf(-1)}
+		err := new(Finder).Candidates(c, func(k Candidate) {
+			x := fit.excess((*[features]float32)(k.Drawn))
+			excess[k.Role][k.Price] = x
+			best[k.Role] = max(best[k.Role], x)
+			if k.Role != k.DrawnRole || !slices.Equal(k.Drawn, k.Features) {
+				t.Fatalf("seed %d: just drawn, and yet %v has changed", seed, k.Price)
 			}
-			kept := slices.ContainsFunc(side, func(l Level) bool { return l.Price == z.price })
-			if s := f.strength(z, &a); !kept && s > weakest.Strength {
-				t.Errorf("%v of strength %v was left out for %v of %v", z.price, s, weakest.Price, weakest.Strength)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for role, side := range map[Role][]Level{Support: a.Supports, Resistance: a.Resistances} {
+			if len(excess[role]) > 0 && len(side) == 0 {
+				t.Fatalf("seed %d: none of %d zones is a %v", seed, len(excess[role]), role)
+			}
+			weakest := math.Inf(1)
+			for _, l := range side {
+				x, ok := excess[role][l.Price]
+				if !ok || l.Strength != fit.strength(x) {
+					t.Fatalf("seed %d: %+v is not a zone of excess %v", seed, l, x)
+				}
+				if x < KeepExcess && x < best[role] {
+					t.Errorf("seed %d: %v was kept with an excess of %v, the best has %v", seed, l.Price, x, best[role])
+				}
+				weakest = min(weakest, x)
+				delete(excess[role], l.Price)
+			}
+			for price, x := range excess[role] {
+				switch {
+				case x < KeepExcess:
+					cut++
+				case len(side) < MaxSide:
+					t.Errorf("seed %d: %v of excess %v was left out though there was room", seed, price, x)
+				case x > weakest:
+					t.Errorf("seed %d: %v of excess %v was left out for one of %v", seed, price, x, weakest)
+				}
+			}
+			if len(side) == MaxSide {
+				full++
+			}
+			if best[role] < KeepExcess {
+				alone++
 			}
 		}
 	}
-	if !full {
-		t.Error("no side is full: the test says nothing")
+	t.Logf("%d sides full, %d with the best alone, %d zones not worth a line", full, alone, cut)
+	if full == 0 || alone == 0 || cut == 0 {
+		t.Error("not every case came up: the test says too little")
 	}
 }
 
@@ -435,7 +466,7 @@ func TestFinder_HoldsOnRealCandles(t *testing.T) {
 			check(t, w, a)
 			levels, moments = levels+len(all(a)), moments+1
 		}
-		if levels < 5*moments {
+		if levels < 2*moments {
 			t.Errorf("%s: %d levels at %d moments", filepath.Base(file), levels, moments)
 		}
 	}

@@ -5,7 +5,7 @@ import "errors"
 // Algorithm names the rules by which levels are found. It changes whenever
 // equal candles would give other levels, so that a reader can tell a market
 // that moved from a method that did.
-const Algorithm = "1"
+const Algorithm = "2"
 
 // Horizon is how many candles ahead the outcome of a level is judged.
 const Horizon = 168
@@ -60,9 +60,10 @@ const (
 	SourcePointOfControl                     // the busiest price of the volume profile
 	SourceValueArea                          // an edge of the 70 % value area
 	SourceVolume                             // a high-volume node
+	SourceEnds                               // highs, lows and closes of candles crowd there
 )
 
-var sourceNames = [...]string{"swing", "poc", "value_area", "volume"}
+var sourceNames = [...]string{"swing", "poc", "value_area", "volume", "ends"}
 
 // AppendNames appends the names of the sources in s, in a fixed order.
 func (s Sources) AppendNames(dst []string) []string {
@@ -85,7 +86,9 @@ type Level struct {
 	Sources   Sources
 	Price     float64 // representative price, Low ≤ Price ≤ High
 	Low, High float64 // the zone
-	Strength  float64 // 0 to 1, unitless; ranks, and is no probability
+	// Strength ranks, 0 to 1, and is no probability: the share of all zones that
+	// are expected to exceed the lines at their distance by less than this one.
+	Strength float64
 	// Touches counts episodes, since the first swing of the level (or the first
 	// candle, where no swing made it): price entered the zone after having been
 	// outside. Candles in a row that meet the zone are one touch, the one that
@@ -94,6 +97,19 @@ type Level struct {
 	// FirstTouch and LastTouch are the open times, in Unix ms, of the candles
 	// that began the first and the last episode; 0 and 0 with no touches.
 	FirstTouch, LastTouch int64
+
+	// NoOdds is why the level has no odds; where it is not OddsKnown, what
+	// follows is zero and says nothing. What touched, held and broke mean is told
+	// at Judge. Odds come from the table of this program, see Odds.
+	NoOdds           NoOdds
+	TouchProbability float64 // that price comes to the touch line within Horizon candles
+	HoldProbability  float64 // that the level holds, given that it is touched and decided
+	// HoldInterval is the 95 % interval of HoldProbability: how far hold rates
+	// strayed, from week to week, from odds like these on pairs and weeks the fit
+	// had not seen.
+	HoldInterval [2]float64
+	BaselineHold float64 // how often any line at that distance held: what to compare HoldProbability with
+	Samples      int     // decided outcomes HoldInterval rests on
 }
 
 // Analysis is what one series of candles says as of the close of its last one.

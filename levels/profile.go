@@ -35,6 +35,17 @@ func newGrid(low, high, unit float64, margin int) grid {
 	return g
 }
 
+// coarser returns the grid with bins twice as wide as often as that leaves them
+// no wider than width, and at least one bin of margin at either end.
+func (g *grid) coarser(width float64) grid {
+	e := *g
+	for e.width*2 <= width {
+		e.width, e.perPrice = e.width*2, e.perPrice/2
+		e.origin, e.bins = math.Floor(e.origin/2), e.bins/2+2
+	}
+	return e
+}
+
 // at is the place of a price on the grid, in bins from its lower end. Its whole
 // part is the bin. A price less than a rounding below an edge may count as the
 // edge, even at the top of the grid, where the margin takes it.
@@ -231,7 +242,7 @@ func (p *profile) share(price float64) float64 {
 	if p.busiest == 0 {
 		return 0
 	}
-	at := max(p.grid.at(price)-0.5, 0)
+	at := min(max(p.grid.at(price)-0.5, 0), float64(len(p.volume)-1)) // prices asked for may lie anywhere
 	i := min(int(at), len(p.volume)-2)
 	past := min(at-float64(i), 1)
 	return (p.volume[i]*(1-past) + p.volume[i+1]*past) / p.busiest

@@ -56,6 +56,7 @@ func (t *tracker) index(zones []zone, g *grid) {
 
 // meet records that candle i met the zone and closed at last.
 func (n *zone) meet(i int32, last float64) {
+	n.met++
 	if n.seen != i-1 { // price was outside: a new episode
 		n.leave()
 		n.touches++

@@ -102,10 +102,11 @@ func TestTrack_FindsEveryZoneACandleMeets(t *testing.T) {
 	for seed := range uint64(10) {
 		c := generate(seed, 600)
 		var f Finder
-		if _, err := f.Find(c); err != nil {
+		c = window(c, 0, drawn(c))
+		if _, err := f.draw(c); err != nil {
 			t.Fatal(err)
 		}
-		for k, z := range f.clusters.zones {
+		for k, z := range f.drawn {
 			var touches int32
 			met := false
 			for i := int(z.formed); i < c.Len(); i++ {

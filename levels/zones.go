@@ -7,8 +7,15 @@ import (
 
 const (
 	// clusterReach is how far apart two candidates may lie and still be one
-	// level, as a share of one ATR.
-	clusterReach = 0.5
+	// level, as a share of one ATR. A level is the band of that width to either
+	// side of its price, or up to halfway to its neighbour.
+	clusterReach = 0.25
+	// rangeATR is how far from the last price levels are looked for, in ATR. Of
+	// prices farther away fewer than one in ten is met within Horizon.
+	rangeATR = 12
+	// endsHalf is the age, in candles, at which the ends of a candle weigh half
+	// of what they weigh when it is new.
+	endsHalf = 1000
 	// swingHalf is the prominence, in ATR, of a swing that weighs 1/2. No swing
 	// weighs more than 1.
 	swingHalf = 4
@@ -24,7 +31,7 @@ const (
 type candidate struct {
 	price  float64
 	weight float64 // compared with other candidates
-	swing  int32   // index into the swings, or -1 for prices of the profile
+	swing  int32   // index into the swings, or -1 for other prices
 	source Sources
 }
 
@@ -33,7 +40,7 @@ type candidate struct {
 type zone struct {
 	price, low, high float64
 	sources          Sources
-	highs, lows      bool    // it holds swing highs, swing lows
+	highs, lows      int32   // the swing highs, swing lows it holds
 	prominence       float64 // of its most prominent swing, price units
 
 	// The candle that anchors the zone, and so its ID: the one of its most
@@ -50,7 +57,10 @@ type zone struct {
 	side        int8  // of the last close outside: -1 below, 1 above, 0 none yet
 	status      Status
 	broke       bool    // in the episode under way
+	met         int32   // candles that met the zone
 	volume      float64 // of the anchor of a zone of volume alone
+
+	excess float64 // by which it was chosen, see Fit.excess
 }
 
 // anchorKind tells what an anchor candle is to a zone. The numbers are part of
@@ -75,6 +85,8 @@ func id(openTime int64, kind anchorKind) uint64 {
 
 // clusterer gathers candidates into zones; the slices are its scratch.
 type clusterer struct {
+	ends       []float64 // by bin: the weight of the candles' ends; the profile's memory
+	others     []candidate
 	candidates []candidate
 	density    []float64
 	weights    []float64 // running sums of weight and of weight·place
@@ -82,24 +94,84 @@ type clusterer struct {
 	zones      []zone
 }
 
-// collect replaces the candidates by those of the swings and the profile,
-// ascending.
-func (z *clusterer) collect(swings []swing, p *profile, atr float64) {
+// collect replaces the candidates by those within rangeATR of the last close,
+// ascending: the ends of all candles, that is the bins that hold their highs,
+// lows and closes, and the prices of swings and of the profile.
+//
+// The ends are where price turned or came to rest. They outweigh all else, and
+// so decide where zones lie; swings and profile tell what lies in them.
+func (z *clusterer) collect(c *Candles, g *grid, swings []swing, p *profile, atr float64) {
+	z.propose(swings, p, atr)
 	z.candidates = z.candidates[:0]
+	if c.Len() == 0 {
+		z.candidates = append(z.candidates, z.others...)
+		return
+	}
+	last := c.Close[c.Len()-1]
+	low, high := last-rangeATR*atr, last+rangeATR*atr
+	e := g.coarser(clusterReach * atr / 3)
+	p.inner = zeros(p.inner, e.bins) // lent: the profile is done with it
+	z.ends = p.inner
+	z.count(c, &e)
+	next := 0
+	for next < len(z.others) && z.others[next].price < low {
+		next++
+	}
+	from := int(max(e.at(low)+0.5, 0))
+	for i := from; i < len(z.ends); i++ {
+		price := (e.origin + float64(i) + 0.5) * e.width
+		if price > high {
+			break
+		}
+		for ; next < len(z.others) && z.others[next].price < price; next++ {
+			z.candidates = append(z.candidates, z.others[next])
+		}
+		if z.ends[i] > 0 {
+			price = min(max(price, p.low), p.high)
+			z.candidates = append(z.candidates, candidate{price, z.ends[i], -1, SourceEnds})
+		}
+	}
+	for ; next < len(z.others) && z.others[next].price <= high; next++ {
+		z.candidates = append(z.candidates, z.others[next])
+	}
+}
+
+// count fills ends, which are empty: each high, low and close weighs 1/(1+age/endsHalf), shared
+// between the two bins whose middles it lies between, by nearness, so that what
+// a bin holds does not jump at its edges.
+func (z *clusterer) count(c *Candles, g *grid) {
+	ends, n := z.ends, c.Len()
+	high, low, cls := c.High[:n], c.Low[:n], c.Close[:n]
+	for i := range n {
+		w := endsHalf / float64(endsHalf+n-1-i)
+		for _, price := range [...]float64{high[i], low[i], cls[i]} {
+			at := g.at(price) - 0.5
+			k := int(at)
+			upper := (at - float64(k)) * w
+			ends[k] += w - upper
+			ends[k+1] += upper
+		}
+	}
+}
+
+// propose replaces others by the prices of the swings and the profile,
+// ascending.
+func (z *clusterer) propose(swings []swing, p *profile, atr float64) {
+	z.others = z.others[:0]
 	for i, s := range swings {
 		w := s.prominence / (s.prominence + swingHalf*atr)
-		z.candidates = append(z.candidates, candidate{s.price, w, int32(i), SourceSwing})
+		z.others = append(z.others, candidate{s.price, w, int32(i), SourceSwing})
 	}
 	if p.busiest > 0 {
-		z.candidates = append(z.candidates,
+		z.others = append(z.others,
 			candidate{p.poc, 0, -1, SourcePointOfControl}, // weighs as the node it is
 			candidate{p.val, valueAreaWeight, -1, SourceValueArea},
 			candidate{p.vah, valueAreaWeight, -1, SourceValueArea})
 		for _, n := range p.nodes {
-			z.candidates = append(z.candidates, candidate{n.price, nodeWeight * n.weight, -1, SourceVolume})
+			z.others = append(z.others, candidate{n.price, nodeWeight * n.weight, -1, SourceVolume})
 		}
 	}
-	slices.SortFunc(z.candidates, func(a, b candidate) int {
+	slices.SortFunc(z.others, func(a, b candidate) int {
 		switch {
 		case a.price < b.price:
 			return -1
@@ -113,7 +185,7 @@ func (z *clusterer) collect(swings []swing, p *profile, atr float64) {
 // cluster turns the candidates into zones. A zone sits where the density of
 // candidates (a triangular kernel of the given reach) is greater than anywhere
 // within reach; its price is the mean of what the kernel covers there, and it
-// extends half a reach to either side, or halfway to its neighbour. So one
+// extends a reach to either side, or halfway to its neighbour. So one
 // cluster cannot run along a whole range by chaining, and a candidate more or
 // less moves only its surroundings, and those smoothly.
 func (z *clusterer) cluster(swings []swing, reach float64) []zone {
@@ -196,10 +268,10 @@ func (z *clusterer) center(i int, reach float64) float64 {
 }
 
 // add appends a zone around price, cutting it and the one before where they
-// would overlap. A band never reaches below half its price: price less half an
-// ATR may be negative, which no trade can be.
+// would overlap. A band never reaches below half its price: price less a
+// reach may be negative, which no trade can be.
 func (z *clusterer) add(price, reach float64) {
-	n := zone{price: price, low: max(price-reach/2, price/2, math.SmallestNonzeroFloat64), high: min(price+reach/2, math.MaxFloat64), seen: -2, anchor: -1, kind: anchorVolume}
+	n := zone{price: price, low: max(price-reach, price/2, math.SmallestNonzeroFloat64), high: min(price+reach, math.MaxFloat64), seen: -2, anchor: -1, kind: anchorVolume}
 	if len(z.zones) > 0 {
 		before := &z.zones[len(z.zones)-1]
 		if !(before.price < price) {
@@ -236,9 +308,9 @@ func (z *clusterer) assign(swings []swing) {
 // take gives the zone a swing that lies in it.
 func (n *zone) take(s *swing) {
 	if s.low {
-		n.lows = true
+		n.lows++
 	} else {
-		n.highs = true
+		n.highs++
 	}
 	first := n.anchor < 0
 	if first || s.index < n.formed {

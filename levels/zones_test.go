@@ -23,8 +23,8 @@ func swingsAt(pairs ...float64) []swing {
 
 func zonesOf(swings []swing, p *profile, atr float64) []zone {
 	var z clusterer
-	z.collect(swings, p, atr)
-	return z.cluster(swings, clusterReach*atr)
+	z.collect(&Candles{}, nil, swings, p, atr) // no candles: swings and profile decide
+	return z.cluster(swings, atr/2)
 }
 
 func TestCluster_NearJoinFarStayApart(t *testing.T) {
@@ -36,10 +36,10 @@ func TestCluster_NearJoinFarStayApart(t *testing.T) {
 	}
 	for i, z := range zones {
 		// the seed is one of the two; the other weighs half at half a reach
-		if math.Abs(z.price-want[i]) > 0.1 || z.low != z.price-0.5 || z.high != z.price+0.5 {
+		if math.Abs(z.price-want[i]) > 0.1 || z.low != z.price-1 || z.high != z.price+1 {
 			t.Errorf("zone %d: %v in %v to %v, want %v", i, z.price, z.low, z.high, want[i])
 		}
-		if z.sources != SourceSwing || !z.highs || z.lows {
+		if z.sources != SourceSwing || z.highs == 0 || z.lows != 0 {
 			t.Errorf("zone %d: %+v, want swing highs", i, z)
 		}
 	}
@@ -62,8 +62,8 @@ func TestCluster_ARowDoesNotChain(t *testing.T) {
 		t.Errorf("30 reaches of candidates made %d zones", len(zones))
 	}
 	for _, z := range zones {
-		if z.high-z.low > 1+1e-9 {
-			t.Errorf("a zone of %v to %v is wider than a reach", z.low, z.high)
+		if z.high-z.low > 2+1e-9 {
+			t.Errorf("a zone of %v to %v is wider than two reaches", z.low, z.high)
 		}
 	}
 }
@@ -96,7 +96,7 @@ func TestCluster_TheMostProminentSwingAnchors(t *testing.T) {
 		t.Fatalf("got %+v", zones)
 	}
 	z := zones[0]
-	if z.anchor != 60 || z.kind != anchorHigh || z.prominence != 7 || z.formed != 40 || !z.highs || !z.lows {
+	if z.anchor != 60 || z.kind != anchorHigh || z.prominence != 7 || z.formed != 40 || z.highs != 2 || z.lows != 1 {
 		t.Errorf("got %+v, want the earlier of the two most prominent, formed by the first", z)
 	}
 }
@@ -132,7 +132,7 @@ func TestCluster_NeighboursAreCutHalfway(t *testing.T) {
 	z.add(100.5, 1)
 	z.add(100.5, 1) // the same again is no second level
 	z.add(102, 1)
-	want := [][3]float64{{99.5, 100, 100.25}, {100.25, 100.5, 101}, {101.5, 102, 102.5}}
+	want := [][3]float64{{99, 100, 100.25}, {100.25, 100.5, 101.25}, {101.25, 102, 103}}
 	if len(z.zones) != len(want) {
 		t.Fatalf("got %+v", z.zones)
 	}

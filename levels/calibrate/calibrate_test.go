@@ -1,0 +1,182 @@
+// This file pins the calibration: what is planted in the candles is found, on
+// pairs and times the fit has not seen; where there is nothing, nothing is
+// found; equal files give an equal table; bad files are refused by name.
+
+package calibrate
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tidemark/levels"
+)
+
+// write writes n hourly candles of each of pairs random walks. Where reverting
+// is true, a walk is drawn back to its mean of the last two hundred candles, so
+// that lines far from it hold.
+func write(t *testing.T, folder string, pairs, n int, reverting bool) {
+	t.Helper()
+	for pair := range pairs {
+		r := rand.New(rand.NewPCG(uint64(pair), 3))
+		f, err := os.Create(filepath.Join(folder, fmt.Sprintf("P%02d-1h.csv.gz", pair)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		z := gzip.NewWriter(f)
+		fmt.Fprintln(z, "open_time_ms,open,high,low,close,volume")
+		price, mean := 0.0, 0.0
+		for i := range n {
+			open, high, low := price, price, price
+			for range 8 {
+				step := 0.003 * r.NormFloat64()
+				if reverting {
+					step -= 0.02 * (price - mean)
+				}
+				price += step
+				high, low = max(high, price), min(low, price)
+			}
+			mean += (price - mean) / 200
+			e := func(x float64) string { return fmt.Sprintf("%.8f", 100*math.Exp(x)) }
+			fmt.Fprintf(z, "%d,%s,%s,%s,%s,%d\n", i*3_600_000, e(open), e(high), e(low), e(price), 1+r.IntN(100))
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func gatherFrom(t *testing.T, folder string) *data {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*.csv.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, _, err := gather("1h", files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestValidation_FindsWhatIsPlantedAndNothingWhereThereIsNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fits some models")
+	}
+	horizon := int64(levels.Horizon * 3_600_000)
+	for _, planted := range []bool{true, false} {
+		t.Run(fmt.Sprintf("planted %v", planted), func(t *testing.T) {
+			folder := t.TempDir()
+			write(t, folder, 12, 6000, planted)
+			d := gatherFrom(t, folder)
+			r := d.judge(d.predict(splits(horizon)[0], 1))
+			t.Log(&r)
+			if planted && r.lift[1] <= 0 {
+				t.Errorf("lift %s of a market that reverts", interval(r.lift))
+			}
+			if !planted && (r.lift[1] > 0 || r.lift[0] > 5) {
+				t.Errorf("lift %s of a random walk", interval(r.lift))
+			}
+		})
+	}
+}
+
+func TestPredict_LearnsFromNoPairAndNoTimeItIsJudgedOn(t *testing.T) {
+	folder := t.TempDir()
+	write(t, folder, 4, 3000, false)
+	d := gatherFrom(t, folder)
+	horizon := int64(levels.Horizon * 3_600_000)
+	borders := d.borders()
+	for _, s := range splits(horizon) {
+		for b := range blocks {
+			for i := range d.moments {
+				at := d.moments[i].at
+				if s.train(at, borders[b], borders[b+1]-1) && at+horizon >= borders[b] && at <= borders[b+1]-1+horizon {
+					t.Errorf("%s: a moment at %d teaches about %d to %d", s.name, at, borders[b], borders[b+1])
+				}
+			}
+		}
+	}
+	seen := map[int32]bool{}
+	for pair := range int32(4) {
+		seen[half(pair)] = true
+	}
+	if len(seen) != halves {
+		t.Errorf("all pairs lie in one half")
+	}
+}
+
+func TestRun_EqualFilesGiveAnEqualTable(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fits many models")
+	}
+	folder := t.TempDir()
+	write(t, folder, 6, 2600, true)
+	run := func(seed uint64) []byte {
+		var log bytes.Buffer
+		table, err := Run(Options{Folder: folder, Seed: seed, Command: "test", Log: &log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := table.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := levels.ReadTable(file); err != nil {
+			t.Error(err)
+		}
+		for _, s := range splits(1) {
+			if !strings.Contains(log.String(), s.name+": lift ") {
+				t.Errorf("says nothing of %s:\n%s", s.name, &log)
+			}
+		}
+		return file
+	}
+	one := run(1)
+	if !bytes.Equal(one, run(1)) {
+		t.Error("the same again is another table")
+	}
+	if bytes.Equal(one, run(2)) {
+		t.Error("another seed gives the same table: the seed does nothing")
+	}
+}
+
+func TestRun_RefusesWhatItCannotRead(t *testing.T) {
+	pack := func(text string) []byte {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		_, _ = z.Write([]byte(text))
+		_ = z.Close()
+		return b.Bytes()
+	}
+	const header = "open_time_ms,open,high,low,close,volume\n"
+	for want, content := range map[string][]byte{
+		"gzip: invalid header":  []byte("this is no gzip file"),
+		"its header is":         pack("a,b,c,d,e,f\n"),
+		"wrong number of field": pack(header + "1,2,3\n"),
+		"line 2":                pack(header + "0,1,2,1,x,3\n"),
+		"no candles":            pack(header),
+		"no file has the":       pack(header + "0,1,2,1,1,3\n"),
+	} {
+		folder := t.TempDir()
+		if err := os.WriteFile(filepath.Join(folder, "A-1h.csv.gz"), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Run(Options{Folder: folder, Log: io.Discard}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	if _, err := Run(Options{Folder: t.TempDir(), Log: io.Discard}); err == nil || !strings.Contains(err.Error(), "SYMBOL-INTERVAL") {
+		t.Errorf("an empty folder: %v", err)
+	}
+}

@@ -1,0 +1,375 @@
+package calibrate
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"tidemark/levels"
+)
+
+const (
+	blocks = 5 // of time, with about as many moments each
+	halves = 2 // of the pairs
+	best   = 3 // levels a side that are judged, by strength
+)
+
+// level is a level as the service would show it, and what became of it.
+type level struct {
+	moment, row int32
+	excess      float64
+	hold, touch float64 // odds
+	judged      bool    // among the best of its side, within the distances judged
+	control     int     // the nearest artificial level
+	week        int64
+	block       int
+}
+
+// split is a way of keeping what is fitted on apart from what it is judged on.
+type split struct {
+	name  string
+	train func(at, from, to int64) bool // may a moment at this time teach about the block from … to
+}
+
+// splits are all: pairs are kept apart in each, and horizons do not overlap.
+func splits(horizon int64) []split {
+	return []split{
+		{"other pairs, other times", func(at, from, to int64) bool { return at+horizon < from || at > to+horizon }},
+		{"other pairs, earlier times", func(at, from, to int64) bool { return at+horizon < from }},
+		{"other pairs, later times", func(at, from, to int64) bool { return at > to+horizon }},
+	}
+}
+
+// borders cuts time into blocks of about as many judged moments each.
+func (d *data) borders() []int64 {
+	var at []int64
+	for i := range d.moments {
+		if d.moments[i].judged {
+			at = append(at, d.moments[i].at)
+		}
+	}
+	slices.Sort(at)
+	borders := make([]int64, blocks+1)
+	for b := range blocks {
+		borders[b] = at[b*len(at)/blocks]
+	}
+	borders[blocks] = at[len(at)-1] + 1
+	return borders
+}
+
+// half tells which half of the pairs one belongs to.
+func half(pair int32) int32 { return pair * 7 % 5 % halves }
+
+// predict returns the levels of all moments that s leaves something to learn
+// for, by fits that saw neither their pairs nor their times.
+func (d *data) predict(s split, seed uint64) []level {
+	var all []level
+	borders := d.borders()
+	for b := range blocks {
+		from, to := borders[b], borders[b+1]-1
+		for h := range int32(halves) {
+			taught := 0
+			train := func(m *moment) bool { return half(m.pair) != h && s.train(m.at, from, to) }
+			for i := range d.moments {
+				if train(&d.moments[i]) {
+					taught++
+				}
+			}
+			if taught < len(d.moments)/20 {
+				continue // too little to learn from
+			}
+			m := d.fit(train, seed+uint64(b*halves)+uint64(h))
+			for i := range d.moments {
+				if one := &d.moments[i]; one.judged && one.at >= from && one.at <= to && half(one.pair) == h {
+					all = d.choose(all, m, int32(i), b)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// choose appends the levels of a moment as Find would: chosen at the last
+// drawing, judged by what they are now.
+func (d *data) choose(all []level, m *model, index int32, block int) []level {
+	one := &d.moments[index]
+	var kept []level
+	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
+		var side []level
+		for r := one.from; r < one.to; r++ {
+			if d.drawnRole[r] == role {
+				side = append(side, level{row: r, excess: sum(d.drawn, m.hold, one.drawn+r-one.from)})
+			}
+		}
+		slices.SortStableFunc(side, func(a, b level) int { return cmp.Compare(b.excess, a.excess) })
+		for i, l := range side {
+			if i < levels.MaxSide && (i == 0 || l.excess >= levels.KeepExcess) {
+				l.moment, l.week, l.block = index, (one.at/86_400_000+3)/7, block
+				l.excess = sum(d.bins, m.hold, l.row)
+				l.hold = clamp(baseline(&m.baseline, d.distance[l.row]) + l.excess)
+				l.touch = clamp(float64(d.reflection[l.row]) + sum(d.bins, m.touch, l.row))
+				kept = append(kept, l)
+			}
+		}
+	}
+	slices.SortStableFunc(kept, func(a, b level) int { return cmp.Compare(b.excess, a.excess) })
+	var judged [2]int
+	for _, l := range kept {
+		role := d.role[l.row]
+		if x := d.distance[l.row]; x >= nearest && x <= farthest && judged[role] < best {
+			judged[role]++
+			l.judged = true
+			l.control = int(math.Round(float64(x-nearest) / (farthest - nearest) * (controls - 1)))
+		}
+		all = append(all, l)
+	}
+	return all
+}
+
+func clamp(p float64) float64 { return min(max(p, 0.01), 0.99) }
+
+// rates counts what was decided and what held, of levels and of their controls.
+type rates struct{ decided, held, controls, controlsHeld float64 }
+
+func (r *rates) add(o rates) {
+	r.decided += o.decided
+	r.held += o.held
+	r.controls += o.controls
+	r.controlsHeld += o.controlsHeld
+}
+
+// lift is in points: hundredths of probability.
+func (r *rates) lift() float64 { return 100 * (r.held/r.decided - r.controlsHeld/r.controls) }
+
+// report is how levels did; intervals are of 95 %, weeks drawn again.
+type report struct {
+	levels, perSide           float64
+	lift, neighbour, terciles [3]float64 // points: value, lower end, upper end
+	byBlock                   []float64  // lift of each block of time; NaN for none
+	holdSkill, holdError      float64    // Brier skill against the base rate, calibration error
+	touchSkill, touchError    float64    // Brier skill above the reflection principle's, calibration error
+}
+
+// bands are the borders, in steps of the controls, within which an artificial
+// level stands in for a level's neighbour: 0.5, 1.5, … 6.5, 8 ATR.
+func band(control int) int { return min(control/20, 6) }
+
+// judge compares levels with artificial ones: at the same moment and on the same
+// side, their distances those of all levels on that side. Instead of drawing a
+// few it weighs all of them by how often their distance occurs, so that no
+// chance comes in.
+func (d *data) judge(all []level) report {
+	var pool [2][controls]float64
+	sides := map[[2]int32]bool{}
+	for _, l := range all {
+		if l.judged {
+			pool[d.role[l.row]][l.control]++
+		}
+	}
+	weeks := map[int64]int{}
+	var lifts, neighbours []rates
+	var strong [][2]rates // of the top and the bottom tercile
+	byBlock := make([]rates, blocks)
+	var r report
+	var odds, touch []pair
+	var excess []float64
+	for _, l := range all {
+		if l.judged {
+			excess = append(excess, l.excess)
+		}
+	}
+	slices.Sort(excess)
+	low, high := excess[len(excess)/3], excess[len(excess)*2/3]
+	var reflected, reflectedAll float64
+	for _, l := range all {
+		if !l.judged {
+			continue
+		}
+		w, ok := weeks[l.week]
+		if !ok {
+			w = len(lifts)
+			weeks[l.week] = w
+			lifts, neighbours, strong = append(lifts, rates{}), append(neighbours, rates{}), append(strong, [2]rates{})
+		}
+		role, o := d.role[l.row], d.outcome[l.row]
+		sides[[2]int32{l.moment, int32(role)}] = true
+		r.levels++
+		var one, near rates
+		if decided(o) {
+			one.decided, one.held = 1, share(o == levels.Held)
+			odds = append(odds, pair{l.hold, one.held})
+			if l.excess > high {
+				strong[w][0].add(one)
+			} else if l.excess <= low {
+				strong[w][1].add(one)
+			}
+		}
+		touch = append(touch, pair{l.touch, share(touched(o))})
+		miss, missAll := float64(d.reflection[l.row])-share(touched(o)), float64(d.sigma[l.row])-share(touched(o))
+		reflected += miss * miss
+		reflectedAll += missAll * missAll
+		near = one
+		weight, nearby := 0.0, 0.0
+		for k, n := range pool[role] {
+			if weight += n; band(k) == band(l.control) {
+				nearby += n
+			}
+		}
+		for k, n := range pool[role] {
+			c := d.controls[d.moments[l.moment].control][role][k]
+			if n == 0 || !decided(c) {
+				continue
+			}
+			one.controls += n / weight
+			one.controlsHeld += n / weight * share(c == levels.Held)
+			if band(k) == band(l.control) {
+				near.controls += n / nearby
+				near.controlsHeld += n / nearby * share(c == levels.Held)
+			}
+		}
+		lifts[w].add(one)
+		neighbours[w].add(near)
+		byBlock[l.block].add(one)
+	}
+	r.perSide = r.levels / float64(len(sides))
+	r.lift = resample(len(lifts), func(at []int) float64 {
+		var t rates
+		for _, w := range at {
+			t.add(lifts[w])
+		}
+		return t.lift()
+	})
+	r.neighbour = resample(len(lifts), func(at []int) float64 {
+		var t rates
+		for _, w := range at {
+			t.add(neighbours[w])
+		}
+		return t.lift()
+	})
+	r.terciles = resample(len(lifts), func(at []int) float64 {
+		var top, bottom rates
+		for _, w := range at {
+			top.add(strong[w][0])
+			bottom.add(strong[w][1])
+		}
+		return 100 * (top.held/top.decided - bottom.held/bottom.decided)
+	})
+	for b := range byBlock {
+		r.byBlock = append(r.byBlock, byBlock[b].lift())
+	}
+	r.holdSkill, r.holdError = skill(odds), calibrationError(odds)
+	r.touchError = calibrationError(touch)
+	// against the better of two volatilities: of 100 candles and of the window
+	mean := 0.0
+	for _, p := range touch {
+		mean += p.came / float64(len(touch))
+	}
+	spread := mean * (1 - mean) * float64(len(touch))
+	r.touchSkill = skill(touch) - (1 - min(reflected, reflectedAll)/spread)
+	return r
+}
+
+// resample returns f of all n weeks and the 95 % interval of f over weeks drawn
+// again, a thousand times.
+func resample(n int, f func(at []int) float64) [3]float64 {
+	at := make([]int, n)
+	for i := range at {
+		at[i] = i
+	}
+	value := f(at)
+	random := rand.New(rand.NewPCG(1, 2))
+	all := make([]float64, 1000)
+	for k := range all {
+		for i := range at {
+			at[i] = random.IntN(n)
+		}
+		all[k] = f(at)
+	}
+	slices.Sort(all)
+	return [3]float64{value, all[25], all[974]}
+}
+
+// pair is odds and what came: 1 or 0.
+type pair struct{ odds, came float64 }
+
+// skill is the Brier skill score against the base rate.
+func skill(all []pair) float64 {
+	mean, miss := 0.0, 0.0
+	for _, p := range all {
+		mean += p.came / float64(len(all))
+		miss += (p.odds - p.came) * (p.odds - p.came)
+	}
+	return 1 - miss/(mean*(1-mean)*float64(len(all)))
+}
+
+// calibrationError is the expected calibration error over ten bins of as many.
+func calibrationError(all []pair) float64 {
+	slices.SortStableFunc(all, func(a, b pair) int { return cmp.Compare(a.odds, b.odds) })
+	total := 0.0
+	for b := range 10 {
+		off := 0.0
+		for _, p := range all[b*len(all)/10 : (b+1)*len(all)/10] {
+			off += p.odds - p.came
+		}
+		total += math.Abs(off) / float64(len(all))
+	}
+	return total
+}
+
+// reliability tells how outcomes strayed from the odds of levels the fits had
+// not seen, in ten bins of as many.
+func (d *data) reliability(all []level) []levels.Reliability {
+	var some []level
+	for _, l := range all {
+		if decided(d.outcome[l.row]) {
+			some = append(some, l)
+		}
+	}
+	slices.SortStableFunc(some, func(a, b level) int { return cmp.Compare(a.hold, b.hold) })
+	var bins []levels.Reliability
+	for b := range 10 {
+		part := some[b*len(some)/10 : (b+1)*len(some)/10]
+		if len(part) == 0 {
+			continue
+		}
+		to := float32(part[len(part)-1].hold)
+		if b == 9 {
+			to = 1
+		}
+		index := map[int64]int{}
+		var off []pair // of each week: sum of what came less the odds, number
+		for _, l := range part {
+			w, ok := index[l.week]
+			if !ok {
+				w = len(off)
+				index[l.week] = w
+				off = append(off, pair{})
+			}
+			off[w].odds += share(d.outcome[l.row] == levels.Held) - l.hold
+			off[w].came++
+		}
+		strays := resample(len(off), func(at []int) float64 {
+			var t pair
+			for _, w := range at {
+				t.odds += off[w].odds
+				t.came += off[w].came
+			}
+			return t.odds / t.came
+		})
+		bins = append(bins, levels.Reliability{To: to, Half: float32(max(math.Abs(strays[1]), math.Abs(strays[2]))), Samples: int32(len(part))})
+	}
+	return bins
+}
+
+func (r *report) String() string {
+	s := fmt.Sprintf("lift %s  neighbour %s  terciles %s  hold skill %+.4f error %.4f  touch skill %+.4f error %.4f  levels %.0f, %.2f a side  by block",
+		interval(r.lift), interval(r.neighbour), interval(r.terciles), r.holdSkill, r.holdError, r.touchSkill, r.touchError, r.levels, r.perSide)
+	for _, l := range r.byBlock {
+		s += fmt.Sprintf(" %+.2f", l)
+	}
+	return s
+}
+
+func interval(v [3]float64) string { return fmt.Sprintf("%+.2f [%+.2f, %+.2f]", v[0], v[1], v[2]) }
