@@ -19,7 +19,7 @@ func (in *invocation) calibrateCommand() *cobra.Command {
 lines that do not, and the odds that levels are touched and hold. Prints how such
 fits do on pairs and times they have not seen, and writes the table that is built
 into the program: build it again to use a new one. Equal files and an equal seed
-give an equal table. Takes some minutes of one core and about 1 GB of memory for
+give an equal table. Takes some minutes of one core and about 1.4 GB of memory for
 120 series of 24,000 candles; docs/levels-research.md tells what the figures mean.
 
 Files are named SYMBOL-INTERVAL.csv.gz, are sorted by time and begin with the line
