@@ -77,15 +77,15 @@ func TestValidation_FindsWhatIsPlantedAndNothingWhereThereIsNothing(t *testing.T
 	for _, planted := range []bool{true, false} {
 		t.Run(fmt.Sprintf("planted %v", planted), func(t *testing.T) {
 			folder := t.TempDir()
-			write(t, folder, 12, 6000, planted)
+			write(t, folder, 10, 4000, planted)
 			d := gatherFrom(t, folder)
 			r := d.judge(d.predict(splits(horizon)[0], 1))
 			t.Log(&r)
-			if planted && r.lift[1] <= 0 {
-				t.Errorf("lift %s of a market that reverts", interval(r.lift))
+			if planted && (r.terciles[1] <= 0 || r.holdSkill <= 0) {
+				t.Errorf("terciles %s, skill %v of a market that reverts", interval(r.terciles), r.holdSkill)
 			}
-			if !planted && (r.lift[1] > 0 || r.lift[0] > 5) {
-				t.Errorf("lift %s of a random walk", interval(r.lift))
+			if !planted && (r.lift[1] > 0 || r.terciles[1] > 0 || r.holdSkill > 0.01) {
+				t.Errorf("lift %s, terciles %s, skill %v of a random walk", interval(r.lift), interval(r.terciles), r.holdSkill)
 			}
 		})
 	}
@@ -93,7 +93,7 @@ func TestValidation_FindsWhatIsPlantedAndNothingWhereThereIsNothing(t *testing.T
 
 func TestPredict_LearnsFromNoPairAndNoTimeItIsJudgedOn(t *testing.T) {
 	folder := t.TempDir()
-	write(t, folder, 4, 3000, false)
+	write(t, folder, 4, 1500, false)
 	d := gatherFrom(t, folder)
 	horizon := int64(levels.Horizon * 3_600_000)
 	borders := d.borders()
@@ -121,7 +121,7 @@ func TestRun_EqualFilesGiveAnEqualTable(t *testing.T) {
 		t.Skip("fits many models")
 	}
 	folder := t.TempDir()
-	write(t, folder, 6, 2600, true)
+	write(t, folder, 4, 1500, true)
 	run := func(seed uint64) []byte {
 		var log bytes.Buffer
 		table, err := Run(Options{Folder: folder, Seed: seed, Command: "test", Log: &log})
