@@ -129,6 +129,8 @@ func (o output) print(w io.Writer, s service.Snapshot) error {
 	return printTable(w, s, time.Now())
 }
 
+func percent(p float64) string { return fmt.Sprintf("%.0f %%", 100*p) }
+
 func printTable(w io.Writer, s service.Snapshot, now time.Time) error {
 	price := func(p float64) string { return strconv.FormatFloat(p, 'f', s.Decimals, 64) }
 	fmt.Fprintf(w, "%s%s %s %s as of %s: last price %s, ATR %s, %d klines, %d missing\n",
@@ -138,20 +140,25 @@ func printTable(w io.Writer, s service.Snapshot, now time.Time) error {
 		fmt.Fprintf(w, "STALE: %s\n", reason)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "price\tzone\tdistance\tATR\tstrength\ttouches\tstatus\tlast touch\tsources\t")
+	fmt.Fprintln(t, "price\tzone\tdistance\tATR\tstrength\ttouched\tholds\tany line\ttouches\tstatus\tlast touch\tsources\t")
 	row := func(l levels.Level) {
 		last := "-"
 		if l.Touches > 0 {
 			last = time.UnixMilli(l.LastTouch).UTC().Format("2006-01-02 15:04")
 		}
-		fmt.Fprintf(t, "%s\t%s–%s\t%+.2f %%\t%+.1f\t%.2f\t%d\t%s\t%s\t%s\t\n", price(l.Price), price(l.Low), price(l.High),
-			100*(l.Price-s.LastPrice)/s.LastPrice, (l.Price-s.LastPrice)/s.ATR, l.Strength, l.Touches, l.Status, last,
+		touched, holds, baseline := "-", "-", "-"
+		if l.NoOdds == levels.OddsKnown {
+			touched, baseline = percent(l.TouchProbability), percent(l.BaselineHold)
+			holds = fmt.Sprintf("%.0f–%.0f %%", 100*l.HoldInterval[0], 100*l.HoldInterval[1])
+		}
+		fmt.Fprintf(t, "%s\t%s–%s\t%+.2f %%\t%+.1f\t%.2f\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t\n", price(l.Price), price(l.Low), price(l.High),
+			100*(l.Price-s.LastPrice)/s.LastPrice, (l.Price-s.LastPrice)/s.ATR, l.Strength, touched, holds, baseline, l.Touches, l.Status, last,
 			strings.Join(l.Sources.AppendNames(nil), "+"))
 	}
 	for i := len(s.Resistances) - 1; i >= 0; i-- {
 		row(s.Resistances[i])
 	}
-	fmt.Fprintf(t, "%s\t← last price\t\t\t\t\t\t\t\t\n", price(s.LastPrice))
+	fmt.Fprintf(t, "%s\t← last price\t\t\t\t\t\t\t\t\t\t\t\n", price(s.LastPrice))
 	for _, l := range s.Supports {
 		row(l)
 	}

@@ -42,6 +42,7 @@ type levelJSON struct {
 	Status          string
 	Sources         []string
 	HoldProbability *float64 `json:"hold_probability"`
+	Samples         *int
 }
 
 type jobJSON struct {
@@ -61,13 +62,16 @@ func TestAnalyze_OneSymbolIsAnsweredAndStored(t *testing.T) {
 	if *a.Symbol != "BTCUSDT" || *a.Exchange != "simulated" || a.Interval != "1h" || a.Klines != 500 || !a.Simulated {
 		t.Errorf("%+v", a)
 	}
-	if a.Stale || a.StaleReason != nil || a.OddsReason == nil || *a.OddsReason == "" {
-		t.Errorf("fresh, without odds: %+v", a)
+	if a.Stale || a.StaleReason != nil || a.OddsReason != nil {
+		t.Errorf("fresh, with odds: %+v", a)
 	}
 	if len(a.Supports) == 0 || len(a.Resistances) == 0 {
 		t.Fatal("no levels in a market that swings")
 	}
 	for i, l := range a.Supports {
+		if l.HoldProbability == nil || *l.HoldProbability <= 0 || *l.HoldProbability >= 1 || l.Samples == nil || *l.Samples == 0 {
+			t.Errorf("support %d has no odds: %+v", i, l)
+		}
 		if l.Price > a.LastPrice || l.DistancePct > 0 || i > 0 && l.Price >= a.Supports[i-1].Price || l.HoldProbability != nil {
 			t.Errorf("support %d: %+v", i, l)
 		}

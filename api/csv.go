@@ -65,7 +65,14 @@ func appendCSV(b []byte, s *screenQuery, r *row) []byte {
 		b = appendRounded(b, inATR, 2)
 	}
 	b = append(append(b, ','), l.Status.String()...)
-	return append(b, ",,,,,,\r\n"...)
+	if l.NoOdds != levels.OddsKnown {
+		return append(b, ",,,,,,\r\n"...)
+	}
+	for _, odds := range [...]float64{l.TouchProbability, l.HoldProbability, l.HoldInterval[0], l.HoldInterval[1], l.BaselineHold} {
+		b = appendFloat(append(b, ','), odds)
+	}
+	b = strconv.AppendInt(append(b, ','), int64(l.Samples), 10)
+	return append(b, "\r\n"...)
 }
 
 // appendCell appends text as one cell. Spreadsheets run text that begins with

@@ -93,8 +93,25 @@ func StaleReason(s *service.Snapshot, now time.Time) string {
 	return ""
 }
 
-// oddsReason is why the probabilities of every level are null.
-const oddsReason = "this version finds and ranks levels but does not estimate their odds"
+// oddsReason is why the probabilities of the levels of s are null, all of them;
+// empty when they are not.
+func oddsReason(s *service.Snapshot) string {
+	for _, side := range [...][]levels.Level{s.Supports, s.Resistances} {
+		if len(side) > 0 {
+			return side[0].NoOdds.String()
+		}
+	}
+	return ""
+}
+
+// pageOddsReason is why probabilities of an interval are null; empty where there
+// are odds.
+func pageOddsReason(i levels.Interval) string {
+	if _, own := levels.Odds().For(i); !own {
+		return levels.UnknownInterval.String()
+	}
+	return ""
+}
 
 // AppendAnalysis appends s as one JSON object, the way the API shows it at the
 // moment now: nothing in it but stale and stale_reason depends on that.
@@ -129,7 +146,7 @@ func AppendAnalysis(b []byte, s *service.Snapshot, now time.Time) []byte {
 	b = append(b, `,"horizon_candles":`...)
 	b = strconv.AppendInt(b, levels.Horizon, 10)
 	b = append(b, `,"odds_reason":`...)
-	b = appendString(b, oddsReason)
+	b = orNull(b, oddsReason(s))
 	b = append(b, `,"supports":`...)
 	b = appendSide(b, s, s.Supports)
 	b = append(b, `,"resistances":`...)
@@ -199,7 +216,21 @@ func appendLevel(b []byte, l *levels.Level, last, atr float64) []byte {
 	}
 	b = append(b, `,"status":`...)
 	b = appendString(b, l.Status.String())
-	return append(b, `,"touch_probability":null,"hold_probability":null,"hold_interval":null,"baseline_hold_probability":null,"samples":null`...)
+	if l.NoOdds != levels.OddsKnown {
+		return append(b, `,"touch_probability":null,"hold_probability":null,"hold_interval":null,"baseline_hold_probability":null,"samples":null`...)
+	}
+	b = append(b, `,"touch_probability":`...)
+	b = appendFloat(b, l.TouchProbability)
+	b = append(b, `,"hold_probability":`...)
+	b = appendFloat(b, l.HoldProbability)
+	b = append(b, `,"hold_interval":[`...)
+	b = appendFloat(b, l.HoldInterval[0])
+	b = append(b, ',')
+	b = appendFloat(b, l.HoldInterval[1])
+	b = append(b, `],"baseline_hold_probability":`...)
+	b = appendFloat(b, l.BaselineHold)
+	b = append(b, `,"samples":`...)
+	return strconv.AppendInt(b, int64(l.Samples), 10)
 }
 
 // appendJob appends j. full adds what can be long: failures, skips and the

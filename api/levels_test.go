@@ -4,6 +4,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -26,17 +27,57 @@ func TestLevels_AnswerIsTheStoredAnalysisToTheByte(t *testing.T) {
 		want(t, rec, 200)
 		const expected = `{"symbol":"BTCUSDT","exchange":"simulated","interval":"1h","as_of":"2000-01-01T00:00:00Z","computed_at":"2000-01-01T00:00:41.207Z",` +
 			`"last_price":100,"atr":2,"klines":500,"missing_klines":0,"stale":false,"stale_reason":null,"simulated":true,"algorithm":"1","horizon_candles":168,` +
-			`"odds_reason":"this version finds and ranks levels but does not estimate their odds","supports":[` +
+			`"odds_reason":null,"supports":[` +
 			`{"id":"b1c90d2e4f5a6b7c","price":99,"low":98.5,"high":99.5,"strength":0.812,"touches":4,"first_touch":"1999-12-28T06:00:00Z","last_touch":"1999-12-31T15:00:00Z",` +
-			`"sources":["swing","volume"],"distance_pct":-1,"distance_atr":-0.5,"status":"active","touch_probability":null,"hold_probability":null,"hold_interval":null,"baseline_hold_probability":null,"samples":null},` +
+			`"sources":["swing","volume"],"distance_pct":-1,"distance_atr":-0.5,"status":"active","touch_probability":0.8417,"hold_probability":0.47,"hold_interval":[0.4521,0.4903],"baseline_hold_probability":0.4495,"samples":4718},` +
 			`{"id":"0000000000000001","price":95,"low":94,"high":95.5,"strength":0.4,"touches":0,"first_touch":null,"last_touch":null,` +
-			`"sources":["swing"],"distance_pct":-5,"distance_atr":-2.5,"status":"flipped","touch_probability":null,"hold_probability":null,"hold_interval":null,"baseline_hold_probability":null,"samples":null}],"resistances":[` +
+			`"sources":["swing"],"distance_pct":-5,"distance_atr":-2.5,"status":"flipped","touch_probability":0.5,"hold_probability":0.44,"hold_interval":[0.42,0.46],"baseline_hold_probability":0.4312,"samples":4600}],"resistances":[` +
 			`{"id":"000000000000000a","price":103,"low":102,"high":104,"strength":0.6,"touches":1,"first_touch":"1999-12-31T19:00:00Z","last_touch":"1999-12-31T19:00:00Z",` +
-			`"sources":["poc"],"distance_pct":3,"distance_atr":1.5,"status":"broken","touch_probability":null,"hold_probability":null,"hold_interval":null,"baseline_hold_probability":null,"samples":null}]}` + "\n"
+			`"sources":["poc"],"distance_pct":3,"distance_atr":1.5,"status":"broken","touch_probability":0.6,"hold_probability":0.45,"hold_interval":[0.43,0.47],"baseline_hold_probability":0.4401,"samples":4690}]}` + "\n"
 		if got := rec.Body.String(); got != expected {
 			t.Errorf("got\n%s\nwant\n%s", got, expected)
 		}
 	})
+}
+
+func TestLevels_WithoutOddsSayWhy(t *testing.T) {
+	for _, c := range []struct {
+		reason levels.NoOdds
+		want   string
+	}{
+		{levels.UnknownInterval, "no odds are calibrated for this interval"},
+		{levels.ShortHistory, "fewer than 500 candles"},
+		{levels.BeforeOdds, "analysed by a version that did not estimate odds"},
+	} {
+		h := start(t)
+		s := snapshot("BTCUSDT", time.Now())
+		for _, side := range [][]levels.Level{s.Supports, s.Resistances} {
+			for i := range side {
+				side[i].NoOdds = c.reason
+			}
+		}
+		store(h, s)
+		rec := h.get("/levels/BTCUSDT")
+		want(t, rec, 200)
+		a := decode[analysisJSON](t, rec)
+		if a.OddsReason == nil || *a.OddsReason != c.want || a.Supports[0].HoldProbability != nil {
+			t.Errorf("%v: %s", c.reason, rec.Body)
+		}
+		rows := readCSV(t, h.get("/levels?format=csv"))
+		if got := strings.Join(rows[1][len(rows[1])-6:], ","); got != ",,,,," {
+			t.Errorf("%v: the cells of the odds are %q", c.reason, got)
+		}
+	}
+	h := start(t)
+	for interval, want := range map[string]string{"1h": "", "1d": "no odds are calibrated for this interval"} {
+		var page struct {
+			Reason *string `json:"odds_reason"`
+		}
+		rec := h.get("/levels?interval=" + interval)
+		if err := json.Unmarshal(rec.Body.Bytes(), &page); err != nil || page.Reason == nil != (want == "") || page.Reason != nil && *page.Reason != want {
+			t.Errorf("a page of %s: %s", interval, rec.Body)
+		}
+	}
 }
 
 func TestLevels_FreshnessRunsFromCloseToClose(t *testing.T) {

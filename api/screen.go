@@ -353,7 +353,7 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 	out.buf = append(out.buf, `,"interval":`...)
 	out.buf = appendString(out.buf, string(s.interval))
 	out.buf = append(out.buf, `,"odds_reason":`...)
-	out.buf = appendString(out.buf, oddsReason)
+	out.buf = orNull(out.buf, pageOddsReason(s.interval))
 	out.buf = append(out.buf, `,"levels":[`...)
 	for i := range p.rows {
 		if i > 0 {

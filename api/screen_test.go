@@ -226,7 +226,7 @@ func TestScreen_CSVHasEveryLevelAndTheSameFigures(t *testing.T) {
 		}
 		for name, value := range map[string]string{
 			"price": strconv.FormatFloat(l.Price, 'f', -1, 64), "distance_pct": strconv.FormatFloat(l.DistancePct, 'f', -1, 64),
-			"role": l.Role, "status": l.Status, "sources": strings.Join(l.Sources, " "), "hold_probability": "", "stale": "false", "simulated": "true",
+			"role": l.Role, "status": l.Status, "sources": strings.Join(l.Sources, " "), "hold_probability": strconv.FormatFloat(*l.HoldProbability, 'f', -1, 64), "samples": strconv.Itoa(*l.Samples), "stale": "false", "simulated": "true",
 		} {
 			if got := line[column[name]]; got != value {
 				t.Errorf("%s: %q, in JSON %q", name, got, value)

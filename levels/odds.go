@@ -22,6 +22,7 @@ const (
 	OddsKnown       NoOdds = iota // none: the level has odds
 	UnknownInterval               // no odds were calibrated for candles of this interval
 	ShortHistory                  // fewer than MinOddsCandles candles
+	BeforeOdds                    // found by an Algorithm before there were odds; Find does not give it
 )
 
 // MinOddsCandles is the least that odds are given for; the calibration saw no
@@ -29,7 +30,8 @@ const (
 const MinOddsCandles = 500
 
 func (r NoOdds) String() string {
-	return [...]string{"", "no odds are calibrated for this interval", "fewer than 500 candles"}[r]
+	return [...]string{"", "no odds are calibrated for this interval", "fewer than 500 candles",
+		"analysed by a version that did not estimate odds"}[r]
 }
 
 // Odds bound: no calibration can tell a level that always holds from one that

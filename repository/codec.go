@@ -15,9 +15,17 @@ import (
 // order of appendSnapshot. Whole numbers are varints (encoding/binary), prices
 // the eight bytes of the float64 so that they come back bit for bit, strings
 // and lists carry their length in front, and times are milliseconds: those of
-// touches as distances, which are short, from the moment of the analysis. A
-// level takes about 55 bytes.
-const snapshotVersion = 1
+// touches as distances, which are short, from the moment of the analysis. Odds
+// are whole numbers of oddsUnit. A level takes about 70 bytes.
+//
+// Version 1 had no odds.
+const (
+	snapshotVersion    = 2
+	snapshotBeforeOdds = 1
+)
+
+// oddsUnit is what odds are multiples of, as service has rounded them.
+const oddsUnit = 1e-4
 
 // The least a level takes: an id and four float64, and one byte for each of
 // the state, the sources, the touches and their two times.
@@ -63,6 +71,13 @@ func appendLevels(b []byte, list []levels.Level, asOf int64) []byte {
 		b = binary.AppendVarint(b, int64(l.Touches))
 		b = binary.AppendVarint(b, asOf-l.LastTouch)
 		b = binary.AppendVarint(b, l.LastTouch-l.FirstTouch)
+		if b = append(b, byte(l.NoOdds)); l.NoOdds != levels.OddsKnown {
+			continue
+		}
+		for _, odds := range [...]float64{l.TouchProbability, l.HoldProbability, l.HoldInterval[0], l.HoldInterval[1], l.BaselineHold} {
+			b = binary.AppendUvarint(b, uint64(math.Round(odds/oddsUnit)))
+		}
+		b = binary.AppendUvarint(b, uint64(l.Samples))
 	}
 	return b
 }
@@ -80,8 +95,9 @@ func appendFloat(b []byte, f float64) []byte {
 // than a small multiple of b, whatever b holds. Its errors wrap errSnapshot.
 func decodeSnapshot(b []byte, s *service.Snapshot) error {
 	d := decoder{b: b}
-	if v := d.byte(); v != snapshotVersion && !d.short {
-		return fmt.Errorf("%w: it has version %d and this program knows %d", errSnapshot, v, snapshotVersion)
+	version := d.byte()
+	if version != snapshotVersion && version != snapshotBeforeOdds && !d.short {
+		return fmt.Errorf("%w: it has version %d and this program knows those up to %d", errSnapshot, version, snapshotVersion)
 	}
 	decodeString(&d, &s.Exchange)
 	decodeString(&d, &s.Symbol)
@@ -93,8 +109,8 @@ func decodeSnapshot(b []byte, s *service.Snapshot) error {
 	s.LastPrice, s.ATR = d.float(), d.float()
 	s.Klines, s.Missing, s.Decimals = int(d.varint()), int(d.varint()), int(d.varint())
 	s.Simulated = d.byte() != 0
-	s.Supports = d.levels(s.Supports[:0], asOf)
-	s.Resistances = d.levels(s.Resistances[:0], asOf)
+	s.Supports = d.levels(s.Supports[:0], asOf, version)
+	s.Resistances = d.levels(s.Resistances[:0], asOf, version)
 	switch {
 	case d.short:
 		return fmt.Errorf("%w: it is cut off", errSnapshot)
@@ -169,7 +185,7 @@ func decodeString[S ~string](d *decoder, s *S) {
 	}
 }
 
-func (d *decoder) levels(dst []levels.Level, asOf int64) []levels.Level {
+func (d *decoder) levels(dst []levels.Level, asOf int64, version byte) []levels.Level {
 	n := d.uvarint()
 	if n > uint64(len(d.b))/minLevelSize {
 		d.b, d.short = nil, true
@@ -186,10 +202,29 @@ func (d *decoder) levels(dst []levels.Level, asOf int64) []levels.Level {
 		l.Touches = int(d.varint())
 		l.LastTouch = asOf - d.varint()
 		l.FirstTouch = l.LastTouch - d.varint()
-		if l.Role > levels.Resistance || l.Status > levels.Flipped || sources > math.MaxUint16 {
+		if l.NoOdds = levels.BeforeOdds; version != snapshotBeforeOdds {
+			d.odds(&l)
+		}
+		if l.NoOdds > levels.BeforeOdds || l.Role > levels.Resistance || l.Status > levels.Flipped || sources > math.MaxUint16 {
 			d.odd = true
 		}
 		dst = append(dst, l)
 	}
 	return dst
+}
+
+func (d *decoder) odds(l *levels.Level) {
+	if l.NoOdds = levels.NoOdds(d.byte()); l.NoOdds != levels.OddsKnown {
+		return
+	}
+	for _, odds := range [...]*float64{&l.TouchProbability, &l.HoldProbability, &l.HoldInterval[0], &l.HoldInterval[1], &l.BaselineHold} {
+		units := d.uvarint()
+		if *odds = float64(units) / math.Round(1/oddsUnit); units > 1/oddsUnit {
+			d.odd = true
+		}
+	}
+	samples := d.uvarint()
+	if l.Samples = int(samples); samples > math.MaxInt32 {
+		d.odd = true
+	}
 }

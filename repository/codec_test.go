@@ -24,7 +24,7 @@ func TestCodec_RoundTrip(t *testing.T) {
 	})
 	list := func(role levels.Role) *rapid.Generator[[]levels.Level] {
 		return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) levels.Level {
-			return levels.Level{
+			l := levels.Level{
 				ID: rapid.Uint64().Draw(t, "id"), Role: role,
 				Status:  levels.Status(rapid.IntRange(0, 2).Draw(t, "status")),
 				Sources: levels.Sources(rapid.Uint16().Draw(t, "sources")),
@@ -32,7 +32,14 @@ func TestCodec_RoundTrip(t *testing.T) {
 				Low:     rapid.Float64().Draw(t, "low"), High: rapid.Float64().Draw(t, "high"),
 				Strength: rapid.Float64().Draw(t, "strength"), Touches: rapid.Int().Draw(t, "touches"),
 				FirstTouch: rapid.Int64().Draw(t, "first"), LastTouch: rapid.Int64().Draw(t, "last"),
+				NoOdds: levels.NoOdds(rapid.IntRange(0, 3).Draw(t, "no odds")),
 			}
+			if l.NoOdds == levels.OddsKnown {
+				odds := func(label string) float64 { return float64(rapid.IntRange(0, 10_000).Draw(t, label)) / 10_000 }
+				l.TouchProbability, l.HoldProbability, l.BaselineHold = odds("touch"), odds("hold"), odds("baseline")
+				l.HoldInterval, l.Samples = [2]float64{odds("from"), odds("to")}, rapid.IntRange(0, math.MaxInt32).Draw(t, "samples")
+			}
+			return l
 		}), 0, 12)
 	}
 	used := snapshot("WHATEVER", 3) // decoded into: what it held must not shine through
@@ -87,6 +94,36 @@ func TestCodec_Version1DoesNotChange(t *testing.T) {
 	const golden = "010762696e616e636507425443555344540231680131809e89cac068d0ad89cac068" +
 		"0000000050e6ed406666666666867340a01f02040101efcdab896745230120090000000000b0ed40" +
 		"0000000008a6ed400000000010baed40000000000000ea3f0880f4ee0680ecf69d0100"
+	s.Supports[0].NoOdds = levels.BeforeOdds
+	b, err := hex.DecodeString(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got service.Snapshot
+	if err := decodeSnapshot(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	same(t, s, got)
+}
+
+// The same of version 2, which this program writes.
+func TestCodec_Version2DoesNotChange(t *testing.T) {
+	s := service.Snapshot{
+		Key:  service.Key{Exchange: "binance", Symbol: "BTCUSDT", Interval: "1h"},
+		AsOf: start, ComputedAt: start.Add(time.Second), LastPrice: 61234.5, ATR: 312.4,
+		Klines: 2000, Missing: 1, Simulated: true, Algorithm: "2", Decimals: 2,
+		Supports: []levels.Level{{
+			ID: 0x0123456789abcdef, Status: levels.Flipped, Sources: levels.SourceSwing | levels.SourceVolume,
+			Price: 60800, Low: 60720.25, High: 60880.5, Strength: 0.8125, Touches: 4,
+			FirstTouch: start.Add(-48 * time.Hour).UnixMilli(), LastTouch: start.Add(-2 * time.Hour).UnixMilli(),
+			TouchProbability: 0.8417, HoldProbability: 0.4712, HoldInterval: [2]float64{0.4521, 0.4903}, BaselineHold: 0.4495, Samples: 4718,
+		}},
+		Resistances: []levels.Level{{
+			ID: 1, Role: levels.Resistance, Sources: levels.SourceEnds, Price: 61890, Low: 61802.5, High: 61977.5, Strength: 0.5,
+			FirstTouch: start.UnixMilli(), LastTouch: start.UnixMilli(), NoOdds: levels.ShortHistory,
+		}},
+	}
+	const golden = "GOLDEN"
 	if got := hex.EncodeToString(appendSnapshot(nil, &s)); got != golden {
 		t.Errorf("encodes to\n%s, want\n%s", got, golden)
 	}
@@ -106,7 +143,7 @@ func TestCodec_RefusesWhatItCannotKnow(t *testing.T) {
 	good := appendSnapshot(nil, &s)
 	level := len(appendSnapshot(nil, &service.Snapshot{Key: s.Key, AsOf: s.AsOf, ComputedAt: s.ComputedAt, Klines: s.Klines, Missing: s.Missing, Algorithm: s.Algorithm, Decimals: s.Decimals})) - 1
 	for name, change := range map[string]func(b []byte){
-		"version": func(b []byte) { b[0] = 2 },
+		"version": func(b []byte) { b[0] = 3 },
 		"role":    func(b []byte) { b[level+8] = 2 },
 		"status":  func(b []byte) { b[level+8] = 3 << 4 },
 	} {

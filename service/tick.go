@@ -20,7 +20,17 @@ func (t Tick) Round(p float64) float64 {
 	return units / scale
 }
 
-// appendRounded appends ls to dst with their prices on the tick. Where the
+// oddsDecimals is how many decimals of odds are kept: far more than they are known
+// to, and few enough to be stored exactly.
+const oddsDecimals = 4
+
+func roundOdds(p float64) float64 {
+	scale := math.Pow10(oddsDecimals)
+	return math.Round(p*scale) / scale
+}
+
+// appendRounded appends ls to dst with their prices on the tick and their odds on
+// four decimals. Where the
 // tick is coarser than the levels are apart, the nearer of two that fall
 // together stands for both.
 func (t Tick) appendRounded(dst, ls []levels.Level) []levels.Level {
@@ -30,6 +40,8 @@ func (t Tick) appendRounded(dst, ls []levels.Level) []levels.Level {
 		if n := len(dst); n > begin && dst[n-1].Price == l.Price {
 			continue
 		}
+		l.TouchProbability, l.HoldProbability, l.BaselineHold = roundOdds(l.TouchProbability), roundOdds(l.HoldProbability), roundOdds(l.BaselineHold)
+		l.HoldInterval = [2]float64{roundOdds(l.HoldInterval[0]), roundOdds(l.HoldInterval[1])}
 		dst = append(dst, l)
 	}
 	return dst
