@@ -41,7 +41,11 @@ func newOurs() Find {
 		for _, side := range [...][]levels.Level{a.Supports, a.Resistances} {
 			for i := range side {
 				l := &side[i]
-				dst = append(dst, Price{ID: l.ID, Price: l.Price, Low: l.Low, High: l.High, Score: l.Strength, Touch: math.NaN(), Hold: math.NaN()})
+				p := Price{ID: l.ID, Price: l.Price, Low: l.Low, High: l.High, Score: l.Strength, Touch: l.TouchProbability, Hold: l.HoldProbability}
+				if l.NoOdds != levels.OddsKnown {
+					p.Touch, p.Hold = math.NaN(), math.NaN()
+				}
+				dst = append(dst, p)
 			}
 		}
 		return dst
