@@ -123,7 +123,10 @@ func TestCodec_Version2DoesNotChange(t *testing.T) {
 			FirstTouch: start.UnixMilli(), LastTouch: start.UnixMilli(), NoOdds: levels.ShortHistory,
 		}},
 	}
-	const golden = "GOLDEN"
+	const golden = "020762696e616e636507425443555344540231680132809e89cac068d0ad89cac0680000000050e6ed406666666666867340" +
+		"a01f02040101efcdab896745230120090000000000b0ed400000000008a6ed400000000010baed40000000000000ea3f0880" +
+		"f4ee0680ecf69d0100e141e824a923a7268f23ee240101000000000000000110000000004038ee4000000000502dee400000" +
+		"00003043ee40000000000000e03f00000002"
 	if got := hex.EncodeToString(appendSnapshot(nil, &s)); got != golden {
 		t.Errorf("encodes to\n%s, want\n%s", got, golden)
 	}
