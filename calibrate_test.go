@@ -56,7 +56,7 @@ func TestCalibrate_WritesATableOrSaysWhyNot(t *testing.T) {
 		t.Fatal(err)
 	}
 	table, err := levels.ReadTable(file)
-	if err != nil || len(table.Fits) != 1 || table.Provenance.Command != "tidemark calibrate --klines DIR --seed 5" {
+	if err != nil || len(table.Fits) != 1 || table.Provenance.Command != "tidemark calibrate --klines DIR --seed 5" || len(table.Validations("1h")) != 3 {
 		t.Errorf("%v: %+v", err, table)
 	}
 	if !strings.Contains(said, "1h: 8800 candles") || !strings.Contains(said, "lift ") || !strings.Contains(said, out) {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,6 +77,37 @@ type Provenance struct {
 	Algorithm string // the Algorithm of the levels it was fitted on
 	Command   string // that made it
 	Series    []SeriesProvenance
+	// Validations tell how fits made like those of the table did on what they had
+	// not seen. They are no part of the fits: odds do not depend on them.
+	Validations []Validation
+}
+
+// Validation is how such fits did for one interval, on pairs and times kept apart
+// from those they learnt from; docs/levels-research.md tells how. Levels are the
+// best three a side by strength, 0.5 to 8 ATR away.
+type Validation struct {
+	Interval   Interval
+	LearntFrom string // "other pairs, other times", ...
+	Levels     int
+	// In points, hundredths of probability: the value and the ends of its 95 %
+	// interval, from calendar weeks drawn again.
+	Lift          [3]float64 // hold rate less that of lines at the distances of all levels
+	NeighbourLift [3]float64 // the same for lines at about the distance of the level itself
+	Terciles      [3]float64 // hold rate of the strongest third less that of the weakest
+	HoldSkill     float64    // Brier skill of hold odds against the base rate
+	HoldError     float64    // expected calibration error of hold odds, by HoldBins
+	TouchSkill    float64    // Brier skill of touch odds, less that of the reflection principle
+	TouchError    float64    // expected calibration error of touch odds, by TouchBins
+	// Ten bins with as many samples each, by rising odds: decided outcomes for
+	// hold odds, all for touch odds.
+	HoldBins, TouchBins []ReliabilityBin
+}
+
+// ReliabilityBin compares odds with what came, over levels with much the same odds.
+type ReliabilityBin struct {
+	Promised float64 // mean of the odds
+	Realised float64 // share that came to pass
+	Samples  int
 }
 
 // SeriesProvenance is the data of one interval.
@@ -233,6 +265,24 @@ var Odds = sync.OnceValue(func() *Table {
 	return t
 })
 
+// OddsVersion names the table of Odds: the first twelve hexadecimal digits of its
+// file's checksum. It changes with every fit, where Algorithm may not.
+func OddsVersion() string {
+	sum := tableFile[len(tableFile)-sha256.Size:]
+	return hex.EncodeToString(sum[:6])
+}
+
+// Validations returns those of an interval, empty where there are none.
+func (t *Table) Validations(i Interval) []Validation {
+	var own []Validation
+	for _, v := range t.Provenance.Validations {
+		if v.Interval == i {
+			own = append(own, v)
+		}
+	}
+	return own
+}
+
 // For returns the fit of the interval nearest to i, the longer of two as near,
 // and whether it is i's own.
 func (t *Table) For(i Interval) (fit *Fit, own bool) {
@@ -293,8 +343,12 @@ func (f *Fit) odds(l *Level, v *[features]float32, excess float64) {
 	l.BaselineHold = within(f.BaselineHold(float64(v[featureDistance])))
 	l.HoldProbability = within(l.BaselineHold + excess)
 	l.TouchProbability = within(float64(v[featureReflection]) + sum(f.Touch, v))
-	k := sort.Search(len(f.Reliability)-1, func(i int) bool { return float64(f.Reliability[i].To) >= l.HoldProbability })
-	r := &f.Reliability[k]
+	r := &f.Reliability[f.HoldBin(l.HoldProbability)]
 	l.HoldInterval = [2]float64{within(l.HoldProbability - float64(r.Half)), within(l.HoldProbability + float64(r.Half))}
 	l.Samples = int(r.Samples)
+}
+
+// HoldBin is the index of the Reliability that hold odds belong to.
+func (f *Fit) HoldBin(hold float64) int {
+	return sort.Search(len(f.Reliability)-1, func(i int) bool { return float64(f.Reliability[i].To) >= hold })
 }

@@ -18,7 +18,8 @@ import (
 
 func small() *Table {
 	return &Table{
-		Provenance: Provenance{Algorithm: "x", Command: "by hand", Series: []SeriesProvenance{{Interval: "1h", Files: []string{"A-1h.csv.gz"}}}},
+		Provenance: Provenance{Algorithm: "x", Command: "by hand", Series: []SeriesProvenance{{Interval: "1h", Files: []string{"A-1h.csv.gz"}}},
+			Validations: []Validation{{Interval: "1h", LearntFrom: "others", Levels: 9, Lift: [3]float64{1, -0.5, 2.25}, HoldSkill: 0.01, TouchBins: []ReliabilityBin{{0.5, 0.25, 9}}}}},
 		Fits: []Fit{{
 			Interval:    "1h",
 			Baseline:    [3]float64{0.5, -0.01, 0.0005},

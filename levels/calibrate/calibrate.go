@@ -57,6 +57,11 @@ func Run(o Options) (*levels.Table, error) {
 			}
 			r := d.judge(all)
 			fmt.Fprintf(o.Log, "%s: %s: %v\n", interval, s.name, &r)
+			v, err := r.validation(interval, s)
+			if err != nil {
+				return nil, err
+			}
+			t.Provenance.Validations = append(t.Provenance.Validations, v)
 			if i == 0 {
 				fit.Reliability = d.reliability(all)
 			}

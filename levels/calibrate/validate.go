@@ -150,6 +150,7 @@ type report struct {
 	byBlock                   []float64  // lift of each block of time; NaN for none
 	holdSkill, holdError      float64    // Brier skill against the base rate, calibration error
 	touchSkill, touchError    float64    // Brier skill above the reflection principle's, calibration error
+	holdBins, touchBins       []levels.ReliabilityBin
 }
 
 // bands are the borders, in steps of the controls, within which an artificial
@@ -259,8 +260,9 @@ func (d *data) judge(all []level) report {
 	for b := range byBlock {
 		r.byBlock = append(r.byBlock, byBlock[b].lift())
 	}
-	r.holdSkill, r.holdError = skill(odds), calibrationError(odds)
-	r.touchError = calibrationError(touch)
+	r.holdSkill = skill(odds)
+	r.holdBins, r.holdError = tenths(odds)
+	r.touchBins, r.touchError = tenths(touch)
 	// against the better of two volatilities: of 100 candles and of the window
 	mean := 0.0
 	for _, p := range touch {
@@ -304,18 +306,50 @@ func skill(all []pair) float64 {
 	return 1 - miss/(mean*(1-mean)*float64(len(all)))
 }
 
-// calibrationError is the expected calibration error over ten bins of as many.
-func calibrationError(all []pair) float64 {
+// tenths compares odds with what came in ten bins of as many, and returns the
+// expected calibration error over them.
+func tenths(all []pair) (bins []levels.ReliabilityBin, calibrationError float64) {
 	slices.SortStableFunc(all, func(a, b pair) int { return cmp.Compare(a.odds, b.odds) })
-	total := 0.0
 	for b := range 10 {
+		part := all[b*len(all)/10 : (b+1)*len(all)/10]
+		if len(part) == 0 {
+			continue
+		}
+		var sum pair
 		off := 0.0
-		for _, p := range all[b*len(all)/10 : (b+1)*len(all)/10] {
+		for _, p := range part {
+			sum.odds += p.odds
+			sum.came += p.came
 			off += p.odds - p.came
 		}
-		total += math.Abs(off) / float64(len(all))
+		n := float64(len(part))
+		bins = append(bins, levels.ReliabilityBin{Promised: rounded(sum.odds / n), Realised: rounded(sum.came / n), Samples: len(part)})
+		calibrationError += math.Abs(off) / float64(len(all))
 	}
-	return total
+	return bins, calibrationError
+}
+
+// rounded is x to six decimals, which is more than any figure here is good for.
+func rounded(x float64) float64 { return math.Round(x*1e6) / 1e6 }
+
+// validation is r as the table carries it. It fails where the levels were too few
+// for one of the figures.
+func (r *report) validation(i levels.Interval, s split) (levels.Validation, error) {
+	v := levels.Validation{
+		Interval: i, LearntFrom: s.name, Levels: int(r.levels),
+		HoldSkill: rounded(r.holdSkill), HoldError: rounded(r.holdError),
+		TouchSkill: rounded(r.touchSkill), TouchError: rounded(r.touchError),
+		HoldBins: r.holdBins, TouchBins: r.touchBins,
+	}
+	known := v.HoldSkill + v.HoldError + v.TouchSkill + v.TouchError
+	for k := range 3 {
+		v.Lift[k], v.NeighbourLift[k], v.Terciles[k] = rounded(r.lift[k]), rounded(r.neighbour[k]), rounded(r.terciles[k])
+		known += v.Lift[k] + v.NeighbourLift[k] + v.Terciles[k]
+	}
+	if math.IsNaN(known) || math.IsInf(known, 0) {
+		return v, fmt.Errorf("%s: too few levels touched to tell how the fits do on %s: %v", i, s.name, r)
+	}
+	return v, nil
 }
 
 // reliability tells how outcomes strayed from the odds of levels the fits had
