@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"tidemark/exchange/binance"
+	"tidemark/levels"
 	"tidemark/repository"
 	"tidemark/service"
 )
@@ -43,12 +44,12 @@ func (m *exchangeMetrics) observe(endpoint string, status int, took time.Duratio
 }
 
 // registerProcessMetrics adds the Go runtime, the process, its cgroup, the
-// exchange's weight, the database pools and the queue.
+// exchange's weight, the database pools, the queue and the scorecard.
 func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venue *binance.Client, b budget) {
 	reg.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		memoryCollector{}, poolCollector{db}, weightCollector{venue}, &queueCollector{db: db},
+		memoryCollector{}, poolCollector{db}, weightCollector{venue}, &queueCollector{db: db}, &scorecardCollector{db: db, market: venue.Market},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name:        "tidemark_build_info",
 			Help:        "Constant 1; the version is in the label.",
@@ -207,4 +208,87 @@ func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(ch, piecesDesc, float64(c.stats.Running), "running")
 	gauge(ch, piecesDesc, float64(c.stats.Delayed), "delayed")
 	gauge(ch, oldestDesc, c.stats.Oldest.Seconds())
+}
+
+// scorecardCollector shows what became of the odds this program gives out, in the
+// market it is in. As with the queue, the numbers are of all processes. Those of
+// other versions and markets are told by GET /calibration alone.
+type scorecardCollector struct {
+	db     *repository.DB
+	market func() service.Market
+
+	mu    sync.Mutex
+	asked time.Time
+	cards map[levels.Interval]service.Scorecard
+	open  map[levels.Interval]int
+	err   error
+}
+
+// scorecardFor is how long what was read is shown: a scorecard changes when
+// candles close.
+const scorecardFor = time.Minute
+
+var (
+	outcomesDesc = describe("tidemark_scorecard_outcomes_total",
+		"Outcomes of levels given out with odds, judged a horizon later: of touch odds all levels, of hold odds those whose outcome was decided. This, as all of the scorecard, is of the odds of this version, and the same from every process on a database.", "interval", "kind")
+	realisedDesc = describe("tidemark_scorecard_realised_total",
+		"Of the outcomes, those that came to pass: levels that were touched, or held.", "interval", "kind")
+	promisedDesc = describe("tidemark_scorecard_promised_total",
+		"Sum of the odds of the outcomes: how many would have come to pass if all odds were true.", "interval", "kind")
+	missedDesc = describe("tidemark_scorecard_squared_error_total",
+		"Sum over the outcomes of the squared difference between the odds and what came, 1 or 0: divided by their number it is the Brier score.", "interval", "kind")
+	momentsDesc = describe("tidemark_scorecard_promises_total",
+		"Analyses whose horizon has passed: judged, or skipped where candles are missing.", "interval", "outcome")
+	openPromisesDesc = describe("tidemark_scorecard_open_promises",
+		"Analyses that will be judged once their horizon has passed.", "interval")
+)
+
+func (*scorecardCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{outcomesDesc, realisedDesc, promisedDesc, missedDesc, momentsDesc, openPromisesDesc} {
+		ch <- d
+	}
+}
+
+func (c *scorecardCollector) Collect(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.asked) >= scorecardFor {
+		c.ask()
+	}
+	if c.err != nil {
+		return // what is not known is not shown
+	}
+	for _, fit := range levels.Odds().Fits {
+		interval := string(fit.Interval)
+		card := c.cards[fit.Interval] // of zeros before the first
+		for _, part := range [...]struct {
+			kind string
+			of   service.Score
+		}{{"touch", card.Touch.Total()}, {"hold", card.Hold.Total()}} {
+			counter(ch, outcomesDesc, float64(part.of.Samples), interval, part.kind)
+			counter(ch, realisedDesc, float64(part.of.Realised), interval, part.kind)
+			counter(ch, promisedDesc, part.of.Promised, interval, part.kind)
+			counter(ch, missedDesc, part.of.Missed, interval, part.kind)
+		}
+		counter(ch, momentsDesc, float64(card.Moments), interval, "judged")
+		counter(ch, momentsDesc, float64(card.Skipped), interval, "skipped")
+		gauge(ch, openPromisesDesc, float64(c.open[fit.Interval]), interval)
+	}
+}
+
+// ask reads the scorecards. It is called with c.mu held.
+func (c *scorecardCollector) ask() {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	market := c.market()
+	cards, open, err := c.db.Scorecards(ctx, market.Exchange)
+	c.cards, c.open, c.err, c.asked = map[levels.Interval]service.Scorecard{}, map[levels.Interval]int{}, err, time.Now()
+	for _, card := range cards {
+		if card.Current(market.Simulated) {
+			c.cards[card.Interval] = card
+		}
+	}
+	for _, o := range open {
+		c.open[o.Interval] = o.Count
+	}
 }

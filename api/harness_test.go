@@ -145,6 +145,8 @@ type fakeStore struct {
 	order []string
 
 	schedules []service.ScheduleState
+	cards     []service.Scorecard
+	open      []service.OpenPromises
 
 	analyzer *service.Analyzer // does the work of jobs
 }
@@ -195,6 +197,18 @@ func (s *fakeStore) Snapshot(_ context.Context, key service.Key, at time.Time) (
 // Candles has none: every kline is fetched.
 func (s *fakeStore) Candles(_ context.Context, key service.Key, _ int64, _ *levels.Candles, _ []byte) (service.Kept, error) {
 	return service.Kept{}, service.ErrNotAnalyzed
+}
+
+// DuePromise has none: the scorecard's figures are set by the test.
+func (s *fakeStore) DuePromise(context.Context, service.Key, time.Time) (service.Promise, bool, error) {
+	return service.Promise{}, false, nil
+}
+
+func (s *fakeStore) Scorecards(_ context.Context, exchange string) ([]service.Scorecard, []service.OpenPromises, error) {
+	if exchange != "binance" {
+		return nil, nil, s.err
+	}
+	return s.cards, s.open, s.err
 }
 
 func (s *fakeStore) Latest(_ context.Context, exchange string, interval levels.Interval) iter.Seq2[service.Snapshot, error] {

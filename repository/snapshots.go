@@ -36,6 +36,12 @@ func (db *DB) Put(ctx context.Context, b service.Batch) (ended bool, err error) 
 		if err := db.putCandles(ctx, tx, b.Candles, shown); err != nil {
 			return err
 		}
+		if err := db.putJudged(ctx, tx, b.Judged); err != nil {
+			return err
+		}
+		if err := db.putPromises(ctx, tx, b.Snapshots, shown); err != nil {
+			return err
+		}
 		changes = changesOf(shown)
 		for _, c := range changes {
 			if err := db.engine.announce(ctx, tx, c); err != nil {

@@ -219,22 +219,24 @@ func (a *Analyzer) analyze(ctx context.Context, r Request) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, err
 	}
-	snap, change, err := a.lookUpAndAnalyze(ctx, s, r)
+	snap, more, err := a.lookUpAndAnalyze(ctx, s, r)
 	a.slots.release(s)
 	if err != nil || !r.Store {
 		return snap, err
 	}
-	if _, err := a.store.Put(ctx, Batch{Snapshots: []Snapshot{snap}, Candles: change.list()}); err != nil {
+	var b Batch
+	b.keep(snap, more)
+	if _, err := a.store.Put(ctx, b); err != nil {
 		return Snapshot{}, err
 	}
 	return snap, nil
 }
 
-func (a *Analyzer) lookUpAndAnalyze(ctx context.Context, s *slot, r Request) (Snapshot, CandleChange, error) {
+func (a *Analyzer) lookUpAndAnalyze(ctx context.Context, s *slot, r Request) (Snapshot, besides, error) {
 	sym, err := a.exchange.Symbol(ctx, r.Symbol)
 	if err != nil {
 		a.metrics.observe(err, 0)
-		return Snapshot{}, CandleChange{}, err
+		return Snapshot{}, besides{}, err
 	}
 	return a.analyzeSymbol(ctx, s, Pair{sym.Name, sym.Tick}, r)
 }

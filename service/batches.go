@@ -228,7 +228,7 @@ func (a *Analyzer) runBatch(ctx context.Context, j Job, index int, pairs []Pair)
 	polling.Go(func() { a.pollState(handing, j.ID) })
 	err := a.handOut(handing, pairs, j.KlineLimit, func(s *slot, p Pair) {
 		analyses.Go(func() {
-			snap, change, err := a.analyzePair(s, p, j)
+			snap, more, err := a.analyzePair(s, p, j)
 			a.slots.release(s)
 			raise(&peak, RSS())
 			switch {
@@ -241,7 +241,7 @@ func (a *Analyzer) runBatch(ctx context.Context, j Job, index int, pairs []Pair)
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			b.add(j, p.Name, snap, change, err)
+			b.add(j, p.Name, snap, more, err)
 		})
 	})
 	analyses.Wait()
@@ -255,7 +255,7 @@ func (a *Analyzer) runBatch(ctx context.Context, j Job, index int, pairs []Pair)
 	if errors.Is(err, ErrStopping) || errors.Is(err, context.DeadlineExceeded) || putsOff(err) {
 		// What is analysed is worth keeping, but the batch is not done.
 		if b.Snapshots != nil {
-			if _, stored := a.put(ctx, Batch{Snapshots: b.Snapshots, Candles: b.Candles}); stored != nil {
+			if _, stored := a.put(ctx, Batch{Snapshots: b.Snapshots, Candles: b.Candles, Judged: b.Judged}); stored != nil {
 				a.log.Warn("analyses of a batch broken off could not be stored", "job", j.ID, "batch", index, "error", stored)
 			}
 		}
@@ -318,33 +318,41 @@ func (a *Analyzer) handOut(ctx context.Context, pairs []Pair, klines int, begin 
 
 // analyzePair runs one pair of a job. A job that is ended does not cut it off,
 // only the process being made to stop does.
-func (a *Analyzer) analyzePair(s *slot, p Pair, j Job) (snap Snapshot, change CandleChange, err error) {
+func (a *Analyzer) analyzePair(s *slot, p Pair, j Job) (snap Snapshot, more besides, err error) {
 	ctx := a.killing
 	r := Request{Symbol: p.Name, Interval: j.Interval, KlineLimit: j.KlineLimit, Store: j.Store}
 	if p.Tick != (Tick{}) {
-		snap, change, err = a.analyzeSymbol(ctx, s, p, r)
+		snap, more, err = a.analyzeSymbol(ctx, s, p, r)
 	} else {
-		snap, change, err = a.lookUpAndAnalyze(ctx, s, r)
+		snap, more, err = a.lookUpAndAnalyze(ctx, s, r)
 	}
 	if ctx.Err() != nil {
-		return Snapshot{}, CandleChange{}, context.Cause(ctx)
+		return Snapshot{}, besides{}, context.Cause(ctx)
 	}
-	return snap, change, err
+	return snap, more, err
 }
 
 // add notes the outcome of one pair.
-func (b *Batch) add(j Job, symbol string, snap Snapshot, change CandleChange, err error) {
+func (b *Batch) add(j Job, symbol string, snap Snapshot, more besides, err error) {
 	switch {
 	case err != nil:
 		b.Failures = append(b.Failures, Outcome{Symbol: symbol, Code: Code(err), Detail: detail(err)})
 		return
 	case j.Store:
-		b.Snapshots = append(b.Snapshots, snap)
-		b.Candles = append(b.Candles, change.list()...)
+		b.keep(snap, more)
 	default:
 		b.Result = &snap
 	}
 	b.Done++
+}
+
+// keep adds an analysis that is to be stored.
+func (b *Batch) keep(snap Snapshot, more besides) {
+	b.Snapshots = append(b.Snapshots, snap)
+	b.Candles = append(b.Candles, more.change.list()...)
+	if more.judged != nil {
+		b.Judged = append(b.Judged, *more.judged)
+	}
 }
 
 // put stores a batch although its job may be over, and tries again where a

@@ -107,8 +107,11 @@ func wave(from int64, dst *levels.Candles) error {
 type fakeStore struct {
 	PutFunc    func(b Batch) error
 	CandlesErr error
+	PromiseErr error
 
 	mu          sync.Mutex
+	promises    map[Key]Promise
+	judged      []Judgement // of promises that were still there
 	batches     []Batch
 	snapshots   map[Key]Snapshot
 	candles     map[Key]map[int64]keptBlock
@@ -331,8 +334,23 @@ func (f *fakeStore) Put(ctx context.Context, b Batch) (ended bool, err error) {
 	if f.snapshots == nil {
 		f.snapshots = map[Key]Snapshot{}
 	}
+	for _, j := range b.Judged {
+		if p, ok := f.promises[j.Key]; ok && p.AsOf.Equal(j.AsOf) {
+			delete(f.promises, j.Key)
+			f.judged = append(f.judged, j)
+		}
+	}
 	for _, s := range b.Snapshots {
 		f.snapshots[s.Key] = s
+		if _, ok := f.promises[s.Key]; ok {
+			continue
+		}
+		if p, ok := PromiseOf(&s); ok {
+			if f.promises == nil {
+				f.promises = map[Key]Promise{}
+			}
+			f.promises[s.Key] = p
+		}
 	}
 	for _, c := range b.Candles {
 		blocks := f.candles[c.Key]
@@ -372,6 +390,17 @@ func (f *fakeStore) Snapshot(ctx context.Context, key Key, at time.Time) (Snapsh
 		return s, nil
 	}
 	return Snapshot{}, ErrNotAnalyzed
+}
+
+func (f *fakeStore) DuePromise(ctx context.Context, key Key, by time.Time) (Promise, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p, ok := f.promises[key]
+	return p, ok && !p.AsOf.After(by), f.PromiseErr
+}
+
+func (f *fakeStore) Scorecards(context.Context, string) ([]Scorecard, []OpenPromises, error) {
+	panic("not used by the executor")
 }
 
 // keptBlock is a block as the fake keeps it.

@@ -108,6 +108,7 @@ type Batch struct {
 	Done      int // symbols analysed, whether or not they are to be stored
 	Snapshots []Snapshot
 	Candles   []CandleChange // of a series each
+	Judged    []Judgement    // of a series each, whose promise it ends
 	Failures  []Outcome
 	Simulated bool      // the market turned out to be simulated
 	Result    *Snapshot // of a job that is asked not to store its analysis
@@ -185,11 +186,16 @@ type Job struct {
 // context's. It keeps nothing it is handed.
 type Store interface {
 	// Put stores a batch in one transaction: every snapshot with its history
-	// trimmed, every change of the candles kept, every failure, and the progress of the job (Done, Failed,
-	// BatchesDone). A batch of a job that is stored already is left alone and
-	// no error, so that a batch may be run twice. The last batch of a running
-	// job completes it, which ended tells. A snapshot older than the newest one
-	// stored for its key joins the history and does not replace it.
+	// trimmed, every change of the candles kept, every failure, and the progress of
+	// the job (Done, Failed, BatchesDone). A batch of a job that is stored already is
+	// left alone and no error, so that a batch may be run twice. The last batch of a
+	// running job completes it, which ended tells. A snapshot older than the newest
+	// one stored for its key joins the history and does not replace it.
+	//
+	// Every promise judged is deleted and what became of it added to its scorecard,
+	// unless it is gone already: so it counts once, however many processes have
+	// judged it. Then each snapshot that is the newest of a series without a promise
+	// becomes one, where PromiseOf says that it can.
 	Put(ctx context.Context, b Batch) (ended bool, err error)
 	// Snapshot returns the newest analysis with AsOf not after at; a zero at
 	// means the newest of all. ErrNotAnalyzed when there is none.
@@ -205,6 +211,12 @@ type Store interface {
 	// then; ErrNotAnalyzed when there are none. buf is scratch memory the caller
 	// lends.
 	Candles(ctx context.Context, key Key, from int64, dst *levels.Candles, buf []byte) (Kept, error)
+
+	// DuePromise returns the promise of a series if it was made at or before by.
+	DuePromise(ctx context.Context, key Key, by time.Time) (p Promise, due bool, err error)
+	// Scorecards returns those of an exchange, the shortest interval first, and
+	// what it still waits for, in the same order.
+	Scorecards(ctx context.Context, exchange string) ([]Scorecard, []OpenPromises, error)
 
 	// SubmitJob creates j, queued, and in the same transaction asks the queue
 	// for its Analyzer.Plan with these symbols. While a job of the same work is

@@ -261,9 +261,14 @@ func (a *Analyzer) contained(s *slot, symbol string, f func() (Snapshot, error))
 	return f()
 }
 
-// analyzeSymbol fetches the candles of one pair into s and analyses them. change
-// is what is to be stored of the candles with the analysis, if that is stored.
-func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p Pair, r Request) (snap Snapshot, change CandleChange, err error) {
+// besides is what is to be stored with an analysis, if that is stored.
+type besides struct {
+	change CandleChange
+	judged *Judgement // nil for none
+}
+
+// analyzeSymbol fetches the candles of one pair into s and analyses them.
+func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p Pair, r Request) (snap Snapshot, more besides, err error) {
 	start := time.Now()
 	snap, err = a.contained(s, p.Name, func() (Snapshot, error) {
 		f, err := a.fetch(ctx, s, p.Name, r.Interval, r.KlineLimit, levels.MinCandles)
@@ -271,7 +276,8 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p Pair, r Request
 			return Snapshot{}, err
 		}
 		if r.Store {
-			change = a.keep(ctx, s, p.Name, f)
+			more.change = a.keep(ctx, s, p.Name, f)
+			more.judged = a.judge(ctx, &s.candles, p.Name, r.KlineLimit)
 		}
 		f.cut(&s.candles, r.KlineLimit)
 		now, err := a.exchange.Now(ctx)
@@ -284,7 +290,7 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p Pair, r Request
 	if err == nil {
 		a.metrics.missing.Add(float64(snap.Missing))
 	}
-	return snap, change, err
+	return snap, more, err
 }
 
 // snapshot finds the levels of the candles in s and copies them out.
