@@ -143,6 +143,7 @@ func (a *API) routing() *chi.Mux {
 	handle("DELETE", "/jobs/{id}", a.deleteJob)
 	handle("GET", "/jobs/{id}/events", a.getEvents)
 	handle("GET", "/schedules", a.getSchedules)
+	handle("GET", "/calibration", a.getCalibration)
 	handle("GET", "/symbols", a.getSymbols)
 	handle("GET", "/klines/{symbol}", a.getKlines)
 	handle("GET", "/metrics", a.getMetrics)
