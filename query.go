@@ -16,6 +16,7 @@ import (
 
 	"tidemark/api"
 	"tidemark/levels"
+	"tidemark/repository"
 	"tidemark/service"
 )
 
@@ -78,7 +79,7 @@ func (in *invocation) analyzeCommand() *cobra.Command {
 
 func (in *invocation) levelsCommand() *cobra.Command {
 	var out output
-	var at string
+	var at, explain string
 	cmd := &cobra.Command{
 		Use:   "levels SYMBOL",
 		Short: "Print the stored levels of one pair",
@@ -94,16 +95,15 @@ func (in *invocation) levelsCommand() *cobra.Command {
 					return usageError{fmt.Errorf("--at: %q is not a time such as 2026-11-22T19:00:00Z", at)}
 				}
 			}
+			if explain != "" {
+				return in.explain(cmd.Context(), cfg, symbol, moment, explain, out)
+			}
 			db, err := openDatabase(cmd.Context(), budget{cfg: cfg}, in.logger(quiet(cfg)))
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, db.Close()) }()
-			key := service.Key{Exchange: cfg.Exchange, Symbol: symbol, Interval: cfg.AnalysisInterval}
-			snap, err := db.Snapshot(cmd.Context(), key, moment)
-			if errors.Is(err, service.ErrNotAnalyzed) {
-				return fmt.Errorf("%s %s %s has not been analysed; `tidemark analyze %s` does it", key.Exchange, symbol, key.Interval, symbol)
-			}
+			snap, err := storedAnalysis(cmd.Context(), db, cfg, symbol, moment)
 			if err != nil {
 				return err
 			}
@@ -112,8 +112,19 @@ func (in *invocation) levelsCommand() *cobra.Command {
 	}
 	out.flags(cmd)
 	cmd.Flags().StringVar(&at, "at", "", "the analysis as of this moment (RFC 3339) instead of the newest")
+	cmd.Flags().StringVar(&explain, "explain", "", "why the level with this id is there (ids are in --json)")
 	addConfigFlags(cmd.Flags())
 	return cmd
+}
+
+// storedAnalysis reads the analysis of a pair as of a moment; zero means the newest.
+func storedAnalysis(ctx context.Context, db *repository.DB, cfg Config, symbol string, at time.Time) (service.Snapshot, error) {
+	key := service.Key{Exchange: cfg.Exchange, Symbol: symbol, Interval: cfg.AnalysisInterval}
+	snap, err := db.Snapshot(ctx, key, at)
+	if errors.Is(err, service.ErrNotAnalyzed) {
+		return snap, fmt.Errorf("%s %s %s has not been analysed; `tidemark analyze %s` does it", key.Exchange, symbol, key.Interval, symbol)
+	}
+	return snap, err
 }
 
 // print writes an analysis: a table for people, JSON or CSV for programs.

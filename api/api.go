@@ -138,6 +138,7 @@ func (a *API) routing() *chi.Mux {
 	handle("POST", "/analyze", a.postAnalyze)
 	handle("GET", "/levels", a.getScreen)
 	a.levels = handle("GET", "/levels/{symbol}", a.getLevels)
+	handle("GET", "/levels/{symbol}/{id}", a.getLevel)
 	handle("GET", "/jobs", a.getJobs)
 	handle("GET", "/jobs/{id}", a.getJob)
 	handle("DELETE", "/jobs/{id}", a.deleteJob)

@@ -136,6 +136,7 @@ func (x *fakeExchange) Now(context.Context) (time.Time, error) { return time.Now
 // fakeStore keeps everything in memory.
 type fakeStore struct {
 	SnapshotFunc func(service.Key, time.Time) (service.Snapshot, error)
+	CandlesFunc  func(key service.Key, from int64, dst *levels.Candles) (service.Kept, error)
 	err          error // of every call, if set
 
 	mu    sync.Mutex
@@ -194,8 +195,11 @@ func (s *fakeStore) Snapshot(_ context.Context, key service.Key, at time.Time) (
 	return *found, nil
 }
 
-// Candles has none: every kline is fetched.
-func (s *fakeStore) Candles(_ context.Context, key service.Key, _ int64, _ *levels.Candles, _ []byte) (service.Kept, error) {
+// Candles has none, unless a test says otherwise: every kline is fetched.
+func (s *fakeStore) Candles(_ context.Context, key service.Key, from int64, dst *levels.Candles, _ []byte) (service.Kept, error) {
+	if s.CandlesFunc != nil {
+		return s.CandlesFunc(key, from, dst)
+	}
 	return service.Kept{}, service.ErrNotAnalyzed
 }
 

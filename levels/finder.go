@@ -117,22 +117,27 @@ func (f *Finder) draw(c *Candles) (Analysis, error) {
 // follow brings zones, and what surrounds them, from the last drawing to the
 // last candle of c.
 func (f *Finder) follow(zones []zone, c *Candles, a *Analysis) {
-	from := f.around.candles
-	for i := from; i < a.Candles; i++ {
+	if from := f.around.candles; from < a.Candles {
+		advance(zones, c, from)
+		f.around.look(c, a.ATR)
+	}
+}
+
+// advance brings zones from the candles of c before from to all of them.
+func advance(zones []zone, c *Candles, from int) {
+	n := c.Len()
+	for i := from; i < n; i++ {
 		low, high := min(c.Low[i], c.Close[i-1]), max(c.High[i], c.Close[i-1])
 		for k := range zones {
-			if n := &zones[k]; n.low <= high && n.high >= low {
-				n.meet(int32(i), c.Close[i])
+			if z := &zones[k]; z.low <= high && z.high >= low {
+				z.meet(int32(i), c.Close[i])
 			}
 		}
 	}
-	if from < a.Candles {
-		for k := range zones {
-			if n := &zones[k]; int(n.seen) < a.Candles-1 {
-				n.leave()
-			}
+	for k := range zones {
+		if z := &zones[k]; from < n && int(z.seen) < n-1 {
+			z.leave()
 		}
-		f.around.look(c, a.ATR)
 	}
 }
 

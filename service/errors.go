@@ -19,6 +19,11 @@ var (
 	ErrInvalid = errors.New("invalid request")
 	// ErrNotAnalyzed: nothing is stored for this pair, interval and moment.
 	ErrNotAnalyzed = errors.New("not analyzed")
+	// ErrUnknownLevel: the stored analysis has no level with this id.
+	ErrUnknownLevel = errors.New("unknown level")
+	// ErrNotExplainable: the candles a stored analysis was made from are not kept
+	// any more, or another version made it.
+	ErrNotExplainable = errors.New("not explainable")
 	// ErrUnknownSymbol: the exchange does not list the pair, or not as tradable.
 	ErrUnknownSymbol = errors.New("unknown symbol")
 	// ErrUnknownExchange: this process does not talk to the exchange named.
@@ -76,6 +81,8 @@ var codes = []struct {
 	{levels.ErrUnknownInterval, "invalid_request"},
 	{levels.ErrBadCandle, "invalid_request"},
 	{ErrNotAnalyzed, "not_analyzed"},
+	{ErrUnknownLevel, "unknown_level"},
+	{ErrNotExplainable, "not_explainable"},
 	{ErrUnknownSymbol, "unknown_symbol"},
 	{ErrUnknownExchange, "unknown_exchange"},
 	{ErrUnknownJob, "unknown_job"},

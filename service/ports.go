@@ -75,6 +75,18 @@ type Snapshot struct {
 	Supports, Resistances []levels.Level
 }
 
+// Level returns the level with an id, or nil.
+func (s *Snapshot) Level(id uint64) *levels.Level {
+	for _, side := range [...][]levels.Level{s.Supports, s.Resistances} {
+		for i := range side {
+			if side[i].ID == id {
+				return &side[i]
+			}
+		}
+	}
+	return nil
+}
+
 // Kept says what is known about the candles that Store.Candles has read.
 type Kept struct {
 	// From is where knowledge begins (Unix ms): the venue has no candle that

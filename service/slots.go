@@ -293,22 +293,36 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p Pair, r Request
 	return snap, more, err
 }
 
-// snapshot finds the levels of the candles in s and copies them out.
-func (a *Analyzer) snapshot(s *slot, p Pair, now time.Time) (Snapshot, error) {
+// withFinder lends use a finder for so many candles.
+func (a *Analyzer) withFinder(candles int, use func(f *levels.Finder) error) error {
 	finder, after := new(levels.Finder), new(levels.Finder)
-	if s.candles.Len() <= sharedKlines(a.cfg.KlineLimit) {
+	if candles <= sharedKlines(a.cfg.KlineLimit) {
 		finder = <-a.finders
 		defer func() { a.finders <- after }()
 	}
-	found, err := finder.Find(&s.candles)
+	err := use(finder)
 	after = finder // unless it panicked, which may have left it odd
+	return err
+}
+
+// snapshot finds the levels of the candles in s and copies them out.
+func (a *Analyzer) snapshot(s *slot, p Pair, now time.Time) (Snapshot, error) {
+	var found levels.Analysis
+	var all []levels.Level
+	supports := 0
+	err := a.withFinder(s.candles.Len(), func(f *levels.Finder) (err error) {
+		if found, err = f.Find(&s.candles); err != nil {
+			return err
+		}
+		all = make([]levels.Level, 0, len(found.Supports)+len(found.Resistances))
+		all = p.Tick.appendRounded(all, found.Supports)
+		supports = len(all)
+		all = p.Tick.appendRounded(all, found.Resistances)
+		return nil
+	})
 	if err != nil {
 		return Snapshot{}, err
 	}
-	all := make([]levels.Level, 0, len(found.Supports)+len(found.Resistances))
-	all = p.Tick.appendRounded(all, found.Supports)
-	supports := len(all)
-	all = p.Tick.appendRounded(all, found.Resistances)
 	market := a.exchange.Market()
 	return Snapshot{
 		Key:         Key{Exchange: market.Exchange, Symbol: p.Name, Interval: s.candles.Interval},

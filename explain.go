@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"tidemark/api"
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// explain prints why a level of a stored analysis is there. The exchange is not
+// asked for anything.
+func (in *invocation) explain(ctx context.Context, cfg Config, symbol string, at time.Time, id string, out output) (err error) {
+	level, err := api.ParseLevelID(id)
+	if err != nil {
+		return usageError{fmt.Errorf("--explain: %q is not the id of a level: 16 hexadecimal digits, as --json prints them", id)}
+	}
+	if out.csv {
+		return usageError{errors.New("--explain is printed as text or --json, not as --csv")}
+	}
+	a, err := open(ctx, cfg, in.logger(quiet(cfg)))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.close()) }()
+	snap, err := storedAnalysis(ctx, a.db, cfg, symbol, at)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, cfg.AnalysisTimeout)
+	defer cancel()
+	e, err := a.analyzer.Explain(ctx, &snap, level)
+	if err != nil {
+		return err
+	}
+	if out.json {
+		_, err = in.stdout.Write(append(api.AppendExplanation(nil, &snap, &e, time.Now()), '\n'))
+		return err
+	}
+	return printExplanation(in.stdout, &snap, &e, time.Now())
+}
+
+// shownTouches is how many touches, the newest, are printed; --json has them all.
+const shownTouches = 12
+
+// printExplanation writes why a level is there for people to read.
+func printExplanation(w io.Writer, s *service.Snapshot, e *levels.Explanation, now time.Time) error {
+	price := func(p float64) string { return strconv.FormatFloat(p, 'f', s.Decimals, 64) }
+	moment := func(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04") }
+	l := &e.Level
+	fmt.Fprintf(w, "%s%s %s %s as of %s: %s %s, zone %s–%s, %s\n", simulatedMark(s.Simulated), s.Exchange, s.Symbol, s.Interval,
+		s.AsOf.UTC().Format("2006-01-02 15:04 UTC"), l.Role, price(l.Price), price(l.Low), price(l.High), l.Status)
+	if reason := api.StaleReason(s, now); reason != "" {
+		fmt.Fprintf(w, "STALE: %s\n", reason)
+	}
+
+	fmt.Fprintln(w, "\nWhat was found there")
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, f := range e.Found {
+		fmt.Fprintf(t, "  %s\t%.0f %% of what draws the zone\t%s\n", f.Method.AppendNames(nil)[0], 100*f.Weight, told(f, price, moment))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+
+	fmt.Fprintf(w, "\nTouches (%d)\n", len(e.Touches))
+	shown := e.Touches
+	if older := len(shown) - shownTouches; older > 0 {
+		fmt.Fprintf(w, "  and %d older ones\n", older)
+		shown = shown[older:]
+	}
+	for _, x := range shown {
+		to, plural := "up to", "s"
+		if x.Above {
+			to = "down to"
+		}
+		if x.Candles == 1 {
+			plural = ""
+		}
+		fmt.Fprintf(t, "  %s\tfrom %s\t%s\t%s %s\t%d candle%s\n", moment(x.From), api.Side(x), x.Outcome, to, price(x.Extreme), x.Candles, plural)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+
+	if l.NoOdds != levels.OddsKnown {
+		_, err := fmt.Fprintf(w, "\nNo odds: %s\n", l.NoOdds)
+		return err
+	}
+	fmt.Fprintf(w, "\nIt holds in %.2f %% of cases (%.0f to %.0f), any line at its distance in %.2f %%\n",
+		100*l.HoldProbability, 100*l.HoldInterval[0], 100*l.HoldInterval[1], 100*l.BaselineHold)
+	for _, f := range e.Factors {
+		fmt.Fprintf(t, "  %+.2f\t%s\n", f.Effect, f.Text)
+	}
+	return t.Flush()
+}
+
+// told says what a method found.
+func told(f levels.Source, price func(float64) string, moment func(int64) string) string {
+	if f.Method == levels.SourceEnds {
+		return fmt.Sprintf("%d highs, lows and closes", f.Count)
+	}
+	marks := make([]string, 0, len(f.Marks))
+	for _, m := range f.Marks {
+		if f.Method == levels.SourceSwing {
+			marks = append(marks, fmt.Sprintf("%s on %s (%.1f ATR)", strings.ReplaceAll(m.Kind.String(), "_", " "), moment(m.Time), m.Prominence))
+		} else {
+			marks = append(marks, fmt.Sprintf("%s (%.0f %% of the busiest price)", price(m.Price), 100*m.Share))
+		}
+	}
+	return strings.Join(marks, ", ")
+}

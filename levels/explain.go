@@ -1,0 +1,406 @@
+package levels
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// ErrNoLevel is wrapped by Explain for an ID that no level of the candles has.
+var ErrNoLevel = errors.New("no such level")
+
+// Explanation tells why a level is there and where its odds come from.
+type Explanation struct {
+	Level     Level
+	AsOf      int64   // close time of the last candle, exclusive, Unix ms
+	LastPrice float64 // its close
+	ATR       float64 // as in Analysis; price units
+	Candles   int
+	Missing   int
+
+	Touches []Touch  // Level.Touches of them, oldest first
+	Found   []Source // one for each of Level.Sources, in their order
+	// Factors are what moved Level.HoldProbability away from Level.BaselineHold,
+	// the greatest effect first: their effects add up to the difference. There are
+	// none where the level has no odds.
+	Factors []Factor
+}
+
+// Touch is an episode: a run of candles that met the zone of a level. See Level.
+type Touch struct {
+	From, To int64 // Unix ms: open time of its first candle, close time (exclusive) of its last
+	// Above tells the side that price came from: whether the close before lay
+	// above the price of the level.
+	Above bool
+	// Outcome is what became of it: whether price was back by one ATR from the
+	// edge of the zone it came to, before it was through by one. It is told by
+	// Moment.Judge with that edge for a touch line, the moment being the close
+	// before the touch, and its ATR the one of then. Pending means that the race
+	// is not over yet. The touch at the swing that made the level held by
+	// construction.
+	Outcome Outcome
+	Extreme float64 // the price farthest from the side it came from
+	Candles int     // that met the zone
+}
+
+// Source is what one method found in the zone of a level.
+type Source struct {
+	Method Sources // one of them
+	// Weight is its part, 0 to 1, in where the zone was drawn. The point of
+	// control has none of its own: it weighs as the volume node that it is.
+	Weight float64
+	Count  int // what it found there; of SourceEnds highs, lows and closes
+	// Marks are those things, by price; of ends there are too many to tell.
+	Marks []Mark
+}
+
+// Mark is one thing that a method found.
+type Mark struct {
+	Kind       MarkKind
+	Price      float64
+	Time       int64   // of a swing: open time of its candle, Unix ms; else 0
+	Prominence float64 // of a swing: how far price came away from it on either side, ATR; else 0
+	// Share is volume at that price as a share of that at the busiest price, 0 to
+	// 1; 0 for a swing.
+	Share float64
+}
+
+// MarkKind tells what a mark is.
+type MarkKind uint8
+
+// The kinds of marks.
+const (
+	SwingHigh MarkKind = iota
+	SwingLow
+	PointOfControl
+	ValueAreaEdge
+	VolumeNode
+)
+
+func (k MarkKind) String() string {
+	return [...]string{"swing_high", "swing_low", "poc", "value_area_edge", "volume_node"}[k]
+}
+
+// Factor is one reason for the odds of a level.
+type Factor struct {
+	Name  string
+	Value float64
+	Unit  string // of Value
+	// Effect is by how much it moved the hold probability, in points: hundredths
+	// of a probability. See Explain.
+	Effect float64
+	Text   string // the value in an English sentence
+}
+
+// Explain analyses c, as Find does, and tells why the level id is there. The
+// answer does not belong to the Finder. An ID that no level of c has is
+// ErrNoLevel; otherwise errors are those of Find.
+//
+// Effects are Shapley values (Shapley 1953; as explanations of a model Štrumbelj
+// and Kononenko 2014, Lundberg and Lee 2017), exact and not sampled: the odds
+// are a sum of trees of two comparisons, so that each tree is a game of at most
+// two players. What a tree would say without knowing a factor is the mean over
+// all zones of these candles that could have become levels ("interventional":
+// Janzing, Minorics, Blöbaum 2020). So the factor "zones" is the mean of those zones
+// against any line at their distance, and each other factor is what sets this
+// level apart from them. They say what the odds were made of, not what causes a
+// level to hold.
+func (f *Finder) Explain(c *Candles, id uint64) (Explanation, error) {
+	a, err := f.Find(c)
+	if err != nil {
+		return Explanation{}, err
+	}
+	all := slices.Concat(a.Supports, a.Resistances)
+	k := slices.IndexFunc(all, func(l Level) bool { return l.ID == id })
+	if k < 0 {
+		return Explanation{}, fmt.Errorf("%w: %016x among the %d of these candles", ErrNoLevel, id, len(all))
+	}
+	e := Explanation{
+		Level: all[k], AsOf: a.AsOf, LastPrice: a.LastPrice, ATR: a.ATR, Candles: a.Candles, Missing: a.Missing,
+	}
+	// Of a side, no two zones have the same price, and a level has that of its zone.
+	n := &f.chosen[slices.IndexFunc(f.chosen, func(n zone) bool { return n.price == e.Level.Price })]
+	e.Touches = n.episodes(c)
+	e.Found = f.found(n, c)
+	if e.Level.NoOdds == OddsKnown {
+		advance(f.drawn, c, drawn(c))
+		fit, _ := Odds().For(c.Interval)
+		e.Factors = f.factors(&e.Level, n, e.Found, fit)
+	}
+	return e, nil
+}
+
+// episodes follows price through the zone as track does, and keeps what it met.
+func (n *zone) episodes(c *Candles) []Touch {
+	touches := make([]Touch, 0, n.touches)
+	seen := -2
+	for i := int(n.formed); i < c.Len(); i++ {
+		before := c.Close[max(i-1, 0)]
+		if n.low > max(c.High[i], before) || n.high < min(c.Low[i], before) {
+			continue
+		}
+		if seen != i-1 {
+			if i == 0 {
+				before = c.Open[0]
+			}
+			touches = append(touches, Touch{From: c.OpenTime[i], Above: before > n.price, Outcome: n.judge(c, i, before), Extreme: before})
+		}
+		seen = i
+		t := &touches[len(touches)-1]
+		t.Candles++
+		t.To = c.OpenTime[i] + c.length
+		if t.Above {
+			t.Extreme = min(t.Extreme, c.Low[i])
+		} else {
+			t.Extreme = max(t.Extreme, c.High[i])
+		}
+	}
+	return touches
+}
+
+// judge tells what became of the touch that candle i began, which came from the
+// price before.
+func (n *zone) judge(c *Candles, i int, before float64) Outcome {
+	known := c.Slice(0, i)
+	m := MomentOf(&known)
+	if !(m.ATR > 0) {
+		return Undecided // there is no unit to race for
+	}
+	price := n.low + frontRun*m.ATR
+	if before > n.price {
+		price = n.high - frontRun*m.ATR
+	}
+	v := m.Judge(price, c)
+	if v.Outcome == Untouched {
+		// The touch begins inside the zone, where the level formed, and price left
+		// on the side it had come from.
+		return Undecided
+	}
+	return v.Outcome
+}
+
+// found tells what the candidates in the zone are.
+func (f *Finder) found(n *zone, c *Candles) []Source {
+	sources := make([]Source, 0, len(sourceNames))
+	for bit := range sourceNames {
+		if s := Sources(1 << bit); n.sources&s != 0 {
+			sources = append(sources, Source{Method: s})
+		}
+	}
+	of := func(method Sources) *Source {
+		return &sources[slices.IndexFunc(sources, func(s Source) bool { return s.Method == method })]
+	}
+	total := 0.0
+	for _, k := range f.clusters.candidates {
+		if k.price < n.low || k.price > n.high {
+			continue
+		}
+		total += k.weight
+		s := of(k.source)
+		s.Weight += k.weight
+		m := Mark{Price: k.price}
+		switch k.source {
+		case SourceSwing:
+			swing := &f.swings.swings[k.swing]
+			m.Kind, m.Time, m.Prominence = SwingHigh, c.OpenTime[swing.index], swing.prominence/f.around.atr
+			if swing.low {
+				m.Kind = SwingLow
+			}
+		case SourcePointOfControl:
+			m.Kind = PointOfControl
+		case SourceValueArea:
+			m.Kind = ValueAreaEdge
+		case SourceVolume:
+			m.Kind = VolumeNode
+		case SourceEnds:
+			continue
+		}
+		if m.Time == 0 {
+			m.Share = f.profile.share(m.Price)
+		}
+		s.Count++
+		s.Marks = append(s.Marks, m)
+	}
+	for i := range sources {
+		if total > 0 {
+			sources[i].Weight /= total
+		}
+	}
+	if n.sources&SourceEnds != 0 {
+		s := of(SourceEnds)
+		for i := range drawn(c) {
+			for _, price := range [...]float64{c.High[i], c.Low[i], c.Close[i]} {
+				if n.low <= price && price <= n.high {
+					s.Count++
+				}
+			}
+		}
+	}
+	return sources
+}
+
+// The factors that features are told as.
+const (
+	factorDistance = iota
+	factorShort    // the extremes of the last 12 to 48 candles
+	factorMiddle   // 100 and 200
+	factorLong     // 400 to 2,000
+	factorAge
+	factorTouches
+	factorStay
+	factorProminence
+	factorSame
+	factorOther
+	factorVolume
+	factorContrast
+	factorCount
+)
+
+// factorOf is the factor that a feature of hold odds belongs to.
+func factorOf(feature uint8) int {
+	switch {
+	case feature == featureDistance:
+		return factorDistance
+	case feature >= featureZone:
+		return factorAge + int(feature) - featureZone
+	}
+	switch span := spans[(feature-featureExtreme)%spanCount]; {
+	case span < 100:
+		return factorShort
+	case span < 400:
+		return factorMiddle
+	}
+	return factorLong
+}
+
+// attribute adds to shares what each factor of v is worth in t, compared with a
+// zone that has the features w.
+func (t *Tree) attribute(shares *[factorCount]float64, v, w *[features]float32) {
+	side := func(k int, of *[features]float32) int {
+		if of[t.Feature[k]] > t.Cut[k] {
+			return 1 << k
+		}
+		return 0
+	}
+	v0, v1, w0, w1 := side(0, v), side(1, v), side(0, w), side(1, w)
+	leaf := func(a, b int) float64 { return float64(t.Leaf[a+b]) }
+	one, other := factorOf(t.Feature[0]), factorOf(t.Feature[1])
+	if one == other {
+		shares[one] += leaf(v0, v1) - leaf(w0, w1)
+		return
+	}
+	shares[one] += (leaf(v0, v1) - leaf(w0, v1) + leaf(v0, w1) - leaf(w0, w1)) / 2
+	shares[other] += (leaf(v0, v1) - leaf(v0, w1) + leaf(w0, v1) - leaf(w0, w1)) / 2
+}
+
+// factors tells what the odds of the level l, whose zone is n, are made of.
+func (f *Finder) factors(l *Level, n *zone, found []Source, fit *Fit) []Factor {
+	var v [features]float32
+	f.around.describe(&v, n, &f.profile)
+	var shares [factorCount]float64
+	for k := range f.drawn {
+		f.around.describe(&f.about, &f.drawn[k], &f.profile)
+		for i := range fit.Hold {
+			fit.Hold[i].attribute(&shares, &v, &f.about)
+		}
+	}
+	list := f.tellFactors(l, n, &v, found)
+	rest := 100 * (l.HoldProbability - l.BaselineHold)
+	for k := range list {
+		list[k].Effect = 100 * shares[k] / float64(len(f.drawn))
+		rest -= list[k].Effect
+	}
+	if l.HoldProbability <= leastOdds || l.HoldProbability >= mostOdds {
+		beyond := 100 * (l.HoldProbability - l.BaselineHold - fit.excess(&v))
+		rest -= beyond
+		list = append(list, Factor{"bounds", 100 * l.HoldProbability, "%", beyond,
+			fmt.Sprintf("odds are never told below %g %% or above %g %%", 100*leastOdds, 100*mostOdds)})
+	}
+	than := "more"
+	if rest < 0 {
+		than = "less"
+	}
+	list = append(list, Factor{"zones", float64(len(f.drawn)), "zones", rest,
+		fmt.Sprintf("on average the %d zones found in these candles are expected to hold %s often than any line at their distance", len(f.drawn), than)})
+	slices.SortStableFunc(list, func(a, b Factor) int { return cmp.Compare(math.Abs(b.Effect), math.Abs(a.Effect)) })
+	return list
+}
+
+// tellFactors tells the values of all factors, in the order of their numbers.
+func (f *Finder) tellFactors(l *Level, n *zone, v *[features]float32, found []Source) []Factor {
+	side, near, same, other := "below", "low", SwingLow, SwingHigh
+	if l.Role == Resistance {
+		side, near, same, other = "above", "high", SwingHigh, SwingLow
+	}
+	list := make([]Factor, 0, factorCount+2)
+	add := func(name string, value float64, unit, format string, args ...any) {
+		list = append(list, Factor{Name: name, Value: value, Unit: unit, Text: fmt.Sprintf(format, args...)})
+	}
+	distance := math.Abs(n.price-f.around.last) / f.around.atr
+	add("distance", distance, "ATR", "%.1f ATR %s the last price", distance, side)
+	for _, r := range [...]struct {
+		name string
+		span int
+	}{{"range_short", 48}, {"range_middle", 200}, {"range_long", 1000}} {
+		k := slices.Index(spans[:], r.span)
+		inside := 100 * (1 - float64(v[featurePosition+k]))
+		where := "inside"
+		if inside < 0 {
+			where = "beyond"
+		}
+		add(r.name, inside, "% of the range", "%.0f %% of the range %s the %s of the last %d candles", math.Abs(inside), where, near, min(r.span, f.around.candles))
+	}
+	if age := f.around.candles - 1 - int(n.seen); age == 0 {
+		add("age", 0, "candles", "price is there now")
+	} else {
+		add("age", float64(age), "candles", "price was last here %s ago", count(age, "candle"))
+	}
+	add("touches", float64(n.touches), "touches", "price came here %s", count(int(n.touches), "time"))
+	stay := float64(n.met) / float64(max(n.touches, 1))
+	add("stay", stay, "candles a touch", "price stayed for %.1f candles each time it came", stay)
+	if prominence := n.prominence / f.around.atr; prominence > 0 {
+		add("prominence", prominence, "ATR", "the greatest swing here stands out by %.1f ATR", prominence)
+	} else {
+		add("prominence", 0, "ATR", "no swing makes it stand out")
+	}
+	for _, s := range [...]struct {
+		name string
+		kind MarkKind
+	}{{"swings_same", same}, {"swings_other", other}} {
+		number, last := 0, int64(0)
+		for _, source := range found {
+			for _, m := range source.Marks {
+				if m.Time > 0 && m.Kind == s.kind {
+					number++
+					last = max(last, m.Time)
+				}
+			}
+		}
+		word := "swing high"
+		if s.kind == SwingLow {
+			word = "swing low"
+		}
+		if number == 0 {
+			add(s.name, 0, "swings", "no %s turned here", word)
+			continue
+		}
+		add(s.name, float64(number), "swings", "%s turned here, the last on %s", count(number, word),
+			time.UnixMilli(last).UTC().Format("2006-01-02 15:04 UTC"))
+	}
+	share := 100 * float64(v[featureShare])
+	add("volume", share, "%", "as much was traded here as %.0f %% of what was at the busiest price", share)
+	contrast := math.Exp(float64(v[featureContrast]))
+	add("contrast", contrast, "times", "%.1f times as much was traded here as one ATR away", contrast)
+	return list
+}
+
+// count tells a number of things.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
