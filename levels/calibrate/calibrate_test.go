@@ -121,7 +121,7 @@ func TestRun_EqualFilesGiveAnEqualTable(t *testing.T) {
 		t.Skip("fits many models")
 	}
 	folder := t.TempDir()
-	write(t, folder, 4, 1500, true)
+	write(t, folder, 4, 3000, true)
 	run := func(seed uint64) []byte {
 		var log bytes.Buffer
 		table, err := Run(Options{Folder: folder, Seed: seed, Command: "test", Log: &log})
