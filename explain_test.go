@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -98,10 +99,10 @@ func TestCommands_ExplainALevel(t *testing.T) {
 	environ := []string{"EXCHANGE=simulated", "EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t)}
 	code, out, errs := command(t, environ, "analyze", "BTCUSDT", "--json")
 	var a analysisReply
-	if err := json.Unmarshal([]byte(out), &a); code != 0 || err != nil || len(a.Supports) == 0 {
+	if err := json.Unmarshal([]byte(out), &a); code != 0 || err != nil || len(a.Supports)+len(a.Resistances) == 0 {
 		t.Fatalf("analyze: %d %v %s%s", code, err, out, errs)
 	}
-	id := a.Supports[0].ID
+	id := slices.Concat(a.Supports, a.Resistances)[0].ID
 	code, out, errs = command(t, environ, "levels", "BTCUSDT", "--explain", id, "--json")
 	var e explanationReply
 	if err := json.Unmarshal([]byte(out), &e); code != 0 || err != nil || e.Level.ID != id || len(e.Factors) == 0 {

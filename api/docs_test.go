@@ -128,8 +128,10 @@ func renderDocs(t *testing.T) []byte {
 	for _, tag := range tags {
 		slices.SortStableFunc(tag.Operations, func(a, b docOperation) int { return strings.Compare(a.Path, b.Path) })
 	}
-	order := []string{"Analysis", "Level", "LevelPage", "LevelRow", "AnalyzeRequest", "Job", "JobSummary", "Schedule", "Outcome", "Reason",
-		"SymbolList", "Symbol", "KlineList", "Problem", "Interval", "Exchange", "Role", "Status", "Source", "Code"}
+	order := []string{"Analysis", "Level", "Explanation", "Touch", "Finding", "Mark", "Factor", "LevelPage",
+		"LevelRow", "AnalyzeRequest", "Job", "JobSummary", "Schedule", "Outcome", "Reason", "SymbolList", "Symbol",
+		"KlineList", "Calibration", "Points", "Bins", "Scorecard", "LiveScore", "Problem", "Interval", "Exchange",
+		"Role", "Status", "Source", "Code"}
 	if len(order) != len(doc.Components.Schemas) {
 		t.Fatalf("the page orders %d schemas, the document has %d", len(order), len(doc.Components.Schemas))
 	}

@@ -240,7 +240,7 @@ func TestRequestID_IsTheClientsIfItIsSane(t *testing.T) {
 
 func TestRouter_UnknownPathsAndMethodsAreProblems(t *testing.T) {
 	h := start(t)
-	for _, path := range []string{"/nowhere", "/levels/", "/levels/a/b", "/jobs/x/y", "//", "/favicon.ico", "/docs/"} {
+	for _, path := range []string{"/nowhere", "/levels/", "/levels/a/b/c", "/jobs/x/y", "//", "/favicon.ico", "/docs/"} {
 		if rec := h.get(path); rec.Code != 404 || problemOf(t, rec).Code != "not_found" {
 			t.Errorf("%s: %d %s", path, rec.Code, rec.Body)
 		}
