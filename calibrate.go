@@ -15,12 +15,13 @@ func (in *invocation) calibrateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "calibrate",
 		Short: "Fit the odds of levels on files of candles",
-		Long: `Fit, for each interval there are files of, what tells levels that hold from
-lines that do not, and the odds that levels are touched and hold. Prints how such
-fits do on pairs and times they have not seen, and writes the table that is built
-into the program: build it again to use a new one. Equal files and an equal seed
-give an equal table. Takes some minutes of one core and about 1.4 GB of memory for
-120 series of 24,000 candles; docs/levels-research.md tells what the figures mean.
+		Long: `Fit, on all intervals up to 4h that the files have or make up, what tells
+levels that hold from lines that do not, and the odds that levels are touched and
+hold. Prints how such fits do on pairs and times they have not seen, and writes the
+table that is built into the program: build it again to use a new one. Equal files
+and an equal seed give an equal table. Takes some ten minutes of one core and about
+0.5 GB of memory for 170 series of 24,000 candles; docs/levels-research.md tells what
+the figures mean.
 
 Files are named SYMBOL-INTERVAL.csv.gz, are sorted by time and begin with the line
 open_time_ms,open,high,low,close,volume.`,

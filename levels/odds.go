@@ -58,14 +58,19 @@ type Reliability struct {
 	Samples int32   // decided outcomes
 }
 
+// Trees are the sums that were fitted to the candles of all intervals together.
+type Trees struct {
+	Hold  []Tree // added to a baseline: the odds that the level holds
+	Touch []Tree // added to the reflection principle's: that it is touched
+}
+
 // Fit is what was calibrated for one interval.
 type Fit struct {
 	Interval Interval
 	// Baseline are the coefficients of h(d) = b0 + b1·d + b2·d², the rate at
 	// which lines at distance d (ATR) held.
 	Baseline [3]float64
-	Hold     []Tree // added to the baseline: the odds that the level holds
-	Touch    []Tree // added to the reflection principle's: that it is touched
+	*Trees   // of the table: all its fits have the same
 	// Ranks are values of the sum of Hold, ascending, which equal shares of
 	// zones lie between: the strength of a level is the share below its own.
 	Ranks       []float32
@@ -120,14 +125,15 @@ type SeriesProvenance struct {
 }
 
 // Table holds all fits. Its file is a line that names the format, the
-// provenance as one line of JSON, the fits in little-endian binary, and the
-// SHA-256 of all before.
+// provenance as one line of JSON, the trees and the fits in little-endian binary, and
+// the SHA-256 of all before.
 type Table struct {
 	Provenance Provenance
+	Trees      *Trees
 	Fits       []Fit
 }
 
-const tableFormat = "tidemark odds 1\n"
+const tableFormat = "tidemark odds 2\n"
 
 // ErrBadTable is wrapped by ReadTable.
 var ErrBadTable = errors.New("bad table of odds")
@@ -140,16 +146,19 @@ func (t *Table) Encode() ([]byte, error) {
 		return nil, err
 	}
 	put := func(v any) { _ = binary.Write(&b, binary.LittleEndian, v) } // a Buffer never fails
+	list := func(v any) {
+		put(uint32(binary.Size(v)))
+		put(v)
+	}
+	list(t.Trees.Hold)
+	list(t.Trees.Touch)
 	put(uint32(len(t.Fits)))
 	for i := range t.Fits {
 		f := &t.Fits[i]
-		put(uint32(len(f.Interval)))
-		b.WriteString(string(f.Interval))
+		list([]byte(f.Interval))
 		put(f.Baseline)
-		for _, part := range []any{f.Hold, f.Touch, f.Ranks, f.Reliability} {
-			put(uint32(binary.Size(part)))
-			put(part)
-		}
+		list(f.Ranks)
+		list(f.Reliability)
 	}
 	sum := sha256.Sum256(b.Bytes())
 	b.Write(sum[:])
@@ -172,16 +181,20 @@ func ReadTable(file []byte) (*Table, error) {
 		return nil, fmt.Errorf("%w: provenance: %w", ErrBadTable, err)
 	}
 	r := reader{bytes.NewReader(rest), nil}
+	t.Trees = new(Trees)
+	t.Trees.Hold = make([]Tree, r.size(binary.Size(Tree{})))
+	r.read(t.Trees.Hold)
+	t.Trees.Touch = make([]Tree, r.size(binary.Size(Tree{})))
+	r.read(t.Trees.Touch)
+	if r.err == nil {
+		r.err = t.Trees.check()
+	}
 	for range r.size(1) {
-		var f Fit
+		f := Fit{Trees: t.Trees}
 		name := make([]byte, r.size(1))
 		r.read(name)
 		f.Interval = Interval(name)
 		r.read(&f.Baseline)
-		f.Hold = make([]Tree, r.size(binary.Size(Tree{})))
-		r.read(f.Hold)
-		f.Touch = make([]Tree, r.size(binary.Size(Tree{})))
-		r.read(f.Touch)
 		f.Ranks = make([]float32, r.size(4))
 		r.read(f.Ranks)
 		f.Reliability = make([]Reliability, r.size(binary.Size(Reliability{})))
@@ -203,23 +216,31 @@ func ReadTable(file []byte) (*Table, error) {
 	return t, nil
 }
 
+// check tells whether the trees can be used.
+func (t *Trees) check() error {
+	if len(t.Hold) == 0 || len(t.Touch) == 0 {
+		return errors.New("there are no trees")
+	}
+	for _, sum := range [...]struct {
+		trees []Tree
+		known int
+	}{{t.Hold, holdFeatures}, {t.Touch, features}} {
+		for _, one := range sum.trees {
+			if int(one.Feature[0]) >= sum.known || int(one.Feature[1]) >= sum.known {
+				return fmt.Errorf("a tree asks for feature %d of %d", max(one.Feature[0], one.Feature[1]), sum.known)
+			}
+		}
+	}
+	return nil
+}
+
 // check tells whether a fit can be used.
 func (f *Fit) check() error {
 	if f.Interval.Duration() == 0 {
 		return fmt.Errorf("%w %q", ErrUnknownInterval, f.Interval)
 	}
-	if len(f.Hold) == 0 || len(f.Touch) == 0 || len(f.Ranks) < 2 || len(f.Reliability) == 0 {
+	if len(f.Ranks) < 2 || len(f.Reliability) == 0 {
 		return fmt.Errorf("%s: the fit is empty", f.Interval)
-	}
-	for _, trees := range [...]struct {
-		trees []Tree
-		known int
-	}{{f.Hold, holdFeatures}, {f.Touch, features}} {
-		for _, t := range trees.trees {
-			if int(t.Feature[0]) >= trees.known || int(t.Feature[1]) >= trees.known {
-				return fmt.Errorf("%s: a tree asks for feature %d of %d", f.Interval, max(t.Feature[0], t.Feature[1]), trees.known)
-			}
-		}
 	}
 	if !sort.SliceIsSorted(f.Ranks, func(i, j int) bool { return f.Ranks[i] < f.Ranks[j] }) ||
 		!sort.SliceIsSorted(f.Reliability, func(i, j int) bool { return f.Reliability[i].To < f.Reliability[j].To }) {

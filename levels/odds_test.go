@@ -17,14 +17,18 @@ import (
 )
 
 func small() *Table {
+	trees := &Trees{
+		Hold:  []Tree{{Feature: [2]uint8{featureDistance, featureShare}, Cut: [2]float32{2, 0.5}, Leaf: [4]float32{-0.02, 0.01, 0.02, 0.03}}},
+		Touch: []Tree{{Feature: [2]uint8{featureMoves, featureReflection}, Leaf: [4]float32{0, 0, 0, 0.05}}},
+	}
 	return &Table{
+		Trees: trees,
 		Provenance: Provenance{Algorithm: "x", Command: "by hand", Series: []SeriesProvenance{{Interval: "1h", Files: []string{"A-1h.csv.gz"}}},
 			Validations: []Validation{{Interval: "1h", LearntFrom: "others", Levels: 9, Lift: [3]float64{1, -0.5, 2.25}, HoldSkill: 0.01, TouchBins: []ReliabilityBin{{0.5, 0.25, 9}}}}},
 		Fits: []Fit{{
 			Interval:    "1h",
 			Baseline:    [3]float64{0.5, -0.01, 0.0005},
-			Hold:        []Tree{{Feature: [2]uint8{featureDistance, featureShare}, Cut: [2]float32{2, 0.5}, Leaf: [4]float32{-0.02, 0.01, 0.02, 0.03}}},
-			Touch:       []Tree{{Feature: [2]uint8{featureMoves, featureReflection}, Leaf: [4]float32{0, 0, 0, 0.05}}},
+			Trees:       trees,
 			Ranks:       []float32{-0.02, 0.01, 0.03},
 			Reliability: []Reliability{{To: 0.5, Half: 0.02, Samples: 70}, {To: 1, Half: 0.05, Samples: 30}},
 		}},
@@ -68,7 +72,7 @@ func TestReadTable_RefusesASpoiltFile(t *testing.T) {
 	}
 	body := file[:len(file)-sha256.Size]
 	for name, bad := range map[string][]byte{
-		"another format": seal(bytes.Replace(body, []byte("odds 1"), []byte("odds 2"), 1)),
+		"another format": seal(bytes.Replace(body, []byte("odds 2"), []byte("odds 1"), 1)),
 		"no provenance":  seal(bytes.Replace(body, []byte("{"), []byte("["), 1)),
 		"more than fits": seal(append(slices.Clone(body), 0)),
 		"fewer":          seal(body[:len(body)-1]),
@@ -172,7 +176,7 @@ func TestFinder_LevelsCarryOddsOrAReason(t *testing.T) {
 		want     NoOdds
 	}{
 		{"1h", 2000, OddsKnown}, {"15m", 800, OddsKnown}, {"4h", MinOddsCandles, OddsKnown},
-		{"1h", MinOddsCandles - 1, ShortHistory}, {"1d", 2000, UnknownInterval}, {"2h", 60, UnknownInterval},
+		{"1h", MinOddsCandles - 1, ShortHistory}, {"1d", 2000, UnknownInterval}, {"5m", 60, UnknownInterval}, {"2h", 700, OddsKnown},
 	} {
 		for seed := range uint64(5) {
 			c := new(Candles)
@@ -238,7 +242,7 @@ func TestOdds_TheTableBuiltInIsWholeSmallAndOfThisAlgorithm(t *testing.T) {
 	if table.Provenance.Algorithm != Algorithm || !strings.HasPrefix(table.Provenance.Command, "tidemark calibrate") {
 		t.Errorf("made for algorithm %q by %q", table.Provenance.Algorithm, table.Provenance.Command)
 	}
-	for i, interval := range []Interval{"15m", "1h", "4h"} {
+	for i, interval := range []Interval{"15m", "30m", "1h", "2h", "4h"} {
 		fit, own := table.For(interval)
 		if p := table.Provenance.Series[i]; !own || p.Interval != interval || p.Candles == 0 || len(p.Files) == 0 || len(p.SHA256) != 64 || p.From >= p.To {
 			t.Errorf("%s: own %v, %+v", interval, own, p)

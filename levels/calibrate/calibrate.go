@@ -4,9 +4,9 @@
 package calibrate
 
 import (
+	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 
 	"tidemark/levels"
@@ -22,67 +22,76 @@ type Options struct {
 	Log     io.Writer // progress and results, in lines
 }
 
-// Run calibrates every interval that has files in the folder. Equal files and
-// options give an equal table. It needs about 1.4 GB of memory for 120 series of
-// 24,000 candles.
+// enough is how many levels of an interval must be judged for it to have odds.
+const enough = 100
+
+// Run fits all intervals up to four hours that the files have or make up, together.
+// Equal files and options give an equal table. It needs about 0.5 GB of memory for
+// 170 series of 24,000 candles.
 func Run(o Options) (*levels.Table, error) {
-	t := &levels.Table{Provenance: levels.Provenance{Algorithm: levels.Algorithm, Command: o.Command}}
-	for _, interval := range levels.Intervals() {
-		files, err := filepath.Glob(filepath.Join(o.Folder, "*-"+string(interval)+".csv.gz"))
-		if err != nil {
-			return nil, err
-		}
-		if len(files) == 0 {
-			continue
-		}
-		slices.Sort(files)
-		fmt.Fprintf(o.Log, "%s: reading %d files\n", interval, len(files))
-		d, p, err := gather(interval, files)
-		if err != nil {
-			return nil, err
-		}
-		judged := 0
-		for i := range d.moments {
-			if d.moments[i].judged {
-				judged++
+	all, err := list(o.Folder)
+	if err != nil {
+		return nil, err
+	}
+	d, series, err := gather(all, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	t := &levels.Table{Provenance: levels.Provenance{Algorithm: levels.Algorithm, Command: o.Command, Series: series}}
+	fits := make([]*levels.Fit, len(d.intervals)) // nil for what cannot be judged
+	validations := make([][]levels.Validation, len(d.intervals))
+	for k, interval := range d.intervals {
+		fits[k] = &levels.Fit{Interval: interval}
+	}
+	for _, s := range splits {
+		predicted := d.predict(s, o.Seed)
+		for k, interval := range d.intervals {
+			var own []level
+			judged := 0
+			for _, l := range predicted {
+				if int(d.moments[l.moment].interval) == k {
+					own = append(own, l)
+					judged += int(share(l.judged))
+				}
 			}
-		}
-		fmt.Fprintf(o.Log, "%s: %d candles, %d moments (%d judged), %d zones\n", interval, p.Candles, len(d.moments), judged, len(d.role))
-		fit := levels.Fit{Interval: interval}
-		horizon := levels.Horizon * interval.Milliseconds()
-		for i, s := range splits(horizon) {
-			all := d.predict(s, o.Seed)
-			if len(all) == 0 {
-				return nil, fmt.Errorf("%s: too few pairs or too short series to keep what is judged apart from what is fitted on", interval)
+			if judged < enough {
+				fmt.Fprintf(o.Log, "%s: %s: only %d levels to judge: no odds\n", interval, s.name, judged)
+				fits[k] = nil
+				continue
 			}
-			r := d.judge(all)
+			r := d.judge(own)
 			fmt.Fprintf(o.Log, "%s: %s: %v\n", interval, s.name, &r)
 			v, err := r.validation(interval, s)
 			if err != nil {
 				return nil, err
 			}
-			t.Provenance.Validations = append(t.Provenance.Validations, v)
-			if i == 0 {
-				fit.Reliability = d.reliability(all)
+			validations[k] = append(validations[k], v)
+			if fits[k] != nil && len(fits[k].Reliability) == 0 {
+				fits[k].Reliability = d.reliability(own)
 			}
 		}
-		m := d.fit(func(*moment) bool { return true }, o.Seed)
-		fit.Baseline, fit.Hold, fit.Touch = m.baseline, d.export(m.hold), d.export(m.touch)
-		fit.Ranks = d.ranks(m)
-		t.Fits, t.Provenance.Series = append(t.Fits, fit), append(t.Provenance.Series, p)
+	}
+	m := d.fit(func(*moment) bool { return true }, o.Seed)
+	t.Trees = &levels.Trees{Hold: d.export(m.hold), Touch: d.export(m.touch)}
+	for k, fit := range fits {
+		if fit != nil {
+			fit.Trees, fit.Baseline, fit.Ranks = t.Trees, m.baseline[k], d.ranks(m, int8(k))
+			t.Fits = append(t.Fits, *fit)
+			t.Provenance.Validations = append(t.Provenance.Validations, validations[k]...)
+		}
 	}
 	if len(t.Fits) == 0 {
-		return nil, fmt.Errorf("no file in %q is named SYMBOL-INTERVAL.csv.gz", o.Folder)
+		return nil, errors.New("too few pairs or too short series to keep what is judged apart from what is fitted on")
 	}
 	return t, nil
 }
 
-// ranks are the values that split the excess of all judged zones into equal
-// shares.
-func (d *data) ranks(m *model) []float32 {
+// ranks are the values that split the excess of all judged zones of an interval into
+// equal shares.
+func (d *data) ranks(m *model, interval int8) []float32 {
 	var all []float32
 	for i := range d.moments {
-		if one := &d.moments[i]; one.judged {
+		if one := &d.moments[i]; one.judged && one.interval == interval {
 			for r := one.from; r < one.to; r++ {
 				all = append(all, float32(sum(d.bins, m.hold, r)))
 			}

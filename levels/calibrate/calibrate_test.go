@@ -58,11 +58,11 @@ func write(t *testing.T, folder string, pairs, n int, reverting bool) {
 
 func gatherFrom(t *testing.T, folder string) *data {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(folder, "*.csv.gz"))
+	all, err := list(folder)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, _, err := gather("1h", files)
+	d, _, err := gather(all, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,13 +73,18 @@ func TestValidation_FindsWhatIsPlantedAndNothingWhereThereIsNothing(t *testing.T
 	if testing.Short() {
 		t.Skip("fits some models")
 	}
-	horizon := int64(levels.Horizon * 3_600_000)
 	for _, planted := range []bool{true, false} {
 		t.Run(fmt.Sprintf("planted %v", planted), func(t *testing.T) {
 			folder := t.TempDir()
 			write(t, folder, 10, 4000, planted)
 			d := gatherFrom(t, folder)
-			r := d.judge(d.predict(splits(horizon)[0], 1))
+			var own []level
+			for _, l := range d.predict(splits[0], 1) {
+				if d.intervals[d.moments[l.moment].interval] == "1h" {
+					own = append(own, l)
+				}
+			}
+			r := d.judge(own)
 			t.Log(&r)
 			if planted && (r.terciles[1] <= 0 || r.holdSkill <= 0) {
 				t.Errorf("terciles %s, skill %v of a market that reverts", interval(r.terciles), r.holdSkill)
@@ -93,17 +98,26 @@ func TestValidation_FindsWhatIsPlantedAndNothingWhereThereIsNothing(t *testing.T
 
 func TestPredict_LearnsFromNoPairAndNoTimeItIsJudgedOn(t *testing.T) {
 	folder := t.TempDir()
-	write(t, folder, 4, 1500, false)
+	write(t, folder, 4, 3000, false)
 	d := gatherFrom(t, folder)
-	horizon := int64(levels.Horizon * 3_600_000)
+	if len(d.intervals) != 3 {
+		t.Fatalf("hourly candles make up %v", d.intervals)
+	}
 	borders := d.borders()
-	for _, s := range splits(horizon) {
+	for _, s := range splits {
 		for b := range blocks {
+			from, to := borders[b], borders[b+1]-1
 			for i := range d.moments {
-				at := d.moments[i].at
-				if s.train(at, borders[b], borders[b+1]-1) && at+horizon >= borders[b] && at <= borders[b+1]-1+horizon {
-					t.Errorf("%s: a moment at %d teaches about %d to %d", s.name, at, borders[b], borders[b+1])
+				m := &d.moments[i]
+				if s.train(m.at, m.at+d.horizon(m), from, to) && m.at+d.horizon(m) >= from && m.at <= to {
+					t.Errorf("%s: a moment at %d on %s teaches about %d to %d", s.name, m.at, d.intervals[m.interval], from, to)
 				}
+			}
+		}
+		for _, l := range d.predict(s, 1) {
+			m := &d.moments[l.moment]
+			if m.at < borders[l.block] || m.at+d.horizon(m) >= borders[l.block+1] {
+				t.Fatalf("%s: outcomes of a moment at %d on %s do not lie in block %d", s.name, m.at, d.intervals[m.interval], l.block)
 			}
 		}
 	}
@@ -121,7 +135,7 @@ func TestRun_EqualFilesGiveAnEqualTable(t *testing.T) {
 		t.Skip("fits many models")
 	}
 	folder := t.TempDir()
-	write(t, folder, 4, 3000, true)
+	write(t, folder, 5, 3000, true)
 	run := func(seed uint64) []byte {
 		var log bytes.Buffer
 		table, err := Run(Options{Folder: folder, Seed: seed, Command: "test", Log: &log})
@@ -135,7 +149,7 @@ func TestRun_EqualFilesGiveAnEqualTable(t *testing.T) {
 		if _, err := levels.ReadTable(file); err != nil {
 			t.Error(err)
 		}
-		for _, s := range splits(1) {
+		for _, s := range splits {
 			if !strings.Contains(log.String(), s.name+": lift ") {
 				t.Errorf("says nothing of %s:\n%s", s.name, &log)
 			}
@@ -148,6 +162,55 @@ func TestRun_EqualFilesGiveAnEqualTable(t *testing.T) {
 	}
 	if bytes.Equal(one, run(2)) {
 		t.Error("another seed gives the same table: the seed does nothing")
+	}
+}
+
+func TestMerge_MakesTheCandlesOfALongerInterval(t *testing.T) {
+	var c levels.Candles
+	c.Reset("1h", 0)
+	for i := 3; i < 23; i++ {
+		if i >= 8 && i <= 9 || i >= 16 && i <= 19 {
+			continue // missing in part, and whole
+		}
+		x := float64(i)
+		if err := c.Append(levels.Candle{OpenTime: int64(i) * 3_600_000, Open: x, High: x + 5, Low: x / 2, Close: x + 1, Volume: x}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	merge(&c, "4h")
+	want := []levels.Candle{ // that of 00:00 has only its last hour, that of 20:00 ends at 23:00
+		{OpenTime: 4 * 3_600_000, Open: 4, High: 12, Low: 2, Close: 8, Volume: 4 + 5 + 6 + 7},
+		{OpenTime: 8 * 3_600_000, Open: 10, High: 16, Low: 5, Close: 12, Volume: 10 + 11},
+		{OpenTime: 12 * 3_600_000, Open: 12, High: 20, Low: 6, Close: 16, Volume: 12 + 13 + 14 + 15},
+	}
+	if c.Interval != "4h" || c.Len() != len(want) {
+		t.Fatalf("%d candles of %s", c.Len(), c.Interval)
+	}
+	for i := range want {
+		if c.At(i) != want[i] {
+			t.Errorf("candle %d: %+v, want %+v", i, c.At(i), want[i])
+		}
+	}
+}
+
+func TestList_AFileOfTheIntervalComesBeforeAnyOther(t *testing.T) {
+	folder := t.TempDir()
+	for _, name := range []string{"A-15m", "A-4h", "B-1h", "B-30m", "C-1d"} {
+		if err := os.WriteFile(filepath.Join(folder, name+".csv.gz"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := list(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range all {
+		got = append(got, fmt.Sprintf("%s %s of %s", s.interval, s.symbol, s.of))
+	}
+	want := "15m A of 15m, 30m A of 15m, 30m B of 30m, 1h A of 15m, 1h B of 1h, 2h A of 15m, 2h B of 1h, 4h A of 4h, 4h B of 1h"
+	if s := strings.Join(got, ", "); s != want {
+		t.Errorf("got  %s\nwant %s", s, want)
 	}
 }
 

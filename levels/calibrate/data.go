@@ -1,18 +1,13 @@
 package calibrate
 
 import (
-	"bufio"
-	"compress/gzip"
 	"crypto/sha256"
-	"encoding/csv"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
+	"slices"
+	"sort"
 
 	"tidemark/levels"
 )
@@ -24,25 +19,31 @@ const (
 	// controls are the artificial levels every moment is asked about, on either
 	// side, evenly from nearest to farthest.
 	controls = 151
+	// thin is how many rows there are of a moment for each that fits use: rows of
+	// one moment know nearly the same.
+	thin = 3
 )
 
 // moment is a point in time at which the levels of one pair were looked for.
 type moment struct {
+	interval int8 // index into data.intervals
 	pair     int32
 	at       int64 // its as-of time, Unix ms
 	from, to int32 // its rows
-	// judged moments lie Horizon candles apart; the others only serve to fit.
+	// judged moments lie Horizon candles apart; the others only serve to fit, and
+	// have only one row in thin.
 	judged  bool
 	control int32 // of a judged moment: index into controls
 	drawn   int32 // of a judged moment: its first row in drawn
 }
 
-// data is all candidates of one interval, what was known of them and what
-// became of them.
+// data is all candidates of all intervals, what was known of them and what became of
+// them.
 type data struct {
-	interval levels.Interval
-	moments  []moment
-	controls [][2][controls]levels.Outcome // by role
+	intervals []levels.Interval
+	pairs     []string                      // a pair is the same on all intervals
+	moments   []moment                      // by interval
+	controls  [][2][controls]levels.Outcome // by role
 
 	// by row
 	distance   []float32
@@ -56,55 +57,113 @@ type data struct {
 	cuts       [][]float32 // by feature, ascending
 }
 
+// horizon is how long after its moment an outcome may come, in ms.
+func (d *data) horizon(m *moment) int64 {
+	return levels.Horizon * d.intervals[m.interval].Milliseconds()
+}
+
 // every is how many candles lie between the moments that are fitted on: a
 // divisor of Horizon.
 func every(i levels.Interval) int {
-	if i.Duration() >= levels.Interval("4h").Duration() {
-		return 6 // there are few of them
+	if i.Duration() >= levels.Interval("2h").Duration() {
+		return 12 // there are fewer of them
 	}
 	return 24
 }
 
-// gather walks through all files of one interval.
-func gather(interval levels.Interval, files []string) (*data, levels.SeriesProvenance, error) {
-	d := &data{interval: interval}
-	p := levels.SeriesProvenance{Interval: interval}
-	hash := sha256.New()
-	var values, then []float32 // by row, then feature
+// gather walks through all series.
+func gather(all []series, log io.Writer) (*data, []levels.SeriesProvenance, error) {
+	d := new(data)
+	var p []levels.SeriesProvenance
 	var c levels.Candles
 	var f levels.Finder
-	for pair, file := range files {
-		c.Reset(interval, 0)
-		fmt.Fprintln(hash, filepath.Base(file))
-		if err := read(&c, file, hash); err != nil {
-			return nil, p, err
+	hash := sha256.New()
+	number := map[string]int32{}
+	for _, s := range all {
+		if _, ok := number[s.symbol]; !ok {
+			number[s.symbol] = int32(len(d.pairs))
+			d.pairs = append(d.pairs, s.symbol)
 		}
-		if c.Len() == 0 {
-			return nil, p, fmt.Errorf("%s: no candles", file)
-		}
-		p.Files = append(p.Files, filepath.Base(file))
-		p.Candles += c.Len()
-		if p.From == 0 || c.OpenTime[0] < p.From {
-			p.From = c.OpenTime[0]
-		}
-		p.To = max(p.To, c.AsOf())
-		values, then = d.walk(values, then, &c, &f, pair)
 	}
-	p.SHA256 = hex.EncodeToString(hash.Sum(nil))
+	if err := d.cut(all); err != nil {
+		return nil, nil, err
+	}
+	for i, s := range all {
+		if i == 0 || s.interval != all[i-1].interval {
+			d.intervals = append(d.intervals, s.interval)
+			p = append(p, levels.SeriesProvenance{Interval: s.interval})
+			hash.Reset()
+		}
+		if err := s.read(&c, hash); err != nil {
+			return nil, nil, err
+		}
+		one := &p[len(p)-1]
+		one.Files = append(one.Files, filepath.Base(s.file))
+		one.Candles += c.Len()
+		if c.Len() > 0 {
+			if one.From == 0 || c.OpenTime[0] < one.From {
+				one.From = c.OpenTime[0]
+			}
+			one.To = max(one.To, c.AsOf())
+		}
+		d.walk(&c, &f, number[s.symbol])
+		if i == len(all)-1 || s.interval != all[i+1].interval {
+			one.SHA256 = hex.EncodeToString(hash.Sum(nil))
+			fmt.Fprintf(log, "%s: %d series, %d candles\n", s.interval, len(one.Files), one.Candles)
+		}
+	}
 	if len(d.moments) == 0 {
-		return nil, p, fmt.Errorf("%s: no file has the %d candles a moment and its horizon need", interval, levels.MinOddsCandles+levels.Horizon)
+		return nil, nil, fmt.Errorf("no file has the %d candles a moment and its horizon need", levels.MinOddsCandles+levels.Horizon)
 	}
-	d.quantise(values, then)
 	return d, p, nil
 }
 
-// walk adds the moments of one pair and returns values with their features, and
-// then with those that judged ones had at the last drawing. So that the fit
-// serves whatever number of candles is asked for, one moment in seven looks back
-// over 1,000 only, and one over 500; not the judged ones.
-func (d *data) walk(values, then []float32, c *levels.Candles, f *levels.Finder, pair int) ([]float32, []float32) {
-	step := every(d.interval)
-	start := levels.MinOddsCandles + pair*37%levels.Horizon // so that pairs take turns
+// cut chooses the cuts of all features from some moments of every series.
+func (d *data) cut(all []series) error {
+	var c levels.Candles
+	var f levels.Finder
+	values := make([][]float32, len(levels.FeatureNames()))
+	for _, s := range all {
+		if err := s.read(&c, io.Discard); err != nil {
+			return err
+		}
+		for end := levels.MinOddsCandles; end+levels.Horizon <= c.Len(); end += 10 * levels.Horizon {
+			// A market that does not move has no candidates, and is no error here.
+			_ = f.Candidates(slice(&c, max(0, end-window), end), func(k levels.Candidate) {
+				for i, v := range k.Features {
+					values[i] = append(values[i], v)
+				}
+			})
+		}
+	}
+	d.cuts = make([][]float32, len(values))
+	for k, some := range values {
+		slices.Sort(some)
+		for q := 1; q < maxBins && len(some) > 0; q++ {
+			if v := some[q*len(some)/maxBins]; len(d.cuts[k]) == 0 || v > d.cuts[k][len(d.cuts[k])-1] {
+				d.cuts[k] = append(d.cuts[k], v)
+			}
+		}
+	}
+	d.bins, d.drawn = make([][]uint8, len(values)), make([][]uint8, len(values))
+	return nil
+}
+
+// bin adds a row of features to columns.
+func (d *data) bin(columns [][]uint8, features []float32) {
+	for k, v := range features {
+		cuts := d.cuts[k]
+		columns[k] = append(columns[k], uint8(sort.Search(len(cuts), func(j int) bool { return cuts[j] >= v })))
+	}
+}
+
+// walk adds the moments of one series. So that the fit serves whatever number of
+// candles is asked for, one moment in seven looks back over 1,000 only, and one over
+// 500; not the judged ones.
+func (d *data) walk(c *levels.Candles, f *levels.Finder, pair int32) {
+	interval := int8(len(d.intervals) - 1)
+	step := every(c.Interval)
+	start := levels.MinOddsCandles + int(pair)*37%levels.Horizon // so that pairs take turns
 	for k, end := 0, start; end+levels.Horizon <= c.Len(); k, end = k+1, end+step {
 		judged := k*step%levels.Horizon == 0
 		back := window
@@ -115,15 +174,19 @@ func (d *data) walk(values, then []float32, c *levels.Candles, f *levels.Finder,
 		}
 		known := slice(c, max(0, end-back), end)
 		at := levels.MomentOf(known)
-		m := moment{pair: int32(pair), at: at.AsOf, from: int32(len(d.role)), judged: judged, drawn: int32(len(then) / len(levels.FeatureNames()))}
+		m := moment{interval: interval, pair: pair, at: at.AsOf, from: int32(len(d.role)), judged: judged, drawn: int32(len(d.drawn[0]))}
+		turn := k
 		squared := meanSquare(known) / (at.ATR * at.ATR)
 		err := f.Candidates(known, func(k levels.Candidate) {
 			if k.Distance < 0.25 {
 				return // touched already
 			}
-			values = append(values, k.Features...)
+			if turn++; !judged && turn%thin != 0 {
+				return
+			}
+			d.bin(d.bins, k.Features)
 			if judged {
-				then = append(then, k.Drawn...)
+				d.bin(d.drawn, k.Drawn)
 			}
 			d.distance = append(d.distance, float32(k.Distance))
 			d.reflection = append(d.reflection, k.Features[levels.ReflectionFeature])
@@ -147,7 +210,6 @@ func (d *data) walk(values, then []float32, c *levels.Candles, f *levels.Finder,
 		}
 		d.moments = append(d.moments, m)
 	}
-	return values, then
 }
 
 // slice is a view of candles from to to, end exclusive.
@@ -166,47 +228,4 @@ func meanSquare(c *levels.Candles) float64 {
 		sum += move * move
 	}
 	return sum / float64(c.Len()-1)
-}
-
-// read appends the candles of a gzipped CSV file with the header
-// open_time_ms,open,high,low,close,volume to c and its bytes to sum. A candle
-// that could not be is left out, as a venue's decoder would refuse it.
-func read(c *levels.Candles, file string, sum io.Writer) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(bufio.NewReader(f))
-	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	r := csv.NewReader(io.TeeReader(z, sum))
-	r.ReuseRecord, r.FieldsPerRecord = true, 6
-	for line := 1; ; line++ {
-		row, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-		if line == 1 {
-			if got := strings.Join(row, ","); got != "open_time_ms,open,high,low,close,volume" {
-				return fmt.Errorf("%s: its header is %q, not open_time_ms,open,high,low,close,volume", file, got)
-			}
-			continue
-		}
-		at, err := strconv.ParseInt(row[0], 10, 64)
-		var v [5]float64
-		for i := range v {
-			if err == nil {
-				v[i], err = strconv.ParseFloat(row[i+1], 64)
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("%s: line %d: %w", file, line, err)
-		}
-		_ = c.Append(levels.Candle{OpenTime: at, Open: v[0], High: v[1], Low: v[2], Close: v[3], Volume: v[4]})
-	}
 }

@@ -3,7 +3,6 @@ package calibrate
 import (
 	"math/rand/v2"
 	"slices"
-	"sort"
 
 	"tidemark/levels"
 )
@@ -11,8 +10,10 @@ import (
 // The settings of the fits. They were chosen once, for 1h, and not tuned for
 // each interval; docs/levels-research.md has what else was tried.
 const (
-	maxBins     = 64   // values of a feature that are told apart
-	trees       = 160  // of each sum
+	maxBins     = 64  // values of a feature that are told apart
+	holdTrees   = 320 // of each sum
+	averaged    = 2   // sums of hold odds: one differs from the next by what its draws were
+	touchTrees  = 160
 	holdRate    = 0.06 // by which each tree corrects what is left
 	touchRate   = 0.10
 	shrinkage   = 500  // rows without effect that every leaf is averaged with
@@ -20,43 +21,10 @@ const (
 	columnShare = 0.30 // of the features, drawn for each tree
 )
 
-// quantise replaces features by the number of cuts they exceed.
-func (d *data) quantise(values, then []float32) {
-	width := len(levels.FeatureNames())
-	n := len(values) / width
-	d.cuts = make([][]float32, width)
-	for k := range width {
-		var some []float32
-		for i := 0; i < n; i += max(1, n/20_000) {
-			some = append(some, values[i*width+k])
-		}
-		slices.Sort(some)
-		for q := 1; q < maxBins; q++ {
-			if v := some[q*len(some)/maxBins]; len(d.cuts[k]) == 0 || v > d.cuts[k][len(d.cuts[k])-1] {
-				d.cuts[k] = append(d.cuts[k], v)
-			}
-		}
-	}
-	d.bins, d.drawn = d.columns(values), d.columns(then)
-}
-
-// columns bins rows of features.
-func (d *data) columns(values []float32) [][]uint8 {
-	width := len(d.cuts)
-	all := make([][]uint8, width)
-	for k, cuts := range d.cuts {
-		all[k] = make([]uint8, len(values)/width)
-		for i := range all[k] {
-			v := values[i*width+k]
-			all[k][i] = uint8(sort.Search(len(cuts), func(j int) bool { return cuts[j] >= v }))
-		}
-	}
-	return all
-}
-
-// model is a fit while it is still in terms of bins.
+// model is a fit while it is still in terms of bins. Its trees serve all intervals:
+// what they compare is in ATR, candles and shares.
 type model struct {
-	baseline    [3]float64
+	baseline    [][3]float64 // by interval
 	hold, touch []tree
 }
 
@@ -98,28 +66,48 @@ func share(yes bool) float64 {
 	return 0
 }
 
-// fit fits both sums on the rows of the moments that train accepts.
+// fit fits all sums on the rows of the moments that train accepts. An interval that
+// has none of them has no baseline.
 func (d *data) fit(train func(*moment) bool, seed uint64) *model {
+	m := &model{baseline: make([][3]float64, len(d.intervals))}
 	var rows, all []int32
+	above := make([]float32, len(d.role)) // of what became of a row, above its baseline
+	first := 0                            // row of an interval
 	for i := range d.moments {
-		if m := &d.moments[i]; train(m) {
-			for r := m.from; r < m.to; r++ {
+		one := &d.moments[i]
+		if train(one) {
+			step := int32(1)
+			if one.judged {
+				step = thin
+			}
+			for r := one.from; r < one.to; r += step {
 				if all = append(all, r); decided(d.outcome[r]) {
 					rows = append(rows, r)
 				}
 			}
 		}
+		if (i == len(d.moments)-1 || d.moments[i+1].interval != one.interval) && len(rows) > first {
+			b := &m.baseline[one.interval]
+			*b = d.baseline(rows[first:])
+			for _, r := range rows[first:] {
+				above[r] = float32(share(d.outcome[r] == levels.Held) - baseline(b, d.distance[r]))
+			}
+			first = len(rows)
+		}
 	}
-	m := &model{baseline: d.baseline(rows)}
-	rest := make([]float32, len(d.role)) // what is yet to be explained
-	for _, r := range rows {
-		rest[r] = float32(share(d.outcome[r] == levels.Held) - baseline(&m.baseline, d.distance[r]))
+	for k := range averaged {
+		sum := d.boost(holdTrees, holdRate, rows, slices.Clone(above), levels.HoldFeatures, rand.New(rand.NewPCG(seed, uint64(k))))
+		for _, t := range sum {
+			for l := range t.leaf {
+				t.leaf[l] /= averaged
+			}
+			m.hold = append(m.hold, t)
+		}
 	}
-	m.hold = d.boost(rows, rest, levels.HoldFeatures, holdRate, rand.New(rand.NewPCG(seed, 1)))
 	for _, r := range all {
-		rest[r] = float32(share(touched(d.outcome[r]))) - d.reflection[r]
+		above[r] = float32(share(touched(d.outcome[r]))) - d.reflection[r]
 	}
-	m.touch = d.boost(all, rest, len(d.bins), touchRate, rand.New(rand.NewPCG(seed, 2)))
+	m.touch = d.boost(touchTrees, touchRate, all, above, len(d.bins), rand.New(rand.NewPCG(seed, averaged)))
 	return m
 }
 
@@ -162,7 +150,7 @@ type cell struct{ sum, count float64 }
 // boost fits a sum of trees to rest by least squares and leaves in rest what it
 // does not explain. Each tree makes the same two comparisons for all rows, so
 // that it is a table of four, and sees rows and features drawn anew.
-func (d *data) boost(rows []int32, rest []float32, width int, rate float64, random *rand.Rand) []tree {
+func (d *data) boost(trees int, rate float64, rows []int32, rest []float32, width int, random *rand.Rand) []tree {
 	var sum []tree
 	for range trees {
 		some := make([]int32, 0, len(rows)/7)

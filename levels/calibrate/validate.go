@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
+	"sync"
 
 	"tidemark/levels"
 )
@@ -29,17 +31,17 @@ type level struct {
 
 // split is a way of keeping what is fitted on apart from what it is judged on.
 type split struct {
-	name  string
-	train func(at, from, to int64) bool // may a moment at this time teach about the block from … to
+	name string
+	// train tells whether a moment may teach about the block from … to, whose outcomes
+	// lie within it. Its own outcomes come until the time until.
+	train func(at, until, from, to int64) bool
 }
 
-// splits are all: pairs are kept apart in each, and horizons do not overlap.
-func splits(horizon int64) []split {
-	return []split{
-		{"other pairs, other times", func(at, from, to int64) bool { return at+horizon < from || at > to+horizon }},
-		{"other pairs, earlier times", func(at, from, to int64) bool { return at+horizon < from }},
-		{"other pairs, later times", func(at, from, to int64) bool { return at > to+horizon }},
-	}
+// splits are all: pairs are kept apart in each.
+var splits = []split{
+	{"other pairs, other times", func(at, until, from, to int64) bool { return until < from || at > to }},
+	{"other pairs, earlier times", func(_, until, from, _ int64) bool { return until < from }},
+	{"other pairs, later times", func(at, _, _, to int64) bool { return at > to }},
 }
 
 // borders cuts time into blocks of about as many judged moments each.
@@ -55,40 +57,54 @@ func (d *data) borders() []int64 {
 	for b := range blocks {
 		borders[b] = at[b*len(at)/blocks]
 	}
-	borders[blocks] = at[len(at)-1] + 1
+	borders[blocks] = math.MaxInt64
 	return borders
 }
 
 // half tells which half of the pairs one belongs to.
 func half(pair int32) int32 { return pair * 7 % 5 % halves }
 
-// predict returns the levels of all moments that s leaves something to learn
-// for, by fits that saw neither their pairs nor their times.
+// predict returns the levels of all moments of whose interval s leaves something to
+// learn from, by fits that saw neither their pairs nor their times on any interval.
+// Moments whose outcomes lie in two blocks are not judged.
 func (d *data) predict(s split, seed uint64) []level {
-	var all []level
 	borders := d.borders()
+	all := make([][]level, blocks*halves)
+	var work sync.WaitGroup
+	room := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for b := range blocks {
-		from, to := borders[b], borders[b+1]-1
 		for h := range int32(halves) {
-			taught := 0
-			train := func(m *moment) bool { return half(m.pair) != h && s.train(m.at, from, to) }
-			for i := range d.moments {
-				if train(&d.moments[i]) {
-					taught++
+			k := b*halves + int(h)
+			work.Go(func() {
+				room <- struct{}{}
+				defer func() { <-room }()
+				from, to := borders[b], borders[b+1]-1
+				train := func(m *moment) bool {
+					return half(m.pair) != h && s.train(m.at, m.at+d.horizon(m), from, to)
 				}
-			}
-			if taught < len(d.moments)/20 {
-				continue // too little to learn from
-			}
-			m := d.fit(train, seed+uint64(b*halves)+uint64(h))
-			for i := range d.moments {
-				if one := &d.moments[i]; one.judged && one.at >= from && one.at <= to && half(one.pair) == h {
-					all = d.choose(all, m, int32(i), b)
+				taught, of := make([]int, len(d.intervals)), make([]int, len(d.intervals))
+				for i := range d.moments {
+					one := &d.moments[i]
+					of[one.interval]++
+					if train(one) {
+						taught[one.interval]++
+					}
 				}
-			}
+				m := d.fit(train, seed+uint64(k))
+				for i := range d.moments {
+					one := &d.moments[i]
+					if taught[one.interval] < of[one.interval]/20 {
+						continue // too little to learn from
+					}
+					if one.judged && one.at >= from && one.at+d.horizon(one) <= to && half(one.pair) == h {
+						all[k] = d.choose(all[k], m, int32(i), b)
+					}
+				}
+			})
 		}
 	}
-	return all
+	work.Wait()
+	return slices.Concat(all...)
 }
 
 // choose appends the levels of a moment as Find would: chosen at the last
@@ -108,7 +124,7 @@ func (d *data) choose(all []level, m *model, index int32, block int) []level {
 			if i < levels.MaxSide && (i == 0 || l.excess >= levels.KeepExcess) {
 				l.moment, l.week, l.block = index, (one.at/86_400_000+3)/7, block
 				l.excess = sum(d.bins, m.hold, l.row)
-				l.hold = clamp(baseline(&m.baseline, d.distance[l.row]) + l.excess)
+				l.hold = clamp(baseline(&m.baseline[one.interval], d.distance[l.row]) + l.excess)
 				l.touch = clamp(float64(d.reflection[l.row]) + sum(d.bins, m.touch, l.row))
 				kept = append(kept, l)
 			}
