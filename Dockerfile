@@ -19,7 +19,8 @@ RUN go list -deps -f '{{with .Module}}{{.Path}} {{.Dir}}{{end}}' . | sort -u | w
       mkdir -p "/out/licenses/$path" && \
       find "$dir" -maxdepth 1 -type f \( -iname 'LICENSE*' -o -iname 'COPYING*' -o -iname 'NOTICE*' -o -iname 'COPYRIGHT*' -o -iname 'PATENTS*' \) ! -name '*.go' \
         -exec cp {} "/out/licenses/$path/" \; ; \
-    done && cp /usr/local/go/LICENSE /out/licenses/
+    done && cp /usr/local/go/LICENSE /out/licenses/ && \
+    mkdir -p /out/licenses/lightweight-charts && cp LICENSE THIRD_PARTY_NOTICES.md /out/licenses/lightweight-charts/
 RUN mkdir /out/data
 
 FROM scratch

@@ -142,6 +142,7 @@ func (in *invocation) demonstrate(ctx context.Context, a *app, address string) e
 
 The prices are SIMULATED. Look at:
 
+  %[7]s                          the page
   %[7]s/docs                     what can be asked
   curl %[7]s/levels/BTCUSDT      the levels of one pair
   curl '%[7]s/levels?limit=10'   the nearest levels of the market

@@ -1,5 +1,5 @@
-// Package api is the HTTP door: routes, JSON shapes, status codes and event
-// streams. It knows no SQL and no exchange. The contract is openapi.yaml; the
+// Package api is the HTTP door: routes, JSON shapes, status codes, event streams
+// and the page. It knows no SQL and no exchange. The contract is openapi.yaml; the
 // tests hold every response of every handler against it.
 package api
 
@@ -82,6 +82,7 @@ type API struct {
 	origins *http.CrossOriginProtection
 	prom    http.Handler
 	ids     requestIDs
+	page    map[string]asset // files of the page, by name
 
 	scope         string        // what a reply says about caching by others than its reader
 	uploadTimeout time.Duration // defaultUploadTimeout, but for tests
@@ -103,6 +104,7 @@ func New(c Config) *API {
 		prom:    promhttp.HandlerFor(c.Gatherer, promhttp.HandlerOpts{}),
 		streams: make(chan struct{}, maxStreams),
 		closing: make(chan struct{}),
+		page:    readPage(),
 		scope:   "public, ",
 
 		uploadTimeout: defaultUploadTimeout,
@@ -152,7 +154,8 @@ func (a *API) routing() *chi.Mux {
 	handle("GET", "/readyz", a.getReady)
 	handle("GET", "/openapi.yaml", a.getOpenAPI)
 	handle("GET", "/docs", a.getDocs)
-	handle("GET", "/", a.getRoot)
+	handle("GET", "/", a.getPage)
+	handle("GET", "/page/{file}", a.getAsset)
 	m.NotFound(a.serve(a.unmatched(), noRoute).ServeHTTP)
 	m.MethodNotAllowed(a.serve(a.unmatched(), a.wrongMethod).ServeHTTP)
 	return m

@@ -16,14 +16,14 @@ var (
 	contentYAML = []string{"application/yaml"}
 	hourly      = []string{"max-age=3600"}
 	// the page has one style sheet of its own and nothing else
-	pagePolicy = []string{"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
+	docsPolicy = []string{"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
 )
 
 // getDocs answers GET /docs.
 func (a *API) getDocs(w *reply, _ *http.Request) error {
 	h := w.Header()
 	h["Content-Type"] = contentHTML
-	h["Content-Security-Policy"] = pagePolicy
+	h["Content-Security-Policy"] = docsPolicy
 	h["Cache-Control"] = hourly
 	return write(w, docsPage)
 }
@@ -34,12 +34,6 @@ func (a *API) getOpenAPI(w *reply, _ *http.Request) error {
 	h["Content-Type"] = contentYAML
 	h["Cache-Control"] = hourly
 	return write(w, a.OpenAPI)
-}
-
-// getRoot answers GET / with the way to the documentation.
-func (a *API) getRoot(w *reply, r *http.Request) error {
-	http.Redirect(w, r, "/docs", http.StatusFound)
-	return nil
 }
 
 // getMetrics answers GET /metrics.

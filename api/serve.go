@@ -30,8 +30,15 @@ type route struct {
 	metrics *routeMetrics
 }
 
-// open tells the routes that need no key: what orchestrators probe.
-func (rt *route) open() bool { return rt.pattern == "/healthz" || rt.pattern == "/readyz" }
+// open tells the routes that need no key: what orchestrators probe, and the page,
+// which holds no data and must be there to ask for one.
+func (rt *route) open() bool {
+	switch rt.pattern {
+	case "/healthz", "/readyz", "/", "/page/{file}":
+		return true
+	}
+	return false
+}
 
 // reply is the ResponseWriter of every handler. It notes what was sent.
 type reply struct {

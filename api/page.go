@@ -1,0 +1,128 @@
+package api
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/go-chi/chi/v5"
+)
+
+// pageFiles are the files of the page at /, each compressed: the bytes stay in
+// the binary, where the kernel can take them back, and are sent as they are.
+// TestPage_Assets compares them with their sources; with -update it compresses
+// them anew. The chart library is put there by scripts/vendor.
+//
+//go:embed page/dist/*.gz
+var pageFiles embed.FS
+
+// The page has nothing inline and needs nothing but this service.
+var pagePolicy = []string{"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
+
+// asset is one file of the page.
+type asset struct {
+	gz          []byte
+	contentType []string
+	etag        []string // weak: the same for the compressed bytes and the plain ones
+}
+
+var pageTypes = map[string][]string{
+	".html": contentHTML,
+	".css":  {"text/css; charset=utf-8"},
+	".js":   {"text/javascript; charset=utf-8"},
+	".svg":  {"image/svg+xml"},
+}
+
+// readPage returns the files of the page by name.
+func readPage() map[string]asset {
+	entries, err := pageFiles.ReadDir("page/dist")
+	if err != nil {
+		panic(err) // they are embedded
+	}
+	assets := make(map[string]asset, len(entries))
+	for _, e := range entries {
+		b, err := pageFiles.ReadFile("page/dist/" + e.Name())
+		if err != nil {
+			panic(err)
+		}
+		name := strings.TrimSuffix(e.Name(), ".gz")
+		sum := sha256.Sum256(b)
+		assets[name] = asset{
+			gz:          b,
+			contentType: pageTypes[path.Ext(name)],
+			etag:        []string{`W/"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`},
+		}
+	}
+	return assets
+}
+
+// getPage answers GET / with the page people look at.
+func (a *API) getPage(w *reply, r *http.Request) error {
+	w.Header()["Content-Security-Policy"] = pagePolicy
+	return a.sendAsset(w, r, "index.html")
+}
+
+// getAsset answers GET /page/{file} with what the page is made of.
+func (a *API) getAsset(w *reply, r *http.Request) error {
+	return a.sendAsset(w, r, chi.URLParam(r, "file"))
+}
+
+// sendAsset sends a file of the page. A browser keeps it, and asks each time
+// whether it is still the same: after an update no old script meets a new page.
+func (a *API) sendAsset(w *reply, r *http.Request, name string) error {
+	f, ok := a.page[name]
+	if !ok {
+		return &problem{code: "not_found", detail: fmt.Sprintf("the page has no file %q", clip(name))}
+	}
+	h := w.Header()
+	h["Cache-Control"] = noCache
+	h["Etag"] = f.etag
+	h["Vary"] = []string{"Accept-Encoding"}
+	if match := r.Header["If-None-Match"]; len(match) > 0 && matches(strings.Join(match, ","), strings.TrimPrefix(f.etag[0], "W/")) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	h["Content-Type"] = f.contentType
+	if acceptsGzip(r.Header["Accept-Encoding"]) {
+		h["Content-Encoding"] = []string{"gzip"}
+		h["Content-Length"] = []string{strconv.Itoa(len(f.gz))}
+		return write(w, f.gz)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(f.gz))
+	if err != nil {
+		return err
+	}
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	_, err = io.Copy(w, z)
+	if err != nil {
+		return &problem{code: "client_gone", detail: "the client went away or did not read: " + err.Error()}
+	}
+	return nil
+}
+
+// acceptsGzip tells whether a client that sent these Accept-Encoding headers
+// takes gzip. A quality of 0 is a refusal; all others are the same to us.
+func acceptsGzip(headers []string) bool {
+	for _, h := range headers {
+		for part := range strings.SplitSeq(h, ",") {
+			coding, quality, _ := strings.Cut(part, ";")
+			if coding = strings.TrimSpace(coding); !strings.EqualFold(coding, "gzip") && coding != "*" {
+				continue
+			}
+			q, has := strings.CutPrefix(strings.ReplaceAll(strings.ToLower(quality), " ", ""), "q=")
+			return !has || strings.Trim(q, "0.") != ""
+		}
+	}
+	return false
+}

@@ -1,0 +1,80 @@
+// Requests to the service, with the key it asks for.
+
+import { el } from "./format.js";
+
+const kept = "tidemark-key";
+
+// Problem is an answer that is not the one hoped for. Status is 0 when none came.
+export class Problem extends Error {
+  constructor(status, code, detail) {
+    super(detail);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+let asking; // the question for a key that is open, so that there is but one
+
+function askForKey(wrong) {
+  return (asking ??= new Promise((resolve) => {
+    const dialog = document.getElementById("key");
+    const input = dialog.querySelector("input");
+    dialog.querySelector("[role=alert]").textContent = wrong ? "The service does not know this key." : "";
+    input.value = "";
+    dialog.querySelector("form").onsubmit = (e) => {
+      e.preventDefault();
+      sessionStorage.setItem(kept, input.value.trim());
+      dialog.close();
+      asking = undefined;
+      resolve();
+    };
+    dialog.oncancel = (e) => e.preventDefault(); // there is nothing to see without it
+    dialog.showModal();
+  }));
+}
+
+export const hasKey = () => sessionStorage.getItem(kept) !== null;
+
+// send asks the service and returns its answer, whatever it is but 401.
+export async function send(path, { method = "GET", body, headers = {}, signal } = {}) {
+  for (;;) {
+    const key = sessionStorage.getItem(kept);
+    if (key) headers = { ...headers, "X-API-Key": key };
+    if (body) headers = { ...headers, "Content-Type": "application/json" };
+    let response;
+    try {
+      // no-cache: what is kept is asked for again, and mostly answered with 304
+      response = await fetch(path, { method, headers, signal, cache: "no-cache", body: body && JSON.stringify(body) });
+    } catch (e) {
+      if (signal?.aborted) throw e;
+      throw new Problem(0, "unreachable", "the service does not answer");
+    }
+    if (response.status !== 401) return response;
+    await response.body?.cancel();
+    if (key === sessionStorage.getItem(kept)) await askForKey(key !== null);
+  }
+}
+
+export async function problemOf(response) {
+  const p = await response.json().catch(() => ({}));
+  return new Problem(response.status, p.code ?? "unknown", p.detail ?? `the service answers ${response.status}`);
+}
+
+// ask returns the JSON of an answer, or throws a Problem.
+export async function ask(path, options) {
+  const response = await send(path, options);
+  if (!response.ok) throw await problemOf(response);
+  return response.json();
+}
+
+// query writes parameters, without those that are empty.
+export function query(parameters) {
+  const q = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters)) if (value !== "" && value != null) q.set(name, value);
+  return q.size ? "?" + q : "";
+}
+
+// say shows a problem where its answer would be.
+export const say = (problem, ...more) => el("p", { class: "problem" }, sentence(problem.message), ...more);
+
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");

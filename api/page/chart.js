@@ -1,0 +1,215 @@
+// The chart: closed candles, zones as bands to its right edge, and the place of
+// the candle that is forming, which the service does not tell of.
+
+import { price, percent, utc, length } from "./format.js";
+
+const library = globalThis.LightweightCharts;
+
+// colour reads a colour of the style sheet.
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+
+// opacity says how sure a zone looks: by its hold odds against those of any line
+// at its distance, three points to either side of even; by its strength where
+// there are no odds.
+export function opacity(level) {
+  const x = level.hold_probability === null ? level.strength
+    : (level.hold_probability - level.baseline_hold_probability + 0.03) / 0.06;
+  return 0.08 + 0.34 * Math.min(1, Math.max(0, x));
+}
+
+// Zones draws the bands. It is a primitive of the candles' series.
+class Zones {
+  levels = [];
+  selected = null;
+  forming = null; // open time of the candle that is forming, in seconds
+  simulated = false;
+
+  attached({ chart, series, requestUpdate }) {
+    Object.assign(this, { chart, series, requestUpdate });
+  }
+
+  // autoscaleInfo keeps the three nearest zones of each side in the picture.
+  autoscaleInfo() {
+    const near = this.levels.filter((l) => l.rank <= 3 || l.id === this.selected);
+    if (!near.length) return null;
+    return { priceRange: { minValue: Math.min(...near.map((l) => l.low)), maxValue: Math.max(...near.map((l) => l.high)) } };
+  }
+
+  paneViews() {
+    const view = (zOrder, draw) => ({ zOrder: () => zOrder, renderer: () => ({ draw: (target) => target.useBitmapCoordinateSpace(draw) }) });
+    return [view("bottom", (s) => this.draw(s)), view("top", (s) => this.label(s))];
+  }
+
+  draw({ context: c, bitmapSize, horizontalPixelRatio: h, verticalPixelRatio: v }) {
+    const time = this.chart.timeScale();
+    c.save();
+    if (this.simulated) this.watermark(c, bitmapSize, h);
+    if (this.forming !== null) this.place(c, bitmapSize, h, time);
+    for (const l of this.levels) {
+      const top = this.series.priceToCoordinate(l.high), bottom = this.series.priceToCoordinate(l.low);
+      if (top === null || bottom === null) continue;
+      const from = (l.first_touch && time.timeToCoordinate(Date.parse(l.first_touch) / 1000)) ?? 0;
+      const x = Math.max(0, Math.round(from * h)), y = Math.round(top * v), height = Math.max(2, Math.round(bottom * v) - y);
+      const side = colour(l.role);
+      c.globalAlpha = opacity(l);
+      c.fillStyle = side;
+      c.fillRect(x, y, bitmapSize.width - x, height);
+      c.globalAlpha = l.id === this.selected ? 1 : 0.55;
+      const line = Math.round(this.series.priceToCoordinate(l.price) * v);
+      c.fillRect(x, line, bitmapSize.width - x, Math.max(1, Math.floor(v)));
+      if (l.id === this.selected) {
+        c.strokeStyle = side;
+        c.lineWidth = 1.5 * h;
+        c.strokeRect(x, y, bitmapSize.width - x + 4 * h, height);
+      }
+    }
+    c.restore();
+  }
+
+  // label names the zones at the right edge, those first that are nearest to the
+  // price: where two would touch, one is enough.
+  label({ context: c, bitmapSize, horizontalPixelRatio: h, verticalPixelRatio: v }) {
+    const taken = [];
+    const first = (l) => (l.id === this.selected ? 0 : l.rank);
+    c.save();
+    c.font = `${11 * h}px ${colour("font")}`;
+    c.textAlign = "right";
+    c.textBaseline = "middle";
+    for (const l of this.levels.toSorted((a, b) => first(a) - first(b))) {
+      const at = this.series.priceToCoordinate(l.price);
+      if (at === null || taken.some((y) => Math.abs(y - at) < 15)) continue;
+      taken.push(at);
+      const text = l.name + (l.hold_probability === null ? "" : `  holds ${percent(l.hold_probability, 0)}`);
+      const width = c.measureText(text).width;
+      c.globalAlpha = 0.88;
+      c.fillStyle = colour("panel");
+      c.fillRect(bitmapSize.width - width - 12 * h, (at - 7.5) * v, width + 9 * h, 15 * v);
+      c.globalAlpha = 1;
+      c.fillStyle = colour(l.role + "-text");
+      c.fillText(text, bitmapSize.width - 7 * h, at * v);
+    }
+    c.restore();
+  }
+
+  // place hatches where the forming candle would be.
+  place(c, size, h, time) {
+    const x = time.timeToCoordinate(this.forming);
+    if (x === null) return;
+    const width = Math.max(3, time.options().barSpacing) * h, left = x * h - width / 2;
+    c.save();
+    c.beginPath();
+    c.rect(left, 0, width, size.height);
+    c.clip();
+    c.strokeStyle = colour("soft");
+    c.globalAlpha = 0.35;
+    c.lineWidth = h;
+    c.beginPath();
+    for (let y = -width; y < size.height; y += 6 * h) {
+      c.moveTo(left, y + width);
+      c.lineTo(left + width, y);
+    }
+    c.stroke();
+    c.restore();
+  }
+
+  watermark(c, size, h) {
+    c.save();
+    c.fillStyle = colour("warn");
+    c.globalAlpha = 0.1;
+    c.translate(size.width / 2, size.height / 2);
+    c.rotate(-Math.atan2(size.height, size.width) * 0.6);
+    c.textAlign = "center";
+    c.textBaseline = "middle";
+    c.font = `700 ${Math.min(size.width / 7, 90 * h)}px ${colour("font")}`;
+    c.fillText("SIMULATED", 0, 0);
+    c.restore();
+  }
+}
+
+export class Chart {
+  constructor(box, legend) {
+    this.legend = legend;
+    this.chart = library.createChart(box, {
+      autoSize: true,
+      layout: { attributionLogo: false, fontSize: 11 },
+      timeScale: { timeVisible: true, secondsVisible: false, rightOffset: 6, minBarSpacing: 1 },
+      crosshair: { mode: library.CrosshairMode.Normal },
+      localization: { priceFormatter: (p) => price(p, this.decimals ?? 2), timeFormatter: (t) => utc(t * 1000) + " UTC" },
+      handleScroll: { vertTouchDrag: false },
+    });
+    this.series = this.chart.addSeries(library.CandlestickSeries, { priceLineStyle: library.LineStyle.Dashed, title: "" });
+    this.zones = new Zones();
+    this.series.attachPrimitive(this.zones);
+    this.marks = library.createSeriesMarkers(this.series, []);
+    this.chart.subscribeCrosshairMove((at) => this.tell(at.seriesData.get(this.series)));
+    this.paint();
+  }
+
+  // paint takes on the colours of the theme.
+  paint() {
+    this.chart.applyOptions({
+      layout: { background: { color: colour("panel") }, textColor: colour("soft"), fontFamily: colour("font") },
+      grid: { vertLines: { color: colour("grid") }, horzLines: { color: colour("grid") } },
+      rightPriceScale: { borderColor: colour("line") },
+      timeScale: { borderColor: colour("line") },
+      crosshair: { vertLine: { labelBackgroundColor: colour("chip") }, horzLine: { labelBackgroundColor: colour("chip") } },
+    });
+    this.series.applyOptions({
+      upColor: colour("up"), wickUpColor: colour("up"), borderUpColor: colour("up"),
+      downColor: colour("down"), wickDownColor: colour("down"), borderDownColor: colour("down"),
+      priceLineColor: colour("fg"),
+    });
+  }
+
+  // show draws klines, rows as GET /klines has them. The view stays where it is
+  // unless they are of another series.
+  show({ symbol, interval, klines, simulated }, decimals) {
+    const step = length(interval) / 1000;
+    const data = klines.map(([t, open, high, low, close, volume]) => ({ time: t / 1000, open, high, low, close, volume }));
+    this.decimals = decimals;
+    this.last = data.at(-1);
+    this.zones.simulated = simulated;
+    this.zones.forming = this.last ? this.last.time + step : null;
+    this.volumes = new Map(data.map((d) => [d.time, d.volume]));
+    this.series.applyOptions({ priceFormat: { type: "price", precision: decimals, minMove: 10 ** -decimals } });
+    this.series.setData(this.last ? [...data, { time: this.zones.forming }] : []);
+    const name = symbol + interval;
+    if (this.name !== name) {
+      this.name = name;
+      this.mark([]);
+      const bars = Math.min(data.length, Math.max(60, Math.floor(this.chart.timeScale().width() / 6)));
+      this.chart.timeScale().setVisibleLogicalRange({ from: data.length - bars, to: data.length + Math.max(12, bars / 8) });
+      this.chart.priceScale("right").applyOptions({ autoScale: true });
+    }
+    this.tell();
+  }
+
+  showLevels(levels, selected) {
+    this.zones.levels = levels;
+    this.zones.selected = selected;
+    this.zones.requestUpdate?.();
+  }
+
+  // mark shows the touches of an explained level: H held, B broke, ? neither.
+  mark(touches) {
+    const letters = { held: "H", broke: "B", undecided: "?", pending: "…" };
+    this.marks.setMarkers(touches.map((t) => ({
+      time: Date.parse(t.from) / 1000,
+      position: t.side === "above" ? "belowBar" : "aboveBar",
+      shape: t.side === "above" ? "arrowUp" : "arrowDown",
+      color: colour(t.outcome === "held" ? "accent" : t.outcome === "broke" ? "warn" : "soft"),
+      text: letters[t.outcome],
+      size: 0.8,
+    })));
+  }
+
+  // tell writes the candle under the cursor, else the last closed one.
+  tell(candle) {
+    const c = candle?.open === undefined ? this.last : candle;
+    if (!c) return this.legend.replaceChildren();
+    const p = (x) => price(x, this.decimals);
+    const volume = this.volumes.get(c.time);
+    const change = 100 * (c.close / c.open - 1);
+    this.legend.textContent = `${utc(c.time * 1000)} UTC   O ${p(c.open)}   H ${p(c.high)}   L ${p(c.low)}   C ${p(c.close)}   ${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(2)} %   V ${volume.toLocaleString("en", { notation: "compact", maximumFractionDigits: 2 })}`;
+  }
+}

@@ -1,0 +1,154 @@
+// The table of a pair's levels, nearest to the middle as on the chart's axis, and
+// what opens below a level: why it is there.
+
+import { ask, query, say, sentence } from "./ask.js";
+import { count, el, percent, price, signed, span, svg, utc } from "./format.js";
+
+const statuses = {
+  active: "never closed through since it formed",
+  broken: "closed through, and not held from the far side since",
+  flipped: "closed through, then held on the retest from the far side",
+};
+const sources = {
+  swing: "swings", volume: "volume", poc: "point of control", value_area: "value area", ends: "ends of candles",
+};
+
+// named gives the levels of an analysis names from the nearest out, R1 and S1,
+// and leaves out those the sliders do.
+export function named(analysis, { perSide, minHold }) {
+  const side = (list, role, letter) => list
+    .map((l, i) => ({ ...l, role, rank: i + 1, name: letter + (i + 1) }))
+    .filter((l) => l.hold_probability === null || 100 * l.hold_probability >= minHold)
+    .slice(0, perSide);
+  return { resistances: side(analysis.resistances, "resistance", "R"), supports: side(analysis.supports, "support", "S") };
+}
+
+// holdBar draws odds with their interval, and those of any line as a tick, on a
+// scale from 40 to 60 %; what is outside is drawn at its end.
+function holdBar(l) {
+  const x = (p) => Math.min(80, Math.max(0, (p - 0.4) * 400)).toFixed(1);
+  const [from, to] = l.hold_interval;
+  return svg("svg", { viewBox: "0 0 80 12", width: 80, height: 12, class: "hold", "aria-hidden": "true" },
+    svg("line", { class: "track", x1: 0, x2: 80, y1: 6, y2: 6 }),
+    svg("line", { class: "range", x1: x(from), x2: x(to), y1: 6, y2: 6 }),
+    svg("line", { class: "base", x1: x(l.baseline_hold_probability), x2: x(l.baseline_hold_probability), y1: 0, y2: 12 }),
+    svg("circle", { class: "point", cx: x(l.hold_probability), cy: 6, r: 3 }));
+}
+
+function holdCell(l) {
+  if (l.hold_probability === null) return el("td", { class: "n soft" }, "no odds");
+  const [from, to] = l.hold_interval;
+  return el("td", { class: "n odds" }, el("div", {}, holdBar(l), el("b", {}, percent(l.hold_probability))),
+    el("small", {}, `${(100 * from).toFixed(1)}–${(100 * to).toFixed(1)} · any line ${(100 * l.baseline_hold_probability).toFixed(1)} · n ${count(l.samples)}`));
+}
+
+export class LevelTable {
+  // choose is called with the id of the level to explain, or null.
+  constructor(body, choose, onTouches) {
+    this.body = body;
+    this.choose = choose;
+    this.onTouches = onTouches;
+    body.addEventListener("keydown", (e) => {
+      if (e.key !== "ArrowDown" && e.key !== "ArrowUp" || e.target.className !== "name") return;
+      const all = [...body.querySelectorAll("button.name")];
+      all[all.indexOf(e.target) + (e.key === "ArrowDown" ? 1 : -1)]?.focus();
+      e.preventDefault();
+    });
+  }
+
+  // show writes the levels shown of an analysis; d is the decimals of its prices.
+  show(analysis, { resistances, supports }, selected, d) {
+    const focused = document.activeElement?.dataset.level;
+    const explained = this.explanation?.dataset.of === `${selected} ${analysis.computed_at}` ? this.explanation : null;
+    const rows = [];
+    const add = (l) => {
+      rows.push(this.row(l, l.id === selected, d));
+      if (l.id !== selected) return;
+      if (explained) rows.push(explained);
+      else rows.push(this.explain(analysis, l, d));
+    };
+    resistances.toReversed().forEach(add);
+    rows.push(el("tr", { class: "last" }, el("th", { scope: "row" }, "last"),
+      el("td", { class: "n" }, el("b", {}, price(analysis.last_price, d))),
+      el("td", { colspan: 10 }, `close of the last closed candle, ${utc(analysis.as_of)} UTC`)));
+    supports.forEach(add);
+    this.body.replaceChildren(...rows);
+    if (!selected) this.explanation = null, this.onTouches([]);
+    if (focused) this.body.querySelector(`[data-level="${focused}"]`)?.focus();
+  }
+
+  row(l, open, d) {
+    const toggle = () => this.choose(open ? null : l.id);
+    const tr = el("tr", { class: l.role + (open ? " open" : ""), onclick: toggle },
+      el("th", { scope: "row" }, el("button", {
+        class: "name", type: "button", "data-level": l.id, "aria-expanded": String(open),
+        "aria-label": `${l.name}, ${l.role} at ${price(l.price, d)}: why?`,
+        onclick: (e) => { e.stopPropagation(); toggle(); },
+      }, l.name)),
+      el("td", { class: "n" }, el("b", {}, price(l.price, d)), el("small", {}, `${price(l.low, d)} – ${price(l.high, d)}`)),
+      el("td", { class: "n" }, signed(l.distance_pct, 2)),
+      el("td", { class: "n" }, l.distance_atr === null ? "–" : signed(l.distance_atr, 2)),
+      holdCell(l),
+      el("td", { class: "n" }, l.touch_probability === null ? "–" : percent(l.touch_probability, 0)),
+      el("td", { class: "n" }, l.strength.toFixed(2)),
+      el("td", { class: "n" }, String(l.touches)),
+      el("td", { class: "n t" }, l.first_touch ? utc(l.first_touch) : "–"),
+      el("td", { class: "n t" }, l.last_touch ? utc(l.last_touch) : "–"),
+      el("td", {}, l.sources.map((s) => sources[s] ?? s).join(", ")),
+      el("td", { title: statuses[l.status] }, el("span", { class: "status " + l.status }, l.status)));
+    return tr;
+  }
+
+  // explain returns the row that says why l is there, filled once it is known.
+  explain(analysis, l, d) {
+    const box = el("div", { class: "why", role: "region", "aria-label": `Why ${l.name} is there`, "aria-busy": "true" },
+      el("p", { class: "soft" }, "Looking at the candles again …"));
+    this.explanation = el("tr", { class: "why-row", "data-of": `${l.id} ${analysis.computed_at}` }, el("td", { colspan: 12 }, box));
+    const mine = this.explanation;
+    this.onTouches([]);
+    ask(`levels/${encodeURIComponent(analysis.symbol)}/${l.id}${query({ interval: analysis.interval, exchange: analysis.exchange })}`).then((x) => {
+      box.replaceChildren(...reasons(x, l, d));
+      if (this.explanation === mine) this.onTouches(x.touches);
+    }, (problem) => box.replaceChildren(say(problem))).finally(() => box.removeAttribute("aria-busy"));
+    return mine;
+  }
+}
+
+const outcomes = { held: "held", broke: "broke", undecided: "neither within the horizon", pending: "not decided yet" };
+
+function reasons(x, l, d) {
+  const v = x.level;
+  const head = v.hold_probability === null
+    ? `There are no odds: ${x.odds_reason ?? "there is too little to say"}.`
+    : `If price comes, this ${x.role} holds ${percent(v.hold_probability)} of the time (95 % interval ${percent(v.hold_interval[0])} to ${percent(v.hold_interval[1])}, ${count(v.samples)} outcomes); any line at this distance holds ${percent(v.baseline_hold_probability)}. Price comes with ${percent(v.touch_probability, 0)}.`;
+  const parts = [el("p", { class: "head" }, head)];
+  if (x.factors) {
+    const widest = Math.max(...x.factors.map((f) => Math.abs(f.effect)), 0.5);
+    const told = x.factors.filter((f) => Math.abs(f.effect) >= 0.05);
+    const rest = x.factors.filter((f) => Math.abs(f.effect) < 0.05).reduce((sum, f) => sum + f.effect, 0);
+    const line = (effect, text) => el("li", {},
+      el("span", { class: "points " + (effect < 0 ? "minus" : "plus") }, signed(effect, 2)),
+      svg("svg", { viewBox: "-50 0 100 8", width: 100, height: 8, "aria-hidden": "true" },
+        svg("line", { class: "axis", x1: 0, x2: 0, y1: 0, y2: 8 }),
+        svg("rect", { class: effect < 0 ? "minus" : "plus", x: effect < 0 ? 50 * effect / widest : 0, y: 1, width: 50 * Math.abs(effect) / widest, height: 6 })),
+      el("span", {}, text));
+    parts.push(el("div", {}, el("h4", {}, "What the odds are made of, in points"),
+      el("ul", { class: "factors" }, told.map((f) => line(f.effect, sentence(f.text))),
+        told.length < x.factors.length ? line(rest, `${x.factors.length - told.length} others together.`) : null,
+        line(100 * (v.hold_probability - v.baseline_hold_probability), "All together, against any line at this distance."))));
+  }
+  const found = (s) => s.found.map((m) => m.time
+    ? `${m.kind === "swing_high" ? "high" : "low"} ${price(m.price, d)} on ${utc(m.time)}, ${m.prominence_atr.toFixed(1)} ATR away from what is around`
+    : `${{ poc: "busiest price", value_area_edge: "edge of the value area", volume_node: "volume node" }[m.kind]} ${price(m.price, d)}, ${percent(m.volume_share, 0)} of the busiest`);
+  parts.push(el("div", {}, el("h4", {}, "What was found here"),
+    el("ul", { class: "found" }, x.sources.map((s) => el("li", {},
+      `${sentence(sources[s.name] ?? s.name).slice(0, -1)}, ${percent(s.weight, 0)} of the zone: ${s.found.length ? found(s).join("; ") : `${count(s.count)} highs, lows and closes`}.`)))));
+  const touches = x.touches.toReversed();
+  parts.push(el("div", {}, el("h4", {}, `${x.touches.length} ${x.touches.length === 1 ? "touch" : "touches"}, the last first`),
+    el("ol", { class: "touches" }, touches.slice(0, 12).map((t) => el("li", {},
+      el("span", { class: "t" }, utc(t.from)), el("b", { class: t.outcome }, outcomes[t.outcome]),
+      el("span", { class: "soft" }, `from ${t.side}, ${t.candles} ${t.candles === 1 ? "candle" : "candles"}, to ${price(t.extreme, d)}`)))),
+    touches.length > 12 ? el("p", { class: "soft" }, `and ${touches.length - 12} before.`) : null));
+  if (v.first_touch) parts[0].append(` First touched ${utc(v.first_touch)}, last ${span(Date.parse(x.as_of) - Date.parse(v.last_touch))} before the last close.`);
+  return parts;
+}

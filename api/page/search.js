@@ -1,0 +1,75 @@
+// The search for a pair: a box with a list below it, used with the keyboard alone.
+
+import { ask } from "./ask.js";
+import { el } from "./format.js";
+
+export class Search {
+  constructor(input, list, choose) {
+    Object.assign(this, { input, list, choose, at: 0, shown: [] });
+    input.addEventListener("focus", () => this.fetch());
+    input.addEventListener("input", () => this.show());
+    input.addEventListener("blur", () => this.close());
+    input.addEventListener("keydown", (e) => this.key(e));
+    document.addEventListener("keydown", (e) => {
+      if (e.key !== "/" || e.ctrlKey || e.metaKey || e.altKey || e.target.matches("input:not([type=radio], [type=range]), select, dialog *")) return;
+      e.preventDefault();
+      input.focus();
+      input.select();
+    });
+  }
+
+  // fetch asks once for the pairs a sweep covers; what is typed before they are
+  // here, or is not among them, is taken as it is.
+  fetch() {
+    this.pairs ??= ask("symbols?selected=true").then(
+      ({ symbols }) => symbols.toSorted((a, b) => b.quote_volume - a.quote_volume),
+      () => (this.pairs = undefined, []));
+  }
+
+  async show() {
+    const typed = this.typed();
+    const pairs = await this.pairs;
+    if (this.typed() !== typed || document.activeElement !== this.input) return;
+    const fits = typed ? [...pairs.filter((p) => p.symbol.startsWith(typed)), ...pairs.filter((p) => p.symbol.indexOf(typed) > 0)] : [];
+    this.shown = fits.slice(0, 8).map((p) => p.symbol);
+    this.at = 0;
+    this.draw();
+  }
+
+  typed() {
+    return this.input.value.toUpperCase().replace(/[^A-Z0-9]/g, "");
+  }
+
+  draw() {
+    this.list.replaceChildren(...this.shown.map((s, i) => el("li", {
+      id: "found-" + i, role: "option", "aria-selected": String(i === this.at),
+      onmousedown: (e) => { e.preventDefault(); this.take(s); },
+    }, s)));
+    this.list.hidden = !this.shown.length;
+    this.input.setAttribute("aria-expanded", String(!this.list.hidden));
+    if (this.shown.length) this.input.setAttribute("aria-activedescendant", "found-" + this.at);
+    else this.input.removeAttribute("aria-activedescendant");
+  }
+
+  close() {
+    this.shown = [];
+    this.draw();
+  }
+
+  take(symbol) {
+    if (!symbol) return;
+    this.input.value = "";
+    this.input.blur();
+    this.choose(symbol);
+  }
+
+  key(e) {
+    const n = this.shown.length;
+    if (e.key === "Enter") this.take(this.shown[this.at] ?? this.typed());
+    else if (e.key === "Escape") this.input.blur();
+    else if (e.key === "ArrowDown" && n) this.at = (this.at + 1) % n, this.draw();
+    else if (e.key === "ArrowUp" && n) this.at = (this.at + n - 1) % n, this.draw();
+    else return;
+    e.preventDefault();
+  }
+}

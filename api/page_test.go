@@ -1,0 +1,191 @@
+// Pins that the page at / is what its sources say, that its chart library is the
+// one that was published, that it is small, needs no key and nothing from
+// anywhere else, and is sent compressed and only once.
+package api
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"tidemark/levels"
+)
+
+// vendored is what the page has from elsewhere; scripts/vendor knows the sum too.
+const (
+	vendored    = "lightweight-charts.js"
+	vendoredSum = "e21cc5caa0226ef30bd8549c50b9ef926615f2a4ee6b4e486353477a55f598cf"
+)
+
+// maxPageBytes is the most all files of the page may be, compressed.
+const maxPageBytes = 150 << 10
+
+func gunzip(t *testing.T, b []byte) []byte {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plain
+}
+
+// pageSources returns the files the page is written in, by name.
+func pageSources(t *testing.T) map[string][]byte {
+	t.Helper()
+	names, err := filepath.Glob("page/*.*")
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	files := map[string][]byte{}
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[filepath.Base(name)] = b
+	}
+	return files
+}
+
+func TestPage_Assets(t *testing.T) {
+	sources := pageSources(t)
+	if *update {
+		for name, b := range sources {
+			var out bytes.Buffer
+			z, _ := gzip.NewWriterLevel(&out, gzip.BestCompression)
+			z.Write(b)
+			z.Close()
+			if err := os.WriteFile("page/dist/"+name+".gz", out.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return
+	}
+	assets := readPage()
+	for name, b := range sources {
+		if !bytes.Equal(gunzip(t, assets[name].gz), b) {
+			t.Errorf("page/dist/%s.gz is not page/%s; run go test ./api -run TestPage_Assets -update", name, name)
+		}
+	}
+	for name, f := range assets {
+		if _, is := sources[name]; !is && name != vendored {
+			t.Errorf("page/dist/%s.gz has no source", name)
+		}
+		if f.contentType == nil {
+			t.Errorf("%s has no media type", name)
+		}
+	}
+}
+
+func TestPage_ChartLibraryIsTheOnePublished(t *testing.T) {
+	sum := sha256.Sum256(gunzip(t, readPage()[vendored].gz))
+	if got := hex.EncodeToString(sum[:]); got != vendoredSum {
+		t.Errorf("%s has the sum %s", vendored, got)
+	}
+	if integrity := `integrity="sha256-` + base64.StdEncoding.EncodeToString(sum[:]) + `"`; !bytes.Contains(pageSources(t)["index.html"], []byte(integrity)) {
+		t.Errorf("index.html does not say %s", integrity)
+	}
+	script, err := os.ReadFile("../scripts/vendor")
+	if err != nil || !bytes.Contains(script, []byte(vendoredSum)) {
+		t.Errorf("scripts/vendor fetches something else (%v)", err)
+	}
+}
+
+func TestPage_IsSmall(t *testing.T) {
+	total := 0
+	for _, f := range readPage() {
+		total += len(f.gz)
+	}
+	if t.Logf("the page weighs %d bytes, compressed", total); total > maxPageBytes {
+		t.Errorf("the page weighs %d bytes, more than %d", total, maxPageBytes)
+	}
+}
+
+func TestPage_AsksNobodyElse(t *testing.T) {
+	page := string(pageSources(t)["index.html"])
+	for name, b := range pageSources(t) {
+		for _, m := range regexp.MustCompile(`[a-z]+://[^"'\s)]*`).FindAllString(string(b), -1) {
+			if m != "https://www.tradingview.com/" && m != "http://www.w3.org/2000/svg" {
+				t.Errorf("%s names %s", name, m)
+			}
+		}
+	}
+	if bad := regexp.MustCompile(`<style|<script>| style=| on[a-z]+=|javascript:`).FindString(page); bad != "" {
+		t.Errorf("index.html has %q, which its policy forbids", bad)
+	}
+	named := map[string]bool{"index.html": true}
+	for _, m := range regexp.MustCompile(`(?:src|href)="page/([^"]+)"`).FindAllStringSubmatch(page, -1) {
+		named[m[1]] = true
+	}
+	if files := slices.Sorted(maps.Keys(readPage())); !slices.Equal(files, slices.Sorted(maps.Keys(named))) {
+		t.Errorf("the files are %q, index.html names %q", files, slices.Sorted(maps.Keys(named)))
+	}
+	if !strings.Contains(page, `href="https://www.tradingview.com/"`) || !bytes.Contains(pageSources(t)["chart.js"], []byte("attributionLogo: false")) {
+		t.Error("the chart library asks for a link, and its logo needs a style the policy forbids")
+	}
+}
+
+func TestPage_OffersTheIntervalsThereAre(t *testing.T) {
+	var quoted []string
+	for _, i := range levels.Intervals() {
+		quoted = append(quoted, `"`+string(i)+`"`)
+	}
+	if list := "const intervals = [" + strings.Join(quoted, ", ") + "];"; !bytes.Contains(pageSources(t)["main.js"], []byte(list)) {
+		t.Errorf("main.js does not have %s", list)
+	}
+}
+
+func TestPage_IsSentCompressedUnderItsPolicyAndOnlyOnce(t *testing.T) {
+	h := start(t)
+	sources := pageSources(t)
+	for path, name := range map[string]string{"/": "index.html", "/page/main.js": "main.js", "/page/page.css": "page.css", "/page/icon.svg": "icon.svg"} {
+		plain := h.get(path)
+		want(t, plain, 200)
+		if !bytes.Equal(plain.Body.Bytes(), sources[name]) || plain.Header().Get("Content-Encoding") != "" {
+			t.Errorf("%s is not plain to a client that wants it so", path)
+		}
+		zipped := h.get(path, "Accept-Encoding", "br, gzip;q=0.5")
+		want(t, zipped, 200)
+		if zipped.Header().Get("Content-Encoding") != "gzip" || !bytes.Equal(gunzip(t, zipped.Body.Bytes()), sources[name]) {
+			t.Errorf("%s is not compressed", path)
+		}
+		if refused := h.get(path, "Accept-Encoding", "gzip;q=0, br"); refused.Header().Get("Content-Encoding") != "" {
+			t.Errorf("%s is compressed against the client's will", path)
+		}
+		tag := zipped.Header().Get("Etag")
+		if again := h.get(path, "If-None-Match", tag); again.Code != 304 || again.Body.Len() > 0 {
+			t.Errorf("%s is sent again: %d", path, again.Code)
+		}
+		want(t, h.get(path, "If-None-Match", `"other"`), 200)
+		if cc := zipped.Header().Get("Cache-Control"); cc != "no-cache" {
+			t.Errorf("%s: Cache-Control %q", path, cc)
+		}
+	}
+	want(t, h.get("/page/nothing.js"), 404)
+	const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	if csp := h.get("/").Header().Get("Content-Security-Policy"); csp != policy {
+		t.Errorf("policy %q", csp)
+	}
+}
+
+func TestPage_NeedsNoKeyButWhatItShowsDoes(t *testing.T) {
+	h := start(t, withKeys)
+	want(t, h.get("/"), 200)
+	want(t, h.get("/page/main.js"), 200)
+	want(t, h.get("/levels"), 401)
+	want(t, h.get("/levels", "X-API-Key", key1), 200)
+}
