@@ -132,7 +132,7 @@ function reasons(x, l, d) {
         svg("line", { class: "axis", x1: 0, x2: 0, y1: 0, y2: 8 }),
         svg("rect", { class: effect < 0 ? "minus" : "plus", x: effect < 0 ? 50 * effect / widest : 0, y: 1, width: 50 * Math.abs(effect) / widest, height: 6 })),
       el("span", {}, text));
-    parts.push(el("div", {}, el("h4", {}, "What the odds are made of, in points"),
+    parts.push(el("div", {}, el("h3", {}, "What the odds are made of, in points"),
       el("ul", { class: "factors" }, told.map((f) => line(f.effect, sentence(f.text))),
         told.length < x.factors.length ? line(rest, `${x.factors.length - told.length} others together.`) : null,
         line(100 * (v.hold_probability - v.baseline_hold_probability), "All together, against any line at this distance."))));
@@ -140,11 +140,11 @@ function reasons(x, l, d) {
   const found = (s) => s.found.map((m) => m.time
     ? `${m.kind === "swing_high" ? "high" : "low"} ${price(m.price, d)} on ${utc(m.time)}, ${m.prominence_atr.toFixed(1)} ATR away from what is around`
     : `${{ poc: "busiest price", value_area_edge: "edge of the value area", volume_node: "volume node" }[m.kind]} ${price(m.price, d)}, ${percent(m.volume_share, 0)} of the busiest`);
-  parts.push(el("div", {}, el("h4", {}, "What was found here"),
+  parts.push(el("div", {}, el("h3", {}, "What was found here"),
     el("ul", { class: "found" }, x.sources.map((s) => el("li", {},
       `${sentence(sources[s.name] ?? s.name).slice(0, -1)}, ${percent(s.weight, 0)} of the zone: ${s.found.length ? found(s).join("; ") : `${count(s.count)} highs, lows and closes`}.`)))));
   const touches = x.touches.toReversed();
-  parts.push(el("div", {}, el("h4", {}, `${x.touches.length} ${x.touches.length === 1 ? "touch" : "touches"}, the last first`),
+  parts.push(el("div", {}, el("h3", {}, `${x.touches.length} ${x.touches.length === 1 ? "touch" : "touches"}, the last first`),
     el("ol", { class: "touches" }, touches.slice(0, 12).map((t) => el("li", {},
       el("span", { class: "t" }, utc(t.from)), el("b", { class: t.outcome }, outcomes[t.outcome]),
       el("span", { class: "soft" }, `from ${t.side}, ${t.candles} ${t.candles === 1 ? "candle" : "candles"}, to ${price(t.extreme, d)}`)))),

@@ -210,21 +210,23 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => char
 
 addEventListener("popstate", () => {
   readAddress();
-  begin();
+  begin().catch(() => connected(false));
 });
 setInterval(fresh, 1000);
-// Nothing is asked for while nobody looks.
-setInterval(() => document.hidden || !state.symbol || refresh(), 15000);
-document.addEventListener("visibilitychange", () => document.hidden || !state.symbol || refresh());
 
-// A service that is not there yet is asked again.
-for (;;) {
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+// A service that is not there is asked again, sooner than one that is. Nothing is
+// asked for while nobody looks.
+for (let begun = false; ;) {
   try {
-    await begin();
-    break;
+    if (begun) await refresh();
+    else await begin();
+    begun = true;
   } catch (problem) {
     connected(false);
     $("missing").replaceChildren(say(problem));
-    await new Promise((resolve) => setTimeout(resolve, 2000));
   }
+  await pause($("connection").dataset.state === "on" ? 15000 : 1000);
+  while (document.hidden) await pause(500);
 }

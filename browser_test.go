@@ -1,0 +1,339 @@
+package main
+
+// These tests look at the page with a real browser, Debian's Chromium, as it is
+// served by the program on a simulated market: it needs nothing from anywhere
+// else and breaks no rule of its own policy, shows the levels, follows what the
+// service does and survives its restart, is used with the keyboard alone, and axe
+// finds nothing that would keep anyone out.
+
+import (
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// browser is one tab. It notes what the page must not do.
+type browser struct {
+	ctx context.Context
+
+	mu       sync.Mutex
+	faults   []string // errors of the console, exceptions, violations of the policy
+	requests []string // addresses asked for
+}
+
+// browse starts a browser with one tab.
+func browse(t *testing.T) *browser {
+	t.Helper()
+	var program string
+	for _, name := range []string{"chromium-headless-shell", "chromium"} {
+		if path, err := exec.LookPath(name); err == nil && program == "" {
+			program = path
+		}
+	}
+	if program == "" {
+		t.Fatal("there is no chromium-headless-shell and no chromium: run the tests by ./test.sh, which installs one")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program),
+		chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(t.TempDir()))
+	if os.Geteuid() == 0 {
+		options = append(options, chromedp.Flag("no-sandbox", true))
+	}
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(stop)
+	ctx, cancel := chromedp.NewContext(allocator)
+	t.Cleanup(cancel)
+	b := &browser{ctx: ctx}
+	err := chromedp.Listen(ctx, func(ev any) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		switch ev := ev.(type) {
+		case *network.EventRequestWillBeSent:
+			b.requests = append(b.requests, ev.Request.URL)
+		case *runtime.EventExceptionThrown:
+			b.faults = append(b.faults, "exception: "+ev.ExceptionDetails.Text)
+		case *runtime.EventConsoleAPICalled:
+			b.faults = append(b.faults, fmt.Sprintf("console.%s", ev.Type))
+		case *log.EventEntryAdded:
+			b.faults = append(b.faults, strings.TrimSpace(ev.Entry.Text+" "+ev.Entry.URL))
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// do runs steps in the tab.
+func (b *browser) do(t *testing.T, steps ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	if err := chromedp.Do(b.ctx, steps...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eval returns what an expression is in the page.
+func eval[T any](t *testing.T, b *browser, expression string) T {
+	t.Helper()
+	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatalf("%s: %v", expression, err)
+	}
+	return v
+}
+
+// until waits for an expression to be true in the page.
+func (b *browser) until(t *testing.T, expression string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !eval[bool](t, b, "!!("+expression+")"); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the page never came to %s; it says:\n%s\nfaults: %q", expression, eval[string](t, b, "document.body.innerText"), b.faults)
+		}
+	}
+}
+
+// keys presses keys, one after the other.
+func (b *browser) keys(t *testing.T, keys string) {
+	t.Helper()
+	b.do(t, chromedp.KeyEvent(keys))
+}
+
+// show sets what the page is seen with.
+func (b *browser) show(t *testing.T, width, height int64, scheme string) {
+	t.Helper()
+	b.do(t, chromedp.EmulateViewport(width, height), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
+		})
+		return err
+	}))
+}
+
+// clean fails if the page did what it must not since the last time, but for faults
+// that contain one of allowed.
+func (b *browser) clean(t *testing.T, base string, allowed ...string) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, f := range b.faults {
+		if !slices.ContainsFunc(allowed, func(a string) bool { return strings.Contains(f, a) }) {
+			t.Errorf("the browser complains: %s", f)
+		}
+	}
+	for _, r := range b.requests {
+		if !strings.HasPrefix(r, base+"/") {
+			t.Errorf("the page asks for %s", r)
+		}
+	}
+	if len(b.requests) == 0 {
+		t.Error("no request was seen")
+	}
+	b.faults, b.requests = nil, nil
+}
+
+// axe is axe-core, which scripts/vendor fetched.
+func axe(t *testing.T) string {
+	t.Helper()
+	f, err := os.Open("testdata/axe.min.js.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(source)
+	if !strings.Contains(text(t, "scripts/vendor"), hex.EncodeToString(sum[:])) {
+		t.Fatal("testdata/axe.min.js.gz is not what scripts/vendor fetches")
+	}
+	return string(source)
+}
+
+const shown = `document.querySelectorAll("#levels tr.support, #levels tr.resistance").length`
+
+func TestPage_InABrowser(t *testing.T) {
+	database := "DATABASE_URL=" + sqliteURL(t)
+	const pairs = "EXCHANGE_SIMULATED_PAIRS=24"
+	s := serve(t, database, pairs)
+	s.sweepTo(t)
+	b := browse(t)
+	b.show(t, 1440, 900, "dark")
+	b.do(t, chromedp.Navigate(s.base+"/"))
+	b.until(t, `document.body.dataset.ready === "BTCUSDT 1h"`)
+
+	t.Run("ShowsTheStoredLevelsUnderItsPolicy", func(t *testing.T) {
+		var a analysisReply
+		s.get(t, "/levels/BTCUSDT", &a)
+		want := min(6, len(a.Supports)) + min(6, len(a.Resistances))
+		if got := eval[int](t, b, shown); got != want || want == 0 {
+			t.Errorf("%d levels are shown, %d are stored within six a side", got, want)
+		}
+		prices := eval[[]string](t, b, `[...document.querySelectorAll("#levels tr.support td b:first-child")].map(e => e.textContent)`)
+		if first := strings.ReplaceAll(prices[0], ",", ""); first != fmt.Sprintf("%.2f", a.Supports[0].Price) {
+			t.Errorf("the first support is shown at %s, stored at %v", first, a.Supports[0].Price)
+		}
+		if banner := eval[string](t, b, `document.getElementById("simulated").innerText + document.title`); strings.Count(banner, "SIMULATED") != 2 {
+			t.Errorf("that the market is simulated is told as %q", banner)
+		}
+		if painted := eval[int](t, b, `[...document.querySelectorAll("#chart canvas")].reduce((n, c) => n + (c.width && new Set(c.getContext("2d").getImageData(0, 0, c.width, c.height).data).size > 8), 0)`); painted == 0 {
+			t.Error("nothing is painted on the chart")
+		}
+		b.clean(t, s.base)
+	})
+
+	t.Run("KeepsItsStateInTheAddress", func(t *testing.T) {
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=ETHUSDT&interval=1h&per_side=2"))
+		b.until(t, `document.body.dataset.ready === "ETHUSDT 1h"`)
+		if got := eval[int](t, b, shown); got < 1 || got > 4 {
+			t.Errorf("%d levels are shown of two a side", got)
+		}
+		eval[bool](t, b, `(e => { e.value = 1; e.dispatchEvent(new Event("input")); return true })(document.getElementById("per-side"))`)
+		b.until(t, shown+" <= 2")
+		if got := eval[string](t, b, "location.search"); got != "?symbol=ETHUSDT&interval=1h&per_side=1" {
+			t.Errorf("the address says %s", got)
+		}
+		b.clean(t, s.base)
+	})
+
+	t.Run("IsUsedWithTheKeyboardAlone", func(t *testing.T) {
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=ETHUSDT&interval=1h"))
+		b.until(t, `document.body.dataset.ready === "ETHUSDT 1h"`)
+		b.keys(t, "/")
+		b.until(t, `document.activeElement.id === "search"`)
+		b.keys(t, "btcu")
+		b.until(t, `document.querySelector("#found li")?.textContent === "BTCUSDT"`)
+		b.keys(t, kb.Enter)
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h"`)
+		eval[bool](t, b, `document.activeElement.blur(), true`)
+		for range 60 { // whatever is on the way, the levels come
+			b.keys(t, kb.Tab)
+			if eval[bool](t, b, `document.activeElement.className === "name"`) {
+				break
+			}
+		}
+		b.keys(t, kb.ArrowDown)
+		b.keys(t, kb.Enter)
+		b.until(t, `document.querySelectorAll(".why .factors li").length > 3 && document.querySelector(".why .touches li")`)
+		if !eval[bool](t, b, `document.activeElement.getAttribute("aria-expanded") === "true" && location.search.includes("level=")`) {
+			t.Error("the level opened is not the one in focus, or not in the address")
+		}
+		b.keys(t, kb.Enter)
+		b.until(t, `!document.querySelector(".why")`)
+		b.clean(t, s.base)
+	})
+
+	t.Run("ExplainsInPointsThatAddUp", func(t *testing.T) {
+		eval[bool](t, b, `document.querySelector("#levels tr.support").click(), true`)
+		b.until(t, `document.querySelectorAll(".why .factors li").length > 3`)
+		off := eval[float64](t, b, `(p => Math.abs(p.slice(0, -1).reduce((a, x) => a + x, 0) - p.at(-1)))(
+			[...document.querySelectorAll(".why .points")].map(e => Number(e.textContent.replace("−", "-").replace("±", ""))))`)
+		if off > 0.1 { // each is rounded to hundredths
+			t.Errorf("the points shown miss their sum by %v", off)
+		}
+		b.clean(t, s.base)
+	})
+
+	t.Run("SwitchesTheIntervalAndFindsLevelsWhereThereAreNone", func(t *testing.T) {
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h"))
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h"`)
+		eval[bool](t, b, `document.querySelector("#intervals input[value='4h']").click(), true`)
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 4h" && document.querySelector("#missing button")`)
+		if eval[bool](t, b, `!document.getElementById("table").hidden`) {
+			t.Error("the levels of another interval are still shown")
+		}
+		b.clean(t, s.base, "404 (Not Found) "+s.base+"/levels/BTCUSDT?interval=4h")
+		eval[bool](t, b, `document.querySelector("#missing button").click(), true`)
+		b.until(t, shown+` > 0 && !document.querySelector("#missing button") && location.search.includes("interval=4h")`)
+		b.clean(t, s.base)
+	})
+
+	t.Run("KeepsNobodyOut", func(t *testing.T) {
+		source := axe(t)
+		for _, c := range []struct {
+			scheme string
+			width  int64
+		}{{"dark", 1440}, {"light", 1440}, {"dark", 390}, {"light", 390}} {
+			b.show(t, c.width, 844, c.scheme)
+			b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h"))
+			b.until(t, `document.body.dataset.ready === "BTCUSDT 1h"`)
+			eval[bool](t, b, `document.querySelector("#levels tr.resistance").click(), true`)
+			b.until(t, `document.querySelector(".why .touches li")`)
+			if wide := eval[int](t, b, "document.documentElement.scrollWidth"); int64(wide) > c.width {
+				t.Errorf("the page is %d wide on a screen of %d", wide, c.width)
+			}
+			eval[bool](t, b, source+"; true")
+			found := eval[[]string](t, b, `axe.run(document, {preload: false}).then(r => r.violations.flatMap(v => v.nodes.map(n => v.id + ": " + n.html + " " + n.failureSummary)))`)
+			for _, v := range found {
+				t.Errorf("%s, %d wide: %s", c.scheme, c.width, v)
+			}
+		}
+		b.show(t, 1440, 900, "dark")
+	})
+
+	t.Run("SurvivesARestartOfTheService", func(t *testing.T) {
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h"))
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h"`)
+		if err := s.end(t); err != nil {
+			t.Fatal(err)
+		}
+		eval[bool](t, b, `document.querySelector("#intervals input[value='4h']").click(), true`)
+		b.until(t, `document.getElementById("connection").textContent.startsWith("not connected")`)
+		s = serve(t, database, pairs, "HTTP_ADDR="+strings.TrimPrefix(s.base, "http://"))
+		b.until(t, `document.getElementById("connection").textContent === "connected" && document.body.dataset.ready === "BTCUSDT 4h" && `+shown+" > 0")
+		b.clean(t, s.base, "net::ERR_")
+	})
+}
+
+func TestPage_AsksForAKeyOnce(t *testing.T) {
+	s := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=4", "API_KEYS=correct-horse-battery")
+	b := browse(t)
+	b.do(t, chromedp.Navigate(s.base+"/"))
+	b.until(t, `document.getElementById("key").open`)
+	b.keys(t, "wrong"+kb.Enter)
+	b.until(t, `document.querySelector("#key [role=alert]").textContent !== ""`)
+	b.keys(t, "correct-horse-battery"+kb.Enter)
+	b.until(t, `document.body.dataset.ready`)
+	b.do(t, chromedp.Navigate(s.base+"/?symbol=ETHUSDT"))
+	b.until(t, `document.body.dataset.ready === "ETHUSDT 1h" && !document.getElementById("key").open`)
+	if stored := eval[string](t, b, `JSON.stringify(localStorage) + document.cookie`); strings.Contains(stored, "horse") {
+		t.Errorf("the key outlives the tab: %s", stored)
+	}
+	b.clean(t, s.base, "401 (Unauthorized)", "404 (Not Found)")
+}
+
+func TestPage_IsNotServedByAWorker(t *testing.T) {
+	s := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=4", "ROLE=worker")
+	for _, path := range []string{"/", "/page/main.js"} {
+		res, err := http.Get(s.base + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: %s", path, res.Status)
+		}
+	}
+}
