@@ -270,6 +270,90 @@ func TestPage_InABrowser(t *testing.T) {
 		b.clean(t, s.base)
 	})
 
+	t.Run("FollowsASweepLive", func(t *testing.T) {
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h"))
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h" && document.querySelector("#jobs .completed") && !document.getElementById("sweep").disabled`)
+		before := eval[string](t, b, "document.body.dataset.computed")
+		var known struct{ Jobs []jobReply }
+		s.get(t, "/jobs", &known)
+		eval[bool](t, b, `document.getElementById("sweep").click(), true`)
+		b.until(t, `document.getElementById("said").textContent === "sweep of 1h: completed" && document.body.dataset.computed > `+fmt.Sprintf("%q", before))
+		var now struct{ Jobs []jobReply }
+		s.get(t, "/jobs", &now)
+		if len(now.Jobs) != len(known.Jobs)+1 {
+			t.Fatalf("%d jobs have become %d", len(known.Jobs), len(now.Jobs))
+		}
+		b.mu.Lock()
+		streamed := slices.Contains(b.requests, s.base+"/jobs/"+now.Jobs[0].ID+"/events")
+		b.mu.Unlock()
+		if !streamed {
+			t.Error("the sweep was not followed by its events")
+		}
+		b.until(t, fmt.Sprintf(`document.getElementById("jobs").innerText.includes("%d of %d pairs")`, now.Jobs[0].Done+now.Jobs[0].Failed, now.Jobs[0].Total-now.Jobs[0].Skipped))
+		b.clean(t, s.base)
+	})
+
+	t.Run("NoticesASweepOfSomebodyElse", func(t *testing.T) {
+		before := eval[string](t, b, "document.body.dataset.computed")
+		s.sweepTo(t)
+		b.until(t, "document.body.dataset.computed > "+fmt.Sprintf("%q", before))
+		b.clean(t, s.base)
+	})
+
+	t.Run("FollowsASweepByAskingWhereEventsDoNotComeThrough", func(t *testing.T) {
+		eval[bool](t, b, `window.fetch = (plain => (path, options) => String(path).endsWith("/events") ? Promise.reject(new TypeError("held back")) : plain(path, options))(window.fetch), true`)
+		before := eval[string](t, b, "document.body.dataset.computed")
+		b.until(t, `!document.getElementById("sweep").disabled`)
+		eval[bool](t, b, `document.getElementById("sweep").click(), true`)
+		b.until(t, `document.getElementById("sweep").disabled === false && document.body.dataset.computed > `+fmt.Sprintf("%q", before))
+		b.clean(t, s.base)
+	})
+
+	t.Run("ScreensTheMarketNearestFirst", func(t *testing.T) {
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h&role=support&sort=-strength"))
+		const rows = `[...document.querySelectorAll("#market tbody tr")]`
+		b.until(t, rows+`.length > 0 && document.body.dataset.ready`)
+		strengths := eval[[]float64](t, b, rows+`.map(r => Number(r.cells[5].textContent))`)
+		if !slices.IsSortedFunc(strengths, func(a, b float64) int { return int(1000 * (b - a)) }) {
+			t.Errorf("the strengths are %v", strengths)
+		}
+		if other := eval[int](t, b, rows+`.filter(r => !r.classList.contains("support")).length`); other > 0 {
+			t.Errorf("%d rows are no supports", other)
+		}
+		eval[bool](t, b, `document.querySelector("#market th[data-sort=distance_atr] button").click(), true`)
+		b.until(t, `location.search.includes("sort=distance_atr")`)
+		b.until(t, rows+`.map(r => Math.abs(Number(r.cells[2].textContent.replace("−", "-")))).every((x, i, all) => !i || x >= all[i - 1])`)
+		href := eval[string](t, b, `document.querySelector("#market a.csv").href`)
+		res, err := http.Get(href)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if kind := res.Header.Get("Content-Type"); res.StatusCode != 200 || !strings.HasPrefix(kind, "text/csv") || !strings.Contains(href, "role=support") {
+			t.Errorf("%s: %s, %s", href, res.Status, kind)
+		}
+		pair := eval[string](t, b, rows+`.map(r => r.cells[0].innerText).find(s => s !== "BTCUSDT")`)
+		eval[bool](t, b, rows+`.find(r => r.cells[0].innerText === "`+pair+`").querySelector("button").click(), true`)
+		b.until(t, `document.body.dataset.ready === "`+pair+` 1h" && document.querySelector(".why .touches li")`)
+		b.clean(t, s.base)
+	})
+
+	t.Run("TellsItsMemory", func(t *testing.T) {
+		var m struct {
+			RSS       int64 `json:"rss_bytes"`
+			LastBatch struct {
+				Symbols int
+				Peak    int64 `json:"peak_rss_bytes"`
+			} `json:"last_batch"`
+		}
+		s.get(t, "/memory", &m)
+		if m.LastBatch.Symbols < 1 || m.LastBatch.Peak < 1<<20 {
+			t.Errorf("the last batch is told as %+v", m.LastBatch)
+		}
+		b.until(t, fmt.Sprintf(`document.getElementById("memory").innerText.includes("Last batch: %d pairs")`, m.LastBatch.Symbols))
+		b.until(t, `document.querySelector("#memory .spark polyline")`)
+	})
+
 	t.Run("KeepsNobodyOut", func(t *testing.T) {
 		source := axe(t)
 		for _, c := range []struct {
@@ -280,7 +364,7 @@ func TestPage_InABrowser(t *testing.T) {
 			b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h"))
 			b.until(t, `document.body.dataset.ready === "BTCUSDT 1h"`)
 			eval[bool](t, b, `document.querySelector("#levels tr.resistance").click(), true`)
-			b.until(t, `document.querySelector(".why .touches li")`)
+			b.until(t, `document.querySelector(".why .touches li") && document.querySelector("#market tbody tr") && document.querySelector("#memory dl")`)
 			if wide := eval[int](t, b, "document.documentElement.scrollWidth"); int64(wide) > c.width {
 				t.Errorf("the page is %d wide on a screen of %d", wide, c.width)
 			}

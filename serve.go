@@ -267,7 +267,9 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 		CacheBytes: a.budget.replies(),
 		Screens:    a.budget.screens(),
 		Log:        log,
-		Version:    buildVersion(),
+
+		MemoryBudget: a.budget.total,
+		Version:      buildVersion(),
 	})
 	a.db.Subscribe(func(c repository.Change) { handler.Invalidate(c.Exchange, c.Interval, c.Symbols) })
 

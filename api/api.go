@@ -42,6 +42,9 @@ type Config struct {
 	// Screens is how many pages of GET /levels may be put together at once, each
 	// of up to ScreenBytes; others wait. 0 means no bound.
 	Screens int
+	// MemoryBudget is what the process may take, in bytes, as GET /memory shows
+	// it; 0 for no bound.
+	MemoryBudget int64
 	// MaxBodyBytes bounds a request body; 0 means 2 MiB, which holds 10,000
 	// klines as the exchange itself writes them.
 	MaxBodyBytes int64
@@ -149,6 +152,7 @@ func (a *API) routing() *chi.Mux {
 	handle("GET", "/calibration", a.getCalibration)
 	handle("GET", "/symbols", a.getSymbols)
 	handle("GET", "/klines/{symbol}", a.getKlines)
+	handle("GET", "/memory", a.getMemory)
 	handle("GET", "/metrics", a.getMetrics)
 	handle("GET", "/healthz", a.getHealth)
 	handle("GET", "/readyz", a.getReady)

@@ -75,6 +75,7 @@ type Analyzer struct {
 	most    int                 // klines an analysis has room for
 	waiting atomic.Int64        // requests waiting for a slot
 	turn    chan struct{}       // held by the batch that is handing out its pairs
+	latest  atomic.Pointer[BatchStats]
 
 	mu      sync.Mutex
 	flights map[Request]*flight

@@ -214,6 +214,23 @@ func (a *Analyzer) RunBatch(ctx context.Context, jobID string, index int, pairs 
 	return err
 }
 
+// BatchStats is what a batch took.
+type BatchStats struct {
+	Pairs   int           // analysed or not
+	Failed  int           // of them
+	Took    time.Duration // from its first request to its commit
+	PeakRSS int64         // bytes, sampled after every pair
+	Ended   time.Time
+}
+
+// LastBatch returns the last batch this process stored, if it stored any.
+func (a *Analyzer) LastBatch() (BatchStats, bool) {
+	if b := a.latest.Load(); b != nil {
+		return *b, true
+	}
+	return BatchStats{}, false
+}
+
 func (a *Analyzer) runBatch(ctx context.Context, j Job, index int, pairs []Pair) error {
 	start := time.Now()
 	b := Batch{JobID: j.ID, Index: index}
@@ -268,6 +285,7 @@ func (a *Analyzer) runBatch(ctx context.Context, j Job, index int, pairs []Pair)
 	took := time.Since(start)
 	a.metrics.batch.Observe(took.Seconds())
 	a.metrics.peak.Set(float64(peak.Load()))
+	a.latest.Store(&BatchStats{Pairs: len(pairs), Failed: len(b.Failures), Took: took, PeakRSS: peak.Load(), Ended: start.Add(took)})
 	a.log.Info("batch stored", "job", j.ID, "batch", index, "symbols", len(pairs),
 		"done", b.Done, "failed", len(b.Failures), "seconds", took.Seconds(), "peak_rss_bytes", peak.Load())
 	if ended {

@@ -149,7 +149,7 @@ export class Chart {
   paint() {
     this.chart.applyOptions({
       layout: { background: { color: colour("panel") }, textColor: colour("soft"), fontFamily: colour("font") },
-      grid: { vertLines: { color: colour("grid") }, horzLines: { color: colour("grid") } },
+      grid: { vertLines: { visible: false }, horzLines: { color: colour("grid") } },
       rightPriceScale: { borderColor: colour("line") },
       timeScale: { borderColor: colour("line") },
       crosshair: { vertLine: { labelBackgroundColor: colour("chip") }, horzLine: { labelBackgroundColor: colour("chip") } },
@@ -177,8 +177,10 @@ export class Chart {
     if (this.name !== name) {
       this.name = name;
       this.mark([]);
-      const bars = Math.min(data.length, Math.max(60, Math.floor(this.chart.timeScale().width() / 6)));
-      this.chart.timeScale().setVisibleLogicalRange({ from: data.length - bars, to: data.length + Math.max(12, bars / 8) });
+      // room to the right for what the zones are called
+      const width = Math.max(200, this.chart.timeScale().width());
+      const bars = Math.min(data.length, Math.max(60, Math.floor(width / 6)));
+      this.chart.timeScale().setVisibleLogicalRange({ from: data.length - bars, to: data.length + bars * 105 / (width - 105) });
       this.chart.priceScale("right").applyOptions({ autoScale: true });
     }
     this.tell();

@@ -15,7 +15,7 @@ export function decimals(prices) {
 }
 
 export const price = (p, d) => p.toLocaleString("en", { minimumFractionDigits: d, maximumFractionDigits: d });
-export const signed = (x, d) => (x > 0 ? "+" : x < 0 ? "−" : "±") + Math.abs(x).toFixed(d);
+export const signed = (x, d) => (Math.abs(x).toFixed(d) === (0).toFixed(d) ? "" : x > 0 ? "+" : "−") + Math.abs(x).toFixed(d);
 export const percent = (p, d = 1) => (100 * p).toFixed(d) + " %";
 export const mebibytes = (b) => (b / 1048576).toFixed(1) + " MiB";
 

@@ -1,9 +1,12 @@
 // The page: its state lives in the address, so that a view can be shared.
 
-import { ask, Problem, query, say } from "./ask.js";
+import { ask, query, say } from "./ask.js";
 import { Chart } from "./chart.js";
 import { decimals, el, length, price, signed, span, utc } from "./format.js";
 import { LevelTable, named } from "./levels.js";
+import { ended, Live } from "./live.js";
+import { filters, Market } from "./market.js";
+import { drawJobs, drawMemory, drawSchedules } from "./panels.js";
 import { Search } from "./search.js";
 
 const $ = (id) => document.getElementById(id);
@@ -12,7 +15,7 @@ const $ = (id) => document.getElementById(id);
 const intervals = ["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w"];
 const drawn = 500;
 
-const state = { symbol: "", interval: "", level: null, perSide: 6, minHold: 0 };
+const state = { symbol: "", interval: "", level: null, perSide: 6, minHold: 0, market: filters };
 let analysis = null, klines = null, shownDecimals = 2;
 
 function readAddress() {
@@ -26,12 +29,13 @@ function readAddress() {
   state.level = q.get("level");
   state.perSide = number("per_side", 1, 20, 6);
   state.minHold = number("min_hold", 0, 100, 0);
+  state.market = Object.fromEntries(Object.keys(filters).map((name) => [name, q.get(name) ?? ""]));
 }
 
 function writeAddress(push) {
   const address = query({
     symbol: state.symbol, interval: state.interval, level: state.level,
-    per_side: state.perSide === 6 ? "" : state.perSide, min_hold: state.minHold || "",
+    per_side: state.perSide === 6 ? "" : state.perSide, min_hold: state.minHold || "", ...state.market,
   });
   if (address === location.search) return;
   history[push ? "pushState" : "replaceState"](null, "", address || location.pathname);
@@ -92,18 +96,22 @@ function fresh() {
 
 let loading; // aborts what was asked for another pair
 
-// load asks for the pair. What is shown stays until the answer is here.
+// load asks for the pair. What is shown stays until the answer is here. The
+// candles are asked for only when there are others, or should be.
 async function load() {
   loading?.abort();
   loading = new AbortController();
   const { signal } = loading;
   const { symbol, interval } = state;
   const path = encodeURIComponent(symbol);
+  const known = klines?.symbol === symbol && klines.interval === interval && klines.klines.length
+    && Date.now() < klines.klines.at(-1)[0] + 2 * length(interval) + 2000;
   const [a, k] = await Promise.allSettled([
     ask(`levels/${path}${query({ interval })}`, { signal }),
-    ask(`klines/${path}${query({ interval, limit: drawn })}`, { signal }),
+    known ? klines : ask(`klines/${path}${query({ interval, limit: drawn })}`, { signal }),
   ]);
   if (signal.aborted) return;
+  if (a.reason?.status === 0) throw a.reason;
   analysis = a.value ?? null;
   klines = k.value ?? null;
   const prices = [...(klines?.klines ?? []).slice(-100).flatMap((row) => row.slice(1, 5)),
@@ -122,8 +130,7 @@ async function load() {
   if (!klines) chart.show({ symbol, interval, klines: [], simulated: false }, 2);
   draw();
   fresh();
-  document.body.dataset.ready = symbol + " " + interval;
-  if (a.reason instanceof Problem && a.reason.status === 0) throw a.reason;
+  Object.assign(document.body.dataset, { ready: symbol + " " + interval, computed: analysis?.computed_at ?? "" });
 }
 
 async function analyse(e) {
@@ -145,16 +152,15 @@ function go(changes) {
   Object.assign(state, { level: null }, changes);
   writeAddress(true);
   draw();
-  return refresh();
+  screen();
+  return load().catch(lost);
 }
 
-async function refresh() {
-  try {
-    await load();
-    connected(true);
-  } catch (e) {
-    if (e.name !== "AbortError") connected(false);
-  }
+// lost has the service asked again at once, which tells whether it is there.
+function lost(e) {
+  if (e.name === "AbortError") return;
+  connected(false);
+  live.wake();
 }
 
 function connected(yes) {
@@ -165,13 +171,22 @@ function connected(yes) {
   dot.dataset.state = yes ? "on" : "off";
 }
 
+// screen has the screener show what the state says.
+function screen(anew) {
+  const same = market.set(state.interval, state.market, (wanted) => {
+    state.market = wanted;
+    writeAddress();
+    screen();
+  });
+  if (!same || anew) market.load();
+}
+
 // begin chooses what to show when the address does not say: the configured
 // interval, and BTCUSDT or else the pair nearest to a level.
 async function begin() {
   readAddress();
   const page = await ask("levels" + query({ limit: 1, interval: state.interval }));
-  const simulated = (await ask("readyz")).simulated;
-  $("simulated").hidden = !simulated;
+  $("simulated").hidden = !(await ask("readyz")).simulated;
   $("exchange").textContent = page.exchange;
   state.interval ||= page.interval;
   if (!state.symbol) {
@@ -179,7 +194,8 @@ async function begin() {
     state.symbol = (known.levels[0] ?? page.levels[0])?.symbol ?? "BTCUSDT";
   }
   writeAddress();
-  await refresh();
+  screen(true);
+  await load();
 }
 
 for (const i of intervals) {
@@ -193,6 +209,11 @@ for (const [id, name] of [["per-side", "perSide"], ["min-hold", "minHold"]]) {
   });
 }
 new Search($("search"), $("found"), (symbol) => go({ symbol }));
+
+const market = new Market($("market"), (symbol, level) => {
+  go({ symbol, level });
+  $("pair").scrollIntoView({ block: "nearest" });
+});
 
 const themes = { auto: "as the system", dark: "dark", light: "light" };
 function theme(next) {
@@ -210,23 +231,51 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => char
 
 addEventListener("popstate", () => {
   readAddress();
-  begin().catch(() => connected(false));
+  begin().catch(lost);
 });
 setInterval(fresh, 1000);
 
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-// A service that is not there is asked again, sooner than one that is. Nothing is
-// asked for while nobody looks.
-for (let begun = false; ;) {
-  try {
-    if (begun) await refresh();
-    else await begin();
+let begun = false, ticks = 0, schedules = [];
+const live = new Live({
+  connected(yes, problem) {
+    connected(yes);
+    if (!yes) ticks = 0; // all is asked for again once it is there
+    if (!yes && !begun) $("missing").replaceChildren(say(problem));
+  },
+  drawn(jobs) {
+    drawJobs($("jobs"), jobs);
+    $("sweep").disabled = jobs.some((j) => !ended(j) && j.kind === "sweep" && j.interval === state.interval);
+    $("sweep").textContent = `Sweep the market (${state.interval})`;
+  },
+  // changed: levels of an interval are new.
+  changed(job) {
+    if (ended(job)) $("said").textContent = `${job.kind} of ${job.interval}: ${job.state}`;
+    if (job.interval !== state.interval || changing) return;
+    changing = setTimeout(() => {
+      changing = null;
+      market.load();
+      load().catch(lost);
+    }, ended(job) ? 0 : 1500);
+  },
+  async tick() {
+    if (!begun) await begin();
+    else if (ticks % 6 === 0) await load();
     begun = true;
+    if (ticks++ % 6 === 0) ({ schedules } = await ask("schedules"));
+    drawSchedules($("schedules"), schedules);
+    drawMemory($("memory"), await ask("memory"));
+  },
+});
+let changing = null;
+
+$("sweep").addEventListener("click", async (e) => {
+  e.target.disabled = true;
+  try {
+    live.follow(await ask("analyze", { method: "POST", body: { all: true, interval: state.interval } }));
   } catch (problem) {
-    connected(false);
-    $("missing").replaceChildren(say(problem));
+    drawJobs($("jobs"), [...live.jobs.values()], problem);
+    e.target.disabled = false;
   }
-  await pause($("connection").dataset.state === "on" ? 15000 : 1000);
-  while (document.hidden) await pause(500);
-}
+});
+
+live.run();

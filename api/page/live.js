@@ -1,0 +1,95 @@
+// What goes on in the service: its jobs, followed as they run.
+
+import { ask, problemOf, send } from "./ask.js";
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+export const ended = (job) => !["queued", "running"].includes(job.state);
+
+export class Live {
+  jobs = new Map(); // by id
+  #following = new Set();
+  #wake = () => {};
+
+  // tick is awaited every few seconds while somebody looks, and must ask the
+  // service something; connected is told whether that worked; changed is called
+  // when a job has stored something or ended.
+  constructor({ tick, connected, drawn, changed }) {
+    Object.assign(this, { tick, connected, drawn, changed });
+  }
+
+  async run() {
+    document.addEventListener("visibilitychange", () => this.wake());
+    for (let first = true; ; first = false) {
+      let wait = 5000;
+      if (!document.hidden) {
+        try {
+          await this.look(first);
+          await this.tick();
+          this.connected(true);
+        } catch (problem) {
+          this.connected(false, problem);
+          wait = Math.max(1000, 1000 * (problem.retry ?? 0));
+        }
+      }
+      await Promise.race([pause(wait), new Promise((resolve) => (this.#wake = resolve))]);
+    }
+  }
+
+  // wake has the service asked at once.
+  wake() {
+    this.#wake();
+  }
+
+  async look(first) {
+    const { jobs } = await ask("jobs?limit=8");
+    const before = this.jobs;
+    this.jobs = new Map(jobs.map((j) => [j.id, j]));
+    this.drawn(jobs);
+    for (const j of jobs) {
+      if (!ended(j)) this.follow(j);
+      else if (!first && !ended(before.get(j.id) ?? { state: "queued" })) this.changed(j);
+    }
+  }
+
+  // follow keeps up with a job until it has ended: by its events, and where they
+  // do not come through by asking.
+  async follow(job) {
+    if (this.#following.has(job.id) || this.#following.size > 3) return;
+    this.#following.add(job.id);
+    try {
+      for await (const j of events(job.id)) this.take(j);
+    } catch {
+      for (let j = job; !ended(j); ) {
+        await pause(1500);
+        j = await ask("jobs/" + job.id).catch((p) => (p.status === 404 ? { ...job, state: "failed" } : j));
+        this.take(j);
+      }
+    } finally {
+      this.#following.delete(job.id);
+    }
+  }
+
+  take(j) {
+    const before = this.jobs.get(j.id);
+    this.jobs = new Map([[j.id, j], ...[...this.jobs].filter(([id]) => id !== j.id)]);
+    this.drawn([...this.jobs.values()].toSorted((a, b) => b.created_at.localeCompare(a.created_at)));
+    if (ended(j) || j.batches_done !== before?.batches_done) this.changed(j);
+  }
+}
+
+// events yields a job each time it changes, until it has ended. EventSource would
+// not send the key.
+async function* events(id) {
+  const response = await send(`jobs/${id}/events`, { headers: { Accept: "text/event-stream" } });
+  if (!response.ok) throw await problemOf(response);
+  let text = "", job;
+  for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {
+    const blocks = (text + piece).split("\n\n");
+    text = blocks.pop();
+    for (const block of blocks) {
+      const data = block.split("\n").filter((line) => line.startsWith("data:")).map((line) => line.slice(5)).join("\n");
+      if (data) yield (job = JSON.parse(data));
+    }
+  }
+  if (!job || !ended(job)) throw new Error("the stream broke off");
+}

@@ -1,0 +1,100 @@
+// The screener: the levels of all pairs, the nearest first.
+
+import { ask, hasKey, problemOf, query, say, send } from "./ask.js";
+import { decimals, el, price, signed } from "./format.js";
+
+// The filters, as the address and GET /levels name them.
+export const filters = { role: "", status: "", source: "", max_distance_atr: "", sort: "" };
+
+const rows = 50;
+
+export class Market {
+  // choose is called with the pair and the level of a row.
+  constructor(root, choose) {
+    this.choose = choose;
+    this.body = root.querySelector("tbody");
+    this.more = root.querySelector(".more");
+    this.note = root.querySelector(".note");
+    this.csv = root.querySelector("a.csv");
+    this.form = root.querySelector("form");
+    this.heads = [...root.querySelectorAll("th[data-sort]")];
+    this.more.addEventListener("click", () => this.load(true));
+    this.csv.addEventListener("click", (e) => this.download(e));
+    for (const head of this.heads) {
+      head.querySelector("button").addEventListener("click", () => {
+        const name = head.dataset.sort;
+        const [near, far] = head.hasAttribute("data-down") ? ["-" + name, name] : [name, "-" + name];
+        this.change({ sort: this.wanted.sort === near ? far : near });
+      });
+    }
+    this.form.addEventListener("change", () => this.change(Object.fromEntries(new FormData(this.form))));
+    this.form.addEventListener("submit", (e) => e.preventDefault());
+  }
+
+  // set takes on what the address says.
+  set(interval, wanted, onChange) {
+    const same = this.interval === interval && JSON.stringify(this.wanted) === JSON.stringify(wanted);
+    Object.assign(this, { interval, wanted, onChange });
+    for (const [name, value] of Object.entries(wanted)) if (this.form.elements[name]) this.form.elements[name].value = value;
+    const sort = wanted.sort || "distance_atr";
+    for (const head of this.heads) {
+      const down = sort === "-" + head.dataset.sort;
+      head.setAttribute("aria-sort", down ? "descending" : sort === head.dataset.sort ? "ascending" : "none");
+    }
+    // without a limit it is everything, by symbol
+    this.csv.href = "levels" + query({ interval, ...wanted, sort: "", format: "csv" });
+    if (!same) this.shown = rows;
+    return same;
+  }
+
+  change(changes) {
+    this.onChange({ ...this.wanted, ...changes });
+  }
+
+  // load asks for the rows there are now, and with more for as many again.
+  async load(more) {
+    this.asked?.abort();
+    this.asked = new AbortController();
+    if (more) this.shown = Math.min(1000, this.shown + rows);
+    try {
+      const page = await ask("levels" + query({ interval: this.interval, ...this.wanted, limit: this.shown }), { signal: this.asked.signal });
+      this.draw(page);
+    } catch (problem) {
+      if (problem.name === "AbortError") return;
+      this.note.replaceChildren(say(problem));
+    }
+  }
+
+  draw(page) {
+    const focused = document.activeElement?.dataset.row;
+    const stale = new Set(page.levels.filter((l) => l.stale).map((l) => l.symbol)).size;
+    this.body.replaceChildren(...page.levels.map((l) => {
+      const d = decimals([l.price, l.low, l.high]);
+      const go = () => this.choose(l.symbol, l.id);
+      return el("tr", { class: l.role, onclick: go },
+        el("th", { scope: "row" }, el("button", { type: "button", class: "pair", "data-row": l.symbol + l.id, onclick: (e) => { e.stopPropagation(); go(); } }, l.symbol), l.stale ? el("b", { class: "stale" }, " STALE") : null),
+        el("td", { class: "n side" }, el("abbr", { title: l.role }, l.role === "support" ? "S" : "R"), " " + price(l.price, d)),
+        el("td", { class: "n" }, l.distance_atr === null ? "–" : signed(l.distance_atr, 2)),
+        el("td", { class: "n" }, signed(l.distance_pct, 2)),
+        el("td", { class: "n" }, l.hold_probability === null ? "–" : (100 * l.hold_probability).toFixed(1), l.hold_probability === null ? null : el("small", { class: "line" }, `/ ${(100 * l.baseline_hold_probability).toFixed(1)}`)),
+        el("td", { class: "n" }, l.strength.toFixed(2)),
+        el("td", { class: "n" }, String(l.touches)));
+    }));
+    this.more.hidden = page.next === null || this.shown === 1000;
+    this.note.textContent = !page.levels.length ? "No level fits. Nothing may have been analysed yet, or the filters leave nothing."
+      : (stale ? `${stale} of these pairs are STALE: newer candles have closed. ` : "") + (page.odds_reason ? `No odds: ${page.odds_reason}.` : "");
+    if (focused) this.body.querySelector(`[data-row="${focused}"]`)?.focus();
+  }
+
+  // download fetches the CSV itself when the service wants a key, which a link
+  // cannot send.
+  async download(e) {
+    if (!hasKey()) return;
+    e.preventDefault();
+    const response = await send(this.csv.getAttribute("href"));
+    if (!response.ok) return this.note.replaceChildren(say(await problemOf(response)));
+    const address = URL.createObjectURL(await response.blob());
+    el("a", { href: address, download: `levels-${this.interval}.csv` }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 1000);
+  }
+}
