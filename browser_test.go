@@ -16,7 +16,9 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -201,6 +203,7 @@ func TestPage_InABrowser(t *testing.T) {
 		if painted := eval[int](t, b, `[...document.querySelectorAll("#chart canvas")].reduce((n, c) => n + (c.width && new Set(c.getContext("2d").getImageData(0, 0, c.width, c.height).data).size > 8), 0)`); painted == 0 {
 			t.Error("nothing is painted on the chart")
 		}
+		t.Logf("shown %.0f ms after it was asked for", eval[float64](t, b, `performance.getEntriesByName("shown")[0].startTime`))
 		b.clean(t, s.base)
 	})
 
@@ -389,6 +392,103 @@ func TestPage_InABrowser(t *testing.T) {
 		b.until(t, `document.getElementById("connection").textContent === "connected" && document.body.dataset.ready === "BTCUSDT 4h" && `+shown+" > 0")
 		b.clean(t, s.base, "net::ERR_")
 	})
+}
+
+// TestPage_Pictures takes the pictures of the page for docs/ when it is asked to:
+//
+//	UPDATE_PICTURES=1 go test -run TestPage_Pictures .
+//
+// Otherwise it holds that they are there and small.
+func TestPage_Pictures(t *testing.T) {
+	pictures := []struct {
+		file          string
+		width, height int64
+		scheme, query string
+	}{
+		{"docs/page-dark.png", 1280, 880, "dark", ""},
+		{"docs/page-light.png", 1280, 880, "light", "&level=nearest"},
+		{"docs/page-phone.png", 390, 844, "dark", ""},
+	}
+	if os.Getenv("UPDATE_PICTURES") == "" {
+		for _, p := range pictures {
+			b, err := os.ReadFile(p.file)
+			if err != nil {
+				t.Error(err)
+			} else if kind := http.DetectContentType(b); kind != "image/png" || len(b) > 250<<10 {
+				t.Errorf("%s is %s of %d bytes", p.file, kind, len(b))
+			}
+		}
+		return
+	}
+	s := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=60", "ANALYSIS_SCHEDULE=1h", "MEMORY_BUDGET=64MiB")
+	s.sweepTo(t)
+	var a analysisReply
+	s.get(t, "/levels/BTCUSDT", &a)
+	b := browse(t)
+	for _, p := range pictures {
+		b.show(t, p.width, p.height, p.scheme)
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h"+strings.Replace(p.query, "nearest", a.Supports[0].ID, 1)))
+		b.until(t, `document.body.dataset.ready && document.querySelector("#market tbody tr") && document.querySelector("#memory dl")`)
+		if p.query != "" {
+			b.until(t, `document.querySelector(".why .touches li")`)
+			eval[bool](t, b, `document.querySelector(".why-row").scrollIntoView({block: "end"}), true`)
+		}
+		picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p.file, picture, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestPage_MemoryOfViewers measures what people who look at the page cost the
+// service, each in a tab, while it sweeps:
+//
+//	TIDEMARK_VIEWERS=10 go test -run TestPage_MemoryOfViewers -v .
+func TestPage_MemoryOfViewers(t *testing.T) {
+	viewers, err := strconv.Atoi(os.Getenv("TIDEMARK_VIEWERS"))
+	if err != nil {
+		t.Skip("a measurement, made when TIDEMARK_VIEWERS says how many")
+	}
+	// peak returns the peak of a service that swept while n people looked.
+	peak := func(n int) int64 {
+		s := spawn(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=500")
+		defer s.kill()
+		s.sweepTo(t)
+		tabs := make([]*browser, n)
+		for i := range tabs {
+			if i == 0 {
+				tabs[0] = browse(t)
+			} else {
+				ctx, cancel := chromedp.NewContext(tabs[0].ctx)
+				t.Cleanup(cancel)
+				tabs[i] = &browser{ctx: ctx}
+			}
+			tabs[i].do(t, chromedp.Navigate(s.base+"/"))
+			tabs[i].until(t, "document.body.dataset.ready && !document.hidden")
+		}
+		for range 8 {
+			s.sweepTo(t)
+		}
+		if n > 0 {
+			followed := regexp.MustCompile(`request_duration_seconds_count\{code="200",method="GET",route="/jobs/\{id\}/events"\} (\d+)`).FindStringSubmatch(s.metrics(t))
+			if followed == nil {
+				t.Fatal("nobody followed a sweep")
+			}
+			t.Logf("%s streams of events were followed to their end", followed[1])
+		}
+		var m struct {
+			Peak int64 `json:"peak_rss_bytes"`
+		}
+		s.get(t, "/memory", &m)
+		return m.Peak
+	}
+	alone := peak(0)
+	watched := peak(viewers)
+	t.Logf("peak resident memory: alone %.1f MiB, with %d viewers %.1f MiB, %+.1f MiB",
+		float64(alone)/(1<<20), viewers, float64(watched)/(1<<20), float64(watched-alone)/(1<<20))
 }
 
 func TestPage_AsksForAKeyOnce(t *testing.T) {

@@ -686,7 +686,7 @@ func TestREADME_NamesEveryRouteAndEveryCommand(t *testing.T) {
 	}
 }
 
-var papers = []string{"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "THIRD_PARTY_NOTICES.md", "docs/memory.md", "docs/memory.zh-CN.md", "docs/runbook.md", "docs/evaluation.md"}
+var papers = []string{"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "THIRD_PARTY_NOTICES.md", "docs/memory.md", "docs/memory.zh-CN.md", "docs/runbook.md", "docs/evaluation.md", "docs/page.md"}
 
 func TestPapers_LinksLeadSomewhere(t *testing.T) {
 	links := 0

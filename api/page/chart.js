@@ -173,16 +173,16 @@ export class Chart {
     this.volumes = new Map(data.map((d) => [d.time, d.volume]));
     this.series.applyOptions({ priceFormat: { type: "price", precision: decimals, minMove: 10 ** -decimals } });
     this.series.setData(this.last ? [...data, { time: this.zones.forming }] : []);
-    const name = symbol + interval;
-    if (this.name !== name) {
-      this.name = name;
-      this.mark([]);
+    const name = this.last ? symbol + interval : "";
+    if (this.name !== name) this.mark([]);
+    if (name && this.name !== name) {
       // room to the right for what the zones are called
       const width = Math.max(200, this.chart.timeScale().width());
       const bars = Math.min(data.length, Math.max(60, Math.floor(width / 6)));
       this.chart.timeScale().setVisibleLogicalRange({ from: data.length - bars, to: data.length + bars * 105 / (width - 105) });
       this.chart.priceScale("right").applyOptions({ autoScale: true });
     }
+    this.name = name;
     this.tell();
   }
 

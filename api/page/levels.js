@@ -107,7 +107,7 @@ export class LevelTable {
     const mine = this.explanation;
     this.onTouches([]);
     ask(`levels/${encodeURIComponent(analysis.symbol)}/${l.id}${query({ interval: analysis.interval, exchange: analysis.exchange })}`).then((x) => {
-      box.replaceChildren(...reasons(x, l, d));
+      box.replaceChildren(...reasons(x, analysis.horizon_candles, d));
       if (this.explanation === mine) this.onTouches(x.touches);
     }, (problem) => box.replaceChildren(say(problem))).finally(() => box.removeAttribute("aria-busy"));
     return mine;
@@ -116,11 +116,11 @@ export class LevelTable {
 
 const outcomes = { held: "held", broke: "broke", undecided: "neither within the horizon", pending: "not decided yet" };
 
-function reasons(x, l, d) {
+function reasons(x, horizon, d) {
   const v = x.level;
   const head = v.hold_probability === null
     ? `There are no odds: ${x.odds_reason ?? "there is too little to say"}.`
-    : `If price comes, this ${x.role} holds ${percent(v.hold_probability)} of the time (95 % interval ${percent(v.hold_interval[0])} to ${percent(v.hold_interval[1])}, ${count(v.samples)} outcomes); any line at this distance holds ${percent(v.baseline_hold_probability)}. Price comes with ${percent(v.touch_probability, 0)}.`;
+    : `If price comes, the odds that this ${x.role} holds are ${percent(v.hold_probability)} (95 % interval ${percent(v.hold_interval[0])} to ${percent(v.hold_interval[1])}, ${count(v.samples)} outcomes); those of any line at this distance are ${percent(v.baseline_hold_probability)}. The odds that price comes within ${horizon} candles are ${percent(v.touch_probability, 0)}.`;
   const parts = [el("p", { class: "head" }, head)];
   if (x.factors) {
     const widest = Math.max(...x.factors.map((f) => Math.abs(f.effect)), 0.5);
@@ -140,15 +140,16 @@ function reasons(x, l, d) {
   const found = (s) => s.found.map((m) => m.time
     ? `${m.kind === "swing_high" ? "high" : "low"} ${price(m.price, d)} on ${utc(m.time)}, ${m.prominence_atr.toFixed(1)} ATR away from what is around`
     : `${{ poc: "busiest price", value_area_edge: "edge of the value area", volume_node: "volume node" }[m.kind]} ${price(m.price, d)}, ${percent(m.volume_share, 0)} of the busiest`);
-  parts.push(el("div", {}, el("h3", {}, "What was found here"),
-    el("ul", { class: "found" }, x.sources.map((s) => el("li", {},
-      `${sentence(sources[s.name] ?? s.name).slice(0, -1)}, ${percent(s.weight, 0)} of the zone: ${s.found.length ? found(s).join("; ") : `${count(s.count)} highs, lows and closes`}.`)))));
+  const right = el("div", {});
+  parts.push(right);
+  right.append(el("h3", {}, "What was found here"), el("ul", { class: "found" }, x.sources.map((s) => el("li", {},
+      `${sentence(sources[s.name] ?? s.name).slice(0, -1)}, ${percent(s.weight, 0)} of the zone: ${s.found.length ? found(s).join("; ") : `${count(s.count)} highs, lows and closes`}.`))));
   const touches = x.touches.toReversed();
-  parts.push(el("div", {}, el("h3", {}, `${x.touches.length} ${x.touches.length === 1 ? "touch" : "touches"}, the last first`),
+  right.append(el("h3", {}, `${x.touches.length} ${x.touches.length === 1 ? "touch" : "touches"}, the last first`),
     el("ol", { class: "touches" }, touches.slice(0, 12).map((t) => el("li", {},
       el("span", { class: "t" }, utc(t.from)), el("b", { class: t.outcome }, outcomes[t.outcome]),
       el("span", { class: "soft" }, `from ${t.side}, ${t.candles} ${t.candles === 1 ? "candle" : "candles"}, to ${price(t.extreme, d)}`)))),
-    touches.length > 12 ? el("p", { class: "soft" }, `and ${touches.length - 12} before.`) : null));
+    touches.length > 12 ? el("p", { class: "soft" }, `and ${touches.length - 12} before.`) : "");
   if (v.first_touch) parts[0].append(` First touched ${utc(v.first_touch)}, last ${span(Date.parse(x.as_of) - Date.parse(v.last_touch))} before the last close.`);
   return parts;
 }

@@ -10,13 +10,15 @@ import { drawJobs, drawMemory, drawSchedules } from "./panels.js";
 import { Search } from "./search.js";
 
 const $ = (id) => document.getElementById(id);
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // The candle lengths of the service, and how many candles are drawn.
 const intervals = ["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w"];
 const drawn = 500;
 
 const state = { symbol: "", interval: "", level: null, perSide: 6, minHold: 0, market: filters };
-let analysis = null, klines = null, shownDecimals = 2;
+// What is shown, which is not yet what the state says while that is asked for.
+let seen = { symbol: "", interval: "" }, analysis = null, klines = null, shownDecimals = 2;
 
 function readAddress() {
   const q = new URLSearchParams(location.search);
@@ -50,87 +52,114 @@ const table = new LevelTable($("levels"), (id) => {
 
 // draw writes what is known of the pair.
 function draw() {
-  $("pair").textContent = state.symbol;
-  document.title = `${analysis?.simulated || klines?.simulated ? "SIMULATED · " : ""}${state.symbol} ${state.interval} · tidemark`;
+  $("pair").textContent = seen.symbol;
+  document.title = `${analysis?.simulated || klines?.simulated ? "SIMULATED · " : ""}${seen.symbol} ${seen.interval} · tidemark`;
   $("per-side").value = state.perSide;
   $("per-side-value").textContent = state.perSide;
   $("min-hold").value = state.minHold;
   $("min-hold-value").textContent = state.minHold ? state.minHold + " %" : "any";
   for (const input of $("intervals").querySelectorAll("input")) input.checked = input.value === state.interval;
-  if (klines) chart.show(klines, shownDecimals);
+  $("sweep").textContent = `Sweep the market (${state.interval})`;
+  const same = klines?.symbol === seen.symbol && klines.interval === seen.interval;
+  const levels = analysis && [...analysis.supports, ...analysis.resistances];
+  shownDecimals = decimals([...(same ? klines.klines.slice(-100).flatMap((row) => row.slice(1, 5)) : []),
+    ...(analysis ? [analysis.last_price, ...levels.flatMap((l) => [l.price, l.low, l.high])] : [])]);
+  chart.show(same ? klines : { ...seen, klines: [], simulated: false }, shownDecimals);
   if (!analysis) {
     chart.showLevels([], null);
-    $("price").textContent = klines?.klines.length ? price(klines.klines.at(-1)[4], shownDecimals) : "–";
+    $("price").textContent = same && klines.klines.length ? price(klines.klines.at(-1)[4], shownDecimals) : "–";
     $("atr").textContent = "";
     return;
   }
-  const levels = named(analysis, state);
-  const all = [...levels.resistances, ...levels.supports];
+  const chosen = named(analysis, state);
+  const all = [...chosen.resistances, ...chosen.supports];
   const selected = all.some((l) => l.id === state.level) ? state.level : null;
   $("price").textContent = price(analysis.last_price, shownDecimals);
   $("atr").textContent = `ATR ${analysis.atr.toPrecision(4).replace(/e.*/, (e) => "·10" + e.slice(1))}`;
-  table.show(analysis, levels, selected, shownDecimals);
+  table.show(analysis, chosen, selected, shownDecimals);
   chart.showLevels(all, selected);
-  const total = analysis.supports.length + analysis.resistances.length;
-  $("shown").textContent = `${all.length} of ${total} levels shown${analysis.odds_reason ? ". No odds: " + analysis.odds_reason : ""}`;
+  $("shown").textContent = `${all.length} of ${levels.length} levels shown${analysis.odds_reason ? ". No odds: " + analysis.odds_reason : ""}`;
 }
 
 // fresh says in words how old what is shown is, and what is missing in it.
 function fresh() {
   const box = $("fresh");
-  if (!klines && !analysis) return;
+  if (!seen.symbol) return;
   const parts = [];
-  const step = length(state.interval);
-  const close = klines?.klines.length ? klines.klines.at(-1)[0] + step : null;
+  const step = length(seen.interval);
+  const close = klines?.symbol === seen.symbol && klines.interval === seen.interval && klines.klines.length ? klines.klines.at(-1)[0] + step : null;
   if (analysis?.stale) parts.push(el("b", { class: "stale" }, "STALE: " + analysis.stale_reason));
-  if (analysis) parts.push(`Levels as of ${utc(analysis.as_of)} UTC, found ${span(Date.now() - Date.parse(analysis.computed_at))} ago from ${analysis.klines.toLocaleString("en")} candles.`);
   if (analysis) {
-    parts.push(analysis.missing_klines ? el("b", { class: "stale" }, `${analysis.missing_klines} candles are missing.`) : "None is missing.");
+    parts.push(`Levels as of ${utc(analysis.as_of)} UTC, from ${analysis.klines.toLocaleString("en")} candles,`,
+      analysis.missing_klines ? el("b", { class: "stale" }, `${analysis.missing_klines} missing between them,`) : "none missing,",
+      `found ${span(Date.now() - Date.parse(analysis.computed_at))} ago.`);
   }
   if (close) {
     const left = close + step - Date.now();
-    parts.push(left > 0 ? `The forming candle is not drawn (hatched); it closes in ${span(left)}.` : "A newer candle has closed.");
+    parts.push(left > 0 ? `Forming candle: not drawn (hatched), closes in ${span(left)}.` : "A newer candle has closed.");
   }
   box.replaceChildren(...parts.flatMap((p) => [p, " "]));
 }
 
-let loading; // aborts what was asked for another pair
+let loading, fetching; // abort what was asked for another pair
 
-// load asks for the pair. What is shown stays until the answer is here. The
-// candles are asked for only when there are others, or should be.
+// load asks for the pair, and returns once its levels are here. What is shown of it
+// stays until then.
 async function load() {
   loading?.abort();
   loading = new AbortController();
   const { signal } = loading;
   const { symbol, interval } = state;
-  const path = encodeURIComponent(symbol);
-  const known = klines?.symbol === symbol && klines.interval === interval && klines.klines.length
-    && Date.now() < klines.klines.at(-1)[0] + 2 * length(interval) + 2000;
-  const [a, k] = await Promise.allSettled([
-    ask(`levels/${path}${query({ interval })}`, { signal }),
-    known ? klines : ask(`klines/${path}${query({ interval, limit: drawn })}`, { signal }),
-  ]);
+  const candles = loadCandles();
+  let problem = null;
+  const found = await ask(`levels/${encodeURIComponent(symbol)}${query({ interval })}`, { signal }).catch((p) => (problem = p, null));
+  await Promise.race([candles, pause(300)]); // so that both appear at once, if they can
   if (signal.aborted) return;
-  if (a.reason?.status === 0) throw a.reason;
-  analysis = a.value ?? null;
-  klines = k.value ?? null;
-  const prices = [...(klines?.klines ?? []).slice(-100).flatMap((row) => row.slice(1, 5)),
-    ...(analysis ? [analysis.last_price, ...[...analysis.supports, ...analysis.resistances].flatMap((l) => [l.price, l.low, l.high])] : [])];
-  shownDecimals = decimals(prices);
+  if (problem?.status === 0) throw problem;
+  analysis = found;
+  seen = { symbol, interval };
   $("missing").replaceChildren();
-  if (a.reason?.code === "not_analyzed") {
+  if (problem?.code === "not_analyzed") {
     $("missing").append(el("p", {}, `${symbol} ${interval} has not been analysed yet.`),
       el("button", { type: "button", class: "primary", onclick: analyse }, "Find its levels"));
-  } else if (a.reason) {
-    $("missing").append(say(a.reason));
+  } else if (problem) {
+    $("missing").append(say(problem));
   }
-  $("no-chart").replaceChildren();
-  if (k.reason) $("no-chart").append(say(k.reason, " The chart is empty until then."));
   $("table").hidden = !analysis;
-  if (!klines) chart.show({ symbol, interval, klines: [], simulated: false }, 2);
   draw();
   fresh();
-  Object.assign(document.body.dataset, { ready: symbol + " " + interval, computed: analysis?.computed_at ?? "" });
+  candles.then(() => {
+    if (signal.aborted) return;
+    if (!document.body.dataset.ready) performance.mark("shown");
+    Object.assign(document.body.dataset, { ready: symbol + " " + interval, computed: analysis?.computed_at ?? "" });
+  });
+}
+
+// loadCandles asks for the candles, when they are of another series than those
+// there are or another must have closed. They may take long while a sweep has the
+// exchange to itself, so nothing waits for them.
+async function loadCandles() {
+  const { symbol, interval } = state;
+  const series = symbol + " " + interval;
+  if (klines?.klines.length && klines.symbol + " " + klines.interval === series && Date.now() < klines.klines.at(-1)[0] + 2 * length(interval) + 2000) return;
+  if (fetching?.series === series) return fetching.done;
+  fetching?.abort();
+  const mine = fetching = Object.assign(new AbortController(), { series });
+  const late = setTimeout(() => $("no-chart").replaceChildren(el("p", { class: "soft" }, "Waiting for the candles …")), 500);
+  mine.done = ask(`klines/${encodeURIComponent(symbol)}${query({ interval, limit: drawn })}`, { signal: mine.signal }).then((k) => {
+    klines = k;
+    $("no-chart").replaceChildren();
+  }, (problem) => {
+    if (fetching === mine) $("no-chart").replaceChildren(say(problem, klines ? "" : " The chart is empty until it is asked again."));
+  }).then(() => {
+    clearTimeout(late);
+    if (fetching !== mine) return;
+    fetching = null;
+    if (series !== seen.symbol + " " + seen.interval) return;
+    draw();
+    fresh();
+  });
+  return mine.done;
 }
 
 async function analyse(e) {
@@ -151,7 +180,6 @@ async function analyse(e) {
 function go(changes) {
   Object.assign(state, { level: null }, changes);
   writeAddress(true);
-  draw();
   screen();
   return load().catch(lost);
 }
@@ -245,7 +273,6 @@ const live = new Live({
   drawn(jobs) {
     drawJobs($("jobs"), jobs);
     $("sweep").disabled = jobs.some((j) => !ended(j) && j.kind === "sweep" && j.interval === state.interval);
-    $("sweep").textContent = `Sweep the market (${state.interval})`;
   },
   // changed: levels of an interval are new.
   changed(job) {

@@ -63,12 +63,12 @@ export function drawMemory(box, m) {
   const b = m.last_batch;
   box.replaceChildren(
     el("dl", {},
-      row("Working set", m.working_set_bytes, "of the container, as docker stats counts"),
+      row("Working set", m.working_set_bytes, "the container's, as docker stats counts"),
       row("Resident", m.rss_bytes, m.files_bytes ? `of it ${mebibytes(m.files_bytes)} the program's file` : ""),
       row("Heap", m.heap_bytes, `${m.goroutines} goroutines`),
       row("Peak", m.peak_rss_bytes, "resident, since the start"),
       el("dt", {}, "Limit"), el("dd", {}, el("b", {}, bound ? mebibytes(bound) : "none"), " ",
-        bound ? el("meter", { min: 0, max: bound, high: 0.9 * bound, value: m.working_set_bytes ?? m.rss_bytes, "aria-label": "Memory used of the limit" }) : el("span", { class: "soft" }, "no MEMORY_BUDGET, no cgroup limit"))),
+        bound ? el("meter", { min: 0, max: bound, low: 0.8 * bound, high: 0.9 * bound, optimum: 0, value: (m.limit_bytes && m.working_set_bytes) || m.rss_bytes, "aria-label": "Memory used of the limit" }) : el("span", { class: "soft" }, "no MEMORY_BUDGET, no cgroup limit"))),
     svg("svg", { class: "spark", viewBox: "0 0 300 46", preserveAspectRatio: "none", role: "img", "aria-label": `Resident memory of the last ${span(samples.length * 5000)}: ${mebibytes(Math.min(...samples))} to ${mebibytes(Math.max(...samples))}` },
       ...(peak === null ? [] : [svg("line", { class: "peak", x1: 0, x2: 300, y1: peak, y2: peak })]),
       svg("polyline", { points: points.join(" ") })),

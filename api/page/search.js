@@ -37,7 +37,7 @@ export class Search {
   }
 
   typed() {
-    return this.input.value.toUpperCase().replace(/[^A-Z0-9]/g, "");
+    return this.input.value.toUpperCase().replace(/[^\p{L}\p{N}]/gu, "");
   }
 
   draw() {
