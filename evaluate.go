@@ -153,7 +153,7 @@ func (in *invocation) evaluate(ctx context.Context, cfg Config, flags evaluateFl
 	if len(series) == 0 {
 		return usageError{fmt.Errorf("--pairs: no pair matches %q", flags.pairs)}
 	}
-	bar := &pairProgress{progress: newProgress(in.stderr), source: source}
+	bar := &pairProgress{progress: newProgress(in.stderr, in.environ), source: source}
 	o.Progress = bar.show
 	report, err := evaluate.Run(ctx, series, o)
 	bar.end()
@@ -176,7 +176,14 @@ func (in *invocation) evaluate(ctx context.Context, cfg Config, flags evaluateFl
 		e.SetIndent("", "  ")
 		err = e.Encode(report)
 	} else {
-		err = report.Text(in.stdout)
+		s := newScreen(in.stdout, in.environ)
+		err = report.Text(s, func(caption string) string { return s.paint(bold, caption) }, func(head []string, cells [][]string) error {
+			rows := make([]row, len(cells))
+			for i := range cells {
+				rows[i].cells = cells[i]
+			}
+			return s.table(head, rows)
+		})
 	}
 	if err == nil && len(report.Failures) > 0 {
 		err = errPartial

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -44,24 +44,27 @@ func (in *invocation) explain(ctx context.Context, cfg Config, symbol string, at
 		_, err = in.stdout.Write(append(api.AppendExplanation(nil, &snap, &e, time.Now()), '\n'))
 		return err
 	}
-	return printExplanation(in.stdout, &snap, &e, time.Now())
+	return printExplanation(newScreen(in.stdout, in.environ), &snap, &e, time.Now())
 }
 
 // shownTouches is how many touches, the newest, are printed; --json has them all.
 const shownTouches = 12
 
+// outcomeColours are those of the touches that were decided.
+var outcomeColours = map[levels.Outcome]colour{levels.Held: green, levels.Broke: red}
+
 // printExplanation writes why a level is there for people to read.
-func printExplanation(w io.Writer, s *service.Snapshot, e *levels.Explanation, now time.Time) error {
+func printExplanation(w screen, s *service.Snapshot, e *levels.Explanation, now time.Time) error {
 	price := func(p float64) string { return strconv.FormatFloat(p, 'f', s.Decimals, 64) }
 	moment := func(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04") }
 	l := &e.Level
-	fmt.Fprintf(w, "%s%s %s %s as of %s: %s %s, zone %s–%s, %s\n", simulatedMark(s.Simulated), s.Exchange, s.Symbol, s.Interval,
+	fmt.Fprintf(w, "%s%s as of %s: %s %s, zone %s–%s, %s\n", w.simulated(s.Simulated), w.paint(bold, fmt.Sprintf("%s %s %s", s.Exchange, s.Symbol, s.Interval)),
 		s.AsOf.UTC().Format("2006-01-02 15:04 UTC"), l.Role, price(l.Price), price(l.Low), price(l.High), l.Status)
 	if reason := api.StaleReason(s, now); reason != "" {
-		fmt.Fprintf(w, "STALE: %s\n", reason)
+		fmt.Fprintln(w, w.paint(warning, "STALE: "+reason))
 	}
 
-	fmt.Fprintln(w, "\nWhat was found there")
+	fmt.Fprintln(w, "\n"+w.paint(bold, "What was found there"))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, f := range e.Found {
 		fmt.Fprintf(t, "  %s\t%.0f %% of what draws the zone\t%s\n", f.Method.AppendNames(nil)[0], 100*f.Weight, told(f, price, moment))
@@ -70,12 +73,15 @@ func printExplanation(w io.Writer, s *service.Snapshot, e *levels.Explanation, n
 		return err
 	}
 
-	fmt.Fprintf(w, "\nTouches (%d)\n", len(e.Touches))
+	fmt.Fprintln(w, "\n"+w.paint(bold, fmt.Sprintf("Touches (%d)", len(e.Touches))))
 	shown := e.Touches
 	if older := len(shown) - shownTouches; older > 0 {
 		fmt.Fprintf(w, "  and %d older ones\n", older)
 		shown = shown[older:]
 	}
+	// aligned before it is coloured, because colours take no room on the screen
+	var lines bytes.Buffer
+	aligned := tabwriter.NewWriter(&lines, 0, 0, 2, ' ', 0)
 	for _, x := range shown {
 		to, plural := "up to", "s"
 		if x.Above {
@@ -84,18 +90,22 @@ func printExplanation(w io.Writer, s *service.Snapshot, e *levels.Explanation, n
 		if x.Candles == 1 {
 			plural = ""
 		}
-		fmt.Fprintf(t, "  %s\tfrom %s\t%s\t%s %s\t%d candle%s\n", moment(x.From), api.Side(x), x.Outcome, to, price(x.Extreme), x.Candles, plural)
+		fmt.Fprintf(aligned, "  %s\tfrom %s\t%s\t%s %s\t%d candle%s\n", moment(x.From), api.Side(x), x.Outcome, to, price(x.Extreme), x.Candles, plural)
 	}
-	if err := t.Flush(); err != nil {
+	if err := aligned.Flush(); err != nil {
 		return err
+	}
+	for _, x := range shown {
+		line, _ := lines.ReadString('\n')
+		fmt.Fprintln(w, w.paint(outcomeColours[x.Outcome], strings.TrimSuffix(line, "\n")))
 	}
 
 	if l.NoOdds != levels.OddsKnown {
 		_, err := fmt.Fprintf(w, "\nNo odds: %s\n", l.NoOdds)
 		return err
 	}
-	fmt.Fprintf(w, "\nIt holds in %.2f %% of cases (%.0f to %.0f), any line at its distance in %.2f %%\n",
-		100*l.HoldProbability, 100*l.HoldInterval[0], 100*l.HoldInterval[1], 100*l.BaselineHold)
+	fmt.Fprintf(w, "\n%s of cases (%.0f to %.0f), any line at its distance in %.2f %%\n",
+		w.paint(bold, fmt.Sprintf("It holds in %.2f %%", 100*l.HoldProbability)), 100*l.HoldInterval[0], 100*l.HoldInterval[1], 100*l.BaselineHold)
 	for _, f := range e.Factors {
 		fmt.Fprintf(t, "  %+.2f\t%s\n", f.Effect, f.Text)
 	}

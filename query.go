@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -68,7 +67,7 @@ func (in *invocation) analyzeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return out.print(in.stdout, snap)
+			return out.print(newScreen(in.stdout, in.environ), snap)
 		},
 	}
 	out.flags(cmd)
@@ -107,7 +106,7 @@ func (in *invocation) levelsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return out.print(in.stdout, snap)
+			return out.print(newScreen(in.stdout, in.environ), snap)
 		},
 	}
 	out.flags(cmd)
@@ -128,7 +127,7 @@ func storedAnalysis(ctx context.Context, db *repository.DB, cfg Config, symbol s
 }
 
 // print writes an analysis: a table for people, JSON or CSV for programs.
-func (o output) print(w io.Writer, s service.Snapshot) error {
+func (o output) print(w screen, s service.Snapshot) error {
 	switch {
 	case o.json:
 		_, err := w.Write(append(api.AppendAnalysis(nil, &s, time.Now()), '\n'))
@@ -142,17 +141,16 @@ func (o output) print(w io.Writer, s service.Snapshot) error {
 
 func percent(p float64) string { return fmt.Sprintf("%.0f %%", 100*p) }
 
-func printTable(w io.Writer, s service.Snapshot, now time.Time) error {
+func printTable(w screen, s service.Snapshot, now time.Time) error {
 	price := func(p float64) string { return strconv.FormatFloat(p, 'f', s.Decimals, 64) }
-	fmt.Fprintf(w, "%s%s %s %s as of %s: last price %s, ATR %s, %d klines, %d missing\n",
-		simulatedMark(s.Simulated), s.Exchange, s.Symbol, s.Interval, s.AsOf.Format("2006-01-02 15:04 UTC"),
+	fmt.Fprintf(w, "%s%s as of %s: last price %s, ATR %s, %d klines, %d missing\n",
+		w.simulated(s.Simulated), w.paint(bold, fmt.Sprintf("%s %s %s", s.Exchange, s.Symbol, s.Interval)), s.AsOf.Format("2006-01-02 15:04 UTC"),
 		price(s.LastPrice), strconv.FormatFloat(s.ATR, 'g', 4, 64), s.Klines, s.Missing)
 	if reason := api.StaleReason(&s, now); reason != "" {
-		fmt.Fprintf(w, "STALE: %s\n", reason)
+		fmt.Fprintln(w, w.paint(warning, "STALE: "+reason))
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "price\tzone\tdistance\tATR\tstrength\ttouched\tholds\tany line\ttouches\tstatus\tlast touch\tsources\t")
-	row := func(l levels.Level) {
+	var rows []row
+	add := func(c colour, l levels.Level) {
 		last := "-"
 		if l.Touches > 0 {
 			last = time.UnixMilli(l.LastTouch).UTC().Format("2006-01-02 15:04")
@@ -162,18 +160,21 @@ func printTable(w io.Writer, s service.Snapshot, now time.Time) error {
 			touched, baseline = percent(l.TouchProbability), percent(l.BaselineHold)
 			holds = fmt.Sprintf("%.0f–%.0f %%", 100*l.HoldInterval[0], 100*l.HoldInterval[1])
 		}
-		fmt.Fprintf(t, "%s\t%s–%s\t%+.2f %%\t%+.1f\t%.2f\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t\n", price(l.Price), price(l.Low), price(l.High),
-			100*(l.Price-s.LastPrice)/s.LastPrice, (l.Price-s.LastPrice)/s.ATR, l.Strength, touched, holds, baseline, l.Touches, l.Status, last,
-			strings.Join(l.Sources.AppendNames(nil), "+"))
+		rows = append(rows, row{c, []string{
+			price(l.Price), price(l.Low) + "–" + price(l.High),
+			fmt.Sprintf("%+.2f %%", 100*(l.Price-s.LastPrice)/s.LastPrice), fmt.Sprintf("%+.1f", (l.Price-s.LastPrice)/s.ATR),
+			fmt.Sprintf("%.2f", l.Strength), touched, holds, baseline, strconv.Itoa(l.Touches), l.Status.String(), last,
+			strings.Join(l.Sources.AppendNames(nil), "+"),
+		}})
 	}
 	for i := len(s.Resistances) - 1; i >= 0; i-- {
-		row(s.Resistances[i])
+		add(red, s.Resistances[i])
 	}
-	fmt.Fprintf(t, "%s\t← last price\t\t\t\t\t\t\t\t\t\t\t\n", price(s.LastPrice))
+	rows = append(rows, row{bold, []string{price(s.LastPrice), "← last price"}})
 	for _, l := range s.Supports {
-		row(l)
+		add(green, l)
 	}
-	return t.Flush()
+	return w.table([]string{"price", "zone", "distance", "ATR", "strength", "touched", "holds", "any line", "touches", "status", "last touch", "sources"}, rows)
 }
 
 func (in *invocation) healthcheckCommand() *cobra.Command {

@@ -6,13 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"tidemark/levels"
 	"tidemark/service"
@@ -112,7 +111,7 @@ func (in *invocation) sweep(ctx context.Context, cfg Config, asJSON bool) (err e
 	if asJSON {
 		err = json.NewEncoder(in.stdout).Encode(report)
 	} else {
-		report.print(in.stdout)
+		err = report.print(newScreen(in.stdout, in.environ))
 	}
 	switch {
 	case err != nil:
@@ -139,7 +138,7 @@ func (in *invocation) runSweep(ctx context.Context, a *app) (service.Job, error)
 		a.analyzer.Cancel(background, job.ID)
 	})
 	defer stopped()
-	bar := newProgress(in.stderr)
+	bar := newProgress(in.stderr, in.environ)
 	for j, err := range a.analyzer.Watch(background, job.ID, bar.every()) {
 		if err != nil {
 			return service.Job{}, err
@@ -151,13 +150,21 @@ func (in *invocation) runSweep(ctx context.Context, a *app) (service.Job, error)
 	return job, nil
 }
 
-func (r sweepReport) print(w io.Writer) {
-	fmt.Fprintf(w, "%s%s %s %s: %d of %d pairs analysed, %d failed, %d skipped in %.1f s; %.2f CPU seconds, peak memory %s\n",
-		simulatedMark(r.Simulated), r.Exchange, r.Interval, r.State, r.Done, r.Symbols, r.Failed, r.Skipped,
-		r.Seconds, r.CPUSeconds, mebibytes(r.PeakRSSBytes))
-	for _, f := range r.Failures {
-		fmt.Fprintf(w, "  %-14s %s: %s\n", f.Symbol, f.Code, f.Detail)
+func (r sweepReport) print(w screen) error {
+	state, failed := green, uncoloured
+	if r.State != service.JobCompleted {
+		state = red
 	}
+	if r.Failed > 0 {
+		failed = red
+	}
+	_, err := fmt.Fprintf(w, "%s%s %s %s: %d of %d pairs analysed, %s, %d skipped in %.1f s; %.2f CPU seconds, peak memory %s\n",
+		w.simulated(r.Simulated), r.Exchange, r.Interval, w.paint(state, string(r.State)), r.Done, r.Symbols,
+		w.paint(failed, fmt.Sprintf("%d failed", r.Failed)), r.Skipped, r.Seconds, r.CPUSeconds, mebibytes(r.PeakRSSBytes))
+	for _, f := range r.Failures {
+		fmt.Fprintf(w, "  %-14s %s: %s\n", f.Symbol, w.paint(red, f.Code), f.Detail)
+	}
+	return err
 }
 
 // simulatedMark stands before everything that was made from simulated prices.
@@ -180,17 +187,17 @@ func cpuSeconds() float64 {
 }
 
 // progress shows how far a command is: a bar on a terminal, a line now and then
-// elsewhere.
+// elsewhere, and on a terminal that cannot go back to the beginning of a line.
 type progress struct {
-	w        io.Writer
+	w        screen
 	terminal bool
 	start    time.Time
 	lines    int // tenths already told of, when there is no terminal
 }
 
-func newProgress(w io.Writer) *progress {
-	f, ok := w.(*os.File)
-	return &progress{w: w, terminal: ok && term.IsTerminal(int(f.Fd())), start: time.Now()}
+func newProgress(w io.Writer, environ []string) *progress {
+	s := newScreen(w, environ)
+	return &progress{w: s, terminal: s.width > 0 && !slices.Contains(environ, "TERM=dumb"), start: time.Now()}
 }
 
 func (p *progress) every() time.Duration {
@@ -220,7 +227,9 @@ func (p *progress) draw(done, total int, text string) {
 	if p.terminal {
 		const width = 24
 		full := width * done / total
-		fmt.Fprintf(p.w, "\r\x1b[K[%s%s] %s", strings.Repeat("█", full), strings.Repeat("·", width-full), text)
+		line := []rune(fmt.Sprintf("[%s%s] %s", strings.Repeat("█", full), strings.Repeat("·", width-full), text))
+		// a line that wraps could not be drawn over
+		fmt.Fprint(p.w, "\r\x1b[K"+string(line[:min(len(line), p.w.width-1)]))
 		return
 	}
 	if tenth := 10 * done / total; tenth > p.lines {

@@ -94,7 +94,7 @@ func TestReport_SaysWhenItCannotBeWritten(t *testing.T) {
 	if err := r.HTML(full{}); err == nil {
 		t.Error("the page went nowhere without an error")
 	}
-	if err := r.Text(full{}); err == nil {
+	if err := plainText(r, full{}); err == nil {
 		t.Error("the text went nowhere without an error")
 	}
 }

@@ -6,25 +6,20 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
-	"text/tabwriter"
 	"time"
 )
 
-// Text writes the report as aligned tables for people.
-func (r *Report) Text(w io.Writer) error {
-	fmt.Fprintln(w, r.title())
+// Text writes the report for people. caption dresses up the title and what stands
+// above a table; draw writes a table to w.
+func (r *Report) Text(w io.Writer, caption func(string) string, draw func(head []string, rows [][]string) error) error {
+	fmt.Fprintln(w, caption(r.title()))
 	fmt.Fprintln(w, r.scope())
 	for _, f := range r.Failures {
 		fmt.Fprintf(w, "  %-14s %s\n", f.Symbol, f.Detail)
 	}
 	for _, t := range r.tables() {
-		fmt.Fprintf(w, "\n%s\n", t.caption)
-		out := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-		for _, row := range append([][]string{t.head}, t.rows...) {
-			fmt.Fprintln(out, strings.Join(row, "\t")+"\t")
-		}
-		if err := out.Flush(); err != nil {
+		fmt.Fprintf(w, "\n%s\n", caption(t.caption))
+		if err := draw(t.head, t.rows); err != nil {
 			return err
 		}
 	}

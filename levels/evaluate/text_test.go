@@ -5,6 +5,8 @@ package evaluate
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"math"
 	"strings"
 	"testing"
@@ -30,6 +32,18 @@ func promising(seed uint64) Method {
 	}}
 }
 
+// plainText writes the report with its cells two blanks apart.
+func plainText(r *Report, w io.Writer) error {
+	return r.Text(w, func(caption string) string { return caption }, func(head []string, rows [][]string) error {
+		for _, row := range append([][]string{head}, rows...) {
+			if _, err := fmt.Fprintln(w, strings.Join(row, "  ")); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 func TestText_ShowsEveryMethodAndNoNumberThatIsNone(t *testing.T) {
 	o := options(append(methods(t, "tidemark", "random"), promising(1))...)
 	r, err := Run(t.Context(), walks()[:5], o)
@@ -39,7 +53,7 @@ func TestText_ShowsEveryMethodAndNoNumberThatIsNone(t *testing.T) {
 	r.Source, r.Simulated = "a walk", true
 	r.Failures = append(r.Failures, Failure{"BADUSDT", "bad.csv:7: nonsense"})
 	var b bytes.Buffer
-	if err := r.Text(&b); err != nil {
+	if err := plainText(r, &b); err != nil {
 		t.Fatal(err)
 	}
 	text := b.String()

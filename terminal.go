@@ -1,0 +1,125 @@
+package main
+
+import (
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+)
+
+// screen is where a command prints its results: a terminal, or whatever its
+// output was sent to, which gets neither colours nor a width to keep to.
+type screen struct {
+	io.Writer
+	colours bool
+	width   int // columns of the terminal; 0 if it is none
+}
+
+// newScreen asks w what it is. Colours are for terminals only, and not for one
+// that cannot show them (TERM=dumb) or whose owner does not want them: NO_COLOR,
+// set to anything (no-color.org).
+func newScreen(w io.Writer, environ []string) screen {
+	s := screen{Writer: w}
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return s
+	}
+	s.width = 80 // of a terminal that does not know, such as a serial line
+	if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
+		s.width = columns
+	}
+	s.colours = !slices.Contains(environ, "TERM=dumb") && !slices.ContainsFunc(environ, func(line string) bool {
+		value, ok := strings.CutPrefix(line, "NO_COLOR=")
+		return ok && value != ""
+	})
+	return s
+}
+
+// colour is the number of a graphic rendition (ECMA-48, SGR). The plain sixteen
+// are used: they follow the theme of the terminal, dark or light.
+type colour string
+
+const (
+	uncoloured colour = ""
+	bold       colour = "1"
+	faint      colour = "2"
+	red        colour = "31"
+	green      colour = "32"
+	yellow     colour = "33"
+	warning    colour = "1;33"
+)
+
+// paint gives text its colour, where there are colours.
+func (s screen) paint(c colour, text string) string {
+	if !s.colours || c == uncoloured || text == "" {
+		return text
+	}
+	return "\x1b[" + string(c) + "m" + text + "\x1b[0m"
+}
+
+// simulated is the mark before everything that was made from simulated prices.
+func (s screen) simulated(simulated bool) string {
+	return s.paint(warning, simulatedMark(simulated))
+}
+
+// row is one line of a table. A cell too many is not shown, one too few is empty.
+type row struct {
+	colour colour
+	cells  []string
+}
+
+// table prints rows below a head, columns aligned to the right. One that is wider
+// than the terminal is continued below itself, as many columns at a time as there
+// is room for and the first column again before each, so that nothing is lost and
+// no line is broken.
+func (s screen) table(head []string, rows []row) error {
+	const gap = 2
+	widths := make([]int, len(head))
+	for i, h := range head {
+		widths[i] = gap + utf8.RuneCountInString(h)
+		for _, r := range rows {
+			if i < len(r.cells) {
+				widths[i] = max(widths[i], gap+utf8.RuneCountInString(r.cells[i]))
+			}
+		}
+	}
+	var b strings.Builder
+	line := func(r row, from, to int) {
+		var text strings.Builder
+		for i := range head {
+			if i > 0 && (i < from || i >= to) {
+				continue
+			}
+			cell := ""
+			if i < len(r.cells) {
+				cell = r.cells[i]
+			}
+			text.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)))
+			text.WriteString(cell)
+		}
+		b.WriteString(s.paint(r.colour, text.String()))
+		b.WriteByte('\n')
+	}
+	for from := 1; ; {
+		to, width := from, widths[0]
+		for to < len(head) && (s.width == 0 || to == from || width+widths[to] <= s.width) {
+			width += widths[to]
+			to++
+		}
+		if from > 1 {
+			b.WriteByte('\n')
+		}
+		line(row{faint, head}, from, to)
+		for _, r := range rows {
+			line(r, from, to)
+		}
+		if from = to; from >= len(head) {
+			break
+		}
+	}
+	_, err := io.WriteString(s, b.String())
+	return err
+}
