@@ -109,7 +109,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with failures of single symbol
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		in.serveCommand(), in.demoCommand(), in.sweepCommand(), in.analyzeCommand(), in.levelsCommand(),
-		in.evaluateCommand(), in.benchCommand(), in.soakCommand(), in.calibrateCommand(), in.simulateCommand(), in.configCommand(), in.healthcheckCommand(), in.versionCommand(),
+		in.evaluateCommand(), in.benchCommand(), in.soakCommand(), in.calibrateCommand(), in.simulateCommand(), in.configCommand(), in.doctorCommand(), in.healthcheckCommand(), in.versionCommand(),
 	)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !began {

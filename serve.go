@@ -104,8 +104,13 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (*app, error) {
 }
 
 func openDatabase(ctx context.Context, b budget, log *slog.Logger) (*repository.DB, error) {
+	return repository.Open(ctx, b.databaseConfig(log))
+}
+
+// databaseConfig is the configuration of the database.
+func (b budget) databaseConfig(log *slog.Logger) repository.Config {
 	cfg := b.cfg
-	return repository.Open(ctx, repository.Config{
+	return repository.Config{
 		URL:         cfg.DatabaseURL,
 		PoolSize:    cfg.DBPoolSize,
 		MaxOverflow: cfg.DBMaxOverflow,
@@ -114,15 +119,15 @@ func openDatabase(ctx context.Context, b budget, log *slog.Logger) (*repository.
 		History:     cfg.AnalysisHistory,
 		CacheBytes:  b.pages() / 5 * 4, // and a quarter of it for the connection that reads
 		Log:         log,
-	})
+	}
 }
 
 // address names what the exchange bans: the address it sees this process under.
-func (a *app) address() string {
-	if a.cfg.ExchangeEgress == "" {
-		return a.cfg.Exchange
+func (c Config) address() string {
+	if c.ExchangeEgress == "" {
+		return c.Exchange
 	}
-	return a.cfg.Exchange + " " + a.cfg.ExchangeEgress
+	return c.Exchange + " " + c.ExchangeEgress
 }
 
 // rememberBan keeps a ban over a restart, and from the other processes behind
@@ -132,14 +137,14 @@ func (a *app) rememberBan(until time.Time) {
 	a.log.Error("banned by the exchange", "exchange", a.cfg.Exchange, "until", until)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if err := a.db.PutBan(ctx, a.address(), until); err != nil {
+	if err := a.db.PutBan(ctx, a.cfg.address(), until); err != nil {
 		a.log.Error("the ban could not be stored", "error", err)
 	}
 }
 
 // heedBan looks for a ban from before, or of another process.
 func (a *app) heedBan(ctx context.Context) error {
-	until, err := a.db.Ban(ctx, a.address())
+	until, err := a.db.Ban(ctx, a.cfg.address())
 	if err == nil && time.Now().Before(until) {
 		a.venue.Ban(until)
 	}

@@ -31,19 +31,8 @@ func (db *DB) migrate(ctx context.Context, dialect string) error {
 		if err := db.engine.lock(ctx, tx); err != nil {
 			return err
 		}
-		if _, err := exec(ctx, tx, `CREATE TABLE IF NOT EXISTS tidemark_migrations (
-			version    BIGINT NOT NULL PRIMARY KEY,
-			name       TEXT   NOT NULL,
-			applied_at BIGINT NOT NULL)`); err != nil {
-			return err
-		}
-		// deletes nothing, and fails where nothing can be written, which is
-		// better known now than when the first results are ready
-		if _, err := exec(ctx, tx, `DELETE FROM tidemark_migrations WHERE version < 0`); err != nil {
-			return err
-		}
-		var current int
-		if err := tx.GetContext(ctx, &current, `SELECT COALESCE(MAX(version), 0) FROM tidemark_migrations`); err != nil {
+		current, err := schemaVersion(ctx, tx)
+		if err != nil {
 			return err
 		}
 		if current > len(files) {
@@ -71,4 +60,22 @@ func (db *DB) migrate(ctx context.Context, dialect string) error {
 		}
 		return db.engine.migrateQueue(ctx, tx)
 	})
+}
+
+// schemaVersion is the number of the last migration that ran; 0 for none. It
+// fails where nothing can be written.
+func schemaVersion(ctx context.Context, tx *sqlx.Tx) (version int, err error) {
+	if _, err := exec(ctx, tx, `CREATE TABLE IF NOT EXISTS tidemark_migrations (
+		version    BIGINT NOT NULL PRIMARY KEY,
+		name       TEXT   NOT NULL,
+		applied_at BIGINT NOT NULL)`); err != nil {
+		return 0, err
+	}
+	// deletes nothing, and fails where nothing can be written, which is
+	// better known now than when the first results are ready
+	if _, err := exec(ctx, tx, `DELETE FROM tidemark_migrations WHERE version < 0`); err != nil {
+		return 0, err
+	}
+	err = tx.GetContext(ctx, &version, `SELECT COALESCE(MAX(version), 0) FROM tidemark_migrations`)
+	return version, err
 }

@@ -98,36 +98,7 @@ type engine interface {
 // Close. An error about cfg says what is wrong with it; all others wrap
 // service.ErrStorage or are the context's. None contains the password.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
-	switch {
-	case cfg.PoolSize < 1:
-		return nil, fmt.Errorf("the pool size must be at least 1, not %d", cfg.PoolSize)
-	case cfg.MaxOverflow < 0:
-		return nil, fmt.Errorf("the pool's overflow must not be negative: %d", cfg.MaxOverflow)
-	case cfg.PoolRecycle < 0:
-		return nil, fmt.Errorf("the pool's recycle time must not be negative: %s", cfg.PoolRecycle)
-	case cfg.History < 1:
-		return nil, fmt.Errorf("at least 1 analysis must be kept for each series, not %d", cfg.History)
-	}
-	log := cfg.Log
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	db := &DB{history: cfg.History, log: log, id: newID()}
-
-	var err error
-	var dialect string
-	switch scheme, rest, ok := strings.Cut(cfg.URL, "://"); {
-	case ok && scheme == "sqlite":
-		dialect = "sqlite"
-		err = db.openSQLite(rest, cmp.Or(cfg.CacheBytes, defaultCache))
-	case ok && (scheme == "postgres" || scheme == "postgresql"):
-		dialect = "postgres"
-		err = db.openPostgres(cfg)
-	case ok:
-		err = fmt.Errorf("no database driver is called %q: the URL must begin with sqlite://, postgres:// or postgresql://", scheme)
-	default: // not shown: it may be another spelling of a DSN, with a password
-		err = errors.New("the database URL must begin with sqlite://, postgres:// or postgresql://")
-	}
+	db, dialect, err := newDB(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -143,6 +114,39 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	db.stop = stop
 	db.work.Go(func() { db.engine.watch(watching, db.emit) })
 	return db, nil
+}
+
+// newDB is a database by its configuration, not connected yet.
+func newDB(cfg Config) (db *DB, dialect string, err error) {
+	switch {
+	case cfg.PoolSize < 1:
+		return nil, "", fmt.Errorf("the pool size must be at least 1, not %d", cfg.PoolSize)
+	case cfg.MaxOverflow < 0:
+		return nil, "", fmt.Errorf("the pool's overflow must not be negative: %d", cfg.MaxOverflow)
+	case cfg.PoolRecycle < 0:
+		return nil, "", fmt.Errorf("the pool's recycle time must not be negative: %s", cfg.PoolRecycle)
+	case cfg.History < 1:
+		return nil, "", fmt.Errorf("at least 1 analysis must be kept for each series, not %d", cfg.History)
+	}
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	db = &DB{history: cfg.History, log: log, id: newID()}
+
+	switch scheme, rest, ok := strings.Cut(cfg.URL, "://"); {
+	case ok && scheme == "sqlite":
+		dialect = "sqlite"
+		err = db.openSQLite(rest, cmp.Or(cfg.CacheBytes, defaultCache))
+	case ok && (scheme == "postgres" || scheme == "postgresql"):
+		dialect = "postgres"
+		err = db.openPostgres(cfg)
+	case ok:
+		err = fmt.Errorf("no database driver is called %q: the URL must begin with sqlite://, postgres:// or postgresql://", scheme)
+	default: // not shown: it may be another spelling of a DSN, with a password
+		err = errors.New("the database URL must begin with sqlite://, postgres:// or postgresql://")
+	}
+	return db, dialect, err
 }
 
 // Close ends the work and the watch and closes all connections. Calls under way

@@ -1,0 +1,152 @@
+package main
+
+// These tests pin what the doctor says of what is broken: the database, the
+// exchange's clock, a ban, the memory, and that it changes nothing meanwhile.
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"tidemark/exchange/simulated"
+)
+
+// doctor returns the findings by their check.
+func doctor(t *testing.T, environ ...string) (code int, findings map[string]finding) {
+	t.Helper()
+	code, out, errs := command(t, append(environ, "EXCHANGE=simulated"), "doctor", "--json", "--http-addr", "127.0.0.1:0")
+	var r doctorReport
+	if err := json.Unmarshal([]byte(out), &r); err != nil || r.Healthy != (code == 0) {
+		t.Fatalf("doctor: %d %v %s%s", code, err, out, errs)
+	}
+	findings = map[string]finding{}
+	for _, f := range r.Findings {
+		findings[f.Check] = f
+		if (f.Advice == "") != (f.Verdict == fine) {
+			t.Errorf("%+v: there is advice just when something is wrong", f)
+		}
+	}
+	return code, findings
+}
+
+func TestDoctor_FindsNothingWrongWhereNothingIs(t *testing.T) {
+	for name, url := range bothDatabases {
+		t.Run(name, func(t *testing.T) {
+			_, exchange := market(t, simulated.Options{})
+			environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + url(t)}
+			serve(t, environ...).end(t) // makes the schema
+			code, found := doctor(t, environ...)
+			for check, f := range found {
+				if f.Verdict != fine {
+					t.Errorf("%s: %+v", check, f)
+				}
+			}
+			if code != 0 || !strings.Contains(found["exchange"].Text, "SIMULATED") || !strings.Contains(found["database"].Text, "schema version 5") {
+				t.Errorf("%d %+v", code, found)
+			}
+		})
+	}
+}
+
+func TestDoctor_ADatabaseThatIsNotThereIsNotMade(t *testing.T) {
+	for name, url := range bothDatabases {
+		t.Run(name, func(t *testing.T) {
+			database := url(t)
+			for range 2 { // the first left no trace for the second
+				_, found := doctor(t, "DATABASE_URL="+database)
+				text := found["database"].Text
+				if f := found["database"]; f.Verdict != fine || !strings.Contains(text, "not there yet") && !strings.Contains(text, "schema version 0; the next start") {
+					t.Errorf("%+v", f)
+				}
+			}
+			if file, ok := strings.CutPrefix(database, "sqlite://"); ok {
+				if _, err := os.Stat(file); err == nil {
+					t.Error("the doctor made the file")
+				}
+			}
+		})
+	}
+}
+
+func TestDoctor_SaysWhatIsBroken(t *testing.T) {
+	noDatabase := filepath.Join(t.TempDir(), "text.db")
+	if err := os.WriteFile(noDatabase, []byte(strings.Repeat("no database ", 500)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	skewed := func(by time.Duration) string {
+		_, exchange := market(t, simulated.Options{Now: func() time.Time { return time.Now().Add(by) }})
+		return "EXCHANGE_BASE_URL=" + exchange
+	}
+	for name, test := range map[string]struct {
+		environ, check string
+		verdict        verdict
+		says           string
+	}{
+		"no folder":             {"DATABASE_URL=sqlite:///nowhere/levels.db", "database", broken, "/nowhere does not exist"},
+		"no database":           {"DATABASE_URL=sqlite://" + noDatabase, "database", broken, "is not a SQLite database"},
+		"no server":             {"DATABASE_URL=postgres://me:secret@127.0.0.1:1/levels", "database", broken, "127.0.0.1:1"},
+		"no exchange":           {"EXCHANGE_BASE_URL=http://127.0.0.1:1", "exchange", broken, "connection refused"},
+		"a clock behind":        {skewed(20 * time.Second), "clock", doubtful, "20s behind the exchange's"},
+		"a clock far ahead":     {skewed(-10 * time.Minute), "clock", broken, "10m0s ahead of the exchange's"},
+		"too little memory":     {"MEMORY_BUDGET=1MiB", "memory", broken, "the smallest budget that works"},
+		"too little for Go":     {"GOMEMLIMIT=1MiB", "GOMEMLIMIT", doubtful, "1MiB is less than"},
+		"no number for Go":      {"GOMEMLIMIT=1M", "GOMEMLIMIT", broken, "is no limit"},
+		"a misspelled variable": {"ANALYSIS_CONCURENCY=3", "configuration", broken, "ANALYSIS_CONCURRENCY"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			environ := []string{test.environ}
+			if !strings.HasPrefix(test.environ, "DATABASE_URL=") {
+				environ = append(environ, "DATABASE_URL="+sqliteURL(t))
+			}
+			code, found := doctor(t, environ...)
+			f := found[test.check]
+			if f.Verdict != test.verdict || !strings.Contains(f.Text, test.says) || strings.Contains(fmt.Sprint(found), "secret") {
+				t.Errorf("%+v of %+v", f, found)
+			}
+			if (code == exitFailed) != (test.verdict == broken) {
+				t.Errorf("exit code %d for %s", code, test.verdict)
+			}
+		})
+	}
+}
+
+func TestDoctor_DoesNotAskAnExchangeThatHasBannedIt(t *testing.T) {
+	faults, err := simulated.ParseFaults("ban=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	truth, exchange := market(t, simulated.Options{Faults: faults})
+	environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t)}
+	r := serve(t, environ...)
+	var problem struct{ Code string }
+	if status := r.post(t, `{"symbol":"BTCUSDT"}`, &problem); status != http.StatusServiceUnavailable || problem.Code != "banned" {
+		t.Fatalf("not banned: %d %+v", status, problem)
+	}
+	asked := fmt.Sprint(truth.Stats().Requests)
+	code, found := doctor(t, environ...)
+	if f := found["exchange"]; code != exitFailed || f.Verdict != broken || !strings.Contains(f.Text, "has banned this address until") {
+		t.Errorf("%d %+v", code, found)
+	}
+	if now := fmt.Sprint(truth.Stats().Requests); now != asked {
+		t.Errorf("the doctor asked: %s, then %s", asked, now)
+	}
+}
+
+func TestDoctor_KnowsWhoListensAlready(t *testing.T) {
+	_, exchange := market(t, simulated.Options{})
+	environ := []string{"EXCHANGE=simulated", "EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t)}
+	r := serve(t, environ...)
+	code, out, _ := command(t, environ, "doctor", "--http-addr", strings.TrimPrefix(r.base, "http://"))
+	if code != 0 || !strings.Contains(out, "is ready; a second one needs another HTTP_ADDR") {
+		t.Errorf("a service: %d %s", code, out)
+	}
+	code, out, _ = command(t, environ, "doctor", "--http-addr", strings.TrimPrefix(exchange, "http://"))
+	if code != 0 || !strings.Contains(out, "warn  address") || !strings.Contains(out, "listens on") {
+		t.Errorf("something else: %d %s", code, out)
+	}
+}
