@@ -106,11 +106,11 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with failures of single symbol
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		in.serveCommand(), in.demoCommand(), in.sweepCommand(), in.analyzeCommand(), in.levelsCommand(),
 		in.evaluateCommand(), in.benchCommand(), in.soakCommand(), in.calibrateCommand(), in.simulateCommand(), in.configCommand(), in.doctorCommand(), in.healthcheckCommand(), in.versionCommand(),
 	)
+	in.complete(root)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !began {
 		return usageError{err}
