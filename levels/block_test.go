@@ -11,8 +11,10 @@ import (
 	"hash/crc32"
 	"math"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 )
 
@@ -48,10 +50,18 @@ func throughBlocks(c *Candles, size int) (bytes int, err error) {
 	return bytes, sameCandles(c, &back)
 }
 
+// Thirty series, or as many as TIDEMARK_TEST_SERIES says.
 func TestBlock_RealCandlesComeBackExactly(t *testing.T) {
+	series := 30
+	if s := os.Getenv("TIDEMARK_TEST_SERIES"); s != "" {
+		var err error
+		if series, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var most float64
 	var candles, bytes int
-	for _, file := range realFiles(t, "*.csv.gz", 1000) {
+	for _, file := range realFiles(t, "*.csv.gz", series) {
 		c, _ := load(t, file, 40_000)
 		n, err := throughBlocks(c, 128)
 		if err != nil {
