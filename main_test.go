@@ -214,7 +214,9 @@ type analysisReply struct {
 	Supports, Resistances      []struct {
 		ID               string
 		Price, Low, High float64
-		HoldProbability  *float64 `json:"hold_probability"`
+		HoldInterval     []float64 `json:"hold_interval"`
+		HoldProbability  *float64  `json:"hold_probability"`
+		Baseline         *float64  `json:"baseline_hold_probability"`
 	}
 }
 

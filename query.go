@@ -150,7 +150,7 @@ func printTable(w screen, s service.Snapshot, now time.Time) error {
 		fmt.Fprintln(w, w.paint(warning, "STALE: "+reason))
 	}
 	var rows []row
-	add := func(c colour, l levels.Level) {
+	add := func(role levels.Role, l levels.Level) {
 		last := "-"
 		if l.Touches > 0 {
 			last = time.UnixMilli(l.LastTouch).UTC().Format("2006-01-02 15:04")
@@ -160,7 +160,7 @@ func printTable(w screen, s service.Snapshot, now time.Time) error {
 			touched, baseline = percent(l.TouchProbability), percent(l.BaselineHold)
 			holds = fmt.Sprintf("%.0f–%.0f %%", 100*l.HoldInterval[0], 100*l.HoldInterval[1])
 		}
-		rows = append(rows, row{c, []string{
+		rows = append(rows, row{sideColour(role, l.HoldInterval[0], l.BaselineHold), []string{
 			price(l.Price), price(l.Low) + "–" + price(l.High),
 			fmt.Sprintf("%+.2f %%", 100*(l.Price-s.LastPrice)/s.LastPrice), fmt.Sprintf("%+.1f", (l.Price-s.LastPrice)/s.ATR),
 			fmt.Sprintf("%.2f", l.Strength), touched, holds, baseline, strconv.Itoa(l.Touches), l.Status.String(), last,
@@ -168,11 +168,11 @@ func printTable(w screen, s service.Snapshot, now time.Time) error {
 		}})
 	}
 	for i := len(s.Resistances) - 1; i >= 0; i-- {
-		add(red, s.Resistances[i])
+		add(levels.Resistance, s.Resistances[i])
 	}
 	rows = append(rows, row{bold, []string{price(s.LastPrice), "← last price"}})
 	for _, l := range s.Supports {
-		add(green, l)
+		add(levels.Support, l)
 	}
 	return w.table([]string{"price", "zone", "distance", "ATR", "strength", "touched", "holds", "any line", "touches", "status", "last touch", "sources"}, rows)
 }

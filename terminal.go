@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/term"
+
+	"tidemark/levels"
 )
 
 // screen is where a command prints its results: a terminal, or whatever its
@@ -51,6 +53,23 @@ const (
 	yellow     colour = "33"
 	warning    colour = "1;33"
 )
+
+// bright is c, easier to see.
+func (c colour) bright() colour { return "1;" + c }
+
+// sideColour is that of a level: resistances red, supports green, and bright what
+// is expected to hold more often than any line at its distance even at the lower end
+// of its interval.
+func sideColour(role levels.Role, holdsAtLeast, anyLine float64) colour {
+	c := green
+	if role == levels.Resistance {
+		c = red
+	}
+	if holdsAtLeast > anyLine {
+		return c.bright()
+	}
+	return c
+}
 
 // paint gives text its colour, where there are colours.
 func (s screen) paint(c colour, text string) string {

@@ -78,8 +78,20 @@ func TestTerminal_LevelsAreColouredAndFit(t *testing.T) {
 		t.Fatalf("levels --json: %d %v %s", code, err, out)
 	}
 	_, wide = onTerminal(t, 200, environ, "levels", "BTCUSDT")
-	if red, green := strings.Count(wide, "\x1b[31m"), strings.Count(wide, "\x1b[32m"); red != len(a.Resistances) || green != len(a.Supports) {
+	lines := func(colours string) int {
+		return len(regexp.MustCompile("\x1b\\["+colours+"m").FindAllString(wide, -1))
+	}
+	if red, green := lines("(1;)?31"), lines("(1;)?32"); red != len(a.Resistances) || green != len(a.Supports) {
 		t.Errorf("%d lines are red and %d green, of %d resistances and %d supports", red, green, len(a.Resistances), len(a.Supports))
+	}
+	better := 0
+	for _, l := range append(a.Supports, a.Resistances...) {
+		if l.HoldInterval != nil && l.HoldInterval[0] > *l.Baseline {
+			better++
+		}
+	}
+	if bright := lines("1;3[12]"); bright != better || better == 0 || better == len(a.Supports)+len(a.Resistances) {
+		t.Errorf("%d lines are bright; %d levels surely hold more often than any line", bright, better)
 	}
 	if plain := escapes.ReplaceAllString(wide, ""); plain != piped {
 		t.Errorf("a wide terminal shows\n%s\na pipe\n%s", plain, piped)
