@@ -107,7 +107,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with failures of single symbol
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(
-		in.serveCommand(), in.demoCommand(), in.sweepCommand(), in.analyzeCommand(), in.levelsCommand(),
+		in.serveCommand(), in.demoCommand(), in.sweepCommand(), in.analyzeCommand(), in.levelsCommand(), in.watchCommand(),
 		in.evaluateCommand(), in.benchCommand(), in.soakCommand(), in.calibrateCommand(), in.simulateCommand(), in.configCommand(), in.doctorCommand(), in.healthcheckCommand(), in.versionCommand(),
 	)
 	in.complete(root)

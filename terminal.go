@@ -18,6 +18,7 @@ type screen struct {
 	io.Writer
 	colours bool
 	width   int // columns of the terminal; 0 if it is none
+	height  int // its lines
 }
 
 // newScreen asks w what it is. Colours are for terminals only, and not for one
@@ -29,9 +30,9 @@ func newScreen(w io.Writer, environ []string) screen {
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return s
 	}
-	s.width = 80 // of a terminal that does not know, such as a serial line
-	if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
-		s.width = columns
+	s.width, s.height = 80, 24 // of a terminal that does not know, such as a serial line
+	if columns, lines, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 && lines > 0 {
+		s.width, s.height = columns, lines
 	}
 	s.colours = !slices.Contains(environ, "TERM=dumb") && !slices.ContainsFunc(environ, func(line string) bool {
 		value, ok := strings.CutPrefix(line, "NO_COLOR=")
@@ -90,11 +91,8 @@ type row struct {
 	cells  []string
 }
 
-// table prints rows below a head, columns aligned to the right. One that is wider
-// than the terminal is continued below itself, as many columns at a time as there
-// is room for and the first column again before each, so that nothing is lost and
-// no line is broken.
-func (s screen) table(head []string, rows []row) error {
+// columnWidths are those of a table's columns, with the gap before each.
+func columnWidths(head []string, rows []row) []int {
 	const gap = 2
 	widths := make([]int, len(head))
 	for i, h := range head {
@@ -105,6 +103,26 @@ func (s screen) table(head []string, rows []row) error {
 			}
 		}
 	}
+	return widths
+}
+
+// columnsThatFit is how many of a table's columns, at least one, a screen so wide
+// has room for side by side.
+func columnsThatFit(head []string, rows []row, width int) int {
+	widths := columnWidths(head, rows)
+	n := 0
+	for used := 0; n < len(widths) && (n == 0 || used+widths[n] <= width); n++ {
+		used += widths[n]
+	}
+	return n
+}
+
+// table prints rows below a head, columns aligned to the right. One that is wider
+// than the terminal is continued below itself, as many columns at a time as there
+// is room for and the first column again before each, so that nothing is lost and
+// no line is broken.
+func (s screen) table(head []string, rows []row) error {
+	widths := columnWidths(head, rows)
 	var b strings.Builder
 	line := func(r row, from, to int) {
 		var text strings.Builder
