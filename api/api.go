@@ -89,6 +89,7 @@ type API struct {
 
 	scope         string        // what a reply says about caching by others than its reader
 	uploadTimeout time.Duration // defaultUploadTimeout, but for tests
+	drawing       chan struct{} // holds a token while a picture is drawn
 	streams       chan struct{} // one token for each open event stream
 	screens       chan struct{} // one token for each page under way; nil for no bound
 	closing       chan struct{} // closed by Close
@@ -105,6 +106,7 @@ func New(c Config) *API {
 		log:     c.Log,
 		origins: http.NewCrossOriginProtection(),
 		prom:    promhttp.HandlerFor(c.Gatherer, promhttp.HandlerOpts{}),
+		drawing: make(chan struct{}, 1),
 		streams: make(chan struct{}, maxStreams),
 		closing: make(chan struct{}),
 		page:    readPage(),
@@ -143,6 +145,7 @@ func (a *API) routing() *chi.Mux {
 	handle("POST", "/analyze", a.postAnalyze)
 	handle("GET", "/levels", a.getScreen)
 	a.levels = handle("GET", "/levels/{symbol}", a.getLevels)
+	handle("GET", "/levels/{symbol}/chart.svg", a.getChart)
 	handle("GET", "/levels/{symbol}/{id}", a.getLevel)
 	handle("GET", "/jobs", a.getJobs)
 	handle("GET", "/jobs/{id}", a.getJob)

@@ -8,14 +8,20 @@ import (
 	"tidemark/service"
 )
 
-// cached is one encoded reply of GET /levels/{symbol}, ready to be sent.
+// cacheKey names a reply of GET /levels/{symbol}, or a picture.
+type cacheKey struct {
+	service.Key
+	picture picture // zero for the former
+}
+
+// cached is one encoded reply, ready to be sent.
 type cached struct {
-	key  service.Key
+	key  cacheKey
 	body []byte
 	// header values, made once: net/http takes slices
-	etag, lastModified, length []string
-	fresh                      time.Time // close of the candle that follows: nothing newer can exist before
-	flips                      time.Time // when the reply turns stale, and its bytes change; zero if it is stale
+	contentType, etag, lastModified, length []string
+	fresh                                   time.Time // close of the candle that follows: nothing newer can exist before
+	flips                                   time.Time // when the reply turns stale, and its bytes change; zero if it is stale
 
 	newer, older *cached // in the order of use
 }
@@ -32,7 +38,7 @@ type cache struct {
 	limit int64
 
 	mu         sync.Mutex
-	entries    map[service.Key]*cached
+	entries    map[cacheKey]*cached
 	root       cached // ring: root.older is the newest, root.newer the oldest
 	bytes      int64
 	generation uint64 // counts invalidations
@@ -40,13 +46,13 @@ type cache struct {
 
 func (c *cache) init(limit int64) {
 	c.limit = limit
-	c.entries = map[service.Key]*cached{}
+	c.entries = map[cacheKey]*cached{}
 	c.root.newer, c.root.older = &c.root, &c.root
 }
 
 // get returns the reply for key as of now, or nil and the generation a reply
 // read from the store from here on belongs to.
-func (c *cache) get(key service.Key, now time.Time) (*cached, uint64) {
+func (c *cache) get(key cacheKey, now time.Time) (*cached, uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.entries[key]
@@ -83,13 +89,15 @@ func (c *cache) put(e *cached, generation uint64) {
 	}
 }
 
+// invalidate drops replies. A picture names the analysis it shows, which was read
+// from the store first, so that one of an analysis that is old is not asked for.
 func (c *cache) invalidate(exchange string, interval levels.Interval, symbols []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.generation++
 	if exchange != "" && len(symbols) > 0 {
 		for _, s := range symbols {
-			if e := c.entries[service.Key{Exchange: exchange, Symbol: s, Interval: interval}]; e != nil {
+			if e := c.entries[cacheKey{Key: service.Key{Exchange: exchange, Symbol: s, Interval: interval}}]; e != nil {
 				c.drop(e)
 			}
 		}

@@ -56,6 +56,7 @@ var statuses = map[string]struct {
 	"method_not_allowed":     {405, "Method not allowed", 0},
 	"job_finished":           {409, "Job has finished", 0},
 	"not_explainable":        {409, "Not explainable", 0},
+	"candles_not_kept":       {409, "Candles not kept", 0},
 	"cancelled":              {409, "Cancelled", 0},
 	"body_too_large":         {413, "Body too large", 0},
 	"unsupported_media_type": {415, "Unsupported media type", 0},

@@ -39,7 +39,7 @@ func (a *API) getLevels(w *reply, r *http.Request) error {
 		}
 		return a.past(w, r, key, at, now)
 	}
-	e, generation := a.cache.get(key, now)
+	e, generation := a.cache.get(cacheKey{Key: key}, now)
 	if e == nil {
 		a.metrics.misses.Inc()
 		snap, err := a.Store.Snapshot(r.Context(), key, time.Time{})
@@ -77,11 +77,16 @@ func (a *API) past(w *reply, r *http.Request, key service.Key, at, now time.Time
 // encodeLevels builds the reply that tells s, judged as of now.
 func encodeLevels(key service.Key, s *service.Snapshot, now time.Time) *cached {
 	b := AppendAnalysis(make([]byte, 0, 1024+512*(len(s.Supports)+len(s.Resistances))), s, now)
-	b = append(b, '\n')
+	return newCached(cacheKey{Key: key}, append(b, '\n'), contentJSON, s, now)
+}
+
+// newCached is the reply of body b that shows s, judged as of now.
+func newCached(key cacheKey, b []byte, contentType []string, s *service.Snapshot, now time.Time) *cached {
 	sum := sha256.Sum256(b)
 	e := &cached{
 		key:          key,
 		body:         append(make([]byte, 0, len(b)), b...),
+		contentType:  contentType,
 		etag:         []string{`"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`},
 		length:       []string{strconv.Itoa(len(b))},
 		lastModified: []string{s.AsOf.UTC().Format(http.TimeFormat)},
@@ -109,7 +114,7 @@ func (e *cached) send(w *reply, r *http.Request, cacheControl []string) error {
 			}
 		}
 	}
-	h["Content-Type"] = contentJSON
+	h["Content-Type"] = e.contentType
 	h["Content-Length"] = e.length // else net/http would send it in chunks
 	return write(w, e.body)
 }

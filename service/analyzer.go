@@ -216,7 +216,7 @@ func (a *Analyzer) launch(r Request) *flight {
 
 // analyze takes a slot, analyses one pair and stores the result if asked to.
 func (a *Analyzer) analyze(ctx context.Context, r Request) (Snapshot, error) {
-	s, err := a.acquire(ctx, r.KlineLimit, true)
+	s, err := a.acquire(ctx, r.KlineLimit, 0, true)
 	if err != nil {
 		return Snapshot{}, err
 	}
@@ -247,7 +247,7 @@ func (a *Analyzer) lookUpAndAnalyze(ctx context.Context, s *slot, r Request) (Sn
 // neither exchange nor symbol and which is never stored. A last candle that
 // is not closed yet is ErrInvalid. Errors of fill are returned as they are.
 func (a *Analyzer) AnalyzeCandles(ctx context.Context, fill func(dst *levels.Candles, most int) error) (Snapshot, error) {
-	s, err := a.acquire(ctx, a.most, true)
+	s, err := a.acquire(ctx, a.most, 0, true)
 	if err != nil {
 		return Snapshot{}, err
 	}
@@ -277,7 +277,7 @@ func (a *Analyzer) Candles(ctx context.Context, symbol string, interval levels.I
 	if err := a.fits(limit); err != nil {
 		return err
 	}
-	s, err := a.acquire(ctx, limit, true)
+	s, err := a.acquire(ctx, limit, 0, true)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,8 @@ var (
 	// ErrNotExplainable: the candles a stored analysis was made from are not kept
 	// any more, or another version made it.
 	ErrNotExplainable = errors.New("not explainable")
+	// ErrNotKept: the candles a stored analysis was made from are not kept any more.
+	ErrNotKept = errors.New("candles not kept")
 	// ErrUnknownSymbol: the exchange does not list the pair, or not as tradable.
 	ErrUnknownSymbol = errors.New("unknown symbol")
 	// ErrUnknownExchange: this process does not talk to the exchange named.
@@ -83,6 +85,7 @@ var codes = []struct {
 	{ErrNotAnalyzed, "not_analyzed"},
 	{ErrUnknownLevel, "unknown_level"},
 	{ErrNotExplainable, "not_explainable"},
+	{ErrNotKept, "candles_not_kept"},
 	{ErrUnknownSymbol, "unknown_symbol"},
 	{ErrUnknownExchange, "unknown_exchange"},
 	{ErrUnknownJob, "unknown_job"},

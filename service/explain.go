@@ -27,27 +27,17 @@ func (a *Analyzer) Explain(ctx context.Context, s *Snapshot, id uint64) (levels.
 			ErrUnknownLevel, s.Symbol, s.Interval, s.Exchange, s.AsOf.UTC().Format(time.RFC3339), id)
 	case s.Algorithm != levels.Algorithm:
 		return levels.Explanation{}, notExplainable(s, "it was made by algorithm %s, and this version has algorithm %s", s.Algorithm, levels.Algorithm)
-	case s.Klines > a.most:
-		return levels.Explanation{}, notExplainable(s, "%d klines need more memory than MEMORY_BUDGET leaves", s.Klines)
 	}
-	// Blocks are read whole, and those after the analysis too.
-	room := min(max(s.Klines, a.cfg.KlineLimit)+BlockCandles, a.most)
-	slot, err := a.acquire(ctx, room, true)
-	if err != nil {
-		return levels.Explanation{}, err
-	}
-	defer a.slots.release(slot)
 	var e levels.Explanation
-	_, err = a.contained(slot, s.Symbol, func() (Snapshot, error) {
-		if err := a.recall(ctx, slot, s); err != nil {
-			return Snapshot{}, err
-		}
-		return Snapshot{}, a.withFinder(s.Klines, func(f *levels.Finder) (err error) {
-			e, err = f.Explain(&slot.candles, id)
+	missing, err := a.recall(ctx, s, s.Klines, 0, func(c *levels.Candles) error {
+		return a.withFinder(s.Klines, func(f *levels.Finder) (err error) {
+			e, err = f.Explain(c, id)
 			return err
 		})
 	})
 	switch {
+	case missing != "":
+		return levels.Explanation{}, notExplainable(s, "%s", missing)
 	case errors.Is(err, levels.ErrNoLevel):
 		return levels.Explanation{}, notExplainable(s, "the candles kept no longer have this level")
 	case err != nil:
@@ -60,27 +50,67 @@ func (a *Analyzer) Explain(ctx context.Context, s *Snapshot, id uint64) (levels.
 	return e, nil
 }
 
-// recall fills the slot with the candles that s was made from.
-func (a *Analyzer) recall(ctx context.Context, slot *slot, s *Snapshot) error {
-	c, asOf := &slot.candles, s.AsOf.UnixMilli()
-	c.Reset(s.Interval, s.Klines+BlockCandles)
-	from := asOf - int64(s.Klines+s.Missing)*s.Interval.Milliseconds()
-	kept, err := a.store.Candles(ctx, s.Key, from, c, slot.buf)
-	switch {
-	case errors.Is(err, ErrNotAnalyzed):
-		return notExplainable(s, "none of its candles are kept")
-	case err != nil:
-		return err
-	case kept.Simulated != s.Simulated:
-		return notExplainable(s, "the candles kept are of another market: one of the two is simulated")
+// Recall calls fn with the last of the candles that a stored analysis was made
+// from, at most n of them: never fetched, and none after it. fn must not keep them.
+// It is called on a slot that is admitted with the bytes fn takes as well.
+//
+// ErrNotKept, with the reason, when the candles are not there any more; ErrInvalid
+// when there is never room for so many bytes.
+func (a *Analyzer) Recall(ctx context.Context, s *Snapshot, n int, bytes int64, fn func(c *levels.Candles) error) error {
+	missing, err := a.recall(ctx, s, min(n, s.Klines), bytes, fn)
+	if missing != "" {
+		return fmt.Errorf("%w: the candles of the analysis of %s %s on %s as of %s are not at hand: %s; a new analysis will do",
+			ErrNotKept, s.Symbol, s.Interval, s.Exchange, s.AsOf.UTC().Format(time.RFC3339), missing)
 	}
-	end, _ := slices.BinarySearch(c.OpenTime, asOf)
-	c.Truncate(end)
-	c.KeepLast(s.Klines)
-	if c.Len() != s.Klines || c.AsOf() != asOf || c.Missing() != s.Missing {
-		return notExplainable(s, "of its %d candles, %d are kept", s.Klines, c.Len())
+	return err
+}
+
+// recall calls fn, on a slot, with the last n candles that s was made from, or says
+// what is missing.
+func (a *Analyzer) recall(ctx context.Context, s *Snapshot, n int, bytes int64, fn func(c *levels.Candles) error) (missing string, err error) {
+	if n > a.most {
+		return fmt.Sprintf("%d klines need more memory than MEMORY_BUDGET leaves", n), nil
 	}
-	return nil
+	// Blocks are read whole, and those after the analysis too.
+	room := min(max(n, a.cfg.KlineLimit)+BlockCandles, a.most)
+	if a.cfg.need(room)+bytes > a.slots.limit {
+		return "", fmt.Errorf("%w: MEMORY_BUDGET leaves no room for the %d KiB this takes", ErrInvalid, bytes>>10)
+	}
+	slot, err := a.acquire(ctx, room, bytes, true)
+	if err != nil {
+		return "", err
+	}
+	defer a.slots.release(slot)
+	_, err = a.contained(slot, s.Symbol, func() (Snapshot, error) {
+		c, asOf := &slot.candles, s.AsOf.UnixMilli()
+		c.Reset(s.Interval, n+BlockCandles)
+		from := asOf - int64(n+s.Missing)*s.Interval.Milliseconds()
+		kept, err := a.store.Candles(ctx, s.Key, from, c, slot.buf)
+		switch {
+		case errors.Is(err, ErrNotAnalyzed):
+			missing = "none of its candles are kept"
+			return Snapshot{}, nil
+		case err != nil:
+			return Snapshot{}, err
+		case kept.Simulated != s.Simulated:
+			missing = "the candles kept are of another market: one of the two is simulated"
+			return Snapshot{}, nil
+		}
+		end, _ := slices.BinarySearch(c.OpenTime, asOf)
+		c.Truncate(end)
+		c.KeepLast(n)
+		switch {
+		case c.Len() != n || c.AsOf() != asOf || n == s.Klines && c.Missing() != s.Missing:
+			missing = fmt.Sprintf("of its %d candles, %d are kept", s.Klines, c.Len())
+			return Snapshot{}, nil
+		// the last price is rounded to a tick, which is a few units of its last decimal
+		case math.Abs(c.Close[n-1]-s.LastPrice) > 10*math.Pow10(-s.Decimals):
+			missing = "the candles kept are not those it was made from"
+			return Snapshot{}, nil
+		}
+		return Snapshot{}, fn(c)
+	})
+	return missing, err
 }
 
 func notExplainable(s *Snapshot, format string, args ...any) error {

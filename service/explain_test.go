@@ -181,3 +181,69 @@ func TestExplain_NeedsASlot(t *testing.T) {
 		}
 	})
 }
+
+func TestRecall_LendsTheLastCandlesOfTheAnalysis(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &fakeStore{}
+		a := newTestAnalyzer(t, Config{KlineLimit: 600}, &fakeExchange{CandlesFunc: tides}, store)
+		snap := analyzeOne(t, a, 600)
+		time.Sleep(3 * time.Hour)
+		analyzeOne(t, a, 600) // three more candles are kept
+		for _, n := range []int{1, 50, 600, 5000} {
+			lent := 0
+			err := a.Recall(t.Context(), &snap, n, 0, func(c *levels.Candles) error {
+				lent = c.Len()
+				if c.AsOf() != snap.AsOf.UnixMilli() {
+					t.Errorf("%d candles end at %v, the analysis at %v", n, time.UnixMilli(c.AsOf()), snap.AsOf)
+				}
+				return nil
+			})
+			// three of the 600 may have fallen out of what is kept, with their block
+			if err != nil && n < 600 || err == nil && lent != min(n, 600) {
+				t.Errorf("%d candles: %d, %v", n, lent, err)
+			}
+		}
+		broken := errors.New("the pen is dry")
+		if err := a.Recall(t.Context(), &snap, 50, 0, func(*levels.Candles) error { return broken }); !errors.Is(err, broken) {
+			t.Errorf("the error of the caller became %v", err)
+		}
+		for says, change := range map[string]func(s *Snapshot){
+			"one of the two is simulated": func(s *Snapshot) { s.Simulated = true },
+			"none of its candles":         func(s *Snapshot) { s.Symbol = "P001USDT" },
+			"of its 600 candles, 50":      func(s *Snapshot) { s.AsOf = s.AsOf.Add(4 * time.Hour) },
+			"not those it was made from":  func(s *Snapshot) { s.LastPrice += 11 },
+		} {
+			s := snap
+			change(&s)
+			err := a.Recall(t.Context(), &s, 50, 0, func(*levels.Candles) error {
+				t.Errorf("%s: candles are lent", says)
+				return nil
+			})
+			if !errors.Is(err, ErrNotKept) || !strings.Contains(err.Error(), says) {
+				t.Errorf("%s: %v", says, err)
+			}
+		}
+	})
+}
+
+func TestRecall_IsAdmittedWithTheBytesOfItsCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const more = 1 << 20
+		c := Config{KlineLimit: 600, Concurrency: 3}
+		c.Memory = c.need(600+BlockCandles) + more
+		a := newTestAnalyzer(t, c, &fakeExchange{CandlesFunc: tides}, &fakeStore{})
+		snap := analyzeOne(t, a, 600)
+		if err := a.Recall(t.Context(), &snap, 50, more, func(*levels.Candles) error {
+			if _, bytes := a.slots.inUse(); bytes < c.Memory {
+				t.Errorf("%d bytes are in use, want %d", bytes, c.Memory)
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+		err := a.Recall(t.Context(), &snap, 50, more+1, func(*levels.Candles) error { return nil })
+		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "MEMORY_BUDGET") {
+			t.Errorf("a byte more: %v", err)
+		}
+	})
+}

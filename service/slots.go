@@ -208,17 +208,17 @@ func (a *Analyzer) fits(klines int) error {
 	return fmt.Errorf("%w: an analysis of %d klines needs more memory than MEMORY_BUDGET leaves: ask for at most %d", ErrInvalid, klines, a.most)
 }
 
-// acquire waits for a slot that has room for so many klines. Callers from
-// outside are counted against the queue limit; the dispatcher of a job is not,
+// acquire waits for a slot that has room for so many klines, and for more bytes
+// that its holder takes while it has it. Callers from outside are counted against the queue limit; the dispatcher of a job is not,
 // there is one of them.
-func (a *Analyzer) acquire(ctx context.Context, klines int, queued bool) (*slot, error) {
+func (a *Analyzer) acquire(ctx context.Context, klines int, more int64, queued bool) (*slot, error) {
 	switch {
 	case a.stopping.Err() != nil:
 		return nil, ErrStopping
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	}
-	s, place := a.slots.acquire(a.cfg.need(klines))
+	s, place := a.slots.acquire(a.cfg.need(klines) + more)
 	if place != nil && queued {
 		if a.waiting.Add(1) > int64(a.cfg.QueueLimit) {
 			a.waiting.Add(-1)

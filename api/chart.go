@@ -1,0 +1,109 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"tidemark/api/chart"
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// The picture that is drawn when nothing else is asked for.
+const (
+	chartWidth, chartHeight = 1000, 560 // pixels
+	chartCandles            = 168       // one horizon of the odds
+)
+
+// svgBytes is what drawing the largest picture takes besides its candles: what
+// BenchmarkSVG allocates, with the reply.
+const svgBytes = 384 << 10
+
+// picture names what a picture shows, and how.
+type picture struct {
+	asOf, computedAt int64 // Unix ms
+	chart.Options
+	candles int
+}
+
+var (
+	contentSVG = []string{"image/svg+xml"}
+	// a picture that is opened as a page may load and run nothing
+	pictureSecurity = []string{"default-src 'none'"}
+)
+
+// getChart answers GET /levels/{symbol}/chart.svg, from the cache if it can. The
+// stored analysis is read first, so a picture is never of an older one.
+func (a *API) getChart(w *reply, r *http.Request) error {
+	q, err := parseQuery(r.URL.RawQuery, "interval", "exchange", "theme", "width", "height", "candles")
+	if err != nil {
+		return err
+	}
+	var key cacheKey
+	p := &key.picture
+	if key.Symbol, err = pathSymbol(w, r); err != nil {
+		return err
+	}
+	if key.Interval, err = q.interval(a); err != nil {
+		return err
+	}
+	if key.Exchange, err = q.exchange(a); err != nil {
+		return err
+	}
+	theme, err := q.oneOf("theme", "dark", "light")
+	if err != nil {
+		return err
+	}
+	p.Light = theme == "light"
+	if p.Width, err = q.integer("width", chart.MinWidth, chart.MaxWidth, chartWidth); err != nil {
+		return err
+	}
+	if p.Height, err = q.integer("height", chart.MinHeight, chart.MaxHeight, chartHeight); err != nil {
+		return err
+	}
+	if p.candles, err = q.integer("candles", chart.MinCandles, chart.MaxCandles, chartCandles); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
+	defer cancel()
+	w.wait(r)
+	s, err := a.Store.Snapshot(ctx, key.Key, time.Time{})
+	if err != nil {
+		return err
+	}
+	p.asOf, p.computedAt = s.AsOf.UnixMilli(), s.ComputedAt.UnixMilli()
+	e, generation := a.cache.get(key, w.start)
+	if e == nil {
+		a.metrics.misses.Inc()
+		if e, err = a.draw(ctx, key, &s, w.start); err != nil {
+			return err
+		}
+		a.cache.put(e, generation)
+	} else {
+		a.metrics.hits.Inc()
+	}
+	w.deadline(writeTimeout)
+	w.Header()["Content-Security-Policy"] = pictureSecurity
+	return e.send(w, r, noCache)
+}
+
+// draw draws a picture of s, one at a time, on a slot that is admitted with what
+// that takes.
+func (a *API) draw(ctx context.Context, key cacheKey, s *service.Snapshot, now time.Time) (*cached, error) {
+	select {
+	case a.drawing <- struct{}{}:
+		defer func() { <-a.drawing }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	var b []byte
+	err := a.Analyzer.Recall(ctx, s, key.picture.candles, svgBytes, func(c *levels.Candles) error {
+		b = chart.Draw(s, c, StaleReason(s, now), key.picture.Options).AppendSVG(nil)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newCached(key, b, contentSVG, s, now), nil
+}

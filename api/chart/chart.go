@@ -1,0 +1,525 @@
+// Package chart draws the levels of a pair over its candles, once, as a list of
+// rectangles and lines of text, which is then written as a file. It is told all it
+// draws: no clock, no I/O.
+package chart
+
+import (
+	"fmt"
+	"image/color"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// The bounds of a picture: width and height in pixels, and candles in it.
+const (
+	MinWidth, MaxWidth     = 480, 1600
+	MinHeight, MaxHeight   = 270, 1000
+	MinCandles, MaxCandles = 50, 1000
+)
+
+// Options are how a picture is to look.
+type Options struct {
+	Light         bool // dark on light; else light on dark
+	Width, Height int  // pixels
+}
+
+// Picture is what Draw has drawn. What comes later in it lies on top.
+type Picture struct {
+	width, height int
+	ground        color.NRGBA
+	title         string // what is to be seen, in a sentence, for those who do not see it
+	shapes        []shape
+}
+
+// shape is rectangles of one colour, or one line of text.
+type shape struct {
+	colour color.NRGBA
+	rects  []rect // pixels; they do not overlap where the colour is not opaque
+
+	text   string
+	x, y   int // of the text's anchor, on its baseline
+	size   int // em, pixels
+	anchor anchor
+	bold   bool
+}
+
+type rect struct{ x, y, w, h int }
+
+type anchor uint8
+
+const (
+	start anchor = iota
+	middle
+	end
+)
+
+type theme struct{ background, grid, text, faint, up, down, support, resistance, warning, last, lastText color.NRGBA }
+
+// The colours of zones differ from those of candles, also to those who see no
+// difference between red and green.
+var (
+	dark = theme{
+		background: rgb(0x12161c), grid: rgb(0x222933), text: rgb(0xe4e8ee), faint: rgb(0x98a3b3),
+		up: rgb(0x2fb5a0), down: rgb(0xee5f5b), support: rgb(0x4c9bff), resistance: rgb(0xffa630),
+		warning: rgb(0xffcf5c), last: rgb(0xe4e8ee), lastText: rgb(0x12161c),
+	}
+	light = theme{
+		background: rgb(0xffffff), grid: rgb(0xe8ebef), text: rgb(0x1b2430), faint: rgb(0x5b6675),
+		up: rgb(0x0d8f7b), down: rgb(0xd43a3a), support: rgb(0x1f6fe0), resistance: rgb(0xe07b00),
+		warning: rgb(0x9a5b00), last: rgb(0x1b2430), lastText: rgb(0xffffff),
+	}
+)
+
+func rgb(v uint32) color.NRGBA {
+	return color.NRGBA{R: uint8(v >> 16), G: uint8(v >> 8), B: uint8(v), A: 255}
+}
+
+// faded is c, opaque by a share of 0 to 1.
+func faded(c color.NRGBA, share float64) color.NRGBA {
+	c.A = uint8(math.Round(255 * share))
+	return c
+}
+
+// canvas is a picture while it is drawn.
+type canvas struct {
+	Picture
+	theme
+	snap    *service.Snapshot
+	candles *levels.Candles
+	em      int  // size of text
+	plot    rect // candles and, to the right of them, the labels of zones
+	room    int  // of those labels
+	low     float64
+	high    float64
+}
+
+// Draw draws the levels of s over candles that end where the analysis does, at
+// least one. Stale says in words why s is stale and is empty when it is not.
+func Draw(s *service.Snapshot, candles *levels.Candles, stale string, o Options) *Picture {
+	c := &canvas{theme: dark, snap: s, candles: candles, em: min(max(o.Width/80, 11), 18)}
+	if o.Light {
+		c.theme = light
+	}
+	c.width, c.height, c.ground = o.Width, o.Height, c.background
+	c.title = fmt.Sprintf("Support and resistance of %s %s on %s as of %s", s.Symbol, s.Interval, s.Exchange, moment(s.AsOf))
+	if s.Simulated {
+		c.title += ", a SIMULATED market"
+	}
+	top := c.head(stale)
+	c.scale()
+	c.lay(top)
+	if s.Simulated {
+		c.write("SIMULATED", faded(c.text, 0.07), c.plot.x+(c.plot.w-c.room)/2, c.plot.y+c.plot.h/2, min((c.plot.w-c.room)/7, c.plot.h/3), middle)
+	}
+	c.times()
+	c.prices()
+	c.zones()
+	c.bars()
+	c.lastPrice()
+	return &c.Picture
+}
+
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
+func (c *canvas) fill(colour color.NRGBA, r ...rect) {
+	if len(r) > 0 {
+		c.shapes = append(c.shapes, shape{colour: colour, rects: r})
+	}
+}
+
+func (c *canvas) write(text string, colour color.NRGBA, x, y, size int, a anchor) {
+	c.shapes = append(c.shapes, shape{colour: colour, text: text, x: x, y: y, size: size, anchor: a})
+}
+
+// wide is about how wide a text is in the fonts of viewers, in pixels.
+func wide(text string, size int) int {
+	sum := 0.0
+	for _, r := range text {
+		switch {
+		case r == ' ' || r == '.' || r == ',' || r == ':' || r == 'i' || r == 'l' || r == '\'':
+			sum += 0.29
+		case r > 0x2e80: // Han and the like
+			sum++
+		case unicode.IsUpper(r) || r == 'm' || r == 'w' || r == '%':
+			sum += 0.72
+		default:
+			sum += 0.57
+		}
+	}
+	return int(math.Ceil(sum * float64(size)))
+}
+
+// lines breaks a text between words so that it fits a width.
+func lines(text string, size, width int) []string {
+	var out []string
+	for word := range strings.FieldsSeq(text) {
+		if n := len(out); n > 0 && wide(out[n-1]+" "+word, size) <= width {
+			out[n-1] += " " + word
+		} else {
+			out = append(out, word)
+		}
+	}
+	return out
+}
+
+// head writes what the picture is of and what is to be known about it, and
+// returns where the rest begins.
+func (c *canvas) head(stale string) int {
+	s, margin := c.snap, c.em
+	x, y := margin, margin+c.em+2
+	large := c.em * 3 / 2
+	c.write(s.Symbol, c.text, x, y, large, start)
+	c.shapes[len(c.shapes)-1].bold = true
+	x += wide(s.Symbol, large) + c.em
+	c.write(string(s.Interval)+" · "+s.Exchange, c.text, x, y, c.em, start)
+	x += wide(string(s.Interval)+" · "+s.Exchange, c.em)
+	asOf := "as of " + moment(s.AsOf)
+	step := c.em * 3 / 2
+	if x+2*c.em+wide(asOf, c.em) > c.width-margin {
+		y += step
+	}
+	c.write(asOf, c.text, c.width-margin, y, c.em, end)
+	y += step
+	c.legend(margin, y)
+	for _, w := range c.warnings(stale) {
+		for _, line := range lines(w, c.em, c.width-2*margin) {
+			y += step
+			c.write(line, c.warning, margin, y, c.em, start)
+		}
+	}
+	return y + c.em
+}
+
+// legend tells the colours of the zones and what makes them strong.
+func (c *canvas) legend(x, y int) {
+	side := c.em * 3 / 4
+	for _, of := range [...]struct {
+		colour color.NRGBA
+		name   string
+	}{{c.resistance, "resistance"}, {c.support, "support"}} {
+		c.fill(faded(of.colour, 0.8), rect{x, y - side, side, side})
+		x += side + c.em/2
+		c.write(of.name, c.faint, x, y, c.em, start)
+		x += wide(of.name, c.em) + c.em
+	}
+	words := "the stronger the colour, the likelier to hold once touched (%)"
+	if levelsOf(c.snap) == nil {
+		words = "no levels were found"
+	} else if !odds(c.snap) {
+		words = "the stronger the colour, the higher the strength; no odds"
+	}
+	if line := lines(words, c.em, c.width-c.em-x); len(line) > 1 {
+		words = "colour: odds to hold (%)"
+		if !odds(c.snap) {
+			words = "colour: strength; no odds"
+		}
+	}
+	c.write(words, c.faint, x, y, c.em, start)
+}
+
+// warnings are what must be known of the picture, in words.
+func (c *canvas) warnings(stale string) (list []string) {
+	s := c.snap
+	if s.Simulated {
+		list = append(list, "SIMULATED: this market is invented.")
+	}
+	if stale != "" {
+		list = append(list, "Stale: "+stale+".")
+	}
+	if here := c.candles.Missing(); here > 0 || s.Missing > 0 {
+		list = append(list, fmt.Sprintf("Missing candles, which the exchange does not have: %d of the %d shown, %d of the %d analysed.",
+			here, here+c.candles.Len(), s.Missing, s.Missing+s.Klines))
+	}
+	return list
+}
+
+func levelsOf(s *service.Snapshot) []levels.Level { return slices.Concat(s.Supports, s.Resistances) }
+
+// odds tells whether the levels of s have odds: all of them have, or none.
+func odds(s *service.Snapshot) bool {
+	all := levelsOf(s)
+	return len(all) > 0 && all[0].NoOdds == levels.OddsKnown
+}
+
+// scale finds the prices that the picture spans: of all its candles, of the zones
+// not too far from them, and of some air.
+func (c *canvas) scale() {
+	k := c.candles
+	c.low, c.high = slices.Min(k.Low), slices.Max(k.High)
+	// a flat market still has a price in the middle of something
+	least := max(3*c.snap.ATR, 1e-4*c.high)
+	reach := max(0.25*(c.high-c.low), least)
+	bottom, top := c.low-reach, c.high+reach
+	for _, l := range levelsOf(c.snap) {
+		if l.Low >= bottom && l.High <= top {
+			c.low, c.high = min(c.low, l.Low), max(c.high, l.High)
+		}
+	}
+	if lack := least - (c.high - c.low); lack > 0 {
+		c.low, c.high = c.low-lack/2, c.high+lack/2
+	}
+	air := 0.03 * (c.high - c.low)
+	c.low, c.high = c.low-air, c.high+air
+}
+
+// lay divides what is below top.
+func (c *canvas) lay(top int) {
+	for _, l := range levelsOf(c.snap) {
+		c.room = max(c.room, wide(c.label(&l), c.em)+c.em)
+	}
+	axis := wide(c.price(c.snap.LastPrice), c.em)
+	for _, p := range c.ticks(c.height - top - 3*c.em) {
+		axis = max(axis, wide(c.tick(p, c.height-top-3*c.em), c.em))
+	}
+	c.plot = rect{x: c.em, y: top, w: c.width - 2*c.em - axis - c.em/2, h: c.height - top - 2*c.em - c.em/2}
+}
+
+// y is where a price is.
+func (c *canvas) y(price float64) int {
+	at := (c.high - price) / (c.high - c.low)
+	return c.plot.y + int(math.Round(min(max(at, 0), 1)*float64(c.plot.h)))
+}
+
+// pitch is how many pixels there are from candle to candle. Candles stand where
+// their time is: what the exchange does not have leaves a gap.
+func (c *canvas) pitch() float64 {
+	return float64(c.plot.w-c.room) / float64(c.candles.Len()+c.candles.Missing())
+}
+
+// x is where the middle of a candle is that opens at a time in Unix ms.
+func (c *canvas) x(openTime int64) int {
+	candles := float64(openTime-c.candles.OpenTime[0]) / float64(c.candles.Interval.Milliseconds())
+	return c.plot.x + int((candles+0.5)*c.pitch())
+}
+
+// price prints a price with the decimals of the pair.
+func (c *canvas) price(p float64) string { return short(p, c.snap.Decimals) }
+
+// short prints a price, or if that is too long for an axis, its first digits.
+func short(p float64, decimals int) string {
+	text := strconv.FormatFloat(p, 'f', max(decimals, 0), 64)
+	if len(text) > 14 {
+		text = strconv.FormatFloat(p, 'g', 6, 64)
+	}
+	return text
+}
+
+// step is the distance of the lines of the price axis: 1, 2 or 5 times a power of
+// ten. Its decimals are those that tell the lines apart.
+func (c *canvas) step(height int) (step float64, decimals int) {
+	rough := (c.high - c.low) / float64(max(2, height/(3*c.em)))
+	power := math.Floor(math.Log10(rough))
+	for _, m := range [...]float64{1, 2, 5, 10} {
+		if step = m * math.Pow(10, power); step >= rough {
+			break
+		}
+	}
+	return step, max(0, -int(math.Floor(math.Log10(step)+1e-9)))
+}
+
+func (c *canvas) ticks(height int) (list []float64) {
+	step, _ := c.step(height)
+	for p := math.Ceil(c.low/step) * step; p < c.high && len(list) < 40; p += step {
+		list = append(list, p)
+	}
+	return list
+}
+
+func (c *canvas) tick(p float64, height int) string {
+	_, decimals := c.step(height)
+	return short(p, decimals)
+}
+
+// prices draws the price axis and the lines across the plot.
+func (c *canvas) prices() {
+	x := c.plot.x + c.plot.w
+	last := c.y(c.snap.LastPrice)
+	var across []rect
+	for _, p := range c.ticks(c.plot.h) {
+		y := c.y(p)
+		across = append(across, rect{c.plot.x, y, c.plot.w, 1})
+		if abs(y-last) > c.em*3/2 && y > c.plot.y+c.em/2 && y < c.plot.y+c.plot.h-c.em/2 { // else the last price is there
+			c.write(c.tick(p, c.plot.h), c.faint, x+c.em/2, y+c.em/3, c.em, start)
+		}
+	}
+	c.fill(c.grid, across...)
+}
+
+func abs(n int) int { return max(n, -n) }
+
+// zones draws each level as a band with a line at its price, dashed if it is broken,
+// and as far as they do not cover one another, the labels, the nearest first.
+func (c *canvas) zones() {
+	var written []int
+	var above, below int
+	left, right := c.plot.x, c.plot.x+c.plot.w
+	for _, side := range [...][]levels.Level{c.snap.Supports, c.snap.Resistances} {
+		for i := range side {
+			l := &side[i]
+			switch {
+			case l.Low < c.low:
+				below++
+				continue
+			case l.High > c.high:
+				above++
+				continue
+			}
+			colour := c.support
+			if l.Role == levels.Resistance {
+				colour = c.resistance
+			}
+			top, bottom := c.y(l.High), c.y(l.Low)
+			c.fill(faded(colour, opacity(l)), rect{left, top, c.plot.w, max(bottom-top, 2)})
+			y, to := c.y(l.Price), right
+			if y >= c.plot.y+c.em/2 && y <= c.plot.y+c.plot.h-c.em/2 && !slices.ContainsFunc(written, func(other int) bool { return abs(y-other) < c.em }) {
+				written = append(written, y)
+				c.write(c.label(l), c.text, right-c.em/3, y+c.em/3, c.em-1, end)
+				to -= c.room
+			}
+			line := []rect{{left, y, to - left, 1}}
+			if l.Status == levels.Broken { // dashed
+				line = line[:0]
+				for x := left; x < to; x += 10 {
+					line = append(line, rect{x, y, min(5, to-x), 1})
+				}
+			}
+			c.fill(faded(colour, 0.8), line...)
+		}
+	}
+	if note := elsewhere(above, below); note != "" {
+		c.write(note, c.faint, c.plot.x+c.em/3, c.plot.y+c.plot.h-c.em/2, c.em-1, start)
+	}
+}
+
+// opacity of a zone: its hold odds, which lie between 35 and 60 % but for a few,
+// or without odds its strength.
+func opacity(l *levels.Level) float64 {
+	share := l.Strength
+	if l.NoOdds == levels.OddsKnown {
+		share = (l.HoldProbability - 0.35) / 0.25
+	}
+	return 0.10 + 0.40*min(max(share, 0), 1)
+}
+
+// label is the price of a level and its odds to hold.
+func (c *canvas) label(l *levels.Level) string {
+	text := c.price(l.Price)
+	if l.NoOdds == levels.OddsKnown {
+		text += fmt.Sprintf("  %.0f %%", 100*l.HoldProbability)
+	}
+	return text
+}
+
+// elsewhere tells of levels beyond the picture.
+func elsewhere(above, below int) string {
+	switch {
+	case above > 0 && below > 0:
+		return fmt.Sprintf("further levels: %d above, %d below", above, below)
+	case above > 0:
+		return fmt.Sprintf("further levels: %d above", above)
+	case below > 0:
+		return fmt.Sprintf("further levels: %d below", below)
+	}
+	return ""
+}
+
+// bars draws the candles: a body on a wick, or where they are too dense for that,
+// their range alone.
+func (c *canvas) bars() {
+	k := c.candles
+	width := int(0.7 * c.pitch())
+	if width%2 == 0 { // so that the wick has a middle
+		width--
+	}
+	var up, down []rect
+	for i := range k.Len() {
+		list := &up
+		if k.Close[i] < k.Open[i] {
+			list = &down
+		}
+		x, top := c.x(k.OpenTime[i]), c.y(k.High[i])
+		*list = append(*list, rect{x, top, 1, max(1, c.y(k.Low[i])-top)})
+		if width >= 3 {
+			top = c.y(max(k.Open[i], k.Close[i]))
+			*list = append(*list, rect{x - width/2, top, width, max(1, c.y(min(k.Open[i], k.Close[i]))-top)})
+		}
+	}
+	c.fill(c.up, up...)
+	c.fill(c.down, down...)
+}
+
+// lastPrice draws the last close as a dotted line with a label on the axis.
+func (c *canvas) lastPrice() {
+	y, x := c.y(c.snap.LastPrice), c.plot.x+c.plot.w
+	var dots []rect
+	for at := c.plot.x; at < x; at += 4 {
+		dots = append(dots, rect{at, y, 2, 1})
+	}
+	c.fill(faded(c.last, 0.7), dots...)
+	c.fill(c.last, rect{x, y - c.em*3/4, c.width - x, c.em*3/2 + 1})
+	c.write(c.price(c.snap.LastPrice), c.lastText, x+c.em/2, y+c.em/3+1, c.em, start)
+}
+
+// The distances of the lines of the time axis: below a month in hours, then in
+// months.
+var (
+	hourSteps  = [...]float64{1. / 60, 2. / 60, 5. / 60, 10. / 60, 15. / 60, 0.5, 1, 2, 3, 4, 6, 12, 24, 48, 96, 168, 336}
+	monthSteps = [...]int{1, 2, 3, 6, 12, 24, 60, 120}
+)
+
+// times draws the time axis, in UTC, and the lines up the plot.
+func (c *canvas) times() {
+	k := c.candles
+	first, last := k.OpenTime[0], k.OpenTime[k.Len()-1]
+	foot := c.plot.y + c.plot.h + c.em + c.em/3
+	hour := c.pitch() * float64(time.Hour.Milliseconds()) / float64(k.Interval.Milliseconds()) // pixels
+	least := float64(6 * c.em)
+	var up []rect
+	line := func(t time.Time, layout string) {
+		x := c.x(t.UnixMilli())
+		up = append(up, rect{x, c.plot.y, 1, c.plot.h})
+		if text := t.Format(layout); x-wide(text, c.em)/2 >= 0 {
+			c.write(text, c.faint, x, foot, c.em, middle)
+		}
+	}
+	i := slices.IndexFunc(hourSteps[:], func(h float64) bool { return h*hour >= least })
+	if i >= 0 {
+		step := int64(math.Round(hourSteps[i] * 3600e3))
+		const monday = 4 * 24 * 3600e3 // 1970-01-05
+		for t := (first-monday+step-1)/step*step + monday; t <= last; t += step {
+			at := time.UnixMilli(t).UTC()
+			if at.Hour() == 0 && at.Minute() == 0 {
+				line(at, "Jan 2")
+			} else {
+				line(at, "15:04")
+			}
+		}
+	} else {
+		months := monthSteps[len(monthSteps)-1]
+		for _, m := range monthSteps {
+			if float64(m)*30*24*hour >= least {
+				months = m
+				break
+			}
+		}
+		begin := time.UnixMilli(first).UTC()
+		for t := time.Date(begin.Year()/10*10, 1, 1, 0, 0, 0, 0, time.UTC); t.UnixMilli() <= last; t = t.AddDate(0, months, 0) {
+			switch {
+			case t.UnixMilli() < first:
+			case t.Month() == 1:
+				line(t, "2006")
+			default:
+				line(t, "Jan 2006")
+			}
+		}
+	}
+	c.fill(c.grid, up...)
+	c.write("UTC", c.faint, c.plot.x+c.plot.w+c.em/2, foot, c.em, start)
+}

@@ -1,0 +1,245 @@
+// Pins what a picture shows: the golden SVG of a small market, zones and candles
+// where their prices are, axes that can be read at every scale, and in words what
+// must be known of it.
+package chart
+
+import (
+	"encoding/xml"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+var update = flag.Bool("update", false, "write the golden pictures anew")
+
+var asOf = time.Date(2026, 11, 22, 19, 0, 0, 0, time.UTC)
+
+// market is an analysis of n hourly candles of a market that swings around a price,
+// with two supports and two resistances, and those candles.
+func market(t testing.TB, n int, price float64) (*service.Snapshot, *levels.Candles) {
+	t.Helper()
+	c := &levels.Candles{}
+	c.Reset("1h", n)
+	at := func(i int) float64 {
+		x := float64(i)
+		return price * (1 + 0.02*math.Sin(x/17) + 0.01*math.Sin(x/5.3) + 0.004*math.Sin(x*1.7))
+	}
+	for i := range n {
+		k := levels.Candle{OpenTime: asOf.Add(time.Duration(i-n) * time.Hour).UnixMilli(), Open: at(i), Close: at(i + 1), Volume: 1}
+		k.High, k.Low = max(k.Open, k.Close)*1.002, min(k.Open, k.Close)*0.998
+		if err := c.Append(k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decimals := max(0, 5-int(math.Ceil(math.Log10(price))))
+	last := c.Close[n-1]
+	level := func(role levels.Role, status levels.Status, off, hold float64) levels.Level {
+		p := last * (1 + off)
+		return levels.Level{Role: role, Status: status, Price: p, Low: p * 0.9985, High: p * 1.0015, Strength: hold, HoldProbability: hold, Samples: 100}
+	}
+	return &service.Snapshot{
+		Key: service.Key{Exchange: "binance", Symbol: "BTCUSDT", Interval: "1h"}, AsOf: asOf, LastPrice: last, ATR: 0.006 * price,
+		Klines: n, Decimals: decimals,
+		Supports:    []levels.Level{level(levels.Support, levels.Active, -0.008, 0.53), level(levels.Support, levels.Flipped, -0.019, 0.45)},
+		Resistances: []levels.Level{level(levels.Resistance, levels.Broken, 0.007, 0.41), level(levels.Resistance, levels.Active, 0.02, 0.49)},
+	}, c
+}
+
+var small = Options{Width: 640, Height: 360}
+
+// texts are the lines of text of a picture.
+func texts(p *Picture) (list []string) {
+	for _, s := range p.shapes {
+		if s.text != "" {
+			list = append(list, s.text)
+		}
+	}
+	return list
+}
+
+func TestSVG_OfASmallMarketIsTheGoldenOne(t *testing.T) {
+	s, c := market(t, 60, 64000)
+	got := Draw(s, c, "", small).AppendSVG(nil)
+	if *update {
+		if err := os.WriteFile("testdata/small.svg", got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile("testdata/small.svg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != string(want) {
+		t.Errorf("the picture has changed; look at it, and run with -update if it is as it should be\n%s", got)
+	}
+}
+
+func TestSVG_IsWellFormedAndEscaped(t *testing.T) {
+	s, c := market(t, 60, 64000)
+	s.Symbol, s.Exchange = `<A&"B>`, "]]>"
+	for d := xml.NewDecoder(strings.NewReader(string(Draw(s, c, "a < b & c", small).AppendSVG(nil)))); ; {
+		token, err := d.Token()
+		if token == nil && err.Error() == "EOF" {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, is := token.(xml.StartElement); is && !slices.Contains([]string{"svg", "title", "rect", "path", "text"}, e.Name.Local) {
+			t.Errorf("there is an element %s", e.Name.Local)
+		}
+	}
+}
+
+func TestDraw_SaysInWordsWhatMustBeKnown(t *testing.T) {
+	s, c := market(t, 80, 64000)
+	plain := strings.Join(texts(Draw(s, c, "", small)), "|")
+	for _, want := range []string{"BTCUSDT", "1h · binance", "as of 2026-11-22 19:00 UTC", "UTC", "53 %", "likelier to hold", fmt.Sprintf("%.0f", s.LastPrice)} {
+		if !strings.Contains(plain, want) {
+			t.Errorf("%q is not in %s", want, plain)
+		}
+	}
+	for _, not := range []string{"SIMULATED", "Stale", "Missing", "further"} {
+		if strings.Contains(plain, not) {
+			t.Errorf("%q is in %s", not, plain)
+		}
+	}
+	s.Simulated, s.Missing = true, 5
+	for i := range s.Supports {
+		s.Supports[i].NoOdds, s.Resistances[i].NoOdds = levels.UnknownInterval, levels.UnknownInterval
+	}
+	s.Supports[1].Price, s.Supports[1].Low, s.Supports[1].High = 100, 99, 101
+	holes := &levels.Candles{}
+	holes.Reset("1h", 80)
+	for i := range c.Len() {
+		if i < 40 || i >= 43 {
+			if err := holes.Append(c.At(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	all := strings.Join(texts(Draw(s, holes, "newer 1h candles have closed", Options{Width: 1000, Height: 500})), "|")
+	for _, want := range []string{"SIMULATED: this market is invented.", "|SIMULATED|", "Stale: newer 1h candles have closed.", "3 of the 80 shown, 5 of the 85 analysed", "strength; no odds", "further levels: 1 below"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("%q is not in %s", want, all)
+		}
+	}
+	s.Supports, s.Resistances = nil, nil
+	if none := strings.Join(texts(Draw(s, c, "", Options{Width: 1000, Height: 500})), "|"); !strings.Contains(none, "no levels were found") {
+		t.Error(none)
+	}
+}
+
+// What is drawn lies in the picture, and the axes have lines enough and labels
+// that differ, whatever the prices, the size and the number of candles.
+func TestDraw_FitsAtEveryScale(t *testing.T) {
+	for _, price := range []float64{3e-9, 0.00001234, 0.98, 64000, 4.2e11} {
+		for _, n := range []int{1, 2, 50, 1000} {
+			for _, o := range []Options{{Width: MinWidth, Height: MinHeight}, {Width: MaxWidth, Height: MaxHeight}, {Width: MinWidth, Height: MaxHeight, Light: true}} {
+				s, c := market(t, n, price)
+				if n == 50 { // a flat market
+					for i := range n {
+						c.Open[i], c.High[i], c.Low[i], c.Close[i] = price, price, price, price
+					}
+					s.LastPrice, s.ATR, s.Supports, s.Resistances = price, 0, nil, nil
+				}
+				s.Simulated, s.Missing = true, 3
+				p := Draw(s, c, "newer 1h candles have closed since 2026-11-22T19:00:00Z; the next analysis was due by 2026-11-22T21:00:00Z", o)
+				labels := map[string]int{}
+				for _, sh := range p.shapes {
+					for _, r := range sh.rects {
+						if r.x < 0 || r.y < 0 || r.w < 1 || r.h < 1 || r.x+r.w > o.Width || r.y+r.h > o.Height {
+							t.Fatalf("%v, %d candles, %+v: %+v is out of the picture", price, n, o, r)
+						}
+					}
+					left := sh.x - int(sh.anchor)*wide(sh.text, sh.size)/2
+					if sh.text != "" && (left < 0 || left+wide(sh.text, sh.size) > o.Width || sh.y > o.Height || sh.y < sh.size/2) {
+						t.Errorf("%v, %d candles, %+v: %q is out of the picture", price, n, o, sh.text)
+					}
+					if sh.text != "" && sh.colour == light.faint || sh.colour == dark.faint {
+						labels[sh.text]++
+					}
+				}
+				for text, times := range labels {
+					if times > 1 && !strings.Contains(text, ":") && text != "Jan 2" {
+						t.Errorf("%v, %d candles, %+v: %q is there %d times", price, n, o, text, times)
+					}
+				}
+				if len(labels) < 4 {
+					t.Errorf("%v, %d candles, %+v: only the labels %v", price, n, o, labels)
+				}
+			}
+		}
+	}
+}
+
+func TestDraw_ZonesAndCandlesAreWhereTheirPricesAre(t *testing.T) {
+	s, c := market(t, 60, 64000)
+	p := Draw(s, c, "", small)
+	// bands are as high above one another as their prices are
+	find := func(colour uint8, of float64) (r rect) {
+		for _, sh := range p.shapes {
+			if len(sh.rects) == 1 && sh.colour.B == colour && sh.colour.A == uint8(math.Round(255*of)) {
+				r = sh.rects[0]
+			}
+		}
+		if r.h == 0 {
+			t.Fatalf("no band of opacity %v", of)
+		}
+		return r
+	}
+	near, far := find(dark.support.B, opacity(&s.Supports[0])), find(dark.support.B, opacity(&s.Supports[1]))
+	above := find(dark.resistance.B, opacity(&s.Resistances[1]))
+	perPixel := (s.Resistances[1].High - s.Supports[1].High) / float64(far.y-above.y)
+	if got, want := float64(near.y-above.y)*perPixel, s.Resistances[1].High-s.Supports[0].High; math.Abs(got-want) > 2*perPixel {
+		t.Errorf("the near support lies %v below the far resistance, want %v", got, want)
+	}
+	// the highest candle is at the same scale
+	var top rect
+	for _, sh := range p.shapes {
+		if sh.colour == dark.up {
+			for _, r := range sh.rects {
+				if top.h == 0 || r.y < top.y {
+					top = r
+				}
+			}
+		}
+	}
+	if got, want := float64(top.y-above.y)*perPixel, s.Resistances[1].High-slices.Max(c.High); math.Abs(got-want) > 2*perPixel {
+		t.Errorf("the highest candle lies %v below the far resistance, want %v", got, want)
+	}
+}
+
+func TestDraw_TheLikelierToHoldTheStronger(t *testing.T) {
+	weak, strong := levels.Level{HoldProbability: 0.42, Strength: 0.9}, levels.Level{HoldProbability: 0.52, Strength: 0.1}
+	if !(opacity(&weak) < opacity(&strong)) {
+		t.Errorf("%v, %v", opacity(&weak), opacity(&strong))
+	}
+	weak.NoOdds, strong.NoOdds = levels.UnknownInterval, levels.UnknownInterval
+	if !(opacity(&weak) > opacity(&strong)) {
+		t.Errorf("without odds: %v, %v", opacity(&weak), opacity(&strong))
+	}
+}
+
+func TestLines_BreakBetweenWords(t *testing.T) {
+	if got := lines("one two three four", 10, wide("one two", 10)); !slices.Equal(got, []string{"one two", "three", "four"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+// The largest picture: api.PictureBytes rests on what it allocates.
+func BenchmarkSVG(b *testing.B) {
+	s, c := market(b, MaxCandles, 64000)
+	b.ReportAllocs()
+	for b.Loop() {
+		Draw(s, c, "", Options{Width: MaxWidth, Height: MaxHeight}).AppendSVG(nil)
+	}
+}
