@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"time"
@@ -16,32 +17,41 @@ const (
 	chartCandles            = 168       // one horizon of the odds
 )
 
-// svgBytes is what drawing the largest picture takes besides its candles: what
-// BenchmarkSVG allocates, with the reply.
-const svgBytes = 384 << 10
+// What drawing the largest picture takes besides its candles: what BenchmarkSVG and
+// BenchmarkPNG allocate, with the reply.
+const svgBytes, pngBytes = 384 << 10, 2 << 20
 
 // picture names what a picture shows, and how.
 type picture struct {
 	asOf, computedAt int64 // Unix ms
 	chart.Options
 	candles int
+	png     bool // else SVG
 }
 
 var (
 	contentSVG = []string{"image/svg+xml"}
+	contentPNG = []string{"image/png"}
 	// a picture that is opened as a page may load and run nothing
 	pictureSecurity = []string{"default-src 'none'"}
 )
 
-// getChart answers GET /levels/{symbol}/chart.svg, from the cache if it can. The
-// stored analysis is read first, so a picture is never of an older one.
-func (a *API) getChart(w *reply, r *http.Request) error {
+// getSVG answers GET /levels/{symbol}/chart.svg.
+func (a *API) getSVG(w *reply, r *http.Request) error { return a.getChart(w, r, false) }
+
+// getPNG answers GET /levels/{symbol}/chart.png.
+func (a *API) getPNG(w *reply, r *http.Request) error { return a.getChart(w, r, true) }
+
+// getChart answers with a picture, from the cache if it can. The stored analysis
+// is read first, so a picture is never of an older one.
+func (a *API) getChart(w *reply, r *http.Request, png bool) error {
 	q, err := parseQuery(r.URL.RawQuery, "interval", "exchange", "theme", "width", "height", "candles")
 	if err != nil {
 		return err
 	}
 	var key cacheKey
 	p := &key.picture
+	p.png = png
 	if key.Symbol, err = pathSymbol(w, r); err != nil {
 		return err
 	}
@@ -97,13 +107,24 @@ func (a *API) draw(ctx context.Context, key cacheKey, s *service.Snapshot, now t
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	most, contentType := int64(svgBytes), contentSVG
+	if key.picture.png {
+		most, contentType = pngBytes, contentPNG
+	}
 	var b []byte
-	err := a.Analyzer.Recall(ctx, s, key.picture.candles, svgBytes, func(c *levels.Candles) error {
-		b = chart.Draw(s, c, StaleReason(s, now), key.picture.Options).AppendSVG(nil)
-		return nil
+	err := a.Analyzer.Recall(ctx, s, key.picture.candles, most, func(c *levels.Candles) error {
+		p := chart.Draw(s, c, StaleReason(s, now), key.picture.Options)
+		if !key.picture.png {
+			b = p.AppendSVG(nil)
+			return nil
+		}
+		var out bytes.Buffer
+		err := p.WritePNG(&out)
+		b = out.Bytes()
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return newCached(key, b, contentSVG, s, now), nil
+	return newCached(key, b, contentType, s, now), nil
 }

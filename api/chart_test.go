@@ -1,11 +1,14 @@
-// Pins GET /levels/{symbol}/chart.svg: that it shows the stored analysis and the
-// candles it was made from, is kept and told apart by its tag, and what is said
+// Pins GET /levels/{symbol}/chart.svg and .png: that they show the stored analysis and the
+// candles it was made from, are kept and told apart by their tags, and what is said
 // when there is nothing to draw.
 package api
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"image"
+	"image/png"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -111,6 +114,9 @@ func TestChart_SaysWhatIsWrong(t *testing.T) {
 			"/levels/BTCUSDT/chart.svg?height=1001":  {400, "invalid_request"},
 			"/levels/BTCUSDT/chart.svg?candles=49":   {400, "invalid_request"},
 			"/levels/BTCUSDT/chart.svg?candles=1001": {400, "invalid_request"},
+			"/levels/BTCUSDT/chart.png":              {409, "candles_not_kept"},
+			"/levels/ETHUSDT/chart.png":              {404, "not_analyzed"},
+			"/levels/BTCUSDT/chart.png?width=1601":   {400, "invalid_request"},
 			"/levels/BTCUSDT/chart.svg?at=now":       {400, "invalid_request"},
 			"/levels/BTC%20USDT/chart.svg":           {400, "invalid_request"},
 		} {
@@ -144,6 +150,26 @@ func TestChart_IsDrawnOneAtATime(t *testing.T) {
 		close(until)
 		if a, b := <-done, <-done; a != 200 || b != 200 {
 			t.Errorf("status %d and %d", a, b)
+		}
+	})
+}
+
+func TestChart_IsAPNGOfTheSizeAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := drawn(t)
+		svg := h.get("/levels/BTCUSDT/chart.svg?width=800&height=400")
+		rec := h.get("/levels/BTCUSDT/chart.png?width=800&height=400")
+		want(t, rec, 200)
+		m, err := png.Decode(bytes.NewReader(rec.Body.Bytes()))
+		if err != nil || m.Bounds() != image.Rect(0, 0, 800, 400) {
+			t.Fatalf("%v %v", m.Bounds(), err)
+		}
+		tag := rec.Header().Get("ETag")
+		if got := rec.Header().Get("Content-Type"); got != "image/png" || tag == svg.Header().Get("ETag") {
+			t.Errorf("%s, tag %s", got, tag)
+		}
+		if again := h.get("/levels/BTCUSDT/chart.png?width=800&height=400", "If-None-Match", tag); again.Code != 304 {
+			t.Errorf("status %d", again.Code)
 		}
 	})
 }
