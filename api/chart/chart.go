@@ -98,6 +98,7 @@ type canvas struct {
 	room    int  // of those labels
 	low     float64
 	high    float64
+	written []int // where there are labels of zones
 }
 
 // Draw draws the levels of s over candles that end where the analysis does, at
@@ -209,17 +210,19 @@ func (c *canvas) legend(x, y int) {
 		c.write(of.name, c.faint, x, y, c.em, start)
 		x += wide(of.name, c.em) + c.em
 	}
-	words := "the stronger the colour, the likelier to hold once touched (%)"
-	if levelsOf(c.snap) == nil {
-		words = "no levels were found"
-	} else if !odds(c.snap) {
-		words = "the stronger the colour, the higher the strength; no odds"
+	full, brief := "the stronger the colour, the likelier to hold once touched (%)", "colour: odds to hold (%)"
+	switch all := levelsOf(c.snap); {
+	case len(all) == 0:
+		full, brief = "no levels were found", "no levels were found"
+	case all[0].NoOdds != levels.OddsKnown:
+		full, brief = "the stronger the colour, the higher the strength; no odds", "colour: strength; no odds"
 	}
-	if line := lines(words, c.em, c.width-c.em-x); len(line) > 1 {
-		words = "colour: odds to hold (%)"
-		if !odds(c.snap) {
-			words = "colour: strength; no odds"
-		}
+	if slices.ContainsFunc(levelsOf(c.snap), func(l levels.Level) bool { return l.Status == levels.Broken }) {
+		full, brief = full+"; dashed: broken", brief+"; dashed: broken"
+	}
+	words := full
+	if x+wide(full, c.em) > c.width-c.em {
+		words = brief
 	}
 	c.write(words, c.faint, x, y, c.em, start)
 }
@@ -241,12 +244,6 @@ func (c *canvas) warnings(stale string) (list []string) {
 }
 
 func levelsOf(s *service.Snapshot) []levels.Level { return slices.Concat(s.Supports, s.Resistances) }
-
-// odds tells whether the levels of s have odds: all of them have, or none.
-func odds(s *service.Snapshot) bool {
-	all := levelsOf(s)
-	return len(all) > 0 && all[0].NoOdds == levels.OddsKnown
-}
 
 // scale finds the prices that the picture spans: of all its candles, of the zones
 // not too far from them, and of some air.
@@ -357,7 +354,6 @@ func abs(n int) int { return max(n, -n) }
 // zones draws each level as a band with a line at its price, dashed if it is broken,
 // and as far as they do not cover one another, the labels, the nearest first.
 func (c *canvas) zones() {
-	var written []int
 	var above, below int
 	left, right := c.plot.x, c.plot.x+c.plot.w
 	for _, side := range [...][]levels.Level{c.snap.Supports, c.snap.Resistances} {
@@ -376,10 +372,10 @@ func (c *canvas) zones() {
 				colour = c.resistance
 			}
 			top, bottom := c.y(l.High), c.y(l.Low)
-			c.fill(faded(colour, opacity(l)), rect{left, top, c.plot.w, max(bottom-top, 2)})
+			c.fill(faded(colour, opacity(l)), rect{left, top, c.plot.w, max(bottom-top-1, 2)}) // a pixel less, so that neighbours can be told apart
 			y, to := c.y(l.Price), right
-			if y >= c.plot.y+c.em/2 && y <= c.plot.y+c.plot.h-c.em/2 && !slices.ContainsFunc(written, func(other int) bool { return abs(y-other) < c.em }) {
-				written = append(written, y)
+			if y >= c.plot.y+c.em/2 && y <= c.plot.y+c.plot.h-c.em/2 && !c.labelled(y) {
+				c.written = append(c.written, y)
 				c.write(c.label(l), c.text, right-c.em/3, y+c.em/3, c.em-1, end)
 				to -= c.room
 			}
@@ -396,6 +392,11 @@ func (c *canvas) zones() {
 	if note := elsewhere(above, below); note != "" {
 		c.write(note, c.faint, c.plot.x+c.em/3, c.plot.y+c.plot.h-c.em/2, c.em-1, start)
 	}
+}
+
+// labelled tells whether a label of a zone is in the way at y.
+func (c *canvas) labelled(y int) bool {
+	return slices.ContainsFunc(c.written, func(other int) bool { return abs(y-other) < c.em })
 }
 
 // opacity of a zone: its hold odds, which lie between 35 and 60 % but for a few,
@@ -458,8 +459,12 @@ func (c *canvas) bars() {
 // lastPrice draws the last close as a dotted line with a label on the axis.
 func (c *canvas) lastPrice() {
 	y, x := c.y(c.snap.LastPrice), c.plot.x+c.plot.w
+	to := x
+	if c.labelled(y) {
+		to -= c.room
+	}
 	var dots []rect
-	for at := c.plot.x; at < x; at += 4 {
+	for at := c.plot.x; at < to; at += 4 {
 		dots = append(dots, rect{at, y, 2, 1})
 	}
 	c.fill(faded(c.last, 0.7), dots...)

@@ -102,7 +102,7 @@ func TestSVG_IsWellFormedAndEscaped(t *testing.T) {
 func TestDraw_SaysInWordsWhatMustBeKnown(t *testing.T) {
 	s, c := market(t, 80, 64000)
 	plain := strings.Join(texts(Draw(s, c, "", small)), "|")
-	for _, want := range []string{"BTCUSDT", "1h · binance", "as of 2026-11-22 19:00 UTC", "UTC", "53 %", "likelier to hold", fmt.Sprintf("%.0f", s.LastPrice)} {
+	for _, want := range []string{"BTCUSDT", "1h · binance", "as of 2026-11-22 19:00 UTC", "UTC", "53 %", "likelier to hold", "dashed: broken", fmt.Sprintf("%.0f", s.LastPrice)} {
 		if !strings.Contains(plain, want) {
 			t.Errorf("%q is not in %s", want, plain)
 		}
