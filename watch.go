@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -157,13 +158,13 @@ func (w *watcher) fetch(ctx context.Context, n int) (nearList, error) {
 		if err := w.get(ctx, "/levels?"+q.Encode(), &page); err != nil {
 			return list, err
 		}
-		list.exchange, list.interval = page.Exchange, page.Interval
+		list.exchange, list.interval = printable(page.Exchange), printable(page.Interval)
 		for _, raw := range page.Levels {
 			l := nearLevel{raw: raw}
 			if err := json.Unmarshal(raw, &l); err != nil || l.Symbol == "" {
 				return list, refusal{fmt.Errorf("%s does not answer as tidemark does", w.base)}
 			}
-			if seen[l.Symbol] {
+			if l.Symbol, l.Role = printable(l.Symbol), printable(l.Role); seen[l.Symbol] {
 				continue
 			}
 			seen[l.Symbol] = true
@@ -177,6 +178,17 @@ func (w *watcher) fetch(ctx context.Context, n int) (nearList, error) {
 		}
 		cursor = *page.Next
 	}
+}
+
+// printable is text without what a terminal would obey: the service may be
+// another's.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, text)
 }
 
 // get asks the service and decodes its answer.
@@ -206,7 +218,7 @@ func (w *watcher) get(ctx context.Context, path string, into any) error {
 	}
 	var problem struct{ Detail string }
 	json.Unmarshal(body, &problem) // whatever it is, the status tells most
-	err = fmt.Errorf("%s answers %s", w.base, cmp.Or(strings.TrimSpace(res.Status+" "+problem.Detail), "nothing"))
+	err = fmt.Errorf("%s answers %s", w.base, printable(strings.TrimSpace(res.Status+" "+problem.Detail)))
 	switch {
 	case res.StatusCode == http.StatusUnauthorized:
 		return refusal{fmt.Errorf("%s wants a key: give one that it knows in API_KEYS", w.base)}

@@ -6,6 +6,9 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
@@ -176,6 +179,18 @@ func TestWatch_OutlivesTheServiceAndRestoresTheTerminal(t *testing.T) {
 		if strings.Count(picture, "\r\n") >= rows || widest(strings.ReplaceAll(picture, "\r\n", "\n")) > columns {
 			t.Errorf("picture %d does not fit %d lines of %d:\n%s", i, rows, columns, picture)
 		}
+	}
+}
+
+func TestWatch_ObeysNoServiceOnTheTerminal(t *testing.T) {
+	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"exchange":"\u001b[2Jx","interval":"1h","levels":[{"symbol":"A\u001b]0;B","as_of":"2026-11-22T19:00:00Z",`+
+			`"last_price":1,"role":"support\u009b","low":1,"high":1,"distance_pct":0}],"next":null}`)
+	}))
+	defer evil.Close()
+	code, out, errs := command(t, nil, "watch", "--url", evil.URL)
+	if code != 0 || !strings.Contains(out, " A]0;B ") || strings.ContainsAny(out, "\x1b\u009b") {
+		t.Errorf("%d %q %s", code, out, errs)
 	}
 }
 
