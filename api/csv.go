@@ -6,27 +6,12 @@ import (
 	"time"
 
 	"tidemark/levels"
-	"tidemark/service"
 )
 
 // csvHeader names the columns of GET /levels as CSV (RFC 4180).
 const csvHeader = "symbol,exchange,interval,as_of,last_price,atr,stale,simulated,role," +
 	"id,price,low,high,strength,touches,first_touch,last_touch,sources,distance_pct,distance_atr,status," +
 	"touch_probability,hold_probability,hold_low,hold_high,baseline_hold_probability,samples\r\n"
-
-// AppendCSV appends a header and the levels of s, the columns being those of
-// GET /levels as CSV at the moment now.
-func AppendCSV(b []byte, s *service.Snapshot, now time.Time) []byte {
-	b = append(b, csvHeader...)
-	q := screenQuery{exchange: s.Exchange, interval: s.Interval}
-	r := row{symbol: s.Symbol, asOf: s.AsOf, last: s.LastPrice, atr: s.ATR, stale: now.After(staleAfter(s)), simulated: s.Simulated}
-	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
-		for _, r.level = range side(s, role) {
-			b = appendCSV(b, &q, &r)
-		}
-	}
-	return b
-}
 
 // appendCSV appends a level as one line. What does not exist is an empty cell.
 func appendCSV(b []byte, s *screenQuery, r *row) []byte {

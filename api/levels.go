@@ -14,7 +14,8 @@ import (
 
 // getLevels answers GET /levels/{symbol}, from the cache if it can.
 func (a *API) getLevels(w *reply, r *http.Request) error {
-	q, err := parseQuery(r.URL.RawQuery, "interval", "exchange", "at")
+	w.Header()["Vary"] = varyAccept
+	q, err := parseQuery(r.URL.RawQuery, "interval", "exchange", "at", "format")
 	if err != nil {
 		return err
 	}
@@ -32,12 +33,16 @@ func (a *API) getLevels(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	f, err := q.format(r, "json", "csv", "ndjson", "pine")
+	if err != nil {
+		return err
+	}
 	now := w.start
-	if !at.IsZero() {
-		if at.After(now) {
-			return badParameter("at", "%s has not come yet", at.Format(time.RFC3339))
-		}
-		return a.past(w, r, key, at, now)
+	if at.After(now) {
+		return badParameter("at", "%s has not come yet", at.Format(time.RFC3339))
+	}
+	if !at.IsZero() || f != formatJSON {
+		return a.uncached(w, r, key, f, at, now)
 	}
 	e, generation := a.cache.get(cacheKey{Key: key}, now)
 	if e == nil {
@@ -46,7 +51,7 @@ func (a *API) getLevels(w *reply, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		e = encodeLevels(key, &snap, now)
+		e = encodeLevels(key, formatJSON, &snap, now)
 		a.cache.put(e, generation)
 	} else {
 		a.metrics.hits.Inc()
@@ -59,25 +64,37 @@ func (a *API) getLevels(w *reply, r *http.Request) error {
 	return e.send(w, r, cacheControl)
 }
 
-// past answers with the analysis that was the newest at a moment of the past,
-// judged as of that moment. Once the candle after the moment is closed and has
-// had its time to be analysed the answer will not change any more.
-func (a *API) past(w *reply, r *http.Request, key service.Key, at, now time.Time) error {
+// uncached answers in any format with the newest analysis, or if at is not zero with the
+// one that was the newest at that moment of the past, judged as of it. Once the candle
+// after that moment is closed and has had its time to be analysed the answer will not
+// change any more.
+func (a *API) uncached(w *reply, r *http.Request, key service.Key, f format, at, now time.Time) error {
 	snap, err := a.Store.Snapshot(r.Context(), key, at)
 	if err != nil {
 		return err
 	}
 	cacheControl := noCache
-	if now.After(at.Add(2 * key.Interval.Duration())) {
-		cacheControl = []string{a.scope + "max-age=31536000, immutable"}
+	if !at.IsZero() {
+		if now.After(at.Add(2 * key.Interval.Duration())) {
+			cacheControl = []string{a.scope + "max-age=31536000, immutable"}
+		}
+		now = at
 	}
-	return encodeLevels(key, &snap, at).send(w, r, cacheControl)
+	return encodeLevels(key, f, &snap, now).send(w, r, cacheControl)
 }
 
 // encodeLevels builds the reply that tells s, judged as of now.
-func encodeLevels(key service.Key, s *service.Snapshot, now time.Time) *cached {
-	b := AppendAnalysis(make([]byte, 0, 1024+512*(len(s.Supports)+len(s.Resistances))), s, now)
-	return newCached(cacheKey{Key: key}, append(b, '\n'), contentJSON, s, now)
+func encodeLevels(key service.Key, f format, s *service.Snapshot, now time.Time) *cached {
+	b := make([]byte, 0, 1024+512*(len(s.Supports)+len(s.Resistances)))
+	switch f {
+	case formatJSON:
+		b = append(AppendAnalysis(b, s, now), '\n')
+	case formatPine:
+		b = appendPine(b, s, now)
+	default:
+		b = appendRows(b, f, s, now)
+	}
+	return newCached(cacheKey{Key: key}, b, formatTypes[f], s, now)
 }
 
 // newCached is the reply of body b that shows s, judged as of now.

@@ -40,7 +40,7 @@ type row struct {
 type screenQuery struct {
 	exchange string
 	interval levels.Interval
-	csv      bool
+	format   format
 
 	role, status  string
 	source        levels.Sources
@@ -52,7 +52,7 @@ type screenQuery struct {
 	symbols       []string
 	sortBy        string
 	descending    bool
-	limit         int // 0 means all, in CSV
+	limit         int // 0 means all, as CSV or NDJSON
 	after         cursor
 	paged         bool // after is given
 	filterAndSort string
@@ -141,15 +141,13 @@ func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
 		}
 		slices.Sort(s.symbols)
 	}
-	format, err := q.oneOf("format", "json", "csv")
-	if err != nil {
+	if s.format, err = q.format(r, "json", "csv", "ndjson"); err != nil {
 		return s, err
 	}
-	s.csv = format == "csv" || format == "" && prefersCSV(r.Header["Accept"])
 
 	order := q.get("sort")
 	s.sortBy, s.descending = strings.CutPrefix(order, "-")
-	all := s.csv && q.get("limit") == "" && q.get("cursor") == ""
+	all := s.format != formatJSON && q.get("limit") == "" && q.get("cursor") == ""
 	switch {
 	case order == "" && all:
 		s.sortBy = "symbol"
@@ -158,7 +156,7 @@ func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
 	case sorts[s.sortBy] == nil:
 		return s, badParameter("sort", "%q is none of %s, with a - before it for descending", clip(order), sortNames)
 	case all && order != "symbol":
-		return s, badParameter("sort", "CSV of all levels comes by symbol; give a limit to have it sorted otherwise")
+		return s, badParameter("sort", "all levels come by symbol; give a limit to have them sorted otherwise")
 	}
 	if !all {
 		if s.limit, err = q.integer("limit", 1, maxPage, defaultPage); err != nil {
@@ -304,7 +302,7 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 	w.wait(r)
 	now := time.Now()
 	if s.limit == 0 {
-		return a.streamCSV(w, r, &s, now)
+		return a.streamRows(w, r, &s, now)
 	}
 	if a.screens != nil {
 		ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
@@ -336,18 +334,19 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 		h.Set("Link", "<"+u.String()+`>; rel="next"`)
 	}
 	out := stream{w: w, bounded: true}
-	if s.csv {
-		h["Content-Type"] = contentCSV
-		out.buf = append(out.buf, csvHeader...)
+	h["Content-Type"] = formatTypes[s.format]
+	if s.format != formatJSON {
+		if s.format == formatCSV {
+			out.buf = append(out.buf, csvHeader...)
+		}
 		for i := range p.rows {
-			out.buf = appendCSV(out.buf, &s, &p.rows[i])
+			out.buf = s.appendRow(out.buf, &p.rows[i])
 			if err := out.spill(); err != nil {
 				return err
 			}
 		}
 		return out.flush()
 	}
-	h["Content-Type"] = contentJSON
 	out.buf = append(out.buf, `{"exchange":`...)
 	out.buf = appendString(out.buf, s.exchange)
 	out.buf = append(out.buf, `,"interval":`...)
@@ -359,7 +358,7 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 		if i > 0 {
 			out.buf = append(out.buf, ',')
 		}
-		out.buf = appendRow(out.buf, &s, &p.rows[i])
+		out.buf = appendObject(out.buf, &s, &p.rows[i])
 		if err := out.spill(); err != nil {
 			return err
 		}
@@ -370,14 +369,9 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 	return out.flush()
 }
 
-var (
-	varyAccept = []string{"Accept"}
-	contentCSV = []string{"text/csv; charset=utf-8; header=present"}
-)
-
-// appendRow appends a level as a flat object: what its analysis says first,
+// appendObject appends a level as a flat object: what its analysis says first,
 // then the members of the level.
-func appendRow(b []byte, s *screenQuery, r *row) []byte {
+func appendObject(b []byte, s *screenQuery, r *row) []byte {
 	b = append(b, `{"symbol":`...)
 	b = appendString(b, r.symbol)
 	b = append(b, `,"exchange":`...)
@@ -401,16 +395,18 @@ func appendRow(b []byte, s *screenQuery, r *row) []byte {
 	return append(b, '}')
 }
 
-// streamCSV sends every level asked for, row by row.
-func (a *API) streamCSV(w *reply, r *http.Request, s *screenQuery, now time.Time) error {
+// streamRows sends every level asked for, row by row.
+func (a *API) streamRows(w *reply, r *http.Request, s *screenQuery, now time.Time) error {
 	h := w.Header()
-	h["Content-Type"] = contentCSV
+	h["Content-Type"] = formatTypes[s.format]
 	h["Cache-Control"] = noCache
-	h.Set("Content-Disposition", `inline; filename="levels-`+s.exchange+"-"+string(s.interval)+`.csv"`)
+	h.Set("Content-Disposition", `inline; filename="levels-`+s.exchange+"-"+string(s.interval)+"."+string(s.format)+`"`)
 	out := stream{w: w}
-	out.buf = append(out.buf, csvHeader...)
+	if s.format == formatCSV {
+		out.buf = append(out.buf, csvHeader...)
+	}
 	err := a.rows(r, s, now, func(r *row) error {
-		out.buf = appendCSV(out.buf, s, r)
+		out.buf = s.appendRow(out.buf, r)
 		return out.spill()
 	})
 	if err != nil {
@@ -446,28 +442,4 @@ func parseCursor(text string) (c cursor, ok bool) {
 	c.role = levels.Role(b[20])
 	c.symbol = string(b[fixed:])
 	return c, !math.IsNaN(c.key)
-}
-
-// prefersCSV tells whether an Accept header ranks text/csv above JSON. Ranges
-// (text/*) and no header mean JSON.
-func prefersCSV(accept []string) bool {
-	csv, json := 0.0, 0.0
-	for _, line := range accept {
-		for part := range strings.SplitSeq(line, ",") {
-			media, parameters, _ := strings.Cut(part, ";")
-			quality := 1.0
-			for p := range strings.SplitSeq(parameters, ";") {
-				if v, is := strings.CutPrefix(strings.TrimSpace(p), "q="); is {
-					quality, _ = strconv.ParseFloat(v, 64)
-				}
-			}
-			switch strings.ToLower(strings.TrimSpace(media)) {
-			case "text/csv":
-				csv = quality
-			case "application/json":
-				json = quality
-			}
-		}
-	}
-	return csv > json
 }

@@ -1,0 +1,101 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// format is what levels are written as.
+type format string
+
+const (
+	formatJSON   format = "json"
+	formatCSV    format = "csv"
+	formatNDJSON format = "ndjson"
+	formatPine   format = "pine"
+)
+
+// formatTypes are the Content-Types. Those of lists have rows: one for each level.
+var formatTypes = map[format][]string{
+	formatJSON:   contentJSON,
+	formatCSV:    {"text/csv; charset=utf-8; header=present"},
+	formatNDJSON: {"application/x-ndjson"},
+	formatPine:   {"text/plain; charset=utf-8"},
+}
+
+var varyAccept = []string{"Accept"}
+
+// negotiated is the format that an Accept header ranks highest: rows if it ranks them
+// above JSON, else JSON. Ranges (text/*) and no header mean JSON.
+func negotiated(accept []string) format {
+	best, most := formatJSON, 0.0
+	json := 0.0
+	for _, line := range accept {
+		for part := range strings.SplitSeq(line, ",") {
+			media, parameters, _ := strings.Cut(part, ";")
+			quality := 1.0
+			for p := range strings.SplitSeq(parameters, ";") {
+				if v, is := strings.CutPrefix(strings.TrimSpace(p), "q="); is {
+					quality, _ = strconv.ParseFloat(v, 64)
+				}
+			}
+			switch media = strings.TrimSpace(media); {
+			case strings.EqualFold(media, "application/json"):
+				json = quality
+			case strings.EqualFold(media, "text/csv") && quality > most:
+				best, most = formatCSV, quality
+			case strings.EqualFold(media, "application/x-ndjson") && quality > most:
+				best, most = formatNDJSON, quality
+			}
+		}
+	}
+	if json >= most {
+		return formatJSON
+	}
+	return best
+}
+
+// format returns the format that a request asks for, among those given: by the
+// parameter, or else by its Accept header.
+func (q *query) format(r *http.Request, values ...string) (format, error) {
+	text, err := q.oneOf("format", values...)
+	if err != nil || text != "" {
+		return format(text), err
+	}
+	return negotiated(r.Header["Accept"]), nil
+}
+
+// appendRows appends the levels of s as rows, judged as of now.
+func appendRows(b []byte, f format, s *service.Snapshot, now time.Time) []byte {
+	if f == formatCSV {
+		b = append(b, csvHeader...)
+	}
+	q := screenQuery{exchange: s.Exchange, interval: s.Interval, format: f}
+	r := row{symbol: s.Symbol, asOf: s.AsOf, last: s.LastPrice, atr: s.ATR, stale: now.After(staleAfter(s)), simulated: s.Simulated}
+	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
+		for _, r.level = range side(s, role) {
+			r.level.Role = role
+			b = q.appendRow(b, &r)
+		}
+	}
+	return b
+}
+
+// appendRow appends a level as a row.
+func (s *screenQuery) appendRow(b []byte, r *row) []byte {
+	if s.format == formatCSV {
+		return appendCSV(b, s, r)
+	}
+	return append(appendObject(b, s, r), '\n')
+}
+
+// AppendCSV appends a header and the levels of s, the columns being those of
+// GET /levels as CSV at the moment now.
+func AppendCSV(b []byte, s *service.Snapshot, now time.Time) []byte {
+	return appendRows(b, formatCSV, s, now)
+}

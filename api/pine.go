@@ -1,0 +1,106 @@
+package api
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// appendPine appends a script for TradingView, in Pine version 6, that draws the zones
+// of s over a chart: a box from its first touch on, and a label with its price and odds.
+// What is stale, simulated or missing is said in the script's name and on the chart,
+// and so is a chart of another pair. There are no more zones than Pine has room for:
+// it keeps up to 500 boxes and labels of a script, and an analysis has at most twice
+// levels.MaxSide. The language is that of the Pine Script v6 reference manual and user
+// manual (Drawings: boxes, labels, tables).
+func appendPine(b []byte, s *service.Snapshot, now time.Time) []byte {
+	asOf := s.AsOf.UTC().Format("2006-01-02 15:04 UTC")
+	name := fmt.Sprintf("%s %s levels as of %s", s.Symbol, s.Interval, asOf)
+	said := []string{fmt.Sprintf("%s %s on %s, levels as of %s", s.Symbol, s.Interval, s.Exchange, asOf)}
+	if reason := StaleReason(s, now); reason != "" {
+		name = "STALE " + name
+		said = append(said, "STALE: "+reason)
+	}
+	if s.Simulated {
+		name = "SIMULATED " + name
+		said = append(said, "SIMULATED: this market is invented")
+	}
+	if s.Missing > 0 {
+		said = append(said, fmt.Sprintf("%d of %d candles are missing", s.Missing, s.Missing+s.Klines))
+	}
+	if reason := oddsReason(s); reason != "" {
+		said = append(said, "No odds: "+reason)
+	}
+	b = fmt.Appendf(b, `//@version=6
+// Support and resistance found by tidemark, algorithm %s. "Holds" are the odds that price,
+// once it is at the zone, turns there rather than runs through, within %d candles; "line"
+// are those of any line at that distance.
+indicator(%s, "tidemark", overlay = true, max_boxes_count = %[4]d, max_labels_count = %[4]d)
+
+draw(float low, float high, int since, string words, color tint, int transparency) =>
+    box.new(since, high, time, low, border_color = color.new(tint, 40), extend = extend.right, xloc = xloc.bar_time, bgcolor = color.new(tint, transparency))
+    label.new(time, high, words, xloc = xloc.bar_time, color = color.new(tint, 100), style = label.style_label_lower_left, textcolor = tint, size = size.small)
+
+var table note = table.new(position.top_right, 1, 1)
+if barstate.islast
+    string other = str.startswith(syminfo.ticker, %[5]s) ? "" : "\nThis chart is of " + syminfo.ticker + ": these are not its levels."
+    table.cell(note, 0, 0, %[6]s + other, text_color = color.orange, text_size = size.small, text_halign = text.align_right)
+`, pineText(s.Algorithm), levels.Horizon, pineString(name), 2*levels.MaxSide, pineString(s.Symbol), pineString(strings.Join(said, "\n")))
+	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
+		tint := "color.teal"
+		if role == levels.Resistance {
+			tint = "color.red"
+		}
+		for i := range side(s, role) {
+			l := &side(s, role)[i]
+			since := l.FirstTouch
+			if since == 0 {
+				since = s.AsOf.UnixMilli()
+			}
+			words := fmt.Sprintf("%s %s, %s", role, strconv.FormatFloat(l.Price, 'f', -1, 64), l.Status)
+			shown := l.Strength
+			if l.NoOdds == levels.OddsKnown {
+				words += fmt.Sprintf(", holds %.0f %% (line %.0f %%)", 100*l.HoldProbability, 100*l.BaselineHold)
+				shown = (l.HoldProbability - 0.35) / 0.2 // about where odds lie
+			}
+			b = fmt.Appendf(b, "    draw(%s, %s, %d, %s, %s, %.0f)\n", pinePrice(l.Low), pinePrice(l.High), since, pineString(words), tint,
+				90-50*min(max(shown, 0), 1))
+		}
+	}
+	return b
+}
+
+// pinePrice is a price as a literal: digits and a point, without an exponent.
+func pinePrice(f float64) string {
+	text := strconv.FormatFloat(f, 'f', -1, 64)
+	if f == math.Trunc(f) {
+		text += ".0"
+	}
+	return text
+}
+
+// pineString is text as a string literal.
+func pineString(text string) string { return `"` + pineText(text) + `"` }
+
+// pineText is text as it stands between quotes; of control characters only the end of
+// a line is left.
+func pineText(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r == '\n':
+			b.WriteString(`\n`)
+		case r >= ' ' && r != 0x7f && r != '\u2028' && r != '\u2029':
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
