@@ -22,7 +22,7 @@ var rooms = map[string]struct{ inside, outside []string }{
 	"exchange/binance":   {inside: []string{"levels", "service", "exchange"}, outside: []string{"golang.org/x/time", "github.com/go-json-experiment/json"}},
 	"exchange/simulated": {inside: []string{"levels"}},
 	"repository":         {inside: []string{"levels", "service", "migrations"}, outside: []string{"github.com/jmoiron/sqlx", "github.com/lib/pq", "modernc.org/sqlite", "github.com/riverqueue/river", "github.com/jackc/pgx/v5"}},
-	"api":                {inside: []string{"levels", "service", "api/chart"}, outside: []string{"github.com/go-chi/chi/v5", "github.com/prometheus/client_golang", "golang.org/x/time", "github.com/go-json-experiment/json"}},
+	"api":                {inside: []string{"levels", "service", "api/chart"}, outside: []string{"github.com/go-chi/chi/v5", "github.com/prometheus/client_golang", "golang.org/x/time", "github.com/go-json-experiment/json", "github.com/modelcontextprotocol/go-sdk"}},
 	"api/chart":          {inside: []string{"levels", "service"}, outside: []string{"golang.org/x/image"}},
 	"migrations":         {},
 }

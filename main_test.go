@@ -313,7 +313,7 @@ func TestSweep_TenPercentFaultsLoseNoHealthyPair(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	truth, exchange := market(t, simulated.Options{Pairs: 250, Faults: faults})
+	truth, exchange := market(t, simulated.Options{Pairs: 120, Faults: faults})
 	code, out, errs := command(t, []string{"EXCHANGE=simulated", "EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t),
 		"ANALYSIS_CONCURRENCY=10", "EXCHANGE_TIMEOUT=1s", "EXCHANGE_ATTEMPTS=8"}, "sweep", "--json")
 	if code != exitPartial && code != 0 {
@@ -332,7 +332,7 @@ func TestSweep_TenPercentFaultsLoseNoHealthyPair(t *testing.T) {
 			t.Errorf("%s is healthy and failed: %s", p.Symbol, why)
 		}
 	}
-	if report.State != service.JobCompleted || report.Done < 250 {
+	if report.State != service.JobCompleted || report.Done < 120 {
 		t.Errorf("ended as %+v", report)
 	}
 	stats := truth.Stats()

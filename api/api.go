@@ -86,6 +86,7 @@ type API struct {
 	prom    http.Handler
 	ids     requestIDs
 	page    map[string]asset // files of the page, by name
+	mcp     func() http.Handler
 
 	scope         string        // what a reply says about caching by others than its reader
 	uploadTimeout time.Duration // defaultUploadTimeout, but for tests
@@ -129,6 +130,7 @@ func New(c Config) *API {
 	a.limiter.init(c.RateLimit, c.Burst)
 	a.cache.init(c.CacheBytes)
 	a.metrics = newMetrics(c.Registerer, a)
+	a.mcp = sync.OnceValue(a.newMCP)
 	a.router = a.routing()
 	return a
 }
@@ -157,6 +159,7 @@ func (a *API) routing() *chi.Mux {
 	handle("GET", "/symbols", a.getSymbols)
 	handle("GET", "/klines/{symbol}", a.getKlines)
 	handle("GET", "/memory", a.getMemory)
+	handle("POST", "/mcp", a.postMCP)
 	handle("GET", "/metrics", a.getMetrics)
 	handle("GET", "/healthz", a.getHealth)
 	handle("GET", "/readyz", a.getReady)

@@ -1,0 +1,308 @@
+// Pins POST /mcp: what its tools are, that each answers just what its route answers, in
+// the shape it declares, and who may not call it. The client is the SDK's own.
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/google/jsonschema-go/jsonschema"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"tidemark/service"
+)
+
+// The tools, and where in openapi.yaml they are described.
+var mcpTools = []struct{ name, title, description, operation string }{
+	{"get_levels", "Levels of a pair", "The stored support and resistance levels of one trading pair, with the odds that each is touched and holds. Says whether they are stale or simulated.", "getLevels"},
+	{"analyze_symbol", "Analyse a pair now", "Fetch the candles of one pair from the exchange and find its levels now. Nothing is stored. Slower than get_levels; for pairs that get_levels does not know, or knows too old.", "analyze"},
+	{"list_symbols", "Pairs of the exchange", "The trading pairs of the exchange, which of them sweeps cover, and why not the others. Give symbol or quote: an exchange has thousands.", "listSymbols"},
+	{"market_screen", "Levels of the whole market", "Levels of all analysed pairs as rows, those nearest to their price first, with filters, sort and pages.", "listLevels"},
+	{"explain_level", "Why a level is there", "The touches of one level with what became of them, what was found in its zone, and by how many points each factor moves its odds. The id is one of get_levels.", "explainLevel"},
+}
+
+// describeTools makes what mcp.json must be of openapi.yaml.
+func describeTools(t *testing.T) []byte {
+	t.Helper()
+	doc := document(t).doc
+	operations := map[string]*openapi3.Operation{}
+	for _, item := range doc.Paths.Map() {
+		for _, op := range item.Operations() {
+			operations[op.OperationID] = op
+		}
+	}
+	schema := func(v any) (m map[string]any) {
+		b, err := json.Marshal(v)
+		if err == nil {
+			err = json.Unmarshal(bytes.ReplaceAll(b, []byte(`"#/components/schemas/`), []byte(`"#/$defs/`)), &m)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	// withDefs adds to m the schemas it names, and those they name.
+	withDefs := func(m map[string]any) map[string]any {
+		defs := map[string]any{}
+		var add func(v any)
+		add = func(v any) {
+			switch v := v.(type) {
+			case map[string]any:
+				delete(v, "x-enum-descriptions")
+				delete(v, "example")
+				if ref, is := v["$ref"].(string); is {
+					if name := strings.TrimPrefix(ref, "#/$defs/"); defs[name] == nil {
+						def := schema(doc.Components.Schemas[name].Value)
+						defs[name] = def
+						add(def)
+					}
+				}
+				for _, part := range v {
+					add(part)
+				}
+			case []any:
+				for _, part := range v {
+					add(part)
+				}
+			}
+		}
+		add(m)
+		if len(defs) > 0 {
+			m["$defs"] = defs
+		}
+		return m
+	}
+	var all []map[string]any
+	for _, tool := range mcpTools {
+		op := operations[tool.operation]
+		if op == nil {
+			t.Fatalf("openapi.yaml has no operation %s", tool.operation)
+		}
+		properties, required := map[string]any{}, []string{}
+		for _, p := range op.Parameters {
+			if p.Value.In == "header" || p.Value.Name == "format" {
+				continue
+			}
+			one := schema(p.Value.Schema)
+			one["description"] = p.Value.Description
+			properties[p.Value.Name] = one
+			if p.Value.Required {
+				required = append(required, p.Value.Name)
+			}
+		}
+		if tool.name == "analyze_symbol" {
+			body := doc.Components.Schemas["AnalyzeRequest"].Value.Properties
+			for _, name := range []string{"symbol", "interval", "kline_limit"} {
+				properties[name] = schema(body[name])
+			}
+			required = append(required, "symbol")
+		}
+		output := op.Responses.Value("200").Value.Content["application/json"].Schema
+		all = append(all, map[string]any{
+			"name": tool.name, "title": tool.title, "description": tool.description,
+			"inputSchema":  withDefs(map[string]any{"type": "object", "additionalProperties": false, "properties": properties, "required": required}),
+			"outputSchema": withDefs(schema(output.Value)),
+		})
+	}
+	b, err := json.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(b, '\n')
+}
+
+func TestMCP_Tools(t *testing.T) {
+	want := describeTools(t)
+	if *update {
+		if err := os.WriteFile("mcp.json", want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if !bytes.Equal(mcpFile, want) {
+		t.Error("mcp.json is not what openapi.yaml says: go test ./api -run TestMCP_Tools -update")
+	}
+}
+
+// withKey sends a key with every request.
+type withKey struct{ key string }
+
+func (k withKey) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r = r.Clone(r.Context()); k.key != "" {
+		r.Header.Set("X-Api-Key", k.key)
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// connect serves h and connects a client to it.
+func connect(t *testing.T, h *harness, key string) (*httptest.Server, *mcp.ClientSession, error) {
+	t.Helper()
+	srv := httptest.NewServer(h.api)
+	t.Cleanup(srv.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(ctx, &mcp.StreamableClientTransport{
+		Endpoint: srv.URL + "/mcp", HTTPClient: &http.Client{Transport: withKey{key}}, DisableStandaloneSSE: true, MaxRetries: -1,
+	}, nil)
+	if err == nil {
+		t.Cleanup(func() { _ = session.Close() })
+	}
+	return srv, session, err
+}
+
+func TestMCP_ToolsAnswerWhatTheirRoutesAnswer(t *testing.T) {
+	h := start(t)
+	keeps(h)
+	want(t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT"}`), 200)
+	_, session, err := connect(t, h, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := session.ListTools(t.Context(), nil)
+	if err != nil || len(list.Tools) != len(mcpTools) {
+		t.Fatalf("%v: %d tools", err, len(list.Tools))
+	}
+	schemas := map[string]*jsonschema.Resolved{}
+	for _, tool := range list.Tools {
+		if !tool.Annotations.ReadOnlyHint || tool.Description == "" {
+			t.Errorf("%s: %+v", tool.Name, tool.Annotations)
+		}
+		for _, s := range []any{tool.InputSchema, tool.OutputSchema} {
+			b, err := json.Marshal(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			parsed := new(jsonschema.Schema)
+			if err := json.Unmarshal(b, parsed); err != nil {
+				t.Fatalf("%s: %v", tool.Name, err)
+			}
+			if schemas[tool.Name], err = parsed.Resolve(nil); err != nil {
+				t.Fatalf("%s: %v", tool.Name, err)
+			}
+		}
+	}
+	var a struct{ Supports, Resistances []struct{ ID string } }
+	if err := json.Unmarshal(h.get("/levels/BTCUSDT").Body.Bytes(), &a); err != nil {
+		t.Fatal(err)
+	}
+	id := append(a.Supports, a.Resistances...)[0].ID
+	for _, c := range []struct {
+		tool      string
+		arguments map[string]any
+		path      string // "" where answers differ by when they were made
+	}{
+		{"get_levels", map[string]any{"symbol": "btc/usdt"}, "/levels/BTCUSDT"},
+		{"get_levels", map[string]any{"symbol": "BTCUSDT", "interval": "1h", "exchange": "simulated"}, "/levels/BTCUSDT"},
+		{"explain_level", map[string]any{"symbol": "BTCUSDT", "id": id}, "/levels/BTCUSDT/" + id},
+		{"market_screen", map[string]any{"limit": 2, "max_distance_atr": 50.5, "sort": "-strength"}, "/levels?limit=2&max_distance_atr=50.5&sort=-strength"},
+		{"list_symbols", map[string]any{"selected": true, "quote": "USDT"}, "/symbols?selected=true&quote=USDT"},
+		{"analyze_symbol", map[string]any{"symbol": "ETHUSDT", "kline_limit": 300}, ""},
+	} {
+		result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: c.tool, Arguments: c.arguments})
+		if err != nil || result.IsError {
+			t.Errorf("%s %v: %v %+v", c.tool, c.arguments, err, result)
+			continue
+		}
+		if err := schemas[c.tool].Validate(result.StructuredContent); err != nil {
+			t.Errorf("%s %v: %v", c.tool, c.arguments, err)
+		}
+		got, err := json.Marshal(result.StructuredContent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := result.Content[0].(*mcp.TextContent).Text
+		if c.path != "" && (canonicalJSON(t, got) != canonicalJSON(t, h.get(c.path).Body.Bytes()) || canonicalJSON(t, []byte(text)) != canonicalJSON(t, got)) {
+			t.Errorf("%s %v:\n%s\nand GET %s:\n%s", c.tool, c.arguments, got, c.path, h.get(c.path).Body)
+		}
+	}
+	if rec := h.get("/levels/ETHUSDT"); rec.Code != 404 {
+		t.Errorf("analyze_symbol stored what it found: %d", rec.Code)
+	}
+	for _, c := range []struct {
+		tool      string
+		arguments map[string]any
+		want      string
+	}{
+		{"get_levels", nil, "symbol"},
+		{"get_levels", map[string]any{"symbol": "NOPE"}, "not_analyzed"},
+		{"get_levels", map[string]any{"symbol": "BTCUSDT", "interval": "7h"}, "interval"},
+		{"get_levels", map[string]any{"symbol": "BTCUSDT", "format": "pine"}, "format"},
+		{"get_levels", map[string]any{"symbol": "BTCUSDT", "at": []int{1}}, "at"},
+		{"explain_level", map[string]any{"symbol": "BTCUSDT", "id": "00000000000000ab"}, "unknown_level"},
+		{"market_screen", map[string]any{"depth": 3}, "unknown parameter"},
+		{"analyze_symbol", map[string]any{"all": true}, "symbol"},
+		{"analyze_symbol", map[string]any{"symbol": "BTCUSDT", "store": true}, "symbol"},
+	} {
+		result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: c.tool, Arguments: c.arguments})
+		if err != nil || !result.IsError || !strings.Contains(result.Content[0].(*mcp.TextContent).Text, c.want) {
+			t.Errorf("%s %v: %v %+v, want an error that says %q", c.tool, c.arguments, err, result, c.want)
+		}
+	}
+	if _, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "buy"}); err == nil {
+		t.Error("there is a tool to buy")
+	}
+}
+
+// canonicalJSON is b with its members in order.
+func canonicalJSON(t *testing.T, b []byte) string {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal(b, &v); err != nil {
+		t.Fatalf("%v: %s", err, b)
+	}
+	out, _ := json.Marshal(v)
+	return string(out)
+}
+
+func TestMCP_NeedsAKeyAndNoStrangeHostOrOrigin(t *testing.T) {
+	h := start(t, func(c *Config, _ *service.Config) { c.Keys = []string{"secret-secret-secret"} })
+	if _, _, err := connect(t, h, ""); err == nil {
+		t.Error("connected without a key")
+	}
+	srv, session, err := connect(t, h, "secret-secret-secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := session.ListTools(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	const ping = `{"jsonrpc":"2.0","id":1,"method":"ping"}`
+	for _, c := range []struct {
+		name, value, body string
+		status            int
+	}{
+		{"Accept", "application/json, text/event-stream", ping, 200},
+		{"Origin", "https://evil.example", ping, 403},
+		{"Host", "evil.example", ping, 403},
+		{"Accept", "application/json, text/event-stream", "{" + strings.Repeat(" ", mcpBytes) + "}", 413},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), "POST", srv.URL+"/mcp", strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Accept", "application/json, text/event-stream")
+		r.Header.Set("X-Api-Key", "secret-secret-secret")
+		if r.Header.Set(c.name, c.value); c.name == "Host" {
+			r.Host = c.value
+		}
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if res.StatusCode != c.status {
+			t.Errorf("%s %s: %d %s, want %d", c.name, c.value, res.StatusCode, body, c.status)
+		}
+	}
+}
