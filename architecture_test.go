@@ -25,6 +25,7 @@ var rooms = map[string]struct{ inside, outside []string }{
 	"api":                {inside: []string{"levels", "service", "api/chart"}, outside: []string{"github.com/go-chi/chi/v5", "github.com/prometheus/client_golang", "golang.org/x/time", "github.com/go-json-experiment/json", "github.com/modelcontextprotocol/go-sdk"}},
 	"api/chart":          {inside: []string{"levels", "service"}, outside: []string{"golang.org/x/image"}},
 	"migrations":         {},
+	"client":             {},
 }
 
 func TestRooms_KnowOnlyWhatTheyMay(t *testing.T) {

@@ -1,0 +1,314 @@
+// Package client asks a tidemark service: levels of a pair, levels of a market, why a
+// level is there, analyses and sweeps with their progress. It needs nothing of the
+// service but its address, and imports none of its packages.
+//
+//	c := client.Client{BaseURL: "http://127.0.0.1:8080"}
+//	a, err := c.Levels(ctx, "BTCUSDT", client.Options{Interval: "1h"})
+//
+// The types are those of openapi.yaml. Times are UTC, prices are in the quote asset.
+package client
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Client asks one service. It is safe for concurrent use.
+type Client struct {
+	BaseURL string       // such as http://127.0.0.1:8080
+	Key     string       // one of the service's API_KEYS; empty if it has none
+	HTTP    *http.Client // nil means http.DefaultClient
+}
+
+// Problem is an error that the service answered with (RFC 9457). errors.As finds it in
+// every error of this package that has one.
+type Problem struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail"`
+	Instance  string `json:"instance"`
+	Code      string `json:"code"` // for programs: not_analyzed, too_many_requests, ...
+	RequestID string `json:"request_id"`
+	Errors    []struct {
+		Detail    string `json:"detail"`
+		Parameter string `json:"parameter"`
+		Pointer   string `json:"pointer"`
+	} `json:"errors"`
+	// RetryAfter is when to try again, if the service said so.
+	RetryAfter time.Duration `json:"-"`
+}
+
+func (p *Problem) Error() string { return p.Code + ": " + p.Detail }
+
+// maxBody bounds a reply that is read whole.
+const maxBody = 64 << 20
+
+// Options of Levels and Explain.
+type Options struct {
+	Interval string    // such as 1h; empty for the service's own
+	Exchange string    // empty for the service's own
+	At       time.Time // of Levels: the analysis that was the newest then; zero for the newest
+}
+
+func (o Options) query() url.Values {
+	q := url.Values{}
+	set(q, "interval", o.Interval)
+	set(q, "exchange", o.Exchange)
+	if !o.At.IsZero() {
+		q.Set("at", o.At.UTC().Format(time.RFC3339))
+	}
+	return q
+}
+
+func set(q url.Values, name, value string) {
+	if value != "" {
+		q.Set(name, value)
+	}
+}
+
+// Levels returns the stored analysis of a pair. One that was never analysed is a
+// Problem of the code not_analyzed.
+func (c *Client) Levels(ctx context.Context, symbol string, o Options) (*Analysis, error) {
+	return get[Analysis](ctx, c, "/levels/"+url.PathEscape(symbol), o.query())
+}
+
+// Explain tells why the level id of the newest analysis of a pair is there.
+func (c *Client) Explain(ctx context.Context, symbol, id string, o Options) (*Explanation, error) {
+	return get[Explanation](ctx, c, "/levels/"+url.PathEscape(symbol)+"/"+url.PathEscape(id), o.query())
+}
+
+// Screen selects and sorts the levels of a market. Zero values select everything.
+type Screen struct {
+	Interval, Exchange   string
+	Role, Status, Source string
+	MinStrength          float64 // 0 to 1
+	MaxDistancePct       float64 // percent of the last price, on either side; 0 for any
+	MaxDistanceATR       float64 // 0 for any
+	Symbols              []string
+	Sort                 string // such as -strength; empty for the nearest first
+	Limit                int    // rows a page, at most 1,000; 0 for 100
+}
+
+func (s Screen) query() url.Values {
+	q := url.Values{}
+	for name, value := range map[string]string{
+		"interval": s.Interval, "exchange": s.Exchange, "role": s.Role, "status": s.Status, "source": s.Source,
+		"symbols": strings.Join(s.Symbols, ","), "sort": s.Sort,
+	} {
+		set(q, name, value)
+	}
+	for name, value := range map[string]float64{"min_strength": s.MinStrength, "max_distance_pct": s.MaxDistancePct, "max_distance_atr": s.MaxDistanceATR} {
+		if value != 0 {
+			q.Set(name, strconv.FormatFloat(value, 'f', -1, 64))
+		}
+	}
+	if s.Limit != 0 {
+		q.Set("limit", strconv.Itoa(s.Limit))
+	}
+	return q
+}
+
+// Market yields the levels of all pairs that s selects, page after page as they are
+// asked for. An error is the last thing it yields.
+func (c *Client) Market(ctx context.Context, s Screen) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		q := s.query()
+		for {
+			page, err := get[page](ctx, c, "/levels", q)
+			if err != nil {
+				yield(Row{}, err)
+				return
+			}
+			for _, r := range page.Levels {
+				if !yield(r, nil) {
+					return
+				}
+			}
+			if page.Next == nil {
+				return
+			}
+			q.Set("cursor", *page.Next)
+		}
+	}
+}
+
+// Analyze fetches the candles of a pair and finds its levels now. The analysis is
+// stored unless o.NoStore is set. A klineLimit of 0 is the service's own.
+func (c *Client) Analyze(ctx context.Context, symbol string, o AnalyzeOptions) (*Analysis, error) {
+	body := map[string]any{"symbol": symbol, "store": !o.NoStore}
+	if o.Interval != "" {
+		body["interval"] = o.Interval
+	}
+	if o.KlineLimit != 0 {
+		body["kline_limit"] = o.KlineLimit
+	}
+	return post[Analysis](ctx, c, "/analyze", body)
+}
+
+// AnalyzeOptions of Analyze.
+type AnalyzeOptions struct {
+	Interval   string // empty for the service's own
+	KlineLimit int    // 0 for the service's own
+	NoStore    bool   // keep nothing
+}
+
+// Sweep begins to analyse the whole market, or joins a sweep that does. It returns at
+// once; Follow tells how the job goes on.
+func (c *Client) Sweep(ctx context.Context, interval string) (*Job, error) {
+	body := map[string]any{"all": true}
+	if interval != "" {
+		body["interval"] = interval
+	}
+	return post[Job](ctx, c, "/analyze", body)
+}
+
+// Job returns a job as it is now.
+func (c *Client) Job(ctx context.Context, id string) (*Job, error) {
+	return get[Job](ctx, c, "/jobs/"+url.PathEscape(id), nil)
+}
+
+// Cancel has a job end before it is done.
+func (c *Client) Cancel(ctx context.Context, id string) error {
+	res, err := c.send(ctx, http.MethodDelete, "/jobs/"+url.PathEscape(id), nil, nil, "application/json")
+	if err != nil {
+		return err
+	}
+	return res.Body.Close()
+}
+
+// errBroken is a stream that ended before its job did.
+var errBroken = errors.New("the stream of events ended before the job did")
+
+// Follow yields a job at every step until it has ended, which is the last thing it
+// yields, or an error. A stream that breaks off is taken up again, up to five times in
+// a row; failures, skips and result are only in what Job returns.
+func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[Job, error] {
+	return func(yield func(Job, error) bool) {
+		for failures := 0; ; {
+			ended, stopped := false, false
+			err := c.events(ctx, id, func(j Job) bool {
+				failures, ended = 0, j.Ended()
+				stopped = !yield(j, nil)
+				return !stopped && !ended
+			})
+			var p *Problem
+			switch failures++; {
+			case ended || stopped:
+				return
+			case ctx.Err() != nil || errors.As(err, &p) && p.Status < 500 || failures > 5:
+				yield(Job{}, err)
+				return
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Duration(failures) * 200 * time.Millisecond):
+			}
+		}
+	}
+}
+
+// events reads one stream of server-sent events (WHATWG HTML, section 9.2) until step
+// is false.
+func (c *Client) events(ctx context.Context, id string, step func(Job) bool) error {
+	res, err := c.send(ctx, http.MethodGet, "/jobs/"+url.PathEscape(id)+"/events", nil, nil, "text/event-stream")
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	for s := bufio.NewScanner(res.Body); s.Scan(); {
+		data, is := bytes.CutPrefix(s.Bytes(), []byte("data: "))
+		if !is {
+			continue
+		}
+		var j Job
+		if err := json.Unmarshal(data, &j); err != nil {
+			return fmt.Errorf("an event is no job: %w", err)
+		}
+		if !step(j) {
+			return nil
+		}
+	}
+	return errBroken
+}
+
+func get[T any](ctx context.Context, c *Client, path string, q url.Values) (*T, error) {
+	res, err := c.send(ctx, http.MethodGet, path, q, nil, "application/json")
+	if err != nil {
+		return nil, err
+	}
+	return decode[T](res)
+}
+
+func post[T any](ctx context.Context, c *Client, path string, body any) (*T, error) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.send(ctx, http.MethodPost, path, nil, b, "application/json")
+	if err != nil {
+		return nil, err
+	}
+	return decode[T](res)
+}
+
+func decode[T any](res *http.Response) (*T, error) {
+	defer res.Body.Close()
+	v := new(T)
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxBody)).Decode(v); err != nil {
+		return nil, fmt.Errorf("the answer of %s is not as it should be: %w", res.Request.URL.Path, err)
+	}
+	return v, nil
+}
+
+// send makes a request and returns its reply if that is none of a failure.
+func (c *Client) send(ctx context.Context, method, path string, q url.Values, body []byte, accept string) (*http.Response, error) {
+	target := strings.TrimSuffix(c.BaseURL, "/") + path
+	if len(q) > 0 {
+		target += "?" + q.Encode()
+	}
+	r, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Accept", accept)
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if c.Key != "" {
+		r.Header.Set("X-API-Key", c.Key)
+	}
+	h := c.HTTP
+	if h == nil {
+		h = http.DefaultClient
+	}
+	res, err := h.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode < 300 {
+		return res, nil
+	}
+	defer res.Body.Close()
+	p := &Problem{Status: res.StatusCode, Code: "unknown", Detail: res.Status}
+	if strings.HasPrefix(res.Header.Get("Content-Type"), "application/problem+json") {
+		if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(p); err != nil {
+			return nil, fmt.Errorf("%s %s: %s, and its problem cannot be read: %w", method, path, res.Status, err)
+		}
+	}
+	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil {
+		p.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	return nil, fmt.Errorf("%s %s: %w", method, path, p)
+}
