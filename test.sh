@@ -7,6 +7,7 @@ cd "$(dirname "$0")"
 
 scripts/need gcc gcc        # the race detector links with it
 scripts/need promtool prometheus
+scripts/need npm npm
 command -v chromium >/dev/null || scripts/need chromium-headless-shell chromium-headless-shell
 
 unformatted=$(gofmt -l $(git ls-files --cached --others --exclude-standard '*.go'))
