@@ -113,7 +113,7 @@ var pineFunctions = map[string]string{
 
 var pineConstants = strings.Fields(`extend.right xloc.bar_time label.style_label_lower_left size.small position.top_right
 	text.align_right color.teal color.red color.orange barstate.islast syminfo.ticker time true low high since words tint
-	transparency note other`)
+	transparency note other drawn false`)
 
 // checkPine holds a script against the rules of the language: what its first line is,
 // literals that end, parentheses that match, lines that are indented by fours, and only
@@ -159,8 +159,8 @@ func checkPine(t *testing.T, script string) {
 				t.Errorf("%s: %q", where, arguments)
 			}
 		}
-		for _, m := range regexp.MustCompile(`([a-z_]+) = `).FindAllStringSubmatch(strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(code), "var table "), "string "), -1) {
-			known := m[1] == "note" || m[1] == "other"
+		for _, m := range regexp.MustCompile(`([a-z_]+) = `).FindAllStringSubmatch(strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(code), "var table "), "var bool "), "string "), -1) {
+			known := m[1] == "note" || m[1] == "other" || m[1] == "drawn"
 			for _, parameters := range pineFunctions {
 				known = known || slices.Contains(strings.Fields(parameters), m[1])
 			}
@@ -170,7 +170,7 @@ func checkPine(t *testing.T, script string) {
 		}
 		rest := regexp.MustCompile(`[a-z_]+ = |[a-z][a-z._]*\(`).ReplaceAllString(code, " ")
 		for _, word := range name.FindAllString(rest, -1) {
-			if !slices.Contains(pineConstants, word) && !slices.Contains([]string{"var", "table", "string", "if", "float", "int", "color"}, word) {
+			if !slices.Contains(pineConstants, word) && !slices.Contains([]string{"var", "table", "string", "bool", "if", "and", "not", "float", "int", "color"}, word) {
 				t.Errorf("%s: there is no %s", where, word)
 			}
 		}

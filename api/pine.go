@@ -46,8 +46,10 @@ draw(float low, float high, int since, string words, color tint, int transparenc
     box.new(since, high, time, low, border_color = color.new(tint, 40), extend = extend.right, xloc = xloc.bar_time, bgcolor = color.new(tint, transparency))
     label.new(time, high, words, xloc = xloc.bar_time, color = color.new(tint, 100), style = label.style_label_lower_left, textcolor = tint, size = size.small)
 
+var bool drawn = false
 var table note = table.new(position.top_right, 1, 1)
-if barstate.islast
+if barstate.islast and not drawn
+    drawn := true
     string other = str.startswith(syminfo.ticker, %[5]s) ? "" : "\nThis chart is of " + syminfo.ticker + ": these are not its levels."
     table.cell(note, 0, 0, %[6]s + other, text_color = color.orange, text_size = size.small, text_halign = text.align_right)
 `, pineText(s.Algorithm), levels.Horizon, pineString(name), 2*levels.MaxSide, pineString(s.Symbol), pineString(strings.Join(said, "\n")))
