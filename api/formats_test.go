@@ -101,18 +101,17 @@ func TestFormats_AcceptIsWeighed(t *testing.T) {
 // What the Pine Script v6 reference manual has of what scripts of ours may use:
 // functions with the names of their parameters, and constants.
 var pineFunctions = map[string]string{
-	"indicator":      "title shorttitle overlay format precision scale max_bars_back timeframe timeframe_gaps explicit_plot_zorder max_lines_count max_labels_count max_boxes_count",
-	"box.new":        "left top right bottom border_color border_width border_style extend xloc bgcolor text",
-	"label.new":      "x y text xloc yloc color style textcolor size textalign tooltip",
-	"table.new":      "position columns rows bgcolor frame_color frame_width border_color border_width",
-	"table.cell":     "table_id column row text width height text_color text_halign text_valign text_size bgcolor tooltip",
-	"color.new":      "color transp",
-	"str.startswith": "source str",
-	"draw":           "low high since words tint transparency", // ours
+	"indicator":  "title shorttitle overlay format precision scale max_bars_back timeframe timeframe_gaps explicit_plot_zorder max_lines_count max_labels_count max_boxes_count",
+	"box.new":    "left top right bottom border_color border_width border_style extend xloc bgcolor text",
+	"label.new":  "x y text xloc yloc color style textcolor size textalign tooltip",
+	"table.new":  "position columns rows bgcolor frame_color frame_width border_color border_width",
+	"table.cell": "table_id column row text width height text_color text_halign text_valign text_size bgcolor tooltip",
+	"color.new":  "color transp",
+	"draw":       "bottom top since words tint transparency", // ours
 }
 
 var pineConstants = strings.Fields(`extend.right xloc.bar_time label.style_label_lower_left size.small position.top_right
-	text.align_right color.teal color.red color.orange barstate.islast syminfo.ticker time true low high since words tint
+	text.align_right color.teal color.red color.orange barstate.islast syminfo.ticker time true bottom top since words tint
 	transparency note other drawn false`)
 
 // checkPine holds a script against the rules of the language: what its first line is,
@@ -170,7 +169,7 @@ func checkPine(t *testing.T, script string) {
 		}
 		rest := regexp.MustCompile(`[a-z_]+ = |[a-z][a-z._]*\(`).ReplaceAllString(code, " ")
 		for _, word := range name.FindAllString(rest, -1) {
-			if !slices.Contains(pineConstants, word) && !slices.Contains([]string{"var", "table", "string", "bool", "if", "and", "not", "float", "int", "color"}, word) {
+			if !slices.Contains(pineConstants, word) && !slices.Contains([]string{"var", "table", "string", "bool", "if", "and", "or", "not", "float", "int", "color"}, word) {
 				t.Errorf("%s: there is no %s", where, word)
 			}
 		}

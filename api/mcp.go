@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -37,8 +39,9 @@ const mcpBytes = 64 << 10
 
 // postMCP answers POST /mcp: the Model Context Protocol over streamable HTTP without
 // sessions (revision 2025-03-26 and later), every reply as JSON. Key, rate and Origin
-// are checked as on every route, the Host by the library: a request that reaches the
-// loopback under another name is refused. Nothing is held for it until it is first
+// are checked as on every route. Without keys the Host must be an address, localhost or
+// a name without a dot, as containers have: a page whose own name was pointed at this
+// machine (DNS rebinding) has none of these. Nothing is held for it until it is first
 // asked.
 func (a *API) postMCP(w *reply, r *http.Request) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
@@ -46,6 +49,9 @@ func (a *API) postMCP(w *reply, r *http.Request) error {
 	}
 	if err := jsonBody(r); err != nil {
 		return err
+	}
+	if len(a.keys) == 0 && !localName(r.Host) {
+		return &problem{code: "cross_origin", detail: fmt.Sprintf("without API_KEYS agents ask by address, as localhost or by a name without a dot, not as %q", clip(r.Host))}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w.ResponseWriter, r.Body, mcpBytes))
 	if err != nil {
@@ -69,6 +75,16 @@ func (a *API) postMCP(w *reply, r *http.Request) error {
 	h["Cache-Control"] = noStore
 	w.WriteHeader(out.status)
 	return write(w, out.body)
+}
+
+// localName tells whether a Host is one that no public name server can point anywhere.
+func localName(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	_, err := netip.ParseAddr(host)
+	return err == nil || host == "localhost" || strings.HasSuffix(host, ".localhost") || host != "" && !strings.Contains(host, ".")
 }
 
 // mcpCodes are the problems for what the library refuses in plain text.
@@ -99,7 +115,7 @@ func (a *API) newMCP() http.Handler {
 		})
 	}
 	return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server },
-		&mcp.StreamableHTTPOptions{Stateless: true, JSONResponse: true, MaxRequestBodyBytes: mcpBytes, PropagateRequestCancellation: true})
+		&mcp.StreamableHTTPOptions{Stateless: true, JSONResponse: true, DisableLocalhostProtection: true, MaxRequestBodyBytes: mcpBytes, PropagateRequestCancellation: true})
 }
 
 // callTool answers with what the route behind a tool answers; its problem is an error

@@ -263,7 +263,7 @@ func canonicalJSON(t *testing.T, b []byte) string {
 	return string(out)
 }
 
-func TestMCP_NeedsAKeyAndNoStrangeHostOrOrigin(t *testing.T) {
+func TestMCP_NeedsAKeyAndNoOtherOrigin(t *testing.T) {
 	h := start(t, func(c *Config, _ *service.Config) { c.Keys = []string{"secret-secret-secret"} })
 	if _, _, err := connect(t, h, ""); err == nil {
 		t.Error("connected without a key")
@@ -282,7 +282,7 @@ func TestMCP_NeedsAKeyAndNoStrangeHostOrOrigin(t *testing.T) {
 	}{
 		{"Accept", "application/json, text/event-stream", ping, 200},
 		{"Origin", "https://evil.example", ping, 403},
-		{"Host", "evil.example", ping, 403},
+		{"Host", "levels.example", ping, 200},
 		{"Accept", "application/json, text/event-stream", "{" + strings.Repeat(" ", mcpBytes) + "}", 413},
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), "POST", srv.URL+"/mcp", strings.NewReader(c.body))
@@ -303,6 +303,23 @@ func TestMCP_NeedsAKeyAndNoStrangeHostOrOrigin(t *testing.T) {
 		_ = res.Body.Close()
 		if res.StatusCode != c.status {
 			t.Errorf("%s %s: %d %s, want %d", c.name, c.value, res.StatusCode, body, c.status)
+		}
+	}
+}
+
+func TestMCP_WithoutKeysNoPublicNameReachesIt(t *testing.T) {
+	h := start(t)
+	for host, status := range map[string]int{
+		"127.0.0.1:8080": 200, "[::1]:8080": 200, "10.1.2.3": 200, "localhost:8080": 200, "LOCALHOST": 200, "a.localhost": 200, "tidemark:8080": 200,
+		"evil.example": 403, "evil.example:8080": 403, "127.0.0.1.evil.example": 403, "": 403, "localhost.": 403,
+	} {
+		r := httptest.NewRequest("POST", "/mcp", strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"ping"}`))
+		r.Header.Set("Content-Type", "application/json")
+		r.Host = host
+		rec := httptest.NewRecorder()
+		h.api.ServeHTTP(rec, r)
+		if rec.Code != status {
+			t.Errorf("%q: %d %s, want %d", host, rec.Code, rec.Body, status)
 		}
 	}
 }

@@ -42,15 +42,15 @@ func appendPine(b []byte, s *service.Snapshot, now time.Time) []byte {
 // are those of any line at that distance.
 indicator(%s, "tidemark", overlay = true, max_boxes_count = %[4]d, max_labels_count = %[4]d)
 
-draw(float low, float high, int since, string words, color tint, int transparency) =>
-    box.new(since, high, time, low, border_color = color.new(tint, 40), extend = extend.right, xloc = xloc.bar_time, bgcolor = color.new(tint, transparency))
-    label.new(time, high, words, xloc = xloc.bar_time, color = color.new(tint, 100), style = label.style_label_lower_left, textcolor = tint, size = size.small)
+draw(float bottom, float top, int since, string words, color tint, int transparency) =>
+    box.new(since, top, time, bottom, border_color = color.new(tint, 40), extend = extend.right, xloc = xloc.bar_time, bgcolor = color.new(tint, transparency))
+    label.new(time, top, words, xloc = xloc.bar_time, color = color.new(tint, 100), style = label.style_label_lower_left, textcolor = tint, size = size.small)
 
 var bool drawn = false
 var table note = table.new(position.top_right, 1, 1)
 if barstate.islast and not drawn
     drawn := true
-    string other = str.startswith(syminfo.ticker, %[5]s) ? "" : "\nThis chart is of " + syminfo.ticker + ": these are not its levels."
+    string other = syminfo.ticker == %[5]s or syminfo.ticker == %[5]s + ".P" ? "" : "\nThis chart is of " + syminfo.ticker + ": these are not its levels."
     table.cell(note, 0, 0, %[6]s + other, text_color = color.orange, text_size = size.small, text_halign = text.align_right)
 `, pineText(s.Algorithm), levels.Horizon, pineString(name), 2*levels.MaxSide, pineString(s.Symbol), pineString(strings.Join(said, "\n")))
 	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
