@@ -335,7 +335,7 @@ export interface paths {
          * The Model Context Protocol, for agents.
          * @description Streamable HTTP without sessions, every reply as JSON. The tools only read: get_levels, analyze_symbol (stores nothing), list_symbols, market_screen and explain_level take the parameters of `GET /levels/{symbol}`, `POST /analyze`, `GET /symbols`, `GET /levels` and `GET /levels/{symbol}/{id}`, and answer what these answer, in the shapes of this document. What a route would refuse is an error of the tool, with code and sentence.
          *
-         *     Keys and limits are those of every route. A request of a web page of another origin is refused, and one that reaches the loopback under another host's name.
+         *     Keys and limits are those of every route. A request of a web page of another origin is refused, and, unless there are keys, one whose `Host` is a public name: only addresses, `localhost` and names without a dot will do.
          */
         post: operations["callMCP"];
         delete?: never;
