@@ -55,7 +55,7 @@ func FindersBytes(concurrency, klineLimit int) int64 {
 }
 
 // finders is how many finders the slots share: as many as can compute at once.
-// An analysis waits for its klines most of its time, and needs one for 0.1 ms.
+// An analysis waits for its klines most of its time, and needs one for 0.15 ms.
 func finders(concurrency int) int { return min(concurrency, runtime.GOMAXPROCS(0)) }
 
 // sharedKlines is the largest analysis that uses a shared finder. A larger one
