@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"os/exec"
@@ -205,6 +206,19 @@ func TestPage_InABrowser(t *testing.T) {
 		}
 		t.Logf("shown %.0f ms after it was asked for", eval[float64](t, b, `performance.getEntriesByName("shown")[0].startTime`))
 		b.clean(t, s.base)
+	})
+
+	t.Run("TellsTheFormingCandleApart", func(t *testing.T) {
+		b.until(t, `document.getElementById("fresh").innerText.includes("Forming candle (hollow): ")`)
+		var f struct{ Kline []float64 }
+		s.get(t, "/klines/BTCUSDT/forming", &f)
+		said := regexp.MustCompile(`hollow\): ([\d,.]+\d)`).FindStringSubmatch(eval[string](t, b, `document.getElementById("fresh").innerText`))
+		if price, err := strconv.ParseFloat(strings.ReplaceAll(said[1], ",", ""), 64); err != nil || math.Abs(price/f.Kline[4]-1) > 0.02 {
+			t.Errorf("the candle that forms is said to be at %s, it is at %v", said[1], f.Kline[4])
+		}
+		if legend := eval[string](t, b, `document.getElementById("legend").innerText`); strings.Contains(legend, "forming") {
+			t.Errorf("without a cursor the last closed candle is told, not %q", legend)
+		}
 	})
 
 	t.Run("KeepsItsStateInTheAddress", func(t *testing.T) {

@@ -158,6 +158,7 @@ func (a *API) routing() *chi.Mux {
 	handle("GET", "/calibration", a.getCalibration)
 	handle("GET", "/symbols", a.getSymbols)
 	handle("GET", "/klines/{symbol}", a.getKlines)
+	handle("GET", "/klines/{symbol}/forming", a.getForming)
 	handle("GET", "/memory", a.getMemory)
 	handle("POST", "/mcp", a.postMCP)
 	handle("GET", "/metrics", a.getMetrics)

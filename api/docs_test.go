@@ -130,7 +130,7 @@ func renderDocs(t *testing.T) []byte {
 	}
 	order := []string{"Analysis", "Level", "Explanation", "Touch", "Finding", "Mark", "Factor", "LevelPage",
 		"LevelRow", "AnalyzeRequest", "Job", "JobSummary", "Schedule", "Memory", "Outcome", "Reason", "SymbolList", "Symbol",
-		"KlineList", "Calibration", "Points", "Bins", "Scorecard", "LiveScore", "Problem", "Interval", "Exchange",
+		"KlineList", "FormingKline", "Calibration", "Points", "Bins", "Scorecard", "LiveScore", "Problem", "Interval", "Exchange",
 		"Role", "Status", "Source", "Code"}
 	if len(order) != len(doc.Components.Schemas) {
 		t.Fatalf("the page orders %d schemas, the document has %d", len(order), len(doc.Components.Schemas))

@@ -48,6 +48,7 @@ func TestMain(m *testing.M) {
 // close before now.
 type fakeExchange struct {
 	CandlesFunc func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error
+	FormingFunc func(ctx context.Context) (*service.Forming, error)
 	SymbolsFunc func(yield func(service.Symbol, error) bool)
 	market      service.Market
 }
@@ -129,6 +130,17 @@ func waves(t, step int64, scale float64) levels.Candle {
 	open, cls := price(i), price(i+1)
 	return levels.Candle{OpenTime: t, Open: open, Close: cls,
 		High: max(open, cls) * 1.002, Low: min(open, cls) * 0.998, Volume: 100 + 50*math.Sin(float64(i)/3)}
+}
+
+func (x *fakeExchange) Forming(ctx context.Context, symbol string, interval levels.Interval) (*service.Forming, error) {
+	if x.FormingFunc != nil {
+		return x.FormingFunc(ctx)
+	}
+	if _, err := x.Symbol(ctx, symbol); err != nil {
+		return nil, err
+	}
+	now, step := time.Now(), interval.Milliseconds()
+	return &service.Forming{Candle: waves(now.UnixMilli()/step*step, step, 50000), At: now}, nil
 }
 
 func (x *fakeExchange) Now(context.Context) (time.Time, error) { return time.Now(), nil }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"tidemark/levels"
 	"tidemark/service"
@@ -95,15 +96,7 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	exchange, err := a.own(&q)
-	if err != nil {
-		return err
-	}
-	symbol, err := pathSymbol(w, r)
-	if err != nil {
-		return err
-	}
-	interval, err := q.interval(a)
+	key, err := a.ownSeries(&q, w, r)
 	if err != nil {
 		return err
 	}
@@ -114,20 +107,13 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
 	w.wait(r)
-	err = a.Analyzer.Candles(ctx, symbol, interval, limit, func(c *levels.Candles) error {
+	return a.Analyzer.Candles(ctx, key.Symbol, key.Interval, limit, func(c *levels.Candles) error {
 		w.deadline(writeTimeout)
 		h := w.Header()
 		h["Content-Type"] = contentJSON
 		h["Cache-Control"] = noCache
 		out := stream{w: w, bounded: true}
-		out.buf = append(out.buf, `{"symbol":`...)
-		out.buf = appendString(out.buf, symbol)
-		out.buf = append(out.buf, `,"exchange":`...)
-		out.buf = appendString(out.buf, exchange)
-		out.buf = append(out.buf, `,"interval":`...)
-		out.buf = appendString(out.buf, string(interval))
-		out.buf = append(out.buf, `,"simulated":`...)
-		out.buf = strconv.AppendBool(out.buf, a.Analyzer.Market().Simulated)
+		out.buf = a.appendSeries(out.buf, key)
 		out.buf = append(out.buf, `,"missing_klines":`...)
 		out.buf = strconv.AppendInt(out.buf, int64(c.Missing()), 10)
 		out.buf = append(out.buf, `,"klines":[`...)
@@ -143,5 +129,64 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 		out.buf = append(out.buf, "]}\n"...)
 		return out.flush()
 	})
-	return err
+}
+
+// formingTimeout bounds the wait for a forming candle, which is of use to nobody
+// when it comes late.
+const formingTimeout = 5 * time.Second
+
+// getForming answers GET /klines/{symbol}/forming.
+func (a *API) getForming(w *reply, r *http.Request) error {
+	q, err := parseQuery(r.URL.RawQuery, "exchange", "interval")
+	if err != nil {
+		return err
+	}
+	key, err := a.ownSeries(&q, w, r)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), formingTimeout)
+	defer cancel()
+	f, err := a.Analyzer.Forming(ctx, key.Symbol, key.Interval)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h["Content-Type"] = contentJSON
+	h["Cache-Control"] = noCache
+	b := a.appendSeries(nil, key)
+	if f == nil {
+		return write(w, append(b, `,"at":null,"closes_at":null,"kline":null}`+"\n"...))
+	}
+	b = append(b, `,"at":`...)
+	b = appendTime(b, f.At)
+	b = append(b, `,"closes_at":`...)
+	b = appendMillis(b, f.OpenTime+key.Interval.Milliseconds())
+	b = append(b, `,"kline":`...)
+	return write(w, append(appendKline(b, f.Candle), "}\n"...))
+}
+
+// ownSeries returns the series a request names, of the exchange this process
+// talks to.
+func (a *API) ownSeries(q *query, w *reply, r *http.Request) (key service.Key, err error) {
+	if key.Exchange, err = a.own(q); err != nil {
+		return key, err
+	}
+	if key.Symbol, err = pathSymbol(w, r); err != nil {
+		return key, err
+	}
+	key.Interval, err = q.interval(a)
+	return key, err
+}
+
+// appendSeries begins an object that is about candles of a series.
+func (a *API) appendSeries(b []byte, key service.Key) []byte {
+	b = append(b, `{"symbol":`...)
+	b = appendString(b, key.Symbol)
+	b = append(b, `,"exchange":`...)
+	b = appendString(b, key.Exchange)
+	b = append(b, `,"interval":`...)
+	b = appendString(b, string(key.Interval))
+	b = append(b, `,"simulated":`...)
+	return strconv.AppendBool(b, a.Analyzer.Market().Simulated)
 }

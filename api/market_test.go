@@ -1,13 +1,16 @@
 // Pins GET /symbols and GET /klines: every pair with why a sweep leaves it out,
-// and candles that POST /analyze takes back as they are.
+// candles that POST /analyze takes back as they are, and the one that is not
+// closed, which stands apart.
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"tidemark/levels"
 	"tidemark/service"
@@ -121,6 +124,47 @@ func TestKlines_RefusalsNameWhatIsWrong(t *testing.T) {
 	} {
 		var rec *httptest.ResponseRecorder
 		if rec = h.get("/klines/" + target); rec.Code != status {
+			t.Errorf("%s: %d %s", target, rec.Code, rec.Body)
+		}
+	}
+}
+
+func TestForming_StandsApartFromTheClosedCandles(t *testing.T) {
+	h := start(t)
+	type formingJSON struct {
+		Symbol, Exchange, Interval string
+		Simulated                  bool
+		At                         *time.Time
+		ClosesAt                   *time.Time `json:"closes_at"`
+		Kline                      []float64
+	}
+	before := time.Now()
+	rec := h.get("/klines/btc-usdt/forming?interval=15m")
+	want(t, rec, 200)
+	f := decode[formingJSON](t, rec)
+	if f.Symbol != "BTCUSDT" || f.Exchange != "simulated" || f.Interval != "15m" || !f.Simulated || len(f.Kline) != 6 || f.At.Before(before.Truncate(time.Millisecond)) || !f.ClosesAt.After(before) {
+		t.Fatalf("%s", rec.Body)
+	}
+	opened := int64(f.Kline[0])
+	if f.ClosesAt.UnixMilli() != opened+15*60*1000 {
+		t.Errorf("opened at %d, closes at %v", opened, f.ClosesAt)
+	}
+	closed := decode[struct{ Klines [][]float64 }](t, h.get("/klines/BTCUSDT?interval=15m&limit=3")).Klines
+	if last := int64(closed[len(closed)-1][0]); last+15*60*1000 > time.Now().UnixMilli() {
+		t.Errorf("the last of the closed klines opened at %d, the forming one at %d", last, opened)
+	}
+
+	h.exchange.FormingFunc = func(context.Context) (*service.Forming, error) { return nil, nil }
+	rec = h.get("/klines/ETHUSDT/forming")
+	want(t, rec, 200)
+	if f := decode[formingJSON](t, rec); f.Kline != nil || f.At != nil || f.ClosesAt != nil {
+		t.Errorf("of a halted pair: %s", rec.Body)
+	}
+	for target, status := range map[string]int{
+		"NOPEUSDT/forming": 422, "BTC%20USDT/forming": 400, "BTCUSDT/forming?interval=1M": 400, "BTCUSDT/forming?exchange=kraken": 422, "BTCUSDT/forming?limit=1": 400,
+	} {
+		h.exchange.FormingFunc = nil
+		if rec := h.get("/klines/" + target); rec.Code != status {
 			t.Errorf("%s: %d %s", target, rec.Code, rec.Body)
 		}
 	}

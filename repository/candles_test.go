@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -25,6 +24,8 @@ import (
 
 // venue is an exchange with one pair, whose candles a test removes or changes.
 type venue struct {
+	service.Exchange // what is not below is not used by an analysis
+
 	now     int64 // Unix ms
 	listed  int64 // first open time
 	seed    uint64
@@ -34,10 +35,6 @@ type venue struct {
 }
 
 func (v *venue) Market() service.Market { return service.Market{Exchange: "binance"} }
-
-func (v *venue) Symbols(context.Context) iter.Seq2[service.Symbol, error] {
-	panic("not used by an analysis")
-}
 
 func (v *venue) Symbol(_ context.Context, name string) (service.Symbol, error) {
 	return service.Symbol{Name: name, Trading: true, Tick: service.Tick{Units: 1, Decimals: 2}}, nil

@@ -76,6 +76,7 @@ type Analyzer struct {
 	waiting atomic.Int64        // requests waiting for a slot
 	turn    chan struct{}       // held by the batch that is handing out its pairs
 	latest  atomic.Pointer[BatchStats]
+	forming forming
 
 	mu      sync.Mutex
 	flights map[Request]*flight
@@ -98,6 +99,7 @@ func New(cfg Config, exchange Exchange, store Store, reg prometheus.Registerer, 
 		flights: map[Request]*flight{},
 		runs:    map[*run]struct{}{},
 		changed: make(chan struct{}),
+		forming: forming{turn: make(chan struct{}, 1)},
 	}
 	a.most = cfg.most(a.slots.limit)
 	for range finders(cfg.Concurrency) {

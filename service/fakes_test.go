@@ -26,6 +26,7 @@ type fakeExchange struct {
 	symbols     []Symbol
 	SymbolFunc  func(ctx context.Context, name string) (Symbol, error)
 	CandlesFunc func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error
+	FormingFunc func(symbol string, interval levels.Interval) (*Forming, error)
 	SymbolsErr  error
 	NowFunc     func() (time.Time, error)
 	simulated   bool
@@ -83,6 +84,10 @@ func (f *fakeExchange) Now(context.Context) (time.Time, error) {
 		return f.NowFunc()
 	}
 	return time.Now(), nil
+}
+
+func (f *fakeExchange) Forming(ctx context.Context, symbol string, interval levels.Interval) (*Forming, error) {
+	return f.FormingFunc(symbol, interval)
 }
 
 // wave fills dst with a market that swings between 90 and 110, from the first

@@ -51,8 +51,18 @@ type Exchange interface {
 	// closed by the venue's clock. A young or halted pair yields few or none.
 	// buf is scratch memory the caller lends for decoding.
 	Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error
+	// Forming returns the candle of a pair that is open now; nil if there is
+	// none, as for a halted pair.
+	Forming(ctx context.Context, symbol string, interval levels.Interval) (*Forming, error)
 	// Now is a time the venue's clock has certainly reached.
 	Now(ctx context.Context) (time.Time, error)
+}
+
+// Forming is a candle that is not closed: all of it but its opening may still
+// change, and no analysis sees it.
+type Forming struct {
+	levels.Candle
+	At time.Time // by the venue's clock; the candle is as it was then, or later
 }
 
 // Key names a series of candles, and so what is stored about it.

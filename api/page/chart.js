@@ -1,5 +1,5 @@
-// The chart: closed candles, zones as bands to its right edge, and the place of
-// the candle that is forming, which the service does not tell of.
+// The chart: closed candles, zones as bands to its right edge, and the candle that
+// is forming, hollow on a hatched ground.
 
 import { price, percent, utc, length } from "./format.js";
 
@@ -16,6 +16,9 @@ export function opacity(level) {
     : (level.hold_probability - level.baseline_hold_probability + 0.03) / 0.06;
   return 0.08 + 0.34 * Math.min(1, Math.max(0, x));
 }
+
+// candle makes a row of GET /klines one of the chart.
+const candle = ([t, open, high, low, close, volume]) => ({ time: t / 1000, open, high, low, close, volume });
 
 // Zones draws the bands. It is a primitive of the candles' series.
 class Zones {
@@ -91,7 +94,7 @@ class Zones {
     c.restore();
   }
 
-  // place hatches where the forming candle would be.
+  // place hatches the ground of the forming candle.
   place(c, size, h, time) {
     const x = time.timeToCoordinate(this.forming);
     if (x === null) return;
@@ -141,7 +144,10 @@ export class Chart {
     this.zones = new Zones();
     this.series.attachPrimitive(this.zones);
     this.marks = library.createSeriesMarkers(this.series, []);
-    this.chart.subscribeCrosshairMove((at) => this.tell(at.seriesData.get(this.series)));
+    this.chart.subscribeCrosshairMove(({ time }) => {
+      this.under = time;
+      this.tell();
+    });
     this.paint();
   }
 
@@ -161,18 +167,24 @@ export class Chart {
     });
   }
 
-  // show draws klines, rows as GET /klines has them. The view stays where it is
-  // unless they are of another series.
-  show({ symbol, interval, klines, simulated }, decimals) {
-    const step = length(interval) / 1000;
-    const data = klines.map(([t, open, high, low, close, volume]) => ({ time: t / 1000, open, high, low, close, volume }));
+  // show draws klines, rows as GET /klines has them, and the row of the one that is
+  // forming; while that is null, or not later than they are, the place of the next
+  // is hatched. The view stays where it is unless they are of another series.
+  show({ symbol, interval, klines, simulated }, forming, decimals) {
+    const data = klines.map(candle);
     this.decimals = decimals;
     this.last = data.at(-1);
     this.zones.simulated = simulated;
-    this.zones.forming = this.last ? this.last.time + step : null;
-    this.volumes = new Map(data.map((d) => [d.time, d.volume]));
+    this.zones.forming = null;
+    if (this.last) {
+      const next = forming && candle(forming);
+      const open = next?.time > this.last.time ? { ...next, color: colour("panel") } : { time: this.last.time + length(interval) / 1000 };
+      this.zones.forming = open.time;
+      data.push(open);
+    }
+    this.candles = new Map(data.map((d) => [d.time, d]));
     this.series.applyOptions({ priceFormat: { type: "price", precision: decimals, minMove: 10 ** -decimals } });
-    this.series.setData(this.last ? [...data, { time: this.zones.forming }] : []);
+    this.series.setData(data);
     const name = this.last ? symbol + interval : "";
     if (this.name !== name) this.mark([]);
     if (name && this.name !== name) {
@@ -206,12 +218,12 @@ export class Chart {
   }
 
   // tell writes the candle under the cursor, else the last closed one.
-  tell(candle) {
-    const c = candle?.open === undefined ? this.last : candle;
+  tell() {
+    const under = this.candles?.get(this.under);
+    const c = under?.open === undefined ? this.last : under;
     if (!c) return this.legend.replaceChildren();
     const p = (x) => price(x, this.decimals);
-    const volume = this.volumes.get(c.time);
     const change = 100 * (c.close / c.open - 1);
-    this.legend.textContent = `${utc(c.time * 1000)} UTC   O ${p(c.open)}   H ${p(c.high)}   L ${p(c.low)}   C ${p(c.close)}   ${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(2)} %   V ${volume.toLocaleString("en", { notation: "compact", maximumFractionDigits: 2 })}`;
+    this.legend.textContent = `${utc(c.time * 1000)} UTC   O ${p(c.open)}   H ${p(c.high)}   L ${p(c.low)}   C ${p(c.close)}   ${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(2)} %   V ${c.volume.toLocaleString("en", { notation: "compact", maximumFractionDigits: 2 })}${c.time === this.zones.forming ? "   forming" : ""}`;
   }
 }

@@ -18,7 +18,10 @@ const drawn = 500;
 
 const state = { symbol: "", interval: "", level: null, perSide: 6, minHold: 0, market: filters };
 // What is shown, which is not yet what the state says while that is asked for.
-let seen = { symbol: "", interval: "" }, analysis = null, klines = null, shownDecimals = 2;
+let seen = { symbol: "", interval: "" }, analysis = null, klines = null, forming = null, shownDecimals = 2;
+
+// shows tells whether candles, or the one that is forming, are of the pair shown.
+const shows = (of) => of?.symbol === seen.symbol && of.interval === seen.interval;
 
 function readAddress() {
   const q = new URLSearchParams(location.search);
@@ -60,11 +63,11 @@ function draw() {
   $("min-hold-value").textContent = state.minHold ? state.minHold + " %" : "any";
   for (const input of $("intervals").querySelectorAll("input")) input.checked = input.value === state.interval;
   $("sweep").textContent = `Sweep the market (${state.interval})`;
-  const same = klines?.symbol === seen.symbol && klines.interval === seen.interval;
+  const same = shows(klines);
   const levels = analysis && [...analysis.supports, ...analysis.resistances];
   shownDecimals = decimals([...(same ? klines.klines.slice(-100).flatMap((row) => row.slice(1, 5)) : []),
     ...(analysis ? [analysis.last_price, ...levels.flatMap((l) => [l.price, l.low, l.high])] : [])]);
-  chart.show(same ? klines : { ...seen, klines: [], simulated: false }, shownDecimals);
+  drawCandles();
   if (!analysis) {
     chart.showLevels([], null);
     $("price").textContent = same && klines.klines.length ? price(klines.klines.at(-1)[4], shownDecimals) : "–";
@@ -81,13 +84,17 @@ function draw() {
   $("shown").textContent = `${all.length} of ${levels.length} levels shown${analysis.odds_reason ? ". No odds: " + analysis.odds_reason : ""}`;
 }
 
+function drawCandles() {
+  chart.show(shows(klines) ? klines : { ...seen, klines: [], simulated: false }, shows(forming) ? forming.kline : null, shownDecimals);
+}
+
 // fresh says in words how old what is shown is, and what is missing in it.
 function fresh() {
   const box = $("fresh");
   if (!seen.symbol) return;
   const parts = [];
   const step = length(seen.interval);
-  const close = klines?.symbol === seen.symbol && klines.interval === seen.interval && klines.klines.length ? klines.klines.at(-1)[0] + step : null;
+  const close = shows(klines) && klines.klines.length ? klines.klines.at(-1)[0] + step : null;
   if (analysis?.stale) parts.push(el("b", { class: "stale" }, "STALE: " + analysis.stale_reason));
   if (analysis) {
     parts.push(`Levels as of ${utc(analysis.as_of)} UTC, from ${analysis.klines.toLocaleString("en")} candles,`,
@@ -95,8 +102,15 @@ function fresh() {
       `found ${span(Date.now() - Date.parse(analysis.computed_at))} ago.`);
   }
   if (close) {
-    const left = close + step - Date.now();
-    parts.push(left > 0 ? `Forming candle: not drawn (hatched), closes in ${span(left)}.` : "A newer candle has closed.");
+    const now = shows(forming) ? forming : null;
+    const left = (now?.kline ? Date.parse(now.closes_at) : close + step) - Date.now();
+    if (left <= 0) parts.push("A newer candle has closed.");
+    else if (!now) parts.push(`Forming candle: not known (hatched), closes in ${span(left)}.`);
+    else if (!now.kline) parts.push("No candle is forming: the pair is not traded now.");
+    else {
+      const age = Date.now() - Date.parse(now.at);
+      parts.push(`Forming candle (hollow): ${price(now.kline[4], shownDecimals)}${age < 15_000 ? "" : ` ${span(age)} ago`}, closes in ${span(left)}.`);
+    }
   }
   box.replaceChildren(...parts.flatMap((p) => [p, " "]));
 }
@@ -132,6 +146,7 @@ async function load() {
     if (signal.aborted) return;
     if (!document.body.dataset.ready) performance.mark("shown");
     Object.assign(document.body.dataset, { ready: symbol + " " + interval, computed: analysis?.computed_at ?? "" });
+    follow();
   });
 }
 
@@ -160,6 +175,17 @@ async function loadCandles() {
     fresh();
   });
   return mine.done;
+}
+
+// follow asks for the candle that is forming. One that cannot be had is not shown.
+async function follow() {
+  const { symbol, interval } = seen;
+  if (!shows(klines) || !klines.klines.length) return;
+  const found = await ask(`klines/${encodeURIComponent(symbol)}/forming${query({ interval })}`).catch(() => null);
+  if (symbol !== seen.symbol || interval !== seen.interval) return;
+  forming = found;
+  drawCandles();
+  fresh();
 }
 
 async function analyse(e) {
@@ -288,6 +314,7 @@ const live = new Live({
     if (!begun) await begin();
     else if (ticks % 6 === 0) await load();
     begun = true;
+    follow();
     if (ticks++ % 6 === 0) ({ schedules } = await ask("schedules"));
     drawSchedules($("schedules"), schedules);
     drawMemory($("memory"), await ask("memory"));

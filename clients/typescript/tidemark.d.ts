@@ -302,6 +302,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/klines/{symbol}/forming": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The kline of a pair that is not closed.
+         * @description For what shows the price as it is now. The exchange is asked at most every two seconds for a pair and interval, however many look. No analysis sees this kline, and `GET /klines/{symbol}` does not list it: until it has closed all of it but its opening may change.
+         */
+        get: operations["getFormingKline"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/memory": {
         parameters: {
             query?: never;
@@ -1133,6 +1153,27 @@ export interface components {
             missing_klines: number;
             /** @description Rows of open time (Unix milliseconds), open, high, low, close, volume. */
             klines: number[][];
+        };
+        FormingKline: {
+            /** @description The pair. */
+            symbol: string;
+            /** @description Its exchange. */
+            exchange: string;
+            interval: components["schemas"]["Interval"];
+            /** @description Whether the exchange is a simulated one. */
+            simulated: boolean;
+            /**
+             * Format: date-time
+             * @description By the exchange's clock: the kline is as it was then, or a little later.
+             */
+            at: string | null;
+            /**
+             * Format: date-time
+             * @description When it closes.
+             */
+            closes_at: string | null;
+            /** @description Open time (Unix milliseconds), open, and the high, low, close and volume so far. Null if none is open. */
+            kline: number[] | null;
         };
         /** @description What went wrong (RFC 9457). */
         Problem: {
@@ -2116,6 +2157,52 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["KlineList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            422: components["responses"]["Unprocessable"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            502: components["responses"]["ExchangeUnavailable"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    getFormingKline: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Length of a candle. Left out, it is `ANALYSIS_INTERVAL`.
+                 * @example 1h
+                 */
+                interval?: components["parameters"]["Interval"];
+                /**
+                 * @description Left out, it is the one this process talks to, which for anything but stored analyses is the only one there is.
+                 * @example binance
+                 */
+                exchange?: components["parameters"]["Exchange"];
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The pair, 1 to 40 characters.
+                 * @example BTCUSDT
+                 */
+                symbol: components["parameters"]["Symbol"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The kline, or null when none is open, as for a halted pair. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FormingKline"];
                 };
             };
             400: components["responses"]["BadRequest"];

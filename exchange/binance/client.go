@@ -11,6 +11,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -227,6 +228,38 @@ func (c *Client) Candles(ctx context.Context, symbol string, from int64, dst *le
 		next = dst.AsOf()
 	}
 	return nil
+}
+
+// Forming implements service.Exchange. It asks for the newest kline, whichever that
+// is: of a pair that is halted it closed long ago.
+func (c *Client) Forming(ctx context.Context, symbol string, interval levels.Interval) (*service.Forming, error) {
+	if interval.Milliseconds() == 0 {
+		return nil, fmt.Errorf("%w %q", levels.ErrUnknownInterval, interval)
+	}
+	if !plausible(symbol) {
+		return nil, unknown(symbol)
+	}
+	at, err := c.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var newest levels.Candles
+	newest.Reset(interval, 1)
+	buf := make([]byte, minBuffer)
+	query := "symbol=" + url.QueryEscape(symbol) + "&interval=" + string(interval) + "&limit=1"
+	call := exchange.Call{Endpoint: "klines", Weight: 2, MaxBody: 4 * maxRow}
+	err = c.call(ctx, call, query, func(body io.Reader, _ time.Time) error {
+		newest.Truncate(0)
+		return decodeKlines(body, buf, &newest, window{0, math.MaxInt64, 1})
+	})
+	if err != nil {
+		return nil, err
+	}
+	now, _ := c.clock.Now()
+	if newest.Len() == 0 || newest.AsOf() <= now {
+		return nil, nil
+	}
+	return &service.Forming{Candle: newest.At(0), At: at}, nil
 }
 
 // Now implements service.Exchange. It asks the venue when the last stamp is

@@ -140,6 +140,96 @@ func TestCandles_DropTheFormingOneByTime(t *testing.T) {
 	}
 }
 
+func TestForming_IsTheCandleThatIsOpenOrNone(t *testing.T) {
+	opened := venueStart.Truncate(time.Hour)
+	for _, tt := range []struct {
+		name   string
+		absent func(open int64) bool
+		none   bool
+	}{
+		{"a pair that trades", nil, false},
+		{"a pair halted a while ago", func(open int64) bool { return open > opened.UnixMilli()-3*hour }, true},
+		{"a pair halted at the close", func(open int64) bool { return open >= opened.UnixMilli() }, true},
+		{"a pair without a kline", func(int64) bool { return true }, true},
+	} {
+		v := &venue{listed: opened.Add(-1e4 * time.Hour), absent: tt.absent}
+		c := overSocket(t, v, Config{})
+		f, err := c.Forming(t.Context(), "BTCUSDT", "1h")
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		if asked := v.requests("klines"); len(asked) != 1 || asked[0].query != "symbol=BTCUSDT&interval=1h&limit=1" {
+			t.Errorf("%s: asked for %v", tt.name, asked)
+		}
+		switch {
+		case tt.none != (f == nil):
+			t.Errorf("%s: %+v", tt.name, f)
+		case f != nil && (f.OpenTime != opened.UnixMilli() || f.Close == 0 || f.At.Before(venueStart) || f.At.After(v.now())):
+			t.Errorf("%s: %+v, opened at %v", tt.name, f, opened)
+		}
+	}
+}
+
+// The hour ends while the request is under way: what was open when it was asked
+// for has closed since, and what has opened since is as good.
+func TestForming_OverTheEndOfACandle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		late := time.Now()
+		v := &venue{listed: time.UnixMilli(0), delay: time.Second}
+		v.now = func() time.Time {
+			return venueStart.Truncate(time.Hour).Add(time.Hour - 500*time.Millisecond + time.Since(late))
+		}
+		closing := v.now().Truncate(time.Hour).UnixMilli()
+		v.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+			if !strings.HasSuffix(r.URL.Path, "klines") {
+				return false
+			}
+			body := v.klines(r) // made before the delay
+			time.Sleep(v.delay)
+			io.WriteString(w, body)
+			return true
+		}
+		c := inProcess(v, Config{})
+		late = time.Now()
+		if _, err := c.Now(t.Context()); err != nil { // takes a second, too
+			t.Fatal(err)
+		}
+		late = time.Now()
+		if f, err := c.Forming(t.Context(), "BTCUSDT", "1h"); err != nil || f != nil && f.OpenTime == closing {
+			t.Errorf("the candle that closed meanwhile is told as forming: %+v, %v", f, err)
+		}
+		if f, err := c.Forming(t.Context(), "BTCUSDT", "1h"); err != nil || f == nil || f.OpenTime != closing+hour {
+			t.Errorf("after the close %+v, %v", f, err)
+		}
+	})
+}
+
+func TestForming_RefusesWhatCannotBeAskedAndWhatWasNotAskedFor(t *testing.T) {
+	v := &venue{listed: time.UnixMilli(0)}
+	c := overSocket(t, v, Config{Attempts: 1})
+	if _, err := c.Forming(t.Context(), "BTC USDT", "1h"); !errors.Is(err, service.ErrUnknownSymbol) {
+		t.Error(err)
+	}
+	if _, err := c.Forming(t.Context(), "BTCUSDT", "2d"); !errors.Is(err, levels.ErrUnknownInterval) {
+		t.Error(err)
+	}
+	if len(v.requests("klines")) != 0 {
+		t.Error("what cannot be was asked for")
+	}
+	v.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "klines") {
+			return false
+		}
+		open := venueStart.Truncate(time.Hour).UnixMilli()
+		io.WriteString(w, page(plainRow(open-hour), plainRow(open)))
+		return true
+	}
+	if f, err := c.Forming(t.Context(), "BTCUSDT", "1h"); !errors.Is(err, service.ErrExchange) {
+		t.Errorf("of two rows where one was asked for: %+v, %v", f, err)
+	}
+}
+
 func TestCandles_HealWhatCanHeal(t *testing.T) {
 	whole := func(r *http.Request) string {
 		return (&venue{now: func() time.Time { return venueStart.Add(time.Minute) }}).klines(r)

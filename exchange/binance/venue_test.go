@@ -99,6 +99,14 @@ func (v *venue) klines(r *http.Request) string {
 	step := map[string]int64{"1h": hour, "1m": hour / 60}[q.Get("interval")]
 	var rows []string
 	open := max((num("startTime")+step-1)/step*step, v.listed.UnixMilli())
+	if !q.Has("startTime") { // the newest there are
+		for at := v.now().UnixMilli() / step * step; at >= open && int64(len(rows)) < num("limit"); at -= step {
+			if v.absent == nil || !v.absent(at) {
+				rows = append([]string{plainRow(at)}, rows...)
+			}
+		}
+		return page(rows...)
+	}
 	for ; open <= num("endTime") && open <= v.now().UnixMilli() && int64(len(rows)) < num("limit"); open += step {
 		if v.absent == nil || !v.absent(open) {
 			rows = append(rows, plainRow(open))
