@@ -32,6 +32,8 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"tidemark/exchange/simulated"
 )
 
 // browser is one tab. It notes what the page must not do.
@@ -173,6 +175,13 @@ func axe(t *testing.T) string {
 		t.Fatal("testdata/axe.min.js.gz is not what scripts/vendor fetches")
 	}
 	return string(source)
+}
+
+// violations returns what keeps people out of the page as it is shown.
+func (b *browser) violations(t *testing.T) []string {
+	t.Helper()
+	eval[bool](t, b, axe(t)+"; true")
+	return eval[[]string](t, b, `axe.run(document, {preload: false}).then(r => r.violations.flatMap(v => v.nodes.map(n => v.id + ": " + n.html + " " + n.failureSummary)))`)
 }
 
 const shown = `document.querySelectorAll("#levels tr.support, #levels tr.resistance").length`
@@ -372,7 +381,6 @@ func TestPage_InABrowser(t *testing.T) {
 	})
 
 	t.Run("KeepsNobodyOut", func(t *testing.T) {
-		source := axe(t)
 		for _, c := range []struct {
 			scheme string
 			width  int64
@@ -385,9 +393,7 @@ func TestPage_InABrowser(t *testing.T) {
 			if wide := eval[int](t, b, "document.documentElement.scrollWidth"); int64(wide) > c.width {
 				t.Errorf("the page is %d wide on a screen of %d", wide, c.width)
 			}
-			eval[bool](t, b, source+"; true")
-			found := eval[[]string](t, b, `axe.run(document, {preload: false}).then(r => r.violations.flatMap(v => v.nodes.map(n => v.id + ": " + n.html + " " + n.failureSummary)))`)
-			for _, v := range found {
+			for _, v := range b.violations(t) {
 				t.Errorf("%s, %d wide: %s", c.scheme, c.width, v)
 			}
 		}
@@ -503,6 +509,55 @@ func TestPage_MemoryOfViewers(t *testing.T) {
 	watched := peak(viewers)
 	t.Logf("peak resident memory: alone %.1f MiB, with %d viewers %.1f MiB, %+.1f MiB",
 		float64(alone)/(1<<20), viewers, float64(watched)/(1<<20), float64(watched-alone)/(1<<20))
+}
+
+// Two processes with an exchange each share a database; the page of one shows what
+// the other has stored.
+func TestPage_SwitchesTheExchange(t *testing.T) {
+	database := "DATABASE_URL=" + sqliteURL(t)
+	_, venue := market(t, simulated.Options{Pairs: 6, Seed: 7})
+	other := serve(t, database, "EXCHANGE=binance", "EXCHANGE_BASE_URL="+venue, "ANALYSIS_INTERVAL=4h")
+	other.get(t, "/symbols", nil) // whose answer says that this binance is simulated
+	other.sweepTo(t)
+	var there analysisReply
+	other.get(t, "/levels/BTCUSDT", &there)
+	s := serve(t, database, "EXCHANGE_SIMULATED_PAIRS=6")
+	s.sweepTo(t)
+	b := browse(t)
+	b.show(t, 1440, 900, "dark")
+	b.do(t, chromedp.Navigate(s.base+"/"))
+	b.until(t, `document.body.dataset.ready === "BTCUSDT 1h" && document.querySelector("#exchange select")`)
+	if got := eval[string](t, b, `[...document.querySelectorAll("#exchange option")].map(o => o.textContent + (o.selected ? "*" : "")).join(" ")`); got != "simulated* binance" {
+		t.Fatalf("to choose from: %s", got)
+	}
+	choose := func(name string) {
+		eval[bool](t, b, fmt.Sprintf(`(e => { e.value = %q; e.dispatchEvent(new Event("change")); return true })(document.querySelector("#exchange select"))`, name))
+	}
+	choose("binance")
+	b.until(t, `document.body.dataset.ready === "BTCUSDT 4h" && document.getElementById("fresh").innerText.includes("binance is asked by another process")`)
+	want := min(6, len(there.Supports)) + min(6, len(there.Resistances))
+	if got := eval[int](t, b, shown); got != want || want == 0 {
+		t.Errorf("%d levels are shown, the other process has stored %d within six a side", got, want)
+	}
+	if rows := eval[int](t, b, `document.querySelectorAll("#market tbody tr").length`); rows == 0 {
+		t.Error("the screener shows nothing of the other exchange")
+	}
+	if got := eval[string](t, b, `location.search + " " + document.getElementById("sweep").hidden + " " + document.getElementById("no-chart").innerText`); got != "?exchange=binance&symbol=BTCUSDT&interval=4h true " {
+		t.Errorf("address, whether a sweep can be begun, and what is said of the chart: %s", got)
+	}
+	b.keys(t, "/")
+	b.keys(t, "eth")
+	b.until(t, `document.querySelector("#found li")?.textContent === "ETHUSDT"`)
+	b.keys(t, kb.Enter)
+	b.until(t, `document.body.dataset.ready === "ETHUSDT 4h"`)
+	b.clean(t, s.base)
+	choose("simulated")
+	b.until(t, `document.body.dataset.ready === "BTCUSDT 1h" && !document.getElementById("sweep").hidden && !location.search.includes("exchange")`)
+	b.do(t, chromedp.NavigateBack())
+	b.until(t, `document.body.dataset.ready === "ETHUSDT 4h" && document.querySelector("#exchange select").value === "binance"`)
+	for _, v := range b.violations(t) {
+		t.Error(v)
+	}
 }
 
 func TestPage_AsksForAKeyOnce(t *testing.T) {

@@ -156,6 +156,7 @@ func (a *API) routing() *chi.Mux {
 	handle("GET", "/jobs/{id}/events", a.getEvents)
 	handle("GET", "/schedules", a.getSchedules)
 	handle("GET", "/calibration", a.getCalibration)
+	handle("GET", "/exchanges", a.getExchanges)
 	handle("GET", "/symbols", a.getSymbols)
 	handle("GET", "/klines/{symbol}", a.getKlines)
 	handle("GET", "/klines/{symbol}/forming", a.getForming)

@@ -52,13 +52,7 @@ func (a *API) getChart(w *reply, r *http.Request, png bool) error {
 	var key cacheKey
 	p := &key.picture
 	p.png = png
-	if key.Symbol, err = pathSymbol(w, r); err != nil {
-		return err
-	}
-	if key.Interval, err = q.interval(a); err != nil {
-		return err
-	}
-	if key.Exchange, err = q.exchange(a); err != nil {
+	if key.Key, err = a.series(&q, w, r); err != nil {
 		return err
 	}
 	theme, err := q.oneOf("theme", "dark", "light")

@@ -28,18 +28,12 @@ func (a *API) getLevel(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var key service.Key
-	if key.Symbol, err = pathSymbol(w, r); err != nil {
+	key, err := a.series(&q, w, r)
+	if err != nil {
 		return err
 	}
 	id, err := ParseLevelID(chi.URLParam(r, "id"))
 	if err != nil {
-		return err
-	}
-	if key.Interval, err = q.interval(a); err != nil {
-		return err
-	}
-	if key.Exchange, err = q.exchange(a); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)

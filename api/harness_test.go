@@ -227,6 +227,20 @@ func (s *fakeStore) Scorecards(_ context.Context, exchange string) ([]service.Sc
 	return s.cards, s.open, s.err
 }
 
+func (s *fakeStore) Markets(context.Context) (all []service.StoredMarket, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, of := range s.snaps {
+		if i := slices.IndexFunc(all, func(m service.StoredMarket) bool { return m.Exchange == key.Exchange && m.Interval == key.Interval }); i >= 0 {
+			all[i].Pairs++
+		} else {
+			all = append(all, service.StoredMarket{Exchange: key.Exchange, Interval: key.Interval, Pairs: 1, AsOf: of[0].AsOf})
+		}
+	}
+	slices.SortFunc(all, func(a, b service.StoredMarket) int { return strings.Compare(a.Exchange, b.Exchange) })
+	return all, s.err
+}
+
 func (s *fakeStore) Latest(_ context.Context, exchange string, interval levels.Interval) iter.Seq2[service.Snapshot, error] {
 	return func(yield func(service.Snapshot, error) bool) {
 		s.mu.Lock()

@@ -19,14 +19,8 @@ func (a *API) getLevels(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var key service.Key
-	if key.Symbol, err = pathSymbol(w, r); err != nil {
-		return err
-	}
-	if key.Interval, err = q.interval(a); err != nil {
-		return err
-	}
-	if key.Exchange, err = q.exchange(a); err != nil {
+	key, err := a.series(&q, w, r)
+	if err != nil {
 		return err
 	}
 	at, err := q.moment("at")

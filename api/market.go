@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +20,51 @@ func (a *API) own(q *query) (string, error) {
 		return "", unknownExchange(name, served)
 	}
 	return name, err
+}
+
+// exchangeList is the reply of GET /exchanges.
+type exchangeList struct {
+	Exchanges []exchangeEntry `json:"exchanges"`
+}
+
+type exchangeEntry struct {
+	Exchange  string           `json:"exchange"`
+	Served    bool             `json:"served"` // this process talks to it
+	Intervals []storedInterval `json:"intervals"`
+}
+
+type storedInterval struct {
+	Interval levels.Interval `json:"interval"`
+	Pairs    int             `json:"pairs"`
+	AsOf     time.Time       `json:"as_of"`
+}
+
+// getExchanges answers GET /exchanges: the exchange this process talks to, and the
+// others that the database has levels of.
+func (a *API) getExchanges(w *reply, r *http.Request) error {
+	if _, err := parseQuery(r.URL.RawQuery); err != nil {
+		return err
+	}
+	stored, err := a.Store.Markets(r.Context())
+	if err != nil {
+		return err
+	}
+	served := exchangeEntry{Exchange: a.Analyzer.Market().Exchange, Served: true, Intervals: []storedInterval{}}
+	list := exchangeList{Exchanges: []exchangeEntry{served}}
+	for _, m := range stored {
+		at := slices.IndexFunc(list.Exchanges, func(e exchangeEntry) bool { return e.Exchange == m.Exchange })
+		if at < 0 {
+			at = len(list.Exchanges)
+			list.Exchanges = append(list.Exchanges, exchangeEntry{Exchange: m.Exchange})
+		}
+		e := &list.Exchanges[at]
+		e.Intervals = append(e.Intervals, storedInterval{m.Interval, m.Pairs, m.AsOf})
+	}
+	b, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	return sendJSON(w, append(b, '\n'))
 }
 
 // getSymbols answers GET /symbols: every pair of the exchange, with whether a
@@ -96,7 +143,7 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	key, err := a.ownSeries(&q, w, r)
+	key, err := a.series(&q, w, r)
 	if err != nil {
 		return err
 	}
@@ -107,13 +154,13 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
 	w.wait(r)
-	return a.Analyzer.Candles(ctx, key.Symbol, key.Interval, limit, func(c *levels.Candles) error {
+	send := func(c *levels.Candles, simulated bool) error {
 		w.deadline(writeTimeout)
 		h := w.Header()
 		h["Content-Type"] = contentJSON
 		h["Cache-Control"] = noCache
 		out := stream{w: w, bounded: true}
-		out.buf = a.appendSeries(out.buf, key)
+		out.buf = appendSeries(out.buf, key, simulated)
 		out.buf = append(out.buf, `,"missing_klines":`...)
 		out.buf = strconv.AppendInt(out.buf, int64(c.Missing()), 10)
 		out.buf = append(out.buf, `,"klines":[`...)
@@ -128,7 +175,18 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 		}
 		out.buf = append(out.buf, "]}\n"...)
 		return out.flush()
-	})
+	}
+	if key.Exchange == a.Analyzer.Market().Exchange {
+		return a.Analyzer.Candles(ctx, key.Symbol, key.Interval, limit, func(c *levels.Candles) error {
+			return send(c, a.Analyzer.Market().Simulated)
+		})
+	}
+	// Another exchange is asked by another process; what that has analysed is kept.
+	snap, err := a.Store.Snapshot(ctx, key, time.Time{})
+	if err != nil {
+		return err
+	}
+	return a.Analyzer.Recall(ctx, &snap, limit, 0, func(c *levels.Candles) error { return send(c, snap.Simulated) })
 }
 
 // formingTimeout bounds the wait for a forming candle, which is of use to nobody
@@ -141,7 +199,10 @@ func (a *API) getForming(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	key, err := a.ownSeries(&q, w, r)
+	key, err := a.series(&q, w, r)
+	if err == nil {
+		_, err = a.own(&q)
+	}
 	if err != nil {
 		return err
 	}
@@ -154,7 +215,7 @@ func (a *API) getForming(w *reply, r *http.Request) error {
 	h := w.Header()
 	h["Content-Type"] = contentJSON
 	h["Cache-Control"] = noCache
-	b := a.appendSeries(nil, key)
+	b := appendSeries(nil, key, a.Analyzer.Market().Simulated)
 	if f == nil {
 		return write(w, append(b, `,"at":null,"closes_at":null,"kline":null}`+"\n"...))
 	}
@@ -166,21 +227,8 @@ func (a *API) getForming(w *reply, r *http.Request) error {
 	return write(w, append(appendKline(b, f.Candle), "}\n"...))
 }
 
-// ownSeries returns the series a request names, of the exchange this process
-// talks to.
-func (a *API) ownSeries(q *query, w *reply, r *http.Request) (key service.Key, err error) {
-	if key.Exchange, err = a.own(q); err != nil {
-		return key, err
-	}
-	if key.Symbol, err = pathSymbol(w, r); err != nil {
-		return key, err
-	}
-	key.Interval, err = q.interval(a)
-	return key, err
-}
-
 // appendSeries begins an object that is about candles of a series.
-func (a *API) appendSeries(b []byte, key service.Key) []byte {
+func appendSeries(b []byte, key service.Key, simulated bool) []byte {
 	b = append(b, `{"symbol":`...)
 	b = appendString(b, key.Symbol)
 	b = append(b, `,"exchange":`...)
@@ -188,5 +236,5 @@ func (a *API) appendSeries(b []byte, key service.Key) []byte {
 	b = append(b, `,"interval":`...)
 	b = appendString(b, string(key.Interval))
 	b = append(b, `,"simulated":`...)
-	return strconv.AppendBool(b, a.Analyzer.Market().Simulated)
+	return strconv.AppendBool(b, simulated)
 }

@@ -1,4 +1,4 @@
-// Pins GET /symbols and GET /klines: every pair with why a sweep leaves it out,
+// Pins GET /exchanges, /symbols and /klines: what is stored of which exchange, every pair with why a sweep leaves it out,
 // candles that POST /analyze takes back as they are, and the one that is not
 // closed, which stands apart.
 package api
@@ -119,7 +119,7 @@ func TestKlines_LongListsComeWhole(t *testing.T) {
 func TestKlines_RefusalsNameWhatIsWrong(t *testing.T) {
 	h := start(t)
 	for target, status := range map[string]int{
-		"BTCUSDT?limit=0": 400, "BTCUSDT?limit=10001": 400, "BTCUSDT?interval=1M": 400, "BTCUSDT?exchange=kraken": 422,
+		"BTCUSDT?limit=0": 400, "BTCUSDT?limit=10001": 400, "BTCUSDT?interval=1M": 400, "BTCUSDT?exchange=kraken": 404,
 		"NOPEUSDT": 422, "BTC%20USDT": 400, "BTCUSDT?at=2000-01-01T00:00:00Z": 400,
 	} {
 		var rec *httptest.ResponseRecorder
@@ -168,4 +168,60 @@ func TestForming_StandsApartFromTheClosedCandles(t *testing.T) {
 			t.Errorf("%s: %d %s", target, rec.Code, rec.Body)
 		}
 	}
+}
+
+// What another process has stored of another exchange can be read; what would have
+// to be asked of that exchange is refused.
+func TestExchanges_OthersAreReadAndNotAsked(t *testing.T) {
+	type list struct {
+		Exchanges []struct {
+			Exchange  string
+			Served    bool
+			Intervals []struct {
+				Interval string
+				Pairs    int
+				AsOf     time.Time `json:"as_of"`
+			}
+		}
+	}
+	h := start(t)
+	rec := h.get("/exchanges")
+	want(t, rec, 200)
+	if e := decode[list](t, rec).Exchanges; len(e) != 1 || e[0].Exchange != "simulated" || !e[0].Served || len(e[0].Intervals) != 0 {
+		t.Errorf("before anything is stored: %s", rec.Body)
+	}
+	want(t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT"}`), 200)
+	want(t, h.do("POST", "/analyze", `{"symbol":"ETHUSDT"}`), 200)
+	keeps(h)
+	stored := decode[analysisJSON](t, h.get("/levels/BTCUSDT"))
+
+	h.exchange.market = service.Market{Exchange: "binance"}
+	rec = h.get("/exchanges")
+	e := decode[list](t, rec).Exchanges
+	if len(e) != 2 || e[0].Exchange != "binance" || !e[0].Served || len(e[0].Intervals) != 0 ||
+		e[1].Exchange != "simulated" || e[1].Served || len(e[1].Intervals) != 1 || e[1].Intervals[0].Pairs != 2 || !e[1].Intervals[0].AsOf.Equal(stored.AsOf) {
+		t.Fatalf("%s", rec.Body)
+	}
+	rec = h.get("/klines/BTCUSDT?exchange=simulated&limit=120")
+	want(t, rec, 200)
+	k := decode[struct {
+		Exchange  string
+		Simulated bool
+		Klines    [][]float64
+	}](t, rec)
+	if last := time.UnixMilli(int64(k.Klines[len(k.Klines)-1][0])).Add(time.Hour); k.Exchange != "simulated" || !k.Simulated || len(k.Klines) != 120 || !last.Equal(stored.AsOf) {
+		t.Errorf("%d klines to %v, the analysis is of %v: %.200s", len(k.Klines), last, stored.AsOf, rec.Body)
+	}
+	for target, status := range map[string]int{
+		"/levels/BTCUSDT?exchange=simulated": 200, "/levels?exchange=simulated": 200, "/levels/BTCUSDT": 404,
+		"/klines/PEPEUSDT?exchange=simulated": 404, "/klines/BTCUSDT/forming?exchange=simulated": 422,
+		"/symbols?exchange=simulated": 422, "/exchanges?exchange=simulated": 400,
+	} {
+		want(t, h.get(target), status)
+	}
+	want(t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT","exchange":"simulated"}`), 422)
+	h.store.CandlesFunc = nil // they have fallen out since
+	want(t, h.get("/klines/BTCUSDT?exchange=simulated"), 409)
+	h.store.err = service.ErrStorage
+	want(t, h.get("/exchanges"), 503)
 }

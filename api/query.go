@@ -14,6 +14,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"tidemark/levels"
+	"tidemark/service"
 )
 
 // query holds the parameters of a request in the order of its names.
@@ -156,6 +157,19 @@ func (q *query) exchange(a *API) (string, error) {
 		return "", badParameter("exchange", "%q is not the name of an exchange", clip(text))
 	}
 	return text, nil
+}
+
+// series returns what a request names by the symbol in its path, its interval and
+// its exchange.
+func (a *API) series(q *query, w *reply, r *http.Request) (key service.Key, err error) {
+	if key.Symbol, err = pathSymbol(w, r); err != nil {
+		return key, err
+	}
+	if key.Interval, err = q.interval(a); err != nil {
+		return key, err
+	}
+	key.Exchange, err = q.exchange(a)
+	return key, err
 }
 
 // saneExchange accepts 1 to 32 lower-case letters, digits and hyphens.

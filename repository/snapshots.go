@@ -326,3 +326,27 @@ func (db *DB) latest(ctx context.Context, exchange string, interval levels.Inter
 	}
 	return page, ends, rows.Err()
 }
+
+// Markets returns what there are analyses of, as service.Store has it. Every series
+// is looked at: some hundreds of an interval.
+func (db *DB) Markets(ctx context.Context) ([]service.StoredMarket, error) {
+	var rows []struct {
+		Exchange string
+		Interval levels.Interval
+		Pairs    int
+		AsOf     int64 `db:"as_of"`
+	}
+	err := db.read.SelectContext(ctx, &rows, `SELECT exchange, interval, COUNT(*) AS pairs, MAX(latest_as_of) AS as_of
+		FROM series WHERE latest_as_of > 0 GROUP BY exchange, interval`)
+	if err != nil {
+		return nil, db.fail(ctx, err)
+	}
+	all := make([]service.StoredMarket, len(rows))
+	for i, r := range rows {
+		all[i] = service.StoredMarket{Exchange: r.Exchange, Interval: r.Interval, Pairs: r.Pairs, AsOf: time.UnixMilli(r.AsOf).UTC()}
+	}
+	slices.SortFunc(all, func(a, b service.StoredMarket) int {
+		return cmp.Or(strings.Compare(a.Exchange, b.Exchange), cmp.Compare(a.Interval.Milliseconds(), b.Interval.Milliseconds()))
+	})
+	return all, nil
+}

@@ -224,6 +224,36 @@ func TestLatest_OneMarketBySymbol(t *testing.T) {
 	})
 }
 
+func TestMarkets_AreThoseWithAnalyses(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db := d.open(t)
+		if all, err := db.Markets(t.Context()); err != nil || len(all) != 0 {
+			t.Fatalf("of an empty database: %v, %v", all, err)
+		}
+		of := func(exchange, symbol string, interval levels.Interval, n int) service.Snapshot {
+			s := snapshot(symbol, n)
+			s.Exchange, s.Interval = exchange, interval
+			return s
+		}
+		b := service.Batch{Snapshots: []service.Snapshot{
+			of("other", "A", "15m", 0), of("binance", "B", "1w", 1), of("binance", "A", "2h", 3), of("binance", "B", "2h", 2), of("binance", "A", "15m", 0),
+		}}
+		// candles alone are no analysis
+		b.Candles = []service.CandleChange{{Key: service.Key{Exchange: "kept", Symbol: "A", Interval: "1h"}, Blocks: []service.KeptBlock{{Packed: []byte{1}}}}}
+		if _, err := db.Put(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		got, err := db.Markets(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "[{binance 15m 1 " + at(0).String() + "} {binance 2h 2 " + at(3).String() + "} {binance 1w 1 " + at(1).String() + "} {other 15m 1 " + at(0).String() + "}]"
+		if fmt.Sprint(got) != want {
+			t.Errorf("%v\nwant %s", got, want)
+		}
+	})
+}
+
 func TestLatest_EveryPairOnceWhateverTheNumberOfPages(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)

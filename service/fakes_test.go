@@ -404,6 +404,10 @@ func (f *fakeStore) DuePromise(ctx context.Context, key Key, by time.Time) (Prom
 	return p, ok && !p.AsOf.After(by), f.PromiseErr
 }
 
+func (f *fakeStore) Markets(context.Context) ([]StoredMarket, error) {
+	panic("not used by the executor")
+}
+
 func (f *fakeStore) Scorecards(context.Context, string) ([]Scorecard, []OpenPromises, error) {
 	panic("not used by the executor")
 }

@@ -85,6 +85,14 @@ type Snapshot struct {
 	Supports, Resistances []levels.Level
 }
 
+// StoredMarket is an exchange and interval there are analyses of.
+type StoredMarket struct {
+	Exchange string
+	Interval levels.Interval
+	Pairs    int
+	AsOf     time.Time // of the newest analysis
+}
+
 // Level returns the level with an id, or nil.
 func (s *Snapshot) Level(id uint64) *levels.Level {
 	for _, side := range [...][]levels.Level{s.Supports, s.Resistances} {
@@ -225,6 +233,10 @@ type Store interface {
 	// Latest streams the newest analysis of every pair of an exchange and
 	// interval, by symbol. The slices of a Snapshot are valid until the next.
 	Latest(ctx context.Context, exchange string, interval levels.Interval) iter.Seq2[Snapshot, error]
+
+	// Markets returns what there are analyses of, by exchange, and of each the
+	// shortest interval first.
+	Markets(ctx context.Context) ([]StoredMarket, error)
 
 	// Candles fills dst, which is empty and carries the interval of key, with the
 	// candles kept that opened at or after from (Unix ms), oldest first: never

@@ -16,12 +16,24 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const intervals = ["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w"];
 const drawn = 500;
 
-const state = { symbol: "", interval: "", level: null, perSide: 6, minHold: 0, market: filters };
+// exchange is empty for the one the service talks to.
+const state = { exchange: "", symbol: "", interval: "", level: null, perSide: 6, minHold: 0, market: filters };
 // What is shown, which is not yet what the state says while that is asked for.
-let seen = { symbol: "", interval: "" }, analysis = null, klines = null, forming = null, shownDecimals = 2;
+let seen = { exchange: "", symbol: "", interval: "" }, analysis = null, klines = null, forming = null, shownDecimals = 2;
+
+// The exchanges there are levels of, the one the service talks to first, and whether
+// the market of the one chosen is simulated.
+let exchanges = [], simulated = false;
+const home = () => exchanges[0]?.exchange;
+
+// wanted is the series the state names, as replies name it.
+const wanted = () => ({ exchange: state.exchange || home(), symbol: state.symbol, interval: state.interval });
+
+// same tells whether two, if they are there, are of one series.
+const same = (a, b) => a?.exchange === b?.exchange && a?.symbol === b?.symbol && a?.interval === b?.interval;
 
 // shows tells whether candles, or the one that is forming, are of the pair shown.
-const shows = (of) => of?.symbol === seen.symbol && of.interval === seen.interval;
+const shows = (of) => !!of && same(of, seen);
 
 function readAddress() {
   const q = new URLSearchParams(location.search);
@@ -29,6 +41,7 @@ function readAddress() {
     const n = Number(q.get(name) ?? NaN);
     return n >= least && n <= most ? n : otherwise;
   };
+  state.exchange = /^[a-z0-9-]{1,32}$/.exec(q.get("exchange") ?? "")?.[0] ?? "";
   state.symbol = (q.get("symbol") ?? "").toUpperCase();
   state.interval = intervals.includes(q.get("interval")) ? q.get("interval") : "";
   state.level = q.get("level");
@@ -39,7 +52,7 @@ function readAddress() {
 
 function writeAddress(push) {
   const address = query({
-    symbol: state.symbol, interval: state.interval, level: state.level,
+    exchange: state.exchange, symbol: state.symbol, interval: state.interval, level: state.level,
     per_side: state.perSide === 6 ? "" : state.perSide, min_hold: state.minHold || "", ...state.market,
   });
   if (address === location.search) return;
@@ -56,21 +69,22 @@ const table = new LevelTable($("levels"), (id) => {
 // draw writes what is known of the pair.
 function draw() {
   $("pair").textContent = seen.symbol;
-  document.title = `${analysis?.simulated || klines?.simulated ? "SIMULATED · " : ""}${seen.symbol} ${seen.interval} · tidemark`;
+  const invented = simulated || analysis?.simulated || shows(klines) && klines.simulated;
+  $("simulated").hidden = !invented;
+  document.title = `${invented ? "SIMULATED · " : ""}${seen.symbol} ${seen.interval} · tidemark`;
   $("per-side").value = state.perSide;
   $("per-side-value").textContent = state.perSide;
   $("min-hold").value = state.minHold;
   $("min-hold-value").textContent = state.minHold ? state.minHold + " %" : "any";
   for (const input of $("intervals").querySelectorAll("input")) input.checked = input.value === state.interval;
   $("sweep").textContent = `Sweep the market (${state.interval})`;
-  const same = shows(klines);
   const levels = analysis && [...analysis.supports, ...analysis.resistances];
-  shownDecimals = decimals([...(same ? klines.klines.slice(-100).flatMap((row) => row.slice(1, 5)) : []),
+  shownDecimals = decimals([...(shows(klines) ? klines.klines.slice(-100).flatMap((row) => row.slice(1, 5)) : []),
     ...(analysis ? [analysis.last_price, ...levels.flatMap((l) => [l.price, l.low, l.high])] : [])]);
   drawCandles();
   if (!analysis) {
     chart.showLevels([], null);
-    $("price").textContent = same && klines.klines.length ? price(klines.klines.at(-1)[4], shownDecimals) : "–";
+    $("price").textContent = shows(klines) && klines.klines.length ? price(klines.klines.at(-1)[4], shownDecimals) : "–";
     $("atr").textContent = "";
     return;
   }
@@ -101,7 +115,9 @@ function fresh() {
       analysis.missing_klines ? el("b", { class: "stale" }, `${analysis.missing_klines} missing between them,`) : "none missing,",
       `found ${span(Date.now() - Date.parse(analysis.computed_at))} ago.`);
   }
-  if (close) {
+  if (close && seen.exchange !== home()) {
+    parts.push(`${seen.exchange} is asked by another process: here is what that has stored.`);
+  } else if (close) {
     const now = shows(forming) ? forming : null;
     const left = (now?.kline ? Date.parse(now.closes_at) : close + step) - Date.now();
     if (left <= 0) parts.push("A newer candle has closed.");
@@ -123,19 +139,20 @@ async function load() {
   loading?.abort();
   loading = new AbortController();
   const { signal } = loading;
-  const { symbol, interval } = state;
+  const next = wanted();
+  const { symbol, interval } = next;
   const candles = loadCandles();
   let problem = null;
-  const found = await ask(`levels/${encodeURIComponent(symbol)}${query({ interval })}`, { signal }).catch((p) => (problem = p, null));
+  const found = await ask(`levels/${encodeURIComponent(symbol)}${query({ interval, exchange: state.exchange })}`, { signal }).catch((p) => (problem = p, null));
   await Promise.race([candles, pause(300)]); // so that both appear at once, if they can
   if (signal.aborted) return;
   if (problem?.status === 0) throw problem;
   analysis = found;
-  seen = { symbol, interval };
+  seen = next;
   $("missing").replaceChildren();
   if (problem?.code === "not_analyzed") {
-    $("missing").append(el("p", {}, `${symbol} ${interval} has not been analysed yet.`),
-      el("button", { type: "button", class: "primary", onclick: analyse }, "Find its levels"));
+    $("missing").append(el("p", {}, `${symbol} ${interval} has not been analysed yet${state.exchange ? " on " + state.exchange : ""}.`),
+      ...(state.exchange ? [] : [el("button", { type: "button", class: "primary", onclick: analyse }, "Find its levels")]));
   } else if (problem) {
     $("missing").append(say(problem));
   }
@@ -154,14 +171,14 @@ async function load() {
 // there are or another must have closed. They may take long while a sweep has the
 // exchange to itself, so nothing waits for them.
 async function loadCandles() {
-  const { symbol, interval } = state;
-  const series = symbol + " " + interval;
-  if (klines?.klines.length && klines.symbol + " " + klines.interval === series && Date.now() < klines.klines.at(-1)[0] + 2 * length(interval) + 2000) return;
-  if (fetching?.series === series) return fetching.done;
+  const { exchange } = state, next = wanted();
+  const { symbol, interval } = next;
+  if (klines?.klines.length && same(klines, next) && Date.now() < klines.klines.at(-1)[0] + 2 * length(interval) + 2000) return;
+  if (fetching && same(fetching.series, next)) return fetching.done;
   fetching?.abort();
-  const mine = fetching = Object.assign(new AbortController(), { series });
+  const mine = fetching = Object.assign(new AbortController(), { series: next });
   const late = setTimeout(() => $("no-chart").replaceChildren(el("p", { class: "soft" }, "Waiting for the candles …")), 500);
-  mine.done = ask(`klines/${encodeURIComponent(symbol)}${query({ interval, limit: drawn })}`, { signal: mine.signal }).then((k) => {
+  mine.done = ask(`klines/${encodeURIComponent(symbol)}${query({ interval, exchange, limit: drawn })}`, { signal: mine.signal }).then((k) => {
     klines = k;
     $("no-chart").replaceChildren();
   }, (problem) => {
@@ -170,7 +187,7 @@ async function loadCandles() {
     clearTimeout(late);
     if (fetching !== mine) return;
     fetching = null;
-    if (series !== seen.symbol + " " + seen.interval) return;
+    if (!same(next, seen)) return;
     draw();
     fresh();
   });
@@ -179,10 +196,10 @@ async function loadCandles() {
 
 // follow asks for the candle that is forming. One that cannot be had is not shown.
 async function follow() {
-  const { symbol, interval } = seen;
-  if (!shows(klines) || !klines.klines.length) return;
-  const found = await ask(`klines/${encodeURIComponent(symbol)}/forming${query({ interval })}`).catch(() => null);
-  if (symbol !== seen.symbol || interval !== seen.interval) return;
+  const of = seen;
+  if (!shows(klines) || !klines.klines.length || of.exchange !== home()) return;
+  const found = await ask(`klines/${encodeURIComponent(of.symbol)}/forming${query({ interval: of.interval })}`).catch(() => null);
+  if (!same(of, seen)) return;
   forming = found;
   drawCandles();
   fresh();
@@ -227,29 +244,51 @@ function connected(yes) {
 
 // screen has the screener show what the state says.
 function screen(anew) {
-  const same = market.set(state.interval, state.market, (wanted) => {
-    state.market = wanted;
+  const unchanged = market.set(state.exchange, state.interval, state.market, (filters) => {
+    state.market = filters;
     writeAddress();
     screen();
   });
-  if (!same || anew) market.load();
+  if (!unchanged || anew) market.load();
 }
 
 // begin chooses what to show when the address does not say: the configured
 // interval, and BTCUSDT or else the pair nearest to a level.
 async function begin() {
   readAddress();
-  const page = await ask("levels" + query({ limit: 1, interval: state.interval }));
-  $("simulated").hidden = !(await ask("readyz")).simulated;
-  $("exchange").textContent = page.exchange;
+  let ready;
+  [{ exchanges }, ready] = await Promise.all([ask("exchanges"), ask("readyz")]);
+  if (state.exchange === home()) state.exchange = "";
+  drawExchanges();
+  const there = exchanges.find((e) => e.exchange === state.exchange)?.intervals[0]?.interval;
+  const { exchange } = state;
+  const page = await ask("levels" + query({ limit: 1, exchange, interval: state.interval || there }));
+  simulated = exchange ? !!page.levels[0]?.simulated : ready.simulated;
   state.interval ||= page.interval;
   if (!state.symbol) {
-    const known = await ask("levels" + query({ limit: 1, interval: state.interval, symbols: "BTCUSDT" }));
+    const known = await ask("levels" + query({ limit: 1, exchange, interval: state.interval, symbols: "BTCUSDT" }));
     state.symbol = (known.levels[0] ?? page.levels[0])?.symbol ?? "BTCUSDT";
   }
   writeAddress();
   screen(true);
   await load();
+}
+
+// drawExchanges writes the exchange; where there are several, they can be switched.
+function drawExchanges() {
+  $("sweep").hidden = state.exchange !== "";
+  if (exchanges.length === 1 && !state.exchange) return $("exchange").replaceChildren(home());
+  const names = exchanges.map((e) => e.exchange);
+  if (state.exchange && !names.includes(state.exchange)) names.push(state.exchange);
+  $("exchange").replaceChildren(el("select", {
+    "aria-label": "Exchange",
+    onchange: (e) => {
+      const name = e.target.value;
+      Object.assign(state, { exchange: name === home() ? "" : name, symbol: "", interval: "", level: null });
+      writeAddress(true);
+      begin().catch(lost);
+    },
+  }, names.map((name) => el("option", { selected: name === (state.exchange || home()) }, name))));
 }
 
 for (const i of intervals) {
@@ -262,25 +301,24 @@ for (const [id, name] of [["per-side", "perSide"], ["min-hold", "minHold"]]) {
     draw();
   });
 }
-new Search($("search"), $("found"), (symbol) => go({ symbol }));
+new Search($("search"), $("found"), (symbol) => go({ symbol }), state);
 
 const market = new Market($("market"), (symbol, level) => {
   go({ symbol, level });
   $("pair").scrollIntoView({ block: "nearest" });
 });
 
-const themes = { auto: "as the system", dark: "dark", light: "light" };
+const themes = ["auto", "dark", "light"];
 function theme(next) {
   document.documentElement.dataset.theme = next;
   localStorage.setItem("tidemark-theme", next);
-  $("theme").textContent = `Theme: ${themes[next]}`;
+  $("theme").textContent = `Theme: ${next}`;
   chart.paint();
 }
 $("theme").addEventListener("click", () => {
-  const all = Object.keys(themes);
-  theme(all[(all.indexOf(document.documentElement.dataset.theme) + 1) % all.length]);
+  theme(themes[(themes.indexOf(document.documentElement.dataset.theme) + 1) % themes.length]);
 });
-theme(document.documentElement.dataset.theme in themes ? document.documentElement.dataset.theme : "auto");
+theme(themes.find((name) => name === document.documentElement.dataset.theme) ?? "auto");
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart.paint());
 
 addEventListener("popstate", () => {
@@ -297,13 +335,13 @@ const live = new Live({
     if (!yes && !begun) $("missing").replaceChildren(say(problem));
   },
   drawn(jobs) {
-    drawJobs($("jobs"), jobs);
-    $("sweep").disabled = jobs.some((j) => !ended(j) && j.kind === "sweep" && j.interval === state.interval);
+    drawJobs($("jobs"), jobs, exchanges.length > 1);
+    $("sweep").disabled = jobs.some((j) => !ended(j) && j.kind === "sweep" && j.exchange === home() && j.interval === state.interval);
   },
   // changed: levels of an interval are new.
   changed(job) {
     if (ended(job)) $("said").textContent = `${job.kind} of ${job.interval}: ${job.state}`;
-    if (job.interval !== state.interval || changing) return;
+    if (job.exchange !== wanted().exchange || job.interval !== state.interval || changing) return;
     changing = setTimeout(() => {
       changing = null;
       market.load();
@@ -327,7 +365,7 @@ $("sweep").addEventListener("click", async (e) => {
   try {
     live.follow(await ask("analyze", { method: "POST", body: { all: true, interval: state.interval } }));
   } catch (problem) {
-    drawJobs($("jobs"), [...live.jobs.values()], problem);
+    drawJobs($("jobs"), [...live.jobs.values()], exchanges.length > 1, problem);
     e.target.disabled = false;
   }
 });

@@ -32,9 +32,9 @@ export class Market {
   }
 
   // set takes on what the address says.
-  set(interval, wanted, onChange) {
-    const same = this.interval === interval && JSON.stringify(this.wanted) === JSON.stringify(wanted);
-    Object.assign(this, { interval, wanted, onChange });
+  set(exchange, interval, wanted, onChange) {
+    const same = this.exchange === exchange && this.interval === interval && JSON.stringify(this.wanted) === JSON.stringify(wanted);
+    Object.assign(this, { exchange, interval, wanted, onChange });
     for (const [name, value] of Object.entries(wanted)) if (this.form.elements[name]) this.form.elements[name].value = value;
     const sort = wanted.sort || "distance_atr";
     for (const head of this.heads) {
@@ -42,7 +42,7 @@ export class Market {
       head.setAttribute("aria-sort", down ? "descending" : sort === head.dataset.sort ? "ascending" : "none");
     }
     // without a limit it is everything, by symbol
-    this.csv.href = "levels" + query({ interval, ...wanted, sort: "", format: "csv" });
+    this.csv.href = "levels" + query({ exchange, interval, ...wanted, sort: "", format: "csv" });
     if (!same) this.shown = rows;
     return same;
   }
@@ -57,7 +57,7 @@ export class Market {
     this.asked = new AbortController();
     if (more) this.shown = Math.min(1000, this.shown + rows);
     try {
-      const page = await ask("levels" + query({ interval: this.interval, ...this.wanted, limit: this.shown }), { signal: this.asked.signal });
+      const page = await ask("levels" + query({ exchange: this.exchange, interval: this.interval, ...this.wanted, limit: this.shown }), { signal: this.asked.signal });
       this.draw(page);
     } catch (problem) {
       if (problem.name === "AbortError") return;

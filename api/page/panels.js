@@ -6,11 +6,12 @@ import { ended } from "./live.js";
 
 const states = { queued: "waiting", running: "running", completed: "completed", failed: "failed", cancelled: "cancelled" };
 
-// drawJobs writes what runs, and below it what was.
-export function drawJobs(box, jobs, problem) {
+// drawJobs writes what runs, and below it what was; of which exchange, where there
+// are several.
+export function drawJobs(box, jobs, several, problem) {
   const focused = document.activeElement?.dataset.job;
   const line = (j) => {
-    const what = j.kind === "sweep" ? `Sweep of ${j.interval}` : `Analysis of ${j.interval}`;
+    const what = `${j.kind === "sweep" ? "Sweep" : "Analysis"} of ${several && j.exchange ? j.exchange + " " : ""}${j.interval}`;
     const handled = j.symbols_done + j.symbols_failed;
     const total = j.symbols_total - j.symbols_skipped;
     const took = j.started_at ? span((j.finished_at ? Date.parse(j.finished_at) : Date.now()) - Date.parse(j.started_at)) : "";

@@ -1,11 +1,12 @@
 // The search for a pair: a box with a list below it, used with the keyboard alone.
 
-import { ask } from "./ask.js";
+import { ask, query } from "./ask.js";
 import { el } from "./format.js";
 
 export class Search {
-  constructor(input, list, choose) {
-    Object.assign(this, { input, list, choose, at: 0, shown: [] });
+  // choose is called with a pair; state has the exchange and interval it is to be of.
+  constructor(input, list, choose, state) {
+    Object.assign(this, { input, list, choose, state, at: 0, shown: [] });
     input.addEventListener("focus", () => this.fetch());
     input.addEventListener("input", () => this.show());
     input.addEventListener("blur", () => this.close());
@@ -21,19 +22,27 @@ export class Search {
   // fetch asks once for the pairs a sweep covers; what is typed before they are
   // here, or is not among them, is taken as it is.
   fetch() {
-    this.pairs ??= ask("symbols?selected=true").then(
+    if (!this.state.exchange) this.pairs ??= ask("symbols?selected=true").then(
       ({ symbols }) => symbols.toSorted((a, b) => b.quote_volume - a.quote_volume),
       () => (this.pairs = undefined, []));
   }
 
   async show() {
     const typed = this.typed();
-    const pairs = await this.pairs;
+    const pairs = this.state.exchange ? await this.stored(typed) : await this.pairs;
     if (this.typed() !== typed || document.activeElement !== this.input) return;
     const fits = typed ? [...pairs.filter((p) => p.symbol.startsWith(typed)), ...pairs.filter((p) => p.symbol.indexOf(typed) > 0)] : [];
     this.shown = fits.slice(0, 8).map((p) => p.symbol);
     this.at = 0;
     this.draw();
+  }
+
+  // stored returns pairs of another exchange, whose list is not there: those that
+  // begin like this and have levels.
+  async stored(typed) {
+    const { exchange, interval } = this.state;
+    const { levels } = await ask("levels" + query({ exchange, interval, symbol: typed, sort: "symbol", limit: 400 })).catch(() => ({ levels: [] }));
+    return [...new Set(levels.map((l) => l.symbol))].map((symbol) => ({ symbol }));
   }
 
   typed() {

@@ -261,6 +261,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/exchanges": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The exchanges there are levels of.
+         * @description First the exchange this process talks to, then the others the database has levels of, which other processes have stored. Of those everything that is stored can be read (`exchange=`), and nothing analysed here.
+         */
+        get: operations["listExchanges"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/symbols": {
         parameters: {
             query?: never;
@@ -290,8 +310,7 @@ export interface paths {
         };
         /**
          * The last closed klines of a pair.
-         * @description What a chart needs. The rows are those `POST /analyze` takes. Klines kept by
-         *     an analysis are not fetched again; what is fetched here is not kept.
+         * @description What a chart needs. The rows are those `POST /analyze` takes. Klines kept by an analysis are not fetched again; what is fetched here is not kept. Of another exchange than the one this process talks to they are the last of those its newest analysis was made from, if they are kept.
          */
         get: operations["getKlines"];
         put?: never;
@@ -1140,6 +1159,25 @@ export interface components {
             selected: boolean;
             /** @description Why not. */
             reason: components["schemas"]["Reason"] | null;
+        };
+        ExchangeList: {
+            exchanges: {
+                /** @description Its name. */
+                exchange: string;
+                /** @description Whether this process talks to it. */
+                served: boolean;
+                /** @description Those there are levels of, the shortest first. */
+                intervals: {
+                    interval: components["schemas"]["Interval"];
+                    /** @description How many pairs have an analysis. */
+                    pairs: number;
+                    /**
+                     * Format: date-time
+                     * @description Of the newest analysis.
+                     */
+                    as_of: string;
+                }[];
+            }[];
         };
         KlineList: {
             /** @description The pair. */
@@ -2067,6 +2105,33 @@ export interface operations {
             504: components["responses"]["Timeout"];
         };
     };
+    listExchanges: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The exchanges, by name but for the first. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExchangeList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
     listSymbols: {
         parameters: {
             query?: {
@@ -2161,6 +2226,17 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
+            /** @description Of another exchange, nothing is stored for this pair and interval (`not_analyzed`). */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            409: components["responses"]["NotKept"];
             422: components["responses"]["Unprocessable"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
