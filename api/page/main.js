@@ -256,18 +256,21 @@ function screen(anew) {
 // interval, and BTCUSDT or else the pair nearest to a level.
 async function begin() {
   readAddress();
-  let ready;
-  [{ exchanges }, ready] = await Promise.all([ask("exchanges"), ask("readyz")]);
-  if (state.exchange === home()) state.exchange = "";
-  drawExchanges();
-  const there = exchanges.find((e) => e.exchange === state.exchange)?.intervals[0]?.interval;
   const { exchange } = state;
-  const page = await ask("levels" + query({ limit: 1, exchange, interval: state.interval || there }));
-  simulated = exchange ? !!page.levels[0]?.simulated : ready.simulated;
+  const about = Promise.all([ask("exchanges"), ask("readyz")]);
+  about.catch(() => {}); // is told where it is awaited, unless the next fails first
+  // another exchange may have no levels of the configured interval
+  const interval = state.interval || exchange && (await about)[0].exchanges.find((e) => e.exchange === exchange)?.intervals[0]?.interval;
+  const page = await ask("levels" + query({ limit: 1, exchange, interval }));
+  const [known, ready] = await about;
+  exchanges = known.exchanges;
+  if (exchange === home()) state.exchange = "";
+  drawExchanges();
+  simulated = state.exchange ? !!page.levels[0]?.simulated : ready.simulated;
   state.interval ||= page.interval;
   if (!state.symbol) {
-    const known = await ask("levels" + query({ limit: 1, exchange, interval: state.interval, symbols: "BTCUSDT" }));
-    state.symbol = (known.levels[0] ?? page.levels[0])?.symbol ?? "BTCUSDT";
+    const bitcoin = await ask("levels" + query({ limit: 1, exchange, interval: state.interval, symbols: "BTCUSDT" }));
+    state.symbol = (bitcoin.levels[0] ?? page.levels[0])?.symbol ?? "BTCUSDT";
   }
   writeAddress();
   screen(true);
