@@ -51,7 +51,12 @@ fetched, of a year unless --split says otherwise, for the pairs a sweep covers. 
 took, so --klines must leave some after it.
 ANALYSIS_INTERVAL chooses the candles, ANALYSIS_KLINE_LIMIT how many levels are
 found in. Exit code 3 tells that single pairs could not be read.`,
-		Args: cobra.MaximumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return fmt.Errorf("%d folders are named where one can be", len(args))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := in.config(cmd)
 			if err != nil {

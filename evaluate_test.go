@@ -185,7 +185,7 @@ func TestEvaluate_SaysWhatIsWrong(t *testing.T) {
 		{[]string{folder, "--pairs", "["}, 2, "is no pattern"},
 		{[]string{folder, "--pairs", "ETH*"}, 2, `no pair matches "ETH*"`},
 		{[]string{folder, "--stored"}, 2, "exclude each other"},
-		{[]string{folder, "another"}, 2, "accepts at most 1 arg"},
+		{[]string{folder, "another"}, 2, "2 folders are named where one can be"},
 		{[]string{folder, "--analysis-interval", "4h"}, 1, "holds no file SYMBOL-4h.csv"},
 		{[]string{filepath.Join(folder, "nowhere")}, 1, "nowhere"},
 		{[]string{folder, "--klines", "500", "--html", filepath.Join(folder, "nowhere", "r.html")}, 1, "--html"},

@@ -475,7 +475,7 @@ func TestRun_SaysWhatIsWrongInOneLine(t *testing.T) {
 	}{
 		{[]string{"swep"}, nil, exitUsage, "sweep"},
 		{[]string{"sweep", "--bogus"}, nil, exitUsage, "bogus"},
-		{[]string{"levels"}, nil, exitUsage, "arg"},
+		{[]string{"levels"}, nil, exitUsage, "one pair must be named, not 0: tidemark levels BTCUSDT"},
 		{[]string{"levels", "BTC USDT"}, nil, exitUsage, "symbol"},
 		{[]string{"levels", "BTCUSDT", "--json", "--csv"}, nil, exitUsage, "csv"},
 		{[]string{"levels", "BTCUSDT", "--at", "yesterday"}, nil, exitUsage, "--at"},

@@ -46,13 +46,21 @@ func (in *invocation) pair(cmd *cobra.Command, args []string) (Config, string, e
 	return cfg, symbol, nil
 }
 
+// onePair refuses a command line that names no pair, or several.
+func onePair(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("one pair must be named, not %d: %s BTCUSDT", len(args), cmd.CommandPath())
+	}
+	return nil
+}
+
 func (in *invocation) analyzeCommand() *cobra.Command {
 	var out output
 	var store bool
 	cmd := &cobra.Command{
 		Use:   "analyze SYMBOL",
 		Short: "Analyse one pair now and print its levels",
-		Args:  cobra.ExactArgs(1),
+		Args:  onePair,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			cfg, symbol, err := in.pair(cmd, args)
 			if err != nil {
@@ -82,7 +90,7 @@ func (in *invocation) levelsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "levels SYMBOL",
 		Short: "Print the stored levels of one pair",
-		Args:  cobra.ExactArgs(1),
+		Args:  onePair,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			cfg, symbol, err := in.pair(cmd, args)
 			if err != nil {
