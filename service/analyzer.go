@@ -61,8 +61,8 @@ type Request struct {
 
 // Analyzer runs analyses on a fixed number of slots. A slot is a workspace:
 // the candle columns and the decode buffer its holder needs. There are
-// exactly Config.Concurrency of them, and together they never hold more than
-// Config.Memory, so memory is a configured number.
+// exactly Config.Concurrency of them, and one more for what needs no exchange, and
+// together they never hold more than Config.Memory, so memory is a configured number.
 type Analyzer struct {
 	cfg      Config
 	exchange Exchange
@@ -218,7 +218,7 @@ func (a *Analyzer) launch(r Request) *flight {
 
 // analyze takes a slot, analyses one pair and stores the result if asked to.
 func (a *Analyzer) analyze(ctx context.Context, r Request) (Snapshot, error) {
-	s, err := a.acquire(ctx, r.KlineLimit, 0, true)
+	s, err := a.acquire(ctx, &a.slots.fetching, r.KlineLimit, 0, true)
 	if err != nil {
 		return Snapshot{}, err
 	}
@@ -249,7 +249,7 @@ func (a *Analyzer) lookUpAndAnalyze(ctx context.Context, s *slot, r Request) (Sn
 // neither exchange nor symbol and which is never stored. A last candle that
 // is not closed yet is ErrInvalid. Errors of fill are returned as they are.
 func (a *Analyzer) AnalyzeCandles(ctx context.Context, fill func(dst *levels.Candles, most int) error) (Snapshot, error) {
-	s, err := a.acquire(ctx, a.most, 0, true)
+	s, err := a.acquire(ctx, &a.slots.aside, a.most, 0, true)
 	if err != nil {
 		return Snapshot{}, err
 	}
@@ -270,8 +270,9 @@ func (a *Analyzer) AnalyzeCandles(ctx context.Context, fill func(dst *levels.Can
 }
 
 // Candles lends the last limit closed candles of a pair to fn, whose slot they
-// are in: fn must not keep them. Those that are kept are not fetched; those that
-// are fetched are not stored, since reading must not write.
+// are in: fn must not keep them. Those that are kept are not fetched, and when all
+// are, no slot of an analysis is waited for; those that are fetched are not stored,
+// since reading must not write.
 func (a *Analyzer) Candles(ctx context.Context, symbol string, interval levels.Interval, limit int, fn func(c *levels.Candles) error) error {
 	if _, err := levels.ParseInterval(string(interval)); err != nil {
 		return err
@@ -279,7 +280,10 @@ func (a *Analyzer) Candles(ctx context.Context, symbol string, interval levels.I
 	if err := a.fits(limit); err != nil {
 		return err
 	}
-	s, err := a.acquire(ctx, limit, 0, true)
+	if all, err := a.kept(ctx, symbol, interval, limit, fn); all || err != nil {
+		return err
+	}
+	s, err := a.acquire(ctx, &a.slots.fetching, limit, 0, true)
 	if err != nil {
 		return err
 	}

@@ -325,7 +325,7 @@ func (a *Analyzer) handOut(ctx context.Context, pairs []Pair, klines int, begin 
 		return context.Cause(ctx)
 	}
 	for _, p := range pairs {
-		s, err := a.acquire(ctx, klines, 0, false)
+		s, err := a.acquire(ctx, &a.slots.fetching, klines, 0, false)
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"tidemark/levels"
 )
@@ -60,9 +61,7 @@ func (a *Analyzer) fetch(ctx context.Context, s *slot, symbol string, interval l
 		return fetched{}, err
 	}
 	s.candles.Reset(interval, limit+1)
-	// The last limit candles closed by now opened after this moment, wherever
-	// the venue aligns the interval (weeks begin on Monday, the epoch did not).
-	from := now.UnixMilli() - int64(limit+1)*interval.Milliseconds() + 1
+	from := windowOf(now, interval, limit)
 	f, reason, err := a.resume(ctx, s, symbol, from, now.UnixMilli(), least)
 	if err == nil && reason == "" {
 		return f, nil
@@ -76,6 +75,58 @@ func (a *Analyzer) fetch(ctx context.Context, s *slot, symbol string, interval l
 	}
 	a.metrics.candles.WithLabelValues("exchange").Add(float64(s.candles.Len()))
 	return fetched{window: from, from: from, anew: true, market: a.exchange.Market()}, nil
+}
+
+// windowOf returns the first moment (Unix ms) at which one of the last limit candles
+// closed by now can have opened, wherever the venue aligns the interval (weeks begin
+// on Monday, the epoch did not).
+func windowOf(now time.Time, interval levels.Interval, limit int) int64 {
+	return now.UnixMilli() - int64(limit+1)*interval.Milliseconds() + 1
+}
+
+// kept calls fn, on a slot aside of those for fetching, with the last limit closed candles of a pair
+// if all of them are kept, which it tells.
+func (a *Analyzer) kept(ctx context.Context, symbol string, interval levels.Interval, limit int, fn func(c *levels.Candles) error) (all bool, err error) {
+	now, err := a.exchange.Now(ctx)
+	if err != nil {
+		return false, err
+	}
+	s, err := a.acquire(ctx, &a.slots.aside, limit, 0, true)
+	if err != nil {
+		return false, err
+	}
+	defer a.slots.release(s)
+	_, err = a.contained(s, symbol, func() (Snapshot, error) {
+		c := &s.candles
+		c.Reset(interval, limit+1)
+		from, market := windowOf(now, interval, limit), a.exchange.Market()
+		kept, err := a.store.Candles(ctx, Key{Exchange: market.Exchange, Symbol: symbol, Interval: interval}, from, c, s.buf)
+		if err != nil || unfit(kept, market, c, from, now.UnixMilli()) != "" || now.UnixMilli() >= c.AsOf()+interval.Milliseconds() {
+			return Snapshot{}, nil // whoever fetches says what is wrong
+		}
+		all = true
+		a.metrics.candles.WithLabelValues("store").Add(float64(c.Len()))
+		fetched{window: from}.cut(c, limit)
+		return Snapshot{}, fn(c)
+	})
+	return all, err
+}
+
+// unfit tells why candles kept since from, which c has, cannot be gone on from; it is
+// empty if they can.
+func unfit(kept Kept, market Market, c *levels.Candles, from, now int64) (reason string) {
+	step := c.Interval.Milliseconds()
+	switch {
+	case kept.Simulated != market.Simulated:
+		return refetchSimulated
+	case c.AsOf() > now+step:
+		return refetchDisagree
+	// Candles are a whole number of intervals apart, so that none can be missing
+	// in less than one.
+	case kept.From > from && c.OpenTime[0]-step >= from, c.OpenTime[c.Len()-1] < from:
+		return refetchShort
+	}
+	return ""
 }
 
 // cut drops what is in the slot besides the last limit candles of the window.
@@ -100,19 +151,12 @@ func (a *Analyzer) resume(ctx context.Context, s *slot, symbol string, from, now
 		return f, firstTime, nil
 	case err != nil:
 		return f, a.refetch(key, refetchDamaged, "error", err), nil
-	case kept.Simulated != market.Simulated:
-		return f, a.refetch(key, refetchSimulated, "simulated", kept.Simulated), nil
+	}
+	if reason := unfit(kept, market, c, from, now); reason != "" {
+		return f, a.refetch(key, reason, "kept_from", kept.From, "kept_to", c.AsOf(), "kept_simulated", kept.Simulated, "wanted_from", from, "venue_time", now), nil
 	}
 	last := c.Len() - 1
 	overlap := c.At(last)
-	switch {
-	case c.AsOf() > now+step:
-		return f, a.refetch(key, refetchDisagree, "kept_to", c.AsOf(), "venue_time", now), nil
-	// Candles are a whole number of intervals apart, so that none can be missing
-	// in less than one.
-	case kept.From > from && c.OpenTime[0]-step >= from, overlap.OpenTime < from:
-		return f, a.refetch(key, refetchShort, "kept_from", kept.From, "kept_to", c.AsOf(), "wanted_from", from), nil
-	}
 	if most := c.Len() + int(max(0, now-c.AsOf())/step); most < least {
 		return f, "", fmt.Errorf("%w: at most %d yet, at least %d are needed", levels.ErrTooFewCandles, most, least)
 	}

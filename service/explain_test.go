@@ -150,16 +150,13 @@ func TestExplain_SaysWhyItCannot(t *testing.T) {
 
 func TestExplain_NeedsASlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		x, store := &fakeExchange{CandlesFunc: tides}, &fakeStore{}
-		a := newTestAnalyzer(t, Config{Concurrency: 1, KlineLimit: 600}, x, store)
+		a := newTestAnalyzer(t, Config{Concurrency: 1, KlineLimit: 600}, &fakeExchange{CandlesFunc: tides}, &fakeStore{})
 		snap := analyzeOne(t, a, 600)
 		until := make(chan struct{})
-		x.CandlesFunc = func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
-			<-until
-			return tides(ctx, symbol, from, dst)
+		for range 2 {
+			go a.Recall(t.Context(), &snap, 100, 0, func(*levels.Candles) error { <-until; return nil })
 		}
-		go a.Analyze(t.Context(), Request{Symbol: "P001USDT"})
-		synctest.Wait() // it has the only slot
+		synctest.Wait() // they have the slot of analyses and the one aside of it
 		explained := make(chan error, 1)
 		go func() {
 			_, err := a.Explain(t.Context(), &snap, snap.Supports[0].ID)

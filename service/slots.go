@@ -16,6 +16,7 @@ import (
 // slot is what one analysis needs, and the right to run it: the semaphore
 // carries the memory.
 type slot struct {
+	lane    *lane // it belongs to
 	candles levels.Candles
 	buf     []byte
 
@@ -25,7 +26,7 @@ type slot struct {
 }
 
 // clear gives the workspace of s to the collector.
-func (s *slot) clear() { *s = slot{} }
+func (s *slot) clear() { *s = slot{lane: s.lane} }
 
 // decodeBuffer is the scratch an exchange client gets to decode in. A kline of
 // Binance is about 170 bytes, so this holds 190 of them at a time.
@@ -76,70 +77,91 @@ func (c Config) need(klines int) int64 {
 // frees within the time of a few requests to the exchange.
 const busyRetry = 2 * time.Second
 
-// pool is the semaphore: a fixed number of slots, and a number of bytes that
-// they never exceed together. Who comes first is served first, so that a large
-// request is not passed over for ever by small ones.
-type pool struct {
+// lane is a number of slots with a line of those who wait for one. Who comes first
+// is served first, so that a large request is not passed over for ever by small
+// ones.
+type lane struct {
 	size    int
-	limit   int64 // bytes
-	keep    int64 // bytes of workspace an idle slot may hold on to
-	mu      sync.Mutex
 	idle    []*slot // the one used last at the end: few slots in use stay few with memory
-	busy    int64   // bytes of busy slots
-	idling  int64   // bytes of idle ones
 	waiting []*waiter
 }
 
 // waiter is a caller in line.
 type waiter struct {
+	lane  *lane
 	need  int64
 	ready chan *slot // holds one
 }
 
+// pool is the semaphore: a fixed number of slots, and a number of bytes that
+// they never exceed together. Those for fetching may all be waiting for the
+// exchange, for as long as it wants a pause. What needs no exchange has one more
+// slot for itself, so that it need not wait for that, and any that nobody who
+// fetches wants.
+type pool struct {
+	limit    int64 // bytes
+	keep     int64 // bytes of workspace an idle slot may hold on to
+	mu       sync.Mutex
+	fetching lane
+	aside    lane  // one slot, of what needs no exchange
+	busy     int64 // bytes of busy slots
+	idling   int64 // bytes of idle ones
+}
+
 func newPool(size int, limit, keep int64) *pool {
-	p := &pool{size: size, limit: limit, keep: keep}
-	for range size {
-		p.idle = append(p.idle, &slot{})
+	p := &pool{limit: limit, keep: keep}
+	p.fetching.size, p.aside.size = size, 1
+	for _, l := range p.lanes() {
+		for range l.size {
+			l.idle = append(l.idle, &slot{lane: l})
+		}
 	}
 	return p
 }
 
-// take returns an idle slot for a holder that needs so many bytes, nil if there
-// is none or too little room. It is called with p.mu held.
-func (p *pool) take(need int64) *slot {
-	last := len(p.idle) - 1
+func (p *pool) lanes() [2]*lane { return [...]*lane{&p.fetching, &p.aside} }
+
+// take returns an idle slot for a holder that needs so many bytes and comes to l,
+// nil if there is none or too little room. It is called with p.mu held.
+func (p *pool) take(l *lane, need int64) *slot {
+	if l == &p.aside && len(l.idle) == 0 && len(p.fetching.waiting) == 0 {
+		l = &p.fetching
+	}
+	last := len(l.idle) - 1
 	if last < 0 || p.busy+need > p.limit {
 		return nil
 	}
-	s := p.idle[last]
-	p.idle = p.idle[:last]
+	s := l.idle[last]
+	l.idle = l.idle[:last]
 	p.idling -= s.bytes
 	if s.bytes < need || p.busy+s.bytes > p.limit {
 		s.clear() // too small, and growing would overshoot; or larger than what is left
 	}
 	s.bytes = max(s.bytes, need)
 	p.busy += s.bytes
-	for _, cold := range p.idle {
-		if p.busy+p.idling <= p.limit {
-			break
+	for _, each := range p.lanes() {
+		for _, cold := range each.idle {
+			if p.busy+p.idling <= p.limit {
+				return s
+			}
+			p.idling -= cold.bytes
+			cold.clear()
 		}
-		p.idling -= cold.bytes
-		cold.clear()
 	}
 	return s
 }
 
-// acquire returns a slot at once, or a place in line for one.
-func (p *pool) acquire(need int64) (*slot, *waiter) {
+// acquire returns a slot at once, or a place in the line of l.
+func (p *pool) acquire(l *lane, need int64) (*slot, *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.waiting) == 0 {
-		if s := p.take(need); s != nil {
+	if len(l.waiting) == 0 {
+		if s := p.take(l, need); s != nil {
 			return s, nil
 		}
 	}
-	w := &waiter{need, make(chan *slot, 1)}
-	p.waiting = append(p.waiting, w)
+	w := &waiter{l, need, make(chan *slot, 1)}
+	l.waiting = append(l.waiting, w)
 	return nil, w
 }
 
@@ -147,8 +169,8 @@ func (p *pool) acquire(need int64) (*slot, *waiter) {
 func (p *pool) leave(w *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if i := slices.Index(p.waiting, w); i >= 0 {
-		p.waiting = slices.Delete(p.waiting, i, i+1)
+	if i := slices.Index(w.lane.waiting, w); i >= 0 {
+		w.lane.waiting = slices.Delete(w.lane.waiting, i, i+1)
 		p.serve() // those behind may need less
 		return
 	}
@@ -163,7 +185,7 @@ func (p *pool) release(s *slot) {
 	p.put(s)
 }
 
-// put makes s idle and serves the line. It is called with p.mu held.
+// put makes s idle and serves the lines. It is called with p.mu held.
 func (p *pool) put(s *slot) {
 	p.busy -= s.bytes
 	// what it has, which may be less than what its holder might have needed
@@ -171,27 +193,30 @@ func (p *pool) put(s *slot) {
 		s.clear()
 	}
 	p.idling += s.bytes
-	p.idle = append(p.idle, s)
+	s.lane.idle = append(s.lane.idle, s)
 	p.serve()
 }
 
 // serve hands slots to the first in line. It is called with p.mu held.
 func (p *pool) serve() {
-	for len(p.waiting) > 0 {
-		s := p.take(p.waiting[0].need)
-		if s == nil {
-			return
+	for _, l := range p.lanes() {
+		for len(l.waiting) > 0 {
+			s := p.take(l, l.waiting[0].need)
+			if s == nil {
+				break
+			}
+			l.waiting[0].ready <- s
+			l.waiting = slices.Delete(l.waiting, 0, 1)
 		}
-		p.waiting[0].ready <- s
-		p.waiting = slices.Delete(p.waiting, 0, 1)
 	}
 }
 
-// inUse returns the number of busy slots and what they may need, in bytes.
+// inUse returns the number of busy slots of those for fetching, and what all busy slots may
+// need, in bytes.
 func (p *pool) inUse() (slots int, bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.size - len(p.idle), p.busy
+	return p.fetching.size - len(p.fetching.idle), p.busy
 }
 
 // most is the largest number of klines, up to MaxKlineLimit, whose analysis has
@@ -208,17 +233,17 @@ func (a *Analyzer) fits(klines int) error {
 	return fmt.Errorf("%w: an analysis of %d klines needs more memory than MEMORY_BUDGET leaves: ask for at most %d", ErrInvalid, klines, a.most)
 }
 
-// acquire waits for a slot that has room for so many klines, and for more bytes
-// that its holder takes while it has it. Callers from outside are counted against the queue limit; the dispatcher of a job is not,
-// there is one of them.
-func (a *Analyzer) acquire(ctx context.Context, klines int, more int64, queued bool) (*slot, error) {
+// acquire waits in the line of l for a slot that has room for so many klines, and for more bytes
+// that its holder takes while it has it. Callers from outside are counted against the
+// queue limit; the dispatcher of a job is not, there is one of them.
+func (a *Analyzer) acquire(ctx context.Context, l *lane, klines int, more int64, queued bool) (*slot, error) {
 	switch {
 	case a.stopping.Err() != nil:
 		return nil, ErrStopping
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	}
-	s, place := a.slots.acquire(a.cfg.need(klines) + more)
+	s, place := a.slots.acquire(l, a.cfg.need(klines)+more)
 	if place != nil && queued {
 		if a.waiting.Add(1) > int64(a.cfg.QueueLimit) {
 			a.waiting.Add(-1)
