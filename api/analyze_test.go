@@ -356,13 +356,16 @@ func (endless) Read(p []byte) (int, error) {
 
 func TestAnalyze_LargeBodiesWaitForASlotUnread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := start(t) // two slots
+		h := start(t) // two slots, and one for what needs no exchange
 		open := make(chan struct{})
 		h.exchange.CandlesFunc = slowly(h, open)
-		replies := make(chan int, 4)
+		replies := make(chan int, 5)
 		for _, s := range []string{"BTCUSDT", "ETHUSDT"} {
 			go func() { replies <- h.do("POST", "/analyze", `{"symbol":"`+s+`"}`).Code }()
 		}
+		halted := klinesBody(2000, true)
+		body := io.MultiReader(strings.NewReader(halted[:50_000]), until(open), strings.NewReader(halted[50_000:]))
+		go func() { replies <- h.send(httptest.NewRequest("POST", "/analyze", body)).Code }()
 		synctest.Wait()
 		var bodies []*counting
 		for range 2 {
@@ -377,12 +380,20 @@ func TestAnalyze_LargeBodiesWaitForASlotUnread(t *testing.T) {
 			}
 		}
 		close(open)
-		for range 4 {
+		for range 5 {
 			if code := <-replies; code != 200 {
 				t.Errorf("status %d", code)
 			}
 		}
 	})
+}
+
+// until is a reader that is empty, once it is closed.
+type until chan struct{}
+
+func (u until) Read([]byte) (int, error) {
+	<-u
+	return 0, io.EOF
 }
 
 func TestAnalyze_BeyondTheQueueItIsBusy(t *testing.T) {
