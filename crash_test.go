@@ -295,6 +295,7 @@ func TestWorkers_SurviveADeathAPauseAndACrashOfTheDatabase(t *testing.T) {
 }
 
 func TestProcesses_CancelReachesThem(t *testing.T) {
+	t.Parallel()
 	for name, url := range bothDatabases {
 		t.Run(name, func(t *testing.T) {
 			truth, exchange := market(t, simulated.Options{Pairs: 300, Latency: 50 * time.Millisecond})

@@ -36,6 +36,7 @@ type explanationReply struct {
 }
 
 func TestLevels_AreExplainedOnBothDatabases(t *testing.T) {
+	t.Parallel()
 	for name, url := range bothDatabases {
 		t.Run(name, func(t *testing.T) {
 			var later atomic.Int64

@@ -446,6 +446,7 @@ func TestServe_ABanStopsEveryProcessBehindTheAddress(t *testing.T) {
 }
 
 func TestServe_AnExchangeThatIsDownIsAClearError(t *testing.T) {
+	t.Parallel()
 	r := serve(t, "EXCHANGE_BASE_URL=http://127.0.0.1:1", "DATABASE_URL="+sqliteURL(t), "EXCHANGE_ATTEMPTS=2")
 	var problem struct {
 		Code   string

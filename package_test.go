@@ -477,6 +477,7 @@ func runbookMetrics(t *testing.T) map[string]bool {
 }
 
 func TestRules_PassTheirUnitTests(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command("promtool", "test", "rules", "deploy/prometheus/tidemark.test.yml").CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)

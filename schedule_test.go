@@ -87,6 +87,7 @@ func TestSchedules_RefusedInOneSentence(t *testing.T) {
 }
 
 func TestServe_SweepsByScheduleOnceForAllProcesses(t *testing.T) {
+	t.Parallel()
 	for name, url := range map[string]func(*testing.T) string{"sqlite": sqliteURL, "postgres": postgresURL} {
 		t.Run(name, func(t *testing.T) {
 			// the venue's clock is three seconds before an hour is full, whatever the time

@@ -17,6 +17,7 @@ import (
 )
 
 func TestTypeScript_TypesAreThoseOfTheContractAndOfRealAnswers(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	for _, name := range []string{"clients/typescript/package.json", "clients/typescript/package-lock.json", "openapi.yaml"} {
 		if err := os.WriteFile(filepath.Join(folder, filepath.Base(name)), []byte(text(t, name)), 0o600); err != nil {
