@@ -149,11 +149,14 @@ func cgroup(t *testing.T, limit int64) (dir, kills string) {
 	return "", ""
 }
 
-// buildProgram builds the program into a folder and returns its path.
+// buildProgram builds the program into a folder as the image has it, and returns its
+// path.
 func buildProgram(t *testing.T, dir string) string {
 	t.Helper()
 	exe := filepath.Join(dir, "tidemark")
-	if out, err := exec.Command("go", "build", "-o", exe, ".").CombinedOutput(); err != nil {
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", exe, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return exe

@@ -23,7 +23,7 @@ func TestSweep_TheSecondOneFetchesOnlyWhatIsNew(t *testing.T) {
 			var later atomic.Int64
 			// in the middle of a candle, so that none closes while a sweep runs
 			middle := time.Now().Truncate(time.Hour).Add(30 * time.Minute)
-			truth, exchange := market(t, simulated.Options{Pairs: 200, Now: func() time.Time {
+			truth, exchange := market(t, simulated.Options{Pairs: 100, Now: func() time.Time {
 				return middle.Add(time.Duration(later.Load()))
 			}})
 			environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + url(t)}
@@ -35,7 +35,7 @@ func TestSweep_TheSecondOneFetchesOnlyWhatIsNew(t *testing.T) {
 				j := r.sweepTo(t)
 				asked := truth.Stats().Requests["klines"] - before
 				t.Logf("%d pairs analysed with %d requests for klines", j.Done, asked)
-				if j.State != service.JobCompleted || j.Done < 200 || pages >= 0 && asked > pages {
+				if j.State != service.JobCompleted || j.Done < 100 || pages >= 0 && asked > pages {
 					t.Errorf("%d requests for klines, want at most %d, and %+v", asked, pages, j)
 				}
 				return r
@@ -43,7 +43,7 @@ func TestSweep_TheSecondOneFetchesOnlyWhatIsNew(t *testing.T) {
 			first := sweep(-1)
 			first.end(t)
 			pages := truth.Stats().Requests["klines"]
-			if pages < 400 {
+			if pages < 200 {
 				t.Errorf("the first sweep made %d requests for klines: this shows nothing", pages)
 			}
 			// All that is missing is what pairs with a hole at the end may have by now.

@@ -16,9 +16,7 @@ import (
 
 func TestCompletion_BashCompletesSymbolsIntervalsAndFlags(t *testing.T) {
 	folder := t.TempDir()
-	if out, err := exec.Command("go", "build", "-o", filepath.Join(folder, "tidemark"), ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	buildProgram(t, folder)
 	_, exchange := market(t, simulated.Options{Pairs: 6})
 	stored := []string{"EXCHANGE=simulated", "EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t)}
 	if code, _, errs := command(t, stored, "sweep"); code != exitPartial {

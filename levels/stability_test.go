@@ -75,7 +75,7 @@ func TestFinder_LevelsOutliveTheNextCandle(t *testing.T) {
 	t.Run("generated", func(t *testing.T) {
 		var s stability
 		for seed := range uint64(6) {
-			s.slide(t, generate(seed, 2300), 2000, 300)
+			s.slide(t, generate(seed, 2150), 2000, 150)
 		}
 		check(t, s, 0.94, 0.95) // a random walk has no better levels than others, so ranks change more
 	})
@@ -83,9 +83,9 @@ func TestFinder_LevelsOutliveTheNextCandle(t *testing.T) {
 		t.Run(interval, func(t *testing.T) {
 			var s stability
 			for _, file := range realFiles(t, "*-"+interval+".csv.gz", 6) {
-				c, _ := load(t, file, 2300)
+				c, _ := load(t, file, 2150)
 				var one stability
-				one.slide(t, c, 2000, 300)
+				one.slide(t, c, 2000, 150)
 				t.Logf("%s: %.4f, %.4f", filepath.Base(file), one.churn(), one.names())
 				s.top, s.kept, s.same, s.named = s.top+one.top, s.kept+one.kept, s.same+one.same, s.named+one.named
 			}

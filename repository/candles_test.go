@@ -107,7 +107,7 @@ func (v *venue) truth(t testing.TB, limit int) (all []levels.Candle) {
 func TestCandles_AnAnalyzerSeesWhatItWouldSeeWithoutThem(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		fetched, seen := 0, 0
-		for seed := range uint64(12) {
+		for seed := range uint64(8) {
 			d := d
 			if seed > 0 { // an empty database for each
 				if d.url[:6] == "sqlite" {
