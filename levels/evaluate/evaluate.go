@@ -323,15 +323,14 @@ func (w *worker) judge(f *findings, find Find, end int, m levels.Moment, sigma f
 			})
 		}
 	}
-	w.top = append(w.top[:0], w.prices...)
+	// A method may draw anew on a clock that moments keep step with, as ours does
+	// every sixth candle. What lasts is looked for from each candle of a day in turn.
+	since := end + moment%later[len(later)-1]
+	w.top = w.at(w.top, find, since)
 	slices.SortStableFunc(w.top, func(a, b Price) int { return compare(b.Score, a.Score) })
 	w.top = w.top[:min(topLevels, len(w.top))]
 	for k, n := range later {
-		if end+n > c.Len() {
-			continue
-		}
-		then := c.Slice(end+n-o.Klines, end+n)
-		w.again = find(w.again[:0], &then)
+		w.again = w.at(w.again, find, since+n)
 		f.lasting.look(k, w.top, w.again, m.ATR)
 	}
 	// Asked again, having seen what came later, it must say the same.
@@ -340,6 +339,13 @@ func (w *worker) judge(f *findings, find Find, end int, m levels.Moment, sigma f
 	if !slices.EqualFunc(w.prices, w.again, identical) {
 		f.changed++
 	}
+}
+
+// at asks a method about the candles before one that is in the horizon of a moment,
+// into the memory of prices.
+func (w *worker) at(prices []Price, find Find, end int) []Price {
+	known := w.candles.Slice(end-w.o.Klines, end)
+	return find(prices[:0], &known)
 }
 
 func compare(a, b float64) int {
