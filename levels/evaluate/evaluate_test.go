@@ -246,10 +246,10 @@ func TestChurn_CountsTheStrongestTwelveByNameAndByPrice(t *testing.T) {
 		return func(dst []Price, _ *levels.Candles) []Price {
 			dst = append(dst, before...)
 			calls++
-			switch calls % 4 { // the moment, one later, 24 later, the moment again
-			case 2:
-				return slices.Delete(dst, 2, 3)
+			switch calls % 5 { // the moment, where what lasts is looked for, one later, 24 later, the moment again
 			case 3:
+				return slices.Delete(dst, 2, 3)
+			case 4:
 				dst[0].Price += 0.3               // beyond its zone, under its name
 				dst[1].ID = 99                    // in its place, under another name
 				return slices.Delete(dst, 12, 14) // of the others nobody asks
