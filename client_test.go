@@ -6,8 +6,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -173,5 +175,125 @@ func TestClient_ReadsTheServicesWishToWait(t *testing.T) {
 	var p *client.Problem
 	if _, err := c.Levels(t.Context(), "BTCUSDT", client.Options{}); !errors.As(err, &p) || p.RetryAfter != 7*time.Second || !strings.Contains(err.Error(), "slowly") {
 		t.Errorf("%v, %+v", err, p)
+	}
+}
+
+// events answers a request for the events of a job: with one event for each state.
+func events(w http.ResponseWriter, states ...string) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	for _, state := range states {
+		fmt.Fprintf(w, "data: {\"id\": \"a\", \"state\": %q}\n\n", state)
+	}
+	_ = http.NewResponseController(w).Flush()
+}
+
+// refuse answers that the client is to come again in some seconds.
+func refuse(w http.ResponseWriter, status int, retryAfter string) {
+	w.Header().Set("Retry-After", retryAfter)
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, `{"code": "refused", "status": %d, "detail": "slowly"}`, status)
+}
+
+func TestClient_FollowWaitsAsItIsAskedTo(t *testing.T) {
+	t.Parallel()
+	var asked []time.Time
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		switch asked = append(asked, time.Now()); len(asked) {
+		case 1:
+			refuse(w, 429, "1")
+		case 2:
+			events(w, "running") // and breaks off
+		case 3:
+			refuse(w, 503, "2")
+		default:
+			events(w, "completed")
+		}
+	}))
+	defer srv.Close()
+	c := client.Client{BaseURL: srv.URL}
+	var states []string
+	for j, err := range c.Follow(t.Context(), "a") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		states = append(states, j.State)
+	}
+	if !slices.Equal(states, []string{"running", "completed"}) || len(asked) != 4 {
+		t.Fatalf("%q after asking %d times", states, len(asked))
+	}
+	if first, second := asked[1].Sub(asked[0]), asked[3].Sub(asked[2]); first < time.Second || second < 2*time.Second {
+		t.Errorf("asked again after %v and %v, before the service wished it", first, second)
+	}
+}
+
+// What the service wishes is no reason to wait for ever.
+func TestClient_FollowHandsOnAWishForALongWait(t *testing.T) {
+	for _, long := range []string{"90000", "99999999999999999999", time.Now().Add(25 * time.Hour).UTC().Format(http.TimeFormat)} {
+		asked := 0
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			asked++
+			refuse(w, 503, long)
+		}))
+		defer srv.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		c := client.Client{BaseURL: srv.URL}
+		var p *client.Problem
+		for _, err := range c.Follow(ctx, "a") {
+			if !errors.As(err, &p) || p.RetryAfter < 24*time.Hour {
+				t.Errorf("Retry-After: %s: %v, %+v", long, err, p)
+			}
+		}
+		if asked != 1 {
+			t.Errorf("Retry-After: %s: asked %d times", long, asked)
+		}
+	}
+}
+
+func TestClient_FollowTellsThatItsContextEnded(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"while it waits as asked": func(w http.ResponseWriter, _ *http.Request) { refuse(w, 429, "30") },
+		"while it waits to try again": func(w http.ResponseWriter, _ *http.Request) {
+			refuse(w, 500, "")
+		},
+		"amid the events": func(w http.ResponseWriter, r *http.Request) {
+			events(w, "running")
+			<-r.Context().Done()
+		},
+		"before the answer": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			arrived := make(chan struct{}, 10)
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				select {
+				case arrived <- struct{}{}:
+				default:
+				}
+				answer(w, r)
+			}))
+			defer srv.Close()
+			c := client.Client{BaseURL: srv.URL}
+			follow := func(ctx context.Context) (last error) {
+				for _, err := range c.Follow(ctx, "a") {
+					last = err
+				}
+				return last
+			}
+			ctx, cancel := context.WithCancelCause(t.Context())
+			go func() {
+				<-arrived
+				time.Sleep(20 * time.Millisecond)
+				cancel(errors.New("enough"))
+			}()
+			if err := follow(ctx); !errors.Is(err, context.Canceled) {
+				t.Errorf("cancelled: %v", err)
+			}
+			short, cancelShort := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancelShort()
+			if err := follow(short); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("out of time: %v", err)
+			}
+		})
 	}
 }

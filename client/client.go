@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -188,12 +189,18 @@ func (c *Client) Cancel(ctx context.Context, id string) error {
 	return res.Body.Close()
 }
 
+// longestWait is how long Follow waits at most before it asks again.
+const longestWait = 5 * time.Minute
+
 // errBroken is a stream that ended before its job did.
 var errBroken = errors.New("the stream of events ended before the job did")
 
 // Follow yields a job at every step until it has ended, which is the last thing it
-// yields, or an error. A stream that breaks off is taken up again, up to five times in
-// a row; failures, skips and result are only in what Job returns.
+// yields, or an error. A stream that breaks off or is refused for now (429, 5xx) is
+// taken up again, up to five times in a row, and not before the service wishes it; one
+// that is to wait longer than five minutes ends with the Problem that says so. When ctx
+// has ended the error is that of ctx. Failures, skips and result are only in what Job
+// returns.
 func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[Job, error] {
 	return func(yield func(Job, error) bool) {
 		for failures := 0; ; {
@@ -203,17 +210,25 @@ func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[Job, error] {
 				stopped = !yield(j, nil)
 				return !stopped && !ended
 			})
-			var p *Problem
-			switch failures++; {
-			case ended || stopped:
+			if ended || stopped {
 				return
-			case ctx.Err() != nil || errors.As(err, &p) && p.Status < 500 || failures > 5:
+			}
+			failures++
+			wait := time.Duration(failures) * 200 * time.Millisecond
+			final := failures > 5
+			if p := (*Problem)(nil); errors.As(err, &p) {
+				wait = max(wait, p.RetryAfter)
+				final = final || p.RetryAfter > longestWait || p.Status < 500 && p.Status != http.StatusTooManyRequests
+			}
+			if final && ctx.Err() == nil {
 				yield(Job{}, err)
 				return
 			}
 			select {
 			case <-ctx.Done():
-			case <-time.After(time.Duration(failures) * 200 * time.Millisecond):
+				yield(Job{}, fmt.Errorf("following job %s: %w", id, ctx.Err()))
+				return
+			case <-time.After(wait):
 			}
 		}
 	}
@@ -227,7 +242,8 @@ func (c *Client) events(ctx context.Context, id string, step func(Job) bool) err
 		return err
 	}
 	defer res.Body.Close()
-	for s := bufio.NewScanner(res.Body); s.Scan(); {
+	s := bufio.NewScanner(res.Body)
+	for s.Scan() {
 		data, is := bytes.CutPrefix(s.Bytes(), []byte("data: "))
 		if !is {
 			continue
@@ -239,6 +255,9 @@ func (c *Client) events(ctx context.Context, id string, step func(Job) bool) err
 		if !step(j) {
 			return nil
 		}
+	}
+	if err := s.Err(); err != nil {
+		return fmt.Errorf("%w: %w", errBroken, err)
 	}
 	return errBroken
 }
@@ -307,8 +326,20 @@ func (c *Client) send(ctx context.Context, method, path string, q url.Values, bo
 			return nil, fmt.Errorf("%s %s: %s, and its problem cannot be read: %w", method, path, res.Status, err)
 		}
 	}
-	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil {
-		p.RetryAfter = time.Duration(seconds) * time.Second
-	}
+	p.RetryAfter = retryAfter(res.Header.Get("Retry-After"))
 	return nil, fmt.Errorf("%s %s: %w", method, path, p)
+}
+
+// retryAfter reads a header of seconds or, as proxies send it, of a date (RFC 9110,
+// section 10.2.3). It is 0 for anything else.
+func retryAfter(header string) time.Duration {
+	if seconds, err := strconv.ParseUint(header, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	} else if errors.Is(err, strconv.ErrRange) {
+		return math.MaxInt32 * time.Second
+	}
+	if at, err := http.ParseTime(header); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
 }
