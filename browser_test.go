@@ -15,6 +15,9 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"regexp"
@@ -459,6 +462,117 @@ func TestPage_Pictures(t *testing.T) {
 		}
 		if err := os.WriteFile(p.file, picture, 0o644); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// front stands before a service and hands on the requests that meddle does not answer
+// itself, which it says by true. It returns its address.
+func front(t *testing.T, base string, meddle func(w http.ResponseWriter, r *http.Request) bool) string {
+	t.Helper()
+	target, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.FlushInterval = -1
+	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !meddle(w, r) {
+			proxy.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		srv.Close()
+	})
+	return srv.URL
+}
+
+// A service that fails is asked ever more seldom, and not before it wishes to be.
+func TestPage_AsksLessOftenWhileTheServiceFails(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=4")
+	var mu sync.Mutex
+	var asked []time.Time
+	address := front(t, s.base, func(w http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.URL.Path != "/jobs" || len(asked) > 3 {
+			return false
+		}
+		switch asked = append(asked, time.Now()); len(asked) {
+		case 1, 2:
+			w.WriteHeader(http.StatusInternalServerError)
+		case 3:
+			w.Header().Set("Retry-After", "5")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		default:
+			return false
+		}
+		return true
+	})
+	b := browse(t)
+	b.do(t, chromedp.Navigate(address+"/"))
+	b.until(t, `document.getElementById("connection").textContent === "connected"`)
+	mu.Lock()
+	defer mu.Unlock()
+	if len(asked) < 4 {
+		t.Fatalf("asked %d times", len(asked))
+	}
+	for i, least := range []time.Duration{time.Second, 2 * time.Second, 5 * time.Second} {
+		if gap := asked[i+1].Sub(asked[i]); gap < least-50*time.Millisecond {
+			t.Errorf("after failure %d it is asked again in %v, want %v or more", i+1, gap, least)
+		}
+	}
+}
+
+// A job whose events and state cannot be had is asked for ever more seldom, too.
+func TestPage_AsksLessOftenForAJobItCannotHave(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=4")
+	j := s.sweepTo(t)
+	var mu sync.Mutex
+	var asked []time.Time
+	address := front(t, s.base, func(w http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		switch r.URL.Path {
+		case "/jobs":
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprintf(w, `{"jobs": [{"id": %q, "kind": "sweep", "interval": "1h", "state": "running", "created_at": "2024-01-01T00:00:00Z", "started_at": null, "batches_done": 0, "batches_total": 1, "symbols_done": 0, "symbols_failed": 0, "symbols_skipped": 0, "symbols_total": 4}]}`, j.ID)
+			return true
+		case "/jobs/" + j.ID:
+			asked = append(asked, time.Now())
+		case "/jobs/" + j.ID + "/events":
+			asked = append(asked, time.Now())
+			if len(asked) == 1 {
+				w.Header().Set("Retry-After", "3")
+			}
+		default:
+			return false
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	})
+	b := browse(t)
+	b.do(t, chromedp.Navigate(address+"/"))
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		mu.Lock()
+		n := len(asked)
+		mu.Unlock()
+		if n >= 3 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("asked %d times", n)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for i, least := range []time.Duration{3 * time.Second, 2 * time.Second} {
+		if gap := asked[i+1].Sub(asked[i]); gap < least-50*time.Millisecond {
+			t.Errorf("after failure %d it is asked again in %v, want %v or more", i+1, gap, least)
 		}
 	}
 }

@@ -4,12 +4,12 @@ import { el } from "./format.js";
 
 const kept = "tidemark-key";
 
-// Problem is an answer that is not the one hoped for. Status is 0 when none came.
+// Problem is an answer that is not the one hoped for. Status is 0 when none came; retry
+// is for how many seconds the service is not to be asked again.
 export class Problem extends Error {
-  constructor(status, code, detail) {
+  constructor(status, code, detail, retry = 0) {
     super(detail);
-    this.status = status;
-    this.code = code;
+    Object.assign(this, { status, code, retry });
   }
 }
 
@@ -55,9 +55,15 @@ export async function send(path, { method = "GET", body, headers = {}, signal } 
   }
 }
 
+// retryAfter reads a header of seconds or of a date. An hour is long enough for a page.
+function retryAfter(header) {
+  const seconds = /^\d+$/.test(header) ? Number(header) : (Date.parse(header) - Date.now()) / 1000;
+  return Math.min(3600, Math.max(0, seconds || 0));
+}
+
 export async function problemOf(response) {
   const p = await response.json().catch(() => ({}));
-  return new Problem(response.status, p.code ?? "unknown", p.detail ?? `the service answers ${response.status}`);
+  return new Problem(response.status, p.code ?? "unknown", p.detail ?? `the service answers ${response.status}`, retryAfter(response.headers.get("Retry-After") ?? ""));
 }
 
 // ask returns the JSON of an answer, or throws a Problem.

@@ -2,6 +2,10 @@
 
 import { ask, problemOf, send } from "./ask.js";
 
+// rest returns for how long nothing is asked after so many failures in a row, in
+// milliseconds: ever longer, and as long as the last of them says.
+const rest = (failures, { retry = 0 }) => 1000 * Math.max(retry, Math.min(30, 2 ** (failures - 1)));
+
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 export const ended = (job) => !["queued", "running"].includes(job.state);
 
@@ -19,16 +23,17 @@ export class Live {
 
   async run() {
     document.addEventListener("visibilitychange", () => this.wake());
-    for (let first = true; ; first = false) {
+    for (let first = true, failures = 0; ; first = false) {
       let wait = 5000;
       if (!document.hidden) {
         try {
           await this.look(first);
           await this.tick();
           this.connected(true);
+          failures = 0;
         } catch (problem) {
           this.connected(false, problem);
-          wait = Math.max(1000, 1000 * (problem.retry ?? 0));
+          wait = rest(++failures, problem);
         }
       }
       await Promise.race([pause(wait), new Promise((resolve) => (this.#wake = resolve))]);
@@ -58,10 +63,17 @@ export class Live {
     this.#following.add(job.id);
     try {
       for await (const j of events(job.id)) this.take(j);
-    } catch {
-      for (let j = job; !ended(j); ) {
-        await pause(1500);
-        j = await ask("jobs/" + job.id).catch((p) => (p.status === 404 ? { ...job, state: "failed" } : j));
+    } catch (problem) {
+      for (let j = job, failures = 1; !ended(j); ) {
+        await pause(failures ? Math.max(1500, rest(failures, problem)) : 1500);
+        try {
+          j = await ask("jobs/" + job.id);
+          failures = 0;
+        } catch (p) {
+          problem = p;
+          failures++;
+          if (p.status === 404) j = { ...job, state: "failed" };
+        }
         this.take(j);
       }
     } finally {
