@@ -32,6 +32,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -429,7 +430,7 @@ func TestPage_Pictures(t *testing.T) {
 		scheme, query string
 	}{
 		{"docs/page-dark.png", 1280, 880, "dark", ""},
-		{"docs/page-light.png", 1280, 880, "light", "&level=nearest"},
+		{"docs/page-light.png", 1280, 840, "light", "&level=nearest"},
 		{"docs/page-phone.png", 390, 844, "dark", ""},
 	}
 	if os.Getenv("UPDATE_PICTURES") == "" {
@@ -466,6 +467,15 @@ func TestPage_Pictures(t *testing.T) {
 	}
 }
 
+// before has a script run in every document before those of the page.
+func (b *browser) before(t *testing.T, script string) {
+	t.Helper()
+	b.do(t, chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := cdp.Call(ctx, tab, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: script})
+		return err
+	}))
+}
+
 // front stands before a service and hands on the requests that meddle does not answer
 // itself, which it says by true. It returns its address.
 func front(t *testing.T, base string, meddle func(w http.ResponseWriter, r *http.Request) bool) string {
@@ -487,6 +497,71 @@ func front(t *testing.T, base string, meddle func(w http.ResponseWriter, r *http
 		srv.Close()
 	})
 	return srv.URL
+}
+
+// What is shown does not move when what is asked for comes, one after the other, over a
+// connection that is not as fast as that of a test.
+func TestPage_StandsStillWhileItLoads(t *testing.T) {
+	t.Parallel() // most of it is waiting
+	const still = 0.05
+	s := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=24")
+	address := front(t, s.base, func(_ http.ResponseWriter, r *http.Request) bool {
+		switch name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); name {
+		case "", "page":
+		case "klines":
+			time.Sleep(700 * time.Millisecond) // longer than the page waits before it says that it waits
+		default:
+			time.Sleep(120 * time.Millisecond)
+		}
+		return false
+	})
+	b := browse(t)
+	b.before(t, `
+		window.shifts = [];
+		const rect = (r) => [r.x, r.y, r.width, r.height].map(Math.round).join(" ");
+		const name = (n) => n ? (n.id ? "#" + n.id : n.className || n.nodeName) : "?";
+		new PerformanceObserver((list) => {
+			for (const e of list.getEntries()) shifts.push({
+				value: e.value,
+				what: e.sources.map((s) => name(s.node) + " of " + name(s.node?.parentNode) + ": " + rect(s.previousRect) + " to " + rect(s.currentRect)).join("; "),
+			});
+		}).observe({ type: "layout-shift", buffered: true });`)
+	// moved loads the page and fails if it moves before done is true or soon after.
+	moved := func(t *testing.T, width, height int64, done string) {
+		t.Helper()
+		b.show(t, width, height, "dark")
+		b.do(t, chromedp.Navigate("about:blank"), chromedp.Navigate(address+"/?symbol=BTCUSDT&interval=1h"))
+		b.until(t, done+` && document.querySelector("#memory dl") && document.querySelector("#schedules p") && document.getElementById("connection").textContent === "connected"`)
+		time.Sleep(500 * time.Millisecond)
+		var sum float64
+		var all strings.Builder
+		for _, s := range eval[[]struct {
+			Value float64
+			What  string
+		}](t, b, "shifts") {
+			sum += s.Value
+			fmt.Fprintf(&all, "\n%.4f %s", s.Value, s.What)
+		}
+		t.Logf("moved by %.4f", sum)
+		if sum > still {
+			t.Errorf("the page moves by %.3f, more than %v:%s", sum, still, &all)
+		}
+	}
+	sizes := []struct {
+		name          string
+		width, height int64
+	}{{"Phone", 390, 844}, {"Desktop", 1280, 800}}
+	for _, size := range sizes {
+		t.Run(size.name+"BeforeAnythingIsAnalysed", func(t *testing.T) {
+			moved(t, size.width, size.height, `document.body.dataset.ready === "BTCUSDT 1h" && document.querySelector("#missing button")`)
+		})
+	}
+	s.sweepTo(t)
+	for _, size := range sizes {
+		t.Run(size.name, func(t *testing.T) {
+			moved(t, size.width, size.height, `document.body.dataset.ready === "BTCUSDT 1h" && `+shown+` > 4 && document.querySelector("#market tbody tr") && document.querySelector("#jobs .completed")`)
+		})
+	}
 }
 
 // A service that fails is asked ever more seldom, and not before it wishes to be.

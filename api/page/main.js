@@ -12,8 +12,8 @@ import { Search } from "./search.js";
 const $ = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-// The candle lengths of the service, and how many candles are drawn.
-const intervals = ["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w"];
+// The candle lengths to choose from, and how many candles are drawn.
+const intervals = [...$("intervals").querySelectorAll("input")].map((input) => input.value);
 const drawn = 500;
 
 // exchange is empty for the one the service talks to.
@@ -294,9 +294,7 @@ function drawExchanges() {
   }, names.map((name) => el("option", { selected: name === (state.exchange || home()) }, name))));
 }
 
-for (const i of intervals) {
-  $("intervals").append(el("label", {}, el("input", { type: "radio", name: "interval", value: i, onchange: () => go({ interval: i }) }), el("span", {}, i)));
-}
+$("intervals").addEventListener("change", (e) => go({ interval: e.target.value }));
 for (const [id, name] of [["per-side", "perSide"], ["min-hold", "minHold"]]) {
   $(id).addEventListener("input", (e) => {
     state[name] = Number(e.target.value);
