@@ -30,7 +30,7 @@ func TestTypeScript_TypesAreThoseOfTheContractAndOfRealAnswers(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	if out, err := npm("ci", "--ignore-scripts", "--no-audit", "--no-fund"); err != nil {
+	if out, err := npm("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"); err != nil {
 		t.Fatalf("npm ci: %v\n%s", err, out)
 	}
 	made := filepath.Join(folder, "tidemark.d.ts")

@@ -106,6 +106,8 @@ func New(c Config) *API {
 		Config:  c,
 		log:     c.Log,
 		origins: http.NewCrossOriginProtection(),
+		// Without OpenMetrics: in it Go's own collector has a gauge and a counter of one
+		// name, which strict readers refuse, and the le labels of buckets change.
 		prom:    promhttp.HandlerFor(c.Gatherer, promhttp.HandlerOpts{}),
 		drawing: make(chan struct{}, 1),
 		streams: make(chan struct{}, maxStreams),

@@ -181,16 +181,19 @@ func typeOf(ref *openapi3.SchemaRef) template.HTML {
 	if s.Type != nil {
 		for _, name := range s.Type.Slice() {
 			if name == "array" && s.Items != nil && s.Items.Value != nil {
-				name = "list of " + string(typeOf(s.Items))
+				if of := typeOf(s.Items); of != "" {
+					name = "list of " + string(of)
+				}
 			}
 			parts = append(parts, name)
 		}
 	}
-	if s.Format != "" {
+	named := s.Format != "" && !numberWidth(s.Format)
+	if named {
 		parts = append(parts, html.EscapeString(s.Format))
 	}
 	text := strings.Join(parts, " or ")
-	if s.Format != "" {
+	if named {
 		text = strings.Replace(text, " or "+s.Format, " ("+s.Format+")", 1)
 	}
 	switch {
@@ -211,6 +214,10 @@ func typeOf(ref *openapi3.SchemaRef) template.HTML {
 	}
 	return template.HTML(text)
 }
+
+// numberWidth tells whether a format says only which type of a language holds a number:
+// generators of clients need it, people and agents do not.
+func numberWidth(format string) bool { return format == "double" || format == "int64" }
 
 type docMember struct {
 	Name     string

@@ -59,6 +59,9 @@ func describeTools(t *testing.T) []byte {
 			case map[string]any:
 				delete(v, "x-enum-descriptions")
 				delete(v, "example")
+				if f, _ := v["format"].(string); numberWidth(f) {
+					delete(v, "format")
+				}
 				if ref, is := v["$ref"].(string); is {
 					if name := strings.TrimPrefix(ref, "#/$defs/"); defs[name] == nil {
 						def := schema(doc.Components.Schemas[name].Value)

@@ -7,10 +7,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -301,6 +303,32 @@ func TestMetrics_RoutesAreLabelsAndPathsAreNot(t *testing.T) {
 	}
 	if strings.Contains(text, "scan") || strings.Contains(text, "S1USDT") || strings.Contains(text, "BREW") {
 		t.Error("what a client sent became a label")
+	}
+}
+
+func TestMetrics_AreServedInEachTypeTheDocumentNames(t *testing.T) {
+	h := start(t)
+	accept := map[string]string{
+		"text/plain":                      "text/plain",
+		"application/vnd.google.protobuf": "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+	}
+	documented := document(t).doc.Paths.Value("/metrics").Get.Responses.Value("200").Value.Content
+	if got, want := slices.Sorted(maps.Keys(documented)), slices.Sorted(maps.Keys(accept)); !slices.Equal(got, want) {
+		t.Errorf("documented are %q, want %q", got, want)
+	}
+	accept["application/openmetrics-text"] = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"
+	for kind, asked := range accept {
+		req := httptest.NewRequest("GET", "/metrics", nil)
+		req.Header.Set("Accept", asked)
+		rec := httptest.NewRecorder()
+		h.api.ServeHTTP(rec, req)
+		want(t, rec, 200)
+		if kind == "application/openmetrics-text" {
+			kind = "text/plain"
+		}
+		if got, _, _ := strings.Cut(rec.Header().Get("Content-Type"), ";"); got != kind {
+			t.Errorf("Accept: %s is answered with %s", asked, got)
+		}
 	}
 }
 

@@ -149,7 +149,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The newest jobs, newest first. */
+        /**
+         * The newest jobs, newest first.
+         * @description Those that have ended stay listed for `JOB_RETENTION`. Failures, skips and results are told by `GET /jobs/{id}`.
+         */
         get: operations["listJobs"];
         put?: never;
         post?: never;
@@ -172,7 +175,10 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** How far a job is. */
+        /**
+         * How far a job is.
+         * @description Its counts grow with each batch stored, whichever process works on it; `GET /jobs/{id}/events` tells when they do.
+         */
         get: operations["getJob"];
         put?: never;
         post?: never;
@@ -390,7 +396,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Metrics for Prometheus. */
+        /**
+         * Metrics for Prometheus.
+         * @description Of the process that answers: what it serves, does and uses. What is in the database is counted by every process alike.
+         */
         get: operations["getMetrics"];
         put?: never;
         post?: never;
@@ -447,7 +456,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This document. */
+        /**
+         * This document.
+         * @description As the service that answers was built with it.
+         */
         get: operations["getOpenAPI"];
         put?: never;
         post?: never;
@@ -464,7 +476,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This document for people. */
+        /**
+         * This document for people.
+         * @description The codes of all problems are explained at its end, where the `type` of a problem points.
+         */
         get: operations["getDocs"];
         put?: never;
         post?: never;
@@ -503,7 +518,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What the page is made of. */
+        /**
+         * What the page is made of.
+         * @description The scripts, style sheets and pictures that the page at `/` names. Not counted against any limit, and without a key.
+         */
         get: operations["getPageFile"];
         put?: never;
         post?: never;
@@ -580,9 +598,15 @@ export interface components {
              * @description When the analysis was made. Nothing else in it depends on the clock.
              */
             computed_at: string;
-            /** @description Close of the last closed candle. */
+            /**
+             * Format: double
+             * @description Close of the last closed candle.
+             */
             last_price: number;
-            /** @description Mean true range of the last 100 candles (all, if there are fewer), in price units. */
+            /**
+             * Format: double
+             * @description Mean true range of the last 100 candles (all, if there are fewer), in price units.
+             */
             atr: number;
             /** @description How many candles the analysis is made from. */
             klines: number;
@@ -609,13 +633,25 @@ export interface components {
         Level: {
             /** @description Stays the same from run to run while the level does. */
             id: string;
-            /** @description The representative price. */
+            /**
+             * Format: double
+             * @description The representative price.
+             */
             price: number;
-            /** @description Lower edge of the zone. */
+            /**
+             * Format: double
+             * @description Lower edge of the zone.
+             */
             low: number;
-            /** @description Upper edge of the zone. */
+            /**
+             * Format: double
+             * @description Upper edge of the zone.
+             */
             high: number;
-            /** @description Ranks levels; it is no probability. */
+            /**
+             * Format: double
+             * @description Ranks levels; it is no probability.
+             */
             strength: number;
             /** @description How many times price entered the zone after having been outside. */
             touches: number;
@@ -631,18 +667,33 @@ export interface components {
             last_touch: string | null;
             /** @description The methods that found it. */
             sources: components["schemas"]["Source"][];
-            /** @description From the last price, in percent of it; negative below. */
+            /**
+             * Format: double
+             * @description From the last price, in percent of it; negative below.
+             */
             distance_pct: number;
-            /** @description From the last price, in ATR; negative below. Null when the market did not move. */
+            /**
+             * Format: double
+             * @description From the last price, in ATR; negative below. Null when the market did not move.
+             */
             distance_atr: number | null;
             status: components["schemas"]["Status"];
-            /** @description Odds that price touches the level within the horizon. */
+            /**
+             * Format: double
+             * @description Odds that price touches the level within the horizon.
+             */
             touch_probability: number | null;
-            /** @description Odds that the level holds, given that it is touched and decided. */
+            /**
+             * Format: double
+             * @description Odds that the level holds, given that it is touched and decided.
+             */
             hold_probability: number | null;
             /** @description The 95 % interval of the hold probability: how far hold rates strayed from odds like these on pairs and weeks the odds were not fitted on. From, to. */
             hold_interval: number[] | null;
-            /** @description The same odds for any line at this distance. */
+            /**
+             * Format: double
+             * @description The same odds for any line at this distance.
+             */
             baseline_hold_probability: number | null;
             /** @description How many decided touches the odds rest on. */
             samples: number | null;
@@ -698,7 +749,10 @@ export interface components {
              * @enum {string}
              */
             outcome: "held" | "broke" | "undecided" | "pending";
-            /** @description The price farthest from the side it came from. */
+            /**
+             * Format: double
+             * @description The price farthest from the side it came from.
+             */
             extreme: number;
             /** @description How many they are. */
             candles: number;
@@ -706,7 +760,10 @@ export interface components {
         /** @description What one method found in the zone. */
         Finding: {
             name: components["schemas"]["Source"];
-            /** @description Its part in where the zone was drawn. The point of control has none of its own: it weighs as the volume node that it is. */
+            /**
+             * Format: double
+             * @description Its part in where the zone was drawn. The point of control has none of its own: it weighs as the volume node that it is.
+             */
             weight: number;
             /** @description How many things it found; of ends: highs, lows and closes of candles. */
             count: number;
@@ -720,16 +777,25 @@ export interface components {
              * @enum {string}
              */
             kind: "swing_high" | "swing_low" | "poc" | "value_area_edge" | "volume_node";
-            /** @description Where it lies. */
+            /**
+             * Format: double
+             * @description Where it lies.
+             */
             price: number;
             /**
              * Format: date-time
              * @description Open time of the candle of a swing; null for volume.
              */
             time: string | null;
-            /** @description How far price came away from a swing on either side, in ATR; null for volume. */
+            /**
+             * Format: double
+             * @description How far price came away from a swing on either side, in ATR; null for volume.
+             */
             prominence_atr: number | null;
-            /** @description Volume there as a share of that at the busiest price; null for a swing. */
+            /**
+             * Format: double
+             * @description Volume there as a share of that at the busiest price; null for a swing.
+             */
             volume_share: number | null;
         };
         /** @description One reason for the hold odds. */
@@ -739,11 +805,17 @@ export interface components {
              * @enum {string}
              */
             name: "distance" | "range_short" | "range_middle" | "range_long" | "age" | "touches" | "stay" | "prominence" | "swings_same" | "swings_other" | "volume" | "contrast" | "zones" | "bounds";
-            /** @description The factor of this level. */
+            /**
+             * Format: double
+             * @description The factor of this level.
+             */
             value: number;
             /** @description Of the value. */
             unit: string;
-            /** @description By how much it moves the hold probability, in points (hundredths). */
+            /**
+             * Format: double
+             * @description By how much it moves the hold probability, in points (hundredths).
+             */
             effect: number;
             /** @description The value in an English sentence. */
             text: string;
@@ -771,9 +843,15 @@ export interface components {
              * @description Close time of the last closed candle of its analysis.
              */
             as_of: string;
-            /** @description Close of that candle. */
+            /**
+             * Format: double
+             * @description Close of that candle.
+             */
             last_price: number;
-            /** @description Mean true range, in price units. */
+            /**
+             * Format: double
+             * @description Mean true range, in price units.
+             */
             atr: number;
             /** @description Whether newer candles must have closed. */
             stale: boolean;
@@ -782,13 +860,25 @@ export interface components {
             role: components["schemas"]["Role"];
             /** @description Stays the same from run to run while the level does. */
             id: string;
-            /** @description The representative price. */
+            /**
+             * Format: double
+             * @description The representative price.
+             */
             price: number;
-            /** @description Lower edge of the zone. */
+            /**
+             * Format: double
+             * @description Lower edge of the zone.
+             */
             low: number;
-            /** @description Upper edge of the zone. */
+            /**
+             * Format: double
+             * @description Upper edge of the zone.
+             */
             high: number;
-            /** @description Ranks levels; it is no probability. */
+            /**
+             * Format: double
+             * @description Ranks levels; it is no probability.
+             */
             strength: number;
             /** @description How many times price entered the zone after having been outside. */
             touches: number;
@@ -804,18 +894,33 @@ export interface components {
             last_touch: string | null;
             /** @description The methods that found it. */
             sources: components["schemas"]["Source"][];
-            /** @description From the last price, in percent of it; negative below. */
+            /**
+             * Format: double
+             * @description From the last price, in percent of it; negative below.
+             */
             distance_pct: number;
-            /** @description From the last price, in ATR; negative below. Null when the market did not move. */
+            /**
+             * Format: double
+             * @description From the last price, in ATR; negative below. Null when the market did not move.
+             */
             distance_atr: number | null;
             status: components["schemas"]["Status"];
-            /** @description Odds that price touches the level within the horizon. */
+            /**
+             * Format: double
+             * @description Odds that price touches the level within the horizon.
+             */
             touch_probability: number | null;
-            /** @description Odds that the level holds, given that it is touched and decided. */
+            /**
+             * Format: double
+             * @description Odds that the level holds, given that it is touched and decided.
+             */
             hold_probability: number | null;
             /** @description The 95 % interval of the hold probability: how far hold rates strayed from odds like these on pairs and weeks the odds were not fitted on. From, to. */
             hold_interval: number[] | null;
-            /** @description The same odds for any line at this distance. */
+            /**
+             * Format: double
+             * @description The same odds for any line at this distance.
+             */
             baseline_hold_probability: number | null;
             /** @description How many decided touches the odds rest on. */
             samples: number | null;
@@ -965,16 +1070,28 @@ export interface components {
                     /** @description Hold rate of the strongest third less that of the weakest. */
                     strength_terciles: components["schemas"]["Points"];
                     hold: {
-                        /** @description Against the base rate. */
+                        /**
+                         * Format: double
+                         * @description Against the base rate.
+                         */
                         brier_skill: number;
-                        /** @description Expected calibration error over the bins. */
+                        /**
+                         * Format: double
+                         * @description Expected calibration error over the bins.
+                         */
                         calibration_error: number;
                         bins: components["schemas"]["Bins"];
                     };
                     touch: {
-                        /** @description Brier skill less that of the reflection principle on the same levels. */
+                        /**
+                         * Format: double
+                         * @description Brier skill less that of the reflection principle on the same levels.
+                         */
                         brier_skill_above_reflection: number;
-                        /** @description Expected calibration error over the bins. */
+                        /**
+                         * Format: double
+                         * @description Expected calibration error over the bins.
+                         */
                         calibration_error: number;
                         bins: components["schemas"]["Bins"];
                     };
@@ -995,16 +1112,25 @@ export interface components {
             }[];
         };
         Points: {
-            /** @description Hundredths of probability. */
+            /**
+             * Format: double
+             * @description Hundredths of probability.
+             */
             points: number;
             /** @description The 95 % interval, from calendar weeks drawn again. */
             interval: number[];
         };
         /** @description By rising odds; those without outcomes are left out. */
         Bins: {
-            /** @description Mean of the odds. */
+            /**
+             * Format: double
+             * @description Mean of the odds.
+             */
             promised: number;
-            /** @description Share that came to pass. */
+            /**
+             * Format: double
+             * @description Share that came to pass.
+             */
             realised: number;
             samples: number;
         }[];
@@ -1043,15 +1169,30 @@ export interface components {
             touch: components["schemas"]["LiveScore"];
         };
         LiveScore: {
-            /** @description Mean of the odds. */
+            /**
+             * Format: double
+             * @description Mean of the odds.
+             */
             promised: number | null;
-            /** @description Share that came to pass. */
+            /**
+             * Format: double
+             * @description Share that came to pass.
+             */
             realised: number | null;
-            /** @description Mean squared difference between odds and outcome, 1 or 0. */
+            /**
+             * Format: double
+             * @description Mean squared difference between odds and outcome, 1 or 0.
+             */
             brier_score: number | null;
-            /** @description Against the share that came to pass. */
+            /**
+             * Format: double
+             * @description Against the share that came to pass.
+             */
             brier_skill: number | null;
-            /** @description Expected calibration error over the bins. */
+            /**
+             * Format: double
+             * @description Expected calibration error over the bins.
+             */
             calibration_error: number | null;
             /** @description Why one of these is null. */
             reason: string | null;
@@ -1059,19 +1200,40 @@ export interface components {
         };
         /** @description Null is what the operating system does not tell, or what is not set. */
         Memory: {
-            /** @description Of the cgroup, less its inactive page cache. */
+            /**
+             * Format: int64
+             * @description Of the cgroup, less its inactive page cache.
+             */
             working_set_bytes: number | null;
-            /** @description The resident set. */
+            /**
+             * Format: int64
+             * @description The resident set.
+             */
             rss_bytes: number | null;
-            /** @description The part of it that is pages of files, which the kernel can take back. */
+            /**
+             * Format: int64
+             * @description The part of it that is pages of files, which the kernel can take back.
+             */
             files_bytes: number | null;
-            /** @description The most the resident set ever was. */
+            /**
+             * Format: int64
+             * @description The most the resident set ever was.
+             */
             peak_rss_bytes: number | null;
-            /** @description Objects on Go's heap, those not yet collected included. */
+            /**
+             * Format: int64
+             * @description Objects on Go's heap, those not yet collected included.
+             */
             heap_bytes: number;
-            /** @description Of the cgroup. */
+            /**
+             * Format: int64
+             * @description Of the cgroup.
+             */
             limit_bytes: number | null;
-            /** @description What the process may take, by `MEMORY_BUDGET` or the cgroup. */
+            /**
+             * Format: int64
+             * @description What the process may take, by `MEMORY_BUDGET` or the cgroup.
+             */
             budget_bytes: number | null;
             /** @description Of the process. */
             goroutines: number;
@@ -1081,9 +1243,15 @@ export interface components {
                 symbols: number;
                 /** @description Of them. */
                 symbols_failed: number;
-                /** @description From its first request to its commit. */
+                /**
+                 * Format: double
+                 * @description From its first request to its commit.
+                 */
                 seconds: number;
-                /** @description The most the resident set was after one of its pairs. */
+                /**
+                 * Format: int64
+                 * @description The most the resident set was after one of its pairs.
+                 */
                 peak_rss_bytes: number;
                 /**
                  * Format: date-time
@@ -1151,9 +1319,15 @@ export interface components {
             trading: boolean;
             /** @description The exchange's word for that. */
             status: string;
-            /** @description Step of its prices; null if unknown. */
+            /**
+             * Format: double
+             * @description Step of its prices; null if unknown.
+             */
             tick_size: number | null;
-            /** @description Traded in the last 24 hours, in the quote asset. */
+            /**
+             * Format: double
+             * @description Traded in the last 24 hours, in the quote asset.
+             */
             quote_volume: number;
             /** @description Whether a sweep covers it. */
             selected: boolean;
@@ -1390,7 +1564,7 @@ export interface components {
          * @description The pair, 1 to 40 characters.
          * @example BTCUSDT
          */
-        Symbol: string;
+        SymbolInPath: string;
         /**
          * @description The id of the job.
          * @example 6mzkrw2v7hnqjbl4dyx5ct3apf
@@ -1606,7 +1780,7 @@ export interface operations {
                  * @description The pair, 1 to 40 characters.
                  * @example BTCUSDT
                  */
-                symbol: components["parameters"]["Symbol"];
+                symbol: components["parameters"]["SymbolInPath"];
             };
             cookie?: never;
         };
@@ -1687,7 +1861,7 @@ export interface operations {
                  * @description The pair, 1 to 40 characters.
                  * @example BTCUSDT
                  */
-                symbol: components["parameters"]["Symbol"];
+                symbol: components["parameters"]["SymbolInPath"];
             };
             cookie?: never;
         };
@@ -1766,7 +1940,7 @@ export interface operations {
                  * @description The pair, 1 to 40 characters.
                  * @example BTCUSDT
                  */
-                symbol: components["parameters"]["Symbol"];
+                symbol: components["parameters"]["SymbolInPath"];
             };
             cookie?: never;
         };
@@ -1834,7 +2008,7 @@ export interface operations {
                  * @description The pair, 1 to 40 characters.
                  * @example BTCUSDT
                  */
-                symbol: components["parameters"]["Symbol"];
+                symbol: components["parameters"]["SymbolInPath"];
                 /**
                  * @description The id of the level.
                  * @example b1c90d2e4f5a6b7c
@@ -2208,7 +2382,7 @@ export interface operations {
                  * @description The pair, 1 to 40 characters.
                  * @example BTCUSDT
                  */
-                symbol: components["parameters"]["Symbol"];
+                symbol: components["parameters"]["SymbolInPath"];
             };
             cookie?: never;
         };
@@ -2265,7 +2439,7 @@ export interface operations {
                  * @description The pair, 1 to 40 characters.
                  * @example BTCUSDT
                  */
-                symbol: components["parameters"]["Symbol"];
+                symbol: components["parameters"]["SymbolInPath"];
             };
             cookie?: never;
         };
@@ -2374,7 +2548,6 @@ export interface operations {
                 };
                 content: {
                     "text/plain": string;
-                    "application/openmetrics-text": string;
                     "application/vnd.google.protobuf": string;
                 };
             };
@@ -2457,7 +2630,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/yaml": unknown;
+                    "application/yaml": Record<string, never>;
                 };
             };
             401: components["responses"]["Unauthorized"];
