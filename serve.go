@@ -178,9 +178,23 @@ func (a *app) hearOfBans() {
 	})
 }
 
-// stop ends the work under way, at most until ctx is done.
+// work has this process do the work of jobs of its exchange.
+func (a *app) work(ctx context.Context) error {
+	return a.db.Work(ctx, map[string]repository.Worker{a.cfg.Exchange: a.analyzer})
+}
+
+// stop ends the work under way, at most until ctx is done, and says so if it had
+// to be broken off.
 func (a *app) stop(ctx context.Context) error {
-	return errors.Join(a.analyzer.Stop(ctx), a.db.StopWork(ctx))
+	return a.cfg.stopped(errors.Join(a.analyzer.Stop(ctx), a.db.StopWork(ctx)))
+}
+
+// stopped is what is said of a stop that ended with err.
+func (c Config) stopped(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("what was under way did not end within %s (STOP_TIMEOUT) and was broken off; jobs go on with the next process", c.StopTimeout)
+	}
+	return err
 }
 
 // forgetJobs prunes the jobs that ended long ago, now and every hour until ctx
@@ -205,11 +219,22 @@ func (a *app) forgetJobs(ctx context.Context) {
 	}
 }
 
+// waitBriefly waits for goroutines that were told to end, and not for long: a
+// database that does not answer may hold them, and must not keep the process.
+func waitBriefly(work *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() { work.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(time.Second):
+	}
+}
+
 // close releases what open took.
 func (a *app) close() error {
 	if a.deafen != nil {
 		a.deafen()
-		a.hearing.Wait()
+		waitBriefly(&a.hearing)
 	}
 	if a.market != nil {
 		a.market.Close()
@@ -283,13 +308,13 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 		return fmt.Errorf("HTTP_ADDR: %w", err)
 	}
 	if cfg.Role != roleAPI {
-		if err := a.db.Work(ctx, a.analyzer); err != nil {
+		if err := a.work(ctx); err != nil {
 			listener.Close()
 			return err
 		}
 	}
 	var background sync.WaitGroup
-	defer background.Wait()
+	defer waitBriefly(&background)
 	tending, stopTending := context.WithCancel(ctx)
 	defer stopTending()
 	background.Go(func() { a.forgetJobs(tending) })
@@ -304,6 +329,9 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 	server := api.Server(root)
 	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	server.RegisterOnShutdown(handler.Close)
+	answering, breakOff := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer breakOff(nil)
+	server.BaseContext = func(net.Listener) context.Context { return answering }
 	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(listener) }()
 	var debug *http.Server
@@ -334,7 +362,10 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.StopTimeout)
 	defer cancel()
-	// New work is refused from here on; answers of what runs are still sent.
+	// New work is refused from here on. Answers of what runs are still sent; what
+	// waits for longer, as for the exchange, is told to come back, so that the other
+	// half of the time is left to end in.
+	time.AfterFunc(cfg.StopTimeout/2, func() { breakOff(service.ErrStopping) })
 	worked := make(chan error, 1)
 	go func() { worked <- a.stop(stopping) }()
 	shut := server.Shutdown(stopping)
@@ -344,8 +375,11 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 	if debug != nil {
 		debug.Close()
 	}
-	if err = errors.Join(err, shut, <-worked); err == nil {
+	// of both, which may have been broken off, one sentence
+	if stop := cfg.stopped(errors.Join(<-worked, shut)); err == nil && stop == nil {
 		log.Info("stopped")
+	} else {
+		err = errors.Join(err, stop)
 	}
 	return err
 }

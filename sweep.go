@@ -47,9 +47,10 @@ func (in *invocation) sweepCommand() *cobra.Command {
 		Long: `Analyse every pair of the exchange that passes the filters, store the levels
 and print what became of the pairs. Exit code 3 tells that single pairs failed.
 
-The sweep is a job: another process on the same database helps, and the same
-sweep under way there is joined. Interrupted, it is cancelled; killed, it is
-finished by the next process that works on this database.`,
+The sweep is a job: another process of the same exchange on the same database
+helps, and the same sweep under way there is joined. Interrupted, it is cancelled,
+unless it was joined: then it goes on there. Killed, it is finished by the next
+process of the exchange that works on this database.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := in.config(cmd)
@@ -73,28 +74,25 @@ func quiet(cfg Config) Config {
 }
 
 func (in *invocation) sweep(ctx context.Context, cfg Config, asJSON bool) (err error) {
-	// The work outlives the signal: what runs is finished and stored.
+	// The work outlives the signal: what is analysed is stored.
 	a, err := open(context.WithoutCancel(ctx), cfg, in.logger(quiet(cfg)))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
 	background := context.WithoutCancel(ctx)
-	if err := a.db.Work(background, a.analyzer); err != nil {
+	if err := a.work(background); err != nil {
 		return err
 	}
 	dropPages()
 	job, err := in.runSweep(ctx, a)
-	if err != nil {
-		return err
-	}
 	stopping, cancel := context.WithTimeout(background, cfg.StopTimeout)
 	defer cancel()
-	if err := a.stop(stopping); err != nil {
+	if err := errors.Join(err, a.stop(stopping)); err != nil {
 		return err
 	}
 	if job.State == service.JobCancelled {
-		// with the pairs that were under way
+		// with what had been analysed
 		if job, err = a.analyzer.Job(background, job.ID); err != nil {
 			return err
 		}
@@ -127,19 +125,24 @@ func (in *invocation) sweep(ctx context.Context, cfg Config, asJSON bool) (err e
 }
 
 // runSweep runs one sweep, shows its progress and returns the ended job. When
-// ctx ends, the sweep is cancelled: pairs under way finish first.
+// ctx ends, a sweep of its own is cancelled. One that it has joined is not its to
+// cancel: that is left, with an error that says so.
 func (in *invocation) runSweep(ctx context.Context, a *app) (service.Job, error) {
 	background := context.WithoutCancel(ctx)
-	job, err := a.analyzer.Submit(background, service.JobRequest{All: true, Store: true})
+	job, joined, err := a.analyzer.Submit(background, service.JobRequest{All: true, Store: true})
 	if err != nil {
 		return service.Job{}, err
 	}
-	stopped := context.AfterFunc(ctx, func() {
-		a.analyzer.Cancel(background, job.ID)
-	})
-	defer stopped()
+	watching := ctx
+	if !joined {
+		watching = background // to the end, which comes soon
+		stopped := context.AfterFunc(ctx, func() {
+			a.analyzer.Cancel(background, job.ID)
+		})
+		defer stopped()
+	}
 	bar := newProgress(in.stderr, in.environ)
-	for j, err := range a.analyzer.Watch(background, job.ID, bar.every()) {
+	for j, err := range a.analyzer.Watch(watching, job.ID, bar.every()) {
 		if err != nil {
 			return service.Job{}, err
 		}
@@ -147,6 +150,10 @@ func (in *invocation) runSweep(ctx context.Context, a *app) (service.Job, error)
 		job = j
 	}
 	bar.end()
+	if !job.State.Final() {
+		return job, fmt.Errorf("interrupted; the sweep was begun by another process and goes on as job %s: "+
+			"a service on this database shows it at GET /jobs/%[1]s, and DELETE /jobs/%[1]s cancels it", job.ID)
+	}
 	return job, nil
 }
 

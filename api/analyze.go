@@ -77,7 +77,7 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 	if body.symbol != "" {
 		symbols = []string{body.symbol}
 	}
-	job, err := a.Analyzer.Submit(r.Context(), service.JobRequest{
+	job, _, err := a.Analyzer.Submit(r.Context(), service.JobRequest{
 		All: body.all, Symbols: symbols, Interval: body.interval, KlineLimit: body.klineLimit, Store: body.store,
 	})
 	if err != nil {

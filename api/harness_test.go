@@ -271,7 +271,7 @@ func (s *fakeStore) PutJob(_ context.Context, j service.Job) error {
 }
 
 // SubmitJob has the work done in goroutines; a batch that fails ends its job.
-func (s *fakeStore) SubmitJob(_ context.Context, j service.Job, work string, symbols []string, limit int) (service.Job, bool, error) {
+func (s *fakeStore) SubmitJob(_ context.Context, j service.Job, work string, scope service.Scope, limit int) (service.Job, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	open := 0
@@ -291,7 +291,7 @@ func (s *fakeStore) SubmitJob(_ context.Context, j service.Job, work string, sym
 	}
 	s.order = append(s.order, j.ID)
 	s.jobs[j.ID], s.works[j.ID] = j, work
-	go s.analyzer.Plan(context.Background(), j.ID, symbols, true)
+	go s.analyzer.Plan(context.Background(), j.ID, scope, true)
 	return j, false, nil
 }
 
@@ -361,7 +361,7 @@ func (s *fakeStore) Schedules(context.Context, string) ([]service.ScheduleState,
 	return s.schedules, s.err
 }
 
-func (s *fakeStore) RunSchedule(context.Context, service.ScheduleState, time.Time, service.Job, string, int) (service.ScheduledRun, error) {
+func (s *fakeStore) RunSchedule(context.Context, service.ScheduleState, time.Time, service.Job, string, service.Scope, int) (service.ScheduledRun, error) {
 	panic("nothing is scheduled here")
 }
 

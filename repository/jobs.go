@@ -125,19 +125,19 @@ const isOpen = `state IN ('queued', 'running')`
 // SubmitJob creates a job with its plan in the queue, or joins the one of the
 // same work, as service.Store has it. The limit is not exact: requests at the
 // same moment may each find the last free place.
-func (db *DB) SubmitJob(ctx context.Context, j service.Job, work string, symbols []string, limit int) (job service.Job, joined bool, err error) {
+func (db *DB) SubmitJob(ctx context.Context, j service.Job, work string, scope service.Scope, limit int) (job service.Job, joined bool, err error) {
 	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
-		job, joined, err = db.submit(ctx, tx, j, work, symbols, limit)
+		job, joined, err = db.submit(ctx, tx, j, work, scope, limit)
 		return err
 	})
 	if err == nil && !joined {
-		db.engine.enqueued()
+		db.engine.enqueued(queueOf(j.Exchange))
 	}
 	return job, joined, db.fail(ctx, err)
 }
 
 // submit is SubmitJob within tx; engine.enqueued is to be called after it.
-func (db *DB) submit(ctx context.Context, tx *sqlx.Tx, j service.Job, work string, symbols []string, limit int) (job service.Job, joined bool, err error) {
+func (db *DB) submit(ctx context.Context, tx *sqlx.Tx, j service.Job, work string, scope service.Scope, limit int) (job service.Job, joined bool, err error) {
 	for {
 		var rows []jobRow // none or one
 		err := tx.SelectContext(ctx, &rows, tx.Rebind(`SELECT `+progressColumns+` FROM jobs WHERE work = ? AND `+isOpen), work)
@@ -160,7 +160,7 @@ func (db *DB) submit(ctx context.Context, tx *sqlx.Tx, j service.Job, work strin
 			return service.Job{}, false, err
 		}
 		if created {
-			return j, false, db.enqueue(ctx, tx, planPriority, []river.JobArgs{planArgs{Job: j.ID, Symbols: symbols}})
+			return j, false, db.enqueue(ctx, tx, j.Exchange, planPriority, []river.JobArgs{planArgs{j.ID, scope.Symbols, scope.Filter}})
 		}
 		// another process was quicker
 	}
@@ -184,6 +184,7 @@ func (db *DB) StartJob(ctx context.Context, id string) (service.Job, error) {
 func (db *DB) PlanJob(ctx context.Context, id string, p service.Plan) (ended bool, err error) {
 	now := time.Now().UnixMilli()
 	batches := (len(p.Pairs) + p.BatchSize - 1) / p.BatchSize
+	var job struct{ Kind, Exchange string }
 	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
 		// batches = 0: it has not been planned
 		if n, err := exec(ctx, tx, `UPDATE jobs SET symbols = ?, skipped = ?, batches = ?, simulated = ?, updated_at = ?
@@ -198,18 +199,17 @@ func (db *DB) PlanJob(ctx context.Context, id string, p service.Plan) (ended boo
 			ended = n == 1
 			return err
 		}
-		var kind string
-		if err := tx.GetContext(ctx, &kind, tx.Rebind(`SELECT kind FROM jobs WHERE id = ?`), id); err != nil {
+		if err := tx.GetContext(ctx, &job, tx.Rebind(`SELECT kind, exchange FROM jobs WHERE id = ?`), id); err != nil {
 			return err
 		}
 		work := make([]river.JobArgs, 0, batches)
 		for pairs := range slices.Chunk(p.Pairs, p.BatchSize) {
 			work = append(work, batchArgs{Job: id, Index: len(work), Pairs: pairs})
 		}
-		return db.enqueue(ctx, tx, batchPriority(kind), work)
+		return db.enqueue(ctx, tx, job.Exchange, batchPriority(job.Kind), work)
 	})
-	if err == nil {
-		db.engine.enqueued()
+	if err == nil && job.Exchange != "" { // it was planned now, and has batches
+		db.engine.enqueued(queueOf(job.Exchange))
 	}
 	return ended, db.fail(ctx, err)
 }

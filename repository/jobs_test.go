@@ -74,7 +74,7 @@ func TestJob_Unknown(t *testing.T) {
 // submitted creates a job of the work named, in whichever state it is then.
 func submitted(t testing.TB, db *DB, id, work string) (got string, joined bool) {
 	t.Helper()
-	j, joined, err := db.SubmitJob(t.Context(), service.Job{ID: id, Kind: "sweep", State: service.JobQueued, CreatedAt: start}, work, nil, 100)
+	j, joined, err := db.SubmitJob(t.Context(), service.Job{ID: id, Kind: "sweep", Exchange: "binance", State: service.JobQueued, CreatedAt: start}, work, service.Scope{}, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,10 +129,10 @@ func TestSubmitJob_RefusesMoreOpenJobsThanTheLimit(t *testing.T) {
 		db := d.open(t)
 		submitted(t, db, "one", "one")
 		two := service.Job{ID: "two", State: service.JobQueued, CreatedAt: start}
-		if _, _, err := db.SubmitJob(t.Context(), two, "two", nil, 1); !errors.Is(err, service.ErrBusy) {
+		if _, _, err := db.SubmitJob(t.Context(), two, "two", service.Scope{}, 1); !errors.Is(err, service.ErrBusy) {
 			t.Errorf("a second: %v", err)
 		}
-		if _, joined, err := db.SubmitJob(t.Context(), two, "one", nil, 1); !joined || err != nil {
+		if _, joined, err := db.SubmitJob(t.Context(), two, "one", service.Scope{}, 1); !joined || err != nil {
 			t.Errorf("joining: %v, %v", joined, err)
 		}
 		if jobs, plans := count(t, db, "jobs"), count(t, db, "river_job"); jobs != 1 || plans != 1 {

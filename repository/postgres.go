@@ -137,7 +137,7 @@ func (*postgresEngine) queueSQL() queueSQL {
 	}
 }
 
-func (*postgresEngine) enqueued() {} // the server tells
+func (*postgresEngine) enqueued(string) {} // the server tells
 
 func (e *postgresEngine) close() { e.queue.Close() }
 

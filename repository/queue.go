@@ -13,6 +13,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 
 	"tidemark/service"
 )
@@ -24,6 +25,10 @@ import (
 // transaction can be both. So there is nothing to reconcile: an open job has its
 // work in the queue, always.
 //
+// Work belongs to an exchange. Each has a queue of its own, and a process works on
+// the queues of the exchanges it serves; what else shapes the result of a job
+// travels with it. Only the bookkeeping, counting and giving back, covers all queues.
+//
 // A process that dies leaves what it had taken marked as running. Every process
 // that works touches its row in processes twice in five seconds and gives back
 // what is held by one that has not for deadAfter. River's own rescue only knows
@@ -32,13 +37,21 @@ import (
 // Worker does the work of jobs: a service.Analyzer, which says what the methods
 // do and what their errors mean.
 type Worker interface {
-	Plan(ctx context.Context, jobID string, symbols []string, last bool) error
+	Plan(ctx context.Context, jobID string, scope service.Scope, last bool) error
 	RunBatch(ctx context.Context, jobID string, index int, pairs []service.Pair, last bool) error
+	GiveUp(ctx context.Context, jobID string, begun int) error
 	Workers() int
 }
 
+// queueOf names the queue of an exchange. River takes lower-case letters, digits
+// and single hyphens, which names of exchanges are made of.
+func queueOf(exchange string) string { return "tidemark-" + exchange }
+
 const (
-	queueName = "tidemark"
+	// ourQueues is the condition for rows of river_job in a queue of ours.
+	ourQueues = `queue LIKE 'tidemark%'`
+	// sharedQueue was the one queue of versions before exchanges had their own.
+	sharedQueue = "tidemark"
 	// beatEvery is how often a process that works says that it lives.
 	beatEvery = 2 * time.Second
 	// deadAfter is how long a process may be silent before its work is given to
@@ -46,23 +59,29 @@ const (
 	deadAfter = 10 * time.Second
 	// tries is how often a plan or batch is tried that ends with an error.
 	tries = 4
-	// begins is how often one is begun at most. A process that dies under it
-	// does not count as a try.
-	begins = 100
-	// runLimit is how long one may take; then it is broken off and begun anew.
+	// begins is how often one is begun at most, whether it ended with an error or
+	// its process died under it. River counts before it calls, so that work which
+	// kills its process is counted too. A batch takes seconds to minutes: one that
+	// only happens to run when processes die does not get here, and one that kills
+	// them has done so twenty times by then.
+	begins = 20
+	// riverBegins is after how many River would drop a piece: never before its
+	// job has been ended.
+	riverBegins = 1000
+	// runLimit is how long one may take; then it is broken off and begun again.
 	runLimit = time.Hour
 )
 
-// What River tells its clients by when there is new work.
-const (
-	insertTopic   = "river_insert"
-	insertPayload = `{"queue": "` + queueName + `"}`
-)
+// insertTopic is what River tells its clients by when there is new work.
+const insertTopic = "river_insert"
+
+func insertPayload(queue string) string { return `{"queue": "` + queue + `"}` }
 
 // planArgs and batchArgs are what the queue keeps of a plan and of a batch.
 type planArgs struct {
-	Job     string   `json:"job"`
-	Symbols []string `json:"symbols,omitempty"`
+	Job     string          `json:"job"`
+	Symbols []string        `json:"symbols,omitempty"`
+	Filter  *service.Filter `json:"filter,omitempty"`
 }
 
 type batchArgs struct {
@@ -97,10 +116,10 @@ type queueSQL struct {
 	notify string // tells every process of new work; empty: engine.enqueued does, in this one
 }
 
-// enqueue asks the queue for work, if tx is committed.
-func (db *DB) enqueue(ctx context.Context, tx *sqlx.Tx, priority int, work []river.JobArgs) error {
+// enqueue asks the queue of an exchange for work, if tx is committed.
+func (db *DB) enqueue(ctx context.Context, tx *sqlx.Tx, exchange string, priority int, work []river.JobArgs) error {
 	dialect := db.engine.queueSQL()
-	row := `(?, ` + dialect.json + `, '` + queueName + `', ?, ?)`
+	row := `(?, ` + dialect.json + `, ?, ?, ?)`
 	var args []any
 	for part := range slices.Chunk(work, rowsPerStatement) {
 		args = args[:0]
@@ -109,7 +128,7 @@ func (db *DB) enqueue(ctx context.Context, tx *sqlx.Tx, priority int, work []riv
 			if err != nil {
 				return err
 			}
-			args = append(args, w.Kind(), string(text), priority, begins)
+			args = append(args, w.Kind(), string(text), queueOf(exchange), priority, riverBegins)
 		}
 		if _, err := exec(ctx, tx, `INSERT INTO river_job (kind, args, queue, priority, max_attempts) VALUES `+
 			strings.Repeat(row+", ", len(part)-1)+row, args...); err != nil {
@@ -119,7 +138,7 @@ func (db *DB) enqueue(ctx context.Context, tx *sqlx.Tx, priority int, work []riv
 	if dialect.notify == "" {
 		return nil
 	}
-	_, err := exec(ctx, tx, dialect.notify, insertPayload)
+	_, err := exec(ctx, tx, dialect.notify, insertPayload(queueOf(exchange)))
 	return err
 }
 
@@ -156,7 +175,7 @@ func (db *DB) QueueStats(ctx context.Context) (QueueStats, error) {
 		Age   int64
 	}
 	err := db.read.SelectContext(ctx, &rows, `SELECT state, COUNT(*) AS n, `+fmt.Sprintf(db.engine.queueSQL().since, `MIN(scheduled_at)`)+` AS age
-		FROM river_job WHERE queue = '`+queueName+`' AND state IN ('available', 'running', 'retryable', 'scheduled') GROUP BY state`)
+		FROM river_job WHERE `+ourQueues+` AND state IN ('available', 'running', 'retryable', 'scheduled') GROUP BY state`)
 	if err != nil {
 		return s, db.fail(ctx, err)
 	}
@@ -174,11 +193,11 @@ func (db *DB) QueueStats(ctx context.Context) (QueueStats, error) {
 	return s, nil
 }
 
-// queue is the queue of a process that works.
+// queue is what a process that works knows of its queues.
 type queue struct {
-	db     *DB
-	worker Worker
-	client riverClient
+	db      *DB
+	workers map[string]Worker // by queue
+	client  riverClient
 
 	mu   sync.Mutex
 	held map[int64]bool // the rows of river_job that this process works on
@@ -188,17 +207,22 @@ type queue struct {
 	beat sync.WaitGroup
 }
 
-// Work has w do the work of jobs, of this and every other process, until
-// StopWork or Close. It is called once.
-func (db *DB) Work(ctx context.Context, w Worker) error {
-	q := &queue{db: db, worker: w, held: map[int64]bool{}}
+// Work has each worker do the work of jobs of its exchange, of this and every
+// other process, until StopWork or Close. It is called once.
+func (db *DB) Work(ctx context.Context, byExchange map[string]Worker) error {
+	q := &queue{db: db, workers: map[string]Worker{}, held: map[int64]bool{}}
+	queues := map[string]river.QueueConfig{}
+	for exchange, w := range byExchange {
+		name := queueOf(exchange)
+		q.workers[name], queues[name] = w, river.QueueConfig{MaxWorkers: w.Workers()}
+	}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &planner{queue: q})
 	river.AddWorker(workers, &batcher{queue: q})
 	var err error
 	q.client, err = db.engine.client(&river.Config{
 		ID:                          q.db.id,
-		Queues:                      map[string]river.QueueConfig{queueName: {MaxWorkers: w.Workers()}},
+		Queues:                      queues,
 		Workers:                     workers,
 		FetchCooldown:               10 * time.Millisecond,
 		JobTimeout:                  runLimit,
@@ -225,8 +249,14 @@ func (db *DB) Work(ctx context.Context, w Worker) error {
 	return nil
 }
 
+// farewell is how long StopWork takes for what is left at the end: long enough for
+// a database that answers.
+const farewell = 2 * time.Second
+
 // StopWork takes no more work and waits for what is under way, which its Worker
-// should have been told to end, and is broken off when ctx is done.
+// should have been told to end, and is broken off when ctx is done. It returns at
+// most farewell after that: what a database that does not answer leaves undone is
+// given back by others, as that of a process that died.
 func (db *DB) StopWork(ctx context.Context) error {
 	q := db.queue
 	if q == nil {
@@ -234,20 +264,33 @@ func (db *DB) StopWork(ctx context.Context) error {
 	}
 	db.queue = nil
 	err := q.client.Stop(ctx)
+	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
 	if err != nil {
-		breaking, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		err = errors.Join(err, q.client.StopAndCancel(breaking))
+		err = errors.Join(err, q.client.StopAndCancel(leaving))
 	}
 	q.stop()
-	q.beat.Wait()
-	// what is still held, after an error, is free at once
-	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	return errors.Join(err, db.fail(leaving, db.inTx(leaving, func(tx *sqlx.Tx) error {
-		_, err := exec(leaving, tx, `DELETE FROM processes WHERE id = ?`, q.db.id)
+	return errors.Join(err, within(leaving, func() error {
+		q.beat.Wait()
+		// what is still held, after an error, is free at once
+		return db.fail(leaving, db.inTx(leaving, func(tx *sqlx.Tx) error {
+			_, err := exec(leaving, tx, `DELETE FROM processes WHERE id = ?`, q.db.id)
+			return err
+		}))
+	}))
+}
+
+// within returns what f does, or an error when ctx is done first: drivers
+// wait for a server that does not answer for longer than a context allows.
+func within(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
 		return err
-	})))
+	case <-ctx.Done():
+		return fmt.Errorf("the database does not answer: %w", ctx.Err())
+	}
 }
 
 // keepBeating says that this process lives, until ctx ends.
@@ -289,7 +332,13 @@ func (q *queue) pulse(ctx context.Context) error {
 		if _, err := exec(ctx, tx, `DELETE FROM processes WHERE seen_at < `+dialect.now+` - ?`, deadAfter.Milliseconds()); err != nil {
 			return err
 		}
-		n, err := exec(ctx, tx, `UPDATE river_job SET state = 'available' WHERE state = 'running' AND queue = '`+queueName+`'
+		// A process of a version with one queue for all may still put work there.
+		if _, err := exec(ctx, tx, `UPDATE river_job SET queue = ? || (SELECT exchange FROM jobs WHERE id = args ->> 'job')
+			WHERE queue = ? AND state NOT IN ('completed', 'cancelled', 'discarded')
+			AND EXISTS (SELECT 1 FROM jobs WHERE id = args ->> 'job')`, queueOf(""), sharedQueue); err != nil {
+			return err
+		}
+		n, err := exec(ctx, tx, `UPDATE river_job SET state = 'available' WHERE state = 'running' AND `+ourQueues+`
 			AND `+dialect.holder+` NOT IN (SELECT id FROM processes)`)
 		if err != nil {
 			return err
@@ -309,7 +358,7 @@ func (q *queue) pulse(ctx context.Context) error {
 
 func (q *queue) giveBackLost(ctx context.Context, tx *sqlx.Tx, dialect queueSQL) (n int, err error) {
 	var taken []int64
-	err = tx.SelectContext(ctx, &taken, tx.Rebind(`SELECT id FROM river_job WHERE state = 'running' AND queue = '`+queueName+`'
+	err = tx.SelectContext(ctx, &taken, tx.Rebind(`SELECT id FROM river_job WHERE state = 'running' AND `+ourQueues+`
 		AND `+dialect.holder+` = ?`), q.db.id)
 	if err != nil {
 		return 0, err
@@ -331,22 +380,27 @@ func (q *queue) giveBackLost(ctx context.Context, tx *sqlx.Tx, dialect queueSQL)
 	return n, nil
 }
 
-// run runs one piece of work and turns its error into what River does next.
-func (q *queue) run(id int64, errs int, begun int, f func(last bool) error) error {
+// run runs one piece of work of a job and turns its error into what River does
+// next.
+func (q *queue) run(ctx context.Context, row *rivertype.JobRow, job string, f func(w Worker, last bool) error) error {
 	q.mu.Lock()
-	q.held[id] = true
+	q.held[row.ID] = true
 	q.mu.Unlock()
 	defer func() {
 		q.mu.Lock()
-		delete(q.held, id)
+		delete(q.held, row.ID)
 		q.mu.Unlock()
 	}()
-	err := f(errs+1 >= tries || begun >= begins)
+	w := q.workers[row.Queue]
+	if row.Attempt > begins {
+		return w.GiveUp(ctx, job, begins)
+	}
+	err := f(w, len(row.Errors)+1 >= tries || row.Attempt >= begins)
 	if errors.Is(err, service.ErrStopping) {
 		return river.JobSnooze(0) // another process may have it at once
 	}
-	if ban, ok := errors.AsType[*service.RetryAfterError](err); ok && errors.Is(err, service.ErrBanned) {
-		return river.JobSnooze(max(0, time.Until(ban.Until)))
+	if pause, ok := errors.AsType[*service.RetryAfterError](err); ok && errors.Is(err, service.ErrRateLimited) {
+		return river.JobSnooze(max(0, time.Until(pause.Until)))
 	}
 	if err != nil {
 		q.db.retries.Add(1)
@@ -368,8 +422,8 @@ type planner struct {
 func (p *planner) NextRetry(j *river.Job[planArgs]) time.Time { return nextRetry(len(j.Errors)) }
 
 func (p *planner) Work(ctx context.Context, j *river.Job[planArgs]) error {
-	return p.queue.run(j.ID, len(j.Errors), j.Attempt, func(last bool) error {
-		return p.queue.worker.Plan(ctx, j.Args.Job, j.Args.Symbols, last)
+	return p.queue.run(ctx, j.JobRow, j.Args.Job, func(w Worker, last bool) error {
+		return w.Plan(ctx, j.Args.Job, service.Scope{Symbols: j.Args.Symbols, Filter: j.Args.Filter}, last)
 	})
 }
 
@@ -381,8 +435,8 @@ type batcher struct {
 func (b *batcher) NextRetry(j *river.Job[batchArgs]) time.Time { return nextRetry(len(j.Errors)) }
 
 func (b *batcher) Work(ctx context.Context, j *river.Job[batchArgs]) error {
-	return b.queue.run(j.ID, len(j.Errors), j.Attempt, func(last bool) error {
-		return b.queue.worker.RunBatch(ctx, j.Args.Job, j.Args.Index, j.Args.Pairs, last)
+	return b.queue.run(ctx, j.JobRow, j.Args.Job, func(w Worker, last bool) error {
+		return w.RunBatch(ctx, j.Args.Job, j.Args.Index, j.Args.Pairs, last)
 	})
 }
 

@@ -14,24 +14,27 @@ import (
 	"testing"
 	"time"
 
+	"github.com/riverqueue/river/rivertype"
+
 	"tidemark/service"
 )
 
 // fakeWorker plans jobs of ten batches and stores them, unless told otherwise.
 type fakeWorker struct {
 	db        *DB
-	PlanFunc  func(jobID string, symbols []string, last bool) error
+	PlanFunc  func(jobID string, scope service.Scope, last bool) error
 	BatchFunc func(index int) error
 
-	mu   sync.Mutex
-	seen []int // the batches begun
+	mu    sync.Mutex
+	seen  []int    // the batches begun
+	given []string // the jobs given up
 }
 
 func (w *fakeWorker) Workers() int { return 3 }
 
-func (w *fakeWorker) Plan(ctx context.Context, jobID string, symbols []string, last bool) error {
+func (w *fakeWorker) Plan(ctx context.Context, jobID string, scope service.Scope, last bool) error {
 	if w.PlanFunc != nil {
-		return w.PlanFunc(jobID, symbols, last)
+		return w.PlanFunc(jobID, scope, last)
 	}
 	if _, err := w.db.StartJob(ctx, jobID); err != nil {
 		return err
@@ -60,17 +63,25 @@ func (w *fakeWorker) RunBatch(ctx context.Context, jobID string, index int, pair
 	return err
 }
 
+func (w *fakeWorker) GiveUp(ctx context.Context, jobID string, begun int) error {
+	w.mu.Lock()
+	w.given = append(w.given, jobID)
+	w.mu.Unlock()
+	_, err := w.db.EndJob(ctx, jobID, service.JobFailed, &service.Outcome{Code: "interrupted", Detail: fmt.Sprint(begun)})
+	return err
+}
+
 func (w *fakeWorker) begun() []int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Sorted(slices.Values(w.seen))
 }
 
-// works starts the work of w on db.
+// works starts the work of w on db, for the exchange that jobs of tests are of.
 func works(t testing.TB, db *DB, w *fakeWorker) *fakeWorker {
 	t.Helper()
 	w.db = db
-	if err := db.Work(t.Context(), w); err != nil {
+	if err := db.Work(t.Context(), map[string]Worker{"binance": w}); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -188,16 +199,17 @@ func TestQueue_AnErrorIsTriedAgain(t *testing.T) {
 
 func TestQueue_TheLastTryIsToldSo(t *testing.T) {
 	// the count is of errors, so it can be had without waiting for the pauses
-	q := &queue{held: map[int64]bool{}}
+	q := &queue{held: map[int64]bool{}, workers: map[string]Worker{}}
 	for errs := range 6 {
-		q.run(1, errs, errs+1, func(last bool) error {
+		row := &rivertype.JobRow{ID: 1, Attempt: errs + 1, Errors: make([]rivertype.AttemptError, errs)}
+		q.run(t.Context(), row, "j", func(_ Worker, last bool) error {
 			if last != (errs+1 >= tries) {
 				t.Errorf("after %d errors: last is %v", errs, last)
 			}
 			return nil
 		})
 	}
-	q.run(1, 0, begins, func(last bool) error {
+	q.run(t.Context(), &rivertype.JobRow{ID: 1, Attempt: begins}, "j", func(_ Worker, last bool) error {
 		if !last {
 			t.Error("what was begun as often as may be is not told so")
 		}
@@ -205,21 +217,117 @@ func TestQueue_TheLastTryIsToldSo(t *testing.T) {
 	})
 }
 
-func TestQueue_NamedSymbolsReachThePlan(t *testing.T) {
+func TestQueue_TheScopeOfAJobReachesItsPlan(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
-		got := make(chan []string, 1)
-		works(t, db, &fakeWorker{PlanFunc: func(id string, symbols []string, last bool) error {
-			got <- symbols
+		got := make(chan service.Scope, 1)
+		works(t, db, &fakeWorker{PlanFunc: func(id string, scope service.Scope, last bool) error {
+			got <- scope
 			return nil
 		}})
-		want := []string{"BTCUSDT", `O"DD'Ü`}
-		if _, _, err := db.SubmitJob(t.Context(), service.Job{ID: "j", State: service.JobQueued, CreatedAt: start}, "w", want, 100); err != nil {
+		for i, want := range []service.Scope{
+			{Symbols: []string{"BTCUSDT", `O"DD'Ü`}},
+			{Filter: &service.Filter{QuoteAssets: []string{"USDT", "FDUSD"}, MinQuoteVolume: 1.5e6, KeepLeveraged: true, KeepStablePairs: true}},
+			{Filter: &service.Filter{}},
+		} {
+			j := service.Job{ID: fmt.Sprint(i), Exchange: "binance", State: service.JobQueued, CreatedAt: start}
+			if _, _, err := db.SubmitJob(t.Context(), j, j.ID, want, 100); err != nil {
+				t.Fatal(err)
+			}
+			same(t, want, <-got)
+		}
+	})
+}
+
+func TestQueue_WorkIsDoneByProcessesOfItsExchangeOnly(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		asks, elsewhere := d.open(t), d.open(t)
+		other, second := &fakeWorker{db: elsewhere}, &fakeWorker{db: elsewhere}
+		if err := elsewhere.Work(t.Context(), map[string]Worker{"binance-usdm": other, "kraken": second}); err != nil {
 			t.Fatal(err)
 		}
-		if symbols := <-got; !slices.Equal(symbols, want) {
-			t.Errorf("the plan was called with %q, want %q", symbols, want)
+		submitted(t, asks, "j", "w")
+		for _, exchange := range []string{"binance-usdm", "kraken"} {
+			j := service.Job{ID: exchange, Exchange: exchange, Kind: "sweep", State: service.JobQueued, CreatedAt: start}
+			if _, _, err := asks.SubmitJob(t.Context(), j, j.ID, service.Scope{}, 100); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the job of "+exchange+" is completed", completed(t, asks, exchange))
 		}
+		if j := getJob(t, asks, "j"); j.State != service.JobQueued {
+			t.Errorf("with no process of its exchange the job is %+v", j)
+		}
+		if got := [2]int{len(other.begun()), len(second.begun())}; got != [2]int{10, 10} {
+			t.Errorf("the workers of the other exchanges began %v batches, want those of their own job", got)
+		}
+		serves := works(t, d.open(t), &fakeWorker{})
+		eventually(t, "the job is completed", completed(t, asks, "j"))
+		if got := len(serves.begun()); got != 10 {
+			t.Errorf("%d batches were begun by the process that serves the exchange, want 10", got)
+		}
+	})
+}
+
+// Versions before had one queue for all exchanges, and may still run beside this one.
+func TestQueue_WorkOfTheSharedQueueGoesToThatOfItsExchange(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db := d.open(t)
+		submitted(t, db, "before", "before")
+		shared := func() {
+			if n, err := exec(t.Context(), db.write, `UPDATE river_job SET queue = 'tidemark', max_attempts = 100 WHERE state = 'available'`); err != nil || n != 1 {
+				t.Fatalf("%d rows, %v", n, err)
+			}
+		}
+		shared()
+		if s := queueStats(t, db); s.Waiting != 1 {
+			t.Errorf("counted: %+v, want 1 waiting", s)
+		}
+		works(t, d.open(t), &fakeWorker{})
+		eventually(t, "the job is completed", completed(t, db, "before"))
+
+		old := d.open(t) // of another exchange, so that it takes nothing
+		if err := old.Work(t.Context(), map[string]Worker{"kraken": &fakeWorker{db: old}}); err != nil {
+			t.Fatal(err)
+		}
+		j := service.Job{ID: "while", Exchange: "nobody", Kind: "sweep", State: service.JobQueued, CreatedAt: start}
+		if _, _, err := db.SubmitJob(t.Context(), j, "while", service.Scope{}, 100); err != nil {
+			t.Fatal(err)
+		}
+		shared()
+		if _, err := exec(t.Context(), db.write, `UPDATE jobs SET exchange = 'binance' WHERE id = 'while'`); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a job of a process that still runs is completed", completed(t, db, "while"))
+	})
+}
+
+func TestQueue_WorkThatKillsItsProcessIsGivenUp(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db := d.open(t)
+		submitted(t, db, "j", "w")
+		holder := `'["dead"]'`
+		if d.postgres {
+			holder = `'{dead}'`
+		}
+		// as a process leaves it that died under it for the last time
+		if n, err := exec(t.Context(), db.write, `UPDATE river_job SET state = 'running', attempt = ?, attempted_by = `+holder, begins); err != nil || n != 1 {
+			t.Fatalf("%d rows, %v", n, err)
+		}
+		w := works(t, db, &fakeWorker{PlanFunc: func(string, service.Scope, bool) error {
+			t.Error("it was begun once more")
+			return nil
+		}})
+		eventually(t, "the job has ended", func() bool { return getJob(t, db, "j").State.Final() })
+		if j := getJob(t, db, "j"); j.State != service.JobFailed || j.Error.Code != "interrupted" || j.Error.Detail != fmt.Sprint(begins) {
+			t.Errorf("it ended as %+v, %+v", j, j.Error)
+		}
+		if !slices.Equal(w.given, []string{"j"}) {
+			t.Errorf("given up: %v", w.given)
+		}
+		eventually(t, "nothing is left in the queue", func() bool {
+			s := queueStats(t, db)
+			return s.Waiting == 0 && s.Running == 0 && s.Delayed == 0
+		})
 	})
 }
 
@@ -227,7 +335,7 @@ func TestQueue_WorkWhoseEndWasNotStoredIsFound(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		calls := make(chan struct{}, 10)
-		works(t, db, &fakeWorker{PlanFunc: func(string, []string, bool) error { calls <- struct{}{}; return nil }})
+		works(t, db, &fakeWorker{PlanFunc: func(string, service.Scope, bool) error { calls <- struct{}{}; return nil }})
 		submitted(t, db, "j", "w")
 		<-calls
 		eventually(t, "its end is stored", func() bool {

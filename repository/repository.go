@@ -86,8 +86,8 @@ type engine interface {
 	// client makes a River client that works by config.
 	client(config *river.Config) (riverClient, error)
 	queueSQL() queueSQL
-	// enqueued is called after work was put into the queue and committed.
-	enqueued()
+	// enqueued is called after work was put into a queue and committed.
+	enqueued(queue string)
 	// close closes what is beside the pools of DB.
 	close()
 	// explain says in one plain sentence, without secrets, what went wrong.
@@ -156,8 +156,12 @@ func (db *DB) Close() error {
 	defer cancel()
 	err := db.StopWork(stopping)
 	db.stop()
-	db.work.Wait()
-	return errors.Join(err, db.fail(context.Background(), db.closePools()))
+	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return errors.Join(err, within(closing, func() error {
+		db.work.Wait()
+		return db.fail(context.Background(), db.closePools())
+	}))
 }
 
 func (db *DB) closePools() error {

@@ -70,7 +70,7 @@ func (db *DB) Schedules(ctx context.Context, exchange string) ([]service.Schedul
 }
 
 // RunSchedule begins a run that is due, as service.Store has it.
-func (db *DB) RunSchedule(ctx context.Context, due service.ScheduleState, next time.Time, j service.Job, work string, limit int) (run service.ScheduledRun, err error) {
+func (db *DB) RunSchedule(ctx context.Context, due service.ScheduleState, next time.Time, j service.Job, work string, scope service.Scope, limit int) (run service.ScheduledRun, err error) {
 	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
 		run = service.ScheduledRun{}
 		// first, since it makes other processes wait until tx has ended
@@ -80,7 +80,7 @@ func (db *DB) RunSchedule(ctx context.Context, due service.ScheduleState, next t
 			run.Elsewhere = err == nil
 			return err
 		}
-		if run.Job, run.Joined, err = db.submit(ctx, tx, j, work, nil, limit); err != nil || run.Joined {
+		if run.Job, run.Joined, err = db.submit(ctx, tx, j, work, scope, limit); err != nil || run.Joined {
 			return err
 		}
 		_, err = exec(ctx, tx, `UPDATE schedules SET last_run = ?, last_job = ? WHERE exchange = ? AND interval = ?`,
@@ -88,7 +88,7 @@ func (db *DB) RunSchedule(ctx context.Context, due service.ScheduleState, next t
 		return err
 	})
 	if err == nil && !run.Joined && !run.Elsewhere {
-		db.engine.enqueued()
+		db.engine.enqueued(queueOf(j.Exchange))
 	}
 	return run, db.fail(ctx, err)
 }

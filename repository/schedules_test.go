@@ -104,7 +104,7 @@ func TestRunSchedule_OneOfManyProcessesBeginsTheRun(t *testing.T) {
 			all.Go(func() {
 				// as if the first sweep had ended at once: nothing else keeps the others
 				// from beginning one
-				run, err := processes[i%2].RunSchedule(t.Context(), due, at(2).Add(time.Duration(i)), sweepJob(fmt.Sprint("job", i)), fmt.Sprint("work", i), 100)
+				run, err := processes[i%2].RunSchedule(t.Context(), due, at(2).Add(time.Duration(i)), sweepJob(fmt.Sprint("job", i)), fmt.Sprint("work", i), service.Scope{}, 100)
 				switch {
 				case err != nil:
 					t.Error(err)
@@ -135,7 +135,7 @@ func TestRunSchedule_JoinsOpenWorkAndIsPutOff(t *testing.T) {
 		due := hourly("1h", at(1))
 		setSchedules(t, db, at(0), due)
 		submitted(t, db, "open", "same")
-		run, err := db.RunSchedule(t.Context(), due, at(2), sweepJob("new"), "same", 100)
+		run, err := db.RunSchedule(t.Context(), due, at(2), sweepJob("new"), "same", service.Scope{}, 100)
 		if err != nil || !run.Joined || run.Elsewhere || run.Job.ID != "open" {
 			t.Errorf("%+v, %v", run, err)
 		}
@@ -152,7 +152,7 @@ func TestRunSchedule_StaysDueWhenTheJobCannotBeCreated(t *testing.T) {
 		due := hourly("1h", at(1))
 		setSchedules(t, db, at(0), due)
 		submitted(t, db, "open", "other work")
-		if _, err := db.RunSchedule(t.Context(), due, at(2), sweepJob("new"), "work", 1); !errors.Is(err, service.ErrBusy) {
+		if _, err := db.RunSchedule(t.Context(), due, at(2), sweepJob("new"), "work", service.Scope{}, 1); !errors.Is(err, service.ErrBusy) {
 			t.Errorf("beyond the limit of open jobs: %v", err)
 		}
 		same(t, []service.ScheduleState{due}, schedules(t, db))
@@ -167,11 +167,11 @@ func TestRunSchedule_LeavesAReplacedScheduleAlone(t *testing.T) {
 		changed := old
 		changed.Text = "2h"
 		setSchedules(t, db, at(0), changed)
-		if run, err := db.RunSchedule(t.Context(), old, at(2), sweepJob("new"), "work", 100); err != nil || !run.Elsewhere {
+		if run, err := db.RunSchedule(t.Context(), old, at(2), sweepJob("new"), "work", service.Scope{}, 100); err != nil || !run.Elsewhere {
 			t.Errorf("another text: %+v, %v", run, err)
 		}
 		setSchedules(t, db, at(0))
-		if run, err := db.RunSchedule(t.Context(), changed, at(2), sweepJob("new"), "work", 100); err != nil || !run.Elsewhere {
+		if run, err := db.RunSchedule(t.Context(), changed, at(2), sweepJob("new"), "work", service.Scope{}, 100); err != nil || !run.Elsewhere {
 			t.Errorf("removed: %+v, %v", run, err)
 		}
 		if n := count(t, db, "jobs"); n != 0 {

@@ -37,7 +37,7 @@ const (
 type sqliteEngine struct {
 	path  string
 	write *sqlx.DB
-	wake  chan struct{} // tells the queue of this process that there is work
+	wake  chan string // tells which queue of this process has new work
 }
 
 func (db *DB) openSQLite(path string, cache int64) error {
@@ -54,7 +54,7 @@ func (db *DB) openSQLite(path string, cache int64) error {
 	if err != nil {
 		return err
 	}
-	e := &sqliteEngine{path: path, wake: make(chan struct{}, 1)}
+	e := &sqliteEngine{path: path, wake: make(chan string, wakes)}
 	db.engine = e
 	if sentence := e.inspect(); sentence != "" {
 		return &storageError{sentence, fs.ErrInvalid}
@@ -119,11 +119,15 @@ func (e *sqliteEngine) inspect() string {
 // holds the only write lock there is.
 func (e *sqliteEngine) lock(context.Context, *sqlx.Tx) error { return nil }
 
+// wakes is how many queues may have new work that this process has not looked at.
+// Of more it does not hear, and finds them by looking once a second.
+const wakes = 16
+
 // localDriver is River's SQLite driver with another listener: its own would ask
 // the file twenty times a second whether other processes have new work.
 type localDriver struct {
 	*riversqlite.Driver
-	wake <-chan struct{}
+	wake <-chan string
 }
 
 func (localDriver) SupportsListenNotify() bool { return false } // nothing is written
@@ -134,7 +138,7 @@ func (d localDriver) GetListener(*riverdriver.GetListenenerParams) riverdriver.L
 
 // localListener hears of the work this process asks for; that of others is
 // found by looking once a second.
-type localListener struct{ wake <-chan struct{} }
+type localListener struct{ wake <-chan string }
 
 func (localListener) Close(context.Context) error            { return nil }
 func (localListener) Connect(context.Context) error          { return nil }
@@ -148,8 +152,8 @@ func (l localListener) WaitForNotification(ctx context.Context) (*riverdriver.No
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	case <-l.wake:
-		return &riverdriver.Notification{Topic: insertTopic, Payload: insertPayload}, nil
+	case queue := <-l.wake:
+		return &riverdriver.Notification{Topic: insertTopic, Payload: insertPayload(queue)}, nil
 	}
 }
 
@@ -167,10 +171,10 @@ func (e *sqliteEngine) client(config *river.Config) (riverClient, error) {
 	return river.NewClient(localDriver{riversqlite.New(e.write.DB), e.wake}, config)
 }
 
-func (e *sqliteEngine) enqueued() {
+func (e *sqliteEngine) enqueued(queue string) {
 	select {
-	case e.wake <- struct{}{}:
-	default: // it is about to look anyway
+	case e.wake <- queue:
+	default: // it looks once a second anyway
 	}
 }
 

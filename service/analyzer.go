@@ -111,9 +111,14 @@ func New(cfg Config, exchange Exchange, store Store, reg prometheus.Registerer, 
 	return a
 }
 
-// Stop takes no new work and lets what has a slot finish and be stored. Jobs stay
-// as they are, for the next process to go on with. When ctx is done first it
-// breaks off what is left. It returns once nothing runs any more.
+// breakOff is how long what is broken off may take to end.
+const breakOff = time.Second
+
+// Stop takes no new work. Runs of jobs end at once, as batches.go has it, and are
+// gone on with by the next process; single analyses, which somebody waits for, are
+// finished. When ctx is done first, what is left is broken off and has breakOff to
+// end, then Stop returns all the same: a database that does not answer must not
+// keep the process from ending.
 func (a *Analyzer) Stop(ctx context.Context) error {
 	a.mu.Lock()
 	a.stop(ErrStopping)
@@ -124,10 +129,13 @@ func (a *Analyzer) Stop(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		a.kill(ErrStopping)
-		<-done
-		return fmt.Errorf("work was broken off: %w", context.Cause(ctx))
 	}
+	a.kill(ErrStopping)
+	select {
+	case <-done:
+	case <-time.After(breakOff):
+	}
+	return fmt.Errorf("work was broken off: %w", context.Cause(ctx))
 }
 
 // Market tells where the data comes from.
@@ -153,21 +161,32 @@ func (a *Analyzer) settle(interval *levels.Interval, limit *int) error {
 	return a.fits(*limit)
 }
 
-// flight is one analysis under way and who waits for it.
+// flight is one analysis under way, the context of its work, and who waits for
+// it. It ends when the last of them has left.
 type flight struct {
-	done    chan struct{}
+	context.Context
+	cancel  context.CancelCauseFunc
+	until   atomic.Pointer[time.Time]
 	waiters int
-	cancel  context.CancelFunc
+	done    chan struct{}
 	snap    Snapshot
 	err     error
 }
 
-// Analyze analyses one pair now. Identical requests under way are joined: the
-// work goes on while anyone waits for it.
+// Deadline implements context.Context: the latest of those who wait. It moves on
+// with each who joins.
+func (f *flight) Deadline() (time.Time, bool) { return *f.until.Load(), true }
+
+// Analyze analyses one pair now, within Config.Timeout. Identical requests under
+// way are joined: the work goes on while anyone waits for it, and each waits for
+// as long as if it had been the first.
 func (a *Analyzer) Analyze(ctx context.Context, r Request) (Snapshot, error) {
 	if err := a.settle(&r.Interval, &r.KlineLimit); err != nil {
 		return Snapshot{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
 	a.mu.Lock()
 	if a.stopping.Err() != nil {
 		a.mu.Unlock()
@@ -175,9 +194,12 @@ func (a *Analyzer) Analyze(ctx context.Context, r Request) (Snapshot, error) {
 	}
 	f := a.flights[r]
 	if f == nil {
-		f = a.launch(r)
+		f = a.launch(r, deadline)
 	} else {
 		a.metrics.joined.Inc()
+		if deadline.After(*f.until.Load()) {
+			f.until.Store(&deadline)
+		}
 	}
 	f.waiters++
 	a.mu.Unlock()
@@ -188,7 +210,7 @@ func (a *Analyzer) Analyze(ctx context.Context, r Request) (Snapshot, error) {
 	case <-ctx.Done():
 		a.mu.Lock()
 		if f.waiters--; f.waiters == 0 {
-			f.cancel()
+			f.cancel(context.Cause(ctx))
 			if a.flights[r] == f {
 				delete(a.flights, r) // who asks next wants it done, not cancelled
 			}
@@ -199,13 +221,14 @@ func (a *Analyzer) Analyze(ctx context.Context, r Request) (Snapshot, error) {
 }
 
 // launch starts a flight. It is called with a.mu held.
-func (a *Analyzer) launch(r Request) *flight {
-	ctx, cancel := context.WithTimeout(a.killing, a.cfg.Timeout)
-	f := &flight{done: make(chan struct{}), cancel: cancel}
+func (a *Analyzer) launch(r Request, deadline time.Time) *flight {
+	f := &flight{done: make(chan struct{})}
+	f.Context, f.cancel = context.WithCancelCause(a.killing)
+	f.until.Store(&deadline)
 	a.flights[r] = f
 	a.work.Go(func() {
-		defer cancel()
-		f.snap, f.err = a.analyze(ctx, r)
+		defer f.cancel(nil)
+		f.snap, f.err = a.analyze(f, r)
 		a.mu.Lock()
 		if a.flights[r] == f {
 			delete(a.flights, r)

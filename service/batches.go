@@ -1,22 +1,39 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // The queue of the Store calls Plan once for every job and RunBatch once for
-// every batch, in any process, and again where a process died or an error says
-// so. Both leave the same behind however often they run. Their errors say what
-// to do with the call: nil, it is done with, whatever became of the job;
-// ErrStopping, hand it to another process, or to this one once it has started
-// again; a RetryAfterError around ErrBanned, call again then, which is no further
-// try; anything else, try again later. With last set, another try would be no use: they end the
-// job instead.
+// every batch, in any process that serves the job's exchange, and again where a
+// process died or an error says so. Both leave the same behind however often they
+// run. Their errors say what to do with the call: nil, it is done with, whatever
+// became of the job; ErrStopping, hand it to another process, or to this one once
+// it has started again; a RetryAfterError around ErrRateLimited, call again then,
+// which is no further try; anything else, try again later. With last set, another
+// try would be no use: they end the job instead.
+//
+// One such call is a run. All that it waits for, the exchange included, it waits
+// for with the context of the run, which ends early for one of four causes:
+//
+//   - ErrCancelled: the job has ended, as seen from this process at once and from
+//     others within statePoll. The run is done with.
+//   - ErrStopping: the process stops. The run is handed back at once.
+//   - a RetryAfterError around ErrRateLimited: a run of the same job met a ban or a
+//     pause of the exchange. The run is called again at its end; if that is more
+//     than patience away, the job fails.
+//   - context.DeadlineExceeded: the queue bounds each run. It was a try, and the
+//     last one fails the job.
+//
+// Whatever the cause, no further pair begins, those that wait for the exchange are
+// broken off, and what has been analysed by then is stored.
 
 // Workers is how many calls of Plan and RunBatch a queue should have open in
 // this process: as many as it takes to keep every slot busy while the last pairs
@@ -33,9 +50,7 @@ type run struct {
 	end   context.CancelCauseFunc
 }
 
-// begin registers a run. The context it returns ends when the job does, as seen
-// from this process at once and from others within statePoll, and when the
-// process is made to stop.
+// begin registers a run and returns its context.
 func (a *Analyzer) begin(ctx context.Context, jobID string) (context.Context, func(), error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -57,7 +72,7 @@ func (a *Analyzer) begin(ctx context.Context, jobID string) (context.Context, fu
 	}, nil
 }
 
-// endRuns tells the runs of a job in this process that it has ended.
+// endRuns ends the runs of a job in this process.
 func (a *Analyzer) endRuns(jobID string, why error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -80,8 +95,8 @@ func (a *Analyzer) working() int {
 }
 
 // Plan finds out which pairs a job covers, and has the queue hand out its
-// batches. symbols are those the caller named; none means the whole market.
-func (a *Analyzer) Plan(ctx context.Context, jobID string, symbols []string, last bool) error {
+// batches.
+func (a *Analyzer) Plan(ctx context.Context, jobID string, scope Scope, last bool) error {
 	ctx, done, err := a.begin(ctx, jobID)
 	if err != nil {
 		return err
@@ -96,7 +111,7 @@ func (a *Analyzer) Plan(ctx context.Context, jobID string, symbols []string, las
 		a.tell()
 		a.log.Info("job started", "job", j.ID, "kind", j.Kind, "interval", j.Interval, "simulated", j.Simulated)
 		var p Plan
-		if p, err = a.plan(ctx, symbols); err == nil {
+		if p, err = a.plan(ctx, scope); err == nil {
 			ended, err = a.store.PlanJob(ctx, jobID, p)
 		}
 	}
@@ -105,31 +120,47 @@ func (a *Analyzer) Plan(ctx context.Context, jobID string, symbols []string, las
 		a.ended(ctx, jobID)
 	case err == nil:
 		a.tell()
-	case endsRun(err):
-		return a.failJob(ctx, jobID, err)
-	case putsOff(err):
-		a.log.Info("a job waits for the end of a ban", "job", jobID)
-	case ctx.Err() != nil:
-		return a.broken(ctx)
-	case last:
-		return a.failJob(ctx, jobID, err)
-	default:
-		a.log.Warn("a job could not be planned, trying again", "job", jobID, "error", err)
 	}
+	return a.conclude(ctx, jobID, err, last, a.log.With("job", jobID, "work", "plan"))
+}
+
+// conclude turns the error of a run into what the queue is told, and ends the job
+// where the error does.
+func (a *Analyzer) conclude(ctx context.Context, jobID string, err error, last bool, log *slog.Logger) error {
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("it took longer than one run may: %w", err)
+		} else if !errors.Is(err, ErrCancelled) && !errors.Is(err, ErrRateLimited) {
+			err = ErrStopping
+		}
+	}
+	switch {
+	case err == nil, errors.Is(err, ErrCancelled):
+		return nil
+	case errors.Is(err, ErrStopping):
+		return ErrStopping
+	case putsOff(err):
+		log.Info("work waits until the exchange may be asked again", "reason", err)
+		return err
+	case last, endsJob(err):
+		return a.failJob(ctx, jobID, err)
+	}
+	log.Warn("work failed, trying again", "error", err)
 	return err
 }
 
 // plan lists the pairs a job covers, and what the filter removes.
-func (a *Analyzer) plan(ctx context.Context, symbols []string) (Plan, error) {
+func (a *Analyzer) plan(ctx context.Context, scope Scope) (Plan, error) {
 	p := Plan{BatchSize: a.cfg.BatchSize, Simulated: a.exchange.Market().Simulated}
-	if len(symbols) > 0 {
-		p.Pairs = make([]Pair, len(symbols))
-		for i, name := range symbols {
+	if len(scope.Symbols) > 0 {
+		p.Pairs = make([]Pair, len(scope.Symbols))
+		for i, name := range scope.Symbols {
 			p.Pairs[i].Name = name
 		}
 		return p, nil
 	}
-	for l, err := range a.Symbols(ctx) {
+	for l, err := range a.list(ctx, cmp.Or(scope.Filter, &a.cfg.Filter)) {
 		switch {
 		case ctx.Err() != nil:
 			return Plan{}, context.Cause(ctx)
@@ -145,29 +176,18 @@ func (a *Analyzer) plan(ctx context.Context, symbols []string) (Plan, error) {
 	return p, nil
 }
 
-// banPatience is the longest ban that a job waits out. After a longer one its
-// sweep would be of another time than the one it was asked at: it fails.
-const banPatience = time.Hour
+// patience is the longest ban or pause that a job waits out. After a longer one
+// its sweep would be of another time than the one it was asked at: it fails.
+const patience = time.Hour
 
-// endsRun tells the errors that end a job from those that are one pair's line
+// endsJob tells the errors that end a job from those that are one pair's line
 // in its report.
-func endsRun(err error) bool { return errors.Is(err, ErrBanned) && !putsOff(err) }
+func endsJob(err error) bool { return errors.Is(err, ErrRateLimited) && !putsOff(err) }
 
 // putsOff tells the errors after which a job goes on later.
 func putsOff(err error) bool {
-	ban, ok := errors.AsType[*RetryAfterError](err)
-	return ok && errors.Is(err, ErrBanned) && time.Until(ban.Until) <= banPatience
-}
-
-// broken is what a run returns whose context has ended.
-func (a *Analyzer) broken(ctx context.Context) error {
-	switch err := context.Cause(ctx); {
-	case errors.Is(err, ErrCancelled):
-		return nil // the job has ended, and with it the run
-	case errors.Is(err, context.DeadlineExceeded):
-		return err // of the queue's limit for one run
-	}
-	return ErrStopping
+	pause, ok := errors.AsType[*RetryAfterError](err)
+	return ok && errors.Is(err, ErrRateLimited) && time.Until(pause.Until) <= patience
 }
 
 // statePoll is how often a batch under way looks whether its job has been ended
@@ -176,10 +196,7 @@ const statePoll = time.Second
 
 // RunBatch analyses the pairs of one batch and stores what came of them in one
 // transaction. The next batch begins when the last pair of this one has, so that
-// slots never idle between them. When the job is ended or a pair meets an error
-// that ends it, no further pair begins; those under way finish and are stored.
-// When the process stops, or is banned for a while, their analyses are stored and
-// the batch is left to be run again.
+// slots never idle between them.
 func (a *Analyzer) RunBatch(ctx context.Context, jobID string, index int, pairs []Pair, last bool) error {
 	ctx, done, err := a.begin(ctx, jobID)
 	if err != nil {
@@ -195,23 +212,11 @@ func (a *Analyzer) RunBatch(ctx context.Context, jobID string, index int, pairs 
 	case errors.Is(err, ErrUnknownJob), err == nil && (stored || j.State.Final()):
 		return nil
 	case err == nil:
-		err = a.runBatch(ctx, j, index, pairs)
+		if err = a.fits(j.KlineLimit); err == nil {
+			err = a.runBatch(ctx, j, index, pairs)
+		}
 	}
-	switch {
-	case err == nil:
-		return nil
-	case endsRun(err):
-		return a.failJob(ctx, jobID, err)
-	case putsOff(err):
-		a.log.Info("a batch waits for the end of a ban", "job", jobID, "batch", index)
-		return err
-	case ctx.Err() != nil:
-		return a.broken(ctx)
-	case last:
-		return a.failJob(ctx, jobID, err)
-	}
-	a.log.Warn("a batch failed, trying again", "job", jobID, "batch", index, "error", err)
-	return err
+	return a.conclude(ctx, jobID, err, last, a.log.With("job", jobID, "work", "batch", "batch", index))
 }
 
 // BatchStats is what a batch took.
@@ -235,41 +240,41 @@ func (a *Analyzer) runBatch(ctx context.Context, j Job, index int, pairs []Pair)
 	start := time.Now()
 	b := Batch{JobID: j.ID, Index: index}
 	var (
-		mu       sync.Mutex // guards b
+		mu       sync.Mutex // guards b and broken
+		broken   error      // why pairs that had begun were broken off, if some were
 		analyses sync.WaitGroup
 		polling  sync.WaitGroup
 		peak     atomic.Int64 // RSS
 	)
-	handing, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	polling.Go(func() { a.pollState(handing, j.ID) })
-	err := a.handOut(handing, pairs, j.KlineLimit, func(s *slot, p Pair) {
+	polled, endPolling := context.WithCancel(ctx)
+	defer endPolling()
+	polling.Go(func() { a.pollState(polled, j.ID) })
+	err := a.handOut(ctx, pairs, j.KlineLimit, func(s *slot, p Pair) {
 		analyses.Go(func() {
-			snap, more, err := a.analyzePair(s, p, j)
+			snap, more, err := a.analyzePair(ctx, s, p, j)
 			a.slots.release(s)
 			raise(&peak, RSS())
-			switch {
-			case errors.Is(err, ErrBanned):
-				a.endRuns(j.ID, err)
-				return
-			case errors.Is(err, ErrStopping):
-				end(err)
-				return
+			if errors.Is(err, ErrRateLimited) {
+				a.endRuns(j.ID, err) // this one too: no pair of the job can go on
 			}
 			mu.Lock()
 			defer mu.Unlock()
+			if err != nil && ctx.Err() != nil {
+				broken = context.Cause(ctx)
+				return
+			}
 			b.add(j, p.Name, snap, more, err)
 		})
 	})
 	analyses.Wait()
 	if err == nil {
-		err = context.Cause(handing) // of a pair that met it last
+		err = broken
 	}
-	end(nil)
+	endPolling()
 	polling.Wait()
 	b.Simulated = a.exchange.Market().Simulated
 
-	if errors.Is(err, ErrStopping) || errors.Is(err, context.DeadlineExceeded) || putsOff(err) {
+	if err != nil && !errors.Is(err, ErrCancelled) && !endsJob(err) {
 		// What is analysed is worth keeping, but the batch is not done.
 		if b.Snapshots != nil {
 			if _, stored := a.put(ctx, Batch{Snapshots: b.Snapshots, Candles: b.Candles, Judged: b.Judged}); stored != nil {
@@ -334,20 +339,13 @@ func (a *Analyzer) handOut(ctx context.Context, pairs []Pair, klines int, begin 
 	return nil
 }
 
-// analyzePair runs one pair of a job. A job that is ended does not cut it off,
-// only the process being made to stop does.
-func (a *Analyzer) analyzePair(s *slot, p Pair, j Job) (snap Snapshot, more besides, err error) {
-	ctx := a.killing
+// analyzePair runs one pair of a job.
+func (a *Analyzer) analyzePair(ctx context.Context, s *slot, p Pair, j Job) (Snapshot, besides, error) {
 	r := Request{Symbol: p.Name, Interval: j.Interval, KlineLimit: j.KlineLimit, Store: j.Store}
 	if p.Tick != (Tick{}) {
-		snap, more, err = a.analyzeSymbol(ctx, s, p, r)
-	} else {
-		snap, more, err = a.lookUpAndAnalyze(ctx, s, r)
+		return a.analyzeSymbol(ctx, s, p, r)
 	}
-	if ctx.Err() != nil {
-		return Snapshot{}, besides{}, context.Cause(ctx)
-	}
-	return snap, more, err
+	return a.lookUpAndAnalyze(ctx, s, r)
 }
 
 // add notes the outcome of one pair.
@@ -374,19 +372,20 @@ func (b *Batch) keep(snap Snapshot, more besides) {
 }
 
 // put stores a batch although its job may be over, and tries again where a
-// database may come back: what was fetched is not thrown away lightly.
+// database may come back: what was fetched is not thrown away lightly. Once the
+// process is made to stop, no further try follows.
 func (a *Analyzer) put(ctx context.Context, b Batch) (ended bool, err error) {
 	ctx = context.WithoutCancel(ctx)
 	for _, pause := range [...]time.Duration{0, 200 * time.Millisecond, time.Second, 3 * time.Second} {
 		select {
 		case <-time.After(pause):
-		case <-a.killing.Done():
-			pause = 0 // one last try, at once
+		case <-a.killing.Done(): // one last try, at once
 		}
+		last := a.killing.Err() != nil
 		attempt, cancel := context.WithTimeout(ctx, 30*time.Second)
 		ended, err = a.store.Put(attempt, b)
 		cancel()
-		if err == nil || !errors.Is(err, ErrStorage) {
+		if err == nil || last || !errors.Is(err, ErrStorage) {
 			return ended, err
 		}
 		a.log.Warn("a batch could not be stored", "job", b.JobID, "batch", b.Index, "error", err)

@@ -28,6 +28,7 @@ type fakeExchange struct {
 	CandlesFunc func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error
 	FormingFunc func(symbol string, interval levels.Interval) (*Forming, error)
 	SymbolsErr  error
+	SymbolsFunc func(ctx context.Context) error // called before the first
 	NowFunc     func() (time.Time, error)
 	simulated   bool
 
@@ -42,6 +43,12 @@ func (f *fakeExchange) Market() Market {
 
 func (f *fakeExchange) Symbols(ctx context.Context) iter.Seq2[Symbol, error] {
 	return func(yield func(Symbol, error) bool) {
+		if f.SymbolsFunc != nil {
+			if err := f.SymbolsFunc(ctx); err != nil {
+				yield(Symbol{}, err)
+				return
+			}
+		}
 		for _, s := range f.symbols {
 			if !yield(s, nil) {
 				return
@@ -123,7 +130,8 @@ type fakeStore struct {
 	jobs        map[string]Job
 	open        map[string]string // id of the open job, by work
 	stored      map[string]bool   // batches
-	queue       []func(a *Analyzer, last bool) error
+	queue       []func(ctx context.Context, a *Analyzer, last bool) error
+	limit       time.Duration     // of one call; 0: none
 	analyzers   map[*Analyzer]int // calls under way
 	schedules   []ScheduleState
 	scheduleErr error // of SetSchedules
@@ -142,13 +150,19 @@ func (f *fakeStore) work() {
 	}
 }
 
-func (f *fakeStore) call(a *Analyzer, call func(a *Analyzer, last bool) error) {
+func (f *fakeStore) call(a *Analyzer, call func(ctx context.Context, a *Analyzer, last bool) error) {
 	var err error
+	f.mu.Lock()
+	limit := cmp.Or(f.limit, math.MaxInt64)
+	f.mu.Unlock()
 	for try := 1; try <= 4; try++ {
-		if err = call(a, try == 4); err == nil || errors.Is(err, ErrStopping) {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		err = call(ctx, a, try == 4)
+		cancel()
+		if err == nil || errors.Is(err, ErrStopping) {
 			break
 		}
-		if ban, ok := errors.AsType[*RetryAfterError](err); ok && errors.Is(err, ErrBanned) {
+		if ban, ok := errors.AsType[*RetryAfterError](err); ok && errors.Is(err, ErrRateLimited) {
 			try--
 			time.Sleep(time.Until(ban.Until))
 		}
@@ -177,14 +191,14 @@ func (f *fakeStore) serves(a *Analyzer) {
 	f.work()
 }
 
-func (f *fakeStore) SubmitJob(ctx context.Context, j Job, work string, symbols []string, limit int) (Job, bool, error) {
+func (f *fakeStore) SubmitJob(ctx context.Context, j Job, work string, scope Scope, limit int) (Job, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.submit(j, work, symbols, limit)
+	return f.submit(j, work, scope, limit)
 }
 
 // submit is SubmitJob with f.mu held.
-func (f *fakeStore) submit(j Job, work string, symbols []string, limit int) (Job, bool, error) {
+func (f *fakeStore) submit(j Job, work string, scope Scope, limit int) (Job, bool, error) {
 	if id, ok := f.open[work]; ok && !f.jobs[id].State.Final() {
 		return f.jobs[id], true, nil
 	}
@@ -201,8 +215,8 @@ func (f *fakeStore) submit(j Job, work string, symbols []string, limit int) (Job
 		f.jobs, f.open = map[string]Job{}, map[string]string{}
 	}
 	f.jobs[j.ID], f.open[work] = j, j.ID
-	f.queue = append(f.queue, func(a *Analyzer, last bool) error {
-		return a.Plan(context.Background(), j.ID, symbols, last)
+	f.queue = append(f.queue, func(ctx context.Context, a *Analyzer, last bool) error {
+		return a.Plan(ctx, j.ID, scope, last)
 	})
 	f.work()
 	return j, false, nil
@@ -237,14 +251,14 @@ func (f *fakeStore) Schedules(ctx context.Context, exchange string) ([]ScheduleS
 	return slices.Clone(f.schedules), nil
 }
 
-func (f *fakeStore) RunSchedule(ctx context.Context, due ScheduleState, next time.Time, j Job, work string, limit int) (run ScheduledRun, err error) {
+func (f *fakeStore) RunSchedule(ctx context.Context, due ScheduleState, next time.Time, j Job, work string, scope Scope, limit int) (run ScheduledRun, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	i := slices.Index(f.schedules, due)
 	if i < 0 {
 		return ScheduledRun{Elsewhere: true}, nil
 	}
-	if run.Job, run.Joined, err = f.submit(j, work, nil, limit); err != nil {
+	if run.Job, run.Joined, err = f.submit(j, work, scope, limit); err != nil {
 		return ScheduledRun{}, err
 	}
 	f.schedules[i].NextRun = next
@@ -276,8 +290,8 @@ func (f *fakeStore) PlanJob(ctx context.Context, id string, p Plan) (bool, error
 	for pairs := range slices.Chunk(p.Pairs, p.BatchSize) {
 		index := j.Batches
 		j.Batches++
-		f.queue = append(f.queue, func(a *Analyzer, last bool) error {
-			return a.RunBatch(context.Background(), id, index, pairs, last)
+		f.queue = append(f.queue, func(ctx context.Context, a *Analyzer, last bool) error {
+			return a.RunBatch(ctx, id, index, pairs, last)
 		})
 	}
 	ended := j.Batches == 0

@@ -12,10 +12,15 @@ import (
 // Pairs that may be of a leveraged token come last: whether they are shows only
 // once every other pair has been seen.
 func (a *Analyzer) Symbols(ctx context.Context) iter.Seq2[Listing, error] {
+	return a.list(ctx, &a.cfg.Filter)
+}
+
+// list is Symbols for sweeps with a filter of their own.
+func (a *Analyzer) list(ctx context.Context, filter *Filter) iter.Seq2[Listing, error] {
 	return func(yield func(Listing, error) bool) {
 		bases := map[string]bool{}
 		judge := func(s Symbol) bool {
-			reason := a.cfg.Filter.judge(s, bases)
+			reason := filter.judge(s, bases)
 			return yield(Listing{Symbol: s, Selected: reason == Outcome{}, Reason: reason}, nil)
 		}
 		var suspects []Symbol

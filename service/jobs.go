@@ -32,38 +32,52 @@ type JobRequest struct {
 
 // Submit queues a job and returns at once. The same work already queued or
 // running, in whichever process, is joined: the job returned is that one.
-func (a *Analyzer) Submit(ctx context.Context, r JobRequest) (Job, error) {
+func (a *Analyzer) Submit(ctx context.Context, r JobRequest) (j Job, joined bool, err error) {
 	if err := a.settle(&r.Interval, &r.KlineLimit); err != nil {
-		return Job{}, err
+		return Job{}, false, err
 	}
 	r.Symbols = unique(r.Symbols)
 	switch {
 	case r.All == (len(r.Symbols) > 0):
-		return Job{}, fmt.Errorf("%w: a job covers either all pairs or the symbols named", ErrInvalid)
+		return Job{}, false, fmt.Errorf("%w: a job covers either all pairs or the symbols named", ErrInvalid)
 	case !r.Store && len(r.Symbols) != 1:
-		return Job{}, fmt.Errorf("%w: without storing, the analyses of several pairs could not be read", ErrInvalid)
+		return Job{}, false, fmt.Errorf("%w: without storing, the analyses of several pairs could not be read", ErrInvalid)
 	case a.stopping.Err() != nil:
-		return Job{}, ErrStopping
+		return Job{}, false, ErrStopping
 	}
-	created := a.newJob(r)
-	j, joined, err := a.store.SubmitJob(ctx, created, r.work(created.Exchange), r.Symbols, a.cfg.QueueLimit)
+	created, scope := a.newJob(r), a.scope(r)
+	j, joined, err = a.store.SubmitJob(ctx, created, scope.work(created), scope, a.cfg.QueueLimit)
 	switch {
 	case errors.Is(err, ErrBusy):
-		return Job{}, &RetryAfterError{
+		return Job{}, false, &RetryAfterError{
 			Err:   fmt.Errorf("%w: %d jobs are open already (ANALYSIS_QUEUE_LIMIT)", ErrBusy, a.cfg.QueueLimit),
 			Until: time.Now().Add(busyRetry),
 		}
 	case err != nil:
-		return Job{}, err
+		return Job{}, false, err
 	case joined:
 		a.metrics.joined.Inc()
 	}
-	return j, nil
+	return j, joined, nil
 }
 
-// work names what a request asks for: equal for the same work, and short.
-func (r JobRequest) work(exchange string) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %v %v %d %v %q", exchange, r.All, r.Interval, r.KlineLimit, r.Store, r.Symbols))
+// scope is what a request covers: all pairs are those that the filter of this
+// process selects.
+func (a *Analyzer) scope(r JobRequest) Scope {
+	if r.All {
+		return Scope{Filter: &a.cfg.Filter}
+	}
+	return Scope{Symbols: r.Symbols}
+}
+
+// work names what a job does, by all that shapes its result: equal for the same
+// work, and short.
+func (s Scope) work(j Job) string {
+	b := fmt.Appendf(nil, "%q %v %d %v %q", j.Exchange, j.Interval, j.KlineLimit, j.Store, s.Symbols)
+	if f := s.Filter; f != nil {
+		b = fmt.Appendf(b, " %q %v %v %v", slices.Sorted(slices.Values(f.QuoteAssets)), f.MinQuoteVolume, f.KeepLeveraged, f.KeepStablePairs)
+	}
+	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
 }
 
@@ -112,8 +126,9 @@ func (a *Analyzer) Jobs(ctx context.Context, limit int) ([]Job, error) {
 }
 
 // Cancel ends a job at once, whichever process works on it, and returns it. No
-// further pair begins; those under way finish, are stored, and are still added
-// to the job's counts. ErrJobFinished if the job has ended.
+// further pair begins and none waits for the exchange any more; what has been
+// analysed is stored, and still added to the job's counts. ErrJobFinished if the
+// job has ended.
 func (a *Analyzer) Cancel(ctx context.Context, id string) (Job, error) {
 	ended, err := a.store.EndJob(ctx, id, JobCancelled, nil)
 	if err != nil {
@@ -130,11 +145,22 @@ func (a *Analyzer) Cancel(ctx context.Context, id string) (Job, error) {
 	return j, err
 }
 
+// GiveUp ends a job of which a plan or a batch was begun so many times and never
+// came to an end: the process was killed each time, most likely by that work.
+func (a *Analyzer) GiveUp(ctx context.Context, id string, begun int) error {
+	err := fmt.Errorf("a part of the job was begun %d times, and each time the process died before its end", begun)
+	return a.endFailed(ctx, id, err, Outcome{Code: "interrupted", Detail: err.Error()})
+}
+
 // failJob ends a job for good, because of err.
 func (a *Analyzer) failJob(ctx context.Context, id string, err error) error {
+	return a.endFailed(ctx, id, err, Outcome{Code: Code(err), Detail: detail(err)})
+}
+
+func (a *Analyzer) endFailed(ctx context.Context, id string, err error, reason Outcome) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	ended, failed := a.store.EndJob(ctx, id, JobFailed, &Outcome{Code: Code(err), Detail: detail(err)})
+	ended, failed := a.store.EndJob(ctx, id, JobFailed, &reason)
 	if failed != nil {
 		return fmt.Errorf("a job that failed (%w) could not be ended: %w", err, failed)
 	}

@@ -150,6 +150,16 @@ type Pair struct {
 	Tick Tick // zero: to be asked of the exchange, with the symbol itself
 }
 
+// Scope says which pairs a job covers: those named or, with none named, those of
+// the market that pass the filter. It travels with the job, so that the job is the
+// same whichever process plans it.
+type Scope struct {
+	Symbols []string
+	// Filter is nil where Symbols are named, and in jobs of versions that did not
+	// carry it, which the filter of the process is for.
+	Filter *Filter
+}
+
 // Plan is what a job turned out to consist of.
 type Plan struct {
 	Pairs     []Pair
@@ -252,11 +262,11 @@ type Store interface {
 	// what it still waits for, in the same order.
 	Scorecards(ctx context.Context, exchange string) ([]Scorecard, []OpenPromises, error)
 
-	// SubmitJob creates j, queued, and in the same transaction asks the queue
-	// for its Analyzer.Plan with these symbols. While a job of the same work is
-	// open, in whichever process, it returns that one instead: joined. When
+	// SubmitJob creates j, queued, and in the same transaction asks the queue of
+	// its exchange for its Analyzer.Plan with this scope. While a job of the same
+	// work is open, in whichever process, it returns that one instead: joined. When
 	// limit jobs are open it is ErrBusy.
-	SubmitJob(ctx context.Context, j Job, work string, symbols []string, limit int) (job Job, joined bool, err error)
+	SubmitJob(ctx context.Context, j Job, work string, scope Scope, limit int) (job Job, joined bool, err error)
 	// SetSchedules makes these the schedules of an exchange, and tells how many of
 	// other intervals it removed. One that is there with the same text stays as it
 	// is; under another text it becomes the new one, unless it is due by now: then
@@ -268,11 +278,11 @@ type Store interface {
 	// RunSchedule puts off a schedule that is due to its next run, and submits j as
 	// SubmitJob does, in one transaction. If the schedule is not as due has it any
 	// more, another process has done so, and this one does nothing.
-	RunSchedule(ctx context.Context, due ScheduleState, next time.Time, j Job, work string, limit int) (ScheduledRun, error)
+	RunSchedule(ctx context.Context, due ScheduleState, next time.Time, j Job, work string, scope Scope, limit int) (ScheduledRun, error)
 	// StartJob notes that a queued job runs, and returns it without its details.
 	StartJob(ctx context.Context, id string) (Job, error)
 	// PlanJob stores what a running job consists of and in the same transaction
-	// asks the queue for an Analyzer.RunBatch of each batch. A job planned before
+	// asks the queue of its exchange for an Analyzer.RunBatch of each batch. A job planned before
 	// is left alone. One without pairs is completed, which ended tells.
 	PlanJob(ctx context.Context, id string, p Plan) (ended bool, err error)
 	// BatchStored tells whether a batch is.

@@ -238,9 +238,9 @@ func (s *scheduler) begin(ctx context.Context, schedule Schedule, state Schedule
 	if err := s.settle(&r.Interval, &r.KlineLimit); err != nil {
 		return state, err
 	}
-	created := s.newJob(r)
+	created, scope := s.newJob(r), s.scope(r)
 	next := schedule.run(now)
-	run, err := s.store.RunSchedule(ctx, state, next, created, r.work(created.Exchange), s.cfg.QueueLimit)
+	run, err := s.store.RunSchedule(ctx, state, next, created, scope.work(created), scope, s.cfg.QueueLimit)
 	if errors.Is(err, ErrBusy) {
 		if !s.busy {
 			s.log.Warn("a scheduled sweep waits: as many jobs are open as ANALYSIS_QUEUE_LIMIT allows", "interval", schedule.Interval)

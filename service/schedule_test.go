@@ -326,7 +326,7 @@ func TestRunSchedules_SubmitsTheWorkThatARequestForAllPairsIs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		j, err := a.Submit(t.Context(), JobRequest{All: true, Store: true})
+		j, _, err := a.Submit(t.Context(), JobRequest{All: true, Store: true})
 		if err != nil || j.ID != states[0].LastJob {
 			t.Errorf("a request for all pairs got job %s (%v), not the scheduled one %s", j.ID, err, states[0].LastJob)
 		}

@@ -82,7 +82,7 @@ func TestSweep_JudgesEveryPair(t *testing.T) {
 		x, store := &fakeExchange{symbols: market(7)}, &fakeStore{}
 		a := newTestAnalyzer(t, Config{KlineLimit: 600}, x, store)
 		for _, want := range []int{0, 7} {
-			j, err := a.Submit(t.Context(), JobRequest{All: true, Store: true})
+			j, _, err := a.Submit(t.Context(), JobRequest{All: true, Store: true})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -107,7 +107,7 @@ func TestSlots_WhoLeavesTheLineMakesWay(t *testing.T) {
 func TestSlots_WhatHasNoRoomIsRefusedAndSaysWhatHas(t *testing.T) {
 	a := newTestAnalyzer(t, Config{KlineLimit: 500, Memory: SlotBytes(1000)}, &fakeExchange{}, &fakeStore{})
 	_, err1 := a.Analyze(t.Context(), Request{Symbol: "A", KlineLimit: 1001})
-	_, err2 := a.Submit(t.Context(), JobRequest{All: true, Store: true, KlineLimit: 10_000})
+	_, _, err2 := a.Submit(t.Context(), JobRequest{All: true, Store: true, KlineLimit: 10_000})
 	err3 := a.Candles(t.Context(), "A", "1h", 1001, func(*levels.Candles) error { return nil })
 	for i, err := range []error{err1, err2, err3} {
 		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "at most 1000") {

@@ -184,7 +184,7 @@ export interface paths {
         post?: never;
         /**
          * Cancel a job.
-         * @description The job is cancelled at once, whichever process works on it. Within about a second no further pair begins; those under way finish, are stored, and are still added to the job's counts.
+         * @description The job is cancelled at once, whichever process works on it. Within about a second no further pair begins and none waits for the exchange any more; what has been analysed by then is stored and still added to the job's counts.
          */
         delete: operations["cancelJob"];
         options?: never;
