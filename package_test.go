@@ -50,7 +50,7 @@ func text(t *testing.T, file string) string {
 
 // knownVariable tells whether tidemark takes an environment variable.
 func knownVariable(name string) bool {
-	known, err := recognise(name)
+	known, err := recognise(name, "")
 	return known && err == nil
 }
 
@@ -881,7 +881,9 @@ func TestVendor_AsksTheNpmClientAndChecksWhatItGets(t *testing.T) {
 	if strings.Contains(script, "://") {
 		t.Error("scripts/vendor names an address; npm knows where packages are")
 	}
+	found := 0
 	for _, m := range regexp.MustCompile(`(?m)^fetch (\S+) \S+ .*\\\n\t([0-9a-f]{64}) (\S+)$`).FindAllStringSubmatch(script, -1) {
+		found++
 		packed, err := os.Open(m[3])
 		if err != nil {
 			t.Fatal(err)
@@ -895,6 +897,9 @@ func TestVendor_AsksTheNpmClientAndChecksWhatItGets(t *testing.T) {
 		if _, err := io.Copy(sum, z); err != nil || hex.EncodeToString(sum.Sum(nil)) != m[2] {
 			t.Errorf("%s is not what scripts/vendor fetches of %s: %x, %v", m[3], m[1], sum.Sum(nil), err)
 		}
+	}
+	if found == 0 {
+		t.Error("no package found: this test reads the script wrong")
 	}
 }
 
