@@ -167,9 +167,10 @@ func (b budget) smallest(base int64) byteSize {
 }
 
 // settle measures what the process takes, tells the runtime its limit and
-// returns what is left for slots, 0 for no bound. A budget without room for one
-// slot is an error that names the smallest that has it.
-func (b budget) settle() (slots int64, m service.Memory, err error) {
+// returns what is left for slots, 0 for no bound. Coming is what the process will take
+// besides before it begins to work. A budget without room for one slot is an error that
+// names the smallest that has it.
+func (b budget) settle(coming int64) (slots int64, m service.Memory, err error) {
 	if b.total == 0 {
 		return 0, m, nil
 	}
@@ -177,9 +178,10 @@ func (b budget) settle() (slots int64, m service.Memory, err error) {
 	if m = service.ReadMemory(); m.RSS == 0 {
 		return 0, m, usageError{errors.New("MEMORY_BUDGET: this system does not tell how much memory a process takes, so it cannot be bounded")}
 	}
-	if slots = b.slots(m.RSS); slots < b.slot() {
+	base := m.RSS + coming
+	if slots = b.slots(base); slots < b.slot() {
 		return 0, m, usageError{fmt.Errorf("a memory budget of %s (%s) leaves no room for one analysis of %d klines beside the %s this process takes before it begins: the smallest budget that works with this configuration is %s",
-			mebibytes(b.total), b.source, b.cfg.AnalysisKlineLimit, mebibytes(m.RSS), b.smallest(m.RSS))}
+			mebibytes(b.total), b.source, b.cfg.AnalysisKlineLimit, mebibytes(base), b.smallest(base))}
 	}
 	// The runtime knows nothing of pages of files and of SQLite's memory, and
 	// counts what it has reserved and not touched, some 3 MiB. It is never told

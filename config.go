@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,7 +123,7 @@ func loadConfig(environ []string, flags *pflag.FlagSet) (Config, error) {
 		if !ok || name == "" {
 			continue
 		}
-		known, err := recognise(name)
+		known, err := recognise(name, value)
 		if err != nil {
 			return Config{}, err
 		}
@@ -247,7 +248,19 @@ func (v variable) inRange(got reflect.Value) error {
 // is not ours) only a name one slip away from one of ours is refused.
 var prefixes = []string{"ANALYSIS_", "DB_", "EXCHANGE"}
 
-func recognise(name string) (known bool, err error) {
+// injected is what an orchestrator says of its services, as NAME=value: Kubernetes of
+// a Service (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables),
+// Docker of a link. A service named db makes DB_PORT, whose value is then an address;
+// DB_PORT=5432 is somebody's mistake.
+var injected = regexp.MustCompile(`^[A-Z][A-Z0-9_]*(` +
+	`_SERVICE_HOST=|_SERVICE_PORT(_[A-Z0-9_]+)?=[0-9]` +
+	`|_PORT(_[0-9]+_(TCP|UDP|SCTP))?=(tcp|udp|sctp)://` +
+	`|_PORT_[0-9]+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)=` +
+	`|_NAME=/[^/]+/|_ENV_[A-Za-z0-9_]+=)`)
+
+// recognise tells whether a variable of the environment is one of ours. One that
+// looks like it and is not is an error.
+func recognise(name, value string) (known bool, err error) {
 	names := make([]string, 0, 2*len(variables))
 	for _, v := range variables {
 		names = append(names, v.name)
@@ -258,9 +271,12 @@ func recognise(name string) (known bool, err error) {
 	if slices.Contains(names, name) {
 		return true, nil
 	}
+	if injected.MatchString(name + "=" + value) {
+		return false, nil
+	}
 	ours := slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
-	if near, distance := nearest(name, names); ours || distance == 1 {
-		return false, fmt.Errorf("unknown variable %s: the nearest one there is is %s", name, near)
+	if _, distance := nearest(name, names); ours || distance == 1 {
+		return false, fmt.Errorf("unknown variable %s%s", name, didYouMean(name, names))
 	}
 	return false, nil
 }

@@ -30,12 +30,12 @@ func TestLoadConfig_DefaultsAreThoseOfTheContract(t *testing.T) {
 
 func TestLoadConfig_RefusesInOneSentenceThatNamesTheVariable(t *testing.T) {
 	for _, c := range []struct{ line, want string }{
-		{"ANALYSIS_CONCURENCY=5", "unknown variable ANALYSIS_CONCURENCY: the nearest one there is is ANALYSIS_CONCURRENCY"},
+		{"ANALYSIS_CONCURENCY=5", "unknown variable ANALYSIS_CONCURENCY; did you mean ANALYSIS_CONCURRENCY?"},
 		{"DB_POOLSIZE=5", "DB_POOL_SIZE"},
 		{"EXCHANGE_URL=http://x", "unknown variable EXCHANGE_URL"},
 		{"ANALYSIS_SPEED=9", "unknown variable ANALYSIS_SPEED"},
-		{"HTP_ADDR=:80", "the nearest one there is is HTTP_ADDR"},
-		{"LOG_LEVLE=INFO", "the nearest one there is is LOG_LEVEL"},
+		{"HTP_ADDR=:80", "; did you mean HTTP_ADDR?"},
+		{"LOG_LEVLE=INFO", "; did you mean LOG_LEVEL?"},
 		{"ANALYSIS_CONCURRENCY=0", "ANALYSIS_CONCURRENCY: 0 is not between 1 and 256"},
 		{"ANALYSIS_CONCURRENCY=300", "ANALYSIS_CONCURRENCY"},
 		{"ANALYSIS_CONCURRENCY=three", `ANALYSIS_CONCURRENCY: "three" is not a whole number between 1 and 256`},
@@ -77,6 +77,45 @@ func TestLoadConfig_LeavesOtherProgramsVariablesAlone(t *testing.T) {
 	_, err := loadConfig([]string{"HTTP_PROXY=http://p", "PATH=/bin", "LOGNAME=me", "=C:=C:\\", "HTTPS_PROXY=x", "DATABASE=x"}, nil)
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+func TestLoadConfig_LeavesTheVariablesOfServicesAlone(t *testing.T) {
+	kubernetes := func(name string) []string {
+		return []string{
+			name + "_SERVICE_HOST=10.0.0.1", name + "_SERVICE_PORT=5432", name + "_SERVICE_PORT_HTTP=80", name + "_SERVICE_PORT_HTTP_ALT=81",
+			name + "_PORT=tcp://10.0.0.1:5432", name + "_PORT_5432_TCP=tcp://10.0.0.1:5432", name + "_PORT_5432_TCP_PROTO=tcp",
+			name + "_PORT_5432_TCP_PORT=5432", name + "_PORT_5432_TCP_ADDR=10.0.0.1", name + "_PORT_53_UDP=udp://[fd00::1]:53",
+			name + "_PORT_9_SCTP_ADDR=fd00::1",
+		}
+	}
+	link := []string{"DB_NAME=/tidemark/db", "DB_ENV_POSTGRES_DB=levels", "DB_PORT=tcp://172.17.0.2:5432", "DB_PORT_5432_TCP_ADDR=172.17.0.2"}
+	for _, lines := range [][]string{kubernetes("DB"), kubernetes("DB_REPLICA"), kubernetes("EXCHANGE"), kubernetes("EXCHANGE_GATEWAY"), kubernetes("ANALYSIS"), link} {
+		c, err := loadConfig(lines, nil)
+		if err != nil || c.DBPoolSize != 5 {
+			t.Errorf("%v: %v", lines[0], err)
+		}
+	}
+	for _, line := range []string{
+		"DB_PORT=5432", "DB_PORT=", "DB_NAME=levels", "DB_HOST=db", "DB_SERVICE=x", "DB_SERVICE_PORT=", "DB_PORT_5432=tcp", "DB_PORT_TCP=tcp://x",
+		"DB_URL=postgres://x", "EXCHANGE_PORT=80", "ANALYSIS_PORT=x", "EXCHANGE_ENV=x",
+	} {
+		if _, err := loadConfig([]string{line}, nil); err == nil || !strings.Contains(err.Error(), "unknown variable ") {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}
+
+func TestLoadConfig_SuggestsOnlyWhatIsNear(t *testing.T) {
+	for line, want := range map[string]string{
+		"DB_PORT=5432":           "unknown variable DB_PORT",
+		"ANALYSIS_SPEED=9":       "unknown variable ANALYSIS_SPEED",
+		"ANALYSIS_INTERVAAAL=1h": "unknown variable ANALYSIS_INTERVAAAL; did you mean ANALYSIS_INTERVAL?",
+		"DB_POOL=9":              "unknown variable DB_POOL",
+	} {
+		if _, err := loadConfig([]string{line}, nil); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", line, err, want)
+		}
 	}
 }
 

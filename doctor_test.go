@@ -6,6 +6,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -142,11 +143,47 @@ func TestDoctor_KnowsWhoListensAlready(t *testing.T) {
 	environ := []string{"EXCHANGE=simulated", "EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t)}
 	r := serve(t, environ...)
 	code, out, _ := command(t, environ, "doctor", "--http-addr", strings.TrimPrefix(r.base, "http://"))
-	if code != 0 || !strings.Contains(out, "is ready; a second one needs another HTTP_ADDR") {
+	if code != 0 || !strings.Contains(out, "is ready; a second one needs other addresses") {
 		t.Errorf("a service: %d %s", code, out)
 	}
 	code, out, _ = command(t, environ, "doctor", "--http-addr", strings.TrimPrefix(exchange, "http://"))
-	if code != 0 || !strings.Contains(out, "warn  address") || !strings.Contains(out, "listens on") {
+	if code != exitFailed || !strings.Contains(out, "fail  address") || !strings.Contains(out, "HTTP_ADDR: listen") {
 		t.Errorf("something else: %d %s", code, out)
+	}
+}
+
+// What serve refuses the doctor finds broken, and each says why in the same words.
+func TestDoctor_IsNotGreenWhereServeRefuses(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for name, test := range map[string]struct {
+		environ []string
+		says    string
+	}{
+		"strangers are served":       {[]string{"HTTP_ADDR=0.0.0.0:0"}, "can be reached from other machines"},
+		"a schedule is none":         {[]string{"ANALYSIS_SCHEDULE=soon"}, "ANALYSIS_SCHEDULE"},
+		"the address is taken":       {[]string{"HTTP_ADDR=" + taken.Addr().String()}, "HTTP_ADDR: listen"},
+		"the address is not here":    {[]string{"HTTP_ADDR=192.0.2.1:80", "ALLOW_ANONYMOUS=true"}, "HTTP_ADDR: listen"},
+		"that of profiles is taken":  {[]string{"DEBUG_ADDR=" + taken.Addr().String()}, "DEBUG_ADDR: listen"},
+		"no file can be made there":  {[]string{"DATABASE_URL=sqlite:///proc/levels.db"}, "cannot be opened or created"},
+		"a folder is no database":    {[]string{"DATABASE_URL=sqlite://" + t.TempDir()}, "is a folder"},
+		"no room for one analysis":   {[]string{"MEMORY_BUDGET=16MiB"}, "leaves no room for one analysis"},
+		"a key that can be guessed":  {[]string{"API_KEYS=short"}, "API_KEYS"},
+		"a secret that is not there": {[]string{"API_KEYS_FILE=/nowhere/keys"}, "API_KEYS_FILE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			environ := append([]string{"EXCHANGE=simulated", "DATABASE_URL=" + sqliteURL(t), "HTTP_ADDR=127.0.0.1:0"}, test.environ...)
+			code, _, errs := command(t, environ, "serve")
+			if code == 0 || !strings.Contains(errs, test.says) {
+				t.Errorf("serve: %d %s", code, errs)
+			}
+			code, out, _ := command(t, environ, "doctor")
+			if code != exitFailed || !strings.Contains(out, test.says) {
+				t.Errorf("doctor: %d %s", code, out)
+			}
+		})
 	}
 }

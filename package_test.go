@@ -11,9 +11,13 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
 	"debug/elf"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"math"
@@ -46,7 +50,7 @@ func text(t *testing.T, file string) string {
 
 // knownVariable tells whether tidemark takes an environment variable.
 func knownVariable(name string) bool {
-	known, err := recognise(name)
+	known, err := recognise(name, "")
 	return known && err == nil
 }
 
@@ -867,6 +871,35 @@ func wander(c *levels.Candles, n int, seed uint64) {
 		if err := c.Append(k); err != nil {
 			panic(err)
 		}
+	}
+}
+
+// --- what is kept a copy of
+
+func TestVendor_AsksTheNpmClientAndChecksWhatItGets(t *testing.T) {
+	script := text(t, "scripts/vendor")
+	if strings.Contains(script, "://") {
+		t.Error("scripts/vendor names an address; npm knows where packages are")
+	}
+	found := 0
+	for _, m := range regexp.MustCompile(`(?m)^fetch (\S+) \S+ .*\\\n\t([0-9a-f]{64}) (\S+)$`).FindAllStringSubmatch(script, -1) {
+		found++
+		packed, err := os.Open(m[3])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer packed.Close()
+		z, err := gzip.NewReader(packed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.New()
+		if _, err := io.Copy(sum, z); err != nil || hex.EncodeToString(sum.Sum(nil)) != m[2] {
+			t.Errorf("%s is not what scripts/vendor fetches of %s: %x, %v", m[3], m[1], sum.Sum(nil), err)
+		}
+	}
+	if found == 0 {
+		t.Error("no package found: this test reads the script wrong")
 	}
 }
 

@@ -81,7 +81,7 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (*app, error) {
 	a.hearOfBans()
 	registerProcessMetrics(a.registry, a.db, a.venue, a.budget)
 	// last, so that what stands by now is measured and not guessed
-	slots, memory, err := a.budget.settle()
+	slots, memory, err := a.budget.settle(0)
 	if err != nil {
 		a.close()
 		return nil, err
@@ -262,6 +262,22 @@ func (in *invocation) serveCommand() *cobra.Command {
 	return cmd
 }
 
+// listen takes the addresses of serve: that of the API, and that of the profiles, which
+// is nil where DEBUG_ADDR is empty. The doctor takes them too, to see whether it can.
+func (c *Config) listen() (api, profiles net.Listener, err error) {
+	if api, err = net.Listen("tcp", c.HTTPAddr); err != nil {
+		return nil, nil, fmt.Errorf("HTTP_ADDR: %w", err)
+	}
+	if c.DebugAddr == "" {
+		return api, nil, nil
+	}
+	if profiles, err = net.Listen("tcp", c.DebugAddr); err != nil {
+		api.Close()
+		return nil, nil, fmt.Errorf("DEBUG_ADDR: %w", err)
+	}
+	return api, profiles, nil
+}
+
 // serve runs the service until ctx ends. ready, if not nil, is called once
 // requests are answered, with the address.
 func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, address string)) error {
@@ -303,13 +319,16 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 	})
 	a.db.Subscribe(func(c repository.Change) { handler.Invalidate(c.Exchange, c.Interval, c.Symbols) })
 
-	listener, err := net.Listen("tcp", cfg.HTTPAddr)
+	listener, profiles, err := cfg.listen()
 	if err != nil {
-		return fmt.Errorf("HTTP_ADDR: %w", err)
+		return err
 	}
 	if cfg.Role != roleAPI {
 		if err := a.work(ctx); err != nil {
 			listener.Close()
+			if profiles != nil {
+				profiles.Close()
+			}
 			return err
 		}
 	}
@@ -335,15 +354,10 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(listener) }()
 	var debug *http.Server
-	if cfg.DebugAddr != "" {
-		l, err := net.Listen("tcp", cfg.DebugAddr)
-		if err != nil {
-			server.Close()
-			return fmt.Errorf("DEBUG_ADDR: %w", err)
-		}
+	if profiles != nil {
 		debug = &http.Server{Handler: debugHandler(), ReadHeaderTimeout: 5 * time.Second}
-		go func() { failed <- debug.Serve(l) }()
-		log.Info("profiles are served", "address", l.Addr().String())
+		go func() { failed <- debug.Serve(profiles) }()
+		log.Info("profiles are served", "address", profiles.Addr().String())
 	}
 	if len(cfg.APIKeys) == 0 && !loopback(cfg.HTTPAddr) {
 		log.Warn("anyone who reaches the address is served (ALLOW_ANONYMOUS)", "address", cfg.HTTPAddr)

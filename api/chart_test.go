@@ -30,7 +30,7 @@ func TestChart_ShowsTheStoredAnalysis(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := drawn(t)
 		a := decode[analysisJSON](t, h.get("/levels/BTCUSDT"))
-		time.Sleep(90 * time.Minute) // candles after the analysis are kept, and not shown
+		time.Sleep(62 * time.Minute) // candles after the analysis are kept, and not shown
 		rec := h.get("/levels/btc-usdt/chart.svg?interval=1h&exchange=simulated&theme=light&width=800&height=400&candles=100")
 		want(t, rec, 200)
 		body := rec.Body.String()

@@ -77,14 +77,21 @@ func appendID(b []byte, id uint64) []byte {
 	return b
 }
 
-// staleAfter is the moment from which an analysis is stale: one interval after
-// the close of the candle that followed. Until then the analysis of that candle
-// may still be on its way.
-func staleAfter(s *service.Snapshot) time.Time { return s.AsOf.Add(2 * s.Interval.Duration()) }
+// leastGrace is the time a sweep is given after a close: its start is spread over half
+// a minute, and the request weight of an exchange lasts it most of the rest.
+const leastGrace = 2 * time.Minute
 
-// StaleReason says in words why s is stale at the moment now, or is empty: more
-// than two intervals have passed since it was true. It names moments, not ages,
-// so that the same reply stays true.
+// staleAfter is the moment from which an analysis is stale: the close of the candle
+// that follows it, and a grace in which the analysis of that candle may still be on its
+// way. The grace is a twentieth of the interval, at least leastGrace, and never longer
+// than the interval.
+func staleAfter(s *service.Snapshot) time.Time {
+	interval := s.Interval.Duration()
+	return s.AsOf.Add(interval + min(interval, max(leastGrace, interval/20)))
+}
+
+// StaleReason says in words why s is stale at the moment now, or is empty. It names
+// moments, not ages, so that the same reply stays true.
 func StaleReason(s *service.Snapshot, now time.Time) string {
 	if limit := staleAfter(s); now.After(limit) {
 		return "newer " + string(s.Interval) + " candles have closed since " + s.AsOf.UTC().Format(time.RFC3339) +

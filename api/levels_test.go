@@ -94,8 +94,8 @@ func TestLevels_FreshnessRunsFromCloseToClose(t *testing.T) {
 		}{
 			{0, "public, " + next, false},
 			{49*time.Minute + 59*time.Second, "public, max-age=1", false}, // 00:59:59
-			{time.Second, "no-cache", false},                              // the next candle has closed
-			{time.Hour, "no-cache", false},                                // 02:00:00, the last moment of grace
+			{time.Second, "no-cache", false},                              // 01:00:00, the next candle has closed
+			{3 * time.Minute, "no-cache", false},                          // the last moment of its grace
 			{time.Millisecond, "no-cache", true},
 			{time.Hour, "no-cache", true},
 		} {
@@ -113,7 +113,7 @@ func TestLevels_FreshnessRunsFromCloseToClose(t *testing.T) {
 			if tag = rec.Header().Get("ETag"); changed != (c.stale && c.after == time.Millisecond) {
 				t.Errorf("at %s the tag changed: %v", time.Now().UTC(), changed)
 			}
-			if c.stale && *a.StaleReason != "newer 1h candles have closed since 2000-01-01T00:00:00Z; the next analysis was due by 2000-01-01T02:00:00Z" {
+			if c.stale && *a.StaleReason != "newer 1h candles have closed since 2000-01-01T00:00:00Z; the next analysis was due by 2000-01-01T01:03:00Z" {
 				t.Errorf("%s", *a.StaleReason)
 			}
 		}
@@ -121,6 +121,24 @@ func TestLevels_FreshnessRunsFromCloseToClose(t *testing.T) {
 			t.Errorf("%v lookups", hits)
 		}
 	})
+}
+
+func TestStaleAfter_IsOneCandleAndItsGrace(t *testing.T) {
+	asOf := time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
+	for interval, grace := range map[levels.Interval]time.Duration{
+		"1m": time.Minute, "3m": 2 * time.Minute, "15m": 2 * time.Minute, "30m": 2 * time.Minute,
+		"1h": 3 * time.Minute, "4h": 12 * time.Minute, "1d": 72 * time.Minute,
+	} {
+		s := snapshot("BTCUSDT", asOf)
+		s.Interval = interval
+		begins := asOf.Add(interval.Duration() + grace)
+		if reason := StaleReason(&s, begins); reason != "" {
+			t.Errorf("%s: within its grace: %s", interval, reason)
+		}
+		if StaleReason(&s, begins.Add(time.Millisecond)) == "" {
+			t.Errorf("%s: fresh longer than %s after the close of the next candle", interval, grace)
+		}
+	}
 }
 
 func TestLevels_TheClientThatHasItIsTold304(t *testing.T) {
@@ -168,7 +186,7 @@ func TestLevels_ThePastStaysAsItWas(t *testing.T) {
 		if a, _ := ask("2000-01-01T03:30:00%2B01:00"); a.LastPrice != 102 {
 			t.Errorf("another time zone: %v", a.LastPrice)
 		}
-		if a, _ := ask("2000-01-01T09:00:00Z"); a.LastPrice != 104 || !a.Stale || !strings.Contains(*a.StaleReason, "due by 2000-01-01T06:00:00Z") {
+		if a, _ := ask("2000-01-01T09:00:00Z"); a.LastPrice != 104 || !a.Stale || !strings.Contains(*a.StaleReason, "due by 2000-01-01T05:03:00Z") {
 			t.Errorf("five hours after the last: %+v", a)
 		}
 		if _, cache := ask("2000-01-01T23:00:00Z"); cache != "no-cache" {

@@ -13,7 +13,7 @@ type Analysis struct {
 	ATR            float64   `json:"atr"`        // price units
 	Klines         int       `json:"klines"`
 	MissingKlines  int       `json:"missing_klines"`
-	Stale          bool      `json:"stale"` // newer candles must have closed
+	Stale          bool      `json:"stale"` // the next candle has closed and its analysis is overdue
 	StaleReason    *string   `json:"stale_reason"`
 	Simulated      bool      `json:"simulated"` // the prices are invented
 	Algorithm      string    `json:"algorithm"`

@@ -6,6 +6,7 @@
 package levels
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -149,6 +150,56 @@ func TestExplain_SourcesAreThoseOfTheLevel(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A candidate exactly on the border of two zones belongs to the lower one alone.
+func TestExplain_ACandidateOnABorderBelongsToOneZone(t *testing.T) {
+	for _, source := range []Sources{SourcePointOfControl, SourceVolume} {
+		var f Finder
+		f.around.atr = 1
+		f.clusters.candidates = []candidate{{100, 5, -1, SourceEnds}, {100.5, 0, -1, source}, {101, 5, -1, SourceEnds}}
+		zones := f.clusters.cluster(nil, 0.6)
+		if len(zones) != 2 || zones[0].high != 100.5 || zones[1].low != 100.5 {
+			t.Fatalf("the border is not at the candidate: %+v", zones)
+		}
+		c := draw(t, flat(1, 100)...)
+		lower, upper := f.found(&zones[0], c), f.found(&zones[1], c)
+		if len(lower) != 2 || len(upper) != 1 || upper[0].Method != SourceEnds {
+			t.Errorf("the lower zone has %+v, the upper %+v", lower, upper)
+		}
+	}
+}
+
+// FuzzExplain_Found draws zones around candidates that often share a price or lie on
+// a border: what is found in a zone is just what it was made of.
+func FuzzExplain_Found(f *testing.F) {
+	f.Add([]byte{10, 5, 0, 11, 0, 2, 12, 5, 0}, uint8(6))
+	f.Add([]byte{10, 5, 0, 10, 9, 1, 11, 0, 2, 12, 5, 3}, uint8(8))
+	f.Fuzz(func(t *testing.T, data []byte, reach uint8) {
+		methods := [...]Sources{SourceEnds, SourceVolume, SourcePointOfControl, SourceValueArea}
+		var finder Finder
+		finder.around.atr = 1
+		k := &finder.clusters.candidates
+		for ; len(data) >= 3; data = data[3:] {
+			*k = append(*k, candidate{float64(1+int(data[0])) / 2, float64(data[1]), -1, methods[data[2]%4]})
+		}
+		slices.SortStableFunc(*k, func(a, b candidate) int { return cmp.Compare(a.price, b.price) })
+		c := draw(t, flat(1, 100)...)
+		given := 0
+		for _, n := range finder.clusters.cluster(nil, float64(1+int(reach))/10) {
+			var sources Sources
+			for _, s := range finder.found(&n, c) {
+				sources |= s.Method
+				given += len(s.Marks)
+			}
+			if sources != n.sources {
+				t.Errorf("found %b in %+v", sources, n)
+			}
+		}
+		if given > len(*k) {
+			t.Errorf("%d marks of %d candidates", given, len(*k))
+		}
+	})
 }
 
 func TestExplain_EffectsAddUpToTheOdds(t *testing.T) {

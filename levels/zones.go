@@ -40,6 +40,7 @@ type candidate struct {
 type zone struct {
 	price, low, high float64
 	sources          Sources
+	from             int32   // its first candidate; the last is the last up to high
 	highs, lows      int32   // the swing highs, swing lows it holds
 	prominence       float64 // of its most prominent swing, price units
 
@@ -291,11 +292,12 @@ func (z *clusterer) assign(swings []swing) {
 	next := 0
 	for i := range z.zones {
 		n := &z.zones[i]
+		for next < len(z.candidates) && z.candidates[next].price < n.low {
+			next++
+		}
+		n.from = int32(next)
 		for ; next < len(z.candidates) && z.candidates[next].price <= n.high; next++ {
 			k := &z.candidates[next]
-			if k.price < n.low {
-				continue
-			}
 			n.sources |= k.source
 			if k.swing >= 0 {
 				n.take(&swings[k.swing])

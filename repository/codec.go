@@ -16,7 +16,7 @@ import (
 // the eight bytes of the float64 so that they come back bit for bit, strings
 // and lists carry their length in front, and times are milliseconds: those of
 // touches as distances, which are short, from the moment of the analysis. Odds
-// are whole numbers of oddsUnit. A level takes about 70 bytes.
+// are whole numbers of oddsUnit. A level takes about 66 bytes.
 //
 // Version 1 had no odds.
 const (

@@ -210,3 +210,18 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// What codec.go and ARCHITECTURE.md say of the size of a level.
+func TestCodec_ALevelTakesAbout66Bytes(t *testing.T) {
+	const hour = 3_600_000
+	asOf := int64(500_000) * hour
+	l := levels.Level{
+		ID: 1 << 63, Role: levels.Support, Sources: 3, Price: 60800.1, Low: 60720, High: 60880, Strength: 0.81, Touches: 12,
+		FirstTouch: asOf - 1200*hour, LastTouch: asOf - 90*hour, TouchProbability: 0.8417, HoldProbability: 0.4712,
+		HoldInterval: [2]float64{0.4521, 0.4903}, BaselineHold: 0.4495, Samples: 4718,
+	}
+	list := slices.Repeat([]levels.Level{l}, 20)
+	if got := float64(len(appendLevels(nil, list, asOf))) / 20; got < 62 || got > 70 {
+		t.Errorf("a level takes %.1f bytes", got)
+	}
+}

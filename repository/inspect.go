@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -28,7 +29,8 @@ var errInspected = errors.New("inspected")
 // Inspect looks at a database and changes nothing in it: that it can be reached,
 // that it can be written (in a transaction that is taken back), its schema, its
 // size, and until when the exchange has banned an address, as DB.Ban. Its errors
-// are those of Open. A SQLite file that is not there is not made.
+// are those of Open. A SQLite file that is not there is not made; whether it could be
+// is tried with another file of its folder, which is removed.
 func Inspect(ctx context.Context, cfg Config, address string) (Inspection, error) {
 	db, dialect, err := newDB(cfg)
 	if err != nil {
@@ -44,7 +46,7 @@ func Inspect(ctx context.Context, cfg Config, address string) (Inspection, error
 		found.File = e.path
 		if _, err := os.Stat(e.path); errors.Is(err, fs.ErrNotExist) {
 			found.New = true
-			return found, nil
+			return found, e.probe()
 		}
 	}
 	size := `SELECT pg_database_size(current_database())`
@@ -74,4 +76,13 @@ func Inspect(ctx context.Context, cfg Config, address string) (Inspection, error
 		return found, err
 	}
 	return found, nil
+}
+
+// probe tells whether a file can be made where the database will be.
+func (e *sqliteEngine) probe() error {
+	f, err := os.CreateTemp(filepath.Dir(e.path), ".tidemark-*")
+	if err != nil {
+		return &storageError{e.inaccessible(), err}
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }

@@ -67,10 +67,13 @@ func TestSQLite_ReadOnly(t *testing.T) {
 			}
 			defer os.Chmod(folder, 0o755)
 			asNobody(t, func() {
-				_, err := Open(t.Context(), d.config())
-				saysOnly(t, err, c.want)
-				if !errors.Is(err, service.ErrStorage) {
-					t.Errorf("%v is not ErrStorage", err)
+				_, opened := Open(t.Context(), d.config())
+				_, inspected := Inspect(t.Context(), d.config(), "binance")
+				for _, err := range []error{opened, inspected} {
+					saysOnly(t, err, c.want)
+					if !errors.Is(err, service.ErrStorage) {
+						t.Errorf("%v is not ErrStorage", err)
+					}
 				}
 			})
 		})

@@ -115,6 +115,10 @@ func (e *sqliteEngine) inspect() string {
 	return ""
 }
 
+func (e *sqliteEngine) inaccessible() string {
+	return fmt.Sprintf("%s cannot be opened or created: this process needs read and write permission for the file and its folder", e.path)
+}
+
 // lock has nothing to do: every transaction that writes begins immediate, and
 // holds the only write lock there is.
 func (e *sqliteEngine) lock(context.Context, *sqlx.Tx) error { return nil }
@@ -231,7 +235,7 @@ func (e *sqliteEngine) explain(err error) string {
 	case sqlite3.SQLITE_READONLY:
 		return fmt.Sprintf("%s is read-only: this process may not write the file or its folder", e.path)
 	case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
-		return fmt.Sprintf("%s cannot be opened or created: this process needs read and write permission for the file and its folder", e.path)
+		return e.inaccessible()
 	case sqlite3.SQLITE_NOTADB:
 		return fmt.Sprintf("%s is not a SQLite database", e.path)
 	case sqlite3.SQLITE_CORRUPT:
