@@ -14,12 +14,17 @@ import (
 )
 
 // A stored promise is one run of bytes as a snapshot is: the version, then the
-// fields in the order of appendPromise. A level takes 26 bytes.
-const promiseVersion = 1
+// fields in the order of appendPromise, then a checksum. A level takes 26 bytes.
+// Version 1 had no checksum.
+const (
+	promiseVersion     = 2
+	promiseBeforeCheck = 1
+)
 
 const promisedLevelSize = 3*8 + 2
 
 func appendPromise(b []byte, p *service.Promise) []byte {
+	start := len(b)
 	b = append(b, promiseVersion, 0)
 	if p.Simulated {
 		b[len(b)-1] = 1
@@ -35,19 +40,27 @@ func appendPromise(b []byte, p *service.Promise) []byte {
 		b = appendFloat(b, l.Touch)
 		b = append(b, byte(l.HoldBin), byte(l.TouchBin))
 	}
-	return b
+	return appendChecksum(b, start)
 }
 
 // decodePromise reads what appendPromise wrote; ok is false for anything else.
 func decodePromise(b []byte) (p service.Promise, ok bool) {
-	d := decoder{b: b}
-	version, simulated := d.byte(), d.byte()
+	switch {
+	case len(b) > 0 && b[0] == promiseVersion:
+		if b, ok = checked(b); !ok {
+			return service.Promise{}, false
+		}
+	case len(b) == 0 || b[0] != promiseBeforeCheck:
+		return service.Promise{}, false
+	}
+	d := decoder{b: b[1:]}
+	simulated := d.byte()
 	p.Simulated = simulated == 1
 	decodeString(&d, &p.Algorithm)
 	decodeString(&d, &p.Table)
 	p.LastPrice, p.ATR = d.float(), d.float()
 	n := d.uvarint()
-	if version != promiseVersion || simulated > 1 || p.Algorithm == "" || n != uint64(len(d.b))/promisedLevelSize {
+	if simulated > 1 || p.Algorithm == "" || n != uint64(len(d.b))/promisedLevelSize {
 		return service.Promise{}, false
 	}
 	for range n {

@@ -108,11 +108,12 @@ func TestPromise_ThatCannotBeReadIsToldApartAndCountsNothing(t *testing.T) {
 		s := promising("BTCUSDT", 0)
 		p, _ := service.PromiseOf(&s)
 		whole := appendPromise(nil, &p)
-		strange := append([]byte(nil), whole...)
+		strange := append([]byte(nil), whole[:len(whole)-checksumSize]...)
 		strange[len(strange)-1] = service.ScoreBins
+		strange = appendChecksum(strange, 0)
 		for name, stored := range map[string][]byte{
 			"empty": {}, "cut off": whole[:len(whole)-1], "too long": append(whole[:len(whole):len(whole)], 0),
-			"of another version": append([]byte{promiseVersion + 1}, whole[1:]...), "of a bin there is not": strange,
+			"of another version": append([]byte{promiseVersion + 2}, whole[1:]...), "of a bin there is not": strange,
 		} {
 			put(t, db, s)
 			db.write.MustExec(db.write.Rebind(`UPDATE promises SET promise = ?`), stored)
