@@ -59,6 +59,10 @@ func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venue 
 			Name: "tidemark_memory_budget_bytes",
 			Help: "Memory this process may take, as MEMORY_BUDGET or its cgroup says; 0 for no bound.",
 		}, func() float64 { return float64(b.total) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "tidemark_stored_analyses_unreadable_total",
+			Help: "Pairs and intervals of which a stored analysis was found that cannot be read: each once, until it is analysed again.",
+		}, func() float64 { return float64(db.Unreadable()) }),
 	)
 }
 

@@ -254,8 +254,11 @@ func (s *fakeStore) Latest(_ context.Context, exchange string, interval levels.I
 			if k.Exchange != exchange || k.Interval != interval {
 				continue
 			}
-			snap, _ := s.Snapshot(context.Background(), k, time.Time{})
-			if !yield(snap, nil) {
+			snap, err := s.Snapshot(context.Background(), k, time.Time{})
+			if err != nil {
+				snap.Key = k
+			}
+			if !yield(snap, err) {
 				return
 			}
 		}

@@ -65,6 +65,7 @@ type page struct {
 	Interval   string  `json:"interval"`
 	OddsReason *string `json:"odds_reason"`
 	Levels     []Row   `json:"levels"`
+	Unreadable int     `json:"unreadable"`
 	Next       *string `json:"next"`
 }
 

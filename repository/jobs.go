@@ -73,7 +73,7 @@ func (r *jobRow) job() (service.Job, error) {
 	if r.Result != nil {
 		j.Result = new(service.Snapshot)
 		if err := decodeSnapshot(r.Result, j.Result); err != nil {
-			return service.Job{}, err
+			return service.Job{}, fmt.Errorf("the result of job %s: %w", r.ID, err)
 		}
 	}
 	return j, nil

@@ -58,6 +58,8 @@ type DB struct {
 	mu          sync.RWMutex
 	subscribers []func(Change)
 
+	unreadable unreadable
+
 	id               string // of this process, where it works
 	queue            *queue // nil unless this process works
 	retries, rescued atomic.Int64

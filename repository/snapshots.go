@@ -53,6 +53,7 @@ func (db *DB) Put(ctx context.Context, b service.Batch) (ended bool, err error) 
 	})
 	switch {
 	case err == nil:
+		db.unreadable.healed(shown)
 		for _, c := range changes {
 			db.emit(c)
 		}
@@ -266,7 +267,7 @@ func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (serv
 	}
 	var s service.Snapshot
 	if err := decodeSnapshot(stored[0], &s); err != nil {
-		return service.Snapshot{}, db.fail(ctx, err)
+		return service.Snapshot{}, db.cannotRead(key, err)
 	}
 	return s, nil
 }
@@ -283,20 +284,23 @@ func (db *DB) Latest(ctx context.Context, exchange string, interval levels.Inter
 	return func(yield func(service.Snapshot, error) bool) {
 		var s service.Snapshot
 		var page []byte
-		var ends []int
-		for after, more := "", true; more; after, more = s.Symbol, len(ends) == latestPage {
+		var pairs []storedPair
+		for after, more := "", true; more; more = len(pairs) == latestPage {
 			var err error
-			if page, ends, err = db.latest(ctx, exchange, interval, after, page[:0], ends[:0]); err != nil {
+			if page, pairs, err = db.latest(ctx, exchange, interval, after, page[:0], pairs[:0]); err != nil {
 				yield(service.Snapshot{}, db.fail(ctx, err))
 				return
 			}
 			start := 0
-			for _, end := range ends {
-				err := decodeSnapshot(page[start:end], &s)
-				start = end
+			for _, p := range pairs {
+				err := decodeSnapshot(page[start:p.end], &s)
+				start, after = p.end, p.symbol
 				if err != nil {
-					yield(service.Snapshot{}, db.fail(ctx, err))
-					return
+					key := service.Key{Exchange: exchange, Symbol: p.symbol, Interval: interval}
+					if !yield(service.Snapshot{Key: key}, db.cannotRead(key, err)) {
+						return
+					}
+					continue
 				}
 				if !yield(s, nil) {
 					return
@@ -306,25 +310,32 @@ func (db *DB) Latest(ctx context.Context, exchange string, interval levels.Inter
 	}
 }
 
+// storedPair is a pair of a page of Latest, and where its analysis ends there.
+type storedPair struct {
+	symbol string
+	end    int
+}
+
 // latest appends to page the newest analyses of the symbols behind after, one
-// page of them, and to ends where each of them ends.
-func (db *DB) latest(ctx context.Context, exchange string, interval levels.Interval, after string, page []byte, ends []int) ([]byte, []int, error) {
-	rows, err := db.read.QueryContext(ctx, db.read.Rebind(`SELECT a.snapshot FROM series s
+// page of them, and to pairs whose they are.
+func (db *DB) latest(ctx context.Context, exchange string, interval levels.Interval, after string, page []byte, pairs []storedPair) ([]byte, []storedPair, error) {
+	rows, err := db.read.QueryContext(ctx, db.read.Rebind(`SELECT s.symbol, a.snapshot FROM series s
 		JOIN analyses a ON a.series_id = s.id AND a.as_of = s.latest_as_of
 		WHERE s.exchange = ? AND s.interval = ? AND s.symbol > ? ORDER BY s.symbol LIMIT ?`), exchange, interval, after, latestPage)
 	if err != nil {
-		return page, ends, err
+		return page, pairs, err
 	}
 	defer rows.Close()
+	var symbol string
 	var stored sql.RawBytes
 	for rows.Next() {
-		if err := rows.Scan(&stored); err != nil {
-			return page, ends, err
+		if err := rows.Scan(&symbol, &stored); err != nil {
+			return page, pairs, err
 		}
 		page = append(page, stored...)
-		ends = append(ends, len(page))
+		pairs = append(pairs, storedPair{symbol, len(page)})
 	}
-	return page, ends, rows.Err()
+	return page, pairs, rows.Err()
 }
 
 // Markets returns what there are analyses of, as service.Store has it. Every series

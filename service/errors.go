@@ -19,6 +19,8 @@ var (
 	ErrInvalid = errors.New("invalid request")
 	// ErrNotAnalyzed: nothing is stored for this pair, interval and moment.
 	ErrNotAnalyzed = errors.New("not analyzed")
+	// ErrUnreadable: what is stored for it cannot be read, until it is analysed again.
+	ErrUnreadable = fmt.Errorf("%w: what is stored cannot be read", ErrNotAnalyzed)
 	// ErrUnknownLevel: the stored analysis has no level with this id.
 	ErrUnknownLevel = errors.New("unknown level")
 	// ErrNotExplainable: the candles a stored analysis was made from are not kept

@@ -228,10 +228,13 @@ type Store interface {
 	// becomes one, where PromiseOf says that it can.
 	Put(ctx context.Context, b Batch) (ended bool, err error)
 	// Snapshot returns the newest analysis with AsOf not after at; a zero at
-	// means the newest of all. ErrNotAnalyzed when there is none.
+	// means the newest of all. ErrNotAnalyzed when there is none, which is
+	// ErrUnreadable when it cannot be read.
 	Snapshot(ctx context.Context, key Key, at time.Time) (Snapshot, error)
 	// Latest streams the newest analysis of every pair of an exchange and
-	// interval, by symbol. The slices of a Snapshot are valid until the next.
+	// interval, by symbol. The slices of a Snapshot are valid until the next. One
+	// that cannot be read comes as its Key with ErrUnreadable, and the others
+	// follow; any other error ends the sequence.
 	Latest(ctx context.Context, exchange string, interval levels.Interval) iter.Seq2[Snapshot, error]
 
 	// Markets returns what there are analyses of, by exchange, and of each the
