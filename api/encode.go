@@ -80,12 +80,28 @@ func appendID(b []byte, id uint64) []byte {
 // staleAfter is the moment from which an analysis is stale: one interval after
 // the close of the candle that followed. Until then the analysis of that candle
 // may still be on its way.
-func staleAfter(s *service.Snapshot) time.Time { return s.AsOf.Add(2 * s.Interval.Duration()) }
+//
+// A pair that is delisted is stale from then on, as nothing newer will come.
+func staleAfter(s *service.Snapshot) time.Time {
+	limit := s.AsOf.Add(2 * s.Interval.Duration())
+	if d := s.DelistedAt; !d.IsZero() && d.Before(limit) {
+		return d
+	}
+	return limit
+}
+
+// delisted tells whether the pair of s was delisted at the moment now.
+func delisted(s *service.Snapshot, now time.Time) bool {
+	return !s.DelistedAt.IsZero() && now.After(s.DelistedAt)
+}
 
 // StaleReason says in words why s is stale at the moment now, or is empty: more
 // than two intervals have passed since it was true. It names moments, not ages,
 // so that the same reply stays true.
 func StaleReason(s *service.Snapshot, now time.Time) string {
+	if delisted(s, now) {
+		return s.Exchange + " does not list the pair as trading since " + s.DelistedAt.UTC().Format(time.RFC3339) + ", and there will be no newer analysis while it does not"
+	}
 	if limit := staleAfter(s); now.After(limit) {
 		return "newer " + string(s.Interval) + " candles have closed since " + s.AsOf.UTC().Format(time.RFC3339) +
 			"; the next analysis was due by " + limit.UTC().Format(time.RFC3339)
@@ -114,7 +130,7 @@ func pageOddsReason(i levels.Interval) string {
 }
 
 // AppendAnalysis appends s as one JSON object, the way the API shows it at the
-// moment now: nothing in it but stale and stale_reason depends on that.
+// moment now: nothing in it but stale, stale_reason and delisted_at depends on that.
 func AppendAnalysis(b []byte, s *service.Snapshot, now time.Time) []byte {
 	stale := StaleReason(s, now)
 	b = append(b, `{"symbol":`...)
@@ -139,6 +155,12 @@ func AppendAnalysis(b []byte, s *service.Snapshot, now time.Time) []byte {
 	b = strconv.AppendBool(b, stale != "")
 	b = append(b, `,"stale_reason":`...)
 	b = orNull(b, stale)
+	b = append(b, `,"delisted_at":`...)
+	if delisted(s, now) {
+		b = appendTime(b, s.DelistedAt)
+	} else {
+		b = append(b, "null"...)
+	}
 	b = append(b, `,"simulated":`...)
 	b = strconv.AppendBool(b, s.Simulated)
 	b = append(b, `,"algorithm":`...)

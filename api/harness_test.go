@@ -227,6 +227,14 @@ func (s *fakeStore) Scorecards(_ context.Context, exchange string) ([]service.Sc
 	return s.cards, s.open, s.err
 }
 
+func (s *fakeStore) Listed(context.Context, string) (map[string]service.PairState, error) {
+	return nil, s.err
+}
+
+func (s *fakeStore) SetListed(context.Context, string, []string, []string, time.Time) error {
+	return s.err
+}
+
 func (s *fakeStore) Markets(context.Context) (all []service.StoredMarket, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

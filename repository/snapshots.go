@@ -213,7 +213,8 @@ func (db *DB) trim(ctx context.Context, tx *sqlx.Tx, rows []*analysis) error {
 func (db *DB) putSeries(ctx context.Context, tx *sqlx.Tx, rows []*analysis, args []any) error {
 	found, err := tx.QueryContext(ctx, tx.Rebind(`INSERT INTO series (exchange, interval, symbol, latest_as_of) VALUES `+values(len(rows), 4)+`
 		ON CONFLICT (exchange, interval, symbol) DO UPDATE SET latest_as_of =
-			CASE WHEN excluded.latest_as_of > series.latest_as_of THEN excluded.latest_as_of ELSE series.latest_as_of END
+			CASE WHEN excluded.latest_as_of > series.latest_as_of THEN excluded.latest_as_of ELSE series.latest_as_of END,
+			delisted_at = NULL
 		RETURNING id, exchange, interval, symbol, latest_as_of`), args...)
 	if err != nil {
 		return err
@@ -248,10 +249,13 @@ func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (serv
 	if !at.IsZero() {
 		newest = at.UnixMilli()
 	}
-	var stored [][]byte // none or one
+	var stored []struct { // none or one
+		Snapshot   []byte
+		DelistedAt sql.NullInt64 `db:"delisted_at"`
+	}
 	// MAX and not ORDER BY … LIMIT 1: that is one step in the index for both
 	// planners, where PostgreSQL may fetch the whole history to sort it
-	err := db.read.SelectContext(ctx, &stored, db.read.Rebind(`SELECT a.snapshot FROM series s JOIN analyses a ON a.series_id = s.id
+	err := db.read.SelectContext(ctx, &stored, db.read.Rebind(`SELECT a.snapshot, s.delisted_at FROM series s JOIN analyses a ON a.series_id = s.id
 		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ?
 			AND a.as_of = (SELECT MAX(k.as_of) FROM analyses k WHERE k.series_id = s.id AND k.as_of <= ?)`),
 		key.Exchange, key.Interval, key.Symbol, newest)
@@ -266,9 +270,10 @@ func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (serv
 		return service.Snapshot{}, err
 	}
 	var s service.Snapshot
-	if err := decodeSnapshot(stored[0], &s); err != nil {
+	if err := decodeSnapshot(stored[0].Snapshot, &s); err != nil {
 		return service.Snapshot{}, db.cannotRead(key, err)
 	}
+	s.DelistedAt = moment(stored[0].DelistedAt)
 	return s, nil
 }
 
@@ -321,7 +326,7 @@ type storedPair struct {
 func (db *DB) latest(ctx context.Context, exchange string, interval levels.Interval, after string, page []byte, pairs []storedPair) ([]byte, []storedPair, error) {
 	rows, err := db.read.QueryContext(ctx, db.read.Rebind(`SELECT s.symbol, a.snapshot FROM series s
 		JOIN analyses a ON a.series_id = s.id AND a.as_of = s.latest_as_of
-		WHERE s.exchange = ? AND s.interval = ? AND s.symbol > ? ORDER BY s.symbol LIMIT ?`), exchange, interval, after, latestPage)
+		WHERE s.exchange = ? AND s.interval = ? AND s.symbol > ? AND s.delisted_at IS NULL ORDER BY s.symbol LIMIT ?`), exchange, interval, after, latestPage)
 	if err != nil {
 		return page, pairs, err
 	}
@@ -348,7 +353,7 @@ func (db *DB) Markets(ctx context.Context) ([]service.StoredMarket, error) {
 		AsOf     int64 `db:"as_of"`
 	}
 	err := db.read.SelectContext(ctx, &rows, `SELECT exchange, interval, COUNT(*) AS pairs, MAX(latest_as_of) AS as_of
-		FROM series WHERE latest_as_of > 0 GROUP BY exchange, interval`)
+		FROM series WHERE latest_as_of > 0 AND delisted_at IS NULL GROUP BY exchange, interval`)
 	if err != nil {
 		return nil, db.fail(ctx, err)
 	}

@@ -129,12 +129,23 @@ func (a *Analyzer) plan(ctx context.Context, symbols []string) (Plan, error) {
 		}
 		return p, nil
 	}
+	exchange := a.exchange.Market().Exchange
+	stored, err := a.store.Listed(ctx, exchange)
+	if err != nil {
+		return Plan{}, err
+	}
+	var delisted delisting
 	for l, err := range a.Symbols(ctx) {
 		switch {
 		case ctx.Err() != nil:
 			return Plan{}, context.Cause(ctx)
 		case err != nil:
 			return Plan{}, err
+		}
+		if l.Trading {
+			delisted.saw(stored, l.Name)
+		}
+		switch {
 		case l.Selected:
 			p.Pairs = append(p.Pairs, Pair{l.Name, l.Tick})
 		case l.Reason.Code != quoteAsset && l.Reason.Code != notTrading:
@@ -142,7 +153,7 @@ func (a *Analyzer) plan(ctx context.Context, symbols []string) (Plan, error) {
 		}
 	}
 	p.Simulated = a.exchange.Market().Simulated
-	return p, nil
+	return p, a.setListed(ctx, exchange, stored, &delisted)
 }
 
 // banPatience is the longest ban that a job waits out. After a longer one its
