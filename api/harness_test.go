@@ -148,6 +148,7 @@ func (x *fakeExchange) Now(context.Context) (time.Time, error) { return time.Now
 // fakeStore keeps everything in memory.
 type fakeStore struct {
 	SnapshotFunc func(service.Key, time.Time) (service.Snapshot, error)
+	PingFunc     func(context.Context) error
 	CandlesFunc  func(key service.Key, from int64, dst *levels.Candles) (service.Kept, error)
 	err          error // of every call, if set
 
@@ -390,7 +391,12 @@ func (s *fakeStore) Jobs(_ context.Context, limit int) ([]service.Job, error) {
 	return list, s.err
 }
 
-func (s *fakeStore) Ping(context.Context) error { return s.err }
+func (s *fakeStore) Ping(ctx context.Context) error {
+	if s.PingFunc != nil {
+		return s.PingFunc(ctx)
+	}
+	return s.err
+}
 
 // harness is an API and what it stands on.
 type harness struct {

@@ -13,11 +13,13 @@ import (
 
 // Listed returns the pairs of an exchange, as service.Store has it.
 func (db *DB) Listed(ctx context.Context, exchange string) (map[string]service.PairState, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	var rows []struct {
 		Symbol string
 		Listed bool
 	}
-	err := db.read.SelectContext(ctx, &rows, db.read.Rebind(`SELECT DISTINCT symbol, delisted_at IS NULL AS listed FROM series WHERE exchange = ?`), exchange)
+	err := db.read.SelectContext(limited, &rows, db.read.Rebind(`SELECT DISTINCT symbol, delisted_at IS NULL AS listed FROM series WHERE exchange = ?`), exchange)
 	if err != nil {
 		return nil, db.fail(ctx, err)
 	}

@@ -149,13 +149,15 @@ type QueueStats struct {
 // QueueStats returns how the queue stands. With an error, Retries and Rescued are
 // valid all the same.
 func (db *DB) QueueStats(ctx context.Context) (QueueStats, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	s := QueueStats{Retries: db.retries.Load(), Rescued: db.rescued.Load()}
 	var rows []struct {
 		State string
 		N     int
 		Age   int64
 	}
-	err := db.read.SelectContext(ctx, &rows, `SELECT state, COUNT(*) AS n, `+fmt.Sprintf(db.engine.queueSQL().since, `MIN(scheduled_at)`)+` AS age
+	err := db.read.SelectContext(limited, &rows, `SELECT state, COUNT(*) AS n, `+fmt.Sprintf(db.engine.queueSQL().since, `MIN(scheduled_at)`)+` AS age
 		FROM river_job WHERE queue = '`+queueName+`' AND state IN ('available', 'running', 'retryable', 'scheduled') GROUP BY state`)
 	if err != nil {
 		return s, db.fail(ctx, err)

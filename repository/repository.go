@@ -55,6 +55,10 @@ type DB struct {
 	history int
 	log     *slog.Logger
 
+	// how long a query and a transaction may take; 0 for no limit, as on SQLite,
+	// where nobody can be away
+	readLimit, writeLimit time.Duration
+
 	mu          sync.RWMutex
 	subscribers []func(Change)
 
@@ -174,9 +178,11 @@ func (db *DB) closePools() error {
 
 // Ping tells whether the database answers.
 func (db *DB) Ping(ctx context.Context) error {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	var one int
 	// a query, since SQLite's driver has nothing to ping
-	return db.fail(ctx, db.read.GetContext(ctx, &one, `SELECT 1`))
+	return db.fail(ctx, db.read.GetContext(limited, &one, `SELECT 1`))
 }
 
 // PoolStats are the figures of one pool of connections.
@@ -220,9 +226,29 @@ func (db *DB) fail(ctx context.Context, err error) error {
 	return &storageError{db.engine.explain(err), err}
 }
 
-// inTx runs f in a transaction that writes. After f returned nil it commits.
+// bounded is ctx for at most d, or for as long as it lasts if d is 0. What ends by it
+// is an error of the database, which fail tells by the ctx that was given.
+func bounded(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if d == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, d)
+}
+
+// inTx runs f in a transaction that writes, of at most db.writeLimit. After f
+// returned nil it commits.
 func (db *DB) inTx(ctx context.Context, f func(tx *sqlx.Tx) error) error {
-	tx, err := db.write.BeginTxx(ctx, nil)
+	limited, cancel := bounded(ctx, db.writeLimit)
+	defer cancel()
+	err := transact(limited, db.write, f)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		return limited.Err() // drivers report it in words of their own
+	}
+	return err
+}
+
+func transact(ctx context.Context, on *sqlx.DB, f func(tx *sqlx.Tx) error) error {
+	tx, err := on.BeginTxx(ctx, nil)
 	if err != nil {
 		return err
 	}

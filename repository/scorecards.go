@@ -78,11 +78,13 @@ func decodePromise(b []byte) (p service.Promise, ok bool) {
 
 // DuePromise reads the promise of a series, as service.Store has it.
 func (db *DB) DuePromise(ctx context.Context, key service.Key, by time.Time) (service.Promise, bool, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	var found []struct { // none or one
 		AsOf    int64 `db:"as_of"`
 		Promise []byte
 	}
-	err := db.read.SelectContext(ctx, &found, db.read.Rebind(`SELECT p.as_of, p.promise FROM series s JOIN promises p ON p.series_id = s.id
+	err := db.read.SelectContext(limited, &found, db.read.Rebind(`SELECT p.as_of, p.promise FROM series s JOIN promises p ON p.series_id = s.id
 		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ? AND p.as_of <= ?`), key.Exchange, key.Interval, key.Symbol, by.UnixMilli())
 	if err != nil || len(found) == 0 {
 		return service.Promise{}, false, db.fail(ctx, err)
@@ -238,6 +240,8 @@ func (db *DB) putCard(ctx context.Context, tx *sqlx.Tx, name card, c *service.Sc
 
 // Scorecards reads those of an exchange, as service.Store has it.
 func (db *DB) Scorecards(ctx context.Context, exchange string) ([]service.Scorecard, []service.OpenPromises, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	var cards []struct {
 		ID        int64
 		Interval  levels.Interval
@@ -271,7 +275,7 @@ func (db *DB) Scorecards(ctx context.Context, exchange string) ([]service.Scorec
 		{&scores, `SELECT s.* FROM scores s JOIN scorecards c ON c.id = s.scorecard_id WHERE c.exchange = ?`},
 		{&open, `SELECT s.interval, COUNT(*) AS count, MIN(p.as_of) AS first FROM promises p JOIN series s ON s.id = p.series_id WHERE s.exchange = ? GROUP BY s.interval`},
 	} {
-		if err := db.read.SelectContext(ctx, q.into, db.read.Rebind(q.query), exchange); err != nil {
+		if err := db.read.SelectContext(limited, q.into, db.read.Rebind(q.query), exchange); err != nil {
 			return nil, nil, db.fail(ctx, err)
 		}
 	}

@@ -245,6 +245,8 @@ func (db *DB) putSeries(ctx context.Context, tx *sqlx.Tx, rows []*analysis, args
 // Snapshot returns the newest analysis with AsOf not after at, as
 // service.Store has it.
 func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (service.Snapshot, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	newest := int64(math.MaxInt64)
 	if !at.IsZero() {
 		newest = at.UnixMilli()
@@ -255,7 +257,7 @@ func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (serv
 	}
 	// MAX and not ORDER BY … LIMIT 1: that is one step in the index for both
 	// planners, where PostgreSQL may fetch the whole history to sort it
-	err := db.read.SelectContext(ctx, &stored, db.read.Rebind(`SELECT a.snapshot, s.delisted_at FROM series s JOIN analyses a ON a.series_id = s.id
+	err := db.read.SelectContext(limited, &stored, db.read.Rebind(`SELECT a.snapshot, s.delisted_at FROM series s JOIN analyses a ON a.series_id = s.id
 		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ?
 			AND a.as_of = (SELECT MAX(k.as_of) FROM analyses k WHERE k.series_id = s.id AND k.as_of <= ?)`),
 		key.Exchange, key.Interval, key.Symbol, newest)
@@ -324,7 +326,9 @@ type storedPair struct {
 // latest appends to page the newest analyses of the symbols behind after, one
 // page of them, and to pairs whose they are.
 func (db *DB) latest(ctx context.Context, exchange string, interval levels.Interval, after string, page []byte, pairs []storedPair) ([]byte, []storedPair, error) {
-	rows, err := db.read.QueryContext(ctx, db.read.Rebind(`SELECT s.symbol, a.snapshot FROM series s
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
+	rows, err := db.read.QueryContext(limited, db.read.Rebind(`SELECT s.symbol, a.snapshot FROM series s
 		JOIN analyses a ON a.series_id = s.id AND a.as_of = s.latest_as_of
 		WHERE s.exchange = ? AND s.interval = ? AND s.symbol > ? AND s.delisted_at IS NULL ORDER BY s.symbol LIMIT ?`), exchange, interval, after, latestPage)
 	if err != nil {
@@ -346,13 +350,15 @@ func (db *DB) latest(ctx context.Context, exchange string, interval levels.Inter
 // Markets returns what there are analyses of, as service.Store has it. Every series
 // is looked at: some hundreds of an interval.
 func (db *DB) Markets(ctx context.Context) ([]service.StoredMarket, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	var rows []struct {
 		Exchange string
 		Interval levels.Interval
 		Pairs    int
 		AsOf     int64 `db:"as_of"`
 	}
-	err := db.read.SelectContext(ctx, &rows, `SELECT exchange, interval, COUNT(*) AS pairs, MAX(latest_as_of) AS as_of
+	err := db.read.SelectContext(limited, &rows, `SELECT exchange, interval, COUNT(*) AS pairs, MAX(latest_as_of) AS as_of
 		FROM series WHERE latest_as_of > 0 AND delisted_at IS NULL GROUP BY exchange, interval`)
 	if err != nil {
 		return nil, db.fail(ctx, err)

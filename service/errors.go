@@ -52,6 +52,10 @@ var (
 	ErrExchange = errors.New("exchange unavailable")
 	// ErrStorage: the database refused or cannot be reached.
 	ErrStorage = errors.New("storage unavailable")
+	// ErrFull: the disk of the database is full. What is read is still answered.
+	ErrFull = fmt.Errorf("%w: the disk is full", ErrStorage)
+	// ErrGone: the file of the database was deleted or replaced under the process.
+	ErrGone = fmt.Errorf("%w: the file is gone", ErrStorage)
 )
 
 // RetryAfterError says when the same call may succeed.
