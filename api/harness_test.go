@@ -391,6 +391,8 @@ func (s *fakeStore) Jobs(_ context.Context, limit int) ([]service.Job, error) {
 	return list, s.err
 }
 
+func (s *fakeStore) Writable() error { return nil }
+
 func (s *fakeStore) Ping(ctx context.Context) error {
 	if s.PingFunc != nil {
 		return s.PingFunc(ctx)

@@ -278,8 +278,11 @@ func TestSQLite_FullDiskFailsThePutAndNothingElse(t *testing.T) {
 	big.Snapshots = append(big.Snapshots, snapshot("BTCUSDT", 1))
 	_, err := db.Put(t.Context(), big)
 	saysOnly(t, err, "is full")
-	if !errors.Is(err, service.ErrStorage) {
-		t.Errorf("%v is not ErrStorage", err)
+	if !errors.Is(err, service.ErrStorage) || !errors.Is(err, service.ErrFull) {
+		t.Errorf("%v is not ErrStorage and ErrFull", err)
+	}
+	if err := errors.Join(db.Writable(), db.Ping(t.Context())); !errors.Is(err, service.ErrFull) || db.Full().IsZero() {
+		t.Errorf("after it: %v, since %v", err, db.Full())
 	}
 	same(t, []string{"BTCUSDT 0"}, market(t, db))
 	same(t, job("j"), getJob(t, db, "j"))

@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"database/sql/driver"
 	"encoding/json"
@@ -141,6 +142,38 @@ func (*postgresEngine) queueSQL() queueSQL {
 }
 
 func (*postgresEngine) enqueued() {} // the server tells
+
+// diskFull is disk_full in Appendix A of the manual.
+const diskFull = "53100"
+
+func (*postgresEngine) full(err error) bool {
+	failure, ok := errors.AsType[*pq.Error](err)
+	return ok && failure.Code == diskFull
+}
+
+// probe fills a table that is taken back with its transaction.
+func (e *postgresEngine) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	taken := errors.New("taken back")
+	err := transact(ctx, e.pool, func(tx *sqlx.Tx) error {
+		if _, err := tx.ExecContext(ctx, `CREATE TABLE tidemark_room (filler BYTEA)`); err != nil {
+			return err
+		}
+		filler := make([]byte, probeBytes)
+		rand.Read(filler) // which PostgreSQL cannot compress
+		if _, err := tx.ExecContext(ctx, `INSERT INTO tidemark_room VALUES ($1)`, filler); err != nil {
+			return err
+		}
+		return taken
+	})
+	if errors.Is(err, taken) {
+		return nil
+	}
+	return err
+}
+
+func (*postgresEngine) present() string { return "" } // the server would tell
 
 func (e *postgresEngine) close() { e.queue.Close() }
 
@@ -379,7 +412,7 @@ func (e *postgresEngine) explain(err error) string {
 			return fmt.Sprintf("PostgreSQL at %s has no database %q", e.address, e.database)
 		case "42501":
 			return fmt.Sprintf("user %q lacks a permission in database %q: %s", e.user, e.database, failure.Message)
-		case "53100":
+		case diskFull:
 			return fmt.Sprintf("the disk of PostgreSQL at %s is full", e.address)
 		case "53300":
 			return fmt.Sprintf("PostgreSQL at %s has no connection left; lower the pool size, or raise its max_connections", e.address)

@@ -87,7 +87,11 @@ func (a *Analyzer) Plan(ctx context.Context, jobID string, symbols []string, las
 		return err
 	}
 	defer done()
-	j, err := a.store.StartJob(ctx, jobID)
+	var j Job
+	err = a.whenWritable(ctx, func() (err error) {
+		j, err = a.store.StartJob(ctx, jobID)
+		return err
+	})
 	if errors.Is(err, ErrUnknownJob) || err == nil && j.State.Final() {
 		return nil
 	}
@@ -97,7 +101,10 @@ func (a *Analyzer) Plan(ctx context.Context, jobID string, symbols []string, las
 		a.log.Info("job started", "job", j.ID, "kind", j.Kind, "interval", j.Interval, "simulated", j.Simulated)
 		var p Plan
 		if p, err = a.plan(ctx, symbols); err == nil {
-			ended, err = a.store.PlanJob(ctx, jobID, p)
+			err = a.whenWritable(ctx, func() (err error) {
+				ended, err = a.store.PlanJob(ctx, jobID, p)
+				return err
+			})
 		}
 	}
 	switch {
@@ -108,7 +115,7 @@ func (a *Analyzer) Plan(ctx context.Context, jobID string, symbols []string, las
 	case endsRun(err):
 		return a.failJob(ctx, jobID, err)
 	case putsOff(err):
-		a.log.Info("a job waits for the end of a ban", "job", jobID)
+		a.log.Info("a job is put off", "job", jobID, "reason", err)
 	case ctx.Err() != nil:
 		return a.broken(ctx)
 	case last:
@@ -166,8 +173,8 @@ func endsRun(err error) bool { return errors.Is(err, ErrBanned) && !putsOff(err)
 
 // putsOff tells the errors after which a job goes on later.
 func putsOff(err error) bool {
-	ban, ok := errors.AsType[*RetryAfterError](err)
-	return ok && errors.Is(err, ErrBanned) && time.Until(ban.Until) <= banPatience
+	later, ok := errors.AsType[*RetryAfterError](err)
+	return ok && (errors.Is(err, ErrBanned) && time.Until(later.Until) <= banPatience || noRoom(err))
 }
 
 // broken is what a run returns whose context has ended.
@@ -214,7 +221,7 @@ func (a *Analyzer) RunBatch(ctx context.Context, jobID string, index int, pairs 
 	case endsRun(err):
 		return a.failJob(ctx, jobID, err)
 	case putsOff(err):
-		a.log.Info("a batch waits for the end of a ban", "job", jobID, "batch", index)
+		a.log.Info("a batch is put off", "job", jobID, "batch", index, "reason", err)
 		return err
 	case ctx.Err() != nil:
 		return a.broken(ctx)
@@ -336,6 +343,9 @@ func (a *Analyzer) handOut(ctx context.Context, pairs []Pair, klines int, begin 
 		return context.Cause(ctx)
 	}
 	for _, p := range pairs {
+		if err := a.writable(ctx); err != nil {
+			return err
+		}
 		s, err := a.acquire(ctx, &a.slots.fetching, klines, 0, false)
 		if err != nil {
 			return err
@@ -385,20 +395,32 @@ func (b *Batch) keep(snap Snapshot, more besides) {
 }
 
 // put stores a batch although its job may be over, and tries again where a
-// database may come back: what was fetched is not thrown away lightly.
-func (a *Analyzer) put(ctx context.Context, b Batch) (ended bool, err error) {
-	ctx = context.WithoutCancel(ctx)
+// database may come back: what was fetched is not thrown away lightly. While there is
+// no room it waits, as long as the run may.
+func (a *Analyzer) put(run context.Context, b Batch) (ended bool, err error) {
+	ctx := context.WithoutCancel(run)
 	for _, pause := range [...]time.Duration{0, 200 * time.Millisecond, time.Second, 3 * time.Second} {
 		select {
 		case <-time.After(pause):
 		case <-a.killing.Done():
 			pause = 0 // one last try, at once
 		}
-		attempt, cancel := context.WithTimeout(ctx, 30*time.Second)
-		ended, err = a.store.Put(attempt, b)
-		cancel()
-		if err == nil || !errors.Is(err, ErrStorage) {
-			return ended, err
+		for {
+			attempt, cancel := context.WithTimeout(ctx, 30*time.Second)
+			ended, err = a.store.Put(attempt, b)
+			cancel()
+			if err == nil || !errors.Is(err, ErrStorage) {
+				return ended, err
+			}
+			if !noRoom(err) || a.store.Writable() == nil {
+				break
+			}
+			if waited := a.writable(run); waited != nil {
+				if putsOff(waited) {
+					err = waited
+				}
+				return false, err
+			}
 		}
 		a.log.Warn("a batch could not be stored", "job", b.JobID, "batch", b.Index, "error", err)
 	}

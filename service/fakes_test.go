@@ -114,6 +114,8 @@ type fakeStore struct {
 	CandlesErr error
 	PromiseErr error
 
+	WritableFunc func() error
+
 	mu          sync.Mutex
 	listed      map[string]PairState // pairs there is something stored about
 	promises    map[Key]Promise
@@ -403,6 +405,13 @@ func (f *fakeStore) DuePromise(ctx context.Context, key Key, by time.Time) (Prom
 	defer f.mu.Unlock()
 	p, ok := f.promises[key]
 	return p, ok && !p.AsOf.After(by), f.PromiseErr
+}
+
+func (f *fakeStore) Writable() error {
+	if f.WritableFunc != nil {
+		return f.WritableFunc()
+	}
+	return nil
 }
 
 func (f *fakeStore) Listed(context.Context, string) (map[string]PairState, error) {

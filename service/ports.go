@@ -304,6 +304,9 @@ type Store interface {
 	Progress(ctx context.Context, id string) (Job, error)
 	// Jobs returns the newest limit jobs, newest first, without their details.
 	Jobs(ctx context.Context, limit int) ([]Job, error)
-	// Ping tells whether the database answers.
+	// Writable tells why nothing can be stored at present, ErrFull or ErrGone, as
+	// far as is known; nil if nothing is in the way. It asks nobody.
+	Writable() error
+	// Ping tells whether the database answers, and is what Writable says.
 	Ping(ctx context.Context) error
 }
