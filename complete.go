@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -55,7 +56,7 @@ func (in *invocation) completeSymbol(cmd *cobra.Command, args []string, begun st
 	defer db.Close()
 	var symbols []string
 	for snap, err := range db.Latest(cmd.Context(), cfg.Exchange, cfg.AnalysisInterval) {
-		if err != nil {
+		if err != nil && !errors.Is(err, service.ErrUnreadable) {
 			break
 		}
 		if strings.HasPrefix(snap.Symbol, strings.ToUpper(begun)) {

@@ -238,7 +238,7 @@ func (in *invocation) storedCandles(ctx context.Context, cfg Config, o evaluate.
 	simulated := false
 	s := &candleSource{name: cfg.Exchange + " (stored)", simulated: func() bool { return simulated }, close: func() { db.Close() }}
 	for snap, err := range db.Latest(ctx, cfg.Exchange, o.Interval) {
-		if err != nil {
+		if err != nil && !errors.Is(err, service.ErrUnreadable) { // its candles may be
 			db.Close()
 			return nil, err
 		}

@@ -59,6 +59,19 @@ func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venue 
 			Name: "tidemark_memory_budget_bytes",
 			Help: "Memory this process may take, as MEMORY_BUDGET or its cgroup says; 0 for no bound.",
 		}, func() float64 { return float64(b.total) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tidemark_storage_full",
+			Help: "1 while the disk of the database is full, so that nothing is stored; otherwise 0.",
+		}, func() float64 {
+			if db.Full().IsZero() {
+				return 0
+			}
+			return 1
+		}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "tidemark_stored_analyses_unreadable_total",
+			Help: "Pairs and intervals of which a stored analysis was found that cannot be read: each once, until it is analysed again.",
+		}, func() float64 { return float64(db.Unreadable()) }),
 	)
 }
 

@@ -92,6 +92,7 @@ type API struct {
 	uploadTimeout time.Duration // defaultUploadTimeout, but for tests
 	drawing       chan struct{} // holds a token while a picture is drawn
 	streams       chan struct{} // one token for each open event stream
+	readiness     readiness
 	screens       chan struct{} // one token for each page under way; nil for no bound
 	closing       chan struct{} // closed by Close
 	closeOnce     sync.Once

@@ -81,18 +81,31 @@ func appendID(b []byte, id uint64) []byte {
 // a minute, and the request weight of an exchange lasts it most of the rest.
 const leastGrace = 2 * time.Minute
 
+// delisted tells whether the pair of s was delisted at the moment now.
+func delisted(s *service.Snapshot, now time.Time) bool {
+	return !s.DelistedAt.IsZero() && now.After(s.DelistedAt)
+}
+
 // staleAfter is the moment from which an analysis is stale: the close of the candle
 // that follows it, and a grace in which the analysis of that candle may still be on its
 // way. The grace is a twentieth of the interval, at least leastGrace, and never longer
-// than the interval.
+// than the interval. A pair that is delisted is stale from then on, as nothing newer will
+// come.
 func staleAfter(s *service.Snapshot) time.Time {
 	interval := s.Interval.Duration()
-	return s.AsOf.Add(interval + min(interval, max(leastGrace, interval/20)))
+	limit := s.AsOf.Add(interval + min(interval, max(leastGrace, interval/20)))
+	if d := s.DelistedAt; !d.IsZero() && d.Before(limit) {
+		return d
+	}
+	return limit
 }
 
 // StaleReason says in words why s is stale at the moment now, or is empty. It names
 // moments, not ages, so that the same reply stays true.
 func StaleReason(s *service.Snapshot, now time.Time) string {
+	if delisted(s, now) {
+		return s.Exchange + " does not list the pair as trading since " + s.DelistedAt.UTC().Format(time.RFC3339) + ", and there will be no newer analysis while it does not"
+	}
 	if limit := staleAfter(s); now.After(limit) {
 		return "newer " + string(s.Interval) + " candles have closed since " + s.AsOf.UTC().Format(time.RFC3339) +
 			"; the next analysis was due by " + limit.UTC().Format(time.RFC3339)
@@ -121,7 +134,7 @@ func pageOddsReason(i levels.Interval) string {
 }
 
 // AppendAnalysis appends s as one JSON object, the way the API shows it at the
-// moment now: nothing in it but stale and stale_reason depends on that.
+// moment now: nothing in it but stale, stale_reason and delisted_at depends on that.
 func AppendAnalysis(b []byte, s *service.Snapshot, now time.Time) []byte {
 	stale := StaleReason(s, now)
 	b = append(b, `{"symbol":`...)
@@ -146,6 +159,12 @@ func AppendAnalysis(b []byte, s *service.Snapshot, now time.Time) []byte {
 	b = strconv.AppendBool(b, stale != "")
 	b = append(b, `,"stale_reason":`...)
 	b = orNull(b, stale)
+	b = append(b, `,"delisted_at":`...)
+	if delisted(s, now) {
+		b = appendTime(b, s.DelistedAt)
+	} else {
+		b = append(b, "null"...)
+	}
 	b = append(b, `,"simulated":`...)
 	b = strconv.AppendBool(b, s.Simulated)
 	b = append(b, `,"algorithm":`...)

@@ -102,6 +102,12 @@ func status(r *http.Request, err error) problem {
 	}
 	q := problem{status: s.status, code: code, detail: err.Error(), retry: s.retry}
 	switch {
+	case errors.Is(err, service.ErrFull):
+		q.detail = "the disk of the database is full; nothing is stored until there is room"
+	case errors.Is(err, service.ErrGone):
+		q.detail = "the file of the database was deleted or replaced while the service had it open; nothing is stored until it is back, or the service is started again"
+	case code == "storage_unavailable" && errors.Is(err, context.DeadlineExceeded):
+		q.detail = "the database does not answer"
 	case code == "internal" || code == "storage_unavailable":
 		// the chain is for the log: it may name hosts, files and statements
 		q.detail = "the log of the service has the details under this request_id"

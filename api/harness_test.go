@@ -148,6 +148,7 @@ func (x *fakeExchange) Now(context.Context) (time.Time, error) { return time.Now
 // fakeStore keeps everything in memory.
 type fakeStore struct {
 	SnapshotFunc func(service.Key, time.Time) (service.Snapshot, error)
+	PingFunc     func(context.Context) error
 	CandlesFunc  func(key service.Key, from int64, dst *levels.Candles) (service.Kept, error)
 	err          error // of every call, if set
 
@@ -227,6 +228,14 @@ func (s *fakeStore) Scorecards(_ context.Context, exchange string) ([]service.Sc
 	return s.cards, s.open, s.err
 }
 
+func (s *fakeStore) Listed(context.Context, string) (map[string]service.PairState, error) {
+	return nil, s.err
+}
+
+func (s *fakeStore) SetListed(context.Context, string, []string, []string, time.Time) error {
+	return s.err
+}
+
 func (s *fakeStore) Markets(context.Context) (all []service.StoredMarket, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -254,8 +263,11 @@ func (s *fakeStore) Latest(_ context.Context, exchange string, interval levels.I
 			if k.Exchange != exchange || k.Interval != interval {
 				continue
 			}
-			snap, _ := s.Snapshot(context.Background(), k, time.Time{})
-			if !yield(snap, nil) {
+			snap, err := s.Snapshot(context.Background(), k, time.Time{})
+			if err != nil {
+				snap.Key = k
+			}
+			if !yield(snap, err) {
 				return
 			}
 		}
@@ -379,7 +391,14 @@ func (s *fakeStore) Jobs(_ context.Context, limit int) ([]service.Job, error) {
 	return list, s.err
 }
 
-func (s *fakeStore) Ping(context.Context) error { return s.err }
+func (s *fakeStore) Writable() error { return nil }
+
+func (s *fakeStore) Ping(ctx context.Context) error {
+	if s.PingFunc != nil {
+		return s.PingFunc(ctx)
+	}
+	return s.err
+}
 
 // harness is an API and what it stands on.
 type harness struct {

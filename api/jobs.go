@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -227,14 +228,54 @@ func (a *API) getHealth(w *reply, _ *http.Request) error {
 }
 
 // readyTimeout bounds the question to the database.
-const readyTimeout = 2 * time.Second
+const readyTimeout = 1500 * time.Millisecond
 
-// getReady answers GET /readyz: the database answers too. The exchange is told
-// and not asked; without it stored levels are still served.
+// readiness asks the database, one question at a time.
+type readiness struct {
+	mu    sync.Mutex
+	asked *question // nil while none is open
+}
+
+type question struct {
+	done chan struct{} // closed with the answer in err
+	err  error
+}
+
+// ready tells within readyTimeout whether the database answers, even if the call to
+// it does not return.
+func (a *API) ready(ctx context.Context) error {
+	a.readiness.mu.Lock()
+	q := a.readiness.asked
+	if q == nil {
+		q = &question{done: make(chan struct{})}
+		a.readiness.asked = q
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+			defer cancel()
+			q.err = a.Store.Ping(ctx)
+			a.readiness.mu.Lock()
+			a.readiness.asked = nil
+			a.readiness.mu.Unlock()
+			close(q.done)
+		}()
+	}
+	a.readiness.mu.Unlock()
+	patience := time.NewTimer(readyTimeout)
+	defer patience.Stop()
+	select {
+	case <-q.done:
+		return q.err
+	case <-patience.C:
+		return context.DeadlineExceeded
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// getReady answers GET /readyz: the database answers too, and can store. The
+// exchange is told and not asked; without it stored levels are still served.
 func (a *API) getReady(w *reply, r *http.Request) error {
-	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
-	defer cancel()
-	if err := a.Store.Ping(ctx); err != nil {
+	if err := a.ready(r.Context()); err != nil {
 		return fmt.Errorf("%w: %w", service.ErrStorage, err)
 	}
 	m := a.Analyzer.Market()

@@ -26,7 +26,7 @@ func TestLevels_AnswerIsTheStoredAnalysisToTheByte(t *testing.T) {
 		rec := h.get("/levels/BTCUSDT")
 		want(t, rec, 200)
 		const expected = `{"symbol":"BTCUSDT","exchange":"simulated","interval":"1h","as_of":"2000-01-01T00:00:00Z","computed_at":"2000-01-01T00:00:41.207Z",` +
-			`"last_price":100,"atr":2,"klines":500,"missing_klines":0,"stale":false,"stale_reason":null,"simulated":true,"algorithm":"1","horizon_candles":168,` +
+			`"last_price":100,"atr":2,"klines":500,"missing_klines":0,"stale":false,"stale_reason":null,"delisted_at":null,"simulated":true,"algorithm":"1","horizon_candles":168,` +
 			`"odds_reason":null,"supports":[` +
 			`{"id":"b1c90d2e4f5a6b7c","price":99,"low":98.5,"high":99.5,"strength":0.812,"touches":4,"first_touch":"1999-12-28T06:00:00Z","last_touch":"1999-12-31T15:00:00Z",` +
 			`"sources":["swing","volume"],"distance_pct":-1,"distance_atr":-0.5,"status":"active","touch_probability":0.8417,"hold_probability":0.47,"hold_interval":[0.4521,0.4903],"baseline_hold_probability":0.4495,"samples":4718},` +
@@ -380,5 +380,29 @@ func TestCache_IsSafeUnderConcurrentUse(t *testing.T) {
 	}
 	for range 4 {
 		<-done
+	}
+}
+
+// What is stored of a delisted pair is still told, as what it is; a moment before the
+// delisting knows nothing of it.
+func TestLevels_OfADelistedPairAreStale(t *testing.T) {
+	h := start(t)
+	snap := snapshot("OLDUSDT", time.Now().Add(-30*time.Minute))
+	snap.DelistedAt = time.Now().Add(-time.Minute).UTC().Truncate(time.Second)
+	store(h, snap)
+	type reply struct {
+		Stale       bool
+		StaleReason string     `json:"stale_reason"`
+		DelistedAt  *time.Time `json:"delisted_at"`
+	}
+	rec := h.get("/levels/OLDUSDT")
+	want(t, rec, 200)
+	if got := decode[reply](t, rec); !got.Stale || !strings.Contains(got.StaleReason, "does not list") || got.DelistedAt == nil || !got.DelistedAt.Equal(snap.DelistedAt) {
+		t.Errorf("now: %+v", got)
+	}
+	rec = h.get("/levels/OLDUSDT?at=" + snap.DelistedAt.Add(-time.Second).Format(time.RFC3339))
+	want(t, rec, 200)
+	if got := decode[reply](t, rec); got.Stale || got.DelistedAt != nil {
+		t.Errorf("before: %+v", got)
 	}
 }

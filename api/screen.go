@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"hash/fnv"
 	"math"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"tidemark/levels"
+	"tidemark/service"
 )
 
 // Bounds of a page of GET /levels.
@@ -194,12 +196,13 @@ func hash(s string) uint32 {
 
 // rows yields the levels asked for in the order of the store: by symbol, each
 // pair's supports from the nearest outwards, then its resistances. The row is
-// valid until the next.
-func (a *API) rows(r *http.Request, s *screenQuery, now time.Time, yield func(*row) error) error {
+// valid until the next. unreadable counts the pairs that could not be asked.
+func (a *API) rows(r *http.Request, s *screenQuery, now time.Time, yield func(*row) error) (unreadable int, err error) {
 	key := sorts[s.sortBy]
 	for snap, err := range a.Store.Latest(r.Context(), s.exchange, s.interval) {
-		if err != nil {
-			return err
+		damaged := errors.Is(err, service.ErrUnreadable)
+		if err != nil && !damaged {
+			return unreadable, err
 		}
 		if !strings.HasPrefix(snap.Symbol, s.prefix) {
 			continue
@@ -208,6 +211,10 @@ func (a *API) rows(r *http.Request, s *screenQuery, now time.Time, yield func(*r
 			if _, listed := slices.BinarySearch(s.symbols, snap.Symbol); !listed {
 				continue
 			}
+		}
+		if damaged {
+			unreadable++
+			continue
 		}
 		out := row{
 			symbol: snap.Symbol, asOf: snap.AsOf, last: snap.LastPrice, atr: snap.ATR, stale: now.After(staleAfter(&snap)), simulated: snap.Simulated,
@@ -225,12 +232,12 @@ func (a *API) rows(r *http.Request, s *screenQuery, now time.Time, yield func(*r
 					out.key = -out.key
 				}
 				if err := yield(&out); err != nil {
-					return err
+					return unreadable, err
 				}
 			}
 		}
 	}
-	return r.Context().Err()
+	return unreadable, r.Context().Err()
 }
 
 func (s *screenQuery) selects(r *row) bool {
@@ -291,6 +298,10 @@ func (p *page) add(r *row, more *bool) {
 	}
 }
 
+// unreadableHeader says how many pairs were left out, if any, as what is stored of
+// them cannot be read: a header of a page, a trailer of all rows.
+const unreadableHeader = "Tidemark-Unreadable"
+
 // getScreen answers GET /levels. It goes over everything stored and holds one
 // page of it.
 func (a *API) getScreen(w *reply, r *http.Request) error {
@@ -316,7 +327,8 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 	}
 	p := page{s: &s}
 	more := false
-	if err := a.rows(r, &s, now, func(r *row) error { p.add(r, &more); return nil }); err != nil {
+	unreadable, err := a.rows(r, &s, now, func(r *row) error { p.add(r, &more); return nil })
+	if err != nil {
 		return err
 	}
 	w.deadline(writeTimeout)
@@ -324,6 +336,9 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 
 	h := w.Header()
 	h["Cache-Control"] = noCache
+	if unreadable > 0 {
+		h.Set(unreadableHeader, strconv.Itoa(unreadable))
+	}
 	next := ""
 	if more {
 		last := p.rows[len(p.rows)-1]
@@ -363,7 +378,9 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 			return err
 		}
 	}
-	out.buf = append(out.buf, `],"next":`...)
+	out.buf = append(out.buf, `],"unreadable":`...)
+	out.buf = strconv.AppendInt(out.buf, int64(unreadable), 10)
+	out.buf = append(out.buf, `,"next":`...)
 	out.buf = orNull(out.buf, next)
 	out.buf = append(out.buf, '}', '\n')
 	return out.flush()
@@ -405,12 +422,15 @@ func (a *API) streamRows(w *reply, r *http.Request, s *screenQuery, now time.Tim
 	if s.format == formatCSV {
 		out.buf = append(out.buf, csvHeader...)
 	}
-	err := a.rows(r, s, now, func(r *row) error {
+	unreadable, err := a.rows(r, s, now, func(r *row) error {
 		out.buf = s.appendRow(out.buf, r)
 		return out.spill()
 	})
 	if err != nil {
 		return err
+	}
+	if unreadable > 0 { // known only now, behind the rows
+		h.Set(http.TrailerPrefix+unreadableHeader, strconv.Itoa(unreadable))
 	}
 	return out.flush()
 }

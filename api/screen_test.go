@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/csv"
 	"fmt"
+	"io"
 	"iter"
 	"math"
 	"net/http/httptest"
@@ -24,8 +25,9 @@ import (
 )
 
 type pageJSON struct {
-	Levels []levelJSON
-	Next   *string
+	Levels     []levelJSON
+	Unreadable int
+	Next       *string
 }
 
 func screen(t *testing.T, h *harness, query string) pageJSON {
@@ -94,6 +96,50 @@ func TestScreen_RowsOfOldAnalysesAreStale(t *testing.T) {
 		if l.Stale != (l.Symbol == "OLDUSDT") {
 			t.Errorf("%+v", l)
 		}
+	}
+}
+
+// One pair whose stored analysis cannot be read takes nothing from the others, and
+// every format says that it is missing.
+func TestScreen_LeavesOutAndCountsWhatCannotBeRead(t *testing.T) {
+	h := start(t)
+	market(h, 3)
+	store(h, snapshot("BADUSDT", time.Now()))
+	h.store.SnapshotFunc = func(key service.Key, _ time.Time) (service.Snapshot, error) {
+		if key.Symbol == "BADUSDT" {
+			return service.Snapshot{}, fmt.Errorf("%w: BADUSDT", service.ErrUnreadable)
+		}
+		return h.store.snaps[key][0], nil
+	}
+	page := screen(t, h, "")
+	if page.Unreadable != 1 || len(page.Levels) != 9 {
+		t.Errorf("%d unreadable and %d levels, want 1 and 9", page.Unreadable, len(page.Levels))
+	}
+	if page := screen(t, h, "?symbol=S"); page.Unreadable != 0 || len(page.Levels) != 9 {
+		t.Errorf("%d unreadable among pairs that were not asked for", page.Unreadable)
+	}
+	rec := h.get("/levels?format=csv&limit=5")
+	want(t, rec, 200)
+	if got := rec.Header().Get("Tidemark-Unreadable"); got != "1" {
+		t.Errorf("a page of CSV says %q", got)
+	}
+	server := httptest.NewServer(h.api)
+	defer server.Close()
+	for _, format := range []string{"csv", "ndjson"} {
+		res, err := server.Client().Get(server.URL + "/levels?format=" + format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		if got := res.Trailer.Get("Tidemark-Unreadable"); err != nil || res.StatusCode != 200 || got != "1" {
+			t.Errorf("all rows as %s: %s, %v, trailer %q", format, res.Status, err, got)
+		}
+	}
+	rec = h.get("/levels/BADUSDT")
+	want(t, rec, 404)
+	if p := problemOf(t, rec); p.Code != "not_analyzed" || !strings.Contains(p.Detail, "cannot be read") {
+		t.Errorf("asked for by itself: %+v", p)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -452,4 +453,36 @@ func TestServer_SlowBodiesAreCutOffAndHoldNoSlot(t *testing.T) {
 		c.Close()
 	}
 	want(t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT"}`), 200)
+}
+
+// A database whose calls do not even end with their context: every probe is
+// answered, and there is one call under way and not one for each probe.
+func TestReady_AnswersWhateverTheDatabaseDoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		release := make(chan struct{})
+		var calls atomic.Int64
+		h.store.PingFunc = func(context.Context) error {
+			calls.Add(1)
+			<-release
+			return nil
+		}
+		for range 5 {
+			asked := time.Now()
+			rec := h.get("/readyz")
+			want(t, rec, 503)
+			if took := time.Since(asked); took >= 2*time.Second {
+				t.Errorf("answered after %v", took)
+			}
+			if p := problemOf(t, rec); p.Detail != "the database does not answer" {
+				t.Errorf("%+v", p)
+			}
+		}
+		if n := calls.Load(); n != 1 {
+			t.Errorf("%d calls under way, want 1", n)
+		}
+		close(release)
+		synctest.Wait()
+		want(t, h.get("/readyz"), 200)
+	})
 }

@@ -4,23 +4,24 @@ import "time"
 
 // Analysis is what the closed candles of a pair say, as of the close of the last one.
 type Analysis struct {
-	Symbol         *string   `json:"symbol"`   // nil for klines of one's own
-	Exchange       *string   `json:"exchange"` // nil for klines of one's own
-	Interval       string    `json:"interval"`
-	AsOf           time.Time `json:"as_of"` // close time of the last closed candle
-	ComputedAt     time.Time `json:"computed_at"`
-	LastPrice      float64   `json:"last_price"` // close of that candle
-	ATR            float64   `json:"atr"`        // price units
-	Klines         int       `json:"klines"`
-	MissingKlines  int       `json:"missing_klines"`
-	Stale          bool      `json:"stale"` // the next candle has closed and its analysis is overdue
-	StaleReason    *string   `json:"stale_reason"`
-	Simulated      bool      `json:"simulated"` // the prices are invented
-	Algorithm      string    `json:"algorithm"`
-	HorizonCandles int       `json:"horizon_candles"` // how far odds look ahead
-	OddsReason     *string   `json:"odds_reason"`     // why odds are nil
-	Supports       []Level   `json:"supports"`        // from the nearest downwards
-	Resistances    []Level   `json:"resistances"`     // from the nearest upwards
+	Symbol         *string    `json:"symbol"`   // nil for klines of one's own
+	Exchange       *string    `json:"exchange"` // nil for klines of one's own
+	Interval       string     `json:"interval"`
+	AsOf           time.Time  `json:"as_of"` // close time of the last closed candle
+	ComputedAt     time.Time  `json:"computed_at"`
+	LastPrice      float64    `json:"last_price"` // close of that candle
+	ATR            float64    `json:"atr"`        // price units
+	Klines         int        `json:"klines"`
+	MissingKlines  int        `json:"missing_klines"`
+	Stale          bool       `json:"stale"` // the next candle has closed and its analysis is overdue
+	StaleReason    *string    `json:"stale_reason"`
+	DelistedAt     *time.Time `json:"delisted_at"` // nil while the exchange lists it
+	Simulated      bool       `json:"simulated"`   // the prices are invented
+	Algorithm      string     `json:"algorithm"`
+	HorizonCandles int        `json:"horizon_candles"` // how far odds look ahead
+	OddsReason     *string    `json:"odds_reason"`     // why odds are nil
+	Supports       []Level    `json:"supports"`        // from the nearest downwards
+	Resistances    []Level    `json:"resistances"`     // from the nearest upwards
 }
 
 // Level is a price at which a market may turn, and the zone around it.
@@ -65,6 +66,7 @@ type page struct {
 	Interval   string  `json:"interval"`
 	OddsReason *string `json:"odds_reason"`
 	Levels     []Row   `json:"levels"`
+	Unreadable int     `json:"unreadable"`
 	Next       *string `json:"next"`
 }
 

@@ -61,7 +61,9 @@ type keptBlock struct {
 // blocks appends to buf the blocks of a series from the one that from falls into,
 // or the last one before.
 func (db *DB) blocks(ctx context.Context, key service.Key, from int64, buf []byte) ([]keptBlock, []byte, error) {
-	rows, err := db.read.QueryContext(ctx, db.read.Rebind(`SELECT c.covered_from, c.simulated, c.block FROM series s JOIN candles c ON c.series_id = s.id
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
+	rows, err := db.read.QueryContext(limited, db.read.Rebind(`SELECT c.covered_from, c.simulated, c.block FROM series s JOIN candles c ON c.series_id = s.id
 		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ?
 			AND c.span >= COALESCE((SELECT MAX(k.span) FROM candles k WHERE k.series_id = s.id AND k.span <= ?), 0)
 		ORDER BY c.span`), key.Exchange, key.Interval, key.Symbol, from)

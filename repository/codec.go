@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"time"
 
@@ -16,13 +17,35 @@ import (
 // the eight bytes of the float64 so that they come back bit for bit, strings
 // and lists carry their length in front, and times are milliseconds: those of
 // touches as distances, which are short, from the moment of the analysis. Odds
-// are whole numbers of oddsUnit. A level takes about 66 bytes.
+// are whole numbers of oddsUnit. A level takes about 66 bytes. At the end is a
+// checksum of all before it: a price with a flipped bit is a price, too.
 //
-// Version 1 had no odds.
+// Version 2 had no checksum, and version 1 no odds. There is no version 3: one
+// flipped bit would make it one of those, which are read without a checksum.
 const (
-	snapshotVersion    = 2
-	snapshotBeforeOdds = 1
+	snapshotVersion     = 4
+	snapshotBeforeCheck = 2
+	snapshotBeforeOdds  = 1
 )
+
+// checksumSize is the length of a CRC-32 (Castagnoli), little-endian.
+const checksumSize = 4
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// appendChecksum appends the checksum of what b has from start on.
+func appendChecksum(b []byte, start int) []byte {
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+}
+
+// checked cuts the checksum off b; ok tells whether it is right.
+func checked(b []byte) (rest []byte, ok bool) {
+	end := len(b) - checksumSize
+	if end < 0 || crc32.Checksum(b[:end], castagnoli) != binary.LittleEndian.Uint32(b[end:]) {
+		return nil, false
+	}
+	return b[:end], true
+}
 
 // oddsUnit is what odds are multiples of, as service has rounded them.
 const oddsUnit = 1e-4
@@ -35,6 +58,7 @@ const minLevelSize = 8 + 4*8 + 5
 var errSnapshot = errors.New("a stored analysis cannot be read")
 
 func appendSnapshot(b []byte, s *service.Snapshot) []byte {
+	start := len(b)
 	b = append(b, snapshotVersion)
 	b = appendString(b, s.Exchange)
 	b = appendString(b, s.Symbol)
@@ -54,7 +78,8 @@ func appendSnapshot(b []byte, s *service.Snapshot) []byte {
 	}
 	b = append(b, simulated)
 	b = appendLevels(b, s.Supports, asOf)
-	return appendLevels(b, s.Resistances, asOf)
+	b = appendLevels(b, s.Resistances, asOf)
+	return appendChecksum(b, start)
 }
 
 func appendLevels(b []byte, list []levels.Level, asOf int64) []byte {
@@ -94,11 +119,21 @@ func appendFloat(b []byte, f float64) []byte {
 // reuses, and whose strings where they are the same. It takes no more memory
 // than a small multiple of b, whatever b holds. Its errors wrap errSnapshot.
 func decodeSnapshot(b []byte, s *service.Snapshot) error {
-	d := decoder{b: b}
-	version := d.byte()
-	if version != snapshotVersion && version != snapshotBeforeOdds && !d.short {
+	if len(b) == 0 {
+		return fmt.Errorf("%w: it is empty", errSnapshot)
+	}
+	switch version := b[0]; version {
+	case snapshotVersion:
+		var ok bool
+		if b, ok = checked(b); !ok {
+			return fmt.Errorf("%w: its checksum is wrong", errSnapshot)
+		}
+	case snapshotBeforeCheck, snapshotBeforeOdds:
+	default:
 		return fmt.Errorf("%w: it has version %d and this program knows those up to %d", errSnapshot, version, snapshotVersion)
 	}
+	d := decoder{b: b}
+	version := d.byte()
 	decodeString(&d, &s.Exchange)
 	decodeString(&d, &s.Symbol)
 	decodeString(&d, &s.Interval)

@@ -106,8 +106,9 @@ func TestCodec_Version1DoesNotChange(t *testing.T) {
 	same(t, s, got)
 }
 
-// The same of version 2, which this program writes.
-func TestCodec_Version2DoesNotChange(t *testing.T) {
+// The same of version 2, which had no checksum, and of version 4, which this program
+// writes.
+func TestCodec_Versions2And4DoNotChange(t *testing.T) {
 	s := service.Snapshot{
 		Key:  service.Key{Exchange: "binance", Symbol: "BTCUSDT", Interval: "1h"},
 		AsOf: start, ComputedAt: start.Add(time.Second), LastPrice: 61234.5, ATR: 312.4,
@@ -127,38 +128,85 @@ func TestCodec_Version2DoesNotChange(t *testing.T) {
 		"a01f02040101efcdab896745230120090000000000b0ed400000000008a6ed400000000010baed40000000000000ea3f0880" +
 		"f4ee0680ecf69d0100e141e824a923a7268f23ee240101000000000000000110000000004038ee4000000000502dee400000" +
 		"00003043ee40000000000000e03f00000002"
-	if got := hex.EncodeToString(appendSnapshot(nil, &s)); got != golden {
-		t.Errorf("encodes to\n%s, want\n%s", got, golden)
+	present := "04" + golden[len("02"):] + "f80074ea"
+	if got := hex.EncodeToString(appendSnapshot(nil, &s)); got != present {
+		t.Errorf("encodes to\n%s, want\n%s", got, present)
 	}
-	b, err := hex.DecodeString(golden)
-	if err != nil {
-		t.Fatal(err)
+	for _, stored := range []string{golden, present} {
+		b, err := hex.DecodeString(stored)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got service.Snapshot
+		if err := decodeSnapshot(b, &got); err != nil {
+			t.Fatal(err)
+		}
+		same(t, s, got)
 	}
-	var got service.Snapshot
-	if err := decodeSnapshot(b, &got); err != nil {
-		t.Fatal(err)
+}
+
+// A disk or a memory that flips a bit: what is stored now is never read changed.
+func TestCodec_EveryFlippedBitIsNoticed(t *testing.T) {
+	withOdds := promising("BTCUSDT", 0)
+	promise, ok := service.PromiseOf(&withOdds)
+	if !ok {
+		t.Fatal("no promise")
 	}
-	same(t, s, got)
+	plain, none := snapshot("ETHUSDT", 7), service.Snapshot{Key: key("NEWUSDT"), AsOf: start, ComputedAt: start}
+	for name, stored := range map[string][]byte{
+		"an analysis with odds": appendSnapshot(nil, &withOdds), "an analysis": appendSnapshot(nil, &plain),
+		"an analysis without levels": appendSnapshot(nil, &none), "a promise": appendPromise(nil, &promise),
+	} {
+		for bit := range 8 * len(stored) {
+			b := slices.Clone(stored)
+			b[bit/8] ^= 1 << (bit % 8)
+			var s service.Snapshot
+			if name == "a promise" {
+				if p, ok := decodePromise(b); ok {
+					t.Fatalf("%s with bit %d flipped is read as %+v", name, bit, p)
+				}
+			} else if err := decodeSnapshot(b, &s); !errors.Is(err, errSnapshot) {
+				t.Fatalf("%s with bit %d flipped is read as %+v: %v", name, bit, s, err)
+			}
+		}
+	}
+}
+
+// What was promised before there were checksums is still judged.
+func TestCodec_PromisesOfVersion1AreRead(t *testing.T) {
+	s := promising("BTCUSDT", 0)
+	want, _ := service.PromiseOf(&s)
+	b := appendPromise(nil, &want)
+	b = b[:len(b)-checksumSize]
+	b[0] = promiseBeforeCheck
+	got, ok := decodePromise(b)
+	if !ok {
+		t.Fatal("cannot be read")
+	}
+	got.AsOf = want.AsOf // stands beside it
+	same(t, want, got)
 }
 
 func TestCodec_RefusesWhatItCannotKnow(t *testing.T) {
 	s := snapshot("BTCUSDT", 0)
 	good := appendSnapshot(nil, &s)
-	level := len(appendSnapshot(nil, &service.Snapshot{Key: s.Key, AsOf: s.AsOf, ComputedAt: s.ComputedAt, Klines: s.Klines, Missing: s.Missing, Algorithm: s.Algorithm, Decimals: s.Decimals})) - 1
+	good = good[:len(good)-checksumSize]
+	level := len(appendSnapshot(nil, &service.Snapshot{Key: s.Key, AsOf: s.AsOf, ComputedAt: s.ComputedAt, Klines: s.Klines, Missing: s.Missing, Algorithm: s.Algorithm, Decimals: s.Decimals})) - 1 - checksumSize
 	for name, change := range map[string]func(b []byte){
-		"version": func(b []byte) { b[0] = 3 },
+		"version": func(b []byte) { b[0] = 5 },
 		"role":    func(b []byte) { b[level+8] = 2 },
 		"status":  func(b []byte) { b[level+8] = 3 << 4 },
 	} {
 		b := slices.Clone(good)
 		change(b)
+		b = appendChecksum(b, 0)
 		if err := decodeSnapshot(b, &s); !errors.Is(err, errSnapshot) {
 			t.Errorf("an unknown %s: %v", name, err)
 		}
 	}
 	// a number of levels that cannot be there must not be made room for
 	b := binary.AppendUvarint(slices.Clone(good[:level-1]), 1<<40)
-	b = append(b, good[level:]...)
+	b = appendChecksum(append(b, good[level:]...), 0)
 	used := service.Snapshot{}
 	if err := decodeSnapshot(b, &used); !errors.Is(err, errSnapshot) || cap(used.Supports) > 0 {
 		t.Errorf("2^40 levels in %d bytes: %v, room made for %d", len(b), err, cap(used.Supports))
@@ -183,8 +231,11 @@ func FuzzDecode(f *testing.F) {
 	f.Add(appendSnapshot(nil, &s))
 	f.Add([]byte{})
 	f.Add([]byte{snapshotVersion})
-	f.Add(binary.AppendUvarint([]byte{snapshotVersion}, math.MaxUint64))
+	f.Add(binary.AppendUvarint([]byte{snapshotBeforeCheck}, math.MaxUint64))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > 0 && b[0] == snapshotVersion {
+			b = appendChecksum(b, 0) // else nothing behind it would be looked at
+		}
 		var s service.Snapshot
 		err := decodeSnapshot(b, &s)
 		if err != nil && !errors.Is(err, errSnapshot) {

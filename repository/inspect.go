@@ -11,6 +11,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"tidemark/migrations"
+	"tidemark/service"
 )
 
 // Inspection is what Inspect found.
@@ -46,7 +47,7 @@ func Inspect(ctx context.Context, cfg Config, address string) (Inspection, error
 		found.File = e.path
 		if _, err := os.Stat(e.path); errors.Is(err, fs.ErrNotExist) {
 			found.New = true
-			return found, e.probe()
+			return found, e.creatable()
 		}
 	}
 	size := `SELECT pg_database_size(current_database())`
@@ -78,11 +79,11 @@ func Inspect(ctx context.Context, cfg Config, address string) (Inspection, error
 	return found, nil
 }
 
-// probe tells whether a file can be made where the database will be.
-func (e *sqliteEngine) probe() error {
+// creatable tells whether a file can be made where the database will be.
+func (e *sqliteEngine) creatable() error {
 	f, err := os.CreateTemp(filepath.Dir(e.path), ".tidemark-*")
 	if err != nil {
-		return &storageError{e.inaccessible(), err}
+		return &storageError{service.ErrStorage, e.inaccessible(), err}
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }

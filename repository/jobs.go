@@ -73,7 +73,7 @@ func (r *jobRow) job() (service.Job, error) {
 	if r.Result != nil {
 		j.Result = new(service.Snapshot)
 		if err := decodeSnapshot(r.Result, j.Result); err != nil {
-			return service.Job{}, err
+			return service.Job{}, fmt.Errorf("the result of job %s: %w", r.ID, err)
 		}
 	}
 	return j, nil
@@ -216,7 +216,9 @@ func (db *DB) PlanJob(ctx context.Context, id string, p service.Plan) (ended boo
 
 // BatchStored tells whether a batch is, as service.Store has it.
 func (db *DB) BatchStored(ctx context.Context, id string, index int) (stored bool, err error) {
-	err = db.read.GetContext(ctx, &stored, db.read.Rebind(`SELECT EXISTS (SELECT 1 FROM job_batches WHERE job_id = ? AND idx = ?)`), id, index)
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
+	err = db.read.GetContext(limited, &stored, db.read.Rebind(`SELECT EXISTS (SELECT 1 FROM job_batches WHERE job_id = ? AND idx = ?)`), id, index)
 	return stored, db.fail(ctx, err)
 }
 
@@ -294,8 +296,10 @@ func (db *DB) Job(ctx context.Context, id string) (service.Job, error) {
 }
 
 func (db *DB) job(ctx context.Context, id string) (service.Job, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	// the job and its outcomes as of one moment; SQLite has no weaker isolation
-	tx, err := db.read.BeginTxx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	tx, err := db.read.BeginTxx(limited, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {
 		return service.Job{}, err
 	}
@@ -338,8 +342,10 @@ const progressColumns = `id, kind, state, exchange, interval, kline_limit, store
 
 // Progress returns a job without its details, as service.Store has it.
 func (db *DB) Progress(ctx context.Context, id string) (service.Job, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	var rows []jobRow // none or one
-	err := db.read.SelectContext(ctx, &rows, db.read.Rebind(`SELECT `+progressColumns+` FROM jobs WHERE id = ?`), id)
+	err := db.read.SelectContext(limited, &rows, db.read.Rebind(`SELECT `+progressColumns+` FROM jobs WHERE id = ?`), id)
 	if err == nil && len(rows) == 0 {
 		err = fmt.Errorf("%w: %s", service.ErrUnknownJob, id)
 	}
@@ -352,8 +358,10 @@ func (db *DB) Progress(ctx context.Context, id string) (service.Job, error) {
 
 // Jobs returns the newest limit jobs, as service.Store has it.
 func (db *DB) Jobs(ctx context.Context, limit int) ([]service.Job, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	var rows []jobRow
-	err := db.read.SelectContext(ctx, &rows, db.read.Rebind(`SELECT `+progressColumns+`
+	err := db.read.SelectContext(limited, &rows, db.read.Rebind(`SELECT `+progressColumns+`
 		FROM jobs ORDER BY created_at DESC, id DESC LIMIT ?`), limit)
 	if err != nil {
 		return nil, db.fail(ctx, err)
@@ -396,8 +404,10 @@ func (db *DB) PutBan(ctx context.Context, address string, until time.Time) error
 // Ban returns until when an exchange has banned an address, which may be over;
 // the zero time if it never has.
 func (db *DB) Ban(ctx context.Context, address string) (time.Time, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	var until sql.NullInt64
-	err := db.read.GetContext(ctx, &until, db.read.Rebind(`SELECT MAX(banned_until) FROM exchange_bans WHERE exchange = ?`), address)
+	err := db.read.GetContext(limited, &until, db.read.Rebind(`SELECT MAX(banned_until) FROM exchange_bans WHERE exchange = ?`), address)
 	if err != nil {
 		return time.Time{}, db.fail(ctx, err)
 	}

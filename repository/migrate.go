@@ -27,7 +27,7 @@ func (db *DB) migrate(ctx context.Context, dialect string) error {
 	if err != nil {
 		return err
 	}
-	return db.inTx(ctx, func(tx *sqlx.Tx) error {
+	return transact(ctx, db.write, func(tx *sqlx.Tx) error { // however long it takes
 		if err := db.engine.lock(ctx, tx); err != nil {
 			return err
 		}

@@ -278,8 +278,11 @@ func TestSQLite_FullDiskFailsThePutAndNothingElse(t *testing.T) {
 	big.Snapshots = append(big.Snapshots, snapshot("BTCUSDT", 1))
 	_, err := db.Put(t.Context(), big)
 	saysOnly(t, err, "is full")
-	if !errors.Is(err, service.ErrStorage) {
-		t.Errorf("%v is not ErrStorage", err)
+	if !errors.Is(err, service.ErrStorage) || !errors.Is(err, service.ErrFull) {
+		t.Errorf("%v is not ErrStorage and ErrFull", err)
+	}
+	if err := errors.Join(db.Writable(), db.Ping(t.Context())); !errors.Is(err, service.ErrFull) || db.Full().IsZero() {
+		t.Errorf("after it: %v, since %v", err, db.Full())
 	}
 	same(t, []string{"BTCUSDT 0"}, market(t, db))
 	same(t, job("j"), getJob(t, db, "j"))
@@ -421,9 +424,28 @@ func terminate(t *testing.T, db *DB) {
 
 // proxy stands between the program and the server.
 type proxy struct {
-	d     database
-	mu    sync.Mutex
-	conns []*net.TCPConn // of the program
+	d      database
+	mu     sync.Mutex
+	conns  []*net.TCPConn // of the program
+	frozen chan struct{}  // closed when bytes pass, which they do from the start
+}
+
+// freeze lets connections stand and be made, and no byte through, as a server that
+// is stopped does, until the function it returns is called.
+func (p *proxy) freeze() (thaw func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	frozen := make(chan struct{})
+	p.frozen = frozen
+	return sync.OnceFunc(func() { close(frozen) })
+}
+
+// thawed waits until bytes pass.
+func (p *proxy) thawed() {
+	p.mu.Lock()
+	frozen := p.frozen
+	p.mu.Unlock()
+	<-frozen
 }
 
 func proxyTo(t *testing.T, d database) *proxy {
@@ -437,7 +459,8 @@ func proxyTo(t *testing.T, d database) *proxy {
 		t.Fatal(err)
 	}
 	u.Host = listener.Addr().String()
-	p := &proxy{d: database{u.String(), true}}
+	p := &proxy{d: database{u.String(), true}, frozen: make(chan struct{})}
+	close(p.frozen)
 	var work sync.WaitGroup
 	work.Go(func() {
 		for {
@@ -445,21 +468,31 @@ func proxyTo(t *testing.T, d database) *proxy {
 			if err != nil {
 				return
 			}
-			s, err := net.Dial("tcp", server)
-			if err != nil {
-				c.Close()
-				return
-			}
 			p.mu.Lock()
 			p.conns = append(p.conns, c.(*net.TCPConn))
 			p.mu.Unlock()
 			pass := func(to, from net.Conn) {
-				_, _ = to.(*net.TCPConn).ReadFrom(from)
+				buf := make([]byte, 32<<10)
+				for {
+					n, err := from.Read(buf)
+					p.thawed()
+					if _, failed := to.Write(buf[:n]); err != nil || failed != nil {
+						break
+					}
+				}
 				to.Close()
 				from.Close()
 			}
-			work.Go(func() { pass(s, c) })
-			work.Go(func() { pass(c, s) })
+			work.Go(func() {
+				p.thawed()
+				s, err := net.Dial("tcp", server)
+				if err != nil {
+					c.Close()
+					return
+				}
+				work.Go(func() { pass(s, c) })
+				pass(c, s)
+			})
 		}
 	})
 	t.Cleanup(func() {
@@ -538,4 +571,96 @@ func subscribe(db *DB) <-chan Change {
 		events <- c
 	})
 	return events
+}
+
+// A server that is frozen (SIGSTOP, a host that thrashes, a cable that was pulled)
+// accepts connections and answers nothing. Every call ends all the same, and the
+// pool is whole again afterwards.
+func TestPostgres_EveryCallEndsWhileTheServerIsFrozen(t *testing.T) {
+	for _, prePing := range []bool{true, false} {
+		t.Run(fmt.Sprintf("pre-ping %v", prePing), func(t *testing.T) {
+			through := proxyTo(t, onPostgres(t))
+			db := through.d.open(t, func(c *Config) { c.PrePing = prePing })
+			db.readLimit, db.writeLimit = time.Second, 2*time.Second
+			put(t, db, snapshot("BTCUSDT", 0))
+			var work sync.WaitGroup
+			for range 5 { // connections in the pool, and below one in a transaction
+				work.Go(func() { db.Ping(t.Context()) })
+			}
+			work.Wait()
+			inside, frozen, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			begun := make(chan error, 1)
+			go func() {
+				defer close(ended)
+				begun <- db.inTx(t.Context(), func(tx *sqlx.Tx) error {
+					close(inside)
+					<-frozen
+					return errors.New("so that it rolls back") // with no context of its own
+				})
+			}()
+			<-inside
+			thaw := through.freeze()
+			defer thaw()
+			close(frozen)
+			calls := map[string]func() error{
+				"Ping":     func() error { return db.Ping(t.Context()) },
+				"Snapshot": func() error { _, err := db.Snapshot(t.Context(), key("BTCUSDT"), time.Time{}); return err },
+				"Job":      func() error { _, err := db.Job(t.Context(), "j"); return err },
+				"Latest": func() error {
+					for _, err := range db.Latest(t.Context(), "binance", "1h") {
+						return err
+					}
+					return nil
+				},
+				"Put": func() error {
+					_, err := db.Put(t.Context(), service.Batch{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 1)}})
+					return err
+				},
+			}
+			all := make(chan struct{})
+			for name, call := range calls {
+				for range 5 { // more than there are connections
+					work.Go(func() {
+						if err := call(); !errors.Is(err, service.ErrStorage) {
+							t.Errorf("%s: %v, want ErrStorage", name, err)
+						}
+					})
+				}
+			}
+			go func() { work.Wait(); <-ended; close(all) }()
+			select {
+			case <-all:
+			case <-time.After(time.Minute):
+				t.Fatal("a call hangs")
+			}
+			<-begun
+			thaw()
+			put(t, db, snapshot("BTCUSDT", 1))
+			same(t, []string{"BTCUSDT 1"}, market(t, db))
+			// those that are being opened for who has gone count as in use
+			for deadline := time.Now().Add(time.Minute); db.Stats()[0].InUse > 0; time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("%d connections are still taken", db.Stats()[0].InUse)
+				}
+			}
+		})
+	}
+}
+
+func TestPostgres_CloseWhileTheServerIsFrozen(t *testing.T) {
+	through := proxyTo(t, onPostgres(t))
+	db, err := Open(t.Context(), through.d.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, db, snapshot("BTCUSDT", 0))
+	thaw := through.freeze()
+	defer thaw()
+	closed := make(chan struct{})
+	go func() { db.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(time.Minute):
+		t.Fatal("Close hangs")
+	}
 }

@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"database/sql/driver"
 	"encoding/json"
@@ -12,6 +13,8 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -60,10 +63,10 @@ func (db *DB) openPostgres(cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("the PostgreSQL URL cannot be used: %w", err)
 	}
-	var connector driver.Connector
-	if connector, err = pq.NewConnectorConfig(settings); err != nil {
+	if _, err = pq.NewConnectorConfig(settings); err != nil {
 		return fmt.Errorf("the PostgreSQL URL cannot be used: %w", err)
 	}
+	var connector driver.Connector = unblocking{settings}
 	if cfg.PrePing {
 		connector = pinging{connector}
 	}
@@ -76,6 +79,7 @@ func (db *DB) openPostgres(cfg Config) error {
 		return fmt.Errorf("the PostgreSQL URL cannot be used: %w", err)
 	}
 	db.write, db.read = pool, pool
+	db.readLimit, db.writeLimit = 4*time.Second, 20*time.Second
 	db.engine = &postgresEngine{
 		dsn: u.String(), user: settings.User, database: settings.Database,
 		address: net.JoinHostPort(settings.Host, strconv.Itoa(int(settings.Port))),
@@ -139,7 +143,128 @@ func (*postgresEngine) queueSQL() queueSQL {
 
 func (*postgresEngine) enqueued(string) {} // the server tells
 
+// diskFull is disk_full in Appendix A of the manual.
+const diskFull = "53100"
+
+func (*postgresEngine) full(err error) bool {
+	failure, ok := errors.AsType[*pq.Error](err)
+	return ok && failure.Code == diskFull
+}
+
+// probe fills a table that is taken back with its transaction.
+func (e *postgresEngine) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	taken := errors.New("taken back")
+	err := transact(ctx, e.pool, func(tx *sqlx.Tx) error {
+		if _, err := tx.ExecContext(ctx, `CREATE TABLE tidemark_room (filler BYTEA)`); err != nil {
+			return err
+		}
+		filler := make([]byte, probeBytes)
+		rand.Read(filler) // which PostgreSQL cannot compress
+		if _, err := tx.ExecContext(ctx, `INSERT INTO tidemark_room VALUES ($1)`, filler); err != nil {
+			return err
+		}
+		return taken
+	})
+	if errors.Is(err, taken) {
+		return nil
+	}
+	return err
+}
+
+func (*postgresEngine) present() string { return "" } // the server would tell
+
 func (e *postgresEngine) close() { e.queue.Close() }
+
+// unblocking makes connections whose calls end soon after their context, whatever
+// the server does. lib/pq only asks the server to cancel, over a new connection, and
+// reads on: from one that is frozen, or behind a cable that was pulled, for ever.
+type unblocking struct{ settings pq.Config }
+
+func (unblocking) Driver() driver.Driver { return pq.Driver{} }
+
+func (u unblocking) Connect(ctx context.Context) (driver.Conn, error) {
+	connector, err := pq.NewConnectorConfig(u.settings)
+	if err != nil {
+		return nil, err
+	}
+	d := &dialer{}
+	connector.Dialer(d)
+	stop := context.AfterFunc(ctx, d.unblock)
+	c, err := connector.Connect(ctx)
+	if !stop() && err == nil {
+		c.Close()
+		return nil, ctx.Err()
+	}
+	d.connected.Store(true)
+	if err != nil {
+		return nil, err
+	}
+	return unblockingConn{c.(postgresConn), d}, nil
+}
+
+type unblockingConn struct {
+	postgresConn
+	dialer *dialer
+}
+
+// BeginTx is the one call that lib/pq makes without looking at its context.
+func (c unblockingConn) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx, error) {
+	stop := context.AfterFunc(ctx, c.dialer.unblock)
+	defer stop()
+	return c.postgresConn.BeginTx(ctx, options)
+}
+
+// dialer dials for one connection of lib/pq.
+type dialer struct {
+	net.Dialer
+	connected atomic.Bool // the connection stands; what is dialled after is to cancel
+
+	mu   sync.Mutex
+	conn net.Conn // dialled last, to connect
+}
+
+// cancelTime is how long a server may take to cancel a query. It is also the time
+// to dial for that, which lib/pq does not always bound.
+const cancelTime = time.Second / 2
+
+func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if d.connected.Load() {
+		// lib/pq does not use the connection any more; whoever reads from it may
+		// learn of the cancellation until then
+		time.AfterFunc(cancelTime, d.unblock)
+		ctx, cancel := context.WithTimeout(ctx, cancelTime)
+		defer cancel()
+		c, err := d.Dialer.DialContext(ctx, network, address)
+		if err == nil {
+			time.AfterFunc(cancelTime, func() { c.SetDeadline(time.Unix(1, 0)) })
+		}
+		return c, err
+	}
+	c, err := d.Dialer.DialContext(ctx, network, address)
+	if err == nil {
+		d.mu.Lock()
+		d.conn = c
+		d.mu.Unlock()
+	}
+	return c, err
+}
+
+func (d *dialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return d.DialContext(ctx, network, address)
+}
+
+// unblock has whoever reads from the connection, or writes to it, fail.
+func (d *dialer) unblock() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.conn != nil {
+		d.conn.SetDeadline(time.Unix(1, 0))
+	}
+}
 
 // pinging makes connections that are asked for a sign of life whenever they are
 // taken from the pool again, so that one the server has closed meanwhile (a
@@ -287,7 +412,7 @@ func (e *postgresEngine) explain(err error) string {
 			return fmt.Sprintf("PostgreSQL at %s has no database %q", e.address, e.database)
 		case "42501":
 			return fmt.Sprintf("user %q lacks a permission in database %q: %s", e.user, e.database, failure.Message)
-		case "53100":
+		case diskFull:
 			return fmt.Sprintf("the disk of PostgreSQL at %s is full", e.address)
 		case "53300":
 			return fmt.Sprintf("PostgreSQL at %s has no connection left; lower the pool size, or raise its max_connections", e.address)

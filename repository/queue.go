@@ -168,13 +168,15 @@ type QueueStats struct {
 // QueueStats returns how the queue stands. With an error, Retries and Rescued are
 // valid all the same.
 func (db *DB) QueueStats(ctx context.Context) (QueueStats, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	s := QueueStats{Retries: db.retries.Load(), Rescued: db.rescued.Load()}
 	var rows []struct {
 		State string
 		N     int
 		Age   int64
 	}
-	err := db.read.SelectContext(ctx, &rows, `SELECT state, COUNT(*) AS n, `+fmt.Sprintf(db.engine.queueSQL().since, `MIN(scheduled_at)`)+` AS age
+	err := db.read.SelectContext(limited, &rows, `SELECT state, COUNT(*) AS n, `+fmt.Sprintf(db.engine.queueSQL().since, `MIN(scheduled_at)`)+` AS age
 		FROM river_job WHERE `+ourQueues+` AND state IN ('available', 'running', 'retryable', 'scheduled') GROUP BY state`)
 	if err != nil {
 		return s, db.fail(ctx, err)
@@ -399,8 +401,9 @@ func (q *queue) run(ctx context.Context, row *rivertype.JobRow, job string, f fu
 	if errors.Is(err, service.ErrStopping) {
 		return river.JobSnooze(0) // another process may have it at once
 	}
-	if pause, ok := errors.AsType[*service.RetryAfterError](err); ok && errors.Is(err, service.ErrRateLimited) {
-		return river.JobSnooze(max(0, time.Until(pause.Until)))
+	if later, ok := errors.AsType[*service.RetryAfterError](err); ok &&
+		(errors.Is(err, service.ErrRateLimited) || errors.Is(err, service.ErrFull) || errors.Is(err, service.ErrGone)) {
+		return river.JobSnooze(max(0, time.Until(later.Until)))
 	}
 	if err != nil {
 		q.db.retries.Add(1)

@@ -12,6 +12,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"sync"
@@ -55,8 +56,17 @@ type DB struct {
 	history int
 	log     *slog.Logger
 
+	// how long a query and a transaction may take; 0 for no limit, as on SQLite,
+	// where nobody can be away
+	readLimit, writeLimit time.Duration
+
 	mu          sync.RWMutex
 	subscribers []func(Change)
+
+	unreadable unreadable
+	room       room
+
+	gone atomic.Bool // the database is not where it was, which was logged
 
 	id               string // of this process, where it works
 	queue            *queue // nil unless this process works
@@ -88,6 +98,14 @@ type engine interface {
 	queueSQL() queueSQL
 	// enqueued is called after work was put into a queue and committed.
 	enqueued(queue string)
+	// full tells whether err says that the disk is.
+	full(err error) bool
+	// probe writes probeBytes to where the database is, and leaves no trace. An
+	// error says that there is no room for them, or that nobody knows.
+	probe(ctx context.Context) error
+	// present tells what has become of the database under this process; "" if it is
+	// where it was.
+	present() string
 	// close closes what is beside the pools of DB.
 	close()
 	// explain says in one plain sentence, without secrets, what went wrong.
@@ -113,6 +131,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	watching, stop := context.WithCancel(context.Background())
 	db.stop = stop
 	db.work.Go(func() { db.engine.watch(watching, db.emit) })
+	db.work.Go(func() { db.keepRoom(watching) })
 	return db, nil
 }
 
@@ -132,7 +151,7 @@ func newDB(cfg Config) (db *DB, dialect string, err error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	db = &DB{history: cfg.History, log: log, id: newID()}
+	db = &DB{history: cfg.History, log: log, id: newID(), room: room{closed: make(chan struct{}, 1)}}
 
 	switch scheme, rest, ok := strings.Cut(cfg.URL, "://"); {
 	case ok && scheme == "sqlite":
@@ -174,11 +193,16 @@ func (db *DB) closePools() error {
 	return errors.Join(err, db.write.Close())
 }
 
-// Ping tells whether the database answers.
+// Ping tells whether the database answers, and can store as far as is known.
 func (db *DB) Ping(ctx context.Context) error {
+	if err := db.Writable(); err != nil {
+		return err
+	}
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	var one int
 	// a query, since SQLite's driver has nothing to ping
-	return db.fail(ctx, db.read.GetContext(ctx, &one, `SELECT 1`))
+	return db.fail(ctx, db.read.GetContext(limited, &one, `SELECT 1`))
 }
 
 // PoolStats are the figures of one pool of connections.
@@ -195,15 +219,33 @@ func (db *DB) Stats() []PoolStats {
 	return []PoolStats{{"write", db.write.Stats()}, {"read", db.read.Stats()}}
 }
 
+// present is service.ErrGone if the database is not where it was: what would be
+// stored in it is lost when this process ends.
+func (db *DB) present() error {
+	sentence := db.engine.present()
+	if sentence == "" {
+		if db.gone.Swap(false) {
+			db.log.Info("the database is back where it was")
+		}
+		return nil
+	}
+	err := &storageError{service.ErrGone, sentence, fs.ErrNotExist}
+	if !db.gone.Swap(true) {
+		db.log.Error("nothing is stored any more", "error", err)
+	}
+	return err
+}
+
 // storageError is an error of the database: one sentence for people, and the
 // driver's own behind it.
 type storageError struct {
+	kind     error // service.ErrStorage, or a kind of it
 	sentence string
 	cause    error
 }
 
 func (e *storageError) Error() string   { return service.ErrStorage.Error() + ": " + e.sentence }
-func (e *storageError) Unwrap() []error { return []error{service.ErrStorage, e.cause} }
+func (e *storageError) Unwrap() []error { return []error{e.kind, e.cause} }
 
 // fail turns what a driver returned into what a Store returns.
 func (db *DB) fail(ctx context.Context, err error) error {
@@ -217,14 +259,40 @@ func (db *DB) fail(ctx context.Context, err error) error {
 		errors.Is(err, service.ErrUnknownJob), errors.Is(err, service.ErrBusy):
 		return err
 	case errors.Is(err, errSnapshot), errors.Is(err, errCandles), errors.Is(err, errSchema):
-		return &storageError{err.Error(), err}
+		return &storageError{service.ErrStorage, err.Error(), err}
+	case db.engine.full(err):
+		return &storageError{service.ErrFull, db.engine.explain(err), err}
 	}
-	return &storageError{db.engine.explain(err), err}
+	return &storageError{service.ErrStorage, db.engine.explain(err), err}
 }
 
-// inTx runs f in a transaction that writes. After f returned nil it commits.
+// bounded is ctx for at most d, or for as long as it lasts if d is 0. What ends by it
+// is an error of the database, which fail tells by the ctx that was given.
+func bounded(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if d == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, d)
+}
+
+// inTx runs f in a transaction that writes, of at most db.writeLimit. After f
+// returned nil it commits.
 func (db *DB) inTx(ctx context.Context, f func(tx *sqlx.Tx) error) error {
-	tx, err := db.write.BeginTxx(ctx, nil)
+	if err := db.present(); err != nil {
+		return err
+	}
+	limited, cancel := bounded(ctx, db.writeLimit)
+	defer cancel()
+	err := transact(limited, db.write, f)
+	db.noteFull(err)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		return limited.Err() // drivers report it in words of their own
+	}
+	return err
+}
+
+func transact(ctx context.Context, on *sqlx.DB, f func(tx *sqlx.Tx) error) error {
+	tx, err := on.BeginTxx(ctx, nil)
 	if err != nil {
 		return err
 	}

@@ -53,8 +53,10 @@ func (db *DB) SetSchedules(ctx context.Context, exchange string, schedules []ser
 
 // Schedules returns the schedules of an exchange, as service.Store has it.
 func (db *DB) Schedules(ctx context.Context, exchange string) ([]service.ScheduleState, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	var rows []scheduleRow
-	err := db.read.SelectContext(ctx, &rows, db.read.Rebind(`SELECT * FROM schedules WHERE exchange = ?`), exchange)
+	err := db.read.SelectContext(limited, &rows, db.read.Rebind(`SELECT * FROM schedules WHERE exchange = ?`), exchange)
 	if err != nil {
 		return nil, db.fail(ctx, err)
 	}

@@ -14,12 +14,17 @@ import (
 )
 
 // A stored promise is one run of bytes as a snapshot is: the version, then the
-// fields in the order of appendPromise. A level takes 26 bytes.
-const promiseVersion = 1
+// fields in the order of appendPromise, then a checksum. A level takes 26 bytes.
+// Version 1 had no checksum.
+const (
+	promiseVersion     = 2
+	promiseBeforeCheck = 1
+)
 
 const promisedLevelSize = 3*8 + 2
 
 func appendPromise(b []byte, p *service.Promise) []byte {
+	start := len(b)
 	b = append(b, promiseVersion, 0)
 	if p.Simulated {
 		b[len(b)-1] = 1
@@ -35,19 +40,27 @@ func appendPromise(b []byte, p *service.Promise) []byte {
 		b = appendFloat(b, l.Touch)
 		b = append(b, byte(l.HoldBin), byte(l.TouchBin))
 	}
-	return b
+	return appendChecksum(b, start)
 }
 
 // decodePromise reads what appendPromise wrote; ok is false for anything else.
 func decodePromise(b []byte) (p service.Promise, ok bool) {
-	d := decoder{b: b}
-	version, simulated := d.byte(), d.byte()
+	switch {
+	case len(b) > 0 && b[0] == promiseVersion:
+		if b, ok = checked(b); !ok {
+			return service.Promise{}, false
+		}
+	case len(b) == 0 || b[0] != promiseBeforeCheck:
+		return service.Promise{}, false
+	}
+	d := decoder{b: b[1:]}
+	simulated := d.byte()
 	p.Simulated = simulated == 1
 	decodeString(&d, &p.Algorithm)
 	decodeString(&d, &p.Table)
 	p.LastPrice, p.ATR = d.float(), d.float()
 	n := d.uvarint()
-	if version != promiseVersion || simulated > 1 || p.Algorithm == "" || n != uint64(len(d.b))/promisedLevelSize {
+	if simulated > 1 || p.Algorithm == "" || n != uint64(len(d.b))/promisedLevelSize {
 		return service.Promise{}, false
 	}
 	for range n {
@@ -65,11 +78,13 @@ func decodePromise(b []byte) (p service.Promise, ok bool) {
 
 // DuePromise reads the promise of a series, as service.Store has it.
 func (db *DB) DuePromise(ctx context.Context, key service.Key, by time.Time) (service.Promise, bool, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	var found []struct { // none or one
 		AsOf    int64 `db:"as_of"`
 		Promise []byte
 	}
-	err := db.read.SelectContext(ctx, &found, db.read.Rebind(`SELECT p.as_of, p.promise FROM series s JOIN promises p ON p.series_id = s.id
+	err := db.read.SelectContext(limited, &found, db.read.Rebind(`SELECT p.as_of, p.promise FROM series s JOIN promises p ON p.series_id = s.id
 		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ? AND p.as_of <= ?`), key.Exchange, key.Interval, key.Symbol, by.UnixMilli())
 	if err != nil || len(found) == 0 {
 		return service.Promise{}, false, db.fail(ctx, err)
@@ -225,6 +240,8 @@ func (db *DB) putCard(ctx context.Context, tx *sqlx.Tx, name card, c *service.Sc
 
 // Scorecards reads those of an exchange, as service.Store has it.
 func (db *DB) Scorecards(ctx context.Context, exchange string) ([]service.Scorecard, []service.OpenPromises, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	var cards []struct {
 		ID        int64
 		Interval  levels.Interval
@@ -258,7 +275,7 @@ func (db *DB) Scorecards(ctx context.Context, exchange string) ([]service.Scorec
 		{&scores, `SELECT s.* FROM scores s JOIN scorecards c ON c.id = s.scorecard_id WHERE c.exchange = ?`},
 		{&open, `SELECT s.interval, COUNT(*) AS count, MIN(p.as_of) AS first FROM promises p JOIN series s ON s.id = p.series_id WHERE s.exchange = ? GROUP BY s.interval`},
 	} {
-		if err := db.read.SelectContext(ctx, q.into, db.read.Rebind(q.query), exchange); err != nil {
+		if err := db.read.SelectContext(limited, q.into, db.read.Rebind(q.query), exchange); err != nil {
 			return nil, nil, db.fail(ctx, err)
 		}
 	}

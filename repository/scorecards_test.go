@@ -108,11 +108,12 @@ func TestPromise_ThatCannotBeReadIsToldApartAndCountsNothing(t *testing.T) {
 		s := promising("BTCUSDT", 0)
 		p, _ := service.PromiseOf(&s)
 		whole := appendPromise(nil, &p)
-		strange := append([]byte(nil), whole...)
+		strange := append([]byte(nil), whole[:len(whole)-checksumSize]...)
 		strange[len(strange)-1] = service.ScoreBins
+		strange = appendChecksum(strange, 0)
 		for name, stored := range map[string][]byte{
 			"empty": {}, "cut off": whole[:len(whole)-1], "too long": append(whole[:len(whole):len(whole)], 0),
-			"of another version": append([]byte{promiseVersion + 1}, whole[1:]...), "of a bin there is not": strange,
+			"of another version": append([]byte{promiseVersion + 2}, whole[1:]...), "of a bin there is not": strange,
 		} {
 			put(t, db, s)
 			db.write.MustExec(db.write.Rebind(`UPDATE promises SET promise = ?`), stored)
@@ -251,5 +252,66 @@ func FuzzDecodePromise(f *testing.F) {
 		if !ok || fmt.Sprint(again) != fmt.Sprint(p) {
 			t.Errorf("%+v becomes %+v", p, again)
 		}
+	})
+}
+
+func TestListed_ADelistedPairLeavesTheScreenAndEndsItsPromises(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db := d.open(t)
+		other := promising("OLDUSDT", 5)
+		other.Interval = "4h"
+		put(t, db, promising("BTCUSDT", 5), promising("OLDUSDT", 5), other)
+		elsewhere := promising("OLDUSDT", 5)
+		elsewhere.Exchange = "kraken"
+		put(t, db, elsewhere)
+		events := subscribe(db)
+		set := func(gone, back []string, n int) {
+			t.Helper()
+			if err := db.SetListed(t.Context(), "binance", gone, back, at(n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		listed := func() map[string]service.PairState {
+			t.Helper()
+			all, err := db.Listed(t.Context(), "binance")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return all
+		}
+		set([]string{"OLDUSDT", "NEVERSTORED"}, nil, 7)
+		await(t, events, func(c Change) bool { return c.Exchange == "" })
+		same(t, map[string]service.PairState{"BTCUSDT": {Listed: true}, "OLDUSDT": {Delisted: true}}, listed())
+		same(t, []string{"BTCUSDT 5"}, market(t, db))
+		markets, err := db.Markets(t.Context())
+		if err != nil || len(markets) != 2 || markets[0].Pairs != 1 { // binance 1h, kraken 1h
+			t.Errorf("markets %+v, %v", markets, err)
+		}
+		s, err := db.Snapshot(t.Context(), key("OLDUSDT"), at(6))
+		if err != nil || !s.DelistedAt.Equal(at(7)) || !s.AsOf.Equal(at(5)) {
+			t.Errorf("what is stored: %+v, %v; want it as of %v, delisted at %v", s, err, at(5), at(7))
+		}
+		cards, open := scorecards(t, db)
+		skipped := 0
+		for _, c := range cards {
+			skipped += c.Skipped
+		}
+		if skipped != 2 || len(open) != 1 || open[0].Count != 1 || open[0].Interval != "1h" {
+			t.Errorf("%d promises skipped and %+v open, want 2 and that of BTCUSDT", skipped, open)
+		}
+		if n := count(t, db, "promises"); n != 2 { // and of the other exchange
+			t.Errorf("%d promises, want 2", n)
+		}
+
+		set([]string{"OLDUSDT"}, nil, 9) // said again
+		if s, err := db.Snapshot(t.Context(), key("OLDUSDT"), time.Time{}); err != nil || !s.DelistedAt.Equal(at(7)) {
+			t.Errorf("delisted at %v, want %v still (%v)", s.DelistedAt, at(7), err)
+		}
+		// an analysis proves that it trades, of its own series only
+		put(t, db, promising("OLDUSDT", 20))
+		same(t, []string{"BTCUSDT 5", "OLDUSDT 20"}, market(t, db))
+		same(t, service.PairState{Listed: true, Delisted: true}, listed()["OLDUSDT"])
+		set(nil, []string{"OLDUSDT"}, 21)
+		same(t, service.PairState{Listed: true}, listed()["OLDUSDT"])
 	})
 }

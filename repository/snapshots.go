@@ -53,6 +53,7 @@ func (db *DB) Put(ctx context.Context, b service.Batch) (ended bool, err error) 
 	})
 	switch {
 	case err == nil:
+		db.unreadable.healed(shown)
 		for _, c := range changes {
 			db.emit(c)
 		}
@@ -212,7 +213,8 @@ func (db *DB) trim(ctx context.Context, tx *sqlx.Tx, rows []*analysis) error {
 func (db *DB) putSeries(ctx context.Context, tx *sqlx.Tx, rows []*analysis, args []any) error {
 	found, err := tx.QueryContext(ctx, tx.Rebind(`INSERT INTO series (exchange, interval, symbol, latest_as_of) VALUES `+values(len(rows), 4)+`
 		ON CONFLICT (exchange, interval, symbol) DO UPDATE SET latest_as_of =
-			CASE WHEN excluded.latest_as_of > series.latest_as_of THEN excluded.latest_as_of ELSE series.latest_as_of END
+			CASE WHEN excluded.latest_as_of > series.latest_as_of THEN excluded.latest_as_of ELSE series.latest_as_of END,
+			delisted_at = NULL
 		RETURNING id, exchange, interval, symbol, latest_as_of`), args...)
 	if err != nil {
 		return err
@@ -243,14 +245,19 @@ func (db *DB) putSeries(ctx context.Context, tx *sqlx.Tx, rows []*analysis, args
 // Snapshot returns the newest analysis with AsOf not after at, as
 // service.Store has it.
 func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (service.Snapshot, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	newest := int64(math.MaxInt64)
 	if !at.IsZero() {
 		newest = at.UnixMilli()
 	}
-	var stored [][]byte // none or one
+	var stored []struct { // none or one
+		Snapshot   []byte
+		DelistedAt sql.NullInt64 `db:"delisted_at"`
+	}
 	// MAX and not ORDER BY … LIMIT 1: that is one step in the index for both
 	// planners, where PostgreSQL may fetch the whole history to sort it
-	err := db.read.SelectContext(ctx, &stored, db.read.Rebind(`SELECT a.snapshot FROM series s JOIN analyses a ON a.series_id = s.id
+	err := db.read.SelectContext(limited, &stored, db.read.Rebind(`SELECT a.snapshot, s.delisted_at FROM series s JOIN analyses a ON a.series_id = s.id
 		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ?
 			AND a.as_of = (SELECT MAX(k.as_of) FROM analyses k WHERE k.series_id = s.id AND k.as_of <= ?)`),
 		key.Exchange, key.Interval, key.Symbol, newest)
@@ -265,9 +272,10 @@ func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (serv
 		return service.Snapshot{}, err
 	}
 	var s service.Snapshot
-	if err := decodeSnapshot(stored[0], &s); err != nil {
-		return service.Snapshot{}, db.fail(ctx, err)
+	if err := decodeSnapshot(stored[0].Snapshot, &s); err != nil {
+		return service.Snapshot{}, db.cannotRead(key, err)
 	}
+	s.DelistedAt = moment(stored[0].DelistedAt)
 	return s, nil
 }
 
@@ -283,20 +291,23 @@ func (db *DB) Latest(ctx context.Context, exchange string, interval levels.Inter
 	return func(yield func(service.Snapshot, error) bool) {
 		var s service.Snapshot
 		var page []byte
-		var ends []int
-		for after, more := "", true; more; after, more = s.Symbol, len(ends) == latestPage {
+		var pairs []storedPair
+		for after, more := "", true; more; more = len(pairs) == latestPage {
 			var err error
-			if page, ends, err = db.latest(ctx, exchange, interval, after, page[:0], ends[:0]); err != nil {
+			if page, pairs, err = db.latest(ctx, exchange, interval, after, page[:0], pairs[:0]); err != nil {
 				yield(service.Snapshot{}, db.fail(ctx, err))
 				return
 			}
 			start := 0
-			for _, end := range ends {
-				err := decodeSnapshot(page[start:end], &s)
-				start = end
+			for _, p := range pairs {
+				err := decodeSnapshot(page[start:p.end], &s)
+				start, after = p.end, p.symbol
 				if err != nil {
-					yield(service.Snapshot{}, db.fail(ctx, err))
-					return
+					key := service.Key{Exchange: exchange, Symbol: p.symbol, Interval: interval}
+					if !yield(service.Snapshot{Key: key}, db.cannotRead(key, err)) {
+						return
+					}
+					continue
 				}
 				if !yield(s, nil) {
 					return
@@ -306,38 +317,49 @@ func (db *DB) Latest(ctx context.Context, exchange string, interval levels.Inter
 	}
 }
 
+// storedPair is a pair of a page of Latest, and where its analysis ends there.
+type storedPair struct {
+	symbol string
+	end    int
+}
+
 // latest appends to page the newest analyses of the symbols behind after, one
-// page of them, and to ends where each of them ends.
-func (db *DB) latest(ctx context.Context, exchange string, interval levels.Interval, after string, page []byte, ends []int) ([]byte, []int, error) {
-	rows, err := db.read.QueryContext(ctx, db.read.Rebind(`SELECT a.snapshot FROM series s
+// page of them, and to pairs whose they are.
+func (db *DB) latest(ctx context.Context, exchange string, interval levels.Interval, after string, page []byte, pairs []storedPair) ([]byte, []storedPair, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
+	rows, err := db.read.QueryContext(limited, db.read.Rebind(`SELECT s.symbol, a.snapshot FROM series s
 		JOIN analyses a ON a.series_id = s.id AND a.as_of = s.latest_as_of
-		WHERE s.exchange = ? AND s.interval = ? AND s.symbol > ? ORDER BY s.symbol LIMIT ?`), exchange, interval, after, latestPage)
+		WHERE s.exchange = ? AND s.interval = ? AND s.symbol > ? AND s.delisted_at IS NULL ORDER BY s.symbol LIMIT ?`), exchange, interval, after, latestPage)
 	if err != nil {
-		return page, ends, err
+		return page, pairs, err
 	}
 	defer rows.Close()
+	var symbol string
 	var stored sql.RawBytes
 	for rows.Next() {
-		if err := rows.Scan(&stored); err != nil {
-			return page, ends, err
+		if err := rows.Scan(&symbol, &stored); err != nil {
+			return page, pairs, err
 		}
 		page = append(page, stored...)
-		ends = append(ends, len(page))
+		pairs = append(pairs, storedPair{symbol, len(page)})
 	}
-	return page, ends, rows.Err()
+	return page, pairs, rows.Err()
 }
 
 // Markets returns what there are analyses of, as service.Store has it. Every series
 // is looked at: some hundreds of an interval.
 func (db *DB) Markets(ctx context.Context) ([]service.StoredMarket, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	var rows []struct {
 		Exchange string
 		Interval levels.Interval
 		Pairs    int
 		AsOf     int64 `db:"as_of"`
 	}
-	err := db.read.SelectContext(ctx, &rows, `SELECT exchange, interval, COUNT(*) AS pairs, MAX(latest_as_of) AS as_of
-		FROM series WHERE latest_as_of > 0 GROUP BY exchange, interval`)
+	err := db.read.SelectContext(limited, &rows, `SELECT exchange, interval, COUNT(*) AS pairs, MAX(latest_as_of) AS as_of
+		FROM series WHERE latest_as_of > 0 AND delisted_at IS NULL GROUP BY exchange, interval`)
 	if err != nil {
 		return nil, db.fail(ctx, err)
 	}

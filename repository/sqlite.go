@@ -18,6 +18,8 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"tidemark/service"
 )
 
 // busyTimeout is how long a writer waits for the writer of another process.
@@ -36,6 +38,7 @@ const (
 // own page cache and because more than one writer would only wait.
 type sqliteEngine struct {
 	path  string
+	file  fs.FileInfo // of path, once connected
 	write *sqlx.DB
 	wake  chan string // tells which queue of this process has new work
 }
@@ -57,7 +60,7 @@ func (db *DB) openSQLite(path string, cache int64) error {
 	e := &sqliteEngine{path: path, wake: make(chan string, wakes)}
 	db.engine = e
 	if sentence := e.inspect(); sentence != "" {
-		return &storageError{sentence, fs.ErrInvalid}
+		return &storageError{service.ErrStorage, sentence, fs.ErrInvalid}
 	}
 	// NORMAL: in WAL mode a power cut may lose the last commits, never tear
 	// one. cache_size: negative, so KiB and not pages.
@@ -84,6 +87,10 @@ func (db *DB) openSQLite(path string, cache int64) error {
 func (e *sqliteEngine) connect(ctx context.Context) error {
 	for begin := time.Now(); ; {
 		err := e.write.PingContext(ctx)
+		if err == nil {
+			e.file, err = os.Stat(e.path)
+			return err
+		}
 		failure, ok := errors.AsType[*sqlite.Error](err)
 		if !ok || failure.Code()&0xff != sqlite3.SQLITE_BUSY || time.Since(begin) > busyTimeout {
 			return err
@@ -189,6 +196,52 @@ func (*sqliteEngine) queueSQL() queueSQL {
 		since:  `CAST((unixepoch('subsec') - unixepoch(%s, 'subsec')) * 1000 AS INTEGER)`,
 		holder: `json_extract(attempted_by, '$[#-1]')`,
 	}
+}
+
+// full: SQLite itself tells that a write found no room; a quota, or a shared memory
+// file beside the database that could not grow, are errors of writing.
+func (e *sqliteEngine) full(err error) bool {
+	failure, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return false
+	}
+	switch failure.Code() {
+	case sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC,
+		sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_SHMSIZE:
+		return true
+	}
+	return failure.Code()&0xff == sqlite3.SQLITE_FULL
+}
+
+// probe writes a file without a name beside the database: within it, the pages of
+// what failed before would be written over.
+func (e *sqliteEngine) probe(context.Context) error {
+	f, err := os.CreateTemp(filepath.Dir(e.path), filepath.Base(e.path)+"-room-*")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := os.Remove(f.Name()); err != nil {
+		return err
+	}
+	if _, err := f.Write(make([]byte, probeBytes)); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// present asks the file system: SQLite goes on with a file that has no name any more.
+func (e *sqliteEngine) present() string {
+	if e.file == nil {
+		return "" // not connected yet
+	}
+	switch now, err := os.Stat(e.path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Sprintf("%s was deleted; put it back, or start again with another", e.path)
+	case err == nil && !os.SameFile(e.file, now):
+		return fmt.Sprintf("%s was replaced by another file; start again to use it", e.path)
+	}
+	return ""
 }
 
 func (*sqliteEngine) close() {}

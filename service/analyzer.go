@@ -241,6 +241,11 @@ func (a *Analyzer) launch(r Request, deadline time.Time) *flight {
 
 // analyze takes a slot, analyses one pair and stores the result if asked to.
 func (a *Analyzer) analyze(ctx context.Context, r Request) (Snapshot, error) {
+	if r.Store {
+		if err := a.store.Writable(); err != nil {
+			return Snapshot{}, err // before anything is fetched for it
+		}
+	}
 	s, err := a.acquire(ctx, &a.slots.fetching, r.KlineLimit, 0, true)
 	if err != nil {
 		return Snapshot{}, err

@@ -102,7 +102,11 @@ func (a *Analyzer) Plan(ctx context.Context, jobID string, scope Scope, last boo
 		return err
 	}
 	defer done()
-	j, err := a.store.StartJob(ctx, jobID)
+	var j Job
+	err = a.whenWritable(ctx, func() (err error) {
+		j, err = a.store.StartJob(ctx, jobID)
+		return err
+	})
 	if errors.Is(err, ErrUnknownJob) || err == nil && j.State.Final() {
 		return nil
 	}
@@ -112,7 +116,10 @@ func (a *Analyzer) Plan(ctx context.Context, jobID string, scope Scope, last boo
 		a.log.Info("job started", "job", j.ID, "kind", j.Kind, "interval", j.Interval, "simulated", j.Simulated)
 		var p Plan
 		if p, err = a.plan(ctx, scope); err == nil {
-			ended, err = a.store.PlanJob(ctx, jobID, p)
+			err = a.whenWritable(ctx, func() (err error) {
+				ended, err = a.store.PlanJob(ctx, jobID, p)
+				return err
+			})
 		}
 	}
 	switch {
@@ -141,7 +148,7 @@ func (a *Analyzer) conclude(ctx context.Context, jobID string, err error, last b
 	case errors.Is(err, ErrStopping):
 		return ErrStopping
 	case putsOff(err):
-		log.Info("work waits until the exchange may be asked again", "reason", err)
+		log.Info("work is put off", "reason", err)
 		return err
 	case last, endsJob(err):
 		return a.failJob(ctx, jobID, err)
@@ -160,12 +167,23 @@ func (a *Analyzer) plan(ctx context.Context, scope Scope) (Plan, error) {
 		}
 		return p, nil
 	}
+	exchange := a.exchange.Market().Exchange
+	stored, err := a.store.Listed(ctx, exchange)
+	if err != nil {
+		return Plan{}, err
+	}
+	var delisted delisting
 	for l, err := range a.list(ctx, cmp.Or(scope.Filter, &a.cfg.Filter)) {
 		switch {
 		case ctx.Err() != nil:
 			return Plan{}, context.Cause(ctx)
 		case err != nil:
 			return Plan{}, err
+		}
+		if l.Trading {
+			delisted.saw(stored, l.Name)
+		}
+		switch {
 		case l.Selected:
 			p.Pairs = append(p.Pairs, Pair{l.Name, l.Tick})
 		case l.Reason.Code != quoteAsset && l.Reason.Code != notTrading:
@@ -173,7 +191,7 @@ func (a *Analyzer) plan(ctx context.Context, scope Scope) (Plan, error) {
 		}
 	}
 	p.Simulated = a.exchange.Market().Simulated
-	return p, nil
+	return p, a.setListed(ctx, exchange, stored, &delisted)
 }
 
 // patience is the longest ban or pause that a job waits out. After a longer one
@@ -186,8 +204,8 @@ func endsJob(err error) bool { return errors.Is(err, ErrRateLimited) && !putsOff
 
 // putsOff tells the errors after which a job goes on later.
 func putsOff(err error) bool {
-	pause, ok := errors.AsType[*RetryAfterError](err)
-	return ok && errors.Is(err, ErrRateLimited) && time.Until(pause.Until) <= patience
+	later, ok := errors.AsType[*RetryAfterError](err)
+	return ok && (errors.Is(err, ErrRateLimited) && time.Until(later.Until) <= patience || noRoom(err))
 }
 
 // statePoll is how often a batch under way looks whether its job has been ended
@@ -330,6 +348,9 @@ func (a *Analyzer) handOut(ctx context.Context, pairs []Pair, klines int, begin 
 		return context.Cause(ctx)
 	}
 	for _, p := range pairs {
+		if err := a.writable(ctx); err != nil {
+			return err
+		}
 		s, err := a.acquire(ctx, &a.slots.fetching, klines, 0, false)
 		if err != nil {
 			return err
@@ -372,21 +393,33 @@ func (b *Batch) keep(snap Snapshot, more besides) {
 }
 
 // put stores a batch although its job may be over, and tries again where a
-// database may come back: what was fetched is not thrown away lightly. Once the
-// process is made to stop, no further try follows.
-func (a *Analyzer) put(ctx context.Context, b Batch) (ended bool, err error) {
-	ctx = context.WithoutCancel(ctx)
+// database may come back: what was fetched is not thrown away lightly. While there is
+// no room it waits, as long as the run may. Once the process is made to stop, no
+// further try follows.
+func (a *Analyzer) put(run context.Context, b Batch) (ended bool, err error) {
+	ctx := context.WithoutCancel(run)
 	for _, pause := range [...]time.Duration{0, 200 * time.Millisecond, time.Second, 3 * time.Second} {
 		select {
 		case <-time.After(pause):
 		case <-a.killing.Done(): // one last try, at once
 		}
 		last := a.killing.Err() != nil
-		attempt, cancel := context.WithTimeout(ctx, 30*time.Second)
-		ended, err = a.store.Put(attempt, b)
-		cancel()
-		if err == nil || last || !errors.Is(err, ErrStorage) {
-			return ended, err
+		for {
+			attempt, cancel := context.WithTimeout(ctx, 30*time.Second)
+			ended, err = a.store.Put(attempt, b)
+			cancel()
+			if err == nil || last || !errors.Is(err, ErrStorage) {
+				return ended, err
+			}
+			if !noRoom(err) || a.store.Writable() == nil {
+				break
+			}
+			if waited := a.writable(run); waited != nil {
+				if putsOff(waited) {
+					err = waited
+				}
+				return false, err
+			}
 		}
 		a.log.Warn("a batch could not be stored", "job", b.JobID, "batch", b.Index, "error", err)
 	}

@@ -243,7 +243,7 @@ func (a *Analyzer) keep(ctx context.Context, s *slot, symbol string, f fetched) 
 		return change
 	}
 	if all := change.list(); all != nil {
-		if _, err := a.store.Put(ctx, Batch{Candles: all}); err != nil && ctx.Err() == nil {
+		if _, err := a.store.Put(ctx, Batch{Candles: all}); err != nil && ctx.Err() == nil && !noRoom(err) {
 			a.log.Warn("candles could not be stored, and will be fetched again", "symbol", symbol, "interval", s.candles.Interval, "error", err)
 		}
 	}

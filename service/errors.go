@@ -19,6 +19,8 @@ var (
 	ErrInvalid = errors.New("invalid request")
 	// ErrNotAnalyzed: nothing is stored for this pair, interval and moment.
 	ErrNotAnalyzed = errors.New("not analyzed")
+	// ErrUnreadable: what is stored for it cannot be read, until it is analysed again.
+	ErrUnreadable = fmt.Errorf("%w: what is stored cannot be read", ErrNotAnalyzed)
 	// ErrUnknownLevel: the stored analysis has no level with this id.
 	ErrUnknownLevel = errors.New("unknown level")
 	// ErrNotExplainable: the candles a stored analysis was made from are not kept
@@ -50,6 +52,10 @@ var (
 	ErrExchange = errors.New("exchange unavailable")
 	// ErrStorage: the database refused or cannot be reached.
 	ErrStorage = errors.New("storage unavailable")
+	// ErrFull: the disk of the database is full. What is read is still answered.
+	ErrFull = fmt.Errorf("%w: the disk is full", ErrStorage)
+	// ErrGone: the file of the database was deleted or replaced under the process.
+	ErrGone = fmt.Errorf("%w: the file is gone", ErrStorage)
 )
 
 // RetryAfterError says when the same call may succeed.

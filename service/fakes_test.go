@@ -121,7 +121,10 @@ type fakeStore struct {
 	CandlesErr error
 	PromiseErr error
 
+	WritableFunc func() error
+
 	mu          sync.Mutex
+	listed      map[string]PairState // pairs there is something stored about
 	promises    map[Key]Promise
 	judged      []Judgement // of promises that were still there
 	batches     []Batch
@@ -416,6 +419,31 @@ func (f *fakeStore) DuePromise(ctx context.Context, key Key, by time.Time) (Prom
 	defer f.mu.Unlock()
 	p, ok := f.promises[key]
 	return p, ok && !p.AsOf.After(by), f.PromiseErr
+}
+
+func (f *fakeStore) Writable() error {
+	if f.WritableFunc != nil {
+		return f.WritableFunc()
+	}
+	return nil
+}
+
+func (f *fakeStore) Listed(context.Context, string) (map[string]PairState, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.listed), nil
+}
+
+func (f *fakeStore) SetListed(_ context.Context, _ string, gone, back []string, _ time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, symbol := range gone {
+		f.listed[symbol] = PairState{Delisted: true}
+	}
+	for _, symbol := range back {
+		f.listed[symbol] = PairState{Listed: true}
+	}
+	return nil
 }
 
 func (f *fakeStore) Markets(context.Context) ([]StoredMarket, error) {

@@ -83,6 +83,9 @@ type Snapshot struct {
 	Algorithm             string
 	Decimals              int // of the tick, for printing prices
 	Supports, Resistances []levels.Level
+	// DelistedAt is since when the exchange no longer lists the pair, or not as
+	// trading; zero while it does. It is known of stored analyses only.
+	DelistedAt time.Time
 }
 
 // StoredMarket is an exchange and interval there are analyses of.
@@ -92,6 +95,10 @@ type StoredMarket struct {
 	Pairs    int
 	AsOf     time.Time // of the newest analysis
 }
+
+// PairState tells what the series stored of a pair are taken for. They may differ,
+// where one was stored after the others were marked.
+type PairState struct{ Listed, Delisted bool }
 
 // Level returns the level with an id, or nil.
 func (s *Snapshot) Level(id uint64) *levels.Level {
@@ -238,15 +245,24 @@ type Store interface {
 	// becomes one, where PromiseOf says that it can.
 	Put(ctx context.Context, b Batch) (ended bool, err error)
 	// Snapshot returns the newest analysis with AsOf not after at; a zero at
-	// means the newest of all. ErrNotAnalyzed when there is none.
+	// means the newest of all. ErrNotAnalyzed when there is none, which is
+	// ErrUnreadable when it cannot be read.
 	Snapshot(ctx context.Context, key Key, at time.Time) (Snapshot, error)
 	// Latest streams the newest analysis of every pair of an exchange and
-	// interval, by symbol. The slices of a Snapshot are valid until the next.
+	// interval that is not delisted, by symbol. The slices of a Snapshot are valid until the next. One
+	// that cannot be read comes as its Key with ErrUnreadable, and the others
+	// follow; any other error ends the sequence.
 	Latest(ctx context.Context, exchange string, interval levels.Interval) iter.Seq2[Snapshot, error]
 
-	// Markets returns what there are analyses of, by exchange, and of each the
-	// shortest interval first.
+	// Markets returns what there are analyses of, but for delisted pairs, by
+	// exchange, and of each the shortest interval first.
 	Markets(ctx context.Context) ([]StoredMarket, error)
+	// Listed returns the pairs of an exchange there is something stored about.
+	Listed(ctx context.Context, exchange string) (map[string]PairState, error)
+	// SetListed notes that an exchange no longer lists the pairs in gone, or not as
+	// trading, and that it lists those in back again. Open promises of the former
+	// are skipped in their scorecards. Putting an analysis lists its series, too.
+	SetListed(ctx context.Context, exchange string, gone, back []string, now time.Time) error
 
 	// Candles fills dst, which is empty and carries the interval of key, with the
 	// candles kept that opened at or after from (Unix ms), oldest first: never
@@ -298,6 +314,9 @@ type Store interface {
 	Progress(ctx context.Context, id string) (Job, error)
 	// Jobs returns the newest limit jobs, newest first, without their details.
 	Jobs(ctx context.Context, limit int) ([]Job, error)
-	// Ping tells whether the database answers.
+	// Writable tells why nothing can be stored at present, ErrFull or ErrGone, as
+	// far as is known; nil if nothing is in the way. It asks nobody.
+	Writable() error
+	// Ping tells whether the database answers, and is what Writable says.
 	Ping(ctx context.Context) error
 }

@@ -63,6 +63,8 @@ export interface paths {
          *
          *     `stale` and `stale_reason` tell that the next candle has closed and its analysis is overdue: one interval and a grace after `as_of`. The grace is a twentieth of the interval, at least two minutes, and at most one interval. With `at` that is judged as of that moment, so an answer about the past stays the same.
          *
+         *     A pair that the exchange no longer lists leaves the screen. What is stored of it is still answered, `stale` and with `delisted_at`.
+         *
          *     The reply may be kept until the next candle closes (`Cache-Control`), and asked for again with its `ETag`. Answers about the past may be kept for good once that moment is two intervals ago.
          *
          *     As CSV or NDJSON the levels are rows, as in `GET /levels`. `format=pine` is a script for TradingView in Pine version 6 that draws the zones over a chart: a box from the first touch on, and a label with price and odds.
@@ -616,6 +618,11 @@ export interface components {
             stale: boolean;
             /** @description The same in words; null when fresh. */
             stale_reason: string | null;
+            /**
+             * Format: date-time
+             * @description Since when the exchange no longer lists the pair, or not as trading, as sweeps find out. Null while it does.
+             */
+            delisted_at: string | null;
             /** @description Whether the candles come from a simulated exchange. */
             simulated: boolean;
             /** @description The rules levels are found by. It changes whenever equal candles would give other levels. */
@@ -828,6 +835,8 @@ export interface components {
             /** @description Why the probabilities of this interval are null; null when they are not. Where only a row has none, its pair is too young, or was analysed before there were odds; `GET /levels/{symbol}` says which. */
             odds_reason: string | null;
             levels: components["schemas"]["LevelRow"][];
+            /** @description Pairs that were left out, as what is stored of them cannot be read; the next analysis of each replaces it. */
+            unreadable: number;
             /** @description The cursor of the next page; null on the last one. */
             next: string | null;
         };
@@ -1734,6 +1743,8 @@ export interface operations {
                     "Cache-Control": components["headers"]["CacheControl"];
                     /** @description The next page (`rel="next"`), if there is one. */
                     Link?: string;
+                    /** @description How many pairs were left out, if any, as what is stored of them cannot be read. Where all rows are sent it comes as a trailer. */
+                    "Tidemark-Unreadable"?: number;
                     [name: string]: unknown;
                 };
                 content: {
