@@ -17,6 +17,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -89,7 +90,8 @@ const (
 	defaultPause  = time.Minute     // after a rate limit without Retry-After
 	defaultBan    = 2 * time.Minute // Binance's shortest
 	// maxPauses is how many rate limits in a row one call waits out, and patience
-	// how long it waits for the gate and the weight budget in all. Then it is for
+	// how long it waits in all, for the gate, the weight budget and between
+	// attempts. Then it is for
 	// the caller to decide: it gets a RetryAfterError.
 	maxPauses = 10
 	patience  = 5 * time.Minute
@@ -104,8 +106,7 @@ var errHeld = errors.New("held back")
 
 // Do makes one call and hands the body of a 200 to decode, which must read it
 // to its end. decode runs once for each attempt and must undo what an earlier
-// one did. It waits for the gate and the weight budget, 5 minutes (patience) at
-// most. It returns what decode has made final, a RetryAfterError, the
+// one did. Besides its attempts it takes 5 minutes (patience) at most. It returns what decode has made final, a RetryAfterError, the
 // context's cause, or ErrExchange around the last of Attempts failures.
 func (c *Caller) Do(ctx context.Context, call Call, decode func(body io.Reader, h http.Header) error) error {
 	var failure error // of the last attempt that counted as one
@@ -158,6 +159,7 @@ func (c *Caller) Do(ctx context.Context, call Call, decode func(body io.Reader, 
 			if err := sleep(ctx, d); err != nil {
 				return err
 			}
+			left -= d
 		}
 		failure = err
 		attempt++
@@ -375,6 +377,25 @@ func (c *capped) Read(p []byte) (int, error) {
 		return 0, errors.New("the body is longer than any honest one")
 	}
 	return n, err
+}
+
+// ParseBaseURL reads the address of a venue, or of what stands in front of it: http
+// or https, with a path to which those of the API are appended, and perhaps a user
+// and password for Basic authentication. Its errors do not show the password.
+func ParseBaseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil: // the error repeats the text
+		return nil, errors.New("not an http or https address")
+	case (u.Scheme != "http" && u.Scheme != "https" || u.Host == "") && strings.Contains(text, "@"):
+		return nil, errors.New("not an http or https address")
+	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return nil, fmt.Errorf("%q is not an http or https address", text)
+	case strings.ContainsAny(text, "?#"):
+		u.RawQuery, u.Fragment, u.RawFragment, u.ForceQuery = "", "", "", false
+		return nil, fmt.Errorf("a query string or fragment cannot be part of the address: leave out what follows %s", u.Redacted())
+	}
+	return u, nil
 }
 
 // NewTransport returns a transport that keeps up to conns connections.

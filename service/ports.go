@@ -42,8 +42,12 @@ type Exchange interface {
 	Market() Market
 	// Symbols streams the pairs the venue lists, all of them, with their 24 h
 	// quote volume, in an order that is the same from call to call while the
-	// list is. An error ends the sequence.
+	// list is. Both are at most a minute old, and shared by all who ask within it.
+	// An error ends the sequence.
 	Symbols(ctx context.Context) iter.Seq2[Symbol, error]
+	// LastSymbols returns what Symbols streams, and when it was read. Where it
+	// cannot be read now, that is what was read last, however old.
+	LastSymbols(ctx context.Context) (iter.Seq2[Symbol, error], time.Time, error)
 	// Symbol returns one pair, without QuoteVolume.
 	Symbol(ctx context.Context, name string) (Symbol, error)
 	// Candles appends to dst, which carries the interval, the closed candles

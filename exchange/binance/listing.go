@@ -22,9 +22,10 @@ const (
 	maxSymbols       = 20_000 // the venue lists about 3,500, delisted ones included
 	maxSymbolRunes   = 40
 	listingAge       = time.Hour   // after which a pair's tick and status are read again
-	freshListing     = time.Minute // within which an unknown name is not looked up again
+	freshListing     = time.Minute // within which neither list nor volumes are read again
 	failurePause     = 10 * time.Second
-	maxExchangeInfo  = 64 << 20 // bytes
+	tickerPause      = time.Minute // as many attempts in vain cost several hundred of the weight
+	maxExchangeInfo  = 64 << 20    // bytes
 	maxTicker        = 16 << 20
 	maxServerTime    = 1 << 10
 	earliestStamp    = 1_483_228_800_000 // 2017, the year the venue opened
@@ -34,20 +35,64 @@ const (
 
 // listing is the venue's list of pairs, by name. The whole of it is read before
 // anything is handed out: who goes through it may take minutes, and the venue
-// would break off a response that is not read.
+// would break off a response that is not read. It is never changed, only replaced.
 type listing struct {
-	symbols []service.Symbol
-	at      time.Time
+	symbols  []service.Symbol // without volumes
+	at       time.Time
+	volumes  []float64 // 24 h quote volume of each; nil until they are read
+	pricedAt time.Time // when they were read; zero until then
+	complete bool      // they were read for all pairs of this list
+}
+
+func (l *listing) index(name string) (int, bool) {
+	return slices.BinarySearchFunc(l.symbols, name, func(s service.Symbol, name string) int {
+		return strings.Compare(s.Name, name)
+	})
 }
 
 func (l *listing) find(name string) (service.Symbol, bool) {
-	i, ok := slices.BinarySearchFunc(l.symbols, name, func(s service.Symbol, name string) int {
-		return strings.Compare(s.Name, name)
-	})
+	i, ok := l.index(name)
 	if !ok {
 		return service.Symbol{}, false
 	}
 	return l.symbols[i], true
+}
+
+// all yields the pairs with their volumes, which must have been read.
+func (l *listing) all(yield func(service.Symbol, error) bool) {
+	for i, s := range l.symbols {
+		s.QuoteVolume = l.volumes[i]
+		if !yield(s, nil) {
+			return
+		}
+	}
+}
+
+// readAt is when the oldest part of the list was read.
+func (l *listing) readAt() time.Time {
+	if l.pricedAt.Before(l.at) {
+		return l.pricedAt
+	}
+	return l.at
+}
+
+// isPriced reports whether the volumes were read within maxAge.
+func (l *listing) isPriced(maxAge time.Duration) bool {
+	return l.complete && time.Since(l.pricedAt) < maxAge
+}
+
+// withVolumesOf returns l with the volumes that were read for o, another list.
+func (l *listing) withVolumesOf(o *listing) *listing {
+	n := *l
+	n.volumes, n.pricedAt, n.complete = make([]float64, len(l.symbols)), o.pricedAt, o.complete
+	for i, s := range l.symbols {
+		if j, ok := o.index(s.Name); ok {
+			n.volumes[i] = o.volumes[j]
+		} else {
+			n.complete = false
+		}
+	}
+	return &n
 }
 
 // plausible reports whether a symbol can be the venue's: not empty, no white
@@ -63,47 +108,43 @@ func plausible(name string) bool {
 
 // listed returns a list read within maxAge. Callers that need a new one at the
 // same time share it.
-func (c *Client) listed(ctx context.Context, maxAge time.Duration) (*listing, error) {
-	fresh := func() *listing {
-		if l := c.list.Load(); l != nil && time.Since(l.at) < maxAge {
-			return l
+func (c *Client) listed(ctx context.Context, maxAge, patience time.Duration) (*listing, error) {
+	fresh := func() bool { l := c.list.Load(); return l != nil && time.Since(l.at) < maxAge }
+	if !fresh() {
+		if err := c.listings.do(ctx, patience, fresh); err != nil {
+			return nil, err
 		}
-		return nil
 	}
-	if l := fresh(); l != nil {
-		return l, nil
-	}
-	if err := c.listTurn.take(ctx); err != nil {
-		return nil, err
-	}
-	defer c.listTurn.give()
-	if l := fresh(); l != nil {
-		return l, nil
-	}
-	if err := c.listTurn.failed(); err != nil {
-		return nil, err
-	}
-	l, err := c.fetchListing(ctx)
-	if err != nil {
-		return nil, c.listTurn.fail(ctx, err)
-	}
-	c.list.Store(l)
-	return l, nil
+	return c.list.Load(), nil
 }
 
-func (c *Client) fetchListing(ctx context.Context) (*listing, error) {
+// priced returns a list with its volumes, both read within a minute.
+func (c *Client) priced(ctx context.Context, patience time.Duration) (*listing, error) {
+	if _, err := c.listed(ctx, freshListing, patience); err != nil {
+		return nil, err
+	}
+	fresh := func() bool { return c.list.Load().isPriced(freshListing) }
+	if !fresh() {
+		if err := c.tickers.do(ctx, patience, fresh); err != nil {
+			return nil, err
+		}
+	}
+	return c.list.Load(), nil
+}
+
+// fetchListing reads the list; the volumes known stay with it.
+func (c *Client) fetchListing(ctx context.Context) error {
 	var got info
-	call := exchange.Call{Endpoint: "exchangeInfo", Weight: 20, MaxBody: maxExchangeInfo, Compress: true}
+	call := exchange.Call{Endpoint: "exchangeInfo", Weight: listWeight, MaxBody: maxExchangeInfo, Compress: true}
 	err := c.call(ctx, call, "showPermissionSets=false", func(body io.Reader, date time.Time) error {
 		got = info{}
 		if err := decodeExchangeInfo(body, &got); err != nil {
 			return err
 		}
-		c.clock.Set(got.serverTime, got.received, date)
-		return nil
+		return c.clock.Set(got.serverTime, got.received, date)
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if got.weightLimit > 0 {
 		c.caller.Limiter.SetLimit(got.weightLimit)
@@ -111,7 +152,14 @@ func (c *Client) fetchListing(ctx context.Context) (*listing, error) {
 	if got.left > 0 {
 		c.log.Warn("pairs with impossible names are left out", "pairs", got.left)
 	}
-	return &listing{symbols: got.symbols, at: time.Now()}, nil
+	l := &listing{symbols: got.symbols, at: time.Now()}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if old := c.list.Load(); old != nil && !old.pricedAt.IsZero() {
+		l = l.withVolumesOf(old)
+	}
+	c.list.Store(l)
+	return nil
 }
 
 // info is what exchangeInfo says.
@@ -266,23 +314,35 @@ func filter(d *jsontext.Decoder, dst *service.Tick) error {
 	return err
 }
 
-// fetchVolumes returns the 24 h quote volume of each pair of l; 0 for a pair
+// fetchVolumes reads the 24 h quote volume of each pair of the list; 0 for a pair
 // that is not in the answer.
-func (c *Client) fetchVolumes(ctx context.Context, l *listing) ([]float64, error) {
-	volumes := make([]float64, len(l.symbols))
+func (c *Client) fetchVolumes(ctx context.Context) error {
+	l := *c.list.Load()
+	l.volumes = make([]float64, len(l.symbols))
 	call := exchange.Call{Endpoint: "ticker/24hr", Weight: heaviest, MaxBody: maxTicker, Compress: true}
 	err := c.call(ctx, call, "type=MINI", func(body io.Reader, _ time.Time) error {
-		clear(volumes)
+		clear(l.volumes)
 		return decodeTicker(body, func(symbol []byte, volume float64) {
 			i, ok := slices.BinarySearchFunc(l.symbols, symbol, func(s service.Symbol, name []byte) int {
 				return strings.Compare(s.Name, string(name))
 			})
 			if ok {
-				volumes[i] = volume
+				l.volumes[i] = volume
 			}
 		})
 	})
-	return volumes, err
+	if err != nil {
+		return err
+	}
+	l.pricedAt, l.complete = time.Now(), true
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := &l
+	if now := c.list.Load(); now.at != l.at { // read anew meanwhile
+		next = now.withVolumesOf(next)
+	}
+	c.list.Store(next)
+	return nil
 }
 
 // decodeTicker reads the response of ticker/24hr for several pairs as a
