@@ -21,6 +21,7 @@ import (
 const (
 	maxSymbols       = 20_000 // the venue lists about 3,500, delisted ones included
 	maxSymbolRunes   = 40
+	maxWord          = 160         // bytes of an asset or status, escapes included
 	listingAge       = time.Hour   // after which a pair's tick and status are read again
 	freshListing     = time.Minute // within which neither list nor volumes are read again
 	failurePause     = 10 * time.Second
@@ -174,9 +175,9 @@ type info struct {
 // decodeExchangeInfo reads the response of exchangeInfo as a stream: it is
 // megabytes long, and only a few words of each pair are kept.
 func decodeExchangeInfo(r io.Reader, dst *info) error {
-	d := jsontext.NewDecoder(r)
+	d := newDecoder(r)
 	words := map[string]string{} // quote assets and statuses are few
-	var failure apiError
+	var refusal apiError
 	listed := false
 	err := object(d, func(name []byte) error {
 		var err error
@@ -189,14 +190,8 @@ func decodeExchangeInfo(r io.Reader, dst *info) error {
 		case "symbols":
 			listed = true
 			err = array(d, func() error { return symbol(d, dst, words) })
-		case "code":
-			var code int64
-			code, err = integer(d)
-			failure.Code = int(code)
-		case "msg":
-			failure.Msg, err = text(d)
 		default:
-			err = d.SkipValue()
+			err = refusal.member(d, name)
 		}
 		return err
 	})
@@ -206,8 +201,8 @@ func decodeExchangeInfo(r io.Reader, dst *info) error {
 	switch {
 	case err != nil:
 		return err
-	case failure.Code != 0:
-		return envelope(fmt.Appendf(nil, `{"code":%d,"msg":%q}`, failure.Code, failure.Msg))
+	case refusal.Code != 0:
+		return refusal.asError()
 	case !listed || len(dst.symbols) == 0:
 		return errors.New("exchangeInfo lists no pairs")
 	case dst.serverTime < earliestStamp || dst.serverTime > latestStamp:
@@ -229,9 +224,9 @@ func rateLimit(d *jsontext.Decoder, dst *info) error {
 		var err error
 		switch string(name) {
 		case "rateLimitType":
-			kind, err = text(d)
+			kind, err = text(d, maxWord)
 		case "interval":
-			interval, err = text(d)
+			interval, err = text(d, maxWord)
 		case "intervalNum":
 			count, err = integer(d)
 		case "limit":
@@ -254,11 +249,11 @@ func symbol(d *jsontext.Decoder, dst *info, words map[string]string) error {
 		var err error
 		switch string(name) {
 		case "symbol":
-			s.Name, err = text(d)
+			s.Name, err = text(d, maxToken)
 		case "status":
 			s.Status, err = word(d, words)
 		case "baseAsset":
-			s.Base, err = text(d)
+			s.Base, err = text(d, maxWord)
 		case "quoteAsset":
 			s.Quote, err = word(d, words)
 		case "isSpotTradingAllowed":
@@ -296,7 +291,7 @@ func filter(d *jsontext.Decoder, dst *service.Tick) error {
 	err := object(d, func(name []byte) error {
 		switch string(name) {
 		case "filterType":
-			raw, err := d.ReadValue()
+			raw, err := scalar(d)
 			price = string(raw) == `"PRICE_FILTER"`
 			return err
 		case "tickSize":
@@ -348,13 +343,9 @@ func (c *Client) fetchVolumes(ctx context.Context) error {
 // decodeTicker reads the response of ticker/24hr for several pairs as a
 // stream. The symbol is valid until yield returns.
 func decodeTicker(r io.Reader, yield func(symbol []byte, quoteVolume float64)) error {
-	d := jsontext.NewDecoder(r)
+	d := newDecoder(r)
 	if d.PeekKind() == '{' {
-		body, err := d.ReadValue()
-		if err != nil {
-			return tidy(err)
-		}
-		return envelope(body)
+		return failure(d)
 	}
 	var name []byte
 	rows := 0
@@ -364,7 +355,7 @@ func decodeTicker(r io.Reader, yield func(symbol []byte, quoteVolume float64)) e
 		err := object(d, func(key []byte) error {
 			switch string(key) {
 			case "symbol":
-				raw, err := d.ReadValue()
+				raw, err := scalar(d)
 				if err == nil {
 					name, err = jsontext.AppendUnquote(name, raw)
 				}
@@ -396,26 +387,47 @@ func decodeTicker(r io.Reader, yield func(symbol []byte, quoteVolume float64)) e
 	return end(d)
 }
 
-func decodeTime(r io.Reader) (int64, error) {
-	d := jsontext.NewDecoder(r)
-	body, err := d.ReadValue()
+// failure reads an error of the venue that came with HTTP 200.
+func failure(d *jsontext.Decoder) error {
+	var e apiError
+	err := object(d, func(name []byte) error { return e.member(d, name) })
 	if err != nil {
-		return 0, tidy(err)
+		return err
 	}
+	return e.asError()
+}
+
+// member reads a member of an error, or skips it.
+func (e *apiError) member(d *jsontext.Decoder, name []byte) (err error) {
+	switch string(name) {
+	case "code":
+		var code int64
+		code, err = integer(d)
+		e.Code = int(code)
+		return err
+	case "msg":
+		e.Msg, err = text(d, maxToken)
+		return err
+	}
+	return d.SkipValue()
+}
+
+func decodeTime(r io.Reader) (int64, error) {
+	d := newDecoder(r)
 	var t int64
-	in := jsontext.NewDecoder(strings.NewReader(string(body)))
-	err = object(in, func(name []byte) error {
+	var refusal apiError
+	err := object(d, func(name []byte) (err error) {
 		if string(name) == "serverTime" {
-			t, err = integer(in)
+			t, err = integer(d)
 			return err
 		}
-		return in.SkipValue()
+		return refusal.member(d, name)
 	})
 	switch {
 	case err != nil:
 		return 0, err
 	case t == 0:
-		return 0, envelope(body)
+		return 0, refusal.asError()
 	case t < earliestStamp || t > latestStamp:
 		return 0, fmt.Errorf("serverTime %d is not Unix milliseconds", t)
 	}
@@ -430,9 +442,9 @@ func object(d *jsontext.Decoder, member func(name []byte) error) error {
 		return err
 	}
 	for d.PeekKind() != '}' {
-		raw, err := d.ReadValue() // the name, quoted; no name we know has escapes
+		raw, err := scalar(d) // the name, quoted; no name we know has escapes
 		if err != nil {
-			return tidy(err)
+			return err
 		}
 		if err := member(raw[1 : len(raw)-1]); err != nil {
 			return tidy(err)
@@ -497,11 +509,21 @@ func tidy(err error) error {
 	return err
 }
 
+// scalar reads a value that is no object or array. Of those the decoder would hold
+// the whole in memory.
+func scalar(d *jsontext.Decoder) (jsontext.Value, error) {
+	if k := d.PeekKind(); k == '{' || k == '[' {
+		return nil, fmt.Errorf("%v where a string, number or truth value belongs, at byte %d", k, d.InputOffset())
+	}
+	raw, err := d.ReadValue()
+	return raw, tidy(err)
+}
+
 // quoted returns what is between the quotes of a string without escapes.
 func quoted(d *jsontext.Decoder) ([]byte, error) {
-	raw, err := d.ReadValue()
+	raw, err := scalar(d)
 	if err != nil {
-		return nil, tidy(err)
+		return nil, err
 	}
 	if raw.Kind() != '"' {
 		return nil, fmt.Errorf("%.40q is not a string", raw)
@@ -509,12 +531,13 @@ func quoted(d *jsontext.Decoder) ([]byte, error) {
 	return raw[1 : len(raw)-1], nil
 }
 
-func text(d *jsontext.Decoder) (string, error) {
-	raw, err := d.ReadValue()
+// text returns a string of at most so many bytes.
+func text(d *jsontext.Decoder, most int) (string, error) {
+	raw, err := scalar(d)
 	if err != nil {
-		return "", tidy(err)
+		return "", err
 	}
-	if raw.Kind() != '"' || len(raw) > 1<<10 {
+	if raw.Kind() != '"' || len(raw) > most {
 		return "", fmt.Errorf("%.40q is not a short string", raw)
 	}
 	b, err := jsontext.AppendUnquote(nil, raw)
@@ -530,6 +553,9 @@ func word(d *jsontext.Decoder, words map[string]string) (string, error) {
 	if w, ok := words[string(raw)]; ok {
 		return w, nil
 	}
+	if len(raw) > maxWord {
+		return "", fmt.Errorf("%.40q is not a word", raw)
+	}
 	b, err := jsontext.AppendUnquote(nil, slices.Concat([]byte{'"'}, raw, []byte{'"'}))
 	w := string(b)
 	words[string(raw)] = w
@@ -537,9 +563,9 @@ func word(d *jsontext.Decoder, words map[string]string) (string, error) {
 }
 
 func integer(d *jsontext.Decoder) (int64, error) {
-	raw, err := d.ReadValue()
+	raw, err := scalar(d)
 	if err != nil {
-		return 0, tidy(err)
+		return 0, err
 	}
 	n, err := strconv.ParseInt(string(raw), 10, 64)
 	if err != nil {
@@ -549,9 +575,9 @@ func integer(d *jsontext.Decoder) (int64, error) {
 }
 
 func boolean(d *jsontext.Decoder) (bool, error) {
-	raw, err := d.ReadValue()
+	raw, err := scalar(d)
 	if err != nil {
-		return false, tidy(err)
+		return false, err
 	}
 	if k := raw.Kind(); k != 't' && k != 'f' {
 		return false, fmt.Errorf("%.40q is not true or false", raw)
