@@ -345,8 +345,8 @@ func (q *queue) run(id int64, errs int, begun int, f func(last bool) error) erro
 	if errors.Is(err, service.ErrStopping) {
 		return river.JobSnooze(0) // another process may have it at once
 	}
-	if ban, ok := errors.AsType[*service.RetryAfterError](err); ok && errors.Is(err, service.ErrBanned) {
-		return river.JobSnooze(max(0, time.Until(ban.Until)))
+	if pause, ok := errors.AsType[*service.RetryAfterError](err); ok && errors.Is(err, service.ErrRateLimited) {
+		return river.JobSnooze(max(0, time.Until(pause.Until)))
 	}
 	if err != nil {
 		q.db.retries.Add(1)

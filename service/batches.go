@@ -14,7 +14,7 @@ import (
 // so. Both leave the same behind however often they run. Their errors say what
 // to do with the call: nil, it is done with, whatever became of the job;
 // ErrStopping, hand it to another process, or to this one once it has started
-// again; a RetryAfterError around ErrBanned, call again then, which is no further
+// again; a RetryAfterError around ErrRateLimited, call again then, which is no further
 // try; anything else, try again later. With last set, another try would be no use: they end the
 // job instead.
 
@@ -108,7 +108,7 @@ func (a *Analyzer) Plan(ctx context.Context, jobID string, symbols []string, las
 	case endsRun(err):
 		return a.failJob(ctx, jobID, err)
 	case putsOff(err):
-		a.log.Info("a job waits for the end of a ban", "job", jobID)
+		a.log.Info("a job waits until the exchange may be asked again", "job", jobID, "error", err)
 	case ctx.Err() != nil:
 		return a.broken(ctx)
 	case last:
@@ -145,18 +145,22 @@ func (a *Analyzer) plan(ctx context.Context, symbols []string) (Plan, error) {
 	return p, nil
 }
 
-// banPatience is the longest ban that a job waits out. After a longer one its
-// sweep would be of another time than the one it was asked at: it fails.
+// banPatience is the longest ban or pause that a job waits out. After a longer
+// one its sweep would be of another time than the one it was asked at: it fails.
 const banPatience = time.Hour
 
 // endsRun tells the errors that end a job from those that are one pair's line
 // in its report.
-func endsRun(err error) bool { return errors.Is(err, ErrBanned) && !putsOff(err) }
+func endsRun(err error) bool {
+	_, paused := errors.AsType[*RetryAfterError](err)
+	return (errors.Is(err, ErrBanned) || paused && errors.Is(err, ErrRateLimited)) && !putsOff(err)
+}
 
-// putsOff tells the errors after which a job goes on later.
+// putsOff tells the errors after which a job goes on later: the whole client is
+// held back until then, not the pair that met it.
 func putsOff(err error) bool {
-	ban, ok := errors.AsType[*RetryAfterError](err)
-	return ok && errors.Is(err, ErrBanned) && time.Until(ban.Until) <= banPatience
+	pause, ok := errors.AsType[*RetryAfterError](err)
+	return ok && errors.Is(err, ErrRateLimited) && time.Until(pause.Until) <= banPatience
 }
 
 // broken is what a run returns whose context has ended.
@@ -178,7 +182,7 @@ const statePoll = time.Second
 // transaction. The next batch begins when the last pair of this one has, so that
 // slots never idle between them. When the job is ended or a pair meets an error
 // that ends it, no further pair begins; those under way finish and are stored.
-// When the process stops, or is banned for a while, their analyses are stored and
+// When the process stops, or the exchange holds it back for a while, their analyses are stored and
 // the batch is left to be run again.
 func (a *Analyzer) RunBatch(ctx context.Context, jobID string, index int, pairs []Pair, last bool) error {
 	ctx, done, err := a.begin(ctx, jobID)
@@ -203,7 +207,7 @@ func (a *Analyzer) RunBatch(ctx context.Context, jobID string, index int, pairs 
 	case endsRun(err):
 		return a.failJob(ctx, jobID, err)
 	case putsOff(err):
-		a.log.Info("a batch waits for the end of a ban", "job", jobID, "batch", index)
+		a.log.Info("a batch waits until the exchange may be asked again", "job", jobID, "batch", index, "error", err)
 		return err
 	case ctx.Err() != nil:
 		return a.broken(ctx)
@@ -249,7 +253,7 @@ func (a *Analyzer) runBatch(ctx context.Context, j Job, index int, pairs []Pair)
 			a.slots.release(s)
 			raise(&peak, RSS())
 			switch {
-			case errors.Is(err, ErrBanned):
+			case putsOff(err) || endsRun(err):
 				a.endRuns(j.ID, err)
 				return
 			case errors.Is(err, ErrStopping):

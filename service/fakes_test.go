@@ -152,7 +152,7 @@ func (f *fakeStore) call(a *Analyzer, call func(a *Analyzer, last bool) error) {
 		if err = call(a, try == 4); err == nil || errors.Is(err, ErrStopping) {
 			break
 		}
-		if ban, ok := errors.AsType[*RetryAfterError](err); ok && errors.Is(err, ErrBanned) {
+		if ban, ok := errors.AsType[*RetryAfterError](err); ok && errors.Is(err, ErrRateLimited) {
 			try--
 			time.Sleep(time.Until(ban.Until))
 		}
