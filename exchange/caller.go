@@ -106,8 +106,9 @@ var errHeld = errors.New("held back")
 
 // Do makes one call and hands the body of a 200 to decode, which must read it
 // to its end. decode runs once for each attempt and must undo what an earlier
-// one did. Besides its attempts it takes 5 minutes (patience) at most. It returns what decode has made final, a RetryAfterError, the
-// context's cause, or ErrExchange around the last of Attempts failures.
+// one did. Besides its attempts it takes 5 minutes (patience) at most. It returns
+// what decode has made final, a RetryAfterError, the context's cause, or
+// ErrExchange around the last of Attempts failures.
 func (c *Caller) Do(ctx context.Context, call Call, decode func(body io.Reader, h http.Header) error) error {
 	var failure error // of the last attempt that counted as one
 	left := patience

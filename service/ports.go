@@ -36,8 +36,9 @@ type Market struct {
 // Exchange is a venue: one client, one weight budget, shared by all callers.
 //
 // Errors wrap ErrUnknownSymbol, ErrRateLimited, ErrBanned (in a RetryAfterError)
-// or ErrExchange, or are the context's. A call waits out a rate limit when the
-// context's deadline allows it and returns at once when it does not.
+// or ErrExchange, or are the context's. A call waits out a rate limit of some
+// minutes when the context's deadline allows it. Where it does not, and for a
+// longer one, it returns a RetryAfterError at once.
 type Exchange interface {
 	Market() Market
 	// Symbols streams the pairs the venue lists, all of them, with their 24 h
@@ -58,7 +59,8 @@ type Exchange interface {
 	// Forming returns the candle of a pair that is open now; nil if there is
 	// none, as for a halted pair.
 	Forming(ctx context.Context, symbol string, interval levels.Interval) (*Forming, error)
-	// Now is a time the venue's clock has certainly reached.
+	// Now is a time the venue's clock has certainly reached. Once one is known it
+	// waits for no rate limit to end.
 	Now(ctx context.Context) (time.Time, error)
 }
 

@@ -311,7 +311,7 @@ func TestCandles_HealWhatCanHeal(t *testing.T) {
 			var statuses []string
 			timeout := 10 * time.Second
 			if strings.HasPrefix(name, "silence") {
-				timeout = 400 * time.Millisecond
+				timeout = time.Second
 			}
 			c := overSocket(t, v, Config{Timeout: timeout, Observe: func(endpoint string, status int, d time.Duration) {
 				statuses = append(statuses, fmt.Sprint(endpoint, " ", status))
