@@ -234,12 +234,13 @@ func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 	status = resp.StatusCode
 	after, hasAfter := retryAfter(resp.Header)
 	if status >= 400 && hasAfter {
-		// Before anything else: every request that starts from here on is one too many.
-		shut := after
-		if status != http.StatusTooManyRequests && status != http.StatusTeapot {
-			shut = min(after, maxFaultPause)
+		// Before anything else: every request that starts from here on is one too
+		// many. Refuse tells whether more is asked for, once the body is read.
+		shut := maxFaultPause
+		if status == http.StatusTooManyRequests || status == http.StatusTeapot {
+			shut = max(shut, c.Timeout)
 		}
-		if until := time.Now().Add(shut + pauseMargin); c.Limiter.Pause(until, service.ErrRateLimited) {
+		if until := time.Now().Add(min(after, shut) + pauseMargin); c.Limiter.Pause(until, service.ErrRateLimited) {
 			c.Log.Warn("the exchange asked for a pause", "endpoint", call.Endpoint, "status", status, "until", until)
 		}
 	}
