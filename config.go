@@ -18,6 +18,7 @@ import (
 	"github.com/caarlos0/env/v10"
 	"github.com/spf13/pflag"
 
+	"tidemark/exchange"
 	"tidemark/levels"
 	"tidemark/service"
 )
@@ -42,7 +43,7 @@ type Config struct {
 	AnalysisHistory            int             `env:"ANALYSIS_HISTORY" envDefault:"200" min:"1" max:"10000" help:"analyses kept for each pair and interval"`
 
 	Exchange            string        `env:"EXCHANGE" envDefault:"binance" oneof:"binance simulated" help:"where klines come from"`
-	ExchangeBaseURL     string        `env:"EXCHANGE_BASE_URL" help:"overrides the exchange's own address: a mirror, a proxy, a simulated exchange"`
+	ExchangeBaseURL     string        `env:"EXCHANGE_BASE_URL" secret:"url" help:"overrides the exchange's own address: a mirror, a proxy, a simulated exchange"`
 	ExchangeWeightShare float64       `env:"EXCHANGE_WEIGHT_SHARE" envDefault:"0.7" min:"0.01" max:"1" help:"share of the exchange's request limit to stay under"`
 	ExchangeEgress      string        `env:"EXCHANGE_EGRESS" help:"name of the address the exchange sees this process under; processes on one database with the same name, or none, share a ban"`
 	ExchangeTimeout     time.Duration `env:"EXCHANGE_TIMEOUT" envDefault:"10s" min:"100ms" max:"5m" help:"time of one request to the exchange"`
@@ -65,7 +66,7 @@ type Config struct {
 	HTTPRateLimit  float64       `env:"HTTP_RATE_LIMIT" envDefault:"100" min:"0" max:"1000000" help:"requests a second each key may make, or without keys each client address but the loopback; 0 for no limit"`
 	HTTPCacheBytes int64         `env:"HTTP_CACHE_BYTES" envDefault:"2097152" min:"0" max:"1073741824" help:"bytes of encoded replies kept in memory"`
 	APIKeys        []string      `env:"API_KEYS" secret:"all" help:"keys clients must present, separated by commas; empty for none"`
-	AllowAnonymous bool          `env:"ALLOW_ANONYMOUS" envDefault:"false" help:"serve without keys on an address others can reach"`
+	AllowAnonymous bool          `env:"ALLOW_ANONYMOUS" envDefault:"false" help:"serve without keys, profiles included, on an address others can reach"`
 	DebugAddr      string        `env:"DEBUG_ADDR" help:"address for /debug/pprof; empty for off"`
 	StopTimeout    time.Duration `env:"STOP_TIMEOUT" envDefault:"30s" min:"1s" max:"1h" help:"time work under way gets to finish when the process is told to stop"`
 
@@ -323,25 +324,37 @@ func (c *Config) check() error {
 		}
 	}
 	if c.ExchangeBaseURL != "" {
-		u, err := url.Parse(c.ExchangeBaseURL)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return fmt.Errorf("EXCHANGE_BASE_URL: %q is not an http or https address", c.ExchangeBaseURL)
+		if _, err := exchange.ParseBaseURL(c.ExchangeBaseURL); err != nil {
+			return fmt.Errorf("EXCHANGE_BASE_URL: %w", err)
 		}
 	}
-	for name, addr := range map[string]string{"HTTP_ADDR": c.HTTPAddr, "DEBUG_ADDR": c.DebugAddr} {
-		if addr == "" {
-			continue
-		}
-		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
-			return fmt.Errorf("%s: %q is not an address such as 127.0.0.1:8080", name, addr)
-		}
+	if err := checkAddress("HTTP_ADDR", c.HTTPAddr); err != nil || c.DebugAddr == "" {
+		return err
+	}
+	return checkAddress("DEBUG_ADDR", c.DebugAddr)
+}
+
+// checkAddress refuses what nobody can listen on.
+func checkAddress(name, addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil || port == "" {
+		return fmt.Errorf("%s: %q is not an address such as 127.0.0.1:8080", name, addr)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return fmt.Errorf("%s: %q is not a port; there are 0 to 65535", name, port)
 	}
 	return nil
 }
 
 // checkExposure refuses to serve strangers by accident.
 func (c *Config) checkExposure() error {
-	if len(c.APIKeys) > 0 || c.AllowAnonymous || loopback(c.HTTPAddr) {
+	if c.AllowAnonymous {
+		return nil
+	}
+	if c.DebugAddr != "" && !loopback(c.DebugAddr) {
+		return fmt.Errorf("DEBUG_ADDR %s can be reached from other machines, and profiles ask for no key: name a loopback address, or set ALLOW_ANONYMOUS=true if that is meant", c.DebugAddr)
+	}
+	if len(c.APIKeys) > 0 || loopback(c.HTTPAddr) {
 		return nil
 	}
 	return fmt.Errorf("HTTP_ADDR %s can be reached from other machines: set API_KEYS, or ALLOW_ANONYMOUS=true if that is meant", c.HTTPAddr)

@@ -52,7 +52,14 @@ func TestLoadConfig_RefusesInOneSentenceThatNamesTheVariable(t *testing.T) {
 		{"EXCHANGE=binanse", `EXCHANGE: "binanse" is not one of binance, simulated; did you mean binance?`},
 		{"EXCHANGE_BASE_URL=ftp://x", "EXCHANGE_BASE_URL"},
 		{"EXCHANGE_BASE_URL=localhost:80", "EXCHANGE_BASE_URL"},
+		{"EXCHANGE_BASE_URL=http://mirror.example/api?key=1", "EXCHANGE_BASE_URL: a query string or fragment cannot be part of the address: leave out what follows http://mirror.example/api"},
+		{"EXCHANGE_BASE_URL=http://mirror.example/?", "EXCHANGE_BASE_URL: a query string"},
+		{"EXCHANGE_BASE_URL=http://mirror.example/#top", "EXCHANGE_BASE_URL: a query string"},
 		{"EXCHANGE_WEIGHT_SHARE=1.5", "EXCHANGE_WEIGHT_SHARE"},
+		{"HTTP_ADDR=127.0.0.1:99999", `HTTP_ADDR: "99999" is not a port`},
+		{"HTTP_ADDR=127.0.0.1:-1", "HTTP_ADDR"},
+		{"HTTP_ADDR=", "HTTP_ADDR"},
+		{"DEBUG_ADDR=127.0.0.1:65536", "DEBUG_ADDR"},
 		{"HTTP_ADDR=8080", "HTTP_ADDR"},
 		{"DEBUG_ADDR=x", "DEBUG_ADDR"},
 		{"API_KEYS=short", "API_KEYS"},
@@ -154,11 +161,12 @@ func TestLoadConfig_SecretsComeFromFilesAndAreNeverShown(t *testing.T) {
 	if len(c.APIKeys) != 2 || c.APIKeys[1] != "second-secret-key-2" || !strings.Contains(c.DatabaseURL, "hunter22") {
 		t.Errorf("read %q and %q", c.APIKeys, c.DatabaseURL)
 	}
+	c.ExchangeBaseURL = "https://me:hunter44@mirror.example/binance"
 	var shown bytes.Buffer
 	c.print(&shown)
 	slog.New(slog.NewTextHandler(&shown, nil)).Info("configuration", "effective", c)
 	slog.New(slog.NewJSONHandler(&shown, nil)).Info("configuration", "effective", c)
-	for _, secret := range []string{"hunter22", "hunter33", "first-secret", "second-secret"} {
+	for _, secret := range []string{"hunter22", "hunter33", "hunter44", "first-secret", "second-secret"} {
 		if strings.Contains(shown.String(), secret) {
 			t.Errorf("%s is shown in %s", secret, shown.String())
 		}
@@ -168,6 +176,18 @@ func TestLoadConfig_SecretsComeFromFilesAndAreNeverShown(t *testing.T) {
 	}
 	if _, err := loadConfig([]string{"API_KEYS=aaaaaaaaaaaaaaaaaaaa", "API_KEYS_FILE=" + keys}, nil); err == nil {
 		t.Error("both a secret and its file were accepted")
+	}
+}
+
+func TestLoadConfig_AnAddressThatIsRefusedKeepsItsPassword(t *testing.T) {
+	for _, address := range []string{
+		"ftp://me:hunter55@mirror.example", "me:hunter55@mirror.example", "http://me:hunter55@", "http://me:hunter55@mirror.example:port",
+		"http://me:hunter55@mirror.example/?key=hunter55", "http://me:hunter55@mirror.example/#hunter55", "http://me:hunter55@mirror.example/%zz",
+	} {
+		_, err := loadConfig([]string{"EXCHANGE_BASE_URL=" + address}, nil)
+		if err == nil || !strings.Contains(err.Error(), "EXCHANGE_BASE_URL") || strings.Contains(err.Error(), "hunter55") {
+			t.Errorf("%s: %v", address, err)
+		}
 	}
 }
 
@@ -185,6 +205,10 @@ func TestCheckExposure_StrangersNeedAKeyOrAnExplicitWord(t *testing.T) {
 		{[]string{"HTTP_ADDR=example.com:8080"}, false},
 		{[]string{"HTTP_ADDR=:8080", "API_KEYS=0123456789abcdef"}, true},
 		{[]string{"HTTP_ADDR=:8080", "ALLOW_ANONYMOUS=true"}, true},
+		{[]string{"DEBUG_ADDR=127.0.0.1:6060"}, true},
+		{[]string{"DEBUG_ADDR=:6060"}, false},
+		{[]string{"DEBUG_ADDR=192.0.2.1:6060", "API_KEYS=0123456789abcdef"}, false},
+		{[]string{"DEBUG_ADDR=:6060", "ALLOW_ANONYMOUS=true"}, true},
 	} {
 		cfg, err := loadConfig(c.env, nil)
 		if err != nil {

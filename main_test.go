@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -482,6 +483,10 @@ func TestRun_SaysWhatIsWrongInOneLine(t *testing.T) {
 		{[]string{"levels", "BTCUSDT", "--at", "yesterday"}, nil, exitUsage, "--at"},
 		{[]string{"config"}, []string{"ANALYSIS_CONCURENCY=5"}, exitUsage, "ANALYSIS_CONCURRENCY"},
 		{[]string{"serve", "--http-addr", "0.0.0.0:0"}, nil, exitUsage, "API_KEYS"},
+		{[]string{"serve", "--debug-addr", ":0"}, nil, exitUsage, "DEBUG_ADDR"},
+		{[]string{"serve", "--http-addr", "127.0.0.1:99999"}, nil, exitUsage, "HTTP_ADDR"},
+		{[]string{"serve", "--debug-addr", "127.0.0.1:99999"}, nil, exitUsage, "DEBUG_ADDR"},
+		{[]string{"serve", "--exchange-base-url", "http://u:hunter2@127.0.0.1:1/?key=hunter2"}, nil, exitUsage, "EXCHANGE_BASE_URL"},
 		{[]string{"serve"}, []string{"DATABASE_URL=mysql://x"}, exitFailed, "mysql"},
 		{[]string{"serve"}, []string{"DATABASE_URL=sqlite:///no/such/folder/x.db"}, exitFailed, "/no/such/folder"},
 		{[]string{"serve"}, []string{"DATABASE_URL=sqlite://" + readOnly}, exitFailed, "is not a SQLite database"},
@@ -606,6 +611,8 @@ func TestDemo_SweepsOnceAndLeavesNothing(t *testing.T) {
 
 func TestServe_NeverLogsASecret(t *testing.T) {
 	_, exchange := market(t, simulated.Options{Pairs: 3})
+	const password = "another-secret-5678"
+	exchange = strings.Replace(exchange, "//", "//me:"+password+"@", 1)
 	key := "a-very-secret-key-1234"
 	r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+sqliteURL(t), "API_KEYS="+key, "LOG_LEVEL=DEBUG")
 	req, err := http.NewRequest(http.MethodPost, r.base+"/analyze", strings.NewReader(`{"symbol":"BTCUSDT"}`))
@@ -625,8 +632,11 @@ func TestServe_NeverLogsASecret(t *testing.T) {
 		t.Errorf("without the key: %d", status)
 	}
 	r.end(t)
-	if strings.Contains(r.log.String(), key) {
-		t.Error("the key is in the log")
+	if strings.Contains(r.log.String(), key) || strings.Contains(r.log.String(), password) {
+		t.Error("the key, or the password of the exchange's address, is in the log")
+	}
+	if _, shown, errs := command(t, []string{"EXCHANGE_BASE_URL=" + exchange}, "config"); strings.Contains(shown+errs, password) || !strings.Contains(shown, "me:xxxxx@") {
+		t.Errorf("config shows %s%s", shown, errs)
 	}
 }
 
@@ -646,6 +656,38 @@ func TestServe_ProfilesAreOffUnlessAsked(t *testing.T) {
 	}
 	if status := decode(t, res, nil); status != http.StatusOK {
 		t.Errorf("profiles at their address: %d", status)
+	}
+}
+
+func TestServe_SymbolsOfManyClientsAreOneRequest(t *testing.T) {
+	truth, exchange := market(t, simulated.Options{Pairs: 20, Latency: 20 * time.Millisecond})
+	r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+sqliteURL(t))
+	ask := func() {
+		res, err := http.Get(r.base + "/symbols?selected=true")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		age, err := strconv.Atoi(res.Header.Get("Age"))
+		if cached := res.Header.Get("Cache-Control"); err != nil || age < 0 || age > 60 || cached != "public, max-age=60" {
+			t.Errorf("Age %q, Cache-Control %q", res.Header.Get("Age"), cached)
+		}
+		var list struct{ Count int }
+		if status := decode(t, res, &list); status != http.StatusOK || list.Count < 20 {
+			t.Errorf("%d with %d pairs", status, list.Count)
+		}
+	}
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(ask)
+	}
+	wg.Wait()
+	for range 20 {
+		ask()
+	}
+	r.sweepTo(t) // shares them
+	if asked := truth.Stats().Requests; asked["ticker/24hr"] != 1 || asked["exchangeInfo"] != 1 {
+		t.Errorf("40 clients and a sweep cost the exchange %v", asked)
 	}
 }
 

@@ -51,6 +51,7 @@ type fakeExchange struct {
 	FormingFunc func(ctx context.Context) (*service.Forming, error)
 	SymbolsFunc func(yield func(service.Symbol, error) bool)
 	market      service.Market
+	listAge     time.Duration // of the list of pairs
 }
 
 func (x *fakeExchange) Market() service.Market { return x.market }
@@ -84,6 +85,10 @@ func (x *fakeExchange) Symbols(context.Context) iter.Seq2[service.Symbol, error]
 			}
 		}
 	}
+}
+
+func (x *fakeExchange) LastSymbols(ctx context.Context) (iter.Seq2[service.Symbol, error], time.Time, error) {
+	return x.Symbols(ctx), time.Now().Add(-x.listAge), nil
 }
 
 func (x *fakeExchange) Symbol(_ context.Context, name string) (service.Symbol, error) {

@@ -67,8 +67,13 @@ func (a *API) getExchanges(w *reply, r *http.Request) error {
 	return sendJSON(w, append(b, '\n'))
 }
 
+// symbolsFresh is how long the list of pairs and their volumes need not be asked
+// for again: the exchange client reads them no more often.
+const symbolsFresh = time.Minute
+
 // getSymbols answers GET /symbols: every pair of the exchange, with whether a
-// sweep covers it and why not.
+// sweep covers it and why not. Age tells how old the list is: more than
+// symbolsFresh where the exchange cannot be asked.
 func (a *API) getSymbols(w *reply, r *http.Request) error {
 	q, err := parseQuery(r.URL.RawQuery, "exchange", "symbol", "quote", "selected", "trading", "reason")
 	if err != nil {
@@ -98,15 +103,20 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
 	w.wait(r)
+	listed, at, err := a.Analyzer.LastSymbols(ctx)
+	if err != nil {
+		return err
+	}
 	h := w.Header()
 	h["Content-Type"] = contentJSON
-	h["Cache-Control"] = noCache
+	h["Cache-Control"] = []string{a.scope + "max-age=" + strconv.Itoa(int(symbolsFresh/time.Second))}
+	h["Age"] = []string{strconv.FormatInt(int64(max(0, time.Since(at))/time.Second), 10)}
 	out := stream{w: w}
 	out.buf = append(out.buf, `{"exchange":`...)
 	out.buf = appendString(out.buf, exchange)
 	out.buf = append(out.buf, `,"symbols":[`...)
 	n := 0
-	for l, err := range a.Analyzer.Symbols(ctx) {
+	for l, err := range listed {
 		if err != nil {
 			return err
 		}

@@ -73,6 +73,22 @@ func TestSymbols_TickSizesAreExact(t *testing.T) {
 	}
 }
 
+func TestSymbols_SayHowOldTheyAre(t *testing.T) {
+	for age, want := range map[time.Duration]string{0: "0", 59 * time.Second: "59", time.Hour: "3600", -time.Minute: "0"} {
+		h := start(t)
+		h.exchange.listAge = age
+		rec := h.get("/symbols")
+		if got, cached := rec.Header().Get("Age"), rec.Header().Get("Cache-Control"); got != want || cached != "public, max-age=60" {
+			t.Errorf("%v old: Age %q, Cache-Control %q", age, got, cached)
+		}
+	}
+	h := start(t)
+	h.exchange.SymbolsFunc = func(yield func(service.Symbol, error) bool) { yield(service.Symbol{}, service.ErrExchange) }
+	if rec := h.get("/symbols"); rec.Header().Get("Age") != "" || rec.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("a failure is cached: %v", rec.Header())
+	}
+}
+
 func TestSymbols_RefusalsNameWhatIsWrong(t *testing.T) {
 	h := start(t)
 	for query, status := range map[string]int{

@@ -207,7 +207,7 @@ func (a *API) fail(w *reply, r *http.Request, err error) {
 // problem writes p. Headers a handler set for the reply it meant to give go.
 func (a *API) problem(w *reply, r *http.Request, p problem) {
 	h := w.Header()
-	for _, name := range [...]string{"Etag", "Last-Modified", "Content-Disposition", "Link", "Location", "Preference-Applied"} {
+	for _, name := range [...]string{"Age", "Etag", "Last-Modified", "Content-Disposition", "Link", "Location", "Preference-Applied"} {
 		delete(h, name)
 	}
 	h["Content-Type"] = contentProblem

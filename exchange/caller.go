@@ -6,6 +6,7 @@ package exchange
 import (
 	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -79,13 +81,20 @@ const (
 	// pauseMargin is added to what a venue asks for: its clock and ours do not
 	// tick together, and a request too early lengthens a ban.
 	pauseMargin = 250 * time.Millisecond
-	// maxPause bounds what a response can do to this process; Binance's longest
-	// ban is three days.
-	maxPause     = 4 * 24 * time.Hour
-	defaultPause = time.Minute     // after a rate limit without Retry-After
-	defaultBan   = 2 * time.Minute // Binance's shortest
-	// maxPauses is how many rate limits in a row one call sits out.
+	// maxPause bounds how long a rate limit or ban shuts the gate; Binance's
+	// longest ban is three days.
+	maxPause = 4 * 24 * time.Hour
+	// maxFaultPause bounds how long the Retry-After of any other failure does: a
+	// gateway in front of the venue does not speak for the venue.
+	maxFaultPause = 30 * time.Second
+	defaultPause  = time.Minute     // after a rate limit without Retry-After
+	defaultBan    = 2 * time.Minute // Binance's shortest
+	// maxPauses is how many rate limits in a row one call waits out, and patience
+	// how long it waits in all, for the gate, the weight budget and between
+	// attempts. Then it is for
+	// the caller to decide: it gets a RetryAfterError.
 	maxPauses = 10
+	patience  = 5 * time.Minute
 
 	firstSleep = 250 * time.Millisecond
 	lastSleep  = 8 * time.Second
@@ -97,12 +106,21 @@ var errHeld = errors.New("held back")
 
 // Do makes one call and hands the body of a 200 to decode, which must read it
 // to its end. decode runs once for each attempt and must undo what an earlier
-// one did. It returns what decode has made final, a RetryAfterError, the
-// context's cause, or ErrExchange around the last of Attempts failures.
+// one did. Besides its attempts it takes 5 minutes (patience) at most. It returns
+// what decode has made final, a RetryAfterError, the context's cause, or
+// ErrExchange around the last of Attempts failures.
 func (c *Caller) Do(ctx context.Context, call Call, decode func(body io.Reader, h http.Header) error) error {
+	var failure error // of the last attempt that counted as one
+	left := patience
 	for attempt, pauses := 1, 0; ; {
-		ticket, err := c.Limiter.Acquire(ctx, call.Weight)
+		asked := time.Now()
+		ticket, err := c.Limiter.Acquire(ctx, call.Weight, left)
+		left -= time.Since(asked)
 		if err != nil {
+			wait, paused := errors.AsType[*service.RetryAfterError](err)
+			if paused && failure != nil && !errors.Is(err, service.ErrBanned) && time.Until(wait.Until) > left {
+				return fmt.Errorf("%w: %s failed %d times within %v: %w", service.ErrExchange, call.Endpoint, attempt-1, patience, failure)
+			}
 			return err
 		}
 		err = c.attempt(ctx, call, ticket, decode)
@@ -142,7 +160,9 @@ func (c *Caller) Do(ctx context.Context, call Call, decode func(body io.Reader, 
 			if err := sleep(ctx, d); err != nil {
 				return err
 			}
+			left -= d
 		}
+		failure = err
 		attempt++
 	}
 }
@@ -181,7 +201,12 @@ func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 	if call.Compress {
 		header = gzipHeader
 	}
-	var shut atomic.Bool
+	if user := call.URL.User; user != nil {
+		header = header.Clone()
+		password, _ := user.Password()
+		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+	}
+	var held atomic.Bool
 	req := (&http.Request{
 		Method: http.MethodGet, URL: call.URL, Host: call.URL.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -191,7 +216,7 @@ func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 		// shut by then; this is the last moment before bytes leave.
 		GotConn: func(info httptrace.GotConnInfo) {
 			if !c.Limiter.Open() {
-				shut.Store(true)
+				held.Store(true)
 				cancel()
 				info.Conn.Close()
 			}
@@ -200,7 +225,7 @@ func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 	resp, err := c.Transport.RoundTrip(req)
 	c.Limiter.Done(ticket)
 	if err != nil {
-		if shut.Load() {
+		if held.Load() {
 			return errHeld
 		}
 		return err
@@ -209,8 +234,13 @@ func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 	status = resp.StatusCode
 	after, hasAfter := retryAfter(resp.Header)
 	if status >= 400 && hasAfter {
-		// Before anything else: every request that starts from here on is one too many.
-		if until := time.Now().Add(after + pauseMargin); c.Limiter.Pause(until, service.ErrRateLimited) {
+		// Before anything else: every request that starts from here on is one too
+		// many. Refuse tells whether more is asked for, once the body is read.
+		shut := maxFaultPause
+		if status == http.StatusTooManyRequests || status == http.StatusTeapot {
+			shut = max(shut, c.Timeout)
+		}
+		if until := time.Now().Add(min(after, shut) + pauseMargin); c.Limiter.Pause(until, service.ErrRateLimited) {
 			c.Log.Warn("the exchange asked for a pause", "endpoint", call.Endpoint, "status", status, "until", until)
 		}
 	}
@@ -261,7 +291,7 @@ func (c *Caller) look(t Ticket, h http.Header) {
 	if !date.IsZero() {
 		c.Clock.Saw(date)
 	}
-	if used, ok := c.UsedWeight(h); ok {
+	if used, ok := c.UsedWeight(h); ok && h.Get("Age") == "" { // a cache's count is of another minute
 		c.Limiter.Saw(t, used, date)
 	}
 }
@@ -277,8 +307,10 @@ func (c *Caller) Simulated() bool { return c.simulated.Load() }
 func (c *Caller) pause(p *Pause, after time.Duration, hasAfter bool) {
 	d := p.For
 	switch {
-	case hasAfter:
+	case hasAfter && errors.Is(p.Err, service.ErrRateLimited):
 		d = after
+	case hasAfter:
+		d = min(after, maxFaultPause)
 	case d > 0:
 	case errors.Is(p.Err, service.ErrBanned):
 		d = defaultBan
@@ -347,6 +379,25 @@ func (c *capped) Read(p []byte) (int, error) {
 		return 0, errors.New("the body is longer than any honest one")
 	}
 	return n, err
+}
+
+// ParseBaseURL reads the address of a venue, or of what stands in front of it: http
+// or https, with a path to which those of the API are appended, and perhaps a user
+// and password for Basic authentication. Its errors do not show the password.
+func ParseBaseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil: // the error repeats the text
+		return nil, errors.New("not an http or https address")
+	case (u.Scheme != "http" && u.Scheme != "https" || u.Host == "") && strings.Contains(text, "@"):
+		return nil, errors.New("not an http or https address")
+	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return nil, fmt.Errorf("%q is not an http or https address", text)
+	case strings.ContainsAny(text, "?#"):
+		u.RawQuery, u.Fragment, u.RawFragment, u.ForceQuery = "", "", "", false
+		return nil, fmt.Errorf("a query string or fragment cannot be part of the address: leave out what follows %s", u.Redacted())
+	}
+	return u, nil
 }
 
 // NewTransport returns a transport that keeps up to conns connections.

@@ -55,8 +55,9 @@ type Ticket struct {
 
 // Acquire waits until a request of this weight may be sent, and counts it; Done
 // must follow. It returns a RetryAfterError at once when the gate is shut by a
-// ban, or when the context's deadline comes before the wait would end.
-func (l *Limiter) Acquire(ctx context.Context, weight int) (Ticket, error) {
+// ban, or when the wait would be longer than patience or than the context lasts.
+func (l *Limiter) Acquire(ctx context.Context, weight int, patience time.Duration) (Ticket, error) {
+	latest := time.Now().Add(patience)
 	for {
 		if ctx.Err() != nil {
 			return Ticket{}, context.Cause(ctx)
@@ -73,9 +74,11 @@ func (l *Limiter) Acquire(ctx context.Context, weight int) (Ticket, error) {
 		if reason == nil {
 			return ticket, nil
 		}
-		deadline, limited := ctx.Deadline()
-		if errors.Is(reason, service.ErrBanned) || limited && deadline.Before(until) {
+		if until.After(latest) {
 			return Ticket{}, &service.RetryAfterError{Err: reason, Until: until}
+		}
+		if err := refuseWait(ctx, until, reason); err != nil {
+			return Ticket{}, err
 		}
 		timer := time.NewTimer(until.Sub(now))
 		select {
@@ -85,6 +88,39 @@ func (l *Limiter) Acquire(ctx context.Context, weight int) (Ticket, error) {
 		}
 		timer.Stop()
 	}
+}
+
+// refuseWait returns a RetryAfterError for a wait that is not worth its while: for
+// the end of a ban, or past the context's deadline.
+func refuseWait(ctx context.Context, until time.Time, reason error) error {
+	deadline, limited := ctx.Deadline()
+	if errors.Is(reason, service.ErrBanned) || limited && deadline.Before(until) {
+		return &service.RetryAfterError{Err: reason, Until: until}
+	}
+	return nil
+}
+
+// Check returns the error that Acquire would return at once, or nil.
+func (l *Limiter) Check(ctx context.Context, weight int) error {
+	l.mu.Lock()
+	until, reason := l.hold(time.Now(), weight)
+	l.mu.Unlock()
+	if reason == nil {
+		return nil
+	}
+	return refuseWait(ctx, until, reason)
+}
+
+// Watch is for a caller that waits for the answer to another's request. While
+// the gate is shut it returns what Check does; changed is closed when it is shut
+// or shut for longer.
+func (l *Limiter) Watch(ctx context.Context) (changed <-chan struct{}, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Now().Before(l.until) {
+		err = refuseWait(ctx, l.until, l.reason)
+	}
+	return l.changed, err
 }
 
 // hold says until when a request must wait, and why; nil if it need not. It is

@@ -21,14 +21,14 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 func newLimiter(venue time.Time) *Limiter {
 	clock := new(Clock)
 	if !venue.IsZero() {
-		clock.Set(venue.UnixMilli(), time.Now(), time.Time{})
+		clock.Set(venue.UnixMilli(), time.Now(), venue)
 	}
 	return NewLimiter(LimiterConfig{Clock: clock, Limit: 200, Share: 0.5, Floor: 10})
 }
 
 func acquire(t *testing.T, l *Limiter, weight int) Ticket {
 	t.Helper()
-	ticket, err := l.Acquire(t.Context(), weight)
+	ticket, err := l.Acquire(t.Context(), weight, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,10 +63,16 @@ func TestLimiter_AClockThatGoesBackDoesNotStopIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(noon)
 		l.Done(acquire(t, l, 100))
-		l.clock.Set(noon.Add(-1000*time.Hour).UnixMilli(), time.Now(), time.Time{})
+		back := noon.Add(-1000 * time.Hour)
+		l.clock.Set(back.UnixMilli(), time.Now(), back)
+		time.Sleep(2 * time.Second)
+		l.clock.Set(back.Add(2*time.Second).UnixMilli(), time.Now(), back.Add(2*time.Second))
+		if now, _ := l.clock.Now(); now >= noon.UnixMilli() {
+			t.Fatal("the clock did not go back")
+		}
 		start := time.Now()
 		l.Done(acquire(t, l, 100))
-		if d := time.Since(start); d != time.Minute {
+		if d := time.Since(start); d != time.Minute-2*time.Second {
 			t.Errorf("waited %v", d)
 		}
 	})
@@ -203,7 +209,7 @@ func TestLimiter_HonoursTheContextWhileWaiting(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(why) })
 		start := time.Now()
-		if _, err := l.Acquire(ctx, 1); err != why || time.Since(start) != time.Second {
+		if _, err := l.Acquire(ctx, 1, 2*time.Hour); err != why || time.Since(start) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 	})
@@ -250,6 +256,82 @@ func TestClock_IsStaleWhenOldOrBehind(t *testing.T) {
 		time.Sleep(maxClockAge)
 		if c.Fresh() {
 			t.Error("fresh when old")
+		}
+	})
+}
+
+func TestClock_AnOldStampDoesNotMoveItBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := new(Clock)
+		set := func(stamp time.Time) {
+			t.Helper()
+			if err := c.Set(stamp.UnixMilli(), time.Now(), stamp); err != nil {
+				t.Error(err)
+			}
+		}
+		set(noon)
+		last := noon.UnixMilli()
+		// A cache answers with what is up to a minute old, and with one answer often.
+		for i, age := range []int{0, 60, 3, 59, 60, 61, 62, 7, 6, 60, 20} {
+			set(noon.Add(time.Duration(i-age) * time.Second))
+			if now, _ := c.Now(); now < last {
+				t.Errorf("moved back by %d ms by a stamp %d s old", last-now, age)
+			}
+			time.Sleep(time.Second)
+			last, _ = c.Now()
+		}
+	})
+}
+
+func TestClock_FollowsAVenueWhoseClockIsSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := new(Clock)
+		c.Set(noon.Add(time.Hour).UnixMilli(), time.Now(), noon.Add(time.Hour)) // wrong, and its Date too
+		c.Set(noon.UnixMilli(), time.Now(), noon)
+		if now, _ := c.Now(); now < noon.Add(time.Hour).UnixMilli() {
+			t.Error("moved back by a single stamp")
+		}
+		time.Sleep(time.Second)
+		if c.Fresh() {
+			t.Error("a stamp an hour behind is not asked about again")
+		}
+		c.Set(noon.Add(time.Second).UnixMilli(), time.Now(), noon)
+		if now, _ := c.Now(); now != noon.Add(time.Second).UnixMilli() {
+			t.Errorf("%v although a second stamp confirms the first", time.UnixMilli(now).UTC())
+		}
+	})
+}
+
+func TestClock_AStampAheadOfAllOtherClocksIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here := time.Now()
+		const far = 10 * time.Minute
+		for _, tt := range []struct {
+			name        string
+			bound       time.Time // zero: none yet
+			stamp, date time.Time
+			ok          bool
+		}{
+			{"the first, with its Date", time.Time{}, noon, noon, true},
+			{"the first, with this machine's clock", time.Time{}, here, time.Time{}, true},
+			{"the first, behind", time.Time{}, here.Add(-far), here, true},
+			{"the first, ahead of its Date", time.Time{}, noon.Add(far), noon, false},
+			{"the first, ahead of this machine's clock", time.Time{}, here.Add(far), time.Time{}, false},
+			{"ahead of the bound", noon, noon.Add(far), noon, false},
+			{"ahead of the bound, without a Date", noon, noon.Add(far), time.Time{}, false},
+			{"ahead of the bound, as this machine was suspended", noon, noon.Add(far), noon.Add(far), true},
+			{"a little ahead", noon, noon.Add(10 * time.Second), noon, true},
+		} {
+			c := new(Clock)
+			if !tt.bound.IsZero() {
+				c.Set(tt.bound.UnixMilli(), time.Now(), tt.bound)
+			}
+			before, _ := c.Now()
+			err := c.Set(tt.stamp.UnixMilli(), time.Now(), tt.date)
+			now, _ := c.Now()
+			if (err == nil) != tt.ok || err != nil && now != before || err == nil && now != tt.stamp.UnixMilli() {
+				t.Errorf("%s: %v, the clock shows %v", tt.name, err, time.UnixMilli(now).UTC())
+			}
 		}
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
 	"tidemark/service"
@@ -195,6 +196,25 @@ func TestQueue_AnErrorIsTriedAgain(t *testing.T) {
 			t.Errorf("counted: %+v, want 2 retries", s)
 		}
 	})
+}
+
+func TestQueue_APauseOfTheExchangeIsNoTry(t *testing.T) {
+	for _, reason := range []error{service.ErrBanned, service.ErrRateLimited} {
+		db := new(DB)
+		q := &queue{db: db, held: map[int64]bool{}, workers: map[string]Worker{}}
+		until := time.Now().Add(20 * time.Minute)
+		err := q.run(t.Context(), &rivertype.JobRow{ID: 1, Attempt: 1}, "j", func(Worker, bool) error {
+			return fmt.Errorf("klines: %w", &service.RetryAfterError{Err: reason, Until: until})
+		})
+		snooze, ok := errors.AsType[*river.JobSnoozeError](err)
+		if !ok || time.Until(until.Add(-snooze.Duration)).Abs() > time.Minute || db.retries.Load() != 0 {
+			t.Errorf("%v: %v, %d retries", reason, err, db.retries.Load())
+		}
+	}
+	q := &queue{db: new(DB), held: map[int64]bool{}, workers: map[string]Worker{}}
+	if err := q.run(t.Context(), &rivertype.JobRow{ID: 1, Attempt: 1}, "j", func(Worker, bool) error { return &service.RetryAfterError{Err: service.ErrBusy} }); !errors.Is(err, service.ErrBusy) {
+		t.Errorf("busy: %v", err)
+	}
 }
 
 func TestQueue_TheLastTryIsToldSo(t *testing.T) {

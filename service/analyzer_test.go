@@ -575,14 +575,20 @@ func TestCancel_ReachesTheOtherProcesses(t *testing.T) {
 	})
 }
 
-func TestSubmit_ALongBanEndsTheJob(t *testing.T) {
+func TestSubmit_ALongBanOrPauseEndsTheJob(t *testing.T) {
+	for _, reason := range []error{ErrBanned, ErrRateLimited} {
+		t.Run(Code(reason), func(t *testing.T) { longPause(t, reason) })
+	}
+}
+
+func longPause(t *testing.T, reason error) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{}
 		until := time.Now().Add(patience + time.Minute)
 		var asked atomic.Int64
 		x := &fakeExchange{symbols: market(100), CandlesFunc: func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
 			if asked.Add(1) > 20 {
-				return &RetryAfterError{ErrBanned, until}
+				return &RetryAfterError{reason, until}
 			}
 			return slow(time.Second)(ctx, symbol, from, dst)
 		}}
@@ -594,7 +600,7 @@ func TestSubmit_ALongBanEndsTheJob(t *testing.T) {
 		finished(t, a, j.ID)
 		time.Sleep(2 * time.Second) // for the pairs under way
 		j = finished(t, a, j.ID)
-		if j.State != JobFailed || j.Error == nil || j.Error.Code != "banned" || j.Done < 18 || j.Failed != 0 || len(store.snapshots) != j.Done {
+		if j.State != JobFailed || j.Error == nil || j.Error.Code != Code(reason) || j.Done < 18 || j.Failed != 0 || len(store.snapshots) != j.Done {
 			t.Errorf("ended as %+v with %d stored, want all but the two that were under way", j, len(store.snapshots))
 		}
 		if asked.Load() > 20+3 {
@@ -604,7 +610,13 @@ func TestSubmit_ALongBanEndsTheJob(t *testing.T) {
 	})
 }
 
-func TestSubmit_AShortBanIsWaitedOut(t *testing.T) {
+func TestSubmit_AShortBanOrPauseIsWaitedOut(t *testing.T) {
+	for _, reason := range []error{ErrBanned, ErrRateLimited} {
+		t.Run(Code(reason), func(t *testing.T) { shortPause(t, reason) })
+	}
+}
+
+func shortPause(t *testing.T, reason error) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{}
 		begun := time.Now()
@@ -617,7 +629,7 @@ func TestSubmit_AShortBanIsWaitedOut(t *testing.T) {
 				if refused.Add(1); now.After(begun.Add(10 * time.Second)) {
 					early.Add(1)
 				}
-				return &RetryAfterError{ErrBanned, until}
+				return &RetryAfterError{reason, until}
 			}
 			mu.Lock()
 			asked[symbol]++

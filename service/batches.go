@@ -200,7 +200,14 @@ const patience = time.Hour
 
 // endsJob tells the errors that end a job from those that are one pair's line
 // in its report.
-func endsJob(err error) bool { return errors.Is(err, ErrRateLimited) && !putsOff(err) }
+func endsJob(err error) bool { return heldBack(err) && !putsOff(err) }
+
+// heldBack tells that the whole client may not ask the exchange for a while, not only
+// the pair that met it.
+func heldBack(err error) bool {
+	_, until := errors.AsType[*RetryAfterError](err)
+	return errors.Is(err, ErrBanned) || until && errors.Is(err, ErrRateLimited)
+}
 
 // putsOff tells the errors after which a job goes on later.
 func putsOff(err error) bool {
@@ -272,7 +279,7 @@ func (a *Analyzer) runBatch(ctx context.Context, j Job, index int, pairs []Pair)
 			snap, more, err := a.analyzePair(ctx, s, p, j)
 			a.slots.release(s)
 			raise(&peak, RSS())
-			if errors.Is(err, ErrRateLimited) {
+			if heldBack(err) {
 				a.endRuns(j.ID, err) // this one too: no pair of the job can go on
 			}
 			mu.Lock()

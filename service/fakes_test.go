@@ -60,6 +60,10 @@ func (f *fakeExchange) Symbols(ctx context.Context) iter.Seq2[Symbol, error] {
 	}
 }
 
+func (f *fakeExchange) LastSymbols(ctx context.Context) (iter.Seq2[Symbol, error], time.Time, error) {
+	return f.Symbols(ctx), time.Now(), nil
+}
+
 func (f *fakeExchange) Symbol(ctx context.Context, name string) (Symbol, error) {
 	if f.SymbolFunc != nil {
 		return f.SymbolFunc(ctx, name)

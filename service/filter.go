@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Symbols streams the pairs of the exchange and whether a sweep covers them.
@@ -17,6 +18,24 @@ func (a *Analyzer) Symbols(ctx context.Context) iter.Seq2[Listing, error] {
 
 // list is Symbols for sweeps with a filter of their own.
 func (a *Analyzer) list(ctx context.Context, filter *Filter) iter.Seq2[Listing, error] {
+	return a.judged(a.exchange.Symbols(ctx), filter)
+}
+
+// LastSymbols returns what Symbols streams, and when it was read. Where it cannot
+// be read now, that is what was read last.
+func (a *Analyzer) LastSymbols(ctx context.Context) (iter.Seq2[Listing, error], time.Time, error) {
+	symbols, at, err := a.exchange.LastSymbols(ctx)
+	if err != nil {
+		return nil, time.Time{}, a.symbolsError(err)
+	}
+	return a.judged(symbols, &a.cfg.Filter), at, nil
+}
+
+func (a *Analyzer) symbolsError(err error) error {
+	return fmt.Errorf("symbols of %s: %w", a.exchange.Market().Exchange, err)
+}
+
+func (a *Analyzer) judged(symbols iter.Seq2[Symbol, error], filter *Filter) iter.Seq2[Listing, error] {
 	return func(yield func(Listing, error) bool) {
 		bases := map[string]bool{}
 		judge := func(s Symbol) bool {
@@ -24,9 +43,9 @@ func (a *Analyzer) list(ctx context.Context, filter *Filter) iter.Seq2[Listing, 
 			return yield(Listing{Symbol: s, Selected: reason == Outcome{}, Reason: reason}, nil)
 		}
 		var suspects []Symbol
-		for s, err := range a.exchange.Symbols(ctx) {
+		for s, err := range symbols {
 			if err != nil {
-				yield(Listing{}, fmt.Errorf("symbols of %s: %w", a.exchange.Market().Exchange, err))
+				yield(Listing{}, a.symbolsError(err))
 				return
 			}
 			bases[s.Base] = true

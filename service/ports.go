@@ -36,14 +36,19 @@ type Market struct {
 // Exchange is a venue: one client, one weight budget, shared by all callers.
 //
 // Errors wrap ErrUnknownSymbol, ErrRateLimited, ErrBanned (in a RetryAfterError)
-// or ErrExchange, or are the context's. A call waits out a rate limit when the
-// context's deadline allows it and returns at once when it does not.
+// or ErrExchange, or are the context's. A call waits out a rate limit of some
+// minutes when the context's deadline allows it. Where it does not, and for a
+// longer one, it returns a RetryAfterError at once.
 type Exchange interface {
 	Market() Market
 	// Symbols streams the pairs the venue lists, all of them, with their 24 h
 	// quote volume, in an order that is the same from call to call while the
-	// list is. An error ends the sequence.
+	// list is. Both are at most a minute old, and shared by all who ask within it.
+	// An error ends the sequence.
 	Symbols(ctx context.Context) iter.Seq2[Symbol, error]
+	// LastSymbols returns what Symbols streams, and when it was read. Where it
+	// cannot be read now, that is what was read last, however old.
+	LastSymbols(ctx context.Context) (iter.Seq2[Symbol, error], time.Time, error)
 	// Symbol returns one pair, without QuoteVolume.
 	Symbol(ctx context.Context, name string) (Symbol, error)
 	// Candles appends to dst, which carries the interval, the closed candles
@@ -54,7 +59,8 @@ type Exchange interface {
 	// Forming returns the candle of a pair that is open now; nil if there is
 	// none, as for a halted pair.
 	Forming(ctx context.Context, symbol string, interval levels.Interval) (*Forming, error)
-	// Now is a time the venue's clock has certainly reached.
+	// Now is a time the venue's clock has certainly reached. Once one is known it
+	// waits for no rate limit to end.
 	Now(ctx context.Context) (time.Time, error)
 }
 

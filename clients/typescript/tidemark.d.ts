@@ -298,7 +298,7 @@ export interface paths {
         };
         /**
          * The pairs of the exchange.
-         * @description Every pair the exchange lists, with whether a sweep covers it and why not.
+         * @description Every pair the exchange lists, with whether a sweep covers it and why not. The exchange is asked at most once a minute for all clients. Where it cannot be asked, the answer is what it listed last, and `Age` is above 60.
          */
         get: operations["listSymbols"];
         put?: never;
@@ -2355,6 +2355,9 @@ export interface operations {
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
+                    "Cache-Control": components["headers"]["CacheControl"];
+                    /** @description Seconds since the exchange listed them. */
+                    Age?: number;
                     [name: string]: unknown;
                 };
                 content: {

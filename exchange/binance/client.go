@@ -6,7 +6,6 @@ package binance
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -15,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,8 +29,12 @@ const DefaultBaseURL = "https://data-api.binance.vision"
 // The venue's weight limit, a minute and address, until exchangeInfo tells it.
 const defaultWeightLimit = 6000
 
-// heaviest is the weight of the heaviest request made: all 24 h tickers.
-const heaviest = 80
+// heaviest is the weight of the heaviest request made, all 24 h tickers, and
+// listWeight that of the list of pairs.
+const (
+	heaviest   = 80
+	listWeight = 20
+)
 
 // Config is what a Client is told once. The zero value is Binance itself with
 // the defaults named below.
@@ -69,8 +73,11 @@ type Client struct {
 	caller *exchange.Caller
 	idle   func() // closes kept connections
 
-	list                atomic.Pointer[listing]
-	listTurn, clockTurn *turn
+	work                      *background
+	clocks, listings, tickers *refresher
+
+	mu   sync.Mutex // for those who replace list
+	list atomic.Pointer[listing]
 }
 
 var _ service.Exchange = (*Client)(nil)
@@ -79,8 +86,7 @@ var _ service.Exchange = (*Client)(nil)
 // base URL that is not http or https every call fails with ErrExchange.
 func New(cfg Config) *Client {
 	c := &Client{
-		name: cfg.Name, log: cfg.Log, clock: new(exchange.Clock), idle: func() {},
-		listTurn: newTurn(), clockTurn: newTurn(),
+		name: cfg.Name, log: cfg.Log, clock: new(exchange.Clock), idle: func() {}, work: newBackground(),
 	}
 	if c.name == "" {
 		c.name = "binance"
@@ -92,9 +98,8 @@ func New(cfg Config) *Client {
 	if base == "" {
 		base = DefaultBaseURL
 	}
-	u, err := url.Parse(base)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		c.wrong = fmt.Errorf("%w: the base URL %q is not an http or https address", service.ErrExchange, base)
+	if u, err := exchange.ParseBaseURL(base); err != nil {
+		c.wrong = fmt.Errorf("%w: the base URL: %w", service.ErrExchange, err)
 	} else {
 		c.base = u.JoinPath("/") // a base without any path would make relative ones
 	}
@@ -134,6 +139,12 @@ func New(cfg Config) *Client {
 	if cfg.Simulated {
 		c.caller.MarkSimulated()
 	}
+	refresh := func(weight int, pause time.Duration, fetch func(context.Context) error) *refresher {
+		return &refresher{limiter: c.caller.Limiter, work: c.work, weight: weight, pause: pause, fetch: fetch}
+	}
+	c.clocks = refresh(1, failurePause, c.fetchTime)
+	c.listings = refresh(listWeight, failurePause, c.fetchListing)
+	c.tickers = refresh(heaviest, tickerPause, c.fetchVolumes)
 	return c
 }
 
@@ -142,9 +153,12 @@ func usedWeight(h http.Header) (int, bool) {
 	return n, err == nil && n >= 0 && n <= maxRequestWeight
 }
 
-// Close closes the connections kept for later. A Client that is used again
-// opens new ones.
-func (c *Client) Close() { c.idle() }
+// Close ends requests for the clock, the list and the volumes that are under way,
+// and closes the connections kept for later. The Client is not used after it.
+func (c *Client) Close() {
+	c.work.close()
+	c.idle()
+}
 
 // Ban has every call fail with ErrBanned until then, as a ban by the venue does:
 // for one that another process behind the same address was given.
@@ -262,16 +276,25 @@ func (c *Client) Forming(ctx context.Context, symbol string, interval levels.Int
 	return &service.Forming{Candle: newest.At(0), At: at}, nil
 }
 
+// standIn is how long something newer is waited for where something older can
+// stand in for it.
+const standIn = 3 * time.Second
+
 // Now implements service.Exchange. It asks the venue when the last stamp is
-// old, or a response has shown that the venue's clock is further on.
+// old, or a response has shown that the venue's clock is further on. What is
+// known stays a lower bound, and stands in for what cannot be had.
 func (c *Client) Now(ctx context.Context) (time.Time, error) {
-	if !c.clock.Fresh() {
-		if err := c.readClock(ctx); err != nil {
+	_, known := c.clock.Now()
+	if !c.clock.Fresh() && !(known && !c.caller.Limiter.Open()) {
+		patience := time.Duration(0)
+		if known {
+			patience = standIn
+		}
+		if err := c.clocks.do(ctx, patience, c.clock.Fresh); err != nil {
 			if ctx.Err() != nil {
 				return time.Time{}, context.Cause(ctx)
 			}
-			// What is known stays a lower bound.
-			if _, known := c.clock.Now(); !known {
+			if !known {
 				return time.Time{}, err
 			}
 		}
@@ -280,52 +303,45 @@ func (c *Client) Now(ctx context.Context) (time.Time, error) {
 	return time.UnixMilli(ms).UTC(), nil
 }
 
-func (c *Client) readClock(ctx context.Context) error {
-	if err := c.clockTurn.take(ctx); err != nil {
-		return err
-	}
-	defer c.clockTurn.give()
-	if c.clock.Fresh() {
-		return nil
-	}
-	if err := c.clockTurn.failed(); err != nil {
-		return err
-	}
+func (c *Client) fetchTime(ctx context.Context) error {
 	call := exchange.Call{Endpoint: "time", Weight: 1, MaxBody: maxServerTime}
-	err := c.call(ctx, call, "", func(body io.Reader, date time.Time) error {
+	return c.call(ctx, call, "", func(body io.Reader, date time.Time) error {
 		stamp, err := decodeTime(body)
 		if err != nil {
 			return err
 		}
-		c.clock.Set(stamp, time.Now(), date)
-		return nil
+		return c.clock.Set(stamp, time.Now(), date)
 	})
-	if err != nil {
-		return c.clockTurn.fail(ctx, err)
-	}
-	return nil
 }
 
-// Symbols implements service.Exchange, by name. The list and the volumes are
-// read in full before the first pair is yielded.
+// Symbols implements service.Exchange, by name.
 func (c *Client) Symbols(ctx context.Context) iter.Seq2[service.Symbol, error] {
 	return func(yield func(service.Symbol, error) bool) {
-		l, err := c.listed(ctx, freshListing)
-		var volumes []float64
-		if err == nil {
-			volumes, err = c.fetchVolumes(ctx, l)
-		}
+		l, err := c.priced(ctx, 0)
 		if err != nil {
 			yield(service.Symbol{}, err)
 			return
 		}
-		for i, s := range l.symbols {
-			s.QuoteVolume = volumes[i]
-			if !yield(s, nil) {
-				return
-			}
+		l.all(yield)
+	}
+}
+
+// LastSymbols implements service.Exchange, by name.
+func (c *Client) LastSymbols(ctx context.Context) (iter.Seq2[service.Symbol, error], time.Time, error) {
+	patience := time.Duration(0)
+	if old := c.list.Load(); old != nil && !old.pricedAt.IsZero() {
+		patience = standIn
+	}
+	l, err := c.priced(ctx, patience)
+	if err != nil {
+		if l = c.list.Load(); l == nil || l.pricedAt.IsZero() || ctx.Err() != nil {
+			return nil, time.Time{}, err
+		}
+		if err != errSlow {
+			c.log.Warn("an old list of pairs stands in for one that cannot be had", "read_at", l.readAt(), "error", err)
 		}
 	}
+	return l.all, l.readAt(), nil
 }
 
 // Symbol implements service.Exchange. It answers from a list at most an hour
@@ -334,7 +350,11 @@ func (c *Client) Symbol(ctx context.Context, name string) (service.Symbol, error
 	if !plausible(name) {
 		return service.Symbol{}, unknown(name)
 	}
-	l, err := c.listed(ctx, listingAge)
+	patience := time.Duration(0)
+	if c.list.Load() != nil {
+		patience = standIn
+	}
+	l, err := c.listed(ctx, listingAge, patience)
 	if err != nil {
 		if l = c.list.Load(); l == nil || ctx.Err() != nil {
 			return service.Symbol{}, err
@@ -344,7 +364,7 @@ func (c *Client) Symbol(ctx context.Context, name string) (service.Symbol, error
 	if s, ok := l.find(name); ok {
 		return s, nil
 	}
-	if l, err = c.listed(ctx, freshListing); err != nil {
+	if l, err = c.listed(ctx, freshListing, 0); err != nil {
 		return service.Symbol{}, err
 	}
 	if s, ok := l.find(name); ok {
@@ -354,41 +374,3 @@ func (c *Client) Symbol(ctx context.Context, name string) (service.Symbol, error
 }
 
 func unknown(name string) error { return fmt.Errorf("%w: %.60q", service.ErrUnknownSymbol, name) }
-
-// turn lets one caller at a time fetch what all need, and remembers for a
-// while that it could not be had, so that those behind do not all try in vain.
-type turn struct {
-	token chan struct{} // of capacity one; who has put something in has the turn
-	err   error         // the last failure; only for who has the turn
-	at    time.Time     // of err
-}
-
-func newTurn() *turn { return &turn{token: make(chan struct{}, 1)} }
-
-func (t *turn) take(ctx context.Context) error {
-	select {
-	case t.token <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func (t *turn) give() { <-t.token }
-
-// failed returns the last failure while it is young.
-func (t *turn) failed() error {
-	if t.err != nil && time.Since(t.at) < failurePause {
-		return t.err
-	}
-	return nil
-}
-
-// fail remembers err, unless it is the caller's own: its context's, or that
-// its deadline is shorter than a wait.
-func (t *turn) fail(ctx context.Context, err error) error {
-	if ctx.Err() == nil && !errors.Is(err, service.ErrRateLimited) {
-		t.err, t.at = err, time.Now()
-	}
-	return err
-}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -310,7 +311,7 @@ func TestCandles_HealWhatCanHeal(t *testing.T) {
 			var statuses []string
 			timeout := 10 * time.Second
 			if strings.HasPrefix(name, "silence") {
-				timeout = 400 * time.Millisecond
+				timeout = time.Second
 			}
 			c := overSocket(t, v, Config{Timeout: timeout, Observe: func(endpoint string, status int, d time.Duration) {
 				statuses = append(statuses, fmt.Sprint(endpoint, " ", status))
@@ -504,9 +505,11 @@ func TestClient_NothingListens(t *testing.T) {
 }
 
 func TestNew_ABadAddressIsSaid(t *testing.T) {
-	for _, u := range []string{"ftp://example.org", "binance.com", "http://", "http://a b"} {
+	for _, u := range []string{
+		"ftp://example.org", "binance.com", "http://", "http://a b", "http://me:secret@example.org/?key=1", "http://me:secret@example.org:x", "me:secret@example.org",
+	} {
 		c := New(Config{BaseURL: u})
-		if _, err := c.Now(t.Context()); !errors.Is(err, service.ErrExchange) || !strings.Contains(err.Error(), "base URL") {
+		if _, err := c.Now(t.Context()); !errors.Is(err, service.ErrExchange) || !strings.Contains(err.Error(), "base URL") || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", u, err)
 		}
 	}
@@ -523,6 +526,30 @@ func TestNew_APathOfTheAddressIsKept(t *testing.T) {
 	defer c.Close()
 	if _, err := c.Now(t.Context()); err != nil || path.Load() != "/mirror/api/v3/time" {
 		t.Errorf("%v, %v", path.Load(), err)
+	}
+}
+
+func TestNew_AUserOfTheAddressIsSentAndNeverSaid(t *testing.T) {
+	var log bytes.Buffer
+	var refuse atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, ok := r.BasicAuth(); !ok || user != "me" || password != "p@ss" || refuse.Load() {
+			refusal(w, 401, "", "")
+			return
+		}
+		fmt.Fprintf(w, `{"serverTime":%d}`, time.Now().UnixMilli())
+	}))
+	c := New(Config{BaseURL: strings.Replace(server.URL, "//", "//me:p%40ss@", 1), Attempts: 2, Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	defer c.Close()
+	if _, err := c.Now(t.Context()); err != nil {
+		t.Error(err)
+	}
+	refuse.Store(true)
+	_, refused := c.Symbol(t.Context(), "BTCUSDT")
+	server.Close()
+	_, down := lastHours(t.Context(), c, "BTCUSDT", 100)
+	if text := fmt.Sprint(refused, down, log.String()); refused == nil || down == nil || strings.Contains(text, "p@ss") || strings.Contains(text, "p%40ss") {
+		t.Error(text)
 	}
 }
 

@@ -253,7 +253,7 @@ func parseRow(b []byte, k *levels.Candle) (length, column int) {
 		for b[p]-'0' <= 9 || quoted && b[p] == '.' {
 			p++
 		}
-		if p == first {
+		if p == first || !quoted && b[first] == '0' && p-first > 1 {
 			return p, i + 7
 		}
 		if quoted {

@@ -191,6 +191,7 @@ func TestDecodeKlines_RefusesWhatIsNoListOfKlines(t *testing.T) {
 		{"a price with a space", page(row(0, " 1", "2", "1", "1", "1")), "column 2"},
 		{"a plus", page(row(0, "+1", "2", "1", "1", "1")), "column 2"},
 		{"leading zeros", page(row(0, "01", "2", "1", "1", "1")), "column 2"},
+		{"leading zeros of a number", `[[0,"1","1","1","1","0",0,"0",00,"0","0","0"]]`, "column 9"},
 		{"a zero price", page(row(0, "0.00000000", "2", "0.00000000", "1", "1")), "positive"},
 		{"an underflow to zero", page(row(0, "1", "2", "1e-999", "1", "1")), "positive"},
 		{"a negative price", page(row(0, "1", "2", "-1", "1", "1")), "positive"},

@@ -21,10 +21,12 @@ import (
 const (
 	maxSymbols       = 20_000 // the venue lists about 3,500, delisted ones included
 	maxSymbolRunes   = 40
+	maxWord          = 160         // bytes of an asset or status, escapes included
 	listingAge       = time.Hour   // after which a pair's tick and status are read again
-	freshListing     = time.Minute // within which an unknown name is not looked up again
+	freshListing     = time.Minute // within which neither list nor volumes are read again
 	failurePause     = 10 * time.Second
-	maxExchangeInfo  = 64 << 20 // bytes
+	tickerPause      = time.Minute // as many attempts in vain cost several hundred of the weight
+	maxExchangeInfo  = 64 << 20    // bytes
 	maxTicker        = 16 << 20
 	maxServerTime    = 1 << 10
 	earliestStamp    = 1_483_228_800_000 // 2017, the year the venue opened
@@ -34,20 +36,64 @@ const (
 
 // listing is the venue's list of pairs, by name. The whole of it is read before
 // anything is handed out: who goes through it may take minutes, and the venue
-// would break off a response that is not read.
+// would break off a response that is not read. It is never changed, only replaced.
 type listing struct {
-	symbols []service.Symbol
-	at      time.Time
+	symbols  []service.Symbol // without volumes
+	at       time.Time
+	volumes  []float64 // 24 h quote volume of each; nil until they are read
+	pricedAt time.Time // when they were read; zero until then
+	complete bool      // they were read for all pairs of this list
+}
+
+func (l *listing) index(name string) (int, bool) {
+	return slices.BinarySearchFunc(l.symbols, name, func(s service.Symbol, name string) int {
+		return strings.Compare(s.Name, name)
+	})
 }
 
 func (l *listing) find(name string) (service.Symbol, bool) {
-	i, ok := slices.BinarySearchFunc(l.symbols, name, func(s service.Symbol, name string) int {
-		return strings.Compare(s.Name, name)
-	})
+	i, ok := l.index(name)
 	if !ok {
 		return service.Symbol{}, false
 	}
 	return l.symbols[i], true
+}
+
+// all yields the pairs with their volumes, which must have been read.
+func (l *listing) all(yield func(service.Symbol, error) bool) {
+	for i, s := range l.symbols {
+		s.QuoteVolume = l.volumes[i]
+		if !yield(s, nil) {
+			return
+		}
+	}
+}
+
+// readAt is when the oldest part of the list was read.
+func (l *listing) readAt() time.Time {
+	if l.pricedAt.Before(l.at) {
+		return l.pricedAt
+	}
+	return l.at
+}
+
+// isPriced reports whether the volumes were read within maxAge.
+func (l *listing) isPriced(maxAge time.Duration) bool {
+	return l.complete && time.Since(l.pricedAt) < maxAge
+}
+
+// withVolumesOf returns l with the volumes that were read for o, another list.
+func (l *listing) withVolumesOf(o *listing) *listing {
+	n := *l
+	n.volumes, n.pricedAt, n.complete = make([]float64, len(l.symbols)), o.pricedAt, o.complete
+	for i, s := range l.symbols {
+		if j, ok := o.index(s.Name); ok {
+			n.volumes[i] = o.volumes[j]
+		} else {
+			n.complete = false
+		}
+	}
+	return &n
 }
 
 // plausible reports whether a symbol can be the venue's: not empty, no white
@@ -63,47 +109,43 @@ func plausible(name string) bool {
 
 // listed returns a list read within maxAge. Callers that need a new one at the
 // same time share it.
-func (c *Client) listed(ctx context.Context, maxAge time.Duration) (*listing, error) {
-	fresh := func() *listing {
-		if l := c.list.Load(); l != nil && time.Since(l.at) < maxAge {
-			return l
+func (c *Client) listed(ctx context.Context, maxAge, patience time.Duration) (*listing, error) {
+	fresh := func() bool { l := c.list.Load(); return l != nil && time.Since(l.at) < maxAge }
+	if !fresh() {
+		if err := c.listings.do(ctx, patience, fresh); err != nil {
+			return nil, err
 		}
-		return nil
 	}
-	if l := fresh(); l != nil {
-		return l, nil
-	}
-	if err := c.listTurn.take(ctx); err != nil {
-		return nil, err
-	}
-	defer c.listTurn.give()
-	if l := fresh(); l != nil {
-		return l, nil
-	}
-	if err := c.listTurn.failed(); err != nil {
-		return nil, err
-	}
-	l, err := c.fetchListing(ctx)
-	if err != nil {
-		return nil, c.listTurn.fail(ctx, err)
-	}
-	c.list.Store(l)
-	return l, nil
+	return c.list.Load(), nil
 }
 
-func (c *Client) fetchListing(ctx context.Context) (*listing, error) {
+// priced returns a list with its volumes, both read within a minute.
+func (c *Client) priced(ctx context.Context, patience time.Duration) (*listing, error) {
+	if _, err := c.listed(ctx, freshListing, patience); err != nil {
+		return nil, err
+	}
+	fresh := func() bool { return c.list.Load().isPriced(freshListing) }
+	if !fresh() {
+		if err := c.tickers.do(ctx, patience, fresh); err != nil {
+			return nil, err
+		}
+	}
+	return c.list.Load(), nil
+}
+
+// fetchListing reads the list; the volumes known stay with it.
+func (c *Client) fetchListing(ctx context.Context) error {
 	var got info
-	call := exchange.Call{Endpoint: "exchangeInfo", Weight: 20, MaxBody: maxExchangeInfo, Compress: true}
+	call := exchange.Call{Endpoint: "exchangeInfo", Weight: listWeight, MaxBody: maxExchangeInfo, Compress: true}
 	err := c.call(ctx, call, "showPermissionSets=false", func(body io.Reader, date time.Time) error {
 		got = info{}
 		if err := decodeExchangeInfo(body, &got); err != nil {
 			return err
 		}
-		c.clock.Set(got.serverTime, got.received, date)
-		return nil
+		return c.clock.Set(got.serverTime, got.received, date)
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if got.weightLimit > 0 {
 		c.caller.Limiter.SetLimit(got.weightLimit)
@@ -111,7 +153,14 @@ func (c *Client) fetchListing(ctx context.Context) (*listing, error) {
 	if got.left > 0 {
 		c.log.Warn("pairs with impossible names are left out", "pairs", got.left)
 	}
-	return &listing{symbols: got.symbols, at: time.Now()}, nil
+	l := &listing{symbols: got.symbols, at: time.Now()}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if old := c.list.Load(); old != nil && !old.pricedAt.IsZero() {
+		l = l.withVolumesOf(old)
+	}
+	c.list.Store(l)
+	return nil
 }
 
 // info is what exchangeInfo says.
@@ -126,9 +175,9 @@ type info struct {
 // decodeExchangeInfo reads the response of exchangeInfo as a stream: it is
 // megabytes long, and only a few words of each pair are kept.
 func decodeExchangeInfo(r io.Reader, dst *info) error {
-	d := jsontext.NewDecoder(r)
+	d := newDecoder(r)
 	words := map[string]string{} // quote assets and statuses are few
-	var failure apiError
+	var refusal apiError
 	listed := false
 	err := object(d, func(name []byte) error {
 		var err error
@@ -141,14 +190,8 @@ func decodeExchangeInfo(r io.Reader, dst *info) error {
 		case "symbols":
 			listed = true
 			err = array(d, func() error { return symbol(d, dst, words) })
-		case "code":
-			var code int64
-			code, err = integer(d)
-			failure.Code = int(code)
-		case "msg":
-			failure.Msg, err = text(d)
 		default:
-			err = d.SkipValue()
+			err = refusal.member(d, name)
 		}
 		return err
 	})
@@ -158,8 +201,8 @@ func decodeExchangeInfo(r io.Reader, dst *info) error {
 	switch {
 	case err != nil:
 		return err
-	case failure.Code != 0:
-		return envelope(fmt.Appendf(nil, `{"code":%d,"msg":%q}`, failure.Code, failure.Msg))
+	case refusal.Code != 0:
+		return refusal.asError()
 	case !listed || len(dst.symbols) == 0:
 		return errors.New("exchangeInfo lists no pairs")
 	case dst.serverTime < earliestStamp || dst.serverTime > latestStamp:
@@ -181,9 +224,9 @@ func rateLimit(d *jsontext.Decoder, dst *info) error {
 		var err error
 		switch string(name) {
 		case "rateLimitType":
-			kind, err = text(d)
+			kind, err = text(d, maxWord)
 		case "interval":
-			interval, err = text(d)
+			interval, err = text(d, maxWord)
 		case "intervalNum":
 			count, err = integer(d)
 		case "limit":
@@ -206,11 +249,11 @@ func symbol(d *jsontext.Decoder, dst *info, words map[string]string) error {
 		var err error
 		switch string(name) {
 		case "symbol":
-			s.Name, err = text(d)
+			s.Name, err = text(d, maxToken)
 		case "status":
 			s.Status, err = word(d, words)
 		case "baseAsset":
-			s.Base, err = text(d)
+			s.Base, err = text(d, maxWord)
 		case "quoteAsset":
 			s.Quote, err = word(d, words)
 		case "isSpotTradingAllowed":
@@ -248,7 +291,7 @@ func filter(d *jsontext.Decoder, dst *service.Tick) error {
 	err := object(d, func(name []byte) error {
 		switch string(name) {
 		case "filterType":
-			raw, err := d.ReadValue()
+			raw, err := scalar(d)
 			price = string(raw) == `"PRICE_FILTER"`
 			return err
 		case "tickSize":
@@ -266,35 +309,43 @@ func filter(d *jsontext.Decoder, dst *service.Tick) error {
 	return err
 }
 
-// fetchVolumes returns the 24 h quote volume of each pair of l; 0 for a pair
+// fetchVolumes reads the 24 h quote volume of each pair of the list; 0 for a pair
 // that is not in the answer.
-func (c *Client) fetchVolumes(ctx context.Context, l *listing) ([]float64, error) {
-	volumes := make([]float64, len(l.symbols))
+func (c *Client) fetchVolumes(ctx context.Context) error {
+	l := *c.list.Load()
+	l.volumes = make([]float64, len(l.symbols))
 	call := exchange.Call{Endpoint: "ticker/24hr", Weight: heaviest, MaxBody: maxTicker, Compress: true}
 	err := c.call(ctx, call, "type=MINI", func(body io.Reader, _ time.Time) error {
-		clear(volumes)
+		clear(l.volumes)
 		return decodeTicker(body, func(symbol []byte, volume float64) {
 			i, ok := slices.BinarySearchFunc(l.symbols, symbol, func(s service.Symbol, name []byte) int {
 				return strings.Compare(s.Name, string(name))
 			})
 			if ok {
-				volumes[i] = volume
+				l.volumes[i] = volume
 			}
 		})
 	})
-	return volumes, err
+	if err != nil {
+		return err
+	}
+	l.pricedAt, l.complete = time.Now(), true
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := &l
+	if now := c.list.Load(); now.at != l.at { // read anew meanwhile
+		next = now.withVolumesOf(next)
+	}
+	c.list.Store(next)
+	return nil
 }
 
 // decodeTicker reads the response of ticker/24hr for several pairs as a
 // stream. The symbol is valid until yield returns.
 func decodeTicker(r io.Reader, yield func(symbol []byte, quoteVolume float64)) error {
-	d := jsontext.NewDecoder(r)
+	d := newDecoder(r)
 	if d.PeekKind() == '{' {
-		body, err := d.ReadValue()
-		if err != nil {
-			return tidy(err)
-		}
-		return envelope(body)
+		return failure(d)
 	}
 	var name []byte
 	rows := 0
@@ -304,7 +355,7 @@ func decodeTicker(r io.Reader, yield func(symbol []byte, quoteVolume float64)) e
 		err := object(d, func(key []byte) error {
 			switch string(key) {
 			case "symbol":
-				raw, err := d.ReadValue()
+				raw, err := scalar(d)
 				if err == nil {
 					name, err = jsontext.AppendUnquote(name, raw)
 				}
@@ -336,26 +387,47 @@ func decodeTicker(r io.Reader, yield func(symbol []byte, quoteVolume float64)) e
 	return end(d)
 }
 
-func decodeTime(r io.Reader) (int64, error) {
-	d := jsontext.NewDecoder(r)
-	body, err := d.ReadValue()
+// failure reads an error of the venue that came with HTTP 200.
+func failure(d *jsontext.Decoder) error {
+	var e apiError
+	err := object(d, func(name []byte) error { return e.member(d, name) })
 	if err != nil {
-		return 0, tidy(err)
+		return err
 	}
+	return e.asError()
+}
+
+// member reads a member of an error, or skips it.
+func (e *apiError) member(d *jsontext.Decoder, name []byte) (err error) {
+	switch string(name) {
+	case "code":
+		var code int64
+		code, err = integer(d)
+		e.Code = int(code)
+		return err
+	case "msg":
+		e.Msg, err = text(d, maxToken)
+		return err
+	}
+	return d.SkipValue()
+}
+
+func decodeTime(r io.Reader) (int64, error) {
+	d := newDecoder(r)
 	var t int64
-	in := jsontext.NewDecoder(strings.NewReader(string(body)))
-	err = object(in, func(name []byte) error {
+	var refusal apiError
+	err := object(d, func(name []byte) (err error) {
 		if string(name) == "serverTime" {
-			t, err = integer(in)
+			t, err = integer(d)
 			return err
 		}
-		return in.SkipValue()
+		return refusal.member(d, name)
 	})
 	switch {
 	case err != nil:
 		return 0, err
 	case t == 0:
-		return 0, envelope(body)
+		return 0, refusal.asError()
 	case t < earliestStamp || t > latestStamp:
 		return 0, fmt.Errorf("serverTime %d is not Unix milliseconds", t)
 	}
@@ -370,9 +442,9 @@ func object(d *jsontext.Decoder, member func(name []byte) error) error {
 		return err
 	}
 	for d.PeekKind() != '}' {
-		raw, err := d.ReadValue() // the name, quoted; no name we know has escapes
+		raw, err := scalar(d) // the name, quoted; no name we know has escapes
 		if err != nil {
-			return tidy(err)
+			return err
 		}
 		if err := member(raw[1 : len(raw)-1]); err != nil {
 			return tidy(err)
@@ -437,11 +509,21 @@ func tidy(err error) error {
 	return err
 }
 
+// scalar reads a value that is no object or array. Of those the decoder would hold
+// the whole in memory.
+func scalar(d *jsontext.Decoder) (jsontext.Value, error) {
+	if k := d.PeekKind(); k == '{' || k == '[' {
+		return nil, fmt.Errorf("%v where a string, number or truth value belongs, at byte %d", k, d.InputOffset())
+	}
+	raw, err := d.ReadValue()
+	return raw, tidy(err)
+}
+
 // quoted returns what is between the quotes of a string without escapes.
 func quoted(d *jsontext.Decoder) ([]byte, error) {
-	raw, err := d.ReadValue()
+	raw, err := scalar(d)
 	if err != nil {
-		return nil, tidy(err)
+		return nil, err
 	}
 	if raw.Kind() != '"' {
 		return nil, fmt.Errorf("%.40q is not a string", raw)
@@ -449,12 +531,13 @@ func quoted(d *jsontext.Decoder) ([]byte, error) {
 	return raw[1 : len(raw)-1], nil
 }
 
-func text(d *jsontext.Decoder) (string, error) {
-	raw, err := d.ReadValue()
+// text returns a string of at most so many bytes.
+func text(d *jsontext.Decoder, most int) (string, error) {
+	raw, err := scalar(d)
 	if err != nil {
-		return "", tidy(err)
+		return "", err
 	}
-	if raw.Kind() != '"' || len(raw) > 1<<10 {
+	if raw.Kind() != '"' || len(raw) > most {
 		return "", fmt.Errorf("%.40q is not a short string", raw)
 	}
 	b, err := jsontext.AppendUnquote(nil, raw)
@@ -470,6 +553,9 @@ func word(d *jsontext.Decoder, words map[string]string) (string, error) {
 	if w, ok := words[string(raw)]; ok {
 		return w, nil
 	}
+	if len(raw) > maxWord {
+		return "", fmt.Errorf("%.40q is not a word", raw)
+	}
 	b, err := jsontext.AppendUnquote(nil, slices.Concat([]byte{'"'}, raw, []byte{'"'}))
 	w := string(b)
 	words[string(raw)] = w
@@ -477,9 +563,9 @@ func word(d *jsontext.Decoder, words map[string]string) (string, error) {
 }
 
 func integer(d *jsontext.Decoder) (int64, error) {
-	raw, err := d.ReadValue()
+	raw, err := scalar(d)
 	if err != nil {
-		return 0, tidy(err)
+		return 0, err
 	}
 	n, err := strconv.ParseInt(string(raw), 10, 64)
 	if err != nil {
@@ -489,9 +575,9 @@ func integer(d *jsontext.Decoder) (int64, error) {
 }
 
 func boolean(d *jsontext.Decoder) (bool, error) {
-	raw, err := d.ReadValue()
+	raw, err := scalar(d)
 	if err != nil {
-		return false, tidy(err)
+		return false, err
 	}
 	if k := raw.Kind(); k != 't' && k != 'f' {
 		return false, fmt.Errorf("%.40q is not true or false", raw)

@@ -45,10 +45,18 @@ func envelope(body []byte) error {
 	if err := json.Unmarshal(body, &e); err != nil || e.Code == 0 {
 		return fmt.Errorf("neither data nor an error: %.60q", body)
 	}
-	if e.Code == -1003 {
+	return e.asError()
+}
+
+// asError is what an error that came with HTTP 200 means for the call.
+func (e *apiError) asError() error {
+	switch e.Code {
+	case 0:
+		return errors.New("neither data nor an error")
+	case -1003:
 		return &exchange.Pause{Err: service.ErrRateLimited}
 	}
-	return &e
+	return e
 }
 
 var (
