@@ -26,7 +26,6 @@ func TestStatus_EveryErrorOfTheServiceHasItsStatus(t *testing.T) {
 	}{
 		{service.ErrInvalid, 400, "invalid_request"},
 		{levels.ErrUnknownInterval, 400, "invalid_request"},
-		{levels.ErrBadCandle, 400, "invalid_request"},
 		{service.ErrNotAnalyzed, 404, "not_analyzed"},
 		{service.ErrUnknownLevel, 404, "unknown_level"},
 		{service.ErrUnknownJob, 404, "unknown_job"},
@@ -37,6 +36,7 @@ func TestStatus_EveryErrorOfTheServiceHasItsStatus(t *testing.T) {
 		{service.ErrUnknownExchange, 422, "unknown_exchange"},
 		{levels.ErrTooFewCandles, 422, "too_few_candles"},
 		{service.ErrExchange, 502, "exchange_unavailable"},
+		{fmt.Errorf("%w: kline 3: %w", service.ErrExchange, levels.ErrBadCandle), 502, "exchange_unavailable"},
 		{service.ErrBusy, 503, "busy"},
 		{service.ErrStopping, 503, "stopping"},
 		{service.ErrBanned, 503, "banned"},

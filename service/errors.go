@@ -13,7 +13,9 @@ import (
 )
 
 // The errors of the service. Adapters wrap them; api.status maps them to HTTP.
-// levels.ErrTooFewCandles and levels.ErrBadCandle belong to this list too.
+// levels.ErrTooFewCandles belongs to this list too. levels.ErrBadCandle does not: it
+// says what is wrong with a candle, and the caller of Append says whose candle it
+// was, as an exchange client does with ErrExchange.
 var (
 	// ErrInvalid: the request asks for what cannot be; the text says what.
 	ErrInvalid = errors.New("invalid request")
@@ -87,7 +89,6 @@ var codes = []struct {
 }{
 	{ErrInvalid, "invalid_request"},
 	{levels.ErrUnknownInterval, "invalid_request"},
-	{levels.ErrBadCandle, "invalid_request"},
 	{ErrNotAnalyzed, "not_analyzed"},
 	{ErrUnknownLevel, "unknown_level"},
 	{ErrNotExplainable, "not_explainable"},

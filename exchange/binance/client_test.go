@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -228,6 +229,22 @@ func TestForming_RefusesWhatCannotBeAskedAndWhatWasNotAskedFor(t *testing.T) {
 	}
 	if f, err := c.Forming(t.Context(), "BTCUSDT", "1h"); !errors.Is(err, service.ErrExchange) {
 		t.Errorf("of two rows where one was asked for: %+v, %v", f, err)
+	}
+}
+
+// What is wrong with a candle of the venue is the venue's fault, not that of whoever asked.
+func TestCandles_OneThatCannotBeIsTheExchangesFault(t *testing.T) {
+	v := &venue{now: steady(), fault: func(_ int, w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "klines") {
+			start, _ := strconv.ParseInt(r.URL.Query().Get("startTime"), 10, 64)
+			io.WriteString(w, page(row((start+hour-1)/hour*hour, "1", "1", "2", "1", "1")))
+			return true
+		}
+		return false
+	}}
+	_, err := lastHours(t.Context(), overSocket(t, v, Config{Attempts: 1}), "BTCUSDT", 10)
+	if !errors.Is(err, levels.ErrBadCandle) || service.Code(err) != "exchange_unavailable" {
+		t.Errorf("%v is %q", err, service.Code(err))
 	}
 }
 
