@@ -64,6 +64,9 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 	if x := a.Analyzer.Market().Exchange; body.exchange != "" && body.exchange != x {
 		return unknownExchange(body.exchange, x)
 	}
+	if err := a.settleStore(&body); err != nil {
+		return err
+	}
 	if body.symbol != "" && !async {
 		snap, err := a.Analyzer.Analyze(r.Context(), service.Request{
 			Symbol: body.symbol, Interval: body.interval, KlineLimit: body.klineLimit, Store: body.store,
@@ -87,6 +90,21 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 		w.Header().Del("Preference-Applied") // there was no choice
 	}
 	return accepted(w, &job)
+}
+
+// settleStore decides whether an analysis is kept where the request does not say: not
+// if it is made from another number of klines than the stored ones are, which
+// everybody reads.
+func (a *API) settleStore(b *analyzeBody) error {
+	_, configured := a.Analyzer.Defaults()
+	if b.storeGiven || b.klineLimit == 0 || b.klineLimit == configured {
+		return nil
+	}
+	if b.symbol == "" {
+		return badField("/store", "analyses of %d klines would replace the stored ones, which are of %d (ANALYSIS_KLINE_LIMIT): send store true if that is meant, or leave kline_limit out", b.klineLimit, configured)
+	}
+	b.store = false
+	return nil
 }
 
 // analyzeKlines analyses the caller's own klines, read from open once a slot is

@@ -94,6 +94,41 @@ func TestAnalyze_NothingIsStoredWhenNotAsked(t *testing.T) {
 	want(t, h.get("/levels/BTCUSDT?interval=4h"), 404)
 }
 
+// What everybody reads is of the configured number of klines, unless the request says
+// that another one is to be stored.
+func TestAnalyze_AnotherKlineLimitIsStoredOnlyWhenSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		stored := func(klines int) {
+			t.Helper()
+			h.api.Invalidate("", "", nil)
+			if a := decode[analysisJSON](t, h.get("/levels/BTCUSDT")); a.Klines != klines {
+				t.Errorf("an analysis of %d klines is stored, want %d", a.Klines, klines)
+			}
+		}
+		want(t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT"}`), 200)
+		stored(500)
+		want(t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT","kline_limit":100}`), 200)
+		stored(500)
+		job := decode[jobJSON](t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT","kline_limit":100}`, "Prefer", "respond-async"))
+		finished(t, h, job.ID)
+		stored(500)
+		for _, several := range []string{`"symbols":["BTCUSDT","ETHUSDT"]`, `"all":true`} {
+			rec := h.do("POST", "/analyze", `{`+several+`,"kline_limit":100}`)
+			want(t, rec, 400)
+			if p := problemOf(t, rec); *p.Errors[0].Pointer != "/store" {
+				t.Errorf("%+v", p)
+			}
+		}
+		want(t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT","kline_limit":100,"store":true}`), 200)
+		stored(100)
+		want(t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT","kline_limit":500}`), 200)
+		stored(500)
+		finished(t, h, decode[jobJSON](t, h.do("POST", "/analyze", `{"symbols":["BTCUSDT","ETHUSDT"],"kline_limit":100,"store":true}`)).ID)
+		stored(100)
+	})
+}
+
 func TestAnalyze_PreferenceSeveralAndAllBecomeJobs(t *testing.T) {
 	h := start(t)
 	for _, c := range []struct {

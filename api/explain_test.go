@@ -108,7 +108,7 @@ func TestExplanation_IsThatOfTheStoredLevel(t *testing.T) {
 func TestExplanation_WithoutOddsSaysWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)
-		want(t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT","kline_limit":300}`), 200)
+		want(t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT","kline_limit":300,"store":true}`), 200)
 		keeps(h)
 		a := decode[analysisJSON](t, h.get("/levels/BTCUSDT"))
 		rec := h.get("/levels/BTCUSDT/" + a.Supports[0].ID)

@@ -146,9 +146,13 @@ func (c *Client) Market(ctx context.Context, s Screen) iter.Seq2[Row, error] {
 }
 
 // Analyze fetches the candles of a pair and finds its levels now. The analysis is
-// stored unless o.NoStore is set. A klineLimit of 0 is the service's own.
+// stored, unless o.NoStore is set or o.KlineLimit is not the service's own; o.Store
+// stores it in that case too.
 func (c *Client) Analyze(ctx context.Context, symbol string, o AnalyzeOptions) (*Analysis, error) {
-	body := map[string]any{"symbol": symbol, "store": !o.NoStore}
+	body := map[string]any{"symbol": symbol}
+	if o.NoStore || o.Store {
+		body["store"] = !o.NoStore
+	}
 	if o.Interval != "" {
 		body["interval"] = o.Interval
 	}
@@ -163,6 +167,7 @@ type AnalyzeOptions struct {
 	Interval   string // empty for the service's own
 	KlineLimit int    // 0 for the service's own
 	NoStore    bool   // keep nothing
+	Store      bool   // keep it although KlineLimit is not the service's own
 }
 
 // Sweep begins to analyse the whole market, or joins a sweep that does. It returns at
