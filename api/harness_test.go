@@ -475,7 +475,7 @@ func (h *harness) do(method, target, body string, headers ...string) *httptest.R
 	if body != "" {
 		r = strings.NewReader(body)
 	}
-	req := httptest.NewRequest(method, target, r)
+	req := localRequest(method, target, r)
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -483,6 +483,13 @@ func (h *harness) do(method, target, body string, headers ...string) *httptest.R
 		req.Header.Set(headers[i], headers[i+1])
 	}
 	return h.send(req)
+}
+
+// localRequest is a request as a browser or a program on this machine makes it.
+func localRequest(method, target string, body io.Reader) *http.Request {
+	r := httptest.NewRequest(method, target, body)
+	r.Host = "127.0.0.1:8080"
+	return r
 }
 
 func (h *harness) get(target string, headers ...string) *httptest.ResponseRecorder {

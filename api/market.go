@@ -146,8 +146,12 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 // defaultKlines is how many klines GET /klines returns when it is not told.
 const defaultKlines = 500
 
-// getKlines answers GET /klines/{symbol} from the columns of a slot. The slot
-// is held while the client reads, so the whole reply has one deadline.
+// klineBytes is about what a kline takes in a reply.
+const klineBytes = 80
+
+// getKlines answers GET /klines/{symbol} from the columns of a slot. The reply is
+// encoded while the slot is held and sent once it has been given back, so that a
+// client that reads slowly keeps no analysis waiting.
 func (a *API) getKlines(w *reply, r *http.Request) error {
 	q, err := parseQuery(r.URL.RawQuery, "exchange", "interval", "limit")
 	if err != nil {
@@ -164,44 +168,45 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
 	w.wait(r)
-	send := func(c *levels.Candles, simulated bool) error {
-		w.deadline(writeTimeout)
-		h := w.Header()
-		h["Content-Type"] = contentJSON
-		h["Cache-Control"] = noCache
-		out := stream{w: w, bounded: true}
-		out.buf = appendSeries(out.buf, key, simulated)
-		out.buf = append(out.buf, `,"missing_klines":`...)
-		out.buf = strconv.AppendInt(out.buf, int64(c.Missing()), 10)
-		out.buf = append(out.buf, `,"klines":[`...)
+	var b []byte
+	encode := func(c *levels.Candles, simulated bool) {
+		b = appendSeries(make([]byte, 0, 256+klineBytes*c.Len()), key, simulated)
+		b = append(b, `,"missing_klines":`...)
+		b = strconv.AppendInt(b, int64(c.Missing()), 10)
+		b = append(b, `,"klines":[`...)
 		for i := range c.Len() {
 			if i > 0 {
-				out.buf = append(out.buf, ',')
+				b = append(b, ',')
 			}
-			out.buf = appendKline(out.buf, c.At(i))
-			if err := out.spill(); err != nil {
-				return err
-			}
+			b = appendKline(b, c.At(i))
 		}
-		out.buf = append(out.buf, "]}\n"...)
-		return out.flush()
+		b = append(b, "]}\n"...)
 	}
 	if key.Exchange == a.Analyzer.Market().Exchange {
-		return a.Analyzer.Candles(ctx, key.Symbol, key.Interval, limit, func(c *levels.Candles) error {
-			return send(c, a.Analyzer.Market().Simulated)
+		err = a.Analyzer.Candles(ctx, key.Symbol, key.Interval, limit, func(c *levels.Candles) error {
+			encode(c, a.Analyzer.Market().Simulated)
+			return nil
+		})
+	} else {
+		// Another exchange is asked by another process; what that has analysed is kept.
+		var snap service.Snapshot
+		if snap, err = a.Store.Snapshot(ctx, key, time.Time{}); err != nil {
+			return err
+		}
+		err = a.Analyzer.Recall(ctx, &snap, limit, 0, func(c *levels.Candles) error {
+			encode(c, snap.Simulated)
+			return nil
 		})
 	}
-	// Another exchange is asked by another process; what that has analysed is kept.
-	snap, err := a.Store.Snapshot(ctx, key, time.Time{})
 	if err != nil {
 		return err
 	}
-	return a.Analyzer.Recall(ctx, &snap, limit, 0, func(c *levels.Candles) error { return send(c, snap.Simulated) })
+	w.deadline(writeTimeout)
+	h := w.Header()
+	h["Content-Type"] = contentJSON
+	h["Cache-Control"] = noCache
+	return write(w, b)
 }
-
-// formingTimeout bounds the wait for a forming candle, which is of use to nobody
-// when it comes late.
-const formingTimeout = 5 * time.Second
 
 // getForming answers GET /klines/{symbol}/forming.
 func (a *API) getForming(w *reply, r *http.Request) error {
@@ -216,9 +221,7 @@ func (a *API) getForming(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), formingTimeout)
-	defer cancel()
-	f, err := a.Analyzer.Forming(ctx, key.Symbol, key.Interval)
+	f, err := a.Analyzer.Forming(r.Context(), key.Symbol, key.Interval)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tidemark/levels"
@@ -130,6 +131,41 @@ func TestKlines_LongListsComeWhole(t *testing.T) {
 	if n := len(decode[struct{ Klines []json.RawMessage }](t, rec).Klines); n != 10_000 {
 		t.Errorf("%d klines", n)
 	}
+}
+
+// unread is a client that takes nothing of its reply until it is told to.
+type unread struct {
+	*httptest.ResponseRecorder
+	asked, read chan struct{}
+}
+
+func (u *unread) Write(b []byte) (int, error) {
+	select {
+	case <-u.read:
+	default:
+		close(u.asked)
+		<-u.read
+	}
+	return u.ResponseRecorder.Write(b)
+}
+
+func TestKlines_OneWhoReadsSlowlyHoldsNoSlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, func(_ *Config, c *service.Config) { c.Concurrency = 1 })
+		slow := &unread{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
+		done := make(chan struct{})
+		go func() {
+			h.api.ServeHTTP(slow, localRequest("GET", "/klines/BTCUSDT?limit=2000", nil))
+			close(done)
+		}()
+		<-slow.asked
+		want(t, h.get("/klines/ETHUSDT"), 200)
+		close(slow.read)
+		<-done
+		if n := len(decode[struct{ Klines []json.RawMessage }](t, slow.ResponseRecorder).Klines); n != 2000 {
+			t.Errorf("%d klines", n)
+		}
+	})
 }
 
 func TestKlines_RefusalsNameWhatIsWrong(t *testing.T) {

@@ -99,7 +99,6 @@ func New(cfg Config, exchange Exchange, store Store, reg prometheus.Registerer, 
 		flights: map[Request]*flight{},
 		runs:    map[*run]struct{}{},
 		changed: make(chan struct{}),
-		forming: forming{turn: make(chan struct{}, 1)},
 	}
 	a.most = cfg.most(a.slots.limit)
 	for range finders(cfg.Concurrency) {

@@ -1,7 +1,7 @@
 package service
 
-// The candle that is not closed: told again for a moment however many ask, never
-// for longer, and asked of the exchange by one caller at a time.
+// The candle that is not closed: repeated for a moment however many ask, never for
+// longer, asked for once a pair, and no pair waits for another.
 
 import (
 	"context"
@@ -39,7 +39,7 @@ func TestForming_ManyWhoLookCostAsMuchAsOne(t *testing.T) {
 			all.Go(func() { ask(fmt.Sprint("P", i%3)) })
 		}
 		all.Wait()
-		if calls.Load() != 3 || most.Load() != 1 {
+		if calls.Load() != 3 || most.Load() != 3 {
 			t.Errorf("30 who ask for three pairs are %d calls, %d at once", calls.Load(), most.Load())
 		}
 		first := ask("P0")
@@ -76,10 +76,89 @@ func TestForming_AnErrorIsNotRepeatedToOthers(t *testing.T) {
 	if _, err := a.Forming(t.Context(), "A", "7h"); !errors.Is(err, levels.ErrUnknownInterval) {
 		t.Error(err)
 	}
-	a.forming.turn <- struct{}{} // somebody asks
-	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-	if _, err := a.Forming(ctx, "A", "1h"); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("in vain: %v", err)
+}
+
+func TestForming_NoPairWaitsForAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		x := &fakeExchange{FormingFunc: func(symbol string, _ levels.Interval) (*Forming, error) {
+			if symbol != "B" {
+				<-stuck
+			}
+			return &Forming{At: time.Now()}, nil
+		}}
+		a := newTestAnalyzer(t, Config{}, x, &fakeStore{})
+		ask := func(symbol string, patience time.Duration) error {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			_, err := a.Forming(ctx, symbol, "1h")
+			return err
+		}
+		first := make(chan error, 1)
+		go func() { first <- ask("A", time.Hour) }()
+		synctest.Wait()
+		if err := ask("A", time.Second); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the second caller for a pair whose answer does not come: %v", err)
+		}
+		if err := ask("B", time.Second); err != nil {
+			t.Errorf("another pair: %v", err)
+		}
+		var all sync.WaitGroup
+		for i := range formingCalls - 1 {
+			all.Go(func() { ask(fmt.Sprint("P", i), time.Hour) })
+		}
+		synctest.Wait()
+		var after *RetryAfterError
+		if err := ask("Q", time.Second); !errors.Is(err, ErrBusy) || !errors.As(err, &after) {
+			t.Errorf("with %d pairs being asked for: %v", formingCalls, err)
+		}
+		close(stuck)
+		all.Wait()
+		if err := <-first; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestForming_GoesOnForThoseWhoJoined(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int64
+		x := &fakeExchange{FormingFunc: func(string, levels.Interval) (*Forming, error) {
+			calls.Add(1)
+			time.Sleep(time.Second)
+			return &Forming{At: time.Now()}, nil
+		}}
+		a := newTestAnalyzer(t, Config{}, x, &fakeStore{})
+		hasty, leave := context.WithCancel(t.Context())
+		go a.Forming(hasty, "A", "1h")
+		synctest.Wait()
+		joined := make(chan error, 1)
+		go func() { _, err := a.Forming(t.Context(), "A", "1h"); joined <- err }()
+		synctest.Wait()
+		leave()
+		if err := <-joined; err != nil || calls.Load() != 1 {
+			t.Errorf("%v after %d requests", err, calls.Load())
+		}
+	})
+}
+
+func TestForming_APanicIsAnError(t *testing.T) {
+	x := &fakeExchange{FormingFunc: func(string, levels.Interval) (*Forming, error) { panic("odd") }}
+	a := newTestAnalyzer(t, Config{}, x, &fakeStore{})
+	if _, err := a.Forming(t.Context(), "A", "1h"); Code(err) != "internal" {
+		t.Error(err)
+	}
+}
+
+func TestForming_KeepsABoundedNumberOfPairs(t *testing.T) {
+	x := &fakeExchange{FormingFunc: func(string, levels.Interval) (*Forming, error) { return nil, nil }}
+	a := newTestAnalyzer(t, Config{}, x, &fakeStore{})
+	for i := range 2 * formingKept {
+		if _, err := a.Forming(t.Context(), fmt.Sprint("P", i), "1h"); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(a.forming.known); n > formingKept {
+			t.Fatalf("%d candles are kept", n)
+		}
 	}
 }
