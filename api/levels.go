@@ -58,10 +58,13 @@ func (a *API) getLevels(w *reply, r *http.Request) error {
 	return e.send(w, r, cacheControl)
 }
 
+// pastAge is how long an answer about the past may be used without asking again.
+const pastAge = 5 * time.Minute
+
 // uncached answers in any format with the newest analysis, or if at is not zero with the
-// one that was the newest at that moment of the past, judged as of it. Once the candle
-// after that moment is closed and has had its time to be analysed the answer will not
-// change any more.
+// one that was the newest at that moment of the past, judged as of it. That seldom
+// changes once the candle after that moment has had its time to be analysed, but a
+// batch may come late, and what is old is deleted.
 func (a *API) uncached(w *reply, r *http.Request, key service.Key, f format, at, now time.Time) error {
 	snap, err := a.Store.Snapshot(r.Context(), key, at)
 	if err != nil {
@@ -70,7 +73,7 @@ func (a *API) uncached(w *reply, r *http.Request, key service.Key, f format, at,
 	cacheControl := noCache
 	if !at.IsZero() {
 		if now.After(at.Add(2 * key.Interval.Duration())) {
-			cacheControl = []string{a.scope + "max-age=31536000, immutable"}
+			cacheControl = []string{a.scope + "max-age=" + strconv.Itoa(int(pastAge/time.Second))}
 		}
 		now = at
 	}
