@@ -63,6 +63,7 @@ type Config struct {
 	MemoryBudget byteSize `env:"MEMORY_BUDGET" help:"memory the process may take, such as 48MiB; empty: 90 % of the cgroup's limit, if it has one; 0: no bound"`
 
 	HTTPAddr       string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8080" help:"address to serve on"`
+	HTTPHosts      []string      `env:"HTTP_ALLOWED_HOSTS" help:"names clients reach the service under, separated by commas, beside addresses and localhost; without API_KEYS it answers under no other name"`
 	HTTPRateLimit  float64       `env:"HTTP_RATE_LIMIT" envDefault:"100" min:"0" max:"1000000" help:"requests a second each key may make, or without keys each client address but the loopback; 0 for no limit"`
 	HTTPCacheBytes int64         `env:"HTTP_CACHE_BYTES" envDefault:"2097152" min:"0" max:"1073741824" help:"bytes of encoded replies kept in memory"`
 	APIKeys        []string      `env:"API_KEYS" secret:"all" help:"keys clients must present, separated by commas; empty for none"`
@@ -323,6 +324,12 @@ func (c *Config) check() error {
 			return fmt.Errorf("API_KEYS: a key of %d characters can be guessed; use at least 16", len(k))
 		}
 	}
+	c.HTTPHosts = cleanList(c.HTTPHosts, strings.ToLower)
+	for _, name := range c.HTTPHosts {
+		if u, err := url.Parse("http://" + name); err != nil || u.Host != name || strings.Contains(name, "*") {
+			return fmt.Errorf("HTTP_ALLOWED_HOSTS: %q is not a host name such as levels.example.org", name)
+		}
+	}
 	if c.ExchangeBaseURL != "" {
 		if _, err := exchange.ParseBaseURL(c.ExchangeBaseURL); err != nil {
 			return fmt.Errorf("EXCHANGE_BASE_URL: %w", err)
@@ -367,6 +374,13 @@ func loopback(addr string) bool {
 	}
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// hosts are the names the service is reached under: those told, and the one it
+// listens on.
+func (c *Config) hosts() []string {
+	host, _, _ := net.SplitHostPort(c.HTTPAddr)
+	return append(slices.Clone(c.HTTPHosts), host)
 }
 
 func cleanList(list []string, f func(string) string) []string {

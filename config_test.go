@@ -61,6 +61,8 @@ func TestLoadConfig_RefusesInOneSentenceThatNamesTheVariable(t *testing.T) {
 		{"HTTP_ADDR=", "HTTP_ADDR"},
 		{"DEBUG_ADDR=127.0.0.1:65536", "DEBUG_ADDR"},
 		{"HTTP_ADDR=8080", "HTTP_ADDR"},
+		{"HTTP_ALLOWED_HOSTS=http://levels.example.org", `HTTP_ALLOWED_HOSTS: "http://levels.example.org" is not a host name`},
+		{"HTTP_ALLOWED_HOSTS=*.example.org", "HTTP_ALLOWED_HOSTS"},
 		{"DEBUG_ADDR=x", "DEBUG_ADDR"},
 		{"API_KEYS=short", "API_KEYS"},
 		{"ALLOW_ANONYMOUS=maybe", "ALLOW_ANONYMOUS"},

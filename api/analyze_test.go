@@ -331,7 +331,7 @@ func TestAnalyze_MediaTypes(t *testing.T) {
 		"": 200, "application/json": 200, "application/json; charset=utf-8": 200, "application/vnd.x+json": 200,
 		"application/x-www-form-urlencoded": 200, "text/plain": 415, "multipart/form-data; boundary=x": 415, "application/xml": 415, "/": 415,
 	} {
-		r := httptest.NewRequest("POST", "/analyze", strings.NewReader(`{"symbol":"BTCUSDT"}`))
+		r := localRequest("POST", "/analyze", strings.NewReader(`{"symbol":"BTCUSDT"}`))
 		if media != "" {
 			r.Header.Set("Content-Type", media)
 		}
@@ -358,7 +358,7 @@ func TestAnalyze_ABodyOf10MiBIsRefusedUnread(t *testing.T) {
 	h := start(t)
 	for _, declared := range []bool{true, false} {
 		body := &counting{r: strings.NewReader(`{"interval":"1h","klines":[` + strings.Repeat(" ", 10<<20))}
-		r := httptest.NewRequest("POST", "/analyze", body)
+		r := localRequest("POST", "/analyze", body)
 		most := 0
 		if r.ContentLength = 10<<20 + 30; !declared {
 			r.ContentLength = -1
@@ -400,13 +400,13 @@ func TestAnalyze_LargeBodiesWaitForASlotUnread(t *testing.T) {
 		}
 		halted := klinesBody(2000, true)
 		body := io.MultiReader(strings.NewReader(halted[:50_000]), until(open), strings.NewReader(halted[50_000:]))
-		go func() { replies <- h.send(httptest.NewRequest("POST", "/analyze", body)).Code }()
+		go func() { replies <- h.send(localRequest("POST", "/analyze", body)).Code }()
 		synctest.Wait()
 		var bodies []*counting
 		for range 2 {
 			body := &counting{r: strings.NewReader(klinesBody(2000, true))}
 			bodies = append(bodies, body)
-			go func() { replies <- h.send(httptest.NewRequest("POST", "/analyze", body)).Code }()
+			go func() { replies <- h.send(localRequest("POST", "/analyze", body)).Code }()
 		}
 		synctest.Wait()
 		for _, b := range bodies {

@@ -30,6 +30,9 @@ type Config struct {
 	// Keys that clients must present; empty means that none is needed. Only
 	// their SHA-256 is kept.
 	Keys []string
+	// Hosts are names the service is reached under, beside addresses and localhost.
+	// Without keys it answers under no other (DNS rebinding).
+	Hosts []string
 	// RateLimit is how many requests a second each key may make, or without
 	// keys each client address but the loopback, on which one address is
 	// everyone; 0 means no limit. A client that was quiet may make Burst of them
@@ -79,6 +82,7 @@ type API struct {
 	router  *chi.Mux
 	levels  http.HandlerFunc // of GET /levels/{symbol}, for ServeHTTP
 	keys    [][sha256.Size]byte
+	hosts   map[string]bool // by hostname
 	limiter limiter
 	cache   cache
 	metrics *metrics
@@ -129,6 +133,11 @@ func New(c Config) *API {
 		a.scope = "private, "
 	}
 	a.Config.Keys = nil
+	a.hosts = map[string]bool{}
+	for _, name := range c.Hosts {
+		a.hosts[hostname(name)] = true
+	}
+	delete(a.hosts, "")
 	a.ids.init()
 	a.limiter.init(c.RateLimit, c.Burst)
 	a.cache.init(c.CacheBytes)

@@ -35,7 +35,7 @@ func cachedReply(b *testing.B) (h *harness, reply *httptest.ResponseRecorder, ba
 }
 
 func inProcess(b *testing.B, h http.Handler, headers ...string) {
-	r := httptest.NewRequest("GET", "/levels/BTCUSDT?interval=1h", nil)
+	r := localRequest("GET", "/levels/BTCUSDT?interval=1h", nil)
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
@@ -132,7 +132,7 @@ func BenchmarkScreen(b *testing.B) {
 	h := start(b, quiet)
 	market(h, 400)
 	want(b, h.get("/levels"), 200)
-	inProcessScreen := httptest.NewRequest("GET", "/levels", nil)
+	inProcessScreen := localRequest("GET", "/levels", nil)
 	w := &discard{http.Header{}}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -48,6 +48,7 @@ var statuses = map[string]struct {
 }{
 	"invalid_request":        {400, "Invalid request", 0},
 	"unauthorized":           {401, "Key missing or unknown", 0},
+	"forbidden_host":         {403, "Unknown host name", 0},
 	"cross_origin":           {403, "Request from another origin", 0},
 	"not_found":              {404, "No such resource", 0},
 	"not_analyzed":           {404, "Not analyzed", 0},

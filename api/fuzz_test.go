@@ -7,7 +7,6 @@ import (
 	"encoding/csv"
 	"errors"
 	"math"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -24,7 +23,7 @@ func FuzzAnalyzeBody(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	r := httptest.NewRequest("POST", "/analyze", nil)
+	r := localRequest("POST", "/analyze", nil)
 	f.Fuzz(func(t *testing.T, text string) {
 		without, err1 := decodeAnalyze(strings.NewReader(text), nil, 0)
 		dst := newCandles()
@@ -109,7 +108,7 @@ func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{"limit=5", "a=1&limit=2&limit=3", "%zz", "limit=%ff", "=&&=", "at=2000-01-01T00%3A00%3A00%2B01%3A00"} {
 		f.Add(seed)
 	}
-	r := httptest.NewRequest("GET", "/", nil)
+	r := localRequest("GET", "/", nil)
 	f.Fuzz(func(t *testing.T, raw string) {
 		q, err := parseQuery(raw, "limit", "at", "share")
 		if err == nil {

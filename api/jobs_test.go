@@ -205,7 +205,7 @@ func TestEvents_EndWhenTheClientLeavesOrTheServerCloses(t *testing.T) {
 			defer leave()
 			done := make(chan *httptest.ResponseRecorder, 1)
 			go func() {
-				done <- h.send(httptest.NewRequestWithContext(ctx, "GET", "/jobs/"+id+"/events", nil))
+				done <- h.send(localRequest("GET", "/jobs/"+id+"/events", nil).WithContext(ctx))
 			}()
 			time.Sleep(time.Second)
 			if n := metric(t, h, "tidemark_http_event_streams"); n != 1 {

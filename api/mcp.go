@@ -7,9 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -38,20 +36,14 @@ type mcpTool struct {
 const mcpBytes = 64 << 10
 
 // postMCP answers POST /mcp: the Model Context Protocol over streamable HTTP without
-// sessions (revision 2025-03-26 and later), every reply as JSON. Key, rate and Origin
-// are checked as on every route. Without keys the Host must be an address, localhost or
-// a name without a dot, as containers have: a page whose own name was pointed at this
-// machine (DNS rebinding) has none of these. Nothing is held for it until it is first
-// asked.
+// sessions (revision 2025-03-26 and later), every reply as JSON. Key, rate, Host and
+// Origin are checked as on every route. Nothing is held for it until it is first asked.
 func (a *API) postMCP(w *reply, r *http.Request) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
 		return err
 	}
 	if err := jsonBody(r); err != nil {
 		return err
-	}
-	if len(a.keys) == 0 && !localName(r.Host) {
-		return &problem{code: "cross_origin", detail: fmt.Sprintf("without API_KEYS agents ask by address, as localhost or by a name without a dot, not as %q", clip(r.Host))}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w.ResponseWriter, r.Body, mcpBytes))
 	if err != nil {
@@ -75,16 +67,6 @@ func (a *API) postMCP(w *reply, r *http.Request) error {
 	h["Cache-Control"] = noStore
 	w.WriteHeader(out.status)
 	return write(w, out.body)
-}
-
-// localName tells whether a Host is one that no public name server can point anywhere.
-func localName(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.ToLower(strings.Trim(host, "[]"))
-	_, err := netip.ParseAddr(host)
-	return err == nil || host == "localhost" || strings.HasSuffix(host, ".localhost") || host != "" && !strings.Contains(host, ".")
 }
 
 // mcpCodes are the problems for what the library refuses in plain text.

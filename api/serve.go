@@ -163,8 +163,8 @@ func (a *API) record(w *reply, r *http.Request) {
 	}
 }
 
-// serve makes a handler of the router's kind out of one of ours: key, rate and
-// origin are checked, then it runs, then its error becomes a problem.
+// serve makes a handler of the router's kind out of one of ours: key, rate, host
+// and origin are checked, then it runs, then its error becomes a problem.
 func (a *API) serve(rt *route, h handler) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
 		w := rw.(*reply)
@@ -223,7 +223,7 @@ func (a *API) problem(w *reply, r *http.Request, p problem) {
 	_ = write(w, body)
 }
 
-// admit checks key, rate and origin.
+// admit checks key, rate, host and origin.
 func (a *API) admit(rt *route, w *reply, r *http.Request) error {
 	if rt.open() {
 		return nil
@@ -244,12 +244,12 @@ func (a *API) admit(rt *route, w *reply, r *http.Request) error {
 	if !authorized {
 		return &problem{code: "unauthorized", detail: "send a key: Authorization: Bearer …, or X-API-Key: …", header: "Www-Authenticate", value: `Bearer realm="tidemark"`}
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		if err := a.origins.Check(r); err != nil {
-			return &problem{code: "cross_origin", detail: "a page of another origin may not change anything here: " + err.Error()}
+	if len(a.keys) == 0 && !rt.anyHost() {
+		if err := a.checkHost(r); err != nil {
+			return err
 		}
 	}
-	return nil
+	return a.checkOrigin(rt, r)
 }
 
 // address returns who a request without a (known) key counts against. Headers

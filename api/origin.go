@@ -1,0 +1,70 @@
+package api
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// A page in somebody's browser can send requests to a service that the browser
+// reaches, on this machine or in its network. A service with keys asks for one, which
+// the page does not have. Without keys, two checks keep such pages out: of Host, since
+// a page whose own name was pointed at the service (DNS rebinding) counts as of the
+// same origin, and of Origin and Sec-Fetch-Site, which browsers set and pages cannot.
+
+// anyHost tells the routes that answer under any Host: those of monitors, which show
+// nothing of the market.
+func (rt *route) anyHost() bool { return rt.pattern == "/metrics" }
+
+// embedded tells the routes whose replies are made to be shown by pages of others.
+func (rt *route) embedded() bool {
+	return rt.pattern == "/levels/{symbol}/chart.svg" || rt.pattern == "/levels/{symbol}/chart.png"
+}
+
+// checkHost refuses a Host that is neither an address, nor a name of this machine, nor
+// one of Config.Hosts. An address cannot be rebound: the browser asked for no name.
+func (a *API) checkHost(r *http.Request) error {
+	host := hostname(r.Host)
+	if _, err := netip.ParseAddr(host); err == nil || host == "localhost" || strings.HasSuffix(host, ".localhost") || a.hosts[host] {
+		return nil
+	}
+	return &problem{code: "forbidden_host", detail: fmt.Sprintf("without API_KEYS this service answers under an address, as localhost and under the names in HTTP_ALLOWED_HOSTS, not as %q", clip(r.Host))}
+}
+
+// hostname is the host of a Host header, or of a setting, without its port.
+func hostname(s string) string {
+	if host, _, err := net.SplitHostPort(s); err == nil {
+		s = host
+	}
+	return strings.ToLower(strings.TrimSuffix(strings.Trim(s, "[]"), "."))
+}
+
+// checkOrigin refuses what a page of another origin sends. With keys only requests that
+// change something are checked: others need a key.
+func (a *API) checkOrigin(rt *route, r *http.Request) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		if err := a.origins.Check(r); err != nil {
+			return &problem{code: "cross_origin", detail: "a page of another origin may not change anything here: " + err.Error()}
+		}
+		return nil
+	}
+	if len(a.keys) > 0 || rt.anyHost() || rt.embedded() {
+		return nil
+	}
+	h := r.Header
+	origin := h.Get("Origin")
+	opened := h.Get("Sec-Fetch-Mode") == "navigate" && h.Get("Sec-Fetch-Dest") == "document" // a link that was followed
+	if origin != "" && !sameOrigin(origin, r.Host) || h.Get("Sec-Fetch-Site") == "cross-site" && !opened {
+		return &problem{code: "cross_origin", detail: "without API_KEYS a page of another origin gets no data from here"}
+	}
+	return nil
+}
+
+// sameOrigin compares as http.CrossOriginProtection does: a proxy may have ended TLS.
+func sameOrigin(origin, host string) bool {
+	u, err := url.Parse(origin)
+	return err == nil && strings.EqualFold(u.Host, host)
+}
