@@ -92,6 +92,9 @@ type API struct {
 	page    map[string]asset // files of the page, by name
 	mcp     func() http.Handler
 
+	messages chan struct{} // one token for each message to POST /mcp under way
+	reads    chan struct{} // one token for each tool among them that reads
+
 	scope         string        // what a reply says about caching by others than its reader
 	uploadTimeout time.Duration // defaultUploadTimeout, but for tests
 	drawing       chan struct{} // holds a token while a picture is drawn
@@ -117,8 +120,11 @@ func New(c Config) *API {
 		drawing: make(chan struct{}, 1),
 		streams: make(chan struct{}, maxStreams),
 		closing: make(chan struct{}),
-		page:    readPage(),
-		scope:   "public, ",
+
+		messages: make(chan struct{}, mcpMessages),
+		reads:    make(chan struct{}, mcpReads),
+		page:     readPage(),
+		scope:    "public, ",
 
 		uploadTimeout: defaultUploadTimeout,
 	}

@@ -543,7 +543,8 @@ func conforms(c *contract, req *http.Request, status int, header http.Header, bo
 	if header.Get("X-Request-Id") == "" || header.Get("X-Content-Type-Options") != "nosniff" || header.Get("Referrer-Policy") != "no-referrer" {
 		return fmt.Errorf("a header that every response has is missing")
 	}
-	if status >= 400 && req.Method != "HEAD" {
+	rpc := req.URL.Path == "/mcp" && status == 404 // an error of JSON-RPC, as that protocol wants it
+	if status >= 400 && req.Method != "HEAD" && !rpc {
 		if got := header.Get("Content-Type"); got != "application/problem+json" {
 			return fmt.Errorf("an error of type %q", got)
 		}

@@ -5,14 +5,17 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
@@ -32,8 +35,22 @@ type mcpTool struct {
 	OutputSchema json.RawMessage `json:"outputSchema"`
 }
 
-// mcpBytes is how long a message to POST /mcp may be.
-const mcpBytes = 64 << 10
+const (
+	// mcpBytes is how long a message to POST /mcp may be.
+	mcpBytes = 64 << 10
+	// mcpReply is how long what a tool answers may be. It is there several times,
+	// among them as text in JSON, until it is sent: about a mebibyte for this.
+	mcpReply = 128 << 10
+	// mcpMessages bounds the messages under way at once, mcpReads the tools among
+	// them that read and put their reply together. An analysis is short; the slots
+	// and ANALYSIS_QUEUE_LIMIT bound those.
+	mcpMessages = 32
+	mcpReads    = 4
+)
+
+// mcpMethods are the requests there is an answer to. There are neither prompts nor
+// resources, and nothing to subscribe to.
+var mcpMethods = map[string]bool{"initialize": true, "ping": true, "server/discover": true, "tools/list": true, "tools/call": true}
 
 // postMCP answers POST /mcp: the Model Context Protocol over streamable HTTP without
 // sessions (revision 2025-03-26 and later), every reply as JSON. Key, rate, Host and
@@ -51,22 +68,145 @@ func (a *API) postMCP(w *reply, r *http.Request) error {
 	}
 	r.Body = http.NoBody // read to its end
 	w.wait(r)
-	r.Body = io.NopCloser(bytes.NewReader(body))
+	m, err := parseMessage(body)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h["Cache-Control"] = noStore
+	if m.id == nil { // a notification, or a response to what was never asked
+		w.WriteHeader(http.StatusAccepted)
+		return nil
+	}
+	if !mcpMethods[m.method] {
+		h["Content-Type"] = contentJSON
+		if r.Header.Get("Mcp-Protocol-Version") >= "2026-07-28" {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		b := append(append([]byte(`{"jsonrpc":"2.0","id":`), m.id...), `,"error":{"code":-32601,"message":`...)
+		return write(w, append(appendString(b, "method not found: "+clip(m.method)), "}}\n"...))
+	}
+	select {
+	case a.messages <- struct{}{}:
+		defer func() { <-a.messages }()
+	default:
+		return &problem{code: "busy", detail: fmt.Sprintf("%d messages of agents are being answered already", mcpMessages)}
+	}
+	call := &mcpCall{client: r.Context()}
+	var done context.CancelFunc
+	call.reply, done = context.WithCancel(context.WithoutCancel(r.Context()))
+	defer done()
+	r = r.WithContext(context.WithValue(r.Context(), mcpCallKey{}, call))
+	r.Body = io.NopCloser(bytes.NewReader(m.renamed()))
 	// The answer is JSON whatever the client would take besides.
 	r.Header["Accept"] = []string{"application/json, text/event-stream"}
 	var out answer
 	a.mcp().ServeHTTP(&out, r)
+	done()
 	w.deadline(writeTimeout)
+	if out.status == 0 {
+		if err := r.Context().Err(); err != nil {
+			return err
+		}
+		return errors.New("the message was not answered")
+	}
 	if code := mcpCodes[out.status]; code != "" && !strings.HasPrefix(out.Header().Get("Content-Type"), "application/json") {
 		return &problem{code: code, detail: strings.TrimSpace(string(out.body))}
 	}
-	h := w.Header()
+	rest, is := bytes.CutPrefix(out.body, []byte(renamedReply))
+	if !is {
+		return fmt.Errorf("the reply to a message does not begin with its id: %.60q", out.body)
+	}
 	for name, values := range out.header {
 		h[name] = values
 	}
 	h["Cache-Control"] = noStore
 	w.WriteHeader(out.status)
-	return write(w, out.body)
+	_, _ = w.Write(append(append([]byte(`{"jsonrpc":"2.0","id":`), m.id...), ','))
+	return write(w, rest)
+}
+
+// mcpCall is a message under way. It travels in the context of its request, since the
+// library gives a tool that context, but not always its end.
+type mcpCall struct {
+	client context.Context // ends when the client goes away
+	reply  context.Context // ends once the reply is put together
+}
+
+type mcpCallKey struct{}
+
+// mcpMessage is a message, its members as they came.
+type mcpMessage struct {
+	id     jsontext.Value // a string or a number; nil if there is none
+	method string
+	rest   []byte // what follows the id, from a comma on
+}
+
+// The library reads a message under an id of ours: it would make 1 of 1.5.
+const (
+	renamedMessage = `{"id":1`
+	renamedReply   = `{"jsonrpc":"2.0","id":1,`
+)
+
+func (m *mcpMessage) renamed() []byte { return append(append([]byte(renamedMessage), m.rest...), '}') }
+
+// parseMessage reads one JSON-RPC message. Lists of them (batches), which revision
+// 2025-03-26 had, are refused: one request would stand for any number.
+func parseMessage(body []byte) (m mcpMessage, err error) {
+	d := jsontext.NewDecoder(bytes.NewReader(body))
+	switch kind := d.PeekKind(); {
+	case kind == '[':
+		return m, badField("", "lists of messages (batches) are not taken: send one message a request")
+	case kind != '{':
+		if _, err := d.ReadToken(); err != nil && err != io.EOF {
+			return m, bodyError(err)
+		}
+		return m, badField("", "the body must be a JSON-RPC message, an object")
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return m, bodyError(err)
+	}
+	answers := false
+	for d.PeekKind() != '}' {
+		name, err := d.ReadToken()
+		if err != nil {
+			return m, bodyError(err)
+		}
+		member := name.String()
+		v, err := d.ReadValue()
+		if err != nil {
+			return m, bodyError(err)
+		}
+		switch member {
+		case "id":
+			if kind := v.Kind(); kind != '"' && kind != '0' {
+				return m, badField("/id", "must be a string or a number")
+			}
+			m.id = v.Clone()
+			continue
+		case "method":
+			if err := json.Unmarshal(v, &m.method); err != nil {
+				return m, badField("/method", "must be a string")
+			}
+		case "result", "error":
+			answers = true
+		}
+		m.rest = append(appendString(append(m.rest, ','), member), ':')
+		m.rest = append(m.rest, v...)
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return m, bodyError(err)
+	}
+	if _, err := d.ReadToken(); err != io.EOF {
+		return m, badField("", "something follows the message")
+	}
+	switch {
+	case m.method == "" && answers:
+		m.id = nil
+	case m.method == "":
+		return m, badField("/method", "it is missing")
+	}
+	return m, nil
 }
 
 // mcpCodes are the problems for what the library refuses in plain text.
@@ -93,19 +233,19 @@ func (a *API) newMCP() http.Handler {
 			Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: t.InputSchema, OutputSchema: t.OutputSchema,
 			Annotations: &mcp.ToolAnnotations{Title: t.Title, ReadOnlyHint: true, IdempotentHint: true, OpenWorldHint: &own},
 		}, func(ctx context.Context, call *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-			return a.callTool(ctx, t.Name, call.Params.Arguments), nil
+			return a.callTool(ctx.Value(mcpCallKey{}).(*mcpCall), t.Name, call.Params.Arguments), nil
 		})
 	}
 	return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server },
-		&mcp.StreamableHTTPOptions{Stateless: true, JSONResponse: true, DisableLocalhostProtection: true, MaxRequestBodyBytes: mcpBytes, PropagateRequestCancellation: true})
+		&mcp.StreamableHTTPOptions{Stateless: true, JSONResponse: true, DisableLocalhostProtection: true})
 }
 
 // callTool answers with what the route behind a tool answers; its problem is an error
 // of the tool, which a model may read and correct.
-func (a *API) callTool(ctx context.Context, name string, arguments json.RawMessage) *mcp.CallToolResult {
-	body, err := a.askTool(ctx, name, arguments)
+func (a *API) callTool(call *mcpCall, name string, arguments json.RawMessage) *mcp.CallToolResult {
+	body, err := a.tool(call, name, arguments)
 	if err != nil {
-		r, _ := http.NewRequestWithContext(ctx, "POST", "/mcp", nil)
+		r, _ := http.NewRequestWithContext(call.client, "POST", "/mcp", nil)
 		p := status(r, err)
 		text := p.code + ": " + p.detail
 		if p.retry > 0 {
@@ -117,6 +257,26 @@ func (a *API) callTool(ctx context.Context, name string, arguments json.RawMessa
 		Content:           []mcp.Content{&mcp.TextContent{Text: string(body)}},
 		StructuredContent: json.RawMessage(body),
 	}
+}
+
+// tool runs a tool, once it is one of the few that may. It contains a panic, which on a
+// goroutine of the library nobody would.
+func (a *API) tool(call *mcpCall, name string, arguments json.RawMessage) (body []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.log.Error("a tool panicked", "panic", p, "stack", string(debug.Stack()), "tool", name)
+			body, err = nil, errPanicked
+		}
+	}()
+	if name != "analyze_symbol" {
+		select {
+		case a.reads <- struct{}{}:
+			context.AfterFunc(call.reply, func() { <-a.reads })
+		case <-call.client.Done():
+			return nil, context.Cause(call.client)
+		}
+	}
+	return a.askTool(call.client, name, arguments)
 }
 
 // askTool asks the handler behind a tool.
@@ -201,8 +361,11 @@ func (a *API) askTool(ctx context.Context, name string, arguments json.RawMessag
 
 // ask has h answer r, for a request that was admitted already.
 func ask(h handler, r *http.Request) ([]byte, error) {
-	var b answer
+	b := answer{limit: mcpReply}
 	err := h(&reply{ResponseWriter: &b, start: time.Now()}, r)
+	if b.cut {
+		return nil, &problem{code: "invalid_request", detail: fmt.Sprintf("the reply would be longer than %d KiB: narrow what you ask for, with limit, symbol, quote or another filter", mcpReply>>10)}
+	}
 	return bytes.TrimSuffix(b.body, []byte("\n")), err
 }
 
@@ -211,7 +374,12 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
+	limit  int  // of body; 0 for none
+	cut    bool // there was more
 }
+
+// errCut ends the writing of a reply that is too long.
+var errCut = errors.New("the reply is too long")
 
 func (b *answer) Header() http.Header {
 	if b.header == nil {
@@ -228,6 +396,10 @@ func (b *answer) WriteHeader(status int) {
 
 func (b *answer) Write(p []byte) (int, error) {
 	b.WriteHeader(http.StatusOK)
+	if b.limit > 0 && len(b.body)+len(p) > b.limit {
+		b.cut = true
+		return 0, errCut
+	}
 	b.body = append(b.body, p...)
 	return len(p), nil
 }

@@ -6,18 +6,23 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/google/jsonschema-go/jsonschema"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"tidemark/levels"
 	"tidemark/service"
 )
 
@@ -307,5 +312,203 @@ func TestMCP_NeedsAKeyAndNoOtherOrigin(t *testing.T) {
 		if res.StatusCode != c.status {
 			t.Errorf("%s %s: %d %s, want %d", c.name, c.value, res.StatusCode, body, c.status)
 		}
+	}
+}
+
+// message sends one message to POST /mcp.
+func (h *harness) message(body string, headers ...string) *httptest.ResponseRecorder {
+	h.t.Helper()
+	return h.do("POST", "/mcp", body, headers...)
+}
+
+func callTool(id, name, arguments string) string {
+	return fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"method":"tools/call","params":{"name":%q,"arguments":%s}}`, id, name, arguments)
+}
+
+func TestMCP_ListsOfMessagesAreRefusedBeforeAnyRuns(t *testing.T) {
+	h := start(t)
+	ran := 0
+	h.store.SnapshotFunc = func(key service.Key, _ time.Time) (service.Snapshot, error) {
+		ran++
+		return service.Snapshot{}, service.ErrNotAnalyzed
+	}
+	one := callTool("1", "get_levels", `{"symbol":"BTCUSDT"}`)
+	want(t, h.message(one), 200)
+	if ran != 1 {
+		t.Fatalf("the tool ran %d times for one message", ran)
+	}
+	for _, version := range []string{"", "2025-03-26", "2025-06-18"} {
+		for _, body := range []string{"[" + one + "]", " \n[" + one + "," + one + "]", "[]"} {
+			rec := h.message(body, "Mcp-Protocol-Version", version)
+			if rec.Code != 400 || !strings.Contains(problemOf(t, rec).Detail, "batches") {
+				t.Errorf("%q of %s: %d %s", version, body, rec.Code, rec.Body)
+			}
+		}
+	}
+	for _, body := range []string{"", "1", "null", `"x"`, "{", `{"jsonrpc":"2.0","id":1}`, `{"jsonrpc":"2.0","id":1,"method":5}`, `{"jsonrpc":"2.0","id":{},"method":"ping"}`,
+		`{"jsonrpc":"2.0","id":null,"method":"ping"}`, one + one, `{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}`, `{"id":1,"method":"ping"}`} {
+		if rec := h.message(body); rec.Code != 400 {
+			t.Errorf("%s: %d %s", body, rec.Code, rec.Body)
+		}
+	}
+	if ran != 1 {
+		t.Errorf("the tool ran %d times", ran)
+	}
+}
+
+func TestMCP_AnswersUnderTheIDItWasGiven(t *testing.T) {
+	h := start(t)
+	for _, id := range []string{"1", "1.5", "-0.25", "9007199254740993", "1e3", `"a"`, `"1.5"`, `"\u00e9 \"x\""`, "0"} {
+		for _, m := range []string{`{"jsonrpc":"2.0","id":` + id + `,"method":"ping"}`, callTool(id, "get_levels", `{"symbol":"NOPE"}`), `{"method":"nonsense","id":` + id + `,"jsonrpc":"2.0"}`} {
+			rec := h.message(m)
+			want(t, rec, 200)
+			var reply struct {
+				JSONRPC string
+				ID      json.RawMessage
+			}
+			if err := json.Unmarshal(rec.Body.Bytes(), &reply); err != nil || string(reply.ID) != id || reply.JSONRPC != "2.0" {
+				t.Errorf("%s: %v: %s", m, err, rec.Body)
+			}
+		}
+	}
+}
+
+func TestMCP_SaysThatThereIsNoSuchMethod(t *testing.T) {
+	h := start(t)
+	for _, method := range []string{"nonsense", "tools/fetch", "prompts/list", "resources/list", "subscriptions/listen", "logging/setLevel"} {
+		for version, status := range map[string]int{"": 200, "2025-11-25": 200, "2026-07-28": 404} {
+			rec := h.message(`{"jsonrpc":"2.0","id":7,"method":"`+method+`"}`, "Mcp-Protocol-Version", version)
+			var reply struct {
+				ID    int
+				Error struct{ Code int }
+			}
+			if err := json.Unmarshal(rec.Body.Bytes(), &reply); err != nil || rec.Code != status || reply.ID != 7 || reply.Error.Code != -32601 {
+				t.Errorf("%s of %q: %d %s", method, version, rec.Code, rec.Body)
+			}
+		}
+	}
+	for _, silent := range []string{`{"jsonrpc":"2.0","method":"notifications/initialized"}`, `{"jsonrpc":"2.0","method":"notifications/whatever"}`, `{"jsonrpc":"2.0","id":3,"result":{}}`} {
+		if rec := h.message(silent); rec.Code != 202 || rec.Body.Len() > 0 {
+			t.Errorf("%s: %d %s", silent, rec.Code, rec.Body)
+		}
+	}
+	_, session, err := connect(t, h, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused *jsonrpc.Error
+	if _, err := session.ListPrompts(t.Context(), nil); !errors.As(err, &refused) || refused.Code != jsonrpc.CodeMethodNotFound {
+		t.Errorf("the library reads it as %v", err)
+	}
+}
+
+func TestMCP_ALongReplyIsAnErrorThatSaysHowToNarrowIt(t *testing.T) {
+	h := start(t)
+	h.exchange.SymbolsFunc = func(yield func(service.Symbol, error) bool) {
+		for i := range 3000 {
+			if !yield(service.Symbol{Name: fmt.Sprintf("P%dUSDT", i), Base: fmt.Sprint("P", i), Quote: "USDT", Trading: true, Status: "TRADING"}, nil) {
+				return
+			}
+		}
+	}
+	rec := h.message(callTool("1", "list_symbols", `{}`))
+	var reply struct {
+		Result struct {
+			IsError bool
+			Content []struct{ Text string }
+		}
+	}
+	if err := json.Unmarshal(rec.Body.Bytes(), &reply); err != nil || !reply.Result.IsError || !strings.Contains(reply.Result.Content[0].Text, "narrow") || rec.Body.Len() > 2000 {
+		t.Errorf("%v: %d bytes: %.300s", err, rec.Body.Len(), rec.Body)
+	}
+	rec = h.message(callTool("1", "list_symbols", `{"symbol":"P299"}`))
+	if reply.Result.IsError = false; json.Unmarshal(rec.Body.Bytes(), &reply) != nil || reply.Result.IsError || !strings.Contains(rec.Body.String(), "P2999USDT") {
+		t.Errorf("narrowed: %.300s", rec.Body)
+	}
+}
+
+func TestMCP_TheWorkEndsWhenTheClientGoes(t *testing.T) {
+	for _, version := range []string{"", "2025-06-18"} {
+		h := start(t)
+		began, ended := make(chan struct{}), make(chan struct{})
+		h.exchange.CandlesFunc = func(ctx context.Context, _ string, _ int64, _ *levels.Candles) error {
+			close(began)
+			<-ctx.Done()
+			close(ended)
+			return ctx.Err()
+		}
+		srv := httptest.NewServer(h.api)
+		ctx, leave := context.WithCancel(t.Context())
+		r, err := http.NewRequestWithContext(ctx, "POST", srv.URL+"/mcp", strings.NewReader(callTool("1", "analyze_symbol", `{"symbol":"BTCUSDT"}`)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Mcp-Protocol-Version", version)
+		go func() { <-began; leave() }()
+		if _, err := http.DefaultClient.Do(r); !errors.Is(err, context.Canceled) {
+			t.Errorf("%q: %v", version, err)
+		}
+		select {
+		case <-ended:
+		case <-time.After(5 * time.Second): // the analysis has ten
+			t.Errorf("%q: the work goes on without its client", version)
+		}
+		srv.Close() // once the handler has ended
+		if log := h.log.String(); strings.Contains(log, "panic") {
+			t.Errorf("%q: %s", version, log)
+		}
+	}
+}
+
+func TestMCP_ANumberOfMessagesIsAnsweredAtOnceAndNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, func(_ *Config, c *service.Config) { c.QueueLimit = 100 })
+		open := make(chan struct{})
+		h.exchange.CandlesFunc = slowly(h, open)
+		h.exchange.SymbolsFunc = func(yield func(service.Symbol, error) bool) {
+			<-open
+			yield(service.Symbol{Name: "AUSDT"}, nil)
+		}
+		replies := make(chan int, mcpMessages)
+		send := func(m string) { replies <- h.message(m).Code }
+		for range mcpReads {
+			go send(callTool("1", "list_symbols", "{}"))
+		}
+		synctest.Wait()
+		for range 2 {
+			go send(callTool("1", "get_levels", `{"symbol":"BTCUSDT"}`))
+		}
+		synctest.Wait()
+		if len(replies) > 0 || len(h.api.reads) != mcpReads {
+			t.Errorf("%d tools read, %d have been answered", len(h.api.reads), len(replies))
+		}
+		for i := mcpReads + 2; i < mcpMessages; i++ {
+			go send(callTool("1", "analyze_symbol", `{"symbol":"BTCUSDT"}`))
+		}
+		synctest.Wait()
+		rec := h.message(callTool("1", "get_levels", `{"symbol":"BTCUSDT"}`))
+		if rec.Code != 503 || rec.Header().Get("Retry-After") == "" {
+			t.Errorf("one message too many: %d %s", rec.Code, rec.Body)
+		}
+		close(open)
+		for range mcpMessages {
+			if code := <-replies; code != 200 {
+				t.Errorf("answered with %d", code)
+			}
+		}
+		synctest.Wait()
+		if len(h.api.reads)+len(h.api.messages) != 0 {
+			t.Errorf("%d and %d are still counted", len(h.api.reads), len(h.api.messages))
+		}
+	})
+}
+
+func TestMCP_AToolThatPanicsIsAnErrorOfTheTool(t *testing.T) {
+	h := start(t)
+	h.store.SnapshotFunc = func(service.Key, time.Time) (service.Snapshot, error) { panic("odd") }
+	rec := h.message(callTool("1", "get_levels", `{"symbol":"BTCUSDT"}`))
+	if !strings.Contains(rec.Body.String(), `"isError":true`) || !strings.Contains(rec.Body.String(), "internal") {
+		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
 }
