@@ -382,7 +382,7 @@ export interface paths {
          * The Model Context Protocol, for agents.
          * @description Streamable HTTP without sessions, every reply as JSON. The tools only read: get_levels, analyze_symbol (stores nothing), list_symbols, market_screen and explain_level take the parameters of `GET /levels/{symbol}`, `POST /analyze`, `GET /symbols`, `GET /levels` and `GET /levels/{symbol}/{id}`, and answer what these answer, in the shapes of this document. What a route would refuse is an error of the tool, with code and sentence.
          *
-         *     Keys and limits are those of every route. A request of a web page of another origin is refused, and, unless there are keys, one whose `Host` is a public name: only addresses, `localhost` and names without a dot will do.
+         *     Keys, limits and the check of `Host` and `Origin` are those of every route. What a tool answers is at most 128 KiB; more is an error of the tool that says how to narrow the request. A message above the number that is answered at once gets 503.
          */
         post: operations["callMCP"];
         delete?: never;
@@ -577,11 +577,8 @@ export interface components {
             interval?: components["schemas"]["Interval"];
             /** @description How many closed candles the analysis is made from, at most. Left out, it is `ANALYSIS_KLINE_LIMIT`; with klines, all of them. */
             kline_limit?: number;
-            /**
-             * @description Whether the analysis is kept. It must be, for several symbols and all; it cannot be, for klines.
-             * @default true
-             */
-            store: boolean;
+            /** @description Whether the analysis is kept. Left out, it is, unless `kline_limit` differs from `ANALYSIS_KLINE_LIMIT`: what everybody reads is not replaced by an analysis of another number of klines unless `store` is true. It must be kept for several symbols and all, so that those need `store: true` beside such a `kline_limit`; it cannot be kept for klines. */
+            store?: boolean;
         } & (unknown | unknown | unknown | unknown);
         /** @description What the closed candles of a pair say, as of the close of the last one. */
         Analysis: {
@@ -1428,7 +1425,7 @@ export interface components {
          * @description Names the problem for programs.
          * @enum {string}
          */
-        Code: "invalid_request" | "unauthorized" | "cross_origin" | "not_found" | "not_analyzed" | "unknown_level" | "unknown_job" | "method_not_allowed" | "job_finished" | "not_explainable" | "candles_not_kept" | "cancelled" | "body_too_large" | "unsupported_media_type" | "unknown_symbol" | "unknown_exchange" | "too_few_candles" | "too_many_requests" | "internal" | "exchange_unavailable" | "busy" | "stopping" | "banned" | "rate_limited" | "storage_unavailable" | "timeout";
+        Code: "invalid_request" | "unauthorized" | "forbidden_host" | "cross_origin" | "not_found" | "not_analyzed" | "unknown_level" | "unknown_job" | "method_not_allowed" | "job_finished" | "not_explainable" | "candles_not_kept" | "cancelled" | "body_too_large" | "unsupported_media_type" | "unknown_symbol" | "unknown_exchange" | "too_few_candles" | "too_many_requests" | "internal" | "exchange_unavailable" | "busy" | "stopping" | "banned" | "rate_limited" | "storage_unavailable" | "timeout";
     };
     responses: {
         /** @description The candles of the stored analysis are not kept any more (`candles_not_kept`). */
@@ -1463,7 +1460,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description A web page of another origin made the request (`cross_origin`). */
+        /** @description A web page of another origin made the request (`cross_origin`), or the service has no keys and `Host` is a name it does not know (`forbidden_host`): it answers under addresses, as `localhost` and under the names in `HTTP_ALLOWED_HOSTS`. Without keys a page of another origin gets no data either, except pictures; links to here work. */
         Forbidden: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1755,6 +1752,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -1825,6 +1823,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             /** @description Nothing is stored for this pair, interval and moment (`not_analyzed`). */
             404: {
                 headers: {
@@ -1903,6 +1902,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             /** @description Nothing is stored for this pair and interval (`not_analyzed`). */
             404: {
                 headers: {
@@ -1982,6 +1982,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             /** @description Nothing is stored for this pair and interval (`not_analyzed`). */
             404: {
                 headers: {
@@ -2042,6 +2043,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             /** @description Nothing is stored for this pair and interval (`not_analyzed`), or the stored analysis has no such level (`unknown_level`). */
             404: {
                 headers: {
@@ -2094,6 +2096,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -2127,6 +2130,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             404: components["responses"]["UnknownJob"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
@@ -2216,6 +2220,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             404: components["responses"]["UnknownJob"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
@@ -2246,6 +2251,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -2284,6 +2290,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -2311,6 +2318,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -2366,6 +2374,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             422: components["responses"]["Unprocessable"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
@@ -2414,6 +2423,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             /** @description Of another exchange, nothing is stored for this pair and interval (`not_analyzed`). */
             404: {
                 headers: {
@@ -2471,6 +2481,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             422: components["responses"]["Unprocessable"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
@@ -2500,6 +2511,7 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
         };
@@ -2511,14 +2523,14 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        /** @description A JSON-RPC 2.0 message, at most 64 KiB. */
+        /** @description One JSON-RPC 2.0 message, at most 64 KiB. Lists of messages (batches) are refused. */
         requestBody: {
             content: {
                 "application/json": Record<string, never>;
             };
         };
         responses: {
-            /** @description The reply. */
+            /** @description The reply. For a method there is not, it is an error with the code -32601. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -2539,10 +2551,21 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            /** @description There is no such method (-32601), to clients of revision 2026-07-28 and later. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
         };
     };
     getMetrics: {
@@ -2648,6 +2671,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
         };
@@ -2674,6 +2698,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
         };
