@@ -224,7 +224,7 @@ func examineVenue(ctx context.Context, cfg Config, banned time.Time) []finding {
 // and the HTTP server take by then.
 func examineMemory(cfg Config, limit int64) []finding {
 	b := newBudget(cfg, limit)
-	slots, _, err := b.settle()
+	slots, _, _, err := b.settle()
 	wanted := int64(cfg.AnalysisConcurrency)
 	switch {
 	case err != nil:

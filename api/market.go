@@ -117,6 +117,8 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 		}
 		if n > 0 {
 			out.buf = append(out.buf, ',')
+		} else if err := a.hold(ctx, w, 2*streamBuffer); err != nil {
+			return err
 		}
 		n++
 		out.buf = appendListing(out.buf, &l)
@@ -135,6 +137,9 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 
 // defaultKlines is how many klines GET /klines returns when it is not told.
 const defaultKlines = 500
+
+// klineBytes is what a kline takes as text.
+const klineBytes = 64
 
 // getKlines answers GET /klines/{symbol} from the columns of a slot. The slot
 // is held while the client reads, so the whole reply has one deadline.
@@ -155,6 +160,9 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 	defer cancel()
 	w.wait(r)
 	send := func(c *levels.Candles, simulated bool) error {
+		if err := a.hold(ctx, w, int64(c.Len())*klineBytes+streamBuffer); err != nil {
+			return err
+		}
 		w.deadline(writeTimeout)
 		h := w.Header()
 		h["Content-Type"] = contentJSON

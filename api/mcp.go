@@ -63,7 +63,7 @@ func (a *API) postMCP(w *reply, r *http.Request) error {
 	// The answer is JSON whatever the client would take besides.
 	r.Header["Accept"] = []string{"application/json, text/event-stream"}
 	var out answer
-	a.mcp().ServeHTTP(&out, r)
+	a.mcp().ServeHTTP(&out, r.WithContext(context.WithValue(r.Context(), outerKey{}, w)))
 	w.deadline(writeTimeout)
 	if code := mcpCodes[out.status]; code != "" && !strings.HasPrefix(out.Header().Get("Content-Type"), "application/json") {
 		return &problem{code: code, detail: strings.TrimSpace(string(out.body))}
@@ -217,10 +217,14 @@ func (a *API) askTool(ctx context.Context, name string, arguments json.RawMessag
 	return ask(h, r)
 }
 
+// outerKey is of the reply to the agent, in the context of what a tool asks.
+type outerKey struct{}
+
 // ask has h answer r, for a request that was admitted already.
 func ask(h handler, r *http.Request) ([]byte, error) {
 	var b answer
-	err := h(&reply{ResponseWriter: &b, start: time.Now()}, r)
+	outer, _ := r.Context().Value(outerKey{}).(*reply)
+	err := h(&reply{ResponseWriter: &b, start: time.Now(), outer: outer}, r)
 	return bytes.TrimSuffix(b.body, []byte("\n")), err
 }
 
