@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,10 +31,11 @@ type Door struct {
 	// sendBuffer, if positive, bounds what the kernel keeps of a reply that is not read.
 	sendBuffer int
 
-	mu     sync.Mutex
-	open   int
-	quiet  list.List     // of *doorConn without a request, the longest so first
-	closed chan struct{} // gets a token when a connection has ended
+	mu    sync.Mutex
+	open  int
+	quiet list.List // of *doorConn without a request, the longest so first
+
+	changed chan struct{} // gets a token when a connection has ended or its request has
 
 	refused *prometheus.CounterVec
 }
@@ -41,7 +43,7 @@ type Door struct {
 // NewDoor returns a Door for limit connections and a few of reserve, and registers its
 // metrics.
 func NewDoor(limit, sendBuffer int, reg prometheus.Registerer) *Door {
-	d := &Door{limit: limit, sendBuffer: sendBuffer, closed: make(chan struct{}, 1)}
+	d := &Door{limit: limit, sendBuffer: sendBuffer, changed: make(chan struct{}, 1)}
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "tidemark_http_connections", Help: "Connections of clients that are open.",
@@ -69,8 +71,7 @@ func (d *Door) Guard(server *http.Server, l net.Listener) net.Listener {
 			next.ServeHTTP(w, r)
 			return
 		}
-		d.busy(c)
-		if !c.reserve || d.probe(r) {
+		if !d.busy(c) || d.probe(r) {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -109,16 +110,16 @@ type (
 // refusedAtDoor tells whether there is no room for the connection of a request.
 func refusedAtDoor(ctx context.Context) bool { return ctx.Value(refusedKey{}) != nil }
 
-// probe tells the requests that are answered when all connections are in use. Metrics
-// take their time, so half of the reserve is kept from them.
+// probe tells the requests that are answered when all connections are in use. What may
+// take its time has half of the reserve.
 func (d *Door) probe(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead || r.ContentLength != 0 {
 		return false
 	}
 	switch r.URL.Path {
-	case "/healthz", "/readyz":
+	case "/healthz":
 		return true
-	case "/metrics":
+	case "/readyz", "/metrics":
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		return d.open <= d.limit+doorReserve/2
@@ -130,27 +131,47 @@ func (d *Door) probe(r *http.Request) bool {
 type doorConn struct {
 	net.Conn
 	reserve bool          // let in beyond the limit
+	heard   bool          // it has had a request
 	place   *list.Element // in Door.quiet, nil while it has a request
 	counted bool
+
+	began   atomic.Int64 // when it was first read from, in Unix ns
+	reading atomic.Bool  // it is being waited for what it sends
 }
 
-func (d *Door) busy(c *doorConn) {
+func (c *doorConn) Read(p []byte) (int, error) {
+	if c.began.Load() == 0 {
+		c.began.Store(time.Now().UnixNano())
+	}
+	c.reading.Store(true)
+	n, err := c.Conn.Read(p)
+	c.reading.Store(false)
+	return n, err
+}
+
+// busy notes that c has a request, and tells whether there is no room for it.
+func (d *Door) busy(c *doorConn) (beyond bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if c.place != nil {
 		d.quiet.Remove(c.place)
 		c.place = nil
 	}
+	c.reserve = c.reserve && d.open > d.limit
+	return c.reserve
 }
 
+// rest notes that c has no request any more.
 func (d *Door) rest(c *doorConn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if c.counted && c.place == nil {
+	if c.heard = true; c.counted && c.place == nil {
 		c.place = d.quiet.PushBack(c)
 	}
+	d.tell()
 }
 
+// gone notes that c is closed, and nothing of it left.
 func (d *Door) gone(c *doorConn) {
 	d.busy(c)
 	d.mu.Lock()
@@ -159,56 +180,86 @@ func (d *Door) gone(c *doorConn) {
 		c.counted = false
 		d.open--
 	}
+	d.tell()
+}
+
+func (d *Door) tell() {
 	select {
-	case d.closed <- struct{}{}:
+	case d.changed <- struct{}{}:
 	default:
 	}
 }
 
+// doorPatience is how long a new connection is listened to for its first request when
+// others want its place, and how long one more waits for another to end.
+const doorPatience = 20 * time.Millisecond
+
 // admit counts a new connection in, if need be in the place of one without a request.
+// It is nil when there is none.
 func (d *Door) admit(nc net.Conn) *doorConn {
-	c := &doorConn{Conn: nc}
+	c, since := &doorConn{Conn: nc}, time.Now()
 	for {
 		d.mu.Lock()
-		if d.open >= d.limit {
-			if first := d.quiet.Front(); first != nil {
-				old := d.quiet.Remove(first).(*doorConn)
-				old.place = nil
-				d.mu.Unlock()
-				d.refused.WithLabelValues("idle").Inc()
-				old.Close()
-				d.await(old)
-				continue
-			}
-			if c.reserve = true; d.open >= d.limit+doorReserve {
-				d.mu.Unlock()
-				d.refused.WithLabelValues("closed").Inc()
-				return nil
-			}
+		if d.open < d.limit {
+			break
 		}
-		d.open++
-		c.counted = true
-		c.place = d.quiet.PushBack(c)
+		if old := d.idlest(); old != nil {
+			d.quiet.Remove(old.place)
+			old.place = nil
+			d.mu.Unlock()
+			d.refused.WithLabelValues("idle").Inc()
+			old.Close()
+			d.await(doorPatience, func() bool { return !old.counted })
+			continue
+		}
+		if d.open < d.limit+doorReserve {
+			c.reserve = true
+			break
+		}
+		full := d.quiet.Len() == 0 && time.Since(since) >= doorPatience
 		d.mu.Unlock()
-		return c
+		if full {
+			d.refused.WithLabelValues("closed").Inc()
+			return nil
+		}
+		d.await(doorPatience, func() bool { return d.open < d.limit+doorReserve || d.idlest() != nil })
 	}
+	d.open++
+	c.counted = true
+	c.place = d.quiet.PushBack(c)
+	d.mu.Unlock()
+	return c
 }
 
-// await waits until a connection that was closed holds no memory any more: until then
-// it counts, so that a flood of new ones cannot outrun the ends of the old.
-func (d *Door) await(c *doorConn) {
-	patience := time.NewTimer(50 * time.Millisecond)
-	defer patience.Stop()
+// idlest returns the connection that has been without a request the longest, of those
+// whose next may be long in coming. A new one is left until it has been listened to
+// for a moment in vain. It is called with d.mu held.
+func (d *Door) idlest() *doorConn {
+	for e := d.quiet.Front(); e != nil; e = e.Next() {
+		c := e.Value.(*doorConn)
+		if began := c.began.Load(); c.heard || c.reading.Load() && time.Now().UnixNano()-began >= int64(doorPatience) {
+			return c
+		}
+	}
+	return nil
+}
+
+// await waits until what is asked under d.mu is true, but not for long. A connection
+// that was closed counts until it holds no memory any more, so that a flood of new ones
+// cannot outrun the ends of the old.
+func (d *Door) await(patience time.Duration, is func() bool) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
 	for {
 		d.mu.Lock()
-		ended := !c.counted
+		done := is()
 		d.mu.Unlock()
-		if ended {
+		if done {
 			return
 		}
 		select {
-		case <-d.closed:
-		case <-patience.C:
+		case <-d.changed:
+		case <-timer.C:
 			return
 		}
 	}

@@ -181,7 +181,7 @@ func (a *API) askTool(ctx context.Context, name string, arguments json.RawMessag
 			return nil, err
 		}
 		r.Header["Content-Type"] = contentJSON
-		return ask(a.postAnalyze, r)
+		return a.ask(a.postAnalyze, r)
 	default:
 		return nil, badParameter("name", "there is no tool %q", clip(name))
 	}
@@ -214,17 +214,19 @@ func (a *API) askTool(ctx context.Context, name string, arguments json.RawMessag
 		return nil, err
 	}
 	r.URL = &url.URL{Path: r.URL.Path, RawQuery: query.Encode()}
-	return ask(h, r)
+	return a.ask(h, r)
 }
 
 // outerKey is of the reply to the agent, in the context of what a tool asks.
 type outerKey struct{}
 
 // ask has h answer r, for a request that was admitted already.
-func ask(h handler, r *http.Request) ([]byte, error) {
+func (a *API) ask(h handler, r *http.Request) ([]byte, error) {
 	var b answer
 	outer, _ := r.Context().Value(outerKey{}).(*reply)
-	err := h(&reply{ResponseWriter: &b, start: time.Now(), outer: outer}, r)
+	w := &reply{ResponseWriter: &b, start: time.Now(), outer: outer}
+	defer func() { a.replies.give(w.held.Load()) }() // if there is no outer one to do so
+	err := h(w, r)
 	return bytes.TrimSuffix(b.body, []byte("\n")), err
 }
 
