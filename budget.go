@@ -63,7 +63,8 @@ func (s byteSize) String() string {
 // what is accounted one by one.
 const (
 	// growth is by how much a process grows that serves and sweeps with one slot:
-	// the list of pairs, replies under way, the runtime's own bookkeeping. Code that
+	// the list of pairs, the least that clients may take but for a page of levels,
+	// the runtime's own bookkeeping. Code that
 	// is not in memory yet is not in it: the pages of the program's file that only
 	// the start needed are given back after the measurement (dropPages), and they
 	// are more, 20 MiB measured and at most 18.5 MiB in use later.
@@ -101,13 +102,40 @@ func newBudget(cfg Config, limit int64) budget {
 // of a budget at most 1/32.
 func (b budget) replies() int64 { return b.share(b.cfg.HTTPCacheBytes) }
 
-// screens is how many pages of GET /levels are put together at once: what fits
-// 1/32 of the budget, at least one; 0 for no bound.
-func (b budget) screens() int {
-	if b.total == 0 {
-		return 0
+// clients is what clients may make the process hold.
+type clients struct {
+	connections, streams int
+	replies, uploads     int64 // bytes
+}
+
+// The least that clients may take, and what they may when there is no budget.
+var (
+	leastClients = clients{connections: 16, streams: 8, replies: api.ScreenBytes, uploads: 256 << 10}
+	manyClients  = clients{connections: 4096, streams: 100, replies: 64 << 20, uploads: 32 << 20}
+)
+
+// clients divides what clients may take of a process that takes base bytes before it
+// serves: besides the least, half of what a slot leaves, up to 3/16 of the budget, a
+// third of it each for connections, replies and uploads. A connection may have an
+// event stream on it every other time.
+func (b budget) clients(base int64) clients {
+	c := manyClients
+	if b.total > 0 {
+		c = leastClients
+		third := max(0, min((b.room(base)-b.slot())/2, b.total/16*3)) / 3
+		more := int(third / (api.ConnectionBytes + api.StreamBytes/2))
+		c.connections += more
+		c.streams = min(c.streams+more/2, manyClients.streams)
+		c.replies += third
+		c.uploads += third
 	}
-	return int(max(1, b.total/32/api.ScreenBytes))
+	if most := b.cfg.HTTPMaxConns; most > 0 && (b.total == 0 || most < c.connections) {
+		c.connections = most
+	}
+	// the database, the exchange and the log have files open as well
+	others := 64 + b.cfg.DBPoolSize + b.cfg.DBMaxOverflow + 2*b.cfg.AnalysisConcurrency
+	c.connections = max(1, min(c.connections, maxFiles()-others))
+	return c
 }
 
 // pages is the page cache of SQLite's two connections together: 640 KiB, and of a
@@ -150,10 +178,16 @@ func (b budget) finders() int64 {
 // slot is what one slot of the configured number of klines needs.
 func (b budget) slot() int64 { return service.SlotBytes(b.cfg.AnalysisKlineLimit) }
 
-// slots is what is left for the slots of a process that takes base bytes before
-// it has any.
+// room is what is left for slots and clients, besides the least of these, of a
+// process that takes base bytes before it has any.
+func (b budget) room(base int64) int64 {
+	return b.total - base - growth - b.replies() - leastClients.replies - b.database() - b.batches() - b.finders()
+}
+
+// slots is what is left for the slots.
 func (b budget) slots(base int64) int64 {
-	return b.total - base - growth - b.replies() - int64(b.screens())*api.ScreenBytes - b.database() - b.batches() - b.finders()
+	c := b.clients(base)
+	return b.room(base) - max(0, c.uploads-leastClients.uploads)*3
 }
 
 // smallest is the smallest budget, in whole MiB, at which one slot has room, also
@@ -167,20 +201,20 @@ func (b budget) smallest(base int64) byteSize {
 }
 
 // settle measures what the process takes, tells the runtime its limit and
-// returns what is left for slots, 0 for no bound. Coming is what the process will take
-// besides before it begins to work. A budget without room for one slot is an error that
-// names the smallest that has it.
-func (b budget) settle(coming int64) (slots int64, m service.Memory, err error) {
+// returns what is left for slots, 0 for no bound, and for clients. Coming is what the
+// process will take besides before it begins to work. A budget without room for one slot
+// is an error that names the smallest that has it.
+func (b budget) settle(coming int64) (slots int64, c clients, m service.Memory, err error) {
 	if b.total == 0 {
-		return 0, m, nil
+		return 0, b.clients(0), m, nil
 	}
 	debug.FreeOSMemory() // what the start left behind
 	if m = service.ReadMemory(); m.RSS == 0 {
-		return 0, m, usageError{errors.New("MEMORY_BUDGET: this system does not tell how much memory a process takes, so it cannot be bounded")}
+		return 0, c, m, usageError{errors.New("MEMORY_BUDGET: this system does not tell how much memory a process takes, so it cannot be bounded")}
 	}
 	base := m.RSS + coming
 	if slots = b.slots(base); slots < b.slot() {
-		return 0, m, usageError{fmt.Errorf("a memory budget of %s (%s) leaves no room for one analysis of %d klines beside the %s this process takes before it begins: the smallest budget that works with this configuration is %s",
+		return 0, c, m, usageError{fmt.Errorf("a memory budget of %s (%s) leaves no room for one analysis of %d klines beside the %s this process takes before it begins: the smallest budget that works with this configuration is %s",
 			mebibytes(b.total), b.source, b.cfg.AnalysisKlineLimit, mebibytes(base), b.smallest(base))}
 	}
 	// The runtime knows nothing of pages of files and of SQLite's memory, and
@@ -194,7 +228,7 @@ func (b budget) settle(coming int64) (slots int64, m service.Memory, err error) 
 	runtime.ReadMemStats(&r)
 	untouched := max(0, int64(r.Sys-r.HeapReleased)-(m.RSS-m.Files))
 	debug.SetMemoryLimit(min(b.total-outside+untouched, debug.SetMemoryLimit(-1)))
-	return slots, m, nil
+	return slots, b.clients(m.RSS), m, nil
 }
 
 // print says how the budget is divided, as far as that is known without opening

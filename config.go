@@ -66,6 +66,7 @@ type Config struct {
 	HTTPHosts      []string      `env:"HTTP_ALLOWED_HOSTS" help:"names clients reach the service under, separated by commas, beside addresses and localhost; without API_KEYS it answers under no other name"`
 	HTTPRateLimit  float64       `env:"HTTP_RATE_LIMIT" envDefault:"100" min:"0" max:"1000000" help:"requests a second each key may make, or without keys each client address but the loopback; 0 for no limit"`
 	HTTPCacheBytes int64         `env:"HTTP_CACHE_BYTES" envDefault:"2097152" min:"0" max:"1073741824" help:"bytes of encoded replies kept in memory"`
+	HTTPMaxConns   int           `env:"HTTP_MAX_CONNECTIONS" envDefault:"0" min:"0" max:"1000000" help:"connections of clients there may be; 0: what the memory budget has room for, 4096 without one; always fewer than files may be open"`
 	APIKeys        []string      `env:"API_KEYS" secret:"all" help:"keys clients must present, separated by commas; empty for none"`
 	AllowAnonymous bool          `env:"ALLOW_ANONYMOUS" envDefault:"false" help:"serve without keys, profiles included, on an address others can reach"`
 	DebugAddr      string        `env:"DEBUG_ADDR" help:"address for /debug/pprof; empty for off"`

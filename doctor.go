@@ -241,7 +241,7 @@ func examineMemory(cfg Config, limit int64, database repository.Inspection) []fi
 	if database.New || database.Version < database.Known {
 		coming += schemaShare
 	}
-	slots, _, err := b.settle(coming)
+	slots, _, _, err := b.settle(coming)
 	wanted := int64(cfg.AnalysisConcurrency)
 	switch {
 	case err != nil:

@@ -35,6 +35,7 @@ type app struct {
 	db       *repository.DB
 	venue    *binance.Client
 	analyzer *service.Analyzer
+	clients  clients
 	// market is the built-in simulated exchange, if that is the one.
 	market *http.Server
 
@@ -81,14 +82,16 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (*app, error) {
 	a.hearOfBans()
 	registerProcessMetrics(a.registry, a.db, a.venue, a.budget)
 	// last, so that what stands by now is measured and not guessed
-	slots, memory, err := a.budget.settle(0)
+	slots, clients, memory, err := a.budget.settle(0)
+	a.clients = clients
 	if err != nil {
 		a.close()
 		return nil, err
 	}
 	if slots > 0 {
 		log.Info("memory budget", "bytes", a.budget.total, "from", a.budget.source, "taken_at_start_bytes", memory.RSS,
-			"slots_bytes", slots, "slots_at_once", min(int64(cfg.AnalysisConcurrency), slots/a.budget.slot()))
+			"slots_bytes", slots, "slots_at_once", min(int64(cfg.AnalysisConcurrency), slots/a.budget.slot()),
+			"connections", clients.connections, "streams", clients.streams, "replies_bytes", clients.replies, "uploads_bytes", clients.uploads)
 	}
 	a.analyzer = service.New(service.Config{
 		Concurrency: cfg.AnalysisConcurrency,
@@ -312,8 +315,11 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 		Hosts:      cfg.hosts(),
 		RateLimit:  cfg.HTTPRateLimit,
 		CacheBytes: a.budget.replies(),
-		Screens:    a.budget.screens(),
-		Log:        log,
+
+		ReplyBytes:  a.clients.replies,
+		UploadBytes: a.clients.uploads,
+		Streams:     a.clients.streams,
+		Log:         log,
 
 		MemoryBudget: a.budget.total,
 		Version:      buildVersion(),
@@ -352,8 +358,13 @@ func (in *invocation) serve(ctx context.Context, cfg Config, ready func(a *app, 
 	answering, breakOff := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer breakOff(nil)
 	server.BaseContext = func(net.Listener) context.Context { return answering }
+	sendBuffer := 0
+	if a.budget.total > 0 {
+		sendBuffer = 64 << 10
+	}
+	door := api.NewDoor(a.clients.connections, sendBuffer, a.registry)
 	failed := make(chan error, 2)
-	go func() { failed <- server.Serve(listener) }()
+	go func() { failed <- server.Serve(door.Guard(server, listener)) }()
 	var debug *http.Server
 	if profiles != nil {
 		debug = &http.Server{Handler: debugHandler(), ReadHeaderTimeout: 5 * time.Second}

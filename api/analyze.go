@@ -7,16 +7,52 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
+	"unsafe"
 
 	"tidemark/levels"
 	"tidemark/service"
 )
 
-// directBytes is how long a body may be to be read into memory of its own. A
-// longer one is decoded from the connection into a slot's columns, once there
-// is a slot, so that uploads hold no more memory than there are slots for.
+// directBytes is how long a body may be to be read as a whole. A longer one is
+// decoded from the connection into rows of klines, as it comes.
 const directBytes = 16 << 10
+
+// uploadBytes is the memory a body of so many bytes may need, -1 for an unknown number:
+// it is read and decoded in pieces, and its klines, most at most, are kept as numbers.
+func uploadBytes(length int64, most int) int64 {
+	const decoder = 16 << 10
+	const shortest = int64(len(`[0,1,1,1,1,1],`))
+	n := int64(most)
+	if length >= 0 {
+		n = min(n, length/shortest)
+	} else {
+		length = directBytes
+	}
+	size := int64(unsafe.Sizeof(levels.Candle{}))
+	return decoder + 2*min(length, directBytes) + (n+rowsPiece)*size
+}
+
+// arriving reads a body with a deadline: for the next piece of it, and for all that
+// has come, which must have come in the time the slowest client there may be takes.
+type arriving struct {
+	io.Reader
+	c     *http.ResponseController
+	pause time.Duration // there may be
+	due   time.Time
+}
+
+func (b *arriving) Read(p []byte) (int, error) {
+	due := time.Now().Add(b.pause)
+	if b.due.Before(due) {
+		due = b.due
+	}
+	_ = b.c.SetReadDeadline(due) // a recorder has no connection to bound
+	n, err := b.Reader.Read(p)
+	b.due = b.due.Add(time.Duration(n) * time.Second / slowest)
+	return n, err
+}
 
 // postAnalyze answers POST /analyze.
 func (a *API) postAnalyze(w *reply, r *http.Request) error {
@@ -37,30 +73,44 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 		w.Header().Set("Preference-Applied", "respond-async")
 	}
 
+	most := a.Analyzer.MostKlines()
+	held, err := a.uploads.take(r.Context(), uploadBytes(r.ContentLength, most))
+	if err != nil {
+		w.Header().Set("Connection", "close") // what is left of the body is not waited for
+		return err
+	}
+	drop := sync.OnceFunc(func() { a.uploads.give(held) })
+	defer drop()
 	// net/http looks for its own type to close the connection with
-	r.Body = http.MaxBytesReader(w.ResponseWriter, r.Body, a.MaxBodyBytes)
-	head, err := io.ReadAll(io.LimitReader(r.Body, directBytes+1))
+	in := &arriving{
+		Reader: http.MaxBytesReader(w.ResponseWriter, r.Body, a.MaxBodyBytes), c: http.NewResponseController(w.ResponseWriter),
+		pause: a.uploadTimeout, due: time.Now().Add(2 * a.uploadTimeout),
+	}
+	head, err := io.ReadAll(io.LimitReader(in, directBytes+1))
 	if err != nil {
 		return bodyError(err)
 	}
-	if len(head) <= directBytes {
-		r.Body = http.NoBody // read to its end
-	}
-	w.wait(r)
+	var body analyzeBody
+	var own rows
 	if len(head) > directBytes {
-		return a.analyzeKlines(w, r, async, func() io.Reader {
-			c := http.NewResponseController(w.ResponseWriter)
-			_ = c.SetReadDeadline(time.Now().Add(a.uploadTimeout))
-			return io.MultiReader(bytes.NewReader(head), r.Body)
-		})
+		body, err = decodeAnalyze(&tokens{r: io.MultiReader(bytes.NewReader(head), in)}, &own, most)
+		head = nil
+		if err == nil && body.klines < 0 {
+			err = errNotKlines(directBytes)
+		}
+	} else {
+		r.Body = http.NoBody // read to its end
+		body, err = decodeAnalyze(bytes.NewReader(head), &own, most)
 	}
-	body, err := decodeAnalyze(bytes.NewReader(head), nil, 0)
 	if err != nil {
 		return err
 	}
+	r.Body = http.NoBody // read to its end
+	w.wait(r)
 	if body.klines >= 0 {
-		return a.analyzeKlines(w, r, async, func() io.Reader { return bytes.NewReader(head) })
+		return a.analyzeKlines(w, r, async, &body, &own, drop)
 	}
+	drop()
 	if x := a.Analyzer.Market().Exchange; body.exchange != "" && body.exchange != x {
 		return unknownExchange(body.exchange, x)
 	}
@@ -107,36 +157,29 @@ func (a *API) settleStore(b *analyzeBody) error {
 	return nil
 }
 
-// analyzeKlines analyses the caller's own klines, read from open once a slot is
-// held.
-func (a *API) analyzeKlines(w *reply, r *http.Request, async bool, open func() io.Reader) error {
+// analyzeKlines analyses the caller's own klines. They are dropped once they are in a
+// slot.
+func (a *API) analyzeKlines(w *reply, r *http.Request, async bool, body *analyzeBody, own *rows, drop func()) error {
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
-	var exchange string
-	fill := func(dst *levels.Candles, most int) error {
-		body, err := decodeAnalyze(open(), dst, most)
-		if err == nil {
-			r.Body = http.NoBody // read to its end
-			w.wait(r)
-		}
-		if err == nil && body.klines < 0 {
-			err = errNotKlines(directBytes)
-		}
-		exchange = body.exchange // where the caller says they are from
+	fill := func(dst *levels.Candles) error {
+		err := own.fill(dst, body.interval, body.klineLimit)
+		*own = rows{}
+		drop()
 		return err
 	}
 	if async {
-		job, err := a.Analyzer.SubmitCandles(ctx, fill)
+		job, err := a.Analyzer.SubmitCandles(ctx, own.n, fill)
 		if err != nil {
 			return err
 		}
 		return accepted(w, &job)
 	}
-	snap, err := a.Analyzer.AnalyzeCandles(ctx, fill)
+	snap, err := a.Analyzer.AnalyzeCandles(ctx, own.n, fill)
 	if err != nil {
 		return err
 	}
-	snap.Exchange = exchange
+	snap.Exchange = body.exchange
 	return analysis(w, &snap)
 }
 

@@ -1,5 +1,5 @@
 // Pins POST /analyze: what it takes, what it refuses and how it names the fault,
-// and that large bodies wait for a slot before they are read.
+// and that bodies hold no slot and no more memory than there is for them.
 package api
 
 import (
@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -297,7 +299,7 @@ func TestAnalyze_RefusalsNameWhatIsWrong(t *testing.T) {
 		"still open":         {fmt.Sprintf(`{"interval":"1h","klines":[[%d,1,1,1,1,1]]}`, now), 400, "invalid_request", "-", "closed"},
 		"future":             {fmt.Sprintf(`{"interval":"1h","klines":[[%d,1,1,1,1,1]]}`, now+1e11), 400, "invalid_request", "-", "not come"},
 		"too many klines":    {manyKlines(), 400, "invalid_request", "/klines/10000", "10000"},
-		"long and no klines": {`{"symbols":["` + strings.Repeat(" ", 17<<10) + `"]}`, 400, "invalid_request", "/symbols/0", "symbol"},
+		"long and no klines": {`{"symbols":["` + strings.Repeat(" ", 17<<10) + `"]}`, 400, "invalid_request", "/symbols", "klines"},
 	} {
 		rec := h.do("POST", "/analyze", c.body)
 		if rec.Code != c.status {
@@ -356,8 +358,13 @@ func (c *counting) Read(p []byte) (int, error) {
 
 func TestAnalyze_ABodyOf10MiBIsRefusedUnread(t *testing.T) {
 	h := start(t)
+	long := []byte(`{"interval":"1h","klines":[`)
+	for k := range slices.Values(klines(10_000)) { // with more behind them than any exchange has
+		long = append(long, strings.TrimSuffix(string(appendKline(nil, k)), "]")...)
+		long = append(append(append(long, `,"`...), strings.Repeat("0", 1000)...), `"],`...)
+	}
 	for _, declared := range []bool{true, false} {
-		body := &counting{r: strings.NewReader(`{"interval":"1h","klines":[` + strings.Repeat(" ", 10<<20))}
+		body := &counting{r: bytes.NewReader(long)}
 		r := localRequest("POST", "/analyze", body)
 		most := 0
 		if r.ContentLength = 10<<20 + 30; !declared {
@@ -371,7 +378,7 @@ func TestAnalyze_ABodyOf10MiBIsRefusedUnread(t *testing.T) {
 		}
 	}
 	addr := serving(t, h, nil)
-	res, err := http.Post("http://"+addr+"/analyze", "application/json", io.LimitReader(endless{}, 10<<20))
+	res, err := http.Post("http://"+addr+"/analyze", "application/json", io.MultiReader(bytes.NewReader(long)))
 	if err == nil { // the server may also hang up while the client still sends
 		defer res.Body.Close()
 		if res.StatusCode != 413 {
@@ -380,47 +387,101 @@ func TestAnalyze_ABodyOf10MiBIsRefusedUnread(t *testing.T) {
 	}
 }
 
-type endless struct{}
-
-func (endless) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = ' '
-	}
-	return len(p), nil
-}
-
-func TestAnalyze_LargeBodiesWaitForASlotUnread(t *testing.T) {
+// What uploads hold has a bound of its own, and those beyond it are not read.
+func TestAnalyze_LargeBodiesWaitUnreadForTheMemoryOfOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := start(t) // two slots, and one for what needs no exchange
+		sent := klinesBody(2000, true)
+		h := start(t, func(c *Config, _ *service.Config) {
+			c.UploadBytes = uploadBytes(int64(len(sent)), service.MaxKlineLimit)
+		})
+		upload := func(r io.Reader) *httptest.ResponseRecorder {
+			req := localRequest("POST", "/analyze", r)
+			req.ContentLength = int64(len(sent))
+			return h.send(req)
+		}
 		open := make(chan struct{})
-		h.exchange.CandlesFunc = slowly(h, open)
-		replies := make(chan int, 5)
-		for _, s := range []string{"BTCUSDT", "ETHUSDT"} {
-			go func() { replies <- h.do("POST", "/analyze", `{"symbol":"`+s+`"}`).Code }()
-		}
-		halted := klinesBody(2000, true)
-		body := io.MultiReader(strings.NewReader(halted[:50_000]), until(open), strings.NewReader(halted[50_000:]))
-		go func() { replies <- h.send(localRequest("POST", "/analyze", body)).Code }()
+		first := make(chan int)
+		go func() {
+			first <- upload(io.MultiReader(strings.NewReader(sent[:50_000]), until(open), strings.NewReader(sent[50_000:]))).Code
+		}()
 		synctest.Wait()
-		var bodies []*counting
-		for range 2 {
-			body := &counting{r: strings.NewReader(klinesBody(2000, true))}
-			bodies = append(bodies, body)
-			go func() { replies <- h.send(localRequest("POST", "/analyze", body)).Code }()
+		unread := &counting{r: strings.NewReader(sent)}
+		if rec := upload(unread); rec.Code != 503 || problemOf(t, rec).Code != "busy" || rec.Header().Get("Retry-After") != "2" || unread.n > 0 {
+			t.Errorf("beyond the bound: %d, %d bytes read, %v %s", rec.Code, unread.n, rec.Header(), rec.Body)
 		}
+		if refused := metric(t, h, `tidemark_http_held_refused_total`); refused != 1 {
+			t.Errorf("%v refusals were counted", refused)
+		}
+		second := make(chan int)
+		go func() { second <- upload(strings.NewReader(sent)).Code }()
 		synctest.Wait()
-		for _, b := range bodies {
-			if b.n > 2*directBytes {
-				t.Errorf("%d bytes were read without a slot", b.n)
-			}
-		}
 		close(open)
-		for range 5 {
-			if code := <-replies; code != 200 {
-				t.Errorf("status %d", code)
-			}
+		if one, two := <-first, <-second; one != 200 || two != 200 {
+			t.Errorf("once there is room: %d and %d", one, two)
+		}
+		if held := h.api.uploads.inUse(); held != 0 {
+			t.Errorf("%d bytes are still held", held)
 		}
 	})
+}
+
+// A body that stops half way keeps nobody waiting who has a slot to wait for.
+func TestAnalyze_BodiesThatStopHoldNoSlot(t *testing.T) {
+	h := start(t, func(_ *Config, s *service.Config) { s.Concurrency = 1 })
+	h.api.uploadTimeout = time.Hour
+	addr := serving(t, h, nil)
+	for range 4 {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		body := klinesBody(2000, true)
+		fmt.Fprintf(c, "POST /analyze HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:len(body)/2])
+	}
+	for h.api.uploads.inUse() < 4*uploadBytes(0, 0) {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(50 * time.Millisecond) // for what they have sent to be read
+	want(t, h.do("POST", "/analyze", klinesBody(2000, true)), 200)
+	want(t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT"}`), 200)
+}
+
+// No value of a body is held that is longer than one of a row can be.
+func TestAnalyze_WhatIsNoKlineIsRefusedBeforeItIsRead(t *testing.T) {
+	h := start(t)
+	var keys strings.Builder
+	for i := range 150_000 {
+		fmt.Fprintf(&keys, `"k%d":0,`, i)
+	}
+	long := strings.Repeat("1", 1900<<10)
+	for name, row := range map[string]string{
+		"an object of 150,000 keys for a row":     `{` + keys.String() + `"k":0}`,
+		"an object of 150,000 keys for a price":   `[1,{` + keys.String() + `"k":0}`,
+		"an object of 150,000 keys behind":        `[1,1,1,1,1,1,{` + keys.String() + `"k":0}]`,
+		"lists in lists":                          `[1,1,1,1,1,1,` + strings.Repeat("[", 9000),
+		"white space":                             strings.Repeat(" \n\t\r", 500_000),
+		"a long string for a price":               `[1,"` + long + `"`,
+		"a long string behind":                    `[1,1,1,1,1,1,"` + long + `"`,
+		"a long string of escapes":                `[1,1,1,1,1,1,"` + strings.Repeat(`\"`, 900<<10) + `"`,
+		"a long number":                           `[` + long + `,`,
+		"a long list of what is not used":         `[1,1,1,1,1,1` + strings.Repeat(`,""`, 500_000),
+		"a long name where there should be a row": `"` + long + `"`,
+	} {
+		body := &counting{r: strings.NewReader(`{"interval":"1h","klines":[` + row + strings.Repeat(" ", 20<<10) + `]}`)}
+		req := localRequest("POST", "/analyze", body)
+		req.ContentLength = 1 << 20
+		if rec := h.send(req); rec.Code != 400 {
+			t.Errorf("%s: %d %s", name, rec.Code, rec.Body)
+		}
+		if body.n > directBytes+64<<10 {
+			t.Errorf("%s: %d bytes were read", name, body.n)
+		}
+	}
+	body := &counting{r: strings.NewReader(`{"interval":"1h",` + strings.Repeat(" ", 1<<20) + `"klines":[]}`)}
+	if rec := h.send(localRequest("POST", "/analyze", body)); rec.Code != 400 || body.n > 128<<10 {
+		t.Errorf("white space before the klines: %d, %d bytes were read", rec.Code, body.n)
+	}
 }
 
 // until is a reader that is empty, once it is closed.

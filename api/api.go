@@ -4,6 +4,7 @@
 package api
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"log/slog"
 	"net/http"
@@ -42,9 +43,16 @@ type Config struct {
 	// CacheBytes bounds the memory of the cache of encoded replies; 0 turns it
 	// off.
 	CacheBytes int64
-	// Screens is how many pages of GET /levels may be put together at once, each
-	// of up to ScreenBytes; others wait. 0 means no bound.
-	Screens int
+	// ReplyBytes bounds the memory of large replies under way together: pages and
+	// streams of levels, klines, pictures, what agents ask for. Others wait for a
+	// moment, and are then told to come again. 0 means no bound.
+	ReplyBytes int64
+	// UploadBytes bounds the memory of request bodies under way together in the same
+	// way. 0 means no bound.
+	UploadBytes int64
+	// Streams bounds the event streams open at once; 0 means 100. Each holds
+	// StreamBytes besides its connection for as long as its job runs.
+	Streams int
 	// MemoryBudget is what the process may take, in bytes, as GET /memory shows
 	// it; 0 for no bound.
 	MemoryBudget int64
@@ -61,18 +69,23 @@ type Config struct {
 // there are two of it, and a buffer.
 const ScreenBytes = 320 << 10
 
+// StreamBytes is what an event stream takes besides its connection: a goroutine that
+// watches its job, and buffers.
+const StreamBytes = 16 << 10
+
 const (
 	defaultBodyBytes = 2 << 20
-	// maxStreams bounds the event streams open at once: each holds a goroutine
-	// pair and a connection for as long as its job runs.
-	maxStreams = 100
+	defaultStreams   = 100
 	// slotTimeout bounds the wait for a slot and the work in it, for requests
 	// that do not run under the Analyzer's own timeout.
 	slotTimeout = 30 * time.Second
 	// writeTimeout bounds the writing of a reply, or of one piece of a stream.
 	writeTimeout = 10 * time.Second
-	// defaultUploadTimeout bounds the reading of a body while a slot is held.
-	defaultUploadTimeout = 10 * time.Second
+	// slowest is how fast, in bytes a second, a client must at least send a long body
+	// or read a long reply, on the whole.
+	slowest = 32 << 10
+	// defaultUploadTimeout bounds a pause within a body.
+	defaultUploadTimeout = 3 * time.Second
 )
 
 // API is the handler of the whole service.
@@ -100,7 +113,9 @@ type API struct {
 	drawing       chan struct{} // holds a token while a picture is drawn
 	streams       chan struct{} // one token for each open event stream
 	readiness     readiness
-	screens       chan struct{} // one token for each page under way; nil for no bound
+	scraping      chan struct{} // holds a token while the metrics are put together
+	replies       room
+	uploads       room
 	closing       chan struct{} // closed by Close
 	closeOnce     sync.Once
 }
@@ -118,7 +133,7 @@ func New(c Config) *API {
 		// name, which strict readers refuse, and the le labels of buckets change.
 		prom:    promhttp.HandlerFor(c.Gatherer, promhttp.HandlerOpts{}),
 		drawing: make(chan struct{}, 1),
-		streams: make(chan struct{}, maxStreams),
+		streams: make(chan struct{}, cmp.Or(c.Streams, defaultStreams)),
 		closing: make(chan struct{}),
 
 		messages: make(chan struct{}, mcpMessages),
@@ -126,11 +141,11 @@ func New(c Config) *API {
 		page:     readPage(),
 		scope:    "public, ",
 
+		scraping: make(chan struct{}, 1),
+
 		uploadTimeout: defaultUploadTimeout,
 	}
-	if c.Screens > 0 {
-		a.screens = make(chan struct{}, c.Screens)
-	}
+	a.replies.size, a.uploads.size = c.ReplyBytes, c.UploadBytes
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}

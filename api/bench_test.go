@@ -144,11 +144,10 @@ func BenchmarkScreen(b *testing.B) {
 // BenchmarkAnalyzeBody decodes 1,000 klines as an exchange writes them.
 func BenchmarkAnalyzeBody(b *testing.B) {
 	body := klinesBody(1000, true)
-	c := newCandles()
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := decodeAnalyze(strings.NewReader(body), c, 10_000); err != nil {
+		if _, err := decodeAnalyze(&tokens{r: strings.NewReader(body)}, new(rows), 10_000); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -23,6 +24,41 @@ const (
 	maxColumns = 16
 )
 
+// maxToken bounds a value and a run of white space of a body that is decoded from
+// the connection, and with it what the decoder holds of it.
+const maxToken = 4 << 10
+
+// errLongToken is what tokens says of one that is longer.
+var errLongToken = fmt.Errorf("a value, or a run of white space, of more than %d bytes", maxToken)
+
+// tokens passes JSON on as long as none of its tokens is too long.
+type tokens struct {
+	r       io.Reader
+	n       int  // bytes of the token so far
+	blank   bool // it is white space
+	text    bool // it is a string
+	escaped bool // the next byte of the string stands for itself
+}
+
+func (t *tokens) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	for _, c := range p[:n] {
+		blank := c == ' ' || c == '\n' || c == '\r' || c == '\t'
+		switch {
+		case t.text:
+			t.text, t.escaped = t.escaped || c != '"', !t.escaped && c == '\\'
+		case c == '"':
+			t.n, t.text, t.blank = 0, true, false
+		case c == '[' || c == ']' || c == '{' || c == '}' || c == ',' || c == ':' || blank != t.blank:
+			t.n, t.blank = 0, blank
+		}
+		if t.n++; t.n > maxToken {
+			return 0, errLongToken
+		}
+	}
+	return n, err
+}
+
 // analyzeBody is the body of POST /analyze. Exactly one of symbol, symbols, all
 // and klines is given.
 type analyzeBody struct {
@@ -40,66 +76,91 @@ type analyzeBody struct {
 
 // bodyReader decodes the body of POST /analyze from a stream, token by token.
 type bodyReader struct {
-	dec *jsontext.Decoder
-	// dst receives the klines. Without it they are checked to be JSON and
-	// skipped.
-	dst  *levels.Candles
-	most int // klines there may be
+	dec  *jsontext.Decoder
+	rows *rows // receives the klines
+	most int   // klines there may be
 	body analyzeBody
 }
 
+// rows holds klines as they were sent, in pieces, so that their memory grows by no
+// more than what they take.
+type rows struct {
+	pieces [][]levels.Candle
+	n      int
+}
+
+// rowsPiece is how many klines a piece holds.
+const rowsPiece = 256
+
+func (k *rows) add(c levels.Candle) {
+	if k.n%rowsPiece == 0 {
+		k.pieces = append(k.pieces, make([]levels.Candle, 0, rowsPiece))
+	}
+	last := &k.pieces[len(k.pieces)-1]
+	*last = append(*last, c)
+	k.n++
+}
+
+// fill puts the klines into dst, each checked by levels.Candles.Append, and cuts them
+// to the last limit, 0 for all. The first that is refused is named.
+func (k *rows) fill(dst *levels.Candles, interval levels.Interval, limit int) error {
+	dst.Reset(interval, k.n)
+	for i := range k.n {
+		if err := dst.Append(k.pieces[i/rowsPiece][i%rowsPiece]); err != nil {
+			return badField("/klines/"+strconv.Itoa(i), "kline %d: %v", i, err)
+		}
+	}
+	if limit > 0 {
+		dst.KeepLast(limit)
+	}
+	return nil
+}
+
 // decodeAnalyze reads one body and refuses what is not in the contract: unknown
-// and repeated names, wrong types, values out of range, data that follows. With
-// dst it fills dst with the klines, at most so many, each checked by
-// levels.Candles.Append, and cut to the last kline_limit.
-//
-// The interval may follow the klines. They are then appended as if they were
-// minutes, the shortest there is, and checked again.
-func decodeAnalyze(r io.Reader, dst *levels.Candles, most int) (analyzeBody, error) {
-	d := bodyReader{dec: jsontext.NewDecoder(r), dst: dst, most: most, body: analyzeBody{klines: -1, store: true}}
+// and repeated names, wrong types, values out of range, data that follows. It puts
+// the klines into own, at most so many.
+func decodeAnalyze(r io.Reader, own *rows, most int) (analyzeBody, error) {
+	d := bodyReader{dec: jsontext.NewDecoder(r), rows: own, most: most, body: analyzeBody{klines: -1, store: true}}
+	err := d.read()
+	if errors.Is(err, errLongToken) {
+		err = d.bad("%v: a body of more than %d bytes must carry klines", errLongToken, directBytes)
+	}
+	return d.body, err
+}
+
+// read reads the whole body.
+func (d *bodyReader) read() error {
 	if d.dec.PeekKind() != '{' {
 		if _, err := d.dec.ReadToken(); err != nil {
 			if err == io.EOF {
-				return d.body, badField("", "the body is empty: it must be a JSON object")
+				return badField("", "the body is empty: it must be a JSON object")
 			}
-			return d.body, bodyError(err)
+			return bodyError(err)
 		}
-		return d.body, badField("", "the body must be a JSON object")
+		return badField("", "the body must be a JSON object")
 	}
 	if _, err := d.dec.ReadToken(); err != nil {
-		return d.body, bodyError(err)
+		return bodyError(err)
 	}
 	for d.dec.PeekKind() != '}' {
 		name, err := d.dec.ReadToken()
 		if err != nil {
-			return d.body, bodyError(err)
+			return bodyError(err)
 		}
 		if err := d.member(name.String()); err != nil {
-			return d.body, err
+			return err
 		}
 	}
 	if _, err := d.dec.ReadToken(); err != nil {
-		return d.body, bodyError(err)
+		return bodyError(err)
 	}
 	if _, err := d.dec.ReadToken(); err != io.EOF {
 		if err != nil {
-			return d.body, bodyError(err)
+			return bodyError(err)
 		}
-		return d.body, badField("", "something follows the JSON object")
+		return badField("", "something follows the JSON object")
 	}
-	if err := d.body.check(); err != nil {
-		return d.body, err
-	}
-	if dst == nil || d.body.klines < 0 {
-		return d.body, nil
-	}
-	if err := respace(dst, d.body.interval); err != nil {
-		return d.body, err
-	}
-	if d.body.klineLimit > 0 {
-		dst.KeepLast(d.body.klineLimit)
-	}
-	return d.body, nil
+	return d.body.check()
 }
 
 // member reads the value of one name of the object.
@@ -166,12 +227,12 @@ func (d *bodyReader) boolean() (bool, error) {
 }
 
 func (d *bodyReader) klineLimit() (int, error) {
-	v, err := d.dec.ReadValue()
+	t, err := d.dec.ReadToken()
 	if err != nil {
 		return 0, bodyError(err)
 	}
-	n, err := strconv.Atoi(string(v))
-	if err != nil || n < service.MinKlineLimit || n > service.MaxKlineLimit {
+	n, err := strconv.Atoi(t.String())
+	if err != nil || t.Kind() != '0' || n < service.MinKlineLimit || n > service.MaxKlineLimit {
 		return 0, d.bad("must be a whole number between %d and %d", service.MinKlineLimit, service.MaxKlineLimit)
 	}
 	return n, nil
@@ -217,29 +278,15 @@ func (d *bodyReader) symbols() error {
 	return nil
 }
 
-// klines reads the rows, into dst if there is one.
+// klines reads the rows.
 func (d *bodyReader) klines() error {
-	if d.dec.PeekKind() != '[' {
-		if err := d.dec.SkipValue(); err != nil {
-			return bodyError(err)
-		}
-		return d.bad("must be a list of rows [open_time, open, high, low, close, volume]")
-	}
-	if d.dst == nil {
-		d.body.klines = 0 // not counted
-		if err := d.dec.SkipValue(); err != nil {
-			return bodyError(err)
-		}
-		return nil
-	}
-	if _, err := d.dec.ReadToken(); err != nil {
+	t, err := d.dec.ReadToken()
+	if err != nil {
 		return bodyError(err)
 	}
-	interval := d.body.interval
-	if interval == "" {
-		interval = "1m"
+	if t.Kind() != '[' {
+		return d.bad("must be a list of rows [open_time, open, high, low, close, volume]")
 	}
-	d.dst.Reset(interval, 0)
 	d.body.klines = 0
 	for d.dec.PeekKind() != ']' {
 		k, err := d.row()
@@ -252,9 +299,7 @@ func (d *bodyReader) klines() error {
 			}
 			return d.bad("more than %d klines", d.most)
 		}
-		if err := d.dst.Append(k); err != nil {
-			return d.bad("kline %d: %v", d.body.klines, err)
-		}
+		d.rows.add(k)
 		d.body.klines++
 	}
 	if _, err := d.dec.ReadToken(); err != nil {
@@ -279,7 +324,7 @@ func (d *bodyReader) row() (levels.Candle, error) {
 		case n >= maxColumns:
 			return levels.Candle{}, d.bad("kline %d has more than %d elements", d.body.klines, maxColumns)
 		case n >= minColumns:
-			err = d.dec.SkipValue()
+			err = d.scalar()
 		default:
 			column[n], err = d.number()
 		}
@@ -302,8 +347,21 @@ func (d *bodyReader) row() (levels.Candle, error) {
 	}, nil
 }
 
+// scalar reads a value of a row that is not used. No exchange has a list or an
+// object there, and one could be as long as the body.
+func (d *bodyReader) scalar() error {
+	t, err := d.dec.ReadToken()
+	if err == nil && (t.Kind() == '[' || t.Kind() == '{') {
+		return d.bad("kline %d: a row holds numbers and strings", d.body.klines)
+	}
+	return err
+}
+
 // number reads a number, bare or in a string as exchanges write them.
 func (d *bodyReader) number() (float64, error) {
+	if k := d.dec.PeekKind(); k == '[' || k == '{' {
+		return 0, d.scalar()
+	}
 	v, err := d.dec.ReadValue()
 	if err != nil {
 		return 0, bodyError(err)
@@ -323,21 +381,6 @@ func (d *bodyReader) number() (float64, error) {
 		return 0, d.bad("kline %d: %s is not a number", d.body.klines, clip(string(v)))
 	}
 	return f, nil
-}
-
-// respace checks candles appended under another interval again under theirs.
-func respace(c *levels.Candles, interval levels.Interval) error {
-	if c.Interval == interval {
-		return nil
-	}
-	old := *c
-	c.Reset(interval, 0) // Append writes each candle where it was read
-	for i := range old.Len() {
-		if err := c.Append(old.At(i)); err != nil {
-			return badField("/klines/"+strconv.Itoa(i), "kline %d: %v", i, err)
-		}
-	}
-	return nil
 }
 
 // check refuses combinations that make no sense.

@@ -21,6 +21,9 @@ const (
 // BenchmarkPNG allocate, with the reply.
 const svgBytes, pngBytes = 384 << 10, 2 << 20
 
+// pictureBytes is what the largest picture takes as a reply under way.
+const pictureBytes = 256 << 10
+
 // picture names what a picture shows, and how.
 type picture struct {
 	asOf, computedAt int64 // Unix ms
@@ -72,6 +75,9 @@ func (a *API) getChart(w *reply, r *http.Request, png bool) error {
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
 	w.wait(r)
+	if err := a.hold(ctx, w, pictureBytes); err != nil {
+		return err
+	}
 	s, err := a.Store.Snapshot(ctx, key.Key, time.Time{})
 	if err != nil {
 		return err

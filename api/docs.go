@@ -1,8 +1,13 @@
 package api
 
 import (
+	"context"
 	_ "embed"
+	"fmt"
 	"net/http"
+	"time"
+
+	"tidemark/service"
 )
 
 // docsPage is the API reference, made from openapi.yaml. TestDocsPage renders
@@ -36,8 +41,20 @@ func (a *API) getOpenAPI(w *reply, _ *http.Request) error {
 	return write(w, a.OpenAPI)
 }
 
-// getMetrics answers GET /metrics.
+// getMetrics answers GET /metrics, one client at a time: they are put together as a
+// whole.
 func (a *API) getMetrics(w *reply, r *http.Request) error {
+	patience := time.NewTimer(roomWait)
+	defer patience.Stop()
+	select {
+	case a.scraping <- struct{}{}:
+		defer func() { <-a.scraping }()
+	case <-patience.C:
+		return fmt.Errorf("%w: others are being sent the metrics", service.ErrBusy)
+	case <-r.Context().Done():
+		return context.Cause(r.Context())
+	}
+	w.deadline(writeTimeout)
 	a.prom.ServeHTTP(w, r)
 	return nil
 }

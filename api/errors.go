@@ -167,7 +167,7 @@ func bodyError(err error) error {
 	var syntax *jsontext.SyntacticError
 	var large *http.MaxBytesError
 	switch {
-	case errors.As(err, &p) || errors.As(err, &large):
+	case errors.As(err, &p) || errors.As(err, &large) || errors.Is(err, errLongToken):
 		return err
 	case errors.As(err, &syntax):
 		if errors.Is(err, jsontext.ErrDuplicateName) {

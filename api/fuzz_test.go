@@ -7,8 +7,10 @@ import (
 	"encoding/csv"
 	"errors"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"unicode/utf8"
 
 	"tidemark/levels"
@@ -25,32 +27,32 @@ func FuzzAnalyzeBody(f *testing.F) {
 	}
 	r := localRequest("POST", "/analyze", nil)
 	f.Fuzz(func(t *testing.T, text string) {
-		without, err1 := decodeAnalyze(strings.NewReader(text), nil, 0)
-		dst := newCandles()
-		with, err2 := decodeAnalyze(strings.NewReader(text), dst, service.MaxKlineLimit)
+		var own, again rows
+		plain, err1 := decodeAnalyze(strings.NewReader(text), &own, service.MaxKlineLimit)
+		guarded, err2 := decodeAnalyze(&tokens{r: iotest.OneByteReader(strings.NewReader(text))}, &again, service.MaxKlineLimit)
 		for _, err := range []error{err1, err2} {
 			if err != nil && status(r, err).status != 400 {
 				t.Fatalf("%v is status %d", err, status(r, err).status)
 			}
 		}
-		if err2 != nil {
+		if err1 != nil {
 			return
 		}
-		if err1 != nil || with.symbol != without.symbol || with.interval != without.interval || (with.klines >= 0) != (without.klines >= 0) {
-			t.Fatalf("with klines read: %+v; skipped: %+v, %v", with, without, err1)
+		if (err2 != nil || !reflect.DeepEqual(plain, guarded) || own.n != again.n) && len(text) <= maxToken {
+			t.Fatalf("whole: %+v; in pieces: %+v, %v", plain, guarded, err2)
 		}
-		if with.klines < 0 {
+		if plain.klines < 0 {
 			return
 		}
-		again := newCandles()
-		again.Reset(with.interval, 0)
-		for i := range dst.Len() {
-			if err := again.Append(dst.At(i)); err != nil {
-				t.Fatalf("a candle that was let in is refused at the second look: %v", err)
+		dst := newCandles()
+		if err := own.fill(dst, plain.interval, plain.klineLimit); err != nil {
+			if status(r, err).status != 400 {
+				t.Fatalf("%v is status %d", err, status(r, err).status)
 			}
+			return
 		}
-		if dst.Interval != with.interval || dst.Len() > with.klines {
-			t.Fatalf("%d candles of %s out of %d of %s", dst.Len(), dst.Interval, with.klines, with.interval)
+		if dst.Interval != plain.interval || dst.Len() > plain.klines {
+			t.Fatalf("%d candles of %s out of %d of %s", dst.Len(), dst.Interval, plain.klines, plain.interval)
 		}
 	})
 }

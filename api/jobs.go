@@ -30,6 +30,9 @@ func jobID(r *http.Request) (string, error) {
 	return id, nil
 }
 
+// jobsBytes is what a hundred jobs take, or one with what became of a market's pairs.
+const jobsBytes = 128 << 10
+
 // getJobs answers GET /jobs with the newest jobs.
 func (a *API) getJobs(w *reply, r *http.Request) error {
 	q, err := parseQuery(r.URL.RawQuery, "limit")
@@ -38,6 +41,9 @@ func (a *API) getJobs(w *reply, r *http.Request) error {
 	}
 	limit, err := q.integer("limit", 1, 100, 20)
 	if err != nil {
+		return err
+	}
+	if err := a.hold(r.Context(), w, jobsBytes); err != nil {
 		return err
 	}
 	jobs, err := a.Analyzer.Jobs(r.Context(), limit)
@@ -112,6 +118,9 @@ func (a *API) sendJob(w *reply, r *http.Request, get func(context.Context, strin
 	if err != nil {
 		return err
 	}
+	if err := a.hold(r.Context(), w, jobsBytes); err != nil {
+		return err
+	}
 	j, err := get(r.Context(), id)
 	if err != nil {
 		return err
@@ -148,7 +157,7 @@ func (a *API) getEvents(w *reply, r *http.Request) error {
 	case a.streams <- struct{}{}:
 		defer func() { <-a.streams }()
 	default:
-		return fmt.Errorf("%w: %d event streams are open already; ask for the job itself instead", service.ErrBusy, maxStreams)
+		return fmt.Errorf("%w: %d event streams are open already; ask for the job itself instead", service.ErrBusy, cap(a.streams))
 	}
 	h := w.Header()
 	h["Content-Type"] = contentEvents

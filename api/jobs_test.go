@@ -231,8 +231,8 @@ func TestEvents_AreBounded(t *testing.T) {
 		open := make(chan struct{})
 		h.exchange.CandlesFunc = slowly(h, open)
 		id := decode[jobJSON](t, h.do("POST", "/analyze", `{"all":true}`)).ID
-		done := make(chan int, maxStreams)
-		for range maxStreams {
+		done := make(chan int, defaultStreams)
+		for range defaultStreams {
 			go func() { done <- h.get("/jobs/" + id + "/events").Code }()
 		}
 		synctest.Wait()
@@ -242,7 +242,7 @@ func TestEvents_AreBounded(t *testing.T) {
 			t.Errorf("%v %s", rec.Header(), rec.Body)
 		}
 		close(open)
-		for range maxStreams {
+		for range defaultStreams {
 			if code := <-done; code != 200 {
 				t.Errorf("status %d", code)
 			}

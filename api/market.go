@@ -127,6 +127,8 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 		}
 		if n > 0 {
 			out.buf = append(out.buf, ',')
+		} else if err := a.hold(ctx, w, 2*streamBuffer); err != nil {
+			return err
 		}
 		n++
 		out.buf = appendListing(out.buf, &l)
@@ -168,6 +170,9 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
 	w.wait(r)
+	if err := a.hold(ctx, w, int64(limit)*klineBytes); err != nil {
+		return err
+	}
 	var b []byte
 	encode := func(c *levels.Candles, simulated bool) {
 		b = appendSeries(make([]byte, 0, 256+klineBytes*c.Len()), key, simulated)

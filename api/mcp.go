@@ -101,7 +101,7 @@ func (a *API) postMCP(w *reply, r *http.Request) error {
 	// The answer is JSON whatever the client would take besides.
 	r.Header["Accept"] = []string{"application/json, text/event-stream"}
 	var out answer
-	a.mcp().ServeHTTP(&out, r)
+	a.mcp().ServeHTTP(&out, r.WithContext(context.WithValue(r.Context(), outerKey{}, w)))
 	done()
 	w.deadline(writeTimeout)
 	if out.status == 0 {
@@ -323,7 +323,7 @@ func (a *API) askTool(ctx context.Context, name string, arguments json.RawMessag
 			return nil, err
 		}
 		r.Header["Content-Type"] = contentJSON
-		return ask(a.postAnalyze, r)
+		return a.ask(a.postAnalyze, r)
 	default:
 		return nil, badParameter("name", "there is no tool %q", clip(name))
 	}
@@ -356,13 +356,19 @@ func (a *API) askTool(ctx context.Context, name string, arguments json.RawMessag
 		return nil, err
 	}
 	r.URL = &url.URL{Path: r.URL.Path, RawQuery: query.Encode()}
-	return ask(h, r)
+	return a.ask(h, r)
 }
 
+// outerKey is of the reply to the agent, in the context of what a tool asks.
+type outerKey struct{}
+
 // ask has h answer r, for a request that was admitted already.
-func ask(h handler, r *http.Request) ([]byte, error) {
+func (a *API) ask(h handler, r *http.Request) ([]byte, error) {
 	b := answer{limit: mcpReply}
-	err := h(&reply{ResponseWriter: &b, start: time.Now()}, r)
+	outer, _ := r.Context().Value(outerKey{}).(*reply)
+	w := &reply{ResponseWriter: &b, start: time.Now(), outer: outer}
+	defer func() { a.replies.give(w.held.Load()) }() // if there is no outer one to do so
+	err := h(w, r)
 	if b.cut {
 		return nil, &problem{code: "invalid_request", detail: fmt.Sprintf("the reply would be longer than %d KiB: narrow what you ask for, with limit, symbol, quote or another filter", mcpReply>>10)}
 	}

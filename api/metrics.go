@@ -26,6 +26,21 @@ func newMetrics(reg prometheus.Registerer, a *API) *metrics {
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "tidemark_http_event_streams", Help: "Event streams open.",
 	}, func() float64 { return float64(len(a.streams)) })
+	for _, m := range []struct {
+		of   string
+		room *room
+	}{{"replies", &a.replies}, {"uploads", &a.uploads}} {
+		labels := prometheus.Labels{"of": m.of}
+		f.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tidemark_http_held_bytes", Help: "Memory that large replies and request bodies under way may need.", ConstLabels: labels,
+		}, func() float64 { return float64(m.room.inUse()) })
+		f.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tidemark_http_held_limit_bytes", Help: "Memory there is for large replies and request bodies under way; 0 for no bound.", ConstLabels: labels,
+		}, func() float64 { return float64(m.room.size) })
+		m.room.refused = f.NewCounter(prometheus.CounterOpts{
+			Name: "tidemark_http_held_refused_total", Help: "Requests answered with 503 because others held all of that memory.", ConstLabels: labels,
+		})
+	}
 	requests := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "tidemark_http_cache_requests_total", Help: "Lookups in the cache of replies, by result: hit or miss.",
 	}, []string{"result"})

@@ -3,7 +3,6 @@ package api
 import (
 	"cmp"
 	"container/heap"
-	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -315,15 +314,8 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 	if s.limit == 0 {
 		return a.streamRows(w, r, &s, now)
 	}
-	if a.screens != nil {
-		ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
-		defer cancel()
-		select {
-		case a.screens <- struct{}{}:
-			defer func() { <-a.screens }()
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	if err := a.hold(r.Context(), w, ScreenBytes); err != nil {
+		return err
 	}
 	p := page{s: &s}
 	more := false
@@ -414,6 +406,9 @@ func appendObject(b []byte, s *screenQuery, r *row) []byte {
 
 // streamRows sends every level asked for, row by row.
 func (a *API) streamRows(w *reply, r *http.Request, s *screenQuery, now time.Time) error {
+	if err := a.hold(r.Context(), w, streamBytes); err != nil {
+		return err
+	}
 	h := w.Header()
 	h["Content-Type"] = formatTypes[s.format]
 	h["Cache-Control"] = noCache

@@ -384,7 +384,7 @@ func TestScreen_OnlySoManyPagesArePutTogetherAtOnce(t *testing.T) {
 		store := &slowScreens{}
 		h := start(t, func(cfg *Config, _ *service.Config) {
 			store.fakeStore = cfg.Store.(*fakeStore)
-			cfg.Store, cfg.Screens = store, screens
+			cfg.Store, cfg.ReplyBytes = store, int64(screens)*ScreenBytes
 		})
 		var all sync.WaitGroup
 		for range 6 {

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+
+	"tidemark/service"
 )
 
 // handler answers a request or returns why not. Replies are built before
@@ -49,6 +51,8 @@ type reply struct {
 	symbol    string    // in the path, if it was not the router that found it
 	status    int       // 0 until the header is written
 	bytes     int64
+	held      atomic.Int64 // of API.replies, until the reply is written
+	outer     *reply       // whose tool this answers, if it does
 }
 
 func (w *reply) WriteHeader(status int) {
@@ -127,6 +131,7 @@ func (a *API) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 // since recover works only there.
 func (a *API) finish(w *reply, r *http.Request) {
 	p := recover()
+	a.replies.give(w.held.Load())
 	if p != nil && p != http.ErrAbortHandler {
 		a.log.Error("a handler panicked", "panic", p, "stack", string(debug.Stack()), "method", r.Method,
 			"path", r.URL.Path, "request_id", w.requestID[0], "traceparent", r.Header.Get("Traceparent"))
@@ -225,6 +230,9 @@ func (a *API) problem(w *reply, r *http.Request, p problem) {
 
 // admit checks key, rate, host and origin.
 func (a *API) admit(rt *route, w *reply, r *http.Request) error {
+	if refusedAtDoor(r.Context()) {
+		return fmt.Errorf("%w: all the connections there may be are in use", service.ErrBusy)
+	}
 	if rt.open() {
 		return nil
 	}

@@ -430,7 +430,7 @@ func TestServer_SlowBodiesAreCutOffAndHoldNoSlot(t *testing.T) {
 		says          string
 	}{
 		{"POST /analyze", `{"symbol":`, 400, "in time"},
-		{"POST /analyze", `{"interval":"1h","klines":[` + strings.Repeat(" ", 20<<10), 400, "in time"},
+		{"POST /analyze", klinesBody(2000, true)[:50_000], 400, "in time"},
 		{"POST /analyze", `{"interval":"1h","klines":[5` + strings.Repeat(" ", 20<<10), 400, "kline 0"},
 		// net/http reads what is left of a body before it answers
 		{"POST /analyze?x=1", "", 400, "unknown parameter"},

@@ -1,14 +1,21 @@
 package api
 
+import "time"
+
 // streamBuffer is how much of a streamed reply is held before it is sent. A
 // failure before that still gets a status of its own.
 const streamBuffer = 32 << 10
 
+// streamBytes is what a stream of levels takes: its buffer, and a page of analyses as
+// the store reads them, encoded and decoded.
+const streamBytes = 256 << 10
+
 // stream sends a long reply in pieces. Each piece must be read by the client
-// within writeTimeout.
+// within writeTimeout, and the whole in the time the slowest client there may be takes.
 type stream struct {
 	w   *reply
 	buf []byte
+	due time.Time // when what has been sent must have been read; zero before the first piece
 	// bounded is set when the caller has set a deadline for the whole reply
 	bounded bool
 }
@@ -23,7 +30,12 @@ func (s *stream) spill() error {
 
 func (s *stream) flush() error {
 	if !s.bounded {
-		s.w.deadline(writeTimeout)
+		now := time.Now()
+		if s.due.IsZero() {
+			s.due = now.Add(writeTimeout)
+		}
+		s.due = s.due.Add(time.Duration(len(s.buf)) * time.Second / slowest)
+		s.w.deadline(max(min(s.due.Sub(now), writeTimeout), time.Millisecond)) // 0 would lift it
 	}
 	_, err := s.w.Write(s.buf)
 	s.buf = s.buf[:0]

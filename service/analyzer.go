@@ -271,18 +271,24 @@ func (a *Analyzer) lookUpAndAnalyze(ctx context.Context, s *slot, r Request) (Sn
 	return a.analyzeSymbol(ctx, s, Pair{sym.Name, sym.Tick}, r)
 }
 
-// AnalyzeCandles analyses the caller's own candles: it takes a slot, lets fill
-// reset and fill the slot's columns with at most so many candles, and returns the analysis, whose Key has
-// neither exchange nor symbol and which is never stored. A last candle that
+// MostKlines is the largest number of klines whose analysis has room.
+func (a *Analyzer) MostKlines() int { return a.most }
+
+// AnalyzeCandles analyses n candles of the caller's own: it takes a slot with room
+// for so many, lets fill reset and fill the slot's columns, and returns the analysis,
+// whose Key has neither exchange nor symbol and which is never stored. A last candle that
 // is not closed yet is ErrInvalid. Errors of fill are returned as they are.
-func (a *Analyzer) AnalyzeCandles(ctx context.Context, fill func(dst *levels.Candles, most int) error) (Snapshot, error) {
-	s, err := a.acquire(ctx, &a.slots.aside, a.most, 0, true)
+func (a *Analyzer) AnalyzeCandles(ctx context.Context, n int, fill func(dst *levels.Candles) error) (Snapshot, error) {
+	if err := a.fits(n); err != nil {
+		return Snapshot{}, err
+	}
+	s, err := a.acquire(ctx, &a.slots.aside, n, 0, true)
 	if err != nil {
 		return Snapshot{}, err
 	}
 	defer a.slots.release(s)
 	return a.contained(s, "the caller's klines", func() (Snapshot, error) {
-		if err := fill(&s.candles, a.most); err != nil {
+		if err := fill(&s.candles); err != nil {
 			return Snapshot{}, err
 		}
 		now := time.Now()

@@ -280,8 +280,8 @@ func TestAnalyzeCandles_IsTheCallersOwn(t *testing.T) {
 	a := newTestAnalyzer(t, Config{}, x, &fakeStore{})
 	hour := time.Hour.Milliseconds()
 	now := time.Now().UnixMilli() / hour * hour
-	fill := func(until int64) func(*levels.Candles, int) error {
-		return func(c *levels.Candles, _ int) error {
+	fill := func(until int64) func(*levels.Candles) error {
+		return func(c *levels.Candles) error {
 			c.Reset("1h", 200)
 			for open := until - 200*hour; open < until; open += hour {
 				p := 100 + float64(open/hour%7)
@@ -292,21 +292,21 @@ func TestAnalyzeCandles_IsTheCallersOwn(t *testing.T) {
 			return nil
 		}
 	}
-	snap, err := a.AnalyzeCandles(t.Context(), fill(now))
+	snap, err := a.AnalyzeCandles(t.Context(), 200, fill(now))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if snap.Exchange != "" || snap.Symbol != "" || snap.Simulated || snap.Klines != 200 {
 		t.Errorf("the caller's candles came out as %q %q, simulated %v, %d klines", snap.Exchange, snap.Symbol, snap.Simulated, snap.Klines)
 	}
-	if _, err := a.AnalyzeCandles(t.Context(), fill(now+hour)); !errors.Is(err, ErrInvalid) {
+	if _, err := a.AnalyzeCandles(t.Context(), 200, fill(now+hour)); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a candle still open: %v, want ErrInvalid", err)
 	}
 	sentinel := errors.New("the caller's")
-	if _, err := a.AnalyzeCandles(t.Context(), func(*levels.Candles, int) error { return sentinel }); err != sentinel {
+	if _, err := a.AnalyzeCandles(t.Context(), 200, func(*levels.Candles) error { return sentinel }); err != sentinel {
 		t.Errorf("fill's own error came out as %v", err)
 	}
-	j, err := a.SubmitCandles(t.Context(), fill(now))
+	j, err := a.SubmitCandles(t.Context(), 200, fill(now))
 	if err != nil || j.State != JobCompleted || j.Result == nil || j.Done != 1 {
 		t.Errorf("as a job: %+v, %v", j, err)
 	}

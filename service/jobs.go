@@ -97,9 +97,9 @@ func (a *Analyzer) newJob(r JobRequest) Job {
 
 // SubmitCandles analyses the caller's own candles as AnalyzeCandles does, and
 // returns a job that is complete and carries the analysis as its Result.
-func (a *Analyzer) SubmitCandles(ctx context.Context, fill func(dst *levels.Candles, most int) error) (Job, error) {
+func (a *Analyzer) SubmitCandles(ctx context.Context, n int, fill func(dst *levels.Candles) error) (Job, error) {
 	created := time.Now().UTC().Truncate(time.Millisecond)
-	snap, err := a.AnalyzeCandles(ctx, fill)
+	snap, err := a.AnalyzeCandles(ctx, n, fill)
 	if err != nil {
 		return Job{}, err
 	}

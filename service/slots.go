@@ -77,13 +77,10 @@ func (c Config) need(klines int) int64 {
 // frees within the time of a few requests to the exchange.
 const busyRetry = 2 * time.Second
 
-// lane is a number of slots with a line of those who wait for one. Who comes first
-// is served first, so that a large request is not passed over for ever by small
-// ones.
+// lane is a number of slots for one kind of work.
 type lane struct {
-	size    int
-	idle    []*slot // the one used last at the end: few slots in use stay few with memory
-	waiting []*waiter
+	size int
+	idle []*slot // the one used last at the end: few slots in use stay few with memory
 }
 
 // waiter is a caller in line.
@@ -98,12 +95,17 @@ type waiter struct {
 // exchange, for as long as it wants a pause. What needs no exchange has one more
 // slot for itself, so that it need not wait for that, and any that nobody who
 // fetches wants.
+//
+// There is one line for all: who comes first is served first. Who waits for a slot
+// of its lane lets the other lane pass, but who waits for bytes lets nobody pass,
+// or a large request, and what comes beside a sweep, would wait for ever.
 type pool struct {
 	limit    int64 // bytes
 	keep     int64 // bytes of workspace an idle slot may hold on to
 	mu       sync.Mutex
 	fetching lane
-	aside    lane  // one slot, of what needs no exchange
+	aside    lane // one slot, of what needs no exchange
+	waiting  []*waiter
 	busy     int64 // bytes of busy slots
 	idling   int64 // bytes of idle ones
 }
@@ -121,16 +123,22 @@ func newPool(size int, limit, keep int64) *pool {
 
 func (p *pool) lanes() [2]*lane { return [...]*lane{&p.fetching, &p.aside} }
 
-// take returns an idle slot for a holder that needs so many bytes and comes to l,
-// nil if there is none or too little room. It is called with p.mu held.
-func (p *pool) take(l *lane, need int64) *slot {
-	if l == &p.aside && len(l.idle) == 0 && len(p.fetching.waiting) == 0 {
+// open returns the lane that has an idle slot for who comes to l, nil for none. It is
+// called with p.mu held.
+func (p *pool) open(l *lane) *lane {
+	if l == &p.aside && len(l.idle) == 0 && !slices.ContainsFunc(p.waiting, func(w *waiter) bool { return w.lane == &p.fetching }) {
 		l = &p.fetching
 	}
-	last := len(l.idle) - 1
-	if last < 0 || p.busy+need > p.limit {
+	if len(l.idle) == 0 {
 		return nil
 	}
+	return l
+}
+
+// take takes an idle slot of l for a holder of so many bytes, for which there is
+// room. It is called with p.mu held.
+func (p *pool) take(l *lane, need int64) *slot {
+	last := len(l.idle) - 1
 	s := l.idle[last]
 	l.idle = l.idle[:last]
 	p.idling -= s.bytes
@@ -151,26 +159,27 @@ func (p *pool) take(l *lane, need int64) *slot {
 	return s
 }
 
-// acquire returns a slot at once, or a place in the line of l.
+// acquire returns a slot at once, or a place in line for one of l.
 func (p *pool) acquire(l *lane, need int64) (*slot, *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(l.waiting) == 0 {
-		if s := p.take(l, need); s != nil {
-			return s, nil
-		}
-	}
 	w := &waiter{l, need, make(chan *slot, 1)}
-	l.waiting = append(l.waiting, w)
-	return nil, w
+	p.waiting = append(p.waiting, w)
+	p.serve()
+	select {
+	case s := <-w.ready:
+		return s, nil
+	default:
+		return nil, w
+	}
 }
 
 // leave gives up a place in line, or the slot that came meanwhile.
 func (p *pool) leave(w *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if i := slices.Index(w.lane.waiting, w); i >= 0 {
-		w.lane.waiting = slices.Delete(w.lane.waiting, i, i+1)
+	if i := slices.Index(p.waiting, w); i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
 		p.serve() // those behind may need less
 		return
 	}
@@ -185,7 +194,7 @@ func (p *pool) release(s *slot) {
 	p.put(s)
 }
 
-// put makes s idle and serves the lines. It is called with p.mu held.
+// put makes s idle and serves the line. It is called with p.mu held.
 func (p *pool) put(s *slot) {
 	p.busy -= s.bytes
 	// what it has, which may be less than what its holder might have needed
@@ -199,15 +208,18 @@ func (p *pool) put(s *slot) {
 
 // serve hands slots to the first in line. It is called with p.mu held.
 func (p *pool) serve() {
-	for _, l := range p.lanes() {
-		for len(l.waiting) > 0 {
-			s := p.take(l, l.waiting[0].need)
-			if s == nil {
-				break
-			}
-			l.waiting[0].ready <- s
-			l.waiting = slices.Delete(l.waiting, 0, 1)
+	for i := 0; i < len(p.waiting); {
+		w := p.waiting[i]
+		l := p.open(w.lane)
+		if l == nil {
+			i++
+			continue
 		}
+		if p.busy+w.need > p.limit {
+			return
+		}
+		w.ready <- p.take(l, w.need)
+		p.waiting = slices.Delete(p.waiting, i, i+1)
 	}
 }
 

@@ -117,12 +117,12 @@ func TestSlots_WhatHasNoRoomIsRefusedAndSaysWhatHas(t *testing.T) {
 	if _, err := a.Analyze(t.Context(), Request{Symbol: "A", KlineLimit: 1000}); err != nil {
 		t.Errorf("what has room exactly: %v", err)
 	}
-	a.AnalyzeCandles(t.Context(), func(_ *levels.Candles, most int) error {
-		if most != 1000 {
-			t.Errorf("the caller may bring %d candles, want 1000", most)
-		}
-		return errors.New("enough")
-	})
+	if most := a.MostKlines(); most != 1000 {
+		t.Errorf("the caller may bring %d candles, want 1000", most)
+	}
+	if _, err := a.AnalyzeCandles(t.Context(), 1001, nil); !errors.Is(err, ErrInvalid) {
+		t.Errorf("one more of the caller's own: %v", err)
+	}
 }
 
 // held is what the slots' workspaces take, by their real size.
@@ -208,6 +208,38 @@ func TestSlots_BusyAndIdleTogetherStayWithinTheirBytes(t *testing.T) {
 	}
 }
 
+// A sweep takes what another of its pairs gives back, so that what comes aside of it
+// would find no room until the sweep has ended, if it had a line of its own.
+func TestSlots_OneLineForWhatFetchesAndWhatDoesNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &fakeExchange{CandlesFunc: slow(time.Second)}
+		a := newTestAnalyzer(t, Config{Concurrency: 3, KlineLimit: 600, QueueLimit: 100, Timeout: time.Hour, Memory: 2 * SlotBytes(600)}, x, &fakeStore{})
+		end := time.Now().Add(time.Minute)
+		for i := range 4 { // two have all the bytes, two wait for those
+			go func() {
+				for time.Now().Before(end) {
+					if _, err := a.Analyze(t.Context(), Request{Symbol: fmt.Sprint("P", i), KlineLimit: 600}); err != nil {
+						t.Error(err)
+					}
+				}
+			}()
+		}
+		synctest.Wait()
+		start := time.Now()
+		if _, err := a.AnalyzeCandles(t.Context(), 200, func(dst *levels.Candles) error {
+			dst.Reset("1h", 200)
+			return wave(time.Now().Add(-200*time.Hour).UnixMilli(), dst)
+		}); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took > 2*time.Second { // behind the two that waited already
+			t.Errorf("the caller's own klines waited %s", took)
+		}
+		time.Sleep(2 * time.Minute)
+		a.Stop(t.Context())
+	})
+}
+
 // While the exchange has everybody wait, what is kept is still told.
 func TestSlots_WhatIsKeptDoesNotWaitForTheExchange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -238,7 +270,7 @@ func TestSlots_WhatIsKeptDoesNotWaitForTheExchange(t *testing.T) {
 		if took := time.Since(start); took != 0 || lent != 901 {
 			t.Errorf("%d candles were lent in %s", lent, took)
 		}
-		if _, err := a.AnalyzeCandles(t.Context(), func(dst *levels.Candles, _ int) error {
+		if _, err := a.AnalyzeCandles(t.Context(), 200, func(dst *levels.Candles) error {
 			dst.Reset("1h", 200)
 			return wave(time.Now().Add(-200*time.Hour).UnixMilli(), dst)
 		}); err != nil || time.Since(start) != 0 {

@@ -1,0 +1,163 @@
+// Pins the door: there are never more connections than may be, who is without a
+// request makes way, who has one is not cut off, and probes are answered when all
+// connections are in use. Nor do slow readers hold more replies than there is memory
+// for.
+package api
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"tidemark/service"
+)
+
+// guarded serves h behind a door and returns the address.
+func guarded(t *testing.T, h *harness, limit int) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Server(h.api)
+	s.RegisterOnShutdown(h.api.Close)
+	door := NewDoor(limit, 0, h.registry)
+	done := make(chan struct{})
+	go func() { s.Serve(door.Guard(s, l)); close(done) }()
+	t.Cleanup(func() { h.api.Close(); s.Close(); <-done })
+	return l.Addr().String()
+}
+
+// dialer is a client with one connection.
+type dialer struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func dial(t *testing.T, addr string) *dialer {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	return &dialer{c, bufio.NewReader(c)}
+}
+
+// ask returns the status of a reply, 0 if the connection is closed.
+func (d *dialer) ask(path string) int {
+	fmt.Fprintf(d, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
+	res, err := http.ReadResponse(d.r, nil)
+	if err != nil {
+		return 0
+	}
+	io.Copy(io.Discard, res.Body)
+	return res.StatusCode
+}
+
+func TestDoor_WhoIsWithoutARequestMakesWay(t *testing.T) {
+	h := start(t)
+	addr := guarded(t, h, 8)
+	var all []*dialer
+	for i := range 300 {
+		d := dial(t, addr)
+		all = append(all, d)
+		switch i % 3 { // 2: it never says anything
+		case 0:
+			if status := d.ask("/healthz"); status != 200 {
+				t.Fatalf("connection %d: %d", i, status)
+			}
+		case 1:
+			io.WriteString(d, "GET /healthz HTTP/1.1\r\nX-Half")
+		}
+		if open := metric(t, h, "tidemark_http_connections"); open > 8+doorReserve {
+			t.Fatalf("%v connections are open", open)
+		}
+	}
+	if status := all[0].ask("/healthz"); status != 0 {
+		t.Errorf("the first connection is still there: %d", status)
+	}
+	if status := all[297].ask("/healthz"); status != 200 {
+		t.Errorf("one of the last is not: %d", status)
+	}
+	if n := metric(t, h, "tidemark_http_connections_refused_total"); n < 290 {
+		t.Errorf("%v were counted", n)
+	}
+}
+
+func TestDoor_ProbesAreAnsweredWhenAllHaveRequests(t *testing.T) {
+	h := start(t, func(_ *Config, s *service.Config) { s.QueueLimit = 100 })
+	release := make(chan struct{})
+	h.exchange.CandlesFunc = slowly(h, release)
+	addr := guarded(t, h, 4)
+	answers := make(chan int, 4)
+	for i := range 4 {
+		d := dial(t, addr)
+		go func() { answers <- d.ask(fmt.Sprintf("/klines/BTCUSDT?limit=%d", 100+i)) }()
+	}
+	for metric(t, h, "tidemark_http_requests_in_flight") < 4 {
+		time.Sleep(time.Millisecond)
+	}
+	idle := dial(t, addr)
+	for _, path := range []string{"/healthz", "/readyz", "/healthz"} {
+		if status := idle.ask(path); status != 200 {
+			t.Errorf("%s: %d", path, status)
+		}
+	}
+	for range 3 * doorReserve {
+		d := dial(t, addr)
+		// a body that never comes must not keep the place of a probe
+		io.WriteString(d, "POST /analyze HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n")
+		if res, err := http.ReadResponse(d.r, nil); err == nil && (res.StatusCode != 503 || res.Header.Get("Retry-After") == "") {
+			t.Errorf("what is no probe: %d %v", res.StatusCode, res.Header)
+		}
+	}
+	if status := dial(t, addr).ask("/levels/BTCUSDT"); status != 503 {
+		t.Errorf("a reading request: %d", status)
+	}
+	if status := dial(t, addr).ask("/healthz"); status != 200 {
+		t.Errorf("a probe in between: %d", status)
+	}
+	close(release)
+	for range 4 {
+		if status := <-answers; status != 200 {
+			t.Errorf("one of those that were there: %d", status)
+		}
+	}
+	for metric(t, h, "tidemark_http_connections") >= 4+doorReserve {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestScreen_SlowReadersHoldNoMoreThanThereIs(t *testing.T) {
+	h := start(t, func(c *Config, _ *service.Config) { c.ReplyBytes = 2 * streamBytes })
+	for i := range 4000 { // more than what the kernel keeps of a reply
+		s := snapshot(fmt.Sprintf("P%dUSDT", i), time.Now())
+		h.store.snaps[s.Key] = []service.Snapshot{s}
+	}
+	addr := serving(t, h, nil)
+	for range 30 {
+		c := dial(t, addr)
+		c.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		io.WriteString(c, "GET /levels?format=ndjson HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	for metric(t, h, "tidemark_http_held_refused_total") < 28 {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if held := h.api.replies.inUse(); held > 2*streamBytes {
+		t.Errorf("%d bytes are held", held)
+	}
+	res, err := http.Get("http://" + addr + "/levels?limit=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := readAll(res); res.StatusCode != 503 || res.Header.Get("Retry-After") != "2" || !strings.Contains(body, `"busy"`) {
+		t.Errorf("one more: %d %s", res.StatusCode, body)
+	}
+}

@@ -1,0 +1,122 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tidemark/service"
+)
+
+// room is memory that replies, or bodies, under way share. Who finds none waits in
+// line, first come, first served, but not for long: a client that is told to come
+// again holds nothing meanwhile.
+type room struct {
+	size    int64 // bytes; 0 means no bound
+	refused prometheus.Counter
+
+	mu      sync.Mutex
+	used    int64
+	waiting []*roomWaiter
+}
+
+type roomWaiter struct {
+	need  int64
+	ready chan struct{} // closed once it has been given its bytes
+}
+
+// roomWait is how long room is waited for.
+const roomWait = 2 * time.Second
+
+// take returns with so many bytes, or with all there are if those are fewer, to be
+// given back. It is ErrBusy when none came free in time.
+func (m *room) take(ctx context.Context, need int64) (taken int64, err error) {
+	size := m.size
+	if size <= 0 {
+		size = math.MaxInt64
+	}
+	need = min(need, size)
+	m.mu.Lock()
+	if len(m.waiting) == 0 && m.used <= size-need {
+		m.used += need
+		m.mu.Unlock()
+		return need, nil
+	}
+	w := &roomWaiter{need, make(chan struct{})}
+	m.waiting = append(m.waiting, w)
+	m.mu.Unlock()
+	timer := time.NewTimer(roomWait)
+	defer timer.Stop()
+	select {
+	case <-w.ready:
+		return need, nil
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-timer.C:
+		err = &service.RetryAfterError{
+			Err:   fmt.Errorf("%w: what others are being sent or send takes all the memory there is for it", service.ErrBusy),
+			Until: time.Now().Add(roomWait),
+		}
+		m.refused.Inc()
+	}
+	m.mu.Lock()
+	i := slices.Index(m.waiting, w)
+	if i < 0 {
+		m.mu.Unlock()
+		m.give(need) // it came meanwhile
+		return 0, err
+	}
+	m.waiting = slices.Delete(m.waiting, i, i+1)
+	m.serve() // those behind may need less
+	m.mu.Unlock()
+	return 0, err
+}
+
+// give gives bytes back.
+func (m *room) give(bytes int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.used -= bytes
+	m.serve()
+}
+
+// serve lets in whom there is room for. It is called with m.mu held.
+func (m *room) serve() {
+	for len(m.waiting) > 0 && m.used <= m.size-m.waiting[0].need {
+		m.used += m.waiting[0].need
+		close(m.waiting[0].ready)
+		m.waiting = slices.Delete(m.waiting, 0, 1)
+	}
+}
+
+// inUse returns the bytes taken.
+func (m *room) inUse() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.used
+}
+
+// hold takes room for a reply until it has been written, once for a request. A tool's
+// reply is there several times over on its way to the agent.
+func (a *API) hold(ctx context.Context, w *reply, bytes int64) error {
+	if w.outer != nil {
+		w, bytes = w.outer, toolCopies*bytes
+	}
+	if w.held.Load() > 0 {
+		return nil
+	}
+	taken, err := a.replies.take(ctx, bytes)
+	if err == nil && !w.held.CompareAndSwap(0, taken) { // a batch of calls
+		a.replies.give(taken)
+	}
+	return err
+}
+
+// toolCopies is how often the reply of a tool is in memory at once: as the route
+// answers it, as text, as structured content, and in the message.
+const toolCopies = 4
