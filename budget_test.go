@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -104,6 +105,42 @@ func TestBudget_TheSmallestHasRoomForOneSlotAndNoMuchSmallerOneHas(t *testing.T)
 		if b.total -= 2 << 20; b.slots(base) >= b.slot() {
 			t.Errorf("%v: %s would do as well", lines, byteSize(b.total))
 		}
+	}
+}
+
+func TestBudget_ClientsGetAShareThatLeavesASlot(t *testing.T) {
+	const base = 24 << 20
+	for _, c := range []struct {
+		lines []string
+		want  clients
+	}{
+		{nil, manyClients},
+		{[]string{"HTTP_MAX_CONNECTIONS=50"}, clients{50, manyClients.streams, manyClients.replies, manyClients.uploads}},
+		{[]string{"MEMORY_BUDGET=20MiB"}, leastClients}, // which does not start
+	} {
+		cfg, err := loadConfig(c.lines, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := newBudget(cfg, 0).clients(base); got != c.want {
+			t.Errorf("%v: %+v, want %+v", c.lines, got, c.want)
+		}
+	}
+	last := leastClients
+	for mib := 29; mib < 256; mib++ {
+		cfg, err := loadConfig([]string{fmt.Sprintf("MEMORY_BUDGET=%dMiB", mib), "HTTP_MAX_CONNECTIONS=100"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := newBudget(cfg, 0)
+		got := b.clients(base)
+		if got.connections < last.connections || got.connections > 100 || got.streams < last.streams || got.replies < last.replies || got.uploads < last.uploads {
+			t.Errorf("%d MiB leave clients %+v, one less %+v", mib, got, last)
+		}
+		if b.slots(base) < b.slot() {
+			t.Errorf("%d MiB leave no slot", mib)
+		}
+		last = got
 	}
 }
 
@@ -235,6 +272,37 @@ func TestBudget_BoundsTheRealProcess(t *testing.T) {
 			})
 		}
 	}
+
+	t.Run("32 MiB and 1,000 clients", func(t *testing.T) {
+		p := service(t, b.exe, small, "--memory-budget", "32MiB", "--database-url", sqliteURL(t))
+		if _, err := sweepOver(ctx, p); err != nil {
+			t.Fatal(err)
+		}
+		// half of them idle, half asking for all there is and reading nothing
+		for i := range 1000 {
+			c, err := net.Dial("tcp", strings.TrimPrefix(p.base, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			c.(*net.TCPConn).SetReadBuffer(4 << 10)
+			fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", []string{"/healthz", "/levels?format=ndjson"}[i%2])
+			if i%100 == 99 {
+				res, err := http.Get(p.base + "/healthz")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if status := decode(t, res, nil); status != http.StatusOK {
+					t.Errorf("beside %d clients /healthz says %d", i+1, status)
+				}
+			}
+		}
+		status := text(t, fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+		peak, _ := strconv.ParseInt(regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindStringSubmatch(status)[1], 10, 64)
+		if peak <<= 10; peak > 32<<20/10*11 {
+			t.Errorf("it took %s", mebibytes(peak))
+		}
+	})
 
 	t.Run("256 slots in a cgroup of 48 MiB", func(t *testing.T) {
 		const limit = 48 << 20

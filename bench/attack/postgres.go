@@ -1,6 +1,7 @@
 package main
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/url"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	_ "github.com/lib/pq"
 )
 
 // postgres is the server scripts/with-postgres has made for this command.
@@ -37,10 +40,13 @@ func (p *postgres) fresh() (string, error) {
 	if err != nil {
 		return "", errors.New("TIDEMARK_TEST_POSTGRES is no address")
 	}
-	bin := regexp.MustCompile(`(\S+)/pg_ctl`).FindStringSubmatch(p.restart)
-	cmd := exec.Command(filepath.Join(bin[1], "psql"), p.address, "-qc", "CREATE DATABASE "+name)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("a database: %w: %s", err, out)
+	db, err := sql.Open("postgres", p.address)
+	if err != nil {
+		return "", err
+	}
+	defer db.Close()
+	if _, err := db.Exec("CREATE DATABASE " + name); err != nil {
+		return "", fmt.Errorf("a database: %w", err)
 	}
 	u.Path = "/" + name
 	return u.String(), nil
