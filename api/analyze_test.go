@@ -437,7 +437,7 @@ func TestAnalyze_BodiesThatStopHoldNoSlot(t *testing.T) {
 		}
 		defer c.Close()
 		body := klinesBody(2000, true)
-		fmt.Fprintf(c, "POST /analyze HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:len(body)/2])
+		fmt.Fprintf(c, "POST /analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:len(body)/2])
 	}
 	for h.api.uploads.inUse() < 4*uploadBytes(0, 0) {
 		time.Sleep(time.Millisecond)

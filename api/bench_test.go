@@ -62,7 +62,7 @@ func overSocket(b *testing.B, h http.Handler, headers string) {
 		b.Fatal(err)
 	}
 	defer c.Close()
-	request := []byte("GET /levels/BTCUSDT?interval=1h HTTP/1.1\r\nHost: x\r\n" + headers + "\r\n")
+	request := []byte("GET /levels/BTCUSDT?interval=1h HTTP/1.1\r\nHost: localhost\r\n" + headers + "\r\n")
 	in := bufio.NewReaderSize(c, 64<<10)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -52,7 +52,7 @@ func dial(t *testing.T, addr string) *dialer {
 
 // ask returns the status of a reply, 0 if the connection is closed.
 func (d *dialer) ask(path string) int {
-	fmt.Fprintf(d, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
+	fmt.Fprintf(d, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path)
 	res, err := http.ReadResponse(d.r, nil)
 	if err != nil {
 		return 0
@@ -113,7 +113,7 @@ func TestDoor_ProbesAreAnsweredWhenAllHaveRequests(t *testing.T) {
 	for range 3 * doorReserve {
 		d := dial(t, addr)
 		// a body that never comes must not keep the place of a probe
-		io.WriteString(d, "POST /analyze HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n")
+		io.WriteString(d, "POST /analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n")
 		if res, err := http.ReadResponse(d.r, nil); err == nil && (res.StatusCode != 503 || res.Header.Get("Retry-After") == "") {
 			t.Errorf("what is no probe: %d %v", res.StatusCode, res.Header)
 		}
@@ -145,7 +145,7 @@ func TestScreen_SlowReadersHoldNoMoreThanThereIs(t *testing.T) {
 	for range 30 {
 		c := dial(t, addr)
 		c.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
-		io.WriteString(c, "GET /levels?format=ndjson HTTP/1.1\r\nHost: x\r\n\r\n")
+		io.WriteString(c, "GET /levels?format=ndjson HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	}
 	for metric(t, h, "tidemark_http_held_refused_total") < 28 {
 		time.Sleep(5 * time.Millisecond)

@@ -394,7 +394,7 @@ func TestCache_IsSafeUnderConcurrentUse(t *testing.T) {
 func TestLevels_OfADelistedPairAreStale(t *testing.T) {
 	h := start(t)
 	snap := snapshot("OLDUSDT", time.Now().Add(-30*time.Minute))
-	snap.DelistedAt = time.Now().Add(-time.Minute).UTC().Truncate(time.Second)
+	snap.DelistedAt = snap.AsOf.Add(20 * time.Minute)
 	store(h, snap)
 	type reply struct {
 		Stale       bool

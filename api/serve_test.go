@@ -375,7 +375,7 @@ func TestServer_SlowHeadersAreCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+	io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
 	if b, err := io.ReadAll(c); err != nil || strings.Contains(string(b), "200") {
 		t.Errorf("the connection is not cut off: %v, %q", err, b)
 	}
@@ -388,7 +388,7 @@ func TestServer_LongHeadersAreRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(c, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: %s\r\n\r\n", strings.Repeat("x", size))
+		fmt.Fprintf(c, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: %s\r\n\r\n", strings.Repeat("x", size))
 		res, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil || res.StatusCode != want {
 			t.Errorf("%d bytes of headers: %v, %v", size, res, err)

@@ -277,11 +277,13 @@ func (a *Analyzer) runBatch(ctx context.Context, j Job, index int, pairs []Pair)
 	err := a.handOut(ctx, pairs, j.KlineLimit, func(s *slot, p Pair) {
 		analyses.Go(func() {
 			snap, more, err := a.analyzePair(ctx, s, p, j)
+			if heldBack(err) {
+				// This run too, and before another pair gets the slot: none of the job can
+				// go on.
+				a.endRuns(j.ID, err)
+			}
 			a.slots.release(s)
 			raise(&peak, RSS())
-			if heldBack(err) {
-				a.endRuns(j.ID, err) // this one too: no pair of the job can go on
-			}
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil && ctx.Err() != nil {
