@@ -414,7 +414,7 @@ func TestPage_InABrowser(t *testing.T) {
 		b.until(t, `document.getElementById("connection").textContent.startsWith("not connected")`)
 		s = serve(t, database, pairs, "HTTP_ADDR="+strings.TrimPrefix(s.base, "http://"))
 		b.until(t, `document.getElementById("connection").textContent === "connected" && document.body.dataset.ready === "BTCUSDT 4h" && `+shown+" > 0")
-		b.clean(t, s.base, "net::ERR_")
+		b.clean(t, s.base, "net::ERR_", "503 (Service Unavailable)") // while it stops
 	})
 }
 

@@ -46,8 +46,8 @@ func TestSweep_TheSecondOneFetchesOnlyWhatIsNew(t *testing.T) {
 			if pages < 200 {
 				t.Errorf("the first sweep made %d requests for klines: this shows nothing", pages)
 			}
-			// All that is missing is what pairs with a hole at the end may have by now.
-			sweep(pages / 50).end(t)
+			// All that is missing is what the few pairs with a hole at the end may have by now.
+			sweep(pages / 25).end(t)
 			later.Add(int64(time.Hour))
 			second := sweep(pages / 2)
 			if m := second.metrics(t); strings.Contains(m, "tidemark_candles_total{source=\"store\"} 0\n") {

@@ -136,9 +136,8 @@ func (in *invocation) runSweep(ctx context.Context, a *app) (service.Job, error)
 	watching := ctx
 	if !joined {
 		watching = background // to the end, which comes soon
-		stopped := context.AfterFunc(ctx, func() {
-			a.analyzer.Cancel(background, job.ID)
-		})
+		id := job.ID
+		stopped := context.AfterFunc(ctx, func() { a.analyzer.Cancel(background, id) })
 		defer stopped()
 	}
 	bar := newProgress(in.stderr, in.environ)

@@ -240,9 +240,10 @@ func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 		if status == http.StatusTooManyRequests || status == http.StatusTeapot {
 			shut = max(shut, c.Timeout)
 		}
-		if until := time.Now().Add(min(after, shut) + pauseMargin); c.Limiter.Pause(until, service.ErrRateLimited) {
+		if until := time.Now().Add(min(after, shut) + pauseMargin); c.Limiter.Hold(until) {
 			c.Log.Warn("the exchange asked for a pause", "endpoint", call.Endpoint, "status", status, "until", until)
 		}
+		defer c.Limiter.Announce()
 	}
 	c.look(ticket, resp.Header)
 	if status != http.StatusOK {

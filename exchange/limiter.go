@@ -228,6 +228,30 @@ func (l *Limiter) pause(until time.Time, reason error) bool {
 	return news
 }
 
+// Hold shuts the gate until then at least, for an answer whose body is still to be
+// read. Requests that wait are told by the Pause that follows, or by Announce, and not
+// before it is known for how long and why. It reports whether the gate was open.
+func (l *Limiter) Hold(until time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	open := !time.Now().Before(l.until)
+	if until.After(l.until) {
+		l.until = until
+		if open {
+			l.reason = service.ErrRateLimited
+		}
+	}
+	return open
+}
+
+// Announce tells the requests that wait how the gate is.
+func (l *Limiter) Announce() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
 // backoff bounds how long Backoff shuts the gate: doubling from the first to
 // the last.
 const (
