@@ -5,7 +5,7 @@ package main
 // from the context .dockerignore leaves, the compose file sets variables there
 // are and mounts files there are, the dashboard asks for metrics the program
 // has in a syntax Prometheus understands, so do the alert rules, each of which has
-// a unit test and a section in the runbook, the README names every variable,
+// a unit test and a section in the runbook, the papers name every variable,
 // route and command, both memory guides say the same, their arithmetic is that
 // of the real types, and every linked module is in the notices.
 
@@ -591,9 +591,9 @@ func metricsOfASweep(t *testing.T) (names, labels map[string]bool) {
 	return names, labels
 }
 
-// --- the README
+// --- the papers
 
-// configTable is what the README shows of config.go.
+// configTable is what docs/configuration.md shows of config.go.
 func configTable() string {
 	var b strings.Builder
 	b.WriteString("| variable | default | values | what it does |\n| --- | --- | --- | --- |\n")
@@ -640,23 +640,32 @@ func between(t *testing.T, document, marker string) string {
 	return part
 }
 
-func TestREADME_ConfigurationTableIsThatOfConfigGo(t *testing.T) {
-	readme := text(t, "README.md")
-	got, want := between(t, readme, "config"), configTable()
+func TestPapers_ConfigurationTableIsThatOfConfigGo(t *testing.T) {
+	const file = "docs/configuration.md"
+	page := text(t, file)
+	got, want := between(t, page, "config"), configTable()
 	if got == want {
 		return
 	}
-	if os.Getenv("UPDATE_README") != "" {
-		if err := os.WriteFile("README.md", []byte(strings.Replace(readme, "config:begin -->\n"+got, "config:begin -->\n"+want, 1)), 0o644); err != nil {
+	if os.Getenv("UPDATE_PAPERS") != "" {
+		if err := os.WriteFile(file, []byte(strings.Replace(page, "config:begin -->\n"+got, "config:begin -->\n"+want, 1)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	t.Errorf("the table differs from config.go; UPDATE_README=1 go test -run README . rewrites it. Wanted:\n%s", want)
+	t.Errorf("the table differs from config.go; UPDATE_PAPERS=1 go test -run Papers . rewrites it. Wanted:\n%s", want)
 }
 
-func TestREADME_NamesEveryRouteAndEveryCommand(t *testing.T) {
-	readme := text(t, "README.md")
+func TestPapers_AreShort(t *testing.T) {
+	for file, most := range map[string]int{"README.md": 1500, "ARCHITECTURE.md": 3000} {
+		if n := len(strings.Fields(text(t, file))); n > most {
+			t.Errorf("%s has %d words, at most %d are wanted", file, n, most)
+		}
+	}
+}
+
+func TestPapers_NameEveryRouteAndEveryCommand(t *testing.T) {
+	routes, commands := text(t, "docs/http.md"), text(t, "docs/commands.md")
 	var document struct{ Paths map[string]map[string]any }
 	if err := yaml.Unmarshal(openAPI, &document); err != nil {
 		t.Fatal(err)
@@ -666,7 +675,7 @@ func TestREADME_NamesEveryRouteAndEveryCommand(t *testing.T) {
 	}
 	for where, methods := range document.Paths {
 		for method := range methods {
-			if m := strings.ToUpper(method); slices.Contains([]string{"GET", "POST", "DELETE"}, m) && !strings.Contains(readme, "| `"+m+" "+where+"`") {
+			if m := strings.ToUpper(method); slices.Contains([]string{"GET", "POST", "DELETE"}, m) && !strings.Contains(routes, "| `"+m+" "+where+"`") {
 				t.Errorf("no row for %s %s", m, where)
 			}
 		}
@@ -681,7 +690,7 @@ func TestREADME_NamesEveryRouteAndEveryCommand(t *testing.T) {
 	for line := range strings.Lines(list) {
 		if name := strings.Fields(line)[0]; name != "help" {
 			n++
-			if !strings.Contains(readme, "| `"+name) {
+			if !strings.Contains(commands, "| `"+name) {
 				t.Errorf("no row for the command %s", name)
 			}
 		}
@@ -691,11 +700,25 @@ func TestREADME_NamesEveryRouteAndEveryCommand(t *testing.T) {
 	}
 }
 
-var papers = []string{"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "THIRD_PARTY_NOTICES.md", "docs/memory.md", "docs/memory.zh-CN.md", "docs/runbook.md", "docs/evaluation.md", "docs/page.md"}
+// papers are all documents written for people.
+func papers(t *testing.T) []string {
+	t.Helper()
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil || len(pages) < 10 {
+		t.Fatalf("%d pages in docs: %v", len(pages), err)
+	}
+	index := text(t, "docs/README.md")
+	for _, p := range pages {
+		if name := filepath.Base(p); name != "README.md" && !strings.Contains(index, "("+name+")") {
+			t.Errorf("docs/README.md does not list %s", name)
+		}
+	}
+	return append(pages, "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "THIRD_PARTY_NOTICES.md")
+}
 
 func TestPapers_LinksLeadSomewhere(t *testing.T) {
 	links := 0
-	for _, file := range papers {
+	for _, file := range papers(t) {
 		for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text(t, file), -1) {
 			target, anchor, _ := strings.Cut(m[1], "#")
 			if strings.Contains(target, "://") {
@@ -738,7 +761,7 @@ var fenced = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
 func TestPapers_CommandsInCodeBlocksExist(t *testing.T) {
 	command := regexp.MustCompile(`(?m)^(?:[A-Z_]+=\S+ )*(?:tidemark|\./tidemark|docker compose exec tidemark /tidemark|go run \.) +([a-z]+)(.*)$`)
 	found := 0
-	for _, file := range papers {
+	for _, file := range papers(t) {
 		for _, block := range fenced.FindAllString(text(t, file), -1) {
 			for _, m := range command.FindAllStringSubmatch(block, -1) {
 				found++
