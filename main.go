@@ -103,7 +103,10 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with failures of single symbol
 		SilenceUsage:     true,
 		PersistentPreRun: func(*cobra.Command, []string) { began = true },
 	}
-	root.SetArgs(args)
+	root.Version = buildVersion()
+	root.SetVersionTemplate("tidemark {{.Version}}\n")
+	root.SetHelpFunc(shortHelp(root.HelpFunc(), slices.Contains(args, helpAll)))
+	root.SetArgs(helpArgs(args))
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(
@@ -116,6 +119,37 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with failures of single symbol
 		return usageError{err}
 	}
 	return err
+}
+
+// helpAll is --help with every setting.
+const helpAll = "--help-all"
+
+// helpArgs has --help-all reach cobra as --help.
+func helpArgs(args []string) []string {
+	args = slices.Clone(args)
+	for i, a := range args {
+		if a == helpAll {
+			args[i] = "--help"
+		}
+	}
+	return args
+}
+
+// shortHelp is the help of a command with its own flags, and of the settings, which
+// most commands share, only where they are described. With all of them it is help.
+func shortHelp(help func(*cobra.Command, []string), all bool) func(*cobra.Command, []string) {
+	return func(cmd *cobra.Command, args []string) {
+		settings := false
+		for _, v := range variables {
+			if f := cmd.Flags().Lookup(v.flag()); f != nil {
+				settings, f.Hidden = true, !all
+			}
+		}
+		help(cmd, args)
+		if settings && !all {
+			fmt.Fprintln(cmd.OutOrStdout(), "\nSettings (ANALYSIS_INTERVAL=4h) are flags, too (--analysis-interval 4h): "+helpAll+" lists them.")
+		}
+	}
 }
 
 // config loads the configuration for a command.

@@ -715,3 +715,35 @@ func TestServe_EventsFollowASweep(t *testing.T) {
 		t.Errorf("the stream told %v", states)
 	}
 }
+
+func TestHelp_ShowsTheFlagsOfACommandAndOnRequestAllSettings(t *testing.T) {
+	_, short, _ := command(t, nil, "sweep", "--help")
+	_, all, _ := command(t, nil, "sweep", "--help-all")
+	if !strings.Contains(short, "--json") || !strings.Contains(short, "--help-all") || strings.Contains(short, "--db-pool-size") {
+		t.Errorf("--help:\n%s", short)
+	}
+	if !strings.Contains(all, "--json") || !strings.Contains(all, "--db-pool-size") {
+		t.Errorf("--help-all:\n%s", all)
+	}
+}
+
+func TestVersion_IsAFlagToo(t *testing.T) {
+	code, out, _ := command(t, nil, "--version")
+	_, want, _ := command(t, nil, "version")
+	if code != 0 || out != want || !strings.HasPrefix(out, "tidemark ") {
+		t.Errorf("%d %q, want %q", code, out, want)
+	}
+}
+
+func TestLevels_MakesNoDatabase(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "none.db")
+	for _, args := range [][]string{{"levels", "BTCUSDT"}, {"levels", "BTCUSDT", "--explain", "0123456789abcdef"}} {
+		code, out, errs := command(t, []string{"DATABASE_URL=sqlite://" + file, "EXCHANGE=simulated"}, args...)
+		if code != exitFailed || out != "" || !strings.Contains(errs, "there is no database at "+file) {
+			t.Errorf("%v: %d %q %q", args, code, out, errs)
+		}
+		if _, err := os.Stat(file); err == nil {
+			t.Errorf("%v made one", args)
+		}
+	}
+}

@@ -766,7 +766,7 @@ func TestPapers_CommandsInCodeBlocksExist(t *testing.T) {
 			for _, m := range command.FindAllStringSubmatch(block, -1) {
 				found++
 				var help bytes.Buffer
-				if err := run(t.Context(), []string{m[1], "--help"}, nil, &help, &help); err != nil {
+				if err := run(t.Context(), []string{m[1], "--help-all"}, nil, &help, &help); err != nil {
 					t.Errorf("%s: %s: %v", file, m[0], err)
 				}
 				options, _, _ := strings.Cut(m[2], "#")

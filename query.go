@@ -103,9 +103,12 @@ func (in *invocation) levelsCommand() *cobra.Command {
 				}
 			}
 			if explain != "" {
+				if err := in.needDatabase(cmd.Context(), cfg); err != nil {
+					return err
+				}
 				return in.explain(cmd.Context(), cfg, symbol, moment, explain, out)
 			}
-			db, err := openDatabase(cmd.Context(), budget{cfg: cfg}, in.logger(quiet(cfg)))
+			db, err := in.openStored(cmd.Context(), cfg)
 			if err != nil {
 				return err
 			}
@@ -122,6 +125,23 @@ func (in *invocation) levelsCommand() *cobra.Command {
 	cmd.Flags().StringVar(&explain, "explain", "", "why the level with this id is there (ids are in --json)")
 	addConfigFlags(cmd.Flags())
 	return cmd
+}
+
+// openStored opens the database to read what is stored. It makes none.
+func (in *invocation) openStored(ctx context.Context, cfg Config) (*repository.DB, error) {
+	if err := in.needDatabase(ctx, cfg); err != nil {
+		return nil, err
+	}
+	return openDatabase(ctx, budget{cfg: cfg}, in.logger(quiet(cfg)))
+}
+
+// needDatabase is an error where the database would have to be made first.
+func (in *invocation) needDatabase(ctx context.Context, cfg Config) error {
+	found, err := repository.Inspect(ctx, budget{cfg: cfg}.databaseConfig(in.logger(quiet(cfg))), cfg.address())
+	if err == nil && found.New {
+		err = fmt.Errorf("there is no database at %s; `tidemark sweep` makes one, or DATABASE_URL names another", found.File)
+	}
+	return err
 }
 
 // storedAnalysis reads the analysis of a pair as of a moment; zero means the newest.
