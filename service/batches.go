@@ -310,6 +310,12 @@ func (a *Analyzer) runBatch(ctx context.Context, j Job, index int, pairs []Pair)
 		}
 		return err
 	}
+	if endsJob(err) {
+		// First, or the last of the batches that met it would complete the job.
+		if failed := a.failJob(ctx, j.ID, err); failed != nil {
+			return failed
+		}
+	}
 	ended, stored := a.put(ctx, b)
 	if stored != nil {
 		return fmt.Errorf("batch %d: %w", index, stored)
