@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command attack runs the program and is a hostile client of it, on the loopback.
 // scripts/attack builds both and calls it.
 //

@@ -1,0 +1,307 @@
+package app
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"tidemark/exchange/binance"
+	"tidemark/levels"
+	"tidemark/repository"
+	"tidemark/service"
+)
+
+// exchangeMetrics counts what the exchange client does. The client itself
+// knows no Prometheus.
+type exchangeMetrics struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+}
+
+func newExchangeMetrics(reg prometheus.Registerer) *exchangeMetrics {
+	f := promauto.With(reg)
+	return &exchangeMetrics{
+		requests: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tidemark_exchange_requests_total",
+			Help: "Requests sent to the exchange, by endpoint and HTTP status; status 0 means that no answer came.",
+		}, []string{"endpoint", "status"}),
+		duration: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "tidemark_exchange_request_duration_seconds",
+			Help:    "Time of one request to the exchange, its body read and decoded.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 5, 10},
+		}, []string{"endpoint"}),
+	}
+}
+
+func (m *exchangeMetrics) observe(endpoint string, status int, took time.Duration) {
+	m.requests.WithLabelValues(endpoint, strconv.Itoa(status)).Inc()
+	m.duration.WithLabelValues(endpoint).Observe(took.Seconds())
+}
+
+// registerProcessMetrics adds the Go runtime, the process, its cgroup, the
+// exchange's weight, the database pools, the queue and the scorecard.
+func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venue *binance.Client, b Budget) {
+	reg.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		memoryCollector{}, poolCollector{db}, weightCollector{venue}, &queueCollector{db: db}, &scorecardCollector{db: db, market: venue.Market},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name:        "tidemark_build_info",
+			Help:        "Constant 1; the version is in the label.",
+			ConstLabels: prometheus.Labels{"version": BuildVersion()},
+		}, func() float64 { return 1 }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tidemark_memory_budget_bytes",
+			Help: "Memory this process may take, as MEMORY_BUDGET or its cgroup says; 0 for no bound.",
+		}, func() float64 { return float64(b.Total) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tidemark_storage_full",
+			Help: "1 while the disk of the database is full, so that nothing is stored; otherwise 0.",
+		}, func() float64 {
+			if db.Full().IsZero() {
+				return 0
+			}
+			return 1
+		}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "tidemark_stored_analyses_unreadable_total",
+			Help: "Pairs and intervals of which a stored analysis was found that cannot be read: each once, until it is analysed again.",
+		}, func() float64 { return float64(db.Unreadable()) }),
+	)
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func counter(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+}
+
+// memoryCollector reads what the operating system says at every scrape. RSS
+// itself is process_resident_memory_bytes.
+type memoryCollector struct{}
+
+var (
+	peakDesc = describe("tidemark_process_peak_resident_memory_bytes",
+		"High-water mark of the resident set size since the process began (VmHWM).")
+	filesDesc = describe("tidemark_process_file_memory_bytes",
+		"Part of the resident set size that is pages of files: the program's own code, which the kernel can take back.")
+	workingSetDesc = describe("tidemark_cgroup_working_set_bytes",
+		"Memory of the cgroup less its inactive page cache, as docker stats counts; 0 outside a cgroup.")
+	limitDesc = describe("tidemark_cgroup_memory_limit_bytes",
+		"Memory limit of the cgroup; 0 for none.")
+)
+
+func (memoryCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- peakDesc
+	ch <- filesDesc
+	ch <- workingSetDesc
+	ch <- limitDesc
+}
+
+func (memoryCollector) Collect(ch chan<- prometheus.Metric) {
+	m := service.ReadMemory()
+	gauge(ch, peakDesc, float64(m.PeakRSS))
+	gauge(ch, filesDesc, float64(m.Files))
+	gauge(ch, workingSetDesc, float64(m.WorkingSet))
+	gauge(ch, limitDesc, float64(m.Limit))
+}
+
+// weightCollector shows the exchange's request budget.
+type weightCollector struct{ venue *binance.Client }
+
+var (
+	weightDesc = describe("tidemark_exchange_used_weight",
+		"Request weight used in the present minute, as the exchange counts it.")
+	weightLimitDesc = describe("tidemark_exchange_weight_limit",
+		"Request weight the exchange allows in a minute.")
+	pausedDesc = describe("tidemark_exchange_paused_until_timestamp_seconds",
+		"When the exchange may be asked again, in Unix time, after a 429 or a ban; 0 when it may now.")
+)
+
+func (weightCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- weightDesc
+	ch <- weightLimitDesc
+	ch <- pausedDesc
+}
+
+func (c weightCollector) Collect(ch chan<- prometheus.Metric) {
+	s := c.venue.Stats()
+	gauge(ch, weightDesc, float64(s.UsedWeight))
+	gauge(ch, weightLimitDesc, float64(s.WeightLimit))
+	paused := 0.0
+	if s.PausedUntil.After(time.Now()) {
+		paused = float64(s.PausedUntil.UnixMilli()) / 1000
+	}
+	gauge(ch, pausedDesc, paused)
+}
+
+// poolCollector shows the database connections, by pool.
+type poolCollector struct{ db *repository.DB }
+
+var (
+	openDesc     = describe("tidemark_db_connections_open", "Open database connections.", "pool")
+	inUseDesc    = describe("tidemark_db_connections_in_use", "Database connections in use.", "pool")
+	maxOpenDesc  = describe("tidemark_db_connections_max", "Most database connections there may be.", "pool")
+	waitDesc     = describe("tidemark_db_waits_total", "Times a connection had to be waited for.", "pool")
+	waitTimeDesc = describe("tidemark_db_wait_seconds_total", "Time spent waiting for a connection.", "pool")
+)
+
+func (poolCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{openDesc, inUseDesc, maxOpenDesc, waitDesc, waitTimeDesc} {
+		ch <- d
+	}
+}
+
+func (c poolCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, s := range c.db.Stats() {
+		gauge(ch, openDesc, float64(s.OpenConnections), s.Name)
+		gauge(ch, inUseDesc, float64(s.InUse), s.Name)
+		gauge(ch, maxOpenDesc, float64(s.MaxOpenConnections), s.Name)
+		counter(ch, waitDesc, float64(s.WaitCount), s.Name)
+		counter(ch, waitTimeDesc, s.WaitDuration.Seconds(), s.Name)
+	}
+}
+
+// queueCollector shows the queue of the database. Its numbers are of all
+// processes, so it asks for them, but no oftener than queueFor.
+type queueCollector struct {
+	db *repository.DB
+
+	mu    sync.Mutex
+	asked time.Time
+	stats repository.QueueStats
+	err   error
+}
+
+const queueFor = 5 * time.Second
+
+var (
+	piecesDesc = describe("tidemark_queue_pieces",
+		"Pieces of work in the queue, plans and batches of jobs, by state: waiting, running, or delayed after an error or a ban. Every process on a database shows the same.", "state")
+	oldestDesc = describe("tidemark_queue_oldest_waiting_seconds",
+		"How long the first of the waiting pieces of work has been waiting; 0 when none is. Every process on a database shows the same.")
+	retriesDesc = describe("tidemark_queue_retries_total",
+		"Errors of this process after which a piece of work was given back to be tried again.")
+	rescuedDesc = describe("tidemark_queue_rescued_total",
+		"Pieces of work this process gave back to the queue: of processes that died, and of its own whose end could not be stored.")
+)
+
+func (*queueCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{piecesDesc, oldestDesc, retriesDesc, rescuedDesc} {
+		ch <- d
+	}
+}
+
+func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.asked) >= queueFor {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		c.stats, c.err = c.db.QueueStats(ctx)
+		c.asked = time.Now()
+	}
+	counter(ch, retriesDesc, float64(c.stats.Retries))
+	counter(ch, rescuedDesc, float64(c.stats.Rescued))
+	if c.err != nil {
+		return // what is not known is not shown
+	}
+	gauge(ch, piecesDesc, float64(c.stats.Waiting), "waiting")
+	gauge(ch, piecesDesc, float64(c.stats.Running), "running")
+	gauge(ch, piecesDesc, float64(c.stats.Delayed), "delayed")
+	gauge(ch, oldestDesc, c.stats.Oldest.Seconds())
+}
+
+// scorecardCollector shows what became of the odds this program gives out, in the
+// market it is in. As with the queue, the numbers are of all processes. Those of
+// other versions and markets are told by GET /calibration alone.
+type scorecardCollector struct {
+	db     *repository.DB
+	market func() service.Market
+
+	mu    sync.Mutex
+	asked time.Time
+	cards map[levels.Interval]service.Scorecard
+	open  map[levels.Interval]int
+	err   error
+}
+
+// scorecardFor is how long what was read is shown: a scorecard changes when
+// candles close.
+const scorecardFor = time.Minute
+
+var (
+	outcomesDesc = describe("tidemark_scorecard_outcomes_total",
+		"Outcomes of levels given out with odds, judged a horizon later: of touch odds all levels, of hold odds those whose outcome was decided. This, as all of the scorecard, is of the odds of this version, and the same from every process on a database.", "interval", "kind")
+	realisedDesc = describe("tidemark_scorecard_realised_total",
+		"Of the outcomes, those that came to pass: levels that were touched, or held.", "interval", "kind")
+	promisedDesc = describe("tidemark_scorecard_promised_total",
+		"Sum of the odds of the outcomes: how many would have come to pass if all odds were true.", "interval", "kind")
+	missedDesc = describe("tidemark_scorecard_squared_error_total",
+		"Sum over the outcomes of the squared difference between the odds and what came, 1 or 0: divided by their number it is the Brier score.", "interval", "kind")
+	momentsDesc = describe("tidemark_scorecard_promises_total",
+		"Analyses whose horizon has passed: judged, or skipped where candles are missing.", "interval", "outcome")
+	openPromisesDesc = describe("tidemark_scorecard_open_promises",
+		"Analyses that will be judged once their horizon has passed.", "interval")
+)
+
+func (*scorecardCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{outcomesDesc, realisedDesc, promisedDesc, missedDesc, momentsDesc, openPromisesDesc} {
+		ch <- d
+	}
+}
+
+func (c *scorecardCollector) Collect(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.asked) >= scorecardFor {
+		c.ask()
+	}
+	if c.err != nil {
+		return // what is not known is not shown
+	}
+	for _, fit := range levels.Odds().Fits {
+		interval := string(fit.Interval)
+		card := c.cards[fit.Interval] // of zeros before the first
+		for _, part := range [...]struct {
+			kind string
+			of   service.Score
+		}{{"touch", card.Touch.Total()}, {"hold", card.Hold.Total()}} {
+			counter(ch, outcomesDesc, float64(part.of.Samples), interval, part.kind)
+			counter(ch, realisedDesc, float64(part.of.Realised), interval, part.kind)
+			counter(ch, promisedDesc, part.of.Promised, interval, part.kind)
+			counter(ch, missedDesc, part.of.Missed, interval, part.kind)
+		}
+		counter(ch, momentsDesc, float64(card.Moments), interval, "judged")
+		counter(ch, momentsDesc, float64(card.Skipped), interval, "skipped")
+		gauge(ch, openPromisesDesc, float64(c.open[fit.Interval]), interval)
+	}
+}
+
+// ask reads the scorecards. It is called with c.mu held.
+func (c *scorecardCollector) ask() {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	market := c.market()
+	cards, open, err := c.db.Scorecards(ctx, market.Exchange)
+	c.cards, c.open, c.err, c.asked = map[levels.Interval]service.Scorecard{}, map[levels.Interval]int{}, err, time.Now()
+	for _, card := range cards {
+		if card.Current(market.Simulated) {
+			c.cards[card.Interval] = card
+		}
+	}
+	for _, o := range open {
+		c.open[o.Interval] = o.Count
+	}
+}

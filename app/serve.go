@@ -1,0 +1,214 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"runtime"
+	"sync"
+	"time"
+
+	"tidemark/api"
+	"tidemark/config"
+	"tidemark/repository"
+	"tidemark/service"
+)
+
+// Work has this process do the work of jobs of its exchange.
+func (a *App) Work(ctx context.Context) error {
+	return a.DB.Work(ctx, map[string]repository.Worker{a.Config.Exchange: a.Analyzer})
+}
+
+// stopped is what is said of a stop that ended with err.
+func stopped(c config.Config, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("what was under way did not end within %s (STOP_TIMEOUT) and was broken off; jobs go on with the next process", c.StopTimeout)
+	}
+	return err
+}
+
+// waitBriefly waits for goroutines that were told to end, and not for long: a
+// database that does not answer may hold them, and must not keep the process.
+func waitBriefly(work *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() { work.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(time.Second):
+	}
+}
+
+// Listen takes the addresses of serve: that of the API, and that of the profiles, which
+// is nil where DEBUG_ADDR is empty. The doctor takes them too, to see whether it can.
+func Listen(c config.Config) (api, profiles net.Listener, err error) {
+	if api, err = net.Listen("tcp", c.HTTPAddr); err != nil {
+		return nil, nil, fmt.Errorf("HTTP_ADDR: %w", err)
+	}
+	if c.DebugAddr == "" {
+		return api, nil, nil
+	}
+	if profiles, err = net.Listen("tcp", c.DebugAddr); err != nil {
+		api.Close()
+		return nil, nil, fmt.Errorf("DEBUG_ADDR: %w", err)
+	}
+	return api, profiles, nil
+}
+
+// Serve runs the service until ctx ends. ready, if not nil, is called once
+// requests are answered, with the address.
+func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Logger, ready func(a *App, address string)) error {
+	if err := cfg.CheckExposure(); err != nil {
+		return config.Usage(err)
+	}
+	schedules, err := cfg.Schedules()
+	if err != nil {
+		return config.Usage(err)
+	}
+	log.Info("configuration", "effective", cfg)
+	if cfg.DebugAddr != "" {
+		runtime.MemProfileRate = 512 << 10 // Go's own default
+	}
+	a, err := Open(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := a.Close(); err != nil {
+			log.Error("closing", "error", err)
+		}
+	}()
+	handler := api.New(api.Config{
+		Analyzer:   a.Analyzer,
+		Store:      a.DB,
+		Registerer: a.registry,
+		Gatherer:   a.registry,
+		OpenAPI:    openAPI,
+		Keys:       cfg.APIKeys,
+		Hosts:      cfg.AllowedHosts(),
+		RateLimit:  cfg.HTTPRateLimit,
+		CacheBytes: a.budget.replies(),
+
+		ReplyBytes:  a.clients.replies,
+		UploadBytes: a.clients.uploads,
+		Streams:     a.clients.streams,
+		Log:         log,
+
+		MemoryBudget: a.budget.Total,
+		Version:      BuildVersion(),
+	})
+	a.DB.Subscribe(func(c repository.Change) { handler.Invalidate(c.Exchange, c.Interval, c.Symbols) })
+
+	listener, profiles, err := Listen(cfg)
+	if err != nil {
+		return err
+	}
+	if cfg.Role != roleAPI {
+		if err := a.Work(ctx); err != nil {
+			listener.Close()
+			if profiles != nil {
+				profiles.Close()
+			}
+			return err
+		}
+	}
+	var background sync.WaitGroup
+	defer waitBriefly(&background)
+	tending, stopTending := context.WithCancel(ctx)
+	defer stopTending()
+	background.Go(func() { a.forgetJobs(tending) })
+	if cfg.Role != roleAPI {
+		background.Go(func() { a.Analyzer.RunSchedules(tending, schedules) })
+	}
+
+	var root http.Handler = handler
+	if cfg.Role == roleWorker {
+		root = onlyHealth(handler)
+	}
+	server := api.Server(root)
+	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+	server.RegisterOnShutdown(handler.Close)
+	answering, breakOff := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer breakOff(nil)
+	server.BaseContext = func(net.Listener) context.Context { return answering }
+	sendBuffer := 0
+	if a.budget.Total > 0 {
+		sendBuffer = 64 << 10
+	}
+	door := api.NewDoor(a.clients.connections, sendBuffer, a.registry)
+	failed := make(chan error, 2)
+	go func() { failed <- server.Serve(door.Guard(server, listener)) }()
+	var debug *http.Server
+	if profiles != nil {
+		debug = &http.Server{Handler: debugHandler(), ReadHeaderTimeout: 5 * time.Second}
+		go func() { failed <- debug.Serve(profiles) }()
+		log.Info("profiles are served", "address", profiles.Addr().String())
+	}
+	if len(cfg.APIKeys) == 0 && !config.Loopback(cfg.HTTPAddr) {
+		log.Warn("anyone who reaches the address is served (ALLOW_ANONYMOUS)", "address", cfg.HTTPAddr)
+	}
+	log.Info("serving", "address", listener.Addr().String(), "role", cfg.Role, "exchange", cfg.Exchange, "version", BuildVersion())
+	DropPages()
+	if ready != nil {
+		ready(a, listener.Addr().String())
+	}
+
+	select {
+	case err = <-failed:
+		err = fmt.Errorf("serving: %w", err)
+	case <-ctx.Done():
+		log.Info("stopping", "timeout", cfg.StopTimeout)
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.StopTimeout)
+	defer cancel()
+	// New work is refused from here on. Answers of what runs are still sent; what
+	// waits for longer, as for the exchange, is told to come back, so that the other
+	// half of the time is left to end in.
+	time.AfterFunc(cfg.StopTimeout/2, func() { breakOff(service.ErrStopping) })
+	worked := make(chan error, 1)
+	go func() { worked <- a.Stop(stopping) }()
+	shut := server.Shutdown(stopping)
+	if shut != nil {
+		server.Close()
+	}
+	if debug != nil {
+		debug.Close()
+	}
+	// of both, which may have been broken off, one sentence
+	if stop := stopped(cfg, errors.Join(<-worked, shut)); err == nil && stop == nil {
+		log.Info("stopped")
+	} else {
+		err = errors.Join(err, stop)
+	}
+	return err
+}
+
+// The values of ROLE besides all.
+const (
+	roleAPI    = "api"
+	roleWorker = "worker"
+)
+
+// onlyHealth is what a worker serves of an API.
+func onlyHealth(h http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		mux.Handle(path, h)
+	}
+	return mux
+}
+
+// debugHandler serves runtime profiles. They show memory and cost processor
+// time, so they have an address of their own.
+func debugHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}

@@ -1,0 +1,817 @@
+// Package bench measures the program, as processes of their own, on the machine it runs
+// on: memory and speed against a simulated exchange, and long runs under faults.
+package bench
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"tidemark/app"
+	"tidemark/config"
+	"tidemark/service"
+)
+
+// Options is what `bench` measures.
+type Options struct {
+	Pairs, Klines int
+	Latency       time.Duration
+	Settings      []string // concurrency/batch
+	Parts         []string
+	Postgres      string
+	JSON          bool
+}
+
+// benchReport is what `bench --json` prints. Sizes are bytes, times seconds.
+type benchReport struct {
+	Version     string           `json:"version"`
+	Pairs       int              `json:"pairs"`
+	Klines      int              `json:"klines"`
+	LatencySecs float64          `json:"latency_seconds"`
+	Settings    []settingResult  `json:"settings"`
+	Growth      []growthResult   `json:"growth"`
+	Repetition  []repeatResult   `json:"repetition"`
+	Serving     []servingLatency `json:"serving"`
+	Idle        []idleResult     `json:"idle"`
+	Workers     []workersResult  `json:"workers"`
+}
+
+type settingResult struct {
+	Database    string  `json:"database"`
+	Concurrency int     `json:"concurrency"`
+	BatchSize   int     `json:"batch_size"`
+	PeakRSS     int64   `json:"peak_rss_bytes"` // VmHWM of the whole service
+	Seconds     float64 `json:"seconds"`
+	BareSeconds float64 `json:"bare_seconds"` // of a client that throws the same pages away
+	CPUSeconds  float64 `json:"cpu_seconds"`
+	Done        int     `json:"symbols_done"`
+	Failed      int     `json:"symbols_failed"`
+}
+
+type growthResult struct {
+	Database string `json:"database"`
+	Pairs    int    `json:"pairs"`
+	PeakRSS  int64  `json:"peak_rss_bytes"`
+}
+
+type repeatResult struct {
+	Database string `json:"database"`
+	Sweep    int    `json:"sweep"`
+	RSS      int64  `json:"rss_bytes"`
+}
+
+type servingLatency struct {
+	Database string  `json:"database"`
+	During   string  `json:"during"` // "rest", or "sweeps at" a setting
+	Requests int     `json:"requests"`
+	P50      float64 `json:"p50_seconds"`
+	P99      float64 `json:"p99_seconds"`
+}
+
+type idleResult struct {
+	Database   string  `json:"database"`
+	Seconds    float64 `json:"seconds"`
+	CPUSeconds float64 `json:"cpu_seconds"`
+	RSS        int64   `json:"rss_bytes"`
+}
+
+type workersResult struct {
+	Workers int     `json:"workers"`
+	Seconds float64 `json:"seconds"`
+	Done    int     `json:"symbols_done"`
+	Failed  int     `json:"symbols_failed"`
+	PeakRSS []int64 `json:"peak_rss_bytes"` // of each
+}
+
+// Parts are the parts of a benchmark, a table each.
+var Parts = []string{"settings", "growth", "repetition", "serving", "idle", "workers"}
+
+// Bencher runs the processes of a benchmark.
+type Bencher struct {
+	Options
+	Exe, Dir string
+	say      func(format string, args ...any)
+}
+
+func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "tidemark-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	b := &Bencher{Options: o, Exe: exe, Dir: dir, say: func(format string, args ...any) {
+		fmt.Fprintf(stderr, format+"\n", args...)
+	}}
+	settings := make([][2]int, len(o.Settings))
+	for i, s := range o.Settings {
+		if settings[i], err = parseSetting(s); err != nil {
+			return config.Usage(fmt.Errorf("--settings: %w", err))
+		}
+	}
+	report := benchReport{Version: app.BuildVersion(), Pairs: o.Pairs, Klines: o.Klines, LatencySecs: o.Latency.Seconds()}
+	for _, part := range o.Parts {
+		if !slices.Contains(Parts, part) {
+			return config.Usage(fmt.Errorf("--parts: %q is not one of %s", part, strings.Join(Parts, ", ")))
+		}
+	}
+	market, err := b.market(ctx, o.Pairs)
+	if err != nil {
+		return err
+	}
+	defer market.End()
+	databases := []string{"sqlite"}
+	if o.Postgres != "" {
+		databases = append(databases, "postgres")
+		defer b.dropSchema(context.WithoutCancel(ctx))
+	}
+	for _, db := range databases {
+		for _, part := range o.Parts {
+			var err error
+			switch part {
+			case "settings":
+				err = b.settingsTable(ctx, &report, market, db, settings)
+			case "growth":
+				err = b.growth(ctx, &report, market, db)
+			case "repetition":
+				err = b.repetition(ctx, &report, market, db)
+			case "serving":
+				if err = b.serving(ctx, &report, market, db, 3, 20, 1); err == nil {
+					err = b.serving(ctx, &report, market, db, 20, 50, 4)
+				}
+			case "idle":
+				err = b.idle(ctx, &report, market, db)
+			case "workers":
+				if db == "postgres" { // a SQLite file is one machine's
+					err = b.workers(ctx, &report)
+				}
+			}
+			if err != nil {
+				return fmt.Errorf("%s, %s: %w", db, part, err)
+			}
+		}
+	}
+	if o.JSON {
+		e := json.NewEncoder(stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(report)
+	}
+	return report.print(stdout)
+}
+
+// parseSetting reads concurrency/batch.
+func parseSetting(s string) (setting [2]int, err error) {
+	if n, err := fmt.Sscanf(s, "%d/%d", &setting[0], &setting[1]); n != 2 || err != nil {
+		return setting, fmt.Errorf("%q is not concurrency/batch, such as 3/20", s)
+	}
+	return setting, nil
+}
+
+// Process is a child that said where it listens.
+type Process struct {
+	Cmd  *exec.Cmd
+	Base string // http://host:port
+}
+
+// End stops the process as an operator would and waits for it.
+func (p *Process) End() error {
+	p.Cmd.Process.Signal(syscall.SIGTERM)
+	return p.Cmd.Wait()
+}
+
+var listening = regexp.MustCompile(`(?:exchange on http://|"address":")(127\.0\.0\.1:\d+)`)
+
+// Start runs this program with args and waits until a line of its output tells
+// the address it listens on.
+func (b *Bencher) Start(ctx context.Context, args ...string) (*Process, error) {
+	cmd := exec.CommandContext(ctx, b.Exe, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	cmd.Dir, cmd.Env = b.Dir, []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + b.Dir}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	found := make(chan string, 1)
+	go func() {
+		defer io.Copy(io.Discard, out)
+		var told strings.Builder
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if m := listening.FindStringSubmatch(lines.Text()); m != nil {
+				found <- "http://" + m[1]
+				return
+			}
+			fmt.Fprintln(&told, lines.Text())
+		}
+		found <- told.String()
+	}()
+	base := <-found
+	if !strings.HasPrefix(base, "http://") {
+		cmd.Wait()
+		return nil, fmt.Errorf("%s did not start: %s", args[0], strings.TrimSpace(base))
+	}
+	return &Process{cmd, base}, nil
+}
+
+// market starts a simulated exchange and has it render every page once, so
+// that its own work does not show in what is measured.
+func (b *Bencher) market(ctx context.Context, pairs int) (*Process, error) {
+	b.say("starting a simulated exchange of %d pairs", pairs)
+	p, err := b.Start(ctx, "simulate", "--addr", "127.0.0.1:0", "--pairs", strconv.Itoa(pairs),
+		"--latency", b.Latency.String(), "--weight-limit", "10000000", "--cache-bytes", strconv.Itoa(2<<30))
+	if err != nil {
+		return nil, err
+	}
+	s, err := b.service(ctx, p, "sqlite", 1, 1)
+	if err == nil {
+		var symbols []string
+		if symbols, err = selected(ctx, s); err == nil {
+			_, err = b.bare(ctx, p, symbols, 20)
+		}
+		s.End()
+	}
+	if err != nil {
+		p.End()
+		return nil, err
+	}
+	return p, nil
+}
+
+// service starts tidemark on a database that is empty; more are flags.
+func (b *Bencher) service(ctx context.Context, market *Process, db string, concurrency, batch int, more ...string) (*Process, error) {
+	address, err := b.database(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	return b.serve(ctx, market, address, concurrency, batch, more...)
+}
+
+// serve starts tidemark on the database at an address; more are flags.
+func (b *Bencher) serve(ctx context.Context, market *Process, address string, concurrency, batch int, more ...string) (*Process, error) {
+	return b.Start(ctx, append([]string{"serve", "--http-addr", "127.0.0.1:0", "--http-rate-limit", "0", "--log-format", "json",
+		"--exchange", "simulated", "--exchange-base-url", market.Base, "--database-url", address,
+		"--analysis-kline-limit", strconv.Itoa(b.Klines),
+		"--analysis-concurrency", strconv.Itoa(concurrency), "--analysis-batch-size", strconv.Itoa(batch)}, more...)...)
+}
+
+// database returns the address of a database that is empty: a new file, or the
+// schema of PostgreSQL that the benchmark has to itself.
+func (b *Bencher) database(ctx context.Context, db string) (string, error) {
+	if db == "sqlite" {
+		f, err := os.CreateTemp(b.Dir, "*.db")
+		if err != nil {
+			return "", err
+		}
+		return "sqlite://" + f.Name(), f.Close()
+	}
+	u, err := url.Parse(b.Postgres)
+	if err != nil {
+		return "", config.Usage(errors.New("--postgres: not the address of a database")) // which may hold a password
+	}
+	if err := b.dropSchema(ctx); err != nil {
+		return "", err
+	}
+	if err := b.onPostgres(ctx, `CREATE SCHEMA tidemark_bench`); err != nil {
+		return "", err
+	}
+	query := u.Query()
+	query.Set("search_path", "tidemark_bench")
+	u.RawQuery = query.Encode()
+	return u.String(), nil
+}
+
+func (b *Bencher) dropSchema(ctx context.Context) error {
+	return b.onPostgres(ctx, `DROP SCHEMA IF EXISTS tidemark_bench CASCADE`)
+}
+
+func (b *Bencher) onPostgres(ctx context.Context, query string) error {
+	db, err := sql.Open("postgres", b.Postgres)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	_, err = db.ExecContext(ctx, query)
+	return err
+}
+
+// setting measures one sweep of a fresh service at one setting, between two
+// runs of the bare client.
+func (b *Bencher) setting(ctx context.Context, market *Process, db string, concurrency, batch int) (settingResult, error) {
+	b.say("%s %d/%d", db, concurrency, batch)
+	r := settingResult{Database: db, Concurrency: concurrency, BatchSize: batch}
+	p, err := b.service(ctx, market, db, concurrency, batch)
+	if err != nil {
+		return r, err
+	}
+	defer p.End()
+	symbols, err := selected(ctx, p)
+	if err != nil {
+		return r, err
+	}
+	before, err := b.bare(ctx, market, symbols, concurrency)
+	if err != nil {
+		return r, err
+	}
+	start, err := Metric(ctx, p, "process_cpu_seconds_total")
+	if err != nil {
+		return r, err
+	}
+	job, err := SweepOver(ctx, p)
+	if err != nil {
+		return r, err
+	}
+	cpu, err := Metric(ctx, p, "process_cpu_seconds_total")
+	if err != nil {
+		return r, err
+	}
+	peak, err := Metric(ctx, p, "tidemark_process_peak_resident_memory_bytes")
+	if err != nil {
+		return r, err
+	}
+	after, err := b.bare(ctx, market, symbols, concurrency)
+	if err != nil {
+		return r, err
+	}
+	r.Seconds = job.Finished.Sub(job.Started).Seconds()
+	r.BareSeconds = (before + after).Seconds() / 2
+	r.CPUSeconds, r.PeakRSS = cpu-start, int64(peak)
+	r.Done, r.Failed = job.Done, job.Failed
+	return r, nil
+}
+
+// settingsTable measures each setting.
+func (b *Bencher) settingsTable(ctx context.Context, report *benchReport, market *Process, db string, settings [][2]int) error {
+	for _, s := range settings {
+		r, err := b.setting(ctx, market, db, s[0], s[1])
+		if err != nil {
+			return fmt.Errorf("%d/%d: %w", s[0], s[1], err)
+		}
+		report.Settings = append(report.Settings, r)
+	}
+	return nil
+}
+
+// growth measures the peak of a sweep of a market and of one four times as
+// large.
+func (b *Bencher) growth(ctx context.Context, report *benchReport, market *Process, db string) error {
+	large, err := b.market(ctx, 4*b.Pairs)
+	if err != nil {
+		return err
+	}
+	defer large.End()
+	for _, m := range []*Process{market, large} {
+		b.say("%s growth", db)
+		p, err := b.service(ctx, m, db, 20, 50)
+		if err != nil {
+			return err
+		}
+		job, err := SweepOver(ctx, p)
+		if err == nil {
+			var peak float64
+			peak, err = Metric(ctx, p, "tidemark_process_peak_resident_memory_bytes")
+			report.Growth = append(report.Growth, growthResult{db, job.Done, int64(peak)})
+		}
+		p.End()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repetition sweeps ten times with one service. The first sweep fetches all
+// candles, the others what is new since.
+func (b *Bencher) repetition(ctx context.Context, report *benchReport, market *Process, db string) error {
+	b.say("%s ten sweeps in a row", db)
+	p, err := b.service(ctx, market, db, 20, 50)
+	if err != nil {
+		return err
+	}
+	defer p.End()
+	for i := 1; i <= 10; i++ {
+		if _, err := SweepOver(ctx, p); err != nil {
+			return err
+		}
+		rss, err := Metric(ctx, p, "process_resident_memory_bytes")
+		if err != nil {
+			return err
+		}
+		report.Repetition = append(report.Repetition, repeatResult{db, i, int64(rss)})
+	}
+	return nil
+}
+
+// serving asks for a pair's levels for five seconds at rest, and then while
+// sweeps run, of which those after the first have no candles to fetch.
+func (b *Bencher) serving(ctx context.Context, report *benchReport, market *Process, db string, concurrency, batch, sweeps int) error {
+	b.say("%s serving at rest and during a sweep at %d/%d", db, concurrency, batch)
+	p, err := b.service(ctx, market, db, concurrency, batch)
+	if err != nil {
+		return err
+	}
+	defer p.End()
+	// the sweeps have all candles to fetch, and find these levels
+	res, err := http.Post(p.Base+"/analyze", "application/json", strings.NewReader(`{"symbol":"BTCUSDT"}`))
+	if err != nil {
+		return err
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("analysing BTCUSDT: %s", res.Status)
+	}
+	rest, cancel := context.WithTimeout(ctx, 5*time.Second)
+	at, err := ask(rest, p, "/levels/BTCUSDT")
+	cancel()
+	if err != nil {
+		return err
+	}
+	sweeping, cancel := context.WithCancel(ctx)
+	swept := make(chan error, 1)
+	go func() {
+		defer cancel()
+		var err error
+		for range sweeps {
+			if _, e := SweepOver(ctx, p); e != nil {
+				err = e
+			}
+		}
+		swept <- err
+	}()
+	during, err := ask(sweeping, p, "/levels/BTCUSDT")
+	if err := errors.Join(err, <-swept); err != nil {
+		return err
+	}
+	at.Database, at.During = db, "rest"
+	during.Database, during.During = db, fmt.Sprintf("sweeps at %d/%d", concurrency, batch)
+	report.Serving = append(report.Serving, at, during)
+	return nil
+}
+
+// idle looks on for a minute while a service that has swept does nothing.
+func (b *Bencher) idle(ctx context.Context, report *benchReport, market *Process, db string) error {
+	b.say("%s a minute of rest", db)
+	p, err := b.service(ctx, market, db, 3, 20)
+	if err != nil {
+		return err
+	}
+	defer p.End()
+	if _, err := SweepOver(ctx, p); err != nil {
+		return err
+	}
+	var cpu [2]float64
+	var at [2]time.Time
+	for i, pause := range [2]time.Duration{5 * time.Second, time.Minute} {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if cpu[i], err = Metric(ctx, p, "process_cpu_seconds_total"); err != nil {
+			return err
+		}
+		at[i] = time.Now()
+	}
+	rss, err := Metric(ctx, p, "process_resident_memory_bytes")
+	if err != nil {
+		return err
+	}
+	report.Idle = append(report.Idle, idleResult{db, at[1].Sub(at[0]).Seconds(), cpu[1] - cpu[0], int64(rss)})
+	return nil
+}
+
+// workersLatency is that of an exchange that is far away: with it, and not the
+// processor, a sweep waits.
+const workersLatency = 100 * time.Millisecond
+
+// workers has one worker, and then three, sweep a market whose latency is the
+// limit.
+func (b *Bencher) workers(ctx context.Context, report *benchReport) error {
+	far := *b
+	far.Latency = workersLatency
+	market, err := far.market(ctx, b.Pairs)
+	if err != nil {
+		return err
+	}
+	defer market.End()
+	for _, n := range []int{1, 3} {
+		b.say("postgres a sweep by %d workers", n)
+		if err := b.workersSweep(ctx, report, market, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Bencher) workersSweep(ctx context.Context, report *benchReport, market *Process, n int) error {
+	address, err := b.database(ctx, "postgres")
+	if err != nil {
+		return err
+	}
+	all := make([]*Process, n)
+	for i := range all {
+		role := "worker"
+		if i == 0 {
+			role = "all"
+		}
+		if all[i], err = b.serve(ctx, market, address, 3, 20, "--role", role); err != nil {
+			return err
+		}
+		defer all[i].End()
+	}
+	job, err := SweepOver(ctx, all[0])
+	if err != nil {
+		return err
+	}
+	r := workersResult{Workers: n, Seconds: job.Finished.Sub(job.Started).Seconds(), Done: job.Done, Failed: job.Failed}
+	for _, p := range all {
+		peak, err := Metric(ctx, p, "tidemark_process_peak_resident_memory_bytes")
+		if err != nil {
+			return err
+		}
+		r.PeakRSS = append(r.PeakRSS, int64(peak))
+	}
+	report.Workers = append(report.Workers, r)
+	return nil
+}
+
+// selected lists the pairs a sweep of p covers.
+func selected(ctx context.Context, p *Process) ([]string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Base+"/symbols?selected=true", nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("GET /symbols: %s", res.Status)
+	}
+	var body struct {
+		Symbols []struct{ Symbol string }
+	}
+	if err := json.NewDecoder(res.Body).Decode(&body); err != nil {
+		return nil, fmt.Errorf("GET /symbols: %s: %w", res.Status, err)
+	}
+	names := make([]string, len(body.Symbols))
+	for i, s := range body.Symbols {
+		names[i] = s.Symbol
+	}
+	return names, nil
+}
+
+// bare fetches what a sweep of symbols fetches, at the same concurrency, and
+// throws it away. It returns how long that took.
+func (b *Bencher) bare(ctx context.Context, market *Process, symbols []string, concurrency int) (time.Duration, error) {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: concurrency, DisableCompression: true}}
+	defer client.CloseIdleConnections()
+	fetch := func(path string, query url.Values, into any) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, market.Base+path+"?"+query.Encode(), nil)
+		if err != nil {
+			return err
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			return fmt.Errorf("bare client: %s: %s", path, res.Status)
+		}
+		if into != nil {
+			return json.NewDecoder(res.Body).Decode(into)
+		}
+		_, err = io.Copy(io.Discard, res.Body)
+		return err
+	}
+	var clock struct{ ServerTime int64 }
+	if err := fetch("/api/v3/time", nil, &clock); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	if err := fetch("/api/v3/exchangeInfo", url.Values{"showPermissionSets": {"false"}}, nil); err != nil {
+		return 0, err
+	}
+	if err := fetch("/api/v3/ticker/24hr", url.Values{"type": {"MINI"}}, nil); err != nil {
+		return 0, err
+	}
+	const hour = int64(time.Hour / time.Millisecond)
+	end := clock.ServerTime/hour*hour - hour // open time of the last closed candle
+	next := make(chan string)
+	failed := make(chan error, concurrency)
+	for range concurrency {
+		go func() {
+			var err error
+			for s := range next {
+				for from := end - int64(b.Klines-1)*hour; from <= end && err == nil; from += 1000 * hour {
+					err = fetch("/api/v3/klines", url.Values{"symbol": {s}, "interval": {"1h"}, "limit": {"1000"},
+						"startTime": {strconv.FormatInt(from, 10)}, "endTime": {strconv.FormatInt(end, 10)}}, nil)
+				}
+			}
+			failed <- err
+		}()
+	}
+	for _, s := range symbols {
+		next <- s
+	}
+	close(next)
+	var err error
+	for range concurrency {
+		err = errors.Join(err, <-failed)
+	}
+	return time.Since(start), err
+}
+
+// benchJob is what the bench reads of GET /jobs/{id}.
+type benchJob struct {
+	ID       string           `json:"id"`
+	State    service.JobState `json:"state"`
+	Done     int              `json:"symbols_done"`
+	Failed   int              `json:"symbols_failed"`
+	Started  time.Time        `json:"started_at"`
+	Finished time.Time        `json:"finished_at"`
+}
+
+// SweepOver asks a service for a sweep and waits for its end.
+func SweepOver(ctx context.Context, p *Process) (benchJob, error) {
+	var job benchJob
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.Base+"/analyze", strings.NewReader(`{"all":true}`))
+	if err != nil {
+		return job, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	for {
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return job, err
+		}
+		var next benchJob
+		err = json.NewDecoder(res.Body).Decode(&next)
+		res.Body.Close()
+		if err != nil || next.ID == "" {
+			return job, fmt.Errorf("asking for a sweep: %s: %w", res.Status, err)
+		}
+		switch job = next; {
+		case job.State == service.JobCompleted:
+			return job, nil
+		case job.State.Final():
+			return job, fmt.Errorf("the sweep ended as %s", job.State)
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return job, ctx.Err()
+		}
+		if req, err = http.NewRequestWithContext(ctx, http.MethodGet, p.Base+"/jobs/"+job.ID, nil); err != nil {
+			return job, err
+		}
+	}
+}
+
+// Metric reads one unlabelled metric.
+func Metric(ctx context.Context, p *Process, name string) (float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Base+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	value := -1.0
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		if text, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			if value, err = strconv.ParseFloat(text, 64); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if value < 0 {
+		return 0, fmt.Errorf("%s/metrics has no %s", p.Base, name)
+	}
+	return value, nil
+}
+
+// ask requests path from four connections, 200 times a second in all, until
+// ctx ends, and returns the latencies seen. The pace is open, not as fast as
+// the answers come, so that a slow answer does not thin out the ones after it.
+func ask(ctx context.Context, p *Process, path string) (servingLatency, error) {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}
+	defer client.CloseIdleConnections()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	var (
+		mu   sync.Mutex
+		took []time.Duration
+		bad  atomic.Int64
+		all  sync.WaitGroup
+	)
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+			continue
+		case <-tick.C:
+		}
+		all.Go(func() {
+			start := time.Now()
+			res, err := client.Get(p.Base + path)
+			if err == nil {
+				_, err = io.Copy(io.Discard, res.Body)
+				res.Body.Close()
+			}
+			if err != nil || res.StatusCode != http.StatusOK {
+				bad.Add(1)
+				return
+			}
+			mu.Lock()
+			took = append(took, time.Since(start))
+			mu.Unlock()
+		})
+	}
+	all.Wait()
+	if n := bad.Load(); n > 0 || len(took) == 0 {
+		return servingLatency{}, fmt.Errorf("GET %s failed %d times, answered %d times", path, n, len(took))
+	}
+	slices.Sort(took)
+	return servingLatency{
+		Requests: len(took),
+		P50:      took[len(took)/2].Seconds(),
+		P99:      took[len(took)*99/100].Seconds(),
+	}, nil
+}
+
+// print writes the report as Markdown tables.
+func (r benchReport) print(w io.Writer) error {
+	mib := func(n int64) string { return fmt.Sprintf("%.1f", float64(n)/(1<<20)) }
+	fmt.Fprintf(w, "%d pairs × %d klines, exchange latency %.0f ms, tidemark %s\n", r.Pairs, r.Klines, r.LatencySecs*1000, r.Version)
+	t := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
+	section := func(wanted bool, header string) bool {
+		if wanted {
+			columns := strings.Count(header, "|") - 1
+			fmt.Fprintf(t, "\n%s\n|%s\n", header, strings.Repeat("---\t|", columns))
+		}
+		return wanted
+	}
+	if section(len(r.Settings) > 0, "| database\t| concurrency/batch\t| peak RSS, MiB\t| sweep, s\t| bare client, s\t| ratio\t| CPU, s\t| pairs done\t| failed\t|") {
+		for _, s := range r.Settings {
+			fmt.Fprintf(t, "| %s\t| %d/%d\t| %s\t| %.2f\t| %.2f\t| %.2f\t| %.2f\t| %d\t| %d\t|\n", s.Database, s.Concurrency, s.BatchSize,
+				mib(s.PeakRSS), s.Seconds, s.BareSeconds, s.Seconds/s.BareSeconds, s.CPUSeconds, s.Done, s.Failed)
+		}
+	}
+	if section(len(r.Growth) > 0, "| database\t| pairs, at 20/50\t| peak RSS, MiB\t|") {
+		for _, g := range r.Growth {
+			fmt.Fprintf(t, "| %s\t| %d\t| %s\t|\n", g.Database, g.Pairs, mib(g.PeakRSS))
+		}
+	}
+	if section(len(r.Repetition) > 0, "| database\t| after sweep, at 20/50\t| RSS, MiB\t|") {
+		for _, p := range r.Repetition {
+			fmt.Fprintf(t, "| %s\t| %d\t| %s\t|\n", p.Database, p.Sweep, mib(p.RSS))
+		}
+	}
+	if section(len(r.Serving) > 0, "| database\t| GET /levels/BTCUSDT during\t| requests\t| p50, ms\t| p99, ms\t|") {
+		for _, s := range r.Serving {
+			fmt.Fprintf(t, "| %s\t| %s\t| %d\t| %.2f\t| %.2f\t|\n", s.Database, s.During, s.Requests, 1000*s.P50, 1000*s.P99)
+		}
+	}
+	if section(len(r.Idle) > 0, "| database\t| at rest for, s\t| CPU, s\t| CPU, %\t| RSS, MiB\t|") {
+		for _, i := range r.Idle {
+			fmt.Fprintf(t, "| %s\t| %.0f\t| %.2f\t| %.1f\t| %s\t|\n", i.Database, i.Seconds, i.CPUSeconds, 100*i.CPUSeconds/i.Seconds, mib(i.RSS))
+		}
+	}
+	if section(len(r.Workers) > 0, "| workers on PostgreSQL, exchange latency 100 ms\t| sweep, s\t| pace\t| pairs done\t| failed\t| peak RSS of each, MiB\t|") {
+		for _, w := range r.Workers {
+			peaks := make([]string, len(w.PeakRSS))
+			for i, n := range w.PeakRSS {
+				peaks[i] = mib(n)
+			}
+			fmt.Fprintf(t, "| %d\t| %.2f\t| %.2f\t| %d\t| %d\t| %s\t|\n", w.Workers, w.Seconds, r.Workers[0].Seconds/w.Seconds, w.Done, w.Failed, strings.Join(peaks, ", "))
+		}
+	}
+	return t.Flush()
+}

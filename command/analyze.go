@@ -1,0 +1,41 @@
+package command
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"tidemark/app"
+	"tidemark/config"
+	"tidemark/service"
+)
+
+func (in *invocation) analyzeCommand() *cobra.Command {
+	var out output
+	var store bool
+	cmd := &cobra.Command{
+		Use:   "analyze SYMBOL",
+		Short: "Analyse one pair now and print its levels",
+		Args:  onePair,
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			cfg, symbol, err := in.pair(cmd, args)
+			if err != nil {
+				return err
+			}
+			a, err := app.Open(cmd.Context(), cfg, in.logger(quiet(cfg)))
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, a.Close()) }()
+			snap, err := a.Analyzer.Analyze(cmd.Context(), service.Request{Symbol: symbol, Store: store})
+			if err != nil {
+				return err
+			}
+			return out.print(newScreen(in.stdout, in.environ), snap)
+		},
+	}
+	out.flags(cmd)
+	cmd.Flags().BoolVar(&store, "store", true, "keep the analysis in the database")
+	config.AddFlags(cmd.Flags())
+	return cmd
+}

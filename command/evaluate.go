@@ -1,0 +1,385 @@
+package command
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tidemark/app"
+	"tidemark/config"
+	"tidemark/levels"
+	"tidemark/levels/evaluate"
+	"tidemark/service"
+)
+
+// evaluateFlags is the command line of evaluate beside the configuration.
+type evaluateFlags struct {
+	klines, every int
+	methods       []string
+	seed          uint64
+	split, pairs  string
+	stored, json  bool
+	html          string
+}
+
+func (in *invocation) evaluateCommand() *cobra.Command {
+	var flags evaluateFlags
+	cmd := &cobra.Command{
+		Use:   "evaluate [FOLDER]",
+		Short: "Tell how often levels held, and whether more often than chance",
+		Long: `Walk forward over candles: at each moment find levels in what was known then, and
+judge them, and artificial levels beside them, by the candles after. Printed are
+the lift over chance with its interval, for our levels and for what others draw;
+docs/evaluation.md says what every figure means.
+
+FOLDER holds files named SYMBOL-INTERVAL.csv or .csv.gz, with the first line
+open_time_ms,open,high,low,close,volume. Without it the history of the exchange is
+fetched, of a year unless --split says otherwise, for the pairs a sweep covers. With
+--stored it is the candles the database keeps: only as many as the largest analysis
+took, so --klines must leave some after it.
+ANALYSIS_INTERVAL chooses the candles, ANALYSIS_KLINE_LIMIT how many levels are
+found in. Exit code 3 tells that single pairs could not be read.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return fmt.Errorf("%d folders are named where one can be", len(args))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := in.config(cmd)
+			if err != nil {
+				return err
+			}
+			return in.evaluate(cmd.Context(), cfg, flags, args)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&flags.klines, "klines", 0, "candles levels are found in at a moment (default ANALYSIS_KLINE_LIMIT)")
+	f.IntVar(&flags.every, "every", levels.Horizon, "candles from one moment to the next")
+	f.StringSliceVar(&flags.methods, "methods", nil, "what to evaluate, separated by commas (default all: "+strings.Join(methodNames(), ",")+")")
+	f.Uint64Var(&flags.seed, "seed", 1, "of what is drawn: artificial levels, intervals")
+	f.StringVar(&flags.split, "split", "", "evaluate within FROM..TO, such as 2022-01-01..2023-01-01; either may be left out")
+	f.StringVar(&flags.pairs, "pairs", "*", "symbols to evaluate, with * and ? as in a shell")
+	f.BoolVar(&flags.stored, "stored", false, "evaluate on the candles the database keeps")
+	f.BoolVar(&flags.json, "json", false, "print the report as JSON")
+	f.StringVar(&flags.html, "html", "", "write the report to this file as a page too")
+	config.AddFlags(f)
+	return cmd
+}
+
+func methodNames() []string {
+	var names []string
+	for _, m := range evaluate.Methods(0) {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
+// options turns the command line into what an evaluation is told.
+func (f *evaluateFlags) options(cfg config.Config) (evaluate.Options, error) {
+	o := evaluate.Options{
+		Interval: cfg.AnalysisInterval, Klines: f.klines, Every: f.every, Seed: f.seed,
+		Methods: evaluate.Methods(f.seed), Workers: runtime.GOMAXPROCS(0),
+	}
+	if o.Klines == 0 {
+		o.Klines = cfg.AnalysisKlineLimit
+	}
+	if o.Klines < levels.MinCandles {
+		return o, fmt.Errorf("--klines: %d are too few: at least %d are needed", o.Klines, levels.MinCandles)
+	}
+	if o.Every < 1 {
+		return o, fmt.Errorf("--every: %d is not at least 1", o.Every)
+	}
+	if len(f.methods) > 0 {
+		for _, name := range f.methods {
+			if all := methodNames(); !slices.Contains(all, name) {
+				return o, fmt.Errorf("--methods: %q is not one of %s%s", name, strings.Join(all, ", "), config.DidYouMean(name, all))
+			}
+		}
+		o.Methods = slices.DeleteFunc(o.Methods, func(m evaluate.Method) bool { return !slices.Contains(f.methods, m.Name) })
+	}
+	if _, err := path.Match(f.pairs, ""); err != nil {
+		return o, fmt.Errorf("--pairs: %q is no pattern of symbols: %w", f.pairs, err)
+	}
+	if f.split == "" {
+		return o, nil
+	}
+	from, to, ok := strings.Cut(f.split, "..")
+	var err1, err2 error
+	if from != "" {
+		o.From, err1 = time.Parse(time.DateOnly, from)
+	}
+	if to != "" {
+		o.To, err2 = time.Parse(time.DateOnly, to)
+	}
+	if !ok || err1 != nil || err2 != nil || !o.From.IsZero() && !o.To.IsZero() && !o.From.Before(o.To) {
+		return o, fmt.Errorf("--split: %q is not FROM..TO, such as 2022-01-01..2023-01-01", f.split)
+	}
+	return o, nil
+}
+
+func (in *invocation) evaluate(ctx context.Context, cfg config.Config, flags evaluateFlags, args []string) error {
+	o, err := flags.options(cfg)
+	if err != nil {
+		return config.Usage(err)
+	}
+	if flags.stored && len(args) > 0 {
+		return config.Usage(errors.New("--stored and a folder exclude each other"))
+	}
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	var source *candleSource
+	switch {
+	case flags.stored:
+		source, err = in.storedCandles(ctx, cfg, o)
+	case len(args) > 0:
+		source, err = folderCandles(args[0], o)
+	default:
+		source, err = in.exchangeCandles(ctx, cfg, o, flags.pairs, giveUp)
+		o.Workers = max(o.Workers, cfg.AnalysisConcurrency) // most of them wait for the exchange
+	}
+	if err != nil {
+		return err
+	}
+	defer source.close()
+	series := slices.DeleteFunc(source.series, func(s evaluate.Series) bool { return !matches(flags.pairs, s.Symbol) })
+	if len(series) == 0 {
+		return config.Usage(fmt.Errorf("--pairs: no pair matches %q", flags.pairs))
+	}
+	bar := &pairProgress{progress: newProgress(in.stderr, in.environ), source: source}
+	o.Progress = bar.show
+	report, err := evaluate.Run(ctx, series, o)
+	bar.end()
+	if cause := context.Cause(ctx); errors.Is(cause, context.Canceled) {
+		return errors.New("the evaluation was interrupted")
+	} else if cause != nil {
+		return cause
+	}
+	if err != nil {
+		return explain(err, report)
+	}
+	report.Source, report.Simulated = source.name, source.simulated()
+	if flags.html != "" {
+		if err := writePage(flags.html, report); err != nil {
+			return fmt.Errorf("--html: %w", err)
+		}
+	}
+	if flags.json {
+		e := json.NewEncoder(in.stdout)
+		e.SetIndent("", "  ")
+		err = e.Encode(report)
+	} else {
+		s := newScreen(in.stdout, in.environ)
+		err = report.Text(s, func(caption string) string { return s.paint(bold, caption) }, func(head []string, cells [][]string) error {
+			rows := make([]row, len(cells))
+			for i := range cells {
+				rows[i].cells = cells[i]
+			}
+			return s.table(head, rows)
+		})
+	}
+	if err == nil && len(report.Failures) > 0 {
+		err = errPartial
+	}
+	return err
+}
+
+func matches(pattern, symbol string) bool {
+	ok, err := path.Match(pattern, symbol)
+	return ok && err == nil
+}
+
+// explain adds to an error why pairs could not be read, when none could.
+func explain(err error, report *evaluate.Report) error {
+	if report == nil || len(report.Failures) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; the first of them: %s: %s", err, report.Failures[0].Symbol, report.Failures[0].Detail)
+}
+
+// candleSource is where an evaluation has its candles from.
+type candleSource struct {
+	name      string
+	series    []evaluate.Series
+	simulated func() bool // known for certain once all has been loaded
+	close     func()
+}
+
+// folderCandles are those of files, which do not say whether they are simulated.
+func folderCandles(folder string, o evaluate.Options) (*candleSource, error) {
+	series, err := evaluate.Folder(folder, o.Interval)
+	if err != nil {
+		return nil, err
+	}
+	if len(series) == 0 {
+		return nil, fmt.Errorf("%s holds no file SYMBOL-%s.csv or SYMBOL-%[2]s.csv.gz", folder, o.Interval)
+	}
+	return &candleSource{folder, series, func() bool { return false }, func() {}}, nil
+}
+
+// storedCandles are those the database keeps of the pairs it has analyses of.
+func (in *invocation) storedCandles(ctx context.Context, cfg config.Config, o evaluate.Options) (*candleSource, error) {
+	db, err := app.OpenDatabase(ctx, app.Budget{Config: cfg}, in.logger(quiet(cfg)))
+	if err != nil {
+		return nil, err
+	}
+	simulated := false
+	s := &candleSource{name: cfg.Exchange + " (stored)", simulated: func() bool { return simulated }, close: func() { db.Close() }}
+	for snap, err := range db.Latest(ctx, cfg.Exchange, o.Interval) {
+		if err != nil && !errors.Is(err, service.ErrUnreadable) { // its candles may be
+			db.Close()
+			return nil, err
+		}
+		simulated = simulated || snap.Simulated
+		key := snap.Key
+		s.series = append(s.series, evaluate.Series{Symbol: key.Symbol, Load: func(ctx context.Context, dst *levels.Candles) error {
+			if _, err := db.Candles(ctx, key, 0, dst, nil); !errors.Is(err, service.ErrNotAnalyzed) {
+				return err
+			}
+			return nil // none are kept
+		}})
+	}
+	if len(s.series) == 0 {
+		db.Close()
+		return nil, fmt.Errorf("no pair of %s has been analysed at %s; `tidemark sweep` does it", cfg.Exchange, o.Interval)
+	}
+	return s, nil
+}
+
+// exchangeCandles is the history of the pairs a sweep covers. It is fetched once
+// and kept in files of a temporary folder, because candles are read twice. A ban
+// ends the evaluation: no other pair would fare better.
+func (in *invocation) exchangeCandles(ctx context.Context, cfg config.Config, o evaluate.Options, pattern string, giveUp context.CancelCauseFunc) (_ *candleSource, err error) {
+	a, err := app.Open(ctx, cfg, in.logger(quiet(cfg)))
+	if err != nil {
+		return nil, err
+	}
+	folder, err := os.MkdirTemp("", "tidemark-evaluate-")
+	if err != nil {
+		a.Close()
+		return nil, err
+	}
+	s := &candleSource{
+		name:      cfg.Exchange,
+		simulated: func() bool { return a.Venue.Market().Simulated },
+		close:     func() { os.RemoveAll(folder); a.Close() },
+	}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	from := o.From
+	if from.IsZero() {
+		now, err := a.Venue.Now(ctx)
+		if err != nil {
+			return nil, err
+		}
+		from = now.AddDate(-1, 0, 0)
+	}
+	first := max(from.Add(-time.Duration(o.Klines)*o.Interval.Duration()).UnixMilli(), 0)
+	for listing, err := range a.Analyzer.Symbols(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		name := listing.Symbol.Name
+		if !listing.Selected || !matches(pattern, name) {
+			continue
+		}
+		file := filepath.Join(folder, strconv.Itoa(len(s.series))) // a symbol may be no file name
+		s.series = append(s.series, evaluate.Series{Symbol: name, Load: func(ctx context.Context, dst *levels.Candles) error {
+			if _, err := os.Stat(file); err == nil {
+				return readCandles(ctx, file, dst)
+			}
+			if err := a.Venue.Candles(ctx, name, first, dst, nil); err != nil {
+				if errors.Is(err, service.ErrBanned) {
+					giveUp(err)
+				}
+				return err
+			}
+			return writeCandles(file, dst)
+		}})
+	}
+	return s, nil
+}
+
+// readCandles reads what writeCandles wrote.
+func readCandles(ctx context.Context, file string, dst *levels.Candles) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return err
+	}
+	_, err = evaluate.ReadCandles(ctx, z, dst)
+	return err
+}
+
+// writeCandles writes a gzipped file that evaluate.ReadCandles reads.
+func writeCandles(file string, c *levels.Candles) error {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	z, _ := gzip.NewWriterLevel(f, gzip.BestSpeed)
+	w := bufio.NewWriter(z)
+	io.WriteString(w, evaluate.Header+"\n")
+	var line []byte
+	for i := range c.Len() {
+		k := c.At(i)
+		line = strconv.AppendInt(line[:0], k.OpenTime, 10)
+		for _, v := range [...]float64{k.Open, k.High, k.Low, k.Close, k.Volume} {
+			line = strconv.AppendFloat(append(line, ','), v, 'g', -1, 64)
+		}
+		w.Write(append(line, '\n'))
+	}
+	return errors.Join(w.Flush(), z.Close(), f.Close())
+}
+
+// writePage writes the report as a page to file, and leaves nothing half
+// written.
+func writePage(file string, r *evaluate.Report) error {
+	f, err := os.CreateTemp(filepath.Dir(file), ".tidemark-*.html")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // fails once renamed
+	if err := errors.Join(r.HTML(f), f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), file)
+}
+
+// pairProgress shows how far an evaluation is.
+type pairProgress struct {
+	*progress
+	source *candleSource
+	drawn  time.Time
+}
+
+func (p *pairProgress) show(done, total int) {
+	if p.terminal && done < total && time.Since(p.drawn) < p.every() {
+		return
+	}
+	p.drawn = time.Now()
+	left := time.Duration(float64(total-done) / float64(done) * float64(time.Since(p.start)))
+	p.draw(done, total, fmt.Sprintf("%s%d/%d pairs, each read twice  %s left  peak %s",
+		simulatedMark(p.source.simulated()), done, total, left.Round(time.Second), config.Mebibytes(service.ReadMemory().PeakRSS)))
+}

@@ -1,0 +1,131 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"tidemark/api"
+	"tidemark/app"
+	"tidemark/config"
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// explain prints why a level of a stored analysis is there. The exchange is not
+// asked for anything.
+func (in *invocation) explain(ctx context.Context, cfg config.Config, symbol string, at time.Time, id string, out output) (err error) {
+	level, err := api.ParseLevelID(id)
+	if err != nil {
+		return config.Usage(fmt.Errorf("--explain: %q is not the id of a level: 16 hexadecimal digits, as --json prints them", id))
+	}
+	if out.csv {
+		return config.Usage(errors.New("--explain is printed as text or --json, not as --csv"))
+	}
+	a, err := app.Open(ctx, cfg, in.logger(quiet(cfg)))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	snap, err := storedAnalysis(ctx, a.DB, cfg, symbol, at)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, cfg.AnalysisTimeout)
+	defer cancel()
+	e, err := a.Analyzer.Explain(ctx, &snap, level)
+	if err != nil {
+		return err
+	}
+	if out.json {
+		_, err = in.stdout.Write(append(api.AppendExplanation(nil, &snap, &e, time.Now()), '\n'))
+		return err
+	}
+	return printExplanation(newScreen(in.stdout, in.environ), &snap, &e, time.Now())
+}
+
+// shownTouches is how many touches, the newest, are printed; --json has them all.
+const shownTouches = 12
+
+// outcomeColours are those of the touches that were decided.
+var outcomeColours = map[levels.Outcome]colour{levels.Held: green, levels.Broke: red}
+
+// printExplanation writes why a level is there for people to read.
+func printExplanation(w screen, s *service.Snapshot, e *levels.Explanation, now time.Time) error {
+	price := func(p float64) string { return strconv.FormatFloat(p, 'f', s.Decimals, 64) }
+	moment := func(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04") }
+	l := &e.Level
+	fmt.Fprintf(w, "%s%s as of %s: %s %s, zone %s–%s, %s\n", w.simulated(s.Simulated), w.paint(bold, fmt.Sprintf("%s %s %s", s.Exchange, s.Symbol, s.Interval)),
+		s.AsOf.UTC().Format("2006-01-02 15:04 UTC"), l.Role, price(l.Price), price(l.Low), price(l.High), l.Status)
+	if reason := api.StaleReason(s, now); reason != "" {
+		fmt.Fprintln(w, w.paint(warning, "STALE: "+reason))
+	}
+
+	fmt.Fprintln(w, "\n"+w.paint(bold, "What was found there"))
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, f := range e.Found {
+		fmt.Fprintf(t, "  %s\t%.0f %% of what draws the zone\t%s\n", f.Method.AppendNames(nil)[0], 100*f.Weight, told(f, price, moment))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+
+	fmt.Fprintln(w, "\n"+w.paint(bold, fmt.Sprintf("Touches (%d)", len(e.Touches))))
+	shown := e.Touches
+	if older := len(shown) - shownTouches; older > 0 {
+		fmt.Fprintf(w, "  and %d older ones\n", older)
+		shown = shown[older:]
+	}
+	// aligned before it is coloured, because colours take no room on the screen
+	var lines bytes.Buffer
+	aligned := tabwriter.NewWriter(&lines, 0, 0, 2, ' ', 0)
+	for _, x := range shown {
+		to, plural := "up to", "s"
+		if x.Above {
+			to = "down to"
+		}
+		if x.Candles == 1 {
+			plural = ""
+		}
+		fmt.Fprintf(aligned, "  %s\tfrom %s\t%s\t%s %s\t%d candle%s\n", moment(x.From), api.Side(x), x.Outcome, to, price(x.Extreme), x.Candles, plural)
+	}
+	if err := aligned.Flush(); err != nil {
+		return err
+	}
+	for _, x := range shown {
+		line, _ := lines.ReadString('\n')
+		fmt.Fprintln(w, w.paint(outcomeColours[x.Outcome], strings.TrimSuffix(line, "\n")))
+	}
+
+	if l.NoOdds != levels.OddsKnown {
+		_, err := fmt.Fprintf(w, "\nNo odds: %s\n", l.NoOdds)
+		return err
+	}
+	fmt.Fprintf(w, "\n%s of cases (%.0f to %.0f), any line at its distance in %.2f %%\n",
+		w.paint(bold, fmt.Sprintf("It holds in %.2f %%", 100*l.HoldProbability)), 100*l.HoldInterval[0], 100*l.HoldInterval[1], 100*l.BaselineHold)
+	for _, f := range e.Factors {
+		fmt.Fprintf(t, "  %+.2f\t%s\n", f.Effect, f.Text)
+	}
+	return t.Flush()
+}
+
+// told says what a method found.
+func told(f levels.Source, price func(float64) string, moment func(int64) string) string {
+	if f.Method == levels.SourceEnds {
+		return fmt.Sprintf("%d highs, lows and closes", f.Count)
+	}
+	marks := make([]string, 0, len(f.Marks))
+	for _, m := range f.Marks {
+		if f.Method == levels.SourceSwing {
+			marks = append(marks, fmt.Sprintf("%s on %s (%.1f ATR)", strings.ReplaceAll(m.Kind.String(), "_", " "), moment(m.Time), m.Prominence))
+		} else {
+			marks = append(marks, fmt.Sprintf("%s (%.0f %% of the busiest price)", price(m.Price), 100*m.Share))
+		}
+	}
+	return strings.Join(marks, ", ")
+}

@@ -1,0 +1,67 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tidemark/config"
+	"tidemark/repository"
+	"tidemark/service"
+)
+
+func (in *invocation) levelsCommand() *cobra.Command {
+	var out output
+	var at, explain string
+	cmd := &cobra.Command{
+		Use:   "levels SYMBOL",
+		Short: "Print the stored levels of one pair",
+		Args:  onePair,
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			cfg, symbol, err := in.pair(cmd, args)
+			if err != nil {
+				return err
+			}
+			var moment time.Time
+			if at != "" {
+				if moment, err = time.Parse(time.RFC3339, at); err != nil {
+					return config.Usage(fmt.Errorf("--at: %q is not a time such as 2026-11-22T19:00:00Z", at))
+				}
+			}
+			if explain != "" {
+				if err := in.needDatabase(cmd.Context(), cfg); err != nil {
+					return err
+				}
+				return in.explain(cmd.Context(), cfg, symbol, moment, explain, out)
+			}
+			db, err := in.openStored(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, db.Close()) }()
+			snap, err := storedAnalysis(cmd.Context(), db, cfg, symbol, moment)
+			if err != nil {
+				return err
+			}
+			return out.print(newScreen(in.stdout, in.environ), snap)
+		},
+	}
+	out.flags(cmd)
+	cmd.Flags().StringVar(&at, "at", "", "the analysis as of this moment (RFC 3339) instead of the newest")
+	cmd.Flags().StringVar(&explain, "explain", "", "why the level with this id is there (ids are in --json)")
+	config.AddFlags(cmd.Flags())
+	return cmd
+}
+
+// storedAnalysis reads the analysis of a pair as of a moment; zero means the newest.
+func storedAnalysis(ctx context.Context, db *repository.DB, cfg config.Config, symbol string, at time.Time) (service.Snapshot, error) {
+	key := service.Key{Exchange: cfg.Exchange, Symbol: symbol, Interval: cfg.AnalysisInterval}
+	snap, err := db.Snapshot(ctx, key, at)
+	if errors.Is(err, service.ErrNotAnalyzed) {
+		return snap, fmt.Errorf("%s %s %s has not been analysed; `tidemark analyze %s` does it", key.Exchange, symbol, key.Interval, symbol)
+	}
+	return snap, err
+}

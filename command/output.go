@@ -1,0 +1,122 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tidemark/api"
+	"tidemark/app"
+	"tidemark/config"
+	"tidemark/levels"
+	"tidemark/repository"
+	"tidemark/service"
+)
+
+// output is how an analysis is printed.
+type output struct{ json, csv bool }
+
+func (o *output) flags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&o.json, "json", false, "print the analysis as the HTTP API would")
+	cmd.Flags().BoolVar(&o.csv, "csv", false, "print one line a level, separated by commas")
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if o.json && o.csv {
+			return config.Usage(errors.New("--json and --csv exclude each other"))
+		}
+		return nil
+	}
+}
+
+// pair loads the configuration for a command about one symbol.
+func (in *invocation) pair(cmd *cobra.Command, args []string) (config.Config, string, error) {
+	cfg, err := in.config(cmd)
+	if err != nil {
+		return config.Config{}, "", err
+	}
+	symbol, err := api.ParseSymbol(args[0])
+	if err != nil {
+		return config.Config{}, "", config.Usage(err)
+	}
+	return cfg, symbol, nil
+}
+
+// onePair refuses a command line that names no pair, or several.
+func onePair(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("one pair must be named, not %d: %s BTCUSDT", len(args), cmd.CommandPath())
+	}
+	return nil
+}
+
+// openStored opens the database to read what is stored. It makes none.
+func (in *invocation) openStored(ctx context.Context, cfg config.Config) (*repository.DB, error) {
+	if err := in.needDatabase(ctx, cfg); err != nil {
+		return nil, err
+	}
+	return app.OpenDatabase(ctx, app.Budget{Config: cfg}, in.logger(quiet(cfg)))
+}
+
+// needDatabase is an error where the database would have to be made first.
+func (in *invocation) needDatabase(ctx context.Context, cfg config.Config) error {
+	found, err := repository.Inspect(ctx, app.Budget{Config: cfg}.DatabaseConfig(in.logger(quiet(cfg))), app.Address(cfg))
+	if err == nil && found.New {
+		err = fmt.Errorf("there is no database at %s; `tidemark sweep` makes one, or DATABASE_URL names another", found.File)
+	}
+	return err
+}
+
+// print writes an analysis: a table for people, JSON or CSV for programs.
+func (o output) print(w screen, s service.Snapshot) error {
+	switch {
+	case o.json:
+		_, err := w.Write(append(api.AppendAnalysis(nil, &s, time.Now()), '\n'))
+		return err
+	case o.csv:
+		_, err := w.Write(api.AppendCSV(nil, &s, time.Now()))
+		return err
+	}
+	return printTable(w, s, time.Now())
+}
+
+func percent(p float64) string { return fmt.Sprintf("%.0f %%", 100*p) }
+
+func printTable(w screen, s service.Snapshot, now time.Time) error {
+	price := func(p float64) string { return strconv.FormatFloat(p, 'f', s.Decimals, 64) }
+	fmt.Fprintf(w, "%s%s as of %s: last price %s, ATR %s, %d klines, %d missing\n",
+		w.simulated(s.Simulated), w.paint(bold, fmt.Sprintf("%s %s %s", s.Exchange, s.Symbol, s.Interval)), s.AsOf.Format("2006-01-02 15:04 UTC"),
+		price(s.LastPrice), strconv.FormatFloat(s.ATR, 'g', 4, 64), s.Klines, s.Missing)
+	if reason := api.StaleReason(&s, now); reason != "" {
+		fmt.Fprintln(w, w.paint(warning, "STALE: "+reason))
+	}
+	var rows []row
+	add := func(role levels.Role, l levels.Level) {
+		last := "-"
+		if l.Touches > 0 {
+			last = time.UnixMilli(l.LastTouch).UTC().Format("2006-01-02 15:04")
+		}
+		touched, holds, baseline := "-", "-", "-"
+		if l.NoOdds == levels.OddsKnown {
+			touched, baseline = percent(l.TouchProbability), percent(l.BaselineHold)
+			holds = fmt.Sprintf("%.0f–%.0f %%", 100*l.HoldInterval[0], 100*l.HoldInterval[1])
+		}
+		rows = append(rows, row{sideColour(role, l.HoldInterval[0], l.BaselineHold), []string{
+			price(l.Price), price(l.Low) + "–" + price(l.High),
+			fmt.Sprintf("%+.2f %%", 100*(l.Price-s.LastPrice)/s.LastPrice), fmt.Sprintf("%+.1f", (l.Price-s.LastPrice)/s.ATR),
+			fmt.Sprintf("%.2f", l.Strength), touched, holds, baseline, strconv.Itoa(l.Touches), l.Status.String(), last,
+			strings.Join(l.Sources.AppendNames(nil), "+"),
+		}})
+	}
+	for i := len(s.Resistances) - 1; i >= 0; i-- {
+		add(levels.Resistance, s.Resistances[i])
+	}
+	rows = append(rows, row{bold, []string{price(s.LastPrice), "← last price"}})
+	for _, l := range s.Supports {
+		add(levels.Support, l)
+	}
+	return w.table([]string{"price", "zone", "distance", "ATR", "strength", "touched", "holds", "any line", "touches", "status", "last touch", "sources"}, rows)
+}

@@ -1,0 +1,190 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tidemark/app"
+	"tidemark/config"
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// sweepReport is what `sweep --json` prints.
+type sweepReport struct {
+	State        service.JobState `json:"state"`
+	Exchange     string           `json:"exchange"`
+	Interval     levels.Interval  `json:"interval"`
+	Simulated    bool             `json:"simulated"`
+	Symbols      int              `json:"symbols_total"`
+	Done         int              `json:"symbols_done"`
+	Failed       int              `json:"symbols_failed"`
+	Skipped      int              `json:"symbols_skipped"`
+	Failures     []failureReport  `json:"failures"`
+	Seconds      float64          `json:"seconds"`
+	CPUSeconds   float64          `json:"cpu_seconds"`
+	PeakRSSBytes int64            `json:"peak_rss_bytes"`
+}
+
+type failureReport struct {
+	Symbol string `json:"symbol"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+func (in *invocation) sweepCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "sweep",
+		Short: "Analyse every pair of the exchange once, in the foreground",
+		Long: `Analyse every pair of the exchange that passes the filters, store the levels
+and print what became of the pairs. Exit code 3 tells that single pairs failed.
+
+The sweep is a job: another process of the same exchange on the same database
+helps, and the same sweep under way there is joined. Interrupted, it is cancelled,
+unless it was joined: then it goes on there. Killed, it is finished by the next
+process of the exchange that works on this database.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := in.config(cmd)
+			if err != nil {
+				return err
+			}
+			return in.sweep(cmd.Context(), cfg, asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
+	config.AddFlags(cmd.Flags())
+	return cmd
+}
+
+// quiet keeps the log out of a progress bar's way unless it was asked for.
+func quiet(cfg config.Config) config.Config {
+	if cfg.LogLevel == 0 { // INFO, the default
+		cfg.LogLevel = 4 // WARN
+	}
+	return cfg
+}
+
+func (in *invocation) sweep(ctx context.Context, cfg config.Config, asJSON bool) (err error) {
+	// The work outlives the signal: what is analysed is stored.
+	a, err := app.Open(context.WithoutCancel(ctx), cfg, in.logger(quiet(cfg)))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	background := context.WithoutCancel(ctx)
+	if err := a.Work(background); err != nil {
+		return err
+	}
+	app.DropPages()
+	job, err := in.runSweep(ctx, a)
+	stopping, cancel := context.WithTimeout(background, cfg.StopTimeout)
+	defer cancel()
+	if err := errors.Join(err, a.Stop(stopping)); err != nil {
+		return err
+	}
+	if job.State == service.JobCancelled {
+		// with what had been analysed
+		if job, err = a.Analyzer.Job(background, job.ID); err != nil {
+			return err
+		}
+	}
+	report := sweepReport{
+		State: job.State, Exchange: job.Exchange, Interval: job.Interval, Simulated: job.Simulated,
+		Symbols: job.Symbols, Done: job.Done, Failed: job.Failed, Skipped: job.Skipped,
+		Failures: make([]failureReport, len(job.Failures)), Seconds: job.FinishedAt.Sub(job.StartedAt).Seconds(),
+		CPUSeconds: cpuSeconds(), PeakRSSBytes: service.ReadMemory().PeakRSS,
+	}
+	for i, f := range job.Failures {
+		report.Failures[i] = failureReport(f)
+	}
+	if asJSON {
+		err = json.NewEncoder(in.stdout).Encode(report)
+	} else {
+		err = report.print(newScreen(in.stdout, in.environ))
+	}
+	switch {
+	case err != nil:
+		return err
+	case job.State == service.JobFailed:
+		return fmt.Errorf("the sweep failed: %s", job.Error.Detail)
+	case job.State == service.JobCancelled:
+		return errors.New("the sweep was cancelled; what it had analysed is stored")
+	case job.Failed > 0:
+		return errPartial
+	}
+	return nil
+}
+
+// runSweep runs one sweep, shows its progress and returns the ended job. When
+// ctx ends, a sweep of its own is cancelled. One that it has joined is not its to
+// cancel: that is left, with an error that says so.
+func (in *invocation) runSweep(ctx context.Context, a *app.App) (service.Job, error) {
+	background := context.WithoutCancel(ctx)
+	job, joined, err := a.Analyzer.Submit(background, service.JobRequest{All: true, Store: true})
+	if err != nil {
+		return service.Job{}, err
+	}
+	watching := ctx
+	if !joined {
+		watching = background // to the end, which comes soon
+		id := job.ID
+		stopped := context.AfterFunc(ctx, func() { a.Analyzer.Cancel(background, id) })
+		defer stopped()
+	}
+	bar := newProgress(in.stderr, in.environ)
+	for j, err := range a.Analyzer.Watch(watching, job.ID, bar.every()) {
+		if err != nil {
+			return service.Job{}, err
+		}
+		bar.show(j)
+		job = j
+	}
+	bar.end()
+	if !job.State.Final() {
+		return job, fmt.Errorf("interrupted; the sweep was begun by another process and goes on as job %s: "+
+			"a service on this database shows it at GET /jobs/%[1]s, and DELETE /jobs/%[1]s cancels it", job.ID)
+	}
+	return job, nil
+}
+
+func (r sweepReport) print(w screen) error {
+	state, failed := green, uncoloured
+	if r.State != service.JobCompleted {
+		state = red
+	}
+	if r.Failed > 0 {
+		failed = red
+	}
+	_, err := fmt.Fprintf(w, "%s%s %s %s: %d of %d pairs analysed, %s, %d skipped in %.1f s; %.2f CPU seconds, peak memory %s\n",
+		w.simulated(r.Simulated), r.Exchange, r.Interval, w.paint(state, string(r.State)), r.Done, r.Symbols,
+		w.paint(failed, fmt.Sprintf("%d failed", r.Failed)), r.Skipped, r.Seconds, r.CPUSeconds, config.Mebibytes(r.PeakRSSBytes))
+	for _, f := range r.Failures {
+		fmt.Fprintf(w, "  %-14s %s: %s\n", f.Symbol, w.paint(red, f.Code), f.Detail)
+	}
+	return err
+}
+
+// simulatedMark stands before everything that was made from simulated prices.
+func simulatedMark(simulated bool) string {
+	if simulated {
+		return "SIMULATED "
+	}
+	return ""
+}
+
+// cpuSeconds is the processor time of this process so far.
+func cpuSeconds() float64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+}

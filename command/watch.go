@@ -1,0 +1,442 @@
+package command
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"tidemark/config"
+	"tidemark/levels"
+)
+
+// Bounds of watch.
+const (
+	maxWatched   = 500      // pairs shown
+	pipedPairs   = 30       // pairs shown where there is no screen to fill
+	maxWatchBody = 16 << 20 // bytes of one page of the service
+	askService   = 30 * time.Second
+)
+
+// watcher follows the pairs nearest to a level through a running service.
+type watcher struct {
+	base     string // of the service, without a slash at its end
+	key      string // the API key; empty for none
+	interval string // empty for the service's own
+	every    time.Duration
+	pairs    int // 0 for as many as fit the screen
+}
+
+func (in *invocation) watchCommand() *cobra.Command {
+	var w watcher
+	var base string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "watch",
+		Short: "Watch the pairs nearest to a level, live, from a running service",
+		Long: `Watch the pairs nearest to a level: for each the level nearest to its price, as
+GET /levels of a running service has them. Distances are from the close of the
+newest candle that was analysed, and age is how long ago that was.
+
+On a terminal the screen is drawn anew until Ctrl-C, and a service that restarts is
+waited for; elsewhere one table is printed, with --json one JSON object a pair. If
+the service wants a key, the first of API_KEYS is sent.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := in.config(cmd)
+			if err != nil {
+				return err
+			}
+			if base == "" {
+				base = "http://" + reachable(cfg.HTTPAddr)
+			}
+			u, err := url.Parse(base)
+			switch {
+			case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "":
+				return config.Usage(fmt.Errorf("--url: %q is not the address of a service such as http://127.0.0.1:8080", base))
+			case w.every < time.Second || w.every > time.Hour:
+				return config.Usage(fmt.Errorf("--every: %s is not between 1s and 1h", w.every))
+			case w.pairs < 0 || w.pairs > maxWatched:
+				return config.Usage(fmt.Errorf("--pairs: %d is not between 0 and %d", w.pairs, maxWatched))
+			}
+			if w.interval != "" {
+				if _, err := levels.ParseInterval(w.interval); err != nil {
+					return config.Usage(fmt.Errorf("--interval: %w", err))
+				}
+			}
+			w.base = strings.TrimSuffix(base, "/")
+			if len(cfg.APIKeys) > 0 {
+				w.key = cfg.APIKeys[0]
+			}
+			switch {
+			case asJSON:
+				return w.printJSON(cmd.Context(), in.stdout)
+			case canRedraw(in.stdout, in.environ):
+				return w.live(cmd.Context(), in.stdout.(*os.File), in.environ)
+			}
+			return w.printOnce(cmd.Context(), newScreen(in.stdout, in.environ))
+		},
+	}
+	cmd.Flags().StringVar(&base, "url", "", "the service, instead of the one at HTTP_ADDR")
+	cmd.Flags().StringVar(&w.interval, "interval", "", "candle length, instead of the service's own")
+	cmd.Flags().DurationVar(&w.every, "every", 5*time.Second, "how often the service is asked, 1s to 1h")
+	cmd.Flags().IntVar(&w.pairs, "pairs", 0, fmt.Sprintf("pairs shown, up to %d; 0: as many as the screen has room for, or %d", maxWatched, pipedPairs))
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a pair, and end")
+	config.AddFlags(cmd.Flags())
+	return cmd
+}
+
+// canRedraw tells whether w is a terminal that can be drawn anew.
+func canRedraw(w io.Writer, environ []string) bool {
+	return newScreen(w, environ).width > 0 && !slices.Contains(environ, "TERM=dumb")
+}
+
+// nearLevel is a row of GET /levels: the level of a pair that is nearest to its
+// price. Prices stay as they were written.
+type nearLevel struct {
+	Symbol       string      `json:"symbol"`
+	AsOf         time.Time   `json:"as_of"`
+	LastPrice    json.Number `json:"last_price"`
+	Stale        bool        `json:"stale"`
+	Simulated    bool        `json:"simulated"`
+	Role         string      `json:"role"`
+	Low          json.Number `json:"low"`
+	High         json.Number `json:"high"`
+	DistancePct  float64     `json:"distance_pct"`
+	DistanceATR  *float64    `json:"distance_atr"`
+	HoldInterval *[2]float64 `json:"hold_interval"`
+	Baseline     *float64    `json:"baseline_hold_probability"`
+	raw          json.RawMessage
+}
+
+// nearList is what the service says of the pairs nearest to a level.
+type nearList struct {
+	exchange, interval string
+	simulated          bool
+	near               []nearLevel // one a pair, the nearest first
+	at                 time.Time   // when it was asked
+}
+
+// refusal is an answer of the service that asking again will not change.
+type refusal struct{ error }
+
+// fetch asks for the nearest level of each of the n pairs nearest to one. A pair
+// has several levels, so that it may take more than one page.
+func (w *watcher) fetch(ctx context.Context, n int) (nearList, error) {
+	list := nearList{at: time.Now()}
+	ctx, cancel := context.WithTimeout(ctx, askService)
+	defer cancel()
+	seen := map[string]bool{}
+	for cursor := ""; ; {
+		q := url.Values{"sort": {"distance_atr"}, "limit": {strconv.Itoa(min(1000, 4*n))}}
+		if w.interval != "" {
+			q.Set("interval", w.interval)
+		}
+		if cursor != "" {
+			q.Set("cursor", cursor)
+		}
+		var page struct {
+			Exchange string            `json:"exchange"`
+			Interval string            `json:"interval"`
+			Levels   []json.RawMessage `json:"levels"`
+			Next     *string           `json:"next"`
+		}
+		if err := w.get(ctx, "/levels?"+q.Encode(), &page); err != nil {
+			return list, err
+		}
+		list.exchange, list.interval = printable(page.Exchange), printable(page.Interval)
+		for _, raw := range page.Levels {
+			l := nearLevel{raw: raw}
+			if err := json.Unmarshal(raw, &l); err != nil || l.Symbol == "" {
+				return list, refusal{fmt.Errorf("%s does not answer as tidemark does", w.base)}
+			}
+			if l.Symbol, l.Role = printable(l.Symbol), printable(l.Role); seen[l.Symbol] {
+				continue
+			}
+			seen[l.Symbol] = true
+			list.simulated = list.simulated || l.Simulated
+			if list.near = append(list.near, l); len(list.near) == n {
+				return list, nil
+			}
+		}
+		if page.Next == nil || *page.Next == cursor {
+			return list, nil
+		}
+		cursor = *page.Next
+	}
+}
+
+// printable is text without what a terminal would obey: the service may be
+// another's.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, text)
+}
+
+// get asks the service and decodes its answer.
+func (w *watcher) get(ctx context.Context, path string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.base+path, nil)
+	if err != nil {
+		return refusal{err}
+	}
+	req.Header.Set("Accept", "application/json")
+	if w.key != "" {
+		req.Header.Set("Authorization", "Bearer "+w.key)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("not reachable: %w", err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxWatchBody))
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", w.base, err)
+	case res.StatusCode == http.StatusOK:
+		if err := json.Unmarshal(body, into); err != nil {
+			return refusal{fmt.Errorf("%s does not answer as tidemark does", w.base)}
+		}
+		return nil
+	}
+	var problem struct{ Detail string }
+	json.Unmarshal(body, &problem) // whatever it is, the status tells most
+	err = fmt.Errorf("%s answers %s", w.base, printable(strings.TrimSpace(res.Status+" "+problem.Detail)))
+	switch {
+	case res.StatusCode == http.StatusUnauthorized:
+		return refusal{fmt.Errorf("%s wants a key: give one that it knows in API_KEYS", w.base)}
+	case res.StatusCode < 500 && res.StatusCode != http.StatusTooManyRequests:
+		return refusal{err}
+	}
+	return err
+}
+
+// printJSON writes one line a pair, each as GET /levels has it.
+func (w *watcher) printJSON(ctx context.Context, out io.Writer) error {
+	list, err := w.fetch(ctx, cmp.Or(w.pairs, pipedPairs))
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	for _, l := range list.near {
+		if err := json.Compact(&b, l.raw); err != nil {
+			return err
+		}
+		b.WriteByte('\n')
+	}
+	_, err = out.Write(b.Bytes())
+	return err
+}
+
+// printOnce writes one table.
+func (w *watcher) printOnce(ctx context.Context, s screen) error {
+	list, err := w.fetch(ctx, cmp.Or(w.pairs, pipedPairs))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(s, s.simulated(list.simulated)+list.title())
+	if note := list.note(); note != "" {
+		fmt.Fprintln(s, s.paint(warning, note))
+	}
+	return s.table(nearHead, list.rows(time.Now()))
+}
+
+func (l *nearList) title() string {
+	plural := "s"
+	if len(l.near) == 1 {
+		plural = ""
+	}
+	return fmt.Sprintf("%s %s: %d pair%s nearest to a level, %s", l.exchange, l.interval, len(l.near), plural, l.at.UTC().Format("2006-01-02 15:04:05 UTC"))
+}
+
+// note says what of the list is not as it should be, or is empty.
+func (l *nearList) note() string {
+	stale := 0
+	for _, n := range l.near {
+		if n.Stale {
+			stale++
+		}
+	}
+	switch {
+	case len(l.near) == 0:
+		return "Nothing has been analysed yet; POST /analyze or `tidemark sweep` does it"
+	case stale > 0:
+		return fmt.Sprintf("STALE: %d of them; newer candles have closed since they were analysed", stale)
+	}
+	return ""
+}
+
+// nearHead names the columns. What a narrow screen may do without comes last.
+var nearHead = []string{"pair", "distance", "ATR", "kind", "zone", "last close", "holds", "any line", "age"}
+
+// rows are the lines of the table at a moment.
+func (l *nearList) rows(now time.Time) []row {
+	all := make([]row, len(l.near))
+	for i, n := range l.near {
+		inATR, holds, anyLine := "-", "-", "-"
+		if n.DistanceATR != nil {
+			inATR = fmt.Sprintf("%+.2f", *n.DistanceATR)
+		}
+		role, least, baseline := levels.Support, 0.0, 0.0
+		if n.Role == levels.Resistance.String() {
+			role = levels.Resistance
+		}
+		if n.HoldInterval != nil && n.Baseline != nil {
+			least, baseline = n.HoldInterval[0], *n.Baseline
+			holds, anyLine = fmt.Sprintf("%.0f–%.0f %%", 100*least, 100*n.HoldInterval[1]), percent(baseline)
+		}
+		pair := n.Symbol
+		if n.Stale {
+			pair = "STALE " + pair
+		}
+		all[i] = row{sideColour(role, least, baseline), []string{
+			pair, fmt.Sprintf("%+.2f %%", n.DistancePct), inATR, n.Role, n.Low.String() + "–" + n.High.String(),
+			n.LastPrice.String(), holds, anyLine, age(now.Sub(n.AsOf)),
+		}}
+	}
+	return all
+}
+
+// age is a span in its largest whole unit.
+func age(d time.Duration) string {
+	switch d = max(d, 0); {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	}
+	return fmt.Sprintf("%d d", d/(24*time.Hour))
+}
+
+// Control sequences of a live screen (ECMA-48, and xterm's second screen, which
+// leaves what was there before as it was). The cursor is hidden, and a line that is
+// too long after all, for a symbol in wide characters, is cut and not wrapped.
+const (
+	enterScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l"
+	leaveScreen = "\x1b[?7h\x1b[?25h\x1b[?1049l"
+	homeScreen  = "\x1b[H"
+	clearLine   = "\x1b[K"
+	clearBelow  = "\x1b[J"
+)
+
+// live draws the list anew until ctx ends, and leaves the terminal as it was. A
+// service that does not answer is asked again; what it said last stays, and that
+// it is old is said. Only a service that never answered, or refuses, ends it.
+func (w *watcher) live(ctx context.Context, tty *os.File, environ []string) (err error) {
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, syscall.SIGWINCH)
+	defer signal.Stop(resized)
+	list, err := w.fetch(ctx, w.wanted(newScreen(tty, environ)))
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(tty, enterScreen); err != nil {
+		return err
+	}
+	defer func() {
+		_, left := io.WriteString(tty, leaveScreen)
+		err = errors.Join(err, left)
+	}()
+	status := ""
+	var since time.Time // when the service stopped answering; zero if it answers
+	for {
+		if err := w.draw(newScreen(tty, environ), &list, status); err != nil {
+			return err
+		}
+		pause := w.every
+		if !since.IsZero() {
+			pause = min(pause, time.Second)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-resized:
+		case <-timer.C:
+		}
+		timer.Stop()
+		next, err := w.fetch(ctx, w.wanted(newScreen(tty, environ)))
+		switch refused := new(refusal); {
+		case ctx.Err() != nil:
+			return nil
+		case errors.As(err, refused):
+			return err
+		case err != nil:
+			if since.IsZero() {
+				since = time.Now()
+			}
+			status = fmt.Sprintf("NO ANSWER since %s: %v; below is what was said before, and it is asked again every %s",
+				since.UTC().Format("15:04:05 UTC"), err, min(w.every, time.Second))
+			continue
+		case !since.IsZero():
+			status = fmt.Sprintf("The service answers again since %s, after %s without", next.at.UTC().Format("15:04:05 UTC"), next.at.Sub(since).Round(time.Second))
+			since = time.Time{}
+		}
+		list = next
+	}
+}
+
+// linesAbove are those of the screen that the pairs cannot have: title, hint,
+// status, note and the head of the table.
+const linesAbove = 5
+
+// wanted is how many pairs to ask for.
+func (w *watcher) wanted(s screen) int {
+	room := min(maxWatched, max(1, s.height-linesAbove))
+	if w.pairs > 0 {
+		return min(w.pairs, room)
+	}
+	return room
+}
+
+// draw writes one picture of the list in one piece, no line wider than the screen
+// and no more of them than it has.
+func (w *watcher) draw(s screen, l *nearList, status string) error {
+	var b bytes.Buffer
+	out := screen{Writer: &b, colours: s.colours}
+	line := func(c colour, text string) {
+		shown := []rune(text)
+		fmt.Fprintln(&b, out.paint(c, string(shown[:min(len(shown), s.width)])))
+	}
+	title := bold
+	if l.simulated {
+		title = warning
+	}
+	line(title, simulatedMark(l.simulated)+l.title())
+	line(faint, fmt.Sprintf("asked every %s of %s; Ctrl-C ends", w.every, w.base))
+	if status != "" {
+		line(warning, status)
+	}
+	if note := l.note(); note != "" {
+		line(warning, note)
+	}
+	rows := l.rows(time.Now())
+	head := nearHead[:columnsThatFit(nearHead, rows, s.width)]
+	if err := out.table(head, rows[:min(len(rows), max(0, s.height-linesAbove))]); err != nil {
+		return err
+	}
+	picture := strings.TrimSuffix(b.String(), "\n") // the last one would scroll
+	_, err := io.WriteString(s, homeScreen+strings.ReplaceAll(picture, "\n", clearLine+"\n")+clearLine+clearBelow)
+	return err
+}

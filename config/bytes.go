@@ -1,0 +1,55 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Bytes is a number of bytes as the configuration writes it: "48MiB", "50MB",
+// "50331648". Its zero value is "not given"; 0 given is noBudget.
+type Bytes int64
+
+const noBudget Bytes = -1
+
+// units of a byteSize. Docker's "m" and Kubernetes' "M" differ, so neither is one.
+var units = []struct {
+	suffix string
+	bytes  float64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1}}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Bytes) UnmarshalText(text []byte) error {
+	for _, u := range units {
+		number, ok := strings.CutSuffix(string(text), u.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+		if n *= u.bytes; err != nil || !(n >= 0 && n < 1<<50) || n != math.Trunc(n) {
+			break
+		}
+		*s = cmp.Or(Bytes(n), noBudget)
+		return nil
+	}
+	return fmt.Errorf("%q is no number of bytes", text)
+}
+
+// String is the value as it may be given.
+func (s Bytes) String() string {
+	switch {
+	case s == 0:
+		return ""
+	case s == noBudget:
+		return "0"
+	case s%(1<<20) == 0:
+		return fmt.Sprintf("%dMiB", s>>20)
+	case s%(1<<10) == 0:
+		return fmt.Sprintf("%dKiB", s>>10)
+	}
+	return strconv.FormatInt(int64(s), 10)
+}
+
+func Mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

@@ -1,0 +1,781 @@
+package e2e
+
+// These tests look at the page with a real browser, Debian's Chromium, as it is
+// served by the program on a simulated market: it needs nothing from anywhere
+// else and breaks no rule of its own policy, shows the levels, follows what the
+// service does and survives its restart, is used with the keyboard alone, and axe
+// finds nothing that would keep anyone out.
+
+import (
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"tidemark/exchange/simulated"
+)
+
+// browser is one tab. It notes what the page must not do.
+type browser struct {
+	ctx context.Context
+
+	mu       sync.Mutex
+	faults   []string // errors of the console, exceptions, violations of the policy
+	requests []string // addresses asked for
+}
+
+// browse starts a browser with one tab.
+func browse(t *testing.T) *browser {
+	t.Helper()
+	var program string
+	for _, name := range []string{"chromium-headless-shell", "chromium"} {
+		if path, err := exec.LookPath(name); err == nil && program == "" {
+			program = path
+		}
+	}
+	if program == "" {
+		t.Fatal("there is no chromium-headless-shell and no chromium: run the tests by ./test.sh, which installs one")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program),
+		chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(t.TempDir()))
+	if os.Geteuid() == 0 {
+		options = append(options, chromedp.Flag("no-sandbox", true))
+	}
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(stop)
+	ctx, cancel := chromedp.NewContext(allocator)
+	t.Cleanup(cancel)
+	b := &browser{ctx: ctx}
+	err := chromedp.Listen(ctx, func(ev any) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		switch ev := ev.(type) {
+		case *network.EventRequestWillBeSent:
+			b.requests = append(b.requests, ev.Request.URL)
+		case *runtime.EventExceptionThrown:
+			b.faults = append(b.faults, "exception: "+ev.ExceptionDetails.Text)
+		case *runtime.EventConsoleAPICalled:
+			b.faults = append(b.faults, fmt.Sprintf("console.%s", ev.Type))
+		case *log.EventEntryAdded:
+			b.faults = append(b.faults, strings.TrimSpace(ev.Entry.Text+" "+ev.Entry.URL))
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// do runs steps in the tab.
+func (b *browser) do(t *testing.T, steps ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	if err := chromedp.Do(b.ctx, steps...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eval returns what an expression is in the page.
+func eval[T any](t *testing.T, b *browser, expression string) T {
+	t.Helper()
+	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatalf("%s: %v", expression, err)
+	}
+	return v
+}
+
+// until waits for an expression to be true in the page.
+func (b *browser) until(t *testing.T, expression string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !eval[bool](t, b, "!!("+expression+")"); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the page never came to %s; it says:\n%s\nfaults: %q", expression, eval[string](t, b, "document.body.innerText"), b.faults)
+		}
+	}
+}
+
+// keys presses keys, one after the other.
+func (b *browser) keys(t *testing.T, keys string) {
+	t.Helper()
+	b.do(t, chromedp.KeyEvent(keys))
+}
+
+// show sets what the page is seen with.
+func (b *browser) show(t *testing.T, width, height int64, scheme string) {
+	t.Helper()
+	b.do(t, chromedp.EmulateViewport(width, height), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
+		})
+		return err
+	}))
+}
+
+// clean fails if the page did what it must not since the last time, but for faults
+// that contain one of allowed.
+func (b *browser) clean(t *testing.T, base string, allowed ...string) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, f := range b.faults {
+		if !slices.ContainsFunc(allowed, func(a string) bool { return strings.Contains(f, a) }) {
+			t.Errorf("the browser complains: %s", f)
+		}
+	}
+	for _, r := range b.requests {
+		if !strings.HasPrefix(r, base+"/") {
+			t.Errorf("the page asks for %s", r)
+		}
+	}
+	if len(b.requests) == 0 {
+		t.Error("no request was seen")
+	}
+	b.faults, b.requests = nil, nil
+}
+
+// axe is axe-core, which scripts/vendor fetched.
+func axe(t *testing.T) string {
+	t.Helper()
+	f, err := os.Open("testdata/axe.min.js.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(source)
+	if !strings.Contains(text(t, "scripts/vendor"), hex.EncodeToString(sum[:])) {
+		t.Fatal("testdata/axe.min.js.gz is not what scripts/vendor fetches")
+	}
+	return string(source)
+}
+
+// violations returns what keeps people out of the page as it is shown.
+func (b *browser) violations(t *testing.T) []string {
+	t.Helper()
+	eval[bool](t, b, axe(t)+"; true")
+	return eval[[]string](t, b, `axe.run(document, {preload: false}).then(r => r.violations.flatMap(v => v.nodes.map(n => v.id + ": " + n.html + " " + n.failureSummary)))`)
+}
+
+const shown = `document.querySelectorAll("#levels tr.support, #levels tr.resistance").length`
+
+func TestPage_InABrowser(t *testing.T) {
+	database := "DATABASE_URL=" + sqliteURL(t)
+	const pairs = "EXCHANGE_SIMULATED_PAIRS=24"
+	s := serve(t, database, pairs)
+	s.sweepTo(t)
+	b := browse(t)
+	b.show(t, 1440, 900, "dark")
+	b.do(t, chromedp.Navigate(s.base+"/"))
+	b.until(t, `document.body.dataset.ready === "BTCUSDT 1h"`)
+
+	t.Run("ShowsTheStoredLevelsUnderItsPolicy", func(t *testing.T) {
+		var a analysisReply
+		s.get(t, "/levels/BTCUSDT", &a)
+		want := min(6, len(a.Supports)) + min(6, len(a.Resistances))
+		if got := eval[int](t, b, shown); got != want || want == 0 {
+			t.Errorf("%d levels are shown, %d are stored within six a side", got, want)
+		}
+		prices := eval[[]string](t, b, `[...document.querySelectorAll("#levels tr.support td b:first-child")].map(e => e.textContent)`)
+		if first := strings.ReplaceAll(prices[0], ",", ""); first != fmt.Sprintf("%.2f", a.Supports[0].Price) {
+			t.Errorf("the first support is shown at %s, stored at %v", first, a.Supports[0].Price)
+		}
+		if banner := eval[string](t, b, `document.getElementById("simulated").innerText + document.title`); strings.Count(banner, "SIMULATED") != 2 {
+			t.Errorf("that the market is simulated is told as %q", banner)
+		}
+		if painted := eval[int](t, b, `[...document.querySelectorAll("#chart canvas")].reduce((n, c) => n + (c.width && new Set(c.getContext("2d").getImageData(0, 0, c.width, c.height).data).size > 8), 0)`); painted == 0 {
+			t.Error("nothing is painted on the chart")
+		}
+		t.Logf("shown %.0f ms after it was asked for", eval[float64](t, b, `performance.getEntriesByName("shown")[0].startTime`))
+		b.clean(t, s.base)
+	})
+
+	t.Run("TellsTheFormingCandleApart", func(t *testing.T) {
+		b.until(t, `document.getElementById("fresh").innerText.includes("Forming candle (hollow): ")`)
+		var f struct{ Kline []float64 }
+		s.get(t, "/klines/BTCUSDT/forming", &f)
+		said := regexp.MustCompile(`hollow\): ([\d,.]+\d)`).FindStringSubmatch(eval[string](t, b, `document.getElementById("fresh").innerText`))
+		if price, err := strconv.ParseFloat(strings.ReplaceAll(said[1], ",", ""), 64); err != nil || math.Abs(price/f.Kline[4]-1) > 0.02 {
+			t.Errorf("the candle that forms is said to be at %s, it is at %v", said[1], f.Kline[4])
+		}
+		if legend := eval[string](t, b, `document.getElementById("legend").innerText`); strings.Contains(legend, "forming") {
+			t.Errorf("without a cursor the last closed candle is told, not %q", legend)
+		}
+	})
+
+	t.Run("KeepsItsStateInTheAddress", func(t *testing.T) {
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=ETHUSDT&interval=1h&per_side=2"))
+		b.until(t, `document.body.dataset.ready === "ETHUSDT 1h"`)
+		if got := eval[int](t, b, shown); got < 1 || got > 4 {
+			t.Errorf("%d levels are shown of two a side", got)
+		}
+		eval[bool](t, b, `(e => { e.value = 1; e.dispatchEvent(new Event("input")); return true })(document.getElementById("per-side"))`)
+		b.until(t, shown+" <= 2")
+		if got := eval[string](t, b, "location.search"); got != "?symbol=ETHUSDT&interval=1h&per_side=1" {
+			t.Errorf("the address says %s", got)
+		}
+		b.clean(t, s.base)
+	})
+
+	t.Run("IsUsedWithTheKeyboardAlone", func(t *testing.T) {
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=ETHUSDT&interval=1h"))
+		b.until(t, `document.body.dataset.ready === "ETHUSDT 1h"`)
+		b.keys(t, "/")
+		b.until(t, `document.activeElement.id === "search"`)
+		b.keys(t, "btcu")
+		b.until(t, `document.querySelector("#found li")?.textContent === "BTCUSDT"`)
+		b.keys(t, kb.Enter)
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h"`)
+		eval[bool](t, b, `document.activeElement.blur(), true`)
+		for range 60 { // whatever is on the way, the levels come
+			b.keys(t, kb.Tab)
+			if eval[bool](t, b, `document.activeElement.className === "name"`) {
+				break
+			}
+		}
+		b.keys(t, kb.ArrowDown)
+		b.keys(t, kb.Enter)
+		b.until(t, `document.querySelectorAll(".why .factors li").length > 3 && document.querySelector(".why .touches li")`)
+		if !eval[bool](t, b, `document.activeElement.getAttribute("aria-expanded") === "true" && location.search.includes("level=")`) {
+			t.Error("the level opened is not the one in focus, or not in the address")
+		}
+		b.keys(t, kb.Enter)
+		b.until(t, `!document.querySelector(".why")`)
+		b.clean(t, s.base)
+	})
+
+	t.Run("ExplainsInPointsThatAddUp", func(t *testing.T) {
+		eval[bool](t, b, `document.querySelector("#levels tr.support").click(), true`)
+		b.until(t, `document.querySelectorAll(".why .factors li").length > 3`)
+		off := eval[float64](t, b, `(p => Math.abs(p.slice(0, -1).reduce((a, x) => a + x, 0) - p.at(-1)))(
+			[...document.querySelectorAll(".why .points")].map(e => Number(e.textContent.replace("−", "-").replace("±", ""))))`)
+		if off > 0.1 { // each is rounded to hundredths
+			t.Errorf("the points shown miss their sum by %v", off)
+		}
+		b.clean(t, s.base)
+	})
+
+	t.Run("SwitchesTheIntervalAndFindsLevelsWhereThereAreNone", func(t *testing.T) {
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h"))
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h"`)
+		eval[bool](t, b, `document.querySelector("#intervals input[value='4h']").click(), true`)
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 4h" && document.querySelector("#missing button")`)
+		if eval[bool](t, b, `!document.getElementById("table").hidden`) {
+			t.Error("the levels of another interval are still shown")
+		}
+		b.clean(t, s.base, "404 (Not Found) "+s.base+"/levels/BTCUSDT?interval=4h")
+		eval[bool](t, b, `document.querySelector("#missing button").click(), true`)
+		b.until(t, shown+` > 0 && !document.querySelector("#missing button") && location.search.includes("interval=4h")`)
+		b.clean(t, s.base)
+	})
+
+	t.Run("FollowsASweepLive", func(t *testing.T) {
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h"))
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h" && document.querySelector("#jobs .completed") && !document.getElementById("sweep").disabled`)
+		before := eval[string](t, b, "document.body.dataset.computed")
+		var known struct{ Jobs []jobReply }
+		s.get(t, "/jobs", &known)
+		eval[bool](t, b, `document.getElementById("sweep").click(), true`)
+		b.until(t, `document.getElementById("said").textContent === "sweep of 1h: completed" && document.body.dataset.computed > `+fmt.Sprintf("%q", before))
+		var now struct{ Jobs []jobReply }
+		s.get(t, "/jobs", &now)
+		if len(now.Jobs) != len(known.Jobs)+1 {
+			t.Fatalf("%d jobs have become %d", len(known.Jobs), len(now.Jobs))
+		}
+		b.mu.Lock()
+		streamed := slices.Contains(b.requests, s.base+"/jobs/"+now.Jobs[0].ID+"/events")
+		b.mu.Unlock()
+		if !streamed {
+			t.Error("the sweep was not followed by its events")
+		}
+		b.until(t, fmt.Sprintf(`document.getElementById("jobs").innerText.includes("%d of %d pairs")`, now.Jobs[0].Done+now.Jobs[0].Failed, now.Jobs[0].Total-now.Jobs[0].Skipped))
+		b.clean(t, s.base)
+	})
+
+	t.Run("NoticesASweepOfSomebodyElse", func(t *testing.T) {
+		before := eval[string](t, b, "document.body.dataset.computed")
+		s.sweepTo(t)
+		b.until(t, "document.body.dataset.computed > "+fmt.Sprintf("%q", before))
+		b.clean(t, s.base)
+	})
+
+	t.Run("FollowsASweepByAskingWhereEventsDoNotComeThrough", func(t *testing.T) {
+		eval[bool](t, b, `window.fetch = (plain => (path, options) => String(path).endsWith("/events") ? Promise.reject(new TypeError("held back")) : plain(path, options))(window.fetch), true`)
+		before := eval[string](t, b, "document.body.dataset.computed")
+		b.until(t, `!document.getElementById("sweep").disabled`)
+		eval[bool](t, b, `document.getElementById("sweep").click(), true`)
+		b.until(t, `document.getElementById("sweep").disabled === false && document.body.dataset.computed > `+fmt.Sprintf("%q", before))
+		b.clean(t, s.base)
+	})
+
+	t.Run("ScreensTheMarketNearestFirst", func(t *testing.T) {
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h&role=support&sort=-strength"))
+		const rows = `[...document.querySelectorAll("#market tbody tr")]`
+		b.until(t, rows+`.length > 0 && document.body.dataset.ready`)
+		strengths := eval[[]float64](t, b, rows+`.map(r => Number(r.cells[5].textContent))`)
+		if !slices.IsSortedFunc(strengths, func(a, b float64) int { return int(1000 * (b - a)) }) {
+			t.Errorf("the strengths are %v", strengths)
+		}
+		if other := eval[int](t, b, rows+`.filter(r => !r.classList.contains("support")).length`); other > 0 {
+			t.Errorf("%d rows are no supports", other)
+		}
+		eval[bool](t, b, `document.querySelector("#market th[data-sort=distance_atr] button").click(), true`)
+		b.until(t, `location.search.includes("sort=distance_atr")`)
+		b.until(t, rows+`.map(r => Math.abs(Number(r.cells[2].textContent.replace("−", "-")))).every((x, i, all) => !i || x >= all[i - 1])`)
+		href := eval[string](t, b, `document.querySelector("#market a.csv").href`)
+		res, err := http.Get(href)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if kind := res.Header.Get("Content-Type"); res.StatusCode != 200 || !strings.HasPrefix(kind, "text/csv") || !strings.Contains(href, "role=support") {
+			t.Errorf("%s: %s, %s", href, res.Status, kind)
+		}
+		pair := eval[string](t, b, rows+`.map(r => r.cells[0].innerText).find(s => s !== "BTCUSDT")`)
+		eval[bool](t, b, rows+`.find(r => r.cells[0].innerText === "`+pair+`").querySelector("button").click(), true`)
+		b.until(t, `document.body.dataset.ready === "`+pair+` 1h" && document.querySelector(".why .touches li")`)
+		b.clean(t, s.base)
+	})
+
+	t.Run("TellsItsMemory", func(t *testing.T) {
+		var m struct {
+			RSS       int64 `json:"rss_bytes"`
+			LastBatch struct {
+				Symbols int
+				Peak    int64 `json:"peak_rss_bytes"`
+			} `json:"last_batch"`
+		}
+		s.get(t, "/memory", &m)
+		if m.LastBatch.Symbols < 1 || m.LastBatch.Peak < 1<<20 {
+			t.Errorf("the last batch is told as %+v", m.LastBatch)
+		}
+		b.until(t, fmt.Sprintf(`document.getElementById("memory").innerText.includes("Last batch: %d pairs")`, m.LastBatch.Symbols))
+		b.until(t, `document.querySelector("#memory .spark polyline")`)
+	})
+
+	t.Run("KeepsNobodyOut", func(t *testing.T) {
+		for _, c := range []struct {
+			scheme string
+			width  int64
+		}{{"dark", 1440}, {"light", 1440}, {"dark", 390}, {"light", 390}} {
+			b.show(t, c.width, 844, c.scheme)
+			b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h"))
+			b.until(t, `document.body.dataset.ready === "BTCUSDT 1h"`)
+			eval[bool](t, b, `document.querySelector("#levels tr.resistance").click(), true`)
+			b.until(t, `document.querySelector(".why .touches li") && document.querySelector("#market tbody tr") && document.querySelector("#memory dl")`)
+			if wide := eval[int](t, b, "document.documentElement.scrollWidth"); int64(wide) > c.width {
+				t.Errorf("the page is %d wide on a screen of %d", wide, c.width)
+			}
+			for _, v := range b.violations(t) {
+				t.Errorf("%s, %d wide: %s", c.scheme, c.width, v)
+			}
+		}
+		b.show(t, 1440, 900, "dark")
+	})
+
+	t.Run("SurvivesARestartOfTheService", func(t *testing.T) {
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h"))
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h"`)
+		if err := s.end(t); err != nil {
+			t.Fatal(err)
+		}
+		eval[bool](t, b, `document.querySelector("#intervals input[value='4h']").click(), true`)
+		b.until(t, `document.getElementById("connection").textContent.startsWith("not connected")`)
+		s = serve(t, database, pairs, "HTTP_ADDR="+strings.TrimPrefix(s.base, "http://"))
+		b.until(t, `document.getElementById("connection").textContent === "connected" && document.body.dataset.ready === "BTCUSDT 4h" && `+shown+" > 0")
+		b.clean(t, s.base, "net::ERR_", "503 (Service Unavailable)") // while it stops
+	})
+}
+
+// TestPage_Pictures takes the pictures of the page for docs/ when it is asked to:
+//
+//	UPDATE_PICTURES=1 go test -run TestPage_Pictures ./e2e
+//
+// Otherwise it holds that they are there and small.
+func TestPage_Pictures(t *testing.T) {
+	pictures := []struct {
+		file          string
+		width, height int64
+		scheme, query string
+	}{
+		{"docs/page-dark.png", 1280, 880, "dark", ""},
+		{"docs/page-light.png", 1280, 840, "light", "&level=nearest"},
+		{"docs/page-phone.png", 390, 844, "dark", ""},
+	}
+	if os.Getenv("UPDATE_PICTURES") == "" {
+		for _, p := range pictures {
+			b, err := os.ReadFile(p.file)
+			if err != nil {
+				t.Error(err)
+			} else if kind := http.DetectContentType(b); kind != "image/png" || len(b) > 250<<10 {
+				t.Errorf("%s is %s of %d bytes", p.file, kind, len(b))
+			}
+		}
+		return
+	}
+	s := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=60", "ANALYSIS_SCHEDULE=1h", "MEMORY_BUDGET=64MiB")
+	s.sweepTo(t)
+	var a analysisReply
+	s.get(t, "/levels/BTCUSDT", &a)
+	b := browse(t)
+	for _, p := range pictures {
+		b.show(t, p.width, p.height, p.scheme)
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h"+strings.Replace(p.query, "nearest", a.Supports[0].ID, 1)))
+		b.until(t, `document.body.dataset.ready && document.querySelector("#market tbody tr") && document.querySelector("#memory dl")`)
+		if p.query != "" {
+			b.until(t, `document.querySelector(".why .touches li")`)
+			eval[bool](t, b, `document.querySelector(".why-row").scrollIntoView({block: "end"}), true`)
+		}
+		picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p.file, picture, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// before has a script run in every document before those of the page.
+func (b *browser) before(t *testing.T, script string) {
+	t.Helper()
+	b.do(t, chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := cdp.Call(ctx, tab, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: script})
+		return err
+	}))
+}
+
+// front stands before a service and hands on the requests that meddle does not answer
+// itself, which it says by true. It returns its address.
+func front(t *testing.T, base string, meddle func(w http.ResponseWriter, r *http.Request) bool) string {
+	t.Helper()
+	target, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.FlushInterval = -1
+	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !meddle(w, r) {
+			proxy.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		srv.Close()
+	})
+	return srv.URL
+}
+
+// What is shown does not move when what is asked for comes, one after the other, over a
+// connection that is not as fast as that of a test.
+func TestPage_StandsStillWhileItLoads(t *testing.T) {
+	t.Parallel() // most of it is waiting
+	const still = 0.05
+	s := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=24")
+	address := front(t, s.base, func(_ http.ResponseWriter, r *http.Request) bool {
+		switch name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); name {
+		case "", "page":
+		case "klines":
+			time.Sleep(700 * time.Millisecond) // longer than the page waits before it says that it waits
+		default:
+			time.Sleep(120 * time.Millisecond)
+		}
+		return false
+	})
+	b := browse(t)
+	b.before(t, `
+		window.shifts = [];
+		const rect = (r) => [r.x, r.y, r.width, r.height].map(Math.round).join(" ");
+		const name = (n) => n ? (n.id ? "#" + n.id : n.className || n.nodeName) : "?";
+		new PerformanceObserver((list) => {
+			for (const e of list.getEntries()) shifts.push({
+				value: e.value,
+				what: e.sources.map((s) => name(s.node) + " of " + name(s.node?.parentNode) + ": " + rect(s.previousRect) + " to " + rect(s.currentRect)).join("; "),
+			});
+		}).observe({ type: "layout-shift", buffered: true });`)
+	// moved loads the page and fails if it moves before done is true or soon after.
+	moved := func(t *testing.T, width, height int64, done string) {
+		t.Helper()
+		b.show(t, width, height, "dark")
+		b.do(t, chromedp.Navigate("about:blank"), chromedp.Navigate(address+"/?symbol=BTCUSDT&interval=1h"))
+		b.until(t, done+` && document.querySelector("#memory dl") && document.querySelector("#schedules p") && document.getElementById("connection").textContent === "connected"`)
+		time.Sleep(500 * time.Millisecond)
+		var sum float64
+		var all strings.Builder
+		for _, s := range eval[[]struct {
+			Value float64
+			What  string
+		}](t, b, "shifts") {
+			sum += s.Value
+			fmt.Fprintf(&all, "\n%.4f %s", s.Value, s.What)
+		}
+		t.Logf("moved by %.4f", sum)
+		if sum > still {
+			t.Errorf("the page moves by %.3f, more than %v:%s", sum, still, &all)
+		}
+	}
+	sizes := []struct {
+		name          string
+		width, height int64
+	}{{"Phone", 390, 844}, {"Desktop", 1280, 800}}
+	for _, size := range sizes {
+		t.Run(size.name+"BeforeAnythingIsAnalysed", func(t *testing.T) {
+			moved(t, size.width, size.height, `document.body.dataset.ready === "BTCUSDT 1h" && document.querySelector("#missing button")`)
+		})
+	}
+	s.sweepTo(t)
+	for _, size := range sizes {
+		t.Run(size.name, func(t *testing.T) {
+			moved(t, size.width, size.height, `document.body.dataset.ready === "BTCUSDT 1h" && `+shown+` > 4 && document.querySelector("#market tbody tr") && document.querySelector("#jobs .completed")`)
+		})
+	}
+}
+
+// A service that fails is asked ever more seldom, and not before it wishes to be.
+func TestPage_AsksLessOftenWhileTheServiceFails(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=4")
+	var mu sync.Mutex
+	var asked []time.Time
+	address := front(t, s.base, func(w http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.URL.Path != "/jobs" || len(asked) > 3 {
+			return false
+		}
+		switch asked = append(asked, time.Now()); len(asked) {
+		case 1, 2:
+			w.WriteHeader(http.StatusInternalServerError)
+		case 3:
+			w.Header().Set("Retry-After", "5")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		default:
+			return false
+		}
+		return true
+	})
+	b := browse(t)
+	b.do(t, chromedp.Navigate(address+"/"))
+	b.until(t, `document.getElementById("connection").textContent === "connected"`)
+	mu.Lock()
+	defer mu.Unlock()
+	if len(asked) < 4 {
+		t.Fatalf("asked %d times", len(asked))
+	}
+	for i, least := range []time.Duration{time.Second, 2 * time.Second, 5 * time.Second} {
+		if gap := asked[i+1].Sub(asked[i]); gap < least-50*time.Millisecond {
+			t.Errorf("after failure %d it is asked again in %v, want %v or more", i+1, gap, least)
+		}
+	}
+}
+
+// A job whose events and state cannot be had is asked for ever more seldom, too.
+func TestPage_AsksLessOftenForAJobItCannotHave(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=4")
+	j := s.sweepTo(t)
+	var mu sync.Mutex
+	var asked []time.Time
+	address := front(t, s.base, func(w http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		switch r.URL.Path {
+		case "/jobs":
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprintf(w, `{"jobs": [{"id": %q, "kind": "sweep", "interval": "1h", "state": "running", "created_at": "2024-01-01T00:00:00Z", "started_at": null, "batches_done": 0, "batches_total": 1, "symbols_done": 0, "symbols_failed": 0, "symbols_skipped": 0, "symbols_total": 4}]}`, j.ID)
+			return true
+		case "/jobs/" + j.ID:
+			asked = append(asked, time.Now())
+		case "/jobs/" + j.ID + "/events":
+			asked = append(asked, time.Now())
+			if len(asked) == 1 {
+				w.Header().Set("Retry-After", "3")
+			}
+		default:
+			return false
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	})
+	b := browse(t)
+	b.do(t, chromedp.Navigate(address+"/"))
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		mu.Lock()
+		n := len(asked)
+		mu.Unlock()
+		if n >= 3 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("asked %d times", n)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for i, least := range []time.Duration{3 * time.Second, 2 * time.Second} {
+		if gap := asked[i+1].Sub(asked[i]); gap < least-50*time.Millisecond {
+			t.Errorf("after failure %d it is asked again in %v, want %v or more", i+1, gap, least)
+		}
+	}
+}
+
+// TestPage_MemoryOfViewers measures what people who look at the page cost the
+// service, each in a tab, while it sweeps:
+//
+//	TIDEMARK_VIEWERS=10 go test -run TestPage_MemoryOfViewers -v ./e2e
+func TestPage_MemoryOfViewers(t *testing.T) {
+	viewers, err := strconv.Atoi(os.Getenv("TIDEMARK_VIEWERS"))
+	if err != nil {
+		t.Skip("a measurement, made when TIDEMARK_VIEWERS says how many")
+	}
+	// peak returns the peak of a service that swept while n people looked.
+	peak := func(n int) int64 {
+		s := spawn(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=500")
+		defer s.kill()
+		s.sweepTo(t)
+		tabs := make([]*browser, n)
+		for i := range tabs {
+			if i == 0 {
+				tabs[0] = browse(t)
+			} else {
+				ctx, cancel := chromedp.NewContext(tabs[0].ctx)
+				t.Cleanup(cancel)
+				tabs[i] = &browser{ctx: ctx}
+			}
+			tabs[i].do(t, chromedp.Navigate(s.base+"/"))
+			tabs[i].until(t, "document.body.dataset.ready && !document.hidden")
+		}
+		for range 8 {
+			s.sweepTo(t)
+		}
+		if n > 0 {
+			followed := regexp.MustCompile(`request_duration_seconds_count\{code="200",method="GET",route="/jobs/\{id\}/events"\} (\d+)`).FindStringSubmatch(s.metrics(t))
+			if followed == nil {
+				t.Fatal("nobody followed a sweep")
+			}
+			t.Logf("%s streams of events were followed to their end", followed[1])
+		}
+		var m struct {
+			Peak int64 `json:"peak_rss_bytes"`
+		}
+		s.get(t, "/memory", &m)
+		return m.Peak
+	}
+	alone := peak(0)
+	watched := peak(viewers)
+	t.Logf("peak resident memory: alone %.1f MiB, with %d viewers %.1f MiB, %+.1f MiB",
+		float64(alone)/(1<<20), viewers, float64(watched)/(1<<20), float64(watched-alone)/(1<<20))
+}
+
+// Two processes with an exchange each share a database; the page of one shows what
+// the other has stored.
+func TestPage_SwitchesTheExchange(t *testing.T) {
+	database := "DATABASE_URL=" + sqliteURL(t)
+	_, venue := market(t, simulated.Options{Pairs: 6, Seed: 7})
+	other := serve(t, database, "EXCHANGE=binance", "EXCHANGE_BASE_URL="+venue, "ANALYSIS_INTERVAL=4h")
+	other.get(t, "/symbols", nil) // whose answer says that this binance is simulated
+	other.sweepTo(t)
+	var there analysisReply
+	other.get(t, "/levels/BTCUSDT", &there)
+	s := serve(t, database, "EXCHANGE_SIMULATED_PAIRS=6")
+	s.sweepTo(t)
+	b := browse(t)
+	b.show(t, 1440, 900, "dark")
+	b.do(t, chromedp.Navigate(s.base+"/"))
+	b.until(t, `document.body.dataset.ready === "BTCUSDT 1h" && document.querySelector("#exchange select")`)
+	if got := eval[string](t, b, `[...document.querySelectorAll("#exchange option")].map(o => o.textContent + (o.selected ? "*" : "")).join(" ")`); got != "simulated* binance" {
+		t.Fatalf("to choose from: %s", got)
+	}
+	choose := func(name string) {
+		eval[bool](t, b, fmt.Sprintf(`(e => { e.value = %q; e.dispatchEvent(new Event("change")); return true })(document.querySelector("#exchange select"))`, name))
+	}
+	choose("binance")
+	b.until(t, `document.body.dataset.ready === "BTCUSDT 4h" && document.getElementById("fresh").innerText.includes("binance is asked by another process")`)
+	want := min(6, len(there.Supports)) + min(6, len(there.Resistances))
+	if got := eval[int](t, b, shown); got != want || want == 0 {
+		t.Errorf("%d levels are shown, the other process has stored %d within six a side", got, want)
+	}
+	if rows := eval[int](t, b, `document.querySelectorAll("#market tbody tr").length`); rows == 0 {
+		t.Error("the screener shows nothing of the other exchange")
+	}
+	if got := eval[string](t, b, `location.search + " " + document.getElementById("sweep").hidden + " " + document.getElementById("no-chart").innerText`); got != "?exchange=binance&symbol=BTCUSDT&interval=4h true " {
+		t.Errorf("address, whether a sweep can be begun, and what is said of the chart: %s", got)
+	}
+	b.keys(t, "/")
+	b.keys(t, "eth")
+	b.until(t, `document.querySelector("#found li")?.textContent === "ETHUSDT"`)
+	b.keys(t, kb.Enter)
+	b.until(t, `document.body.dataset.ready === "ETHUSDT 4h"`)
+	b.clean(t, s.base)
+	choose("simulated")
+	b.until(t, `document.body.dataset.ready === "BTCUSDT 1h" && !document.getElementById("sweep").hidden && !location.search.includes("exchange")`)
+	b.do(t, chromedp.NavigateBack())
+	b.until(t, `document.body.dataset.ready === "ETHUSDT 4h" && document.querySelector("#exchange select").value === "binance"`)
+	for _, v := range b.violations(t) {
+		t.Error(v)
+	}
+}
+
+func TestPage_AsksForAKeyOnce(t *testing.T) {
+	s := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=4", "API_KEYS=correct-horse-battery")
+	b := browse(t)
+	b.do(t, chromedp.Navigate(s.base+"/"))
+	b.until(t, `document.getElementById("key").open`)
+	b.keys(t, "wrong"+kb.Enter)
+	b.until(t, `document.querySelector("#key [role=alert]").textContent !== ""`)
+	b.keys(t, "correct-horse-battery"+kb.Enter)
+	b.until(t, `document.body.dataset.ready`)
+	b.do(t, chromedp.Navigate(s.base+"/?symbol=ETHUSDT"))
+	b.until(t, `document.body.dataset.ready === "ETHUSDT 1h" && !document.getElementById("key").open`)
+	if stored := eval[string](t, b, `JSON.stringify(localStorage) + document.cookie`); strings.Contains(stored, "horse") {
+		t.Errorf("the key outlives the tab: %s", stored)
+	}
+	b.clean(t, s.base, "401 (Unauthorized)", "404 (Not Found)")
+}
+
+func TestPage_IsNotServedByAWorker(t *testing.T) {
+	s := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=4", "ROLE=worker")
+	for _, path := range []string{"/", "/page/main.js"} {
+		res, err := http.Get(s.base + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: %s", path, res.Status)
+		}
+	}
+}

@@ -1,0 +1,221 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+
+	"tidemark/command"
+	"tidemark/exchange/simulated"
+)
+
+// These tests pin what watch shows of a running service: one table or one object a
+// pair where it is piped; on a real pseudo-terminal a screen that keeps to its size,
+// says when the service is gone and back, and leaves the terminal as it was.
+
+const watchKey = "0123456789abcdef-watch"
+
+// watched is a service that has swept a market whose newest candles are as old as
+// given, and the environment of who watches it.
+func watched(t *testing.T, old time.Duration) (r *running, environ []string, again func() *running) {
+	t.Helper()
+	_, exchange := market(t, simulated.Options{Pairs: 12, Now: func() time.Time { return time.Now().Add(-old) }})
+	settings := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t)}
+	environ = append(settings, "EXCHANGE=simulated", "TERM=xterm")
+	if code, _, errs := execute(t, environ, "sweep"); code != command.ExitPartial {
+		t.Fatalf("sweep: %d %s", code, errs)
+	}
+	r = serve(t, append(settings, "API_KEYS="+watchKey)...)
+	address := strings.TrimPrefix(r.base, "http://")
+	again = func() *running { return serve(t, append(settings, "API_KEYS="+watchKey, "HTTP_ADDR="+address)...) }
+	return r, append(environ, "HTTP_ADDR="+address, "API_KEYS="+watchKey), again
+}
+
+// nearRow is what is read of a line of watch --json.
+type nearRow struct {
+	Symbol    string
+	Simulated bool
+	LastPrice json.Number `json:"last_price"`
+}
+
+// What watch writes to a terminal: its second screen and back, the upper left corner, and
+// the end of the lines below.
+const (
+	enterScreenCodes = "\x1b[?1049h\x1b[?25l\x1b[?7l"
+	leaveScreenCodes = "\x1b[?7h\x1b[?25h\x1b[?1049l"
+	homeScreenCodes  = "\x1b[H"
+	clearBelowCodes  = "\x1b[J"
+)
+
+func TestWatch_PipedIsOneTable(t *testing.T) {
+	r, environ, _ := watched(t, 0)
+	code, out, errs := execute(t, environ, "watch", "--json")
+	if code != 0 {
+		t.Fatalf("%d %s", code, errs)
+	}
+	seen, last := map[string]bool{}, 0.0
+	for line := range strings.Lines(out) {
+		var l struct {
+			nearRow
+			DistanceATR float64 `json:"distance_atr"`
+		}
+		if err := json.Unmarshal([]byte(line), &l); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		if distance := max(l.DistanceATR, -l.DistanceATR); seen[l.Symbol] || distance < last || !l.Simulated {
+			t.Errorf("%s after %v: %s", l.Symbol, last, line)
+		} else {
+			last = distance
+		}
+		seen[l.Symbol] = true
+	}
+	if len(seen) < 10 {
+		t.Errorf("%d pairs:\n%s", len(seen), out)
+	}
+	code, table, errs := execute(t, environ, "watch", "--pairs", "3")
+	lines := strings.Split(strings.TrimSpace(table), "\n")
+	if code != 0 || len(lines) != 5 || !strings.HasPrefix(table, "SIMULATED simulated 1h: 3 pairs nearest to a level") || strings.Contains(table, "\x1b") {
+		t.Errorf("%d %s\n%s", code, errs, table)
+	}
+	for i, line := range lines[2:] { // the same pairs in the same order
+		var l nearRow
+		if err := json.Unmarshal([]byte(strings.Split(out, "\n")[i]), &l); err != nil || !strings.HasPrefix(strings.TrimSpace(line), l.Symbol+" ") || !strings.Contains(line, l.LastPrice.String()) {
+			t.Errorf("%q; want %+v, %v", line, l, err)
+		}
+	}
+	if code, plain := onTerminal(t, 200, append(environ, "TERM=dumb"), "watch", "--pairs", "3"); code != 0 || strings.Contains(plain, "\x1b") {
+		t.Errorf("TERM=dumb: %d %q", code, plain)
+	}
+	for _, c := range []struct {
+		code int
+		want string
+		args []string
+	}{
+		{command.ExitUsage, "is not the address of a service", []string{"--url", "localhost:8080"}},
+		{command.ExitUsage, "--every: 1ms is not between", []string{"--every", "1ms"}},
+		{command.ExitUsage, "--pairs: 501 is not between", []string{"--pairs", "501"}},
+		{command.ExitUsage, "--interval: ", []string{"--interval", "61m"}},
+		{command.ExitFailed, "not reachable", []string{"--url", "http://127.0.0.1:1"}},
+		{command.ExitFailed, "answers 404", []string{"--url", r.base + "/nowhere"}},
+		{command.ExitFailed, "wants a key", []string{"--api-keys", "not-the-key-of-the-service"}},
+	} {
+		if code, _, errs := execute(t, environ, append([]string{"watch"}, c.args...)...); code != c.code || !strings.Contains(errs, c.want) {
+			t.Errorf("%v: %d %q; want %d %q", c.args, code, errs, c.code, c.want)
+		}
+	}
+}
+
+func TestWatch_SaysWhatIsStale(t *testing.T) {
+	_, environ, _ := watched(t, 72*time.Hour)
+	_, table, _ := execute(t, environ, "watch")
+	if !strings.Contains(table, "\nSTALE: ") || !strings.Contains(table, " STALE BTC") || !strings.Contains(table, " 3 d\n") {
+		t.Error(table)
+	}
+}
+
+// shownOn waits until the terminal was sent what is wanted after the mark, and
+// returns where that ends.
+func shownOn(t *testing.T, screen *syncBuffer, mark int, want string) int {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		text := screen.String()
+		if at := strings.Index(text[mark:], want); at >= 0 {
+			return mark + at + len(want)
+		}
+	}
+	t.Fatalf("%q was not shown:\n%q", want, screen.String()[mark:])
+	return 0
+}
+
+func TestWatch_OutlivesTheServiceAndRestoresTheTerminal(t *testing.T) {
+	r, environ, again := watched(t, 0)
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "watch", "--every", "1s")
+	cmd.Env = append(environ, childVariable+"=1")
+	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 12, Cols: 90})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tty.Close()
+	defer cmd.Process.Kill()
+	screen := &syncBuffer{}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for buf := make([]byte, 4096); ; {
+			n, err := tty.Read(buf)
+			screen.Write(buf[:n])
+			if err != nil {
+				return
+			}
+		}
+	}()
+	mark := shownOn(t, screen, 0, enterScreenCodes)
+	begin := mark
+	mark = shownOn(t, screen, mark, "SIMULATED simulated 1h: 7 pairs nearest to a level")
+	mark = shownOn(t, screen, mark, clearBelowCodes)
+
+	if err := pty.Setsize(tty, &pty.Winsize{Rows: 9, Cols: 40}); err != nil {
+		t.Fatal(err)
+	}
+	mark = shownOn(t, screen, mark, "SIMULATED simulated 1h: 4 pairs")
+	mark = shownOn(t, screen, mark, clearBelowCodes)
+	if err := r.end(t); err != nil {
+		t.Fatal(err)
+	}
+	mark = shownOn(t, screen, mark, "NO ANSWER since ")
+	again()
+	mark = shownOn(t, screen, mark, "The service answers again since ")
+	mark = shownOn(t, screen, mark, clearBelowCodes)
+	if _, err := tty.Write([]byte{3}); err != nil { // Ctrl-C
+		t.Fatal(err)
+	}
+	shownOn(t, screen, mark, leaveScreenCodes)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	<-read
+
+	for i, picture := range strings.Split(screen.String()[begin:], homeScreenCodes)[1:] {
+		rows, columns := 12, 90
+		if strings.Contains(picture, ": 4 pairs") {
+			rows, columns = 9, 40
+		}
+		picture, _, _ = strings.Cut(picture, clearBelowCodes)
+		if strings.Count(picture, "\r\n") >= rows || widest(strings.ReplaceAll(picture, "\r\n", "\n")) > columns {
+			t.Errorf("picture %d does not fit %d lines of %d:\n%s", i, rows, columns, picture)
+		}
+	}
+}
+
+func TestWatch_ObeysNoServiceOnTheTerminal(t *testing.T) {
+	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"exchange":"\u001b[2Jx","interval":"1h","levels":[{"symbol":"A\u001b]0;B","as_of":"2026-11-22T19:00:00Z",`+
+			`"last_price":1,"role":"support\u009b","low":1,"high":1,"distance_pct":0}],"next":null}`)
+	}))
+	defer evil.Close()
+	code, out, errs := execute(t, nil, "watch", "--url", evil.URL)
+	if code != 0 || !strings.Contains(out, " A]0;B ") || strings.ContainsAny(out, "\x1b\u009b") {
+		t.Errorf("%d %q %s", code, out, errs)
+	}
+}
+
+func TestWatch_EndsWhereTheServiceRefuses(t *testing.T) {
+	_, environ, _ := watched(t, 0)
+	environ[len(environ)-1] = "API_KEYS=not-the-key-of-the-service"
+	code, shown := onTerminal(t, 90, environ, "watch")
+	if code != command.ExitFailed || !strings.Contains(shown, "wants a key") || strings.Contains(shown, enterScreenCodes) {
+		t.Errorf("%d %q", code, shown)
+	}
+}

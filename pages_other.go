@@ -1,6 +1,0 @@
-//go:build !linux
-
-package main
-
-// dropPages does its work on Linux only.
-func dropPages() {}
