@@ -133,6 +133,10 @@ func TestDoor_ProbesAreAnsweredWhenAllHaveRequests(t *testing.T) {
 	for metric(t, h, "tidemark_http_connections") >= 4+doorReserve {
 		time.Sleep(time.Millisecond)
 	}
+	// who has no key and keeps to no rate must not fill the disk with the log
+	if log := h.log.String(); strings.Contains(log, "level=WARN") {
+		t.Errorf("those refused at the door are in the log:\n%s", log)
+	}
 }
 
 func TestScreen_SlowReadersHoldNoMoreThanThereIs(t *testing.T) {

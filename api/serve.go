@@ -190,6 +190,7 @@ func (a *API) fail(w *reply, r *http.Request, err error) {
 	p := status(r, err)
 	level := slog.LevelDebug
 	switch {
+	case refusedAtDoor(r.Context()): // any number of clients, without key or rate; Door counts them
 	case p.status == 500:
 		level = slog.LevelError
 	case p.status > 500:
