@@ -166,6 +166,7 @@ type fakeStore struct {
 	schedules []service.ScheduleState
 	cards     []service.Scorecard
 	open      []service.OpenPromises
+	reports   int // calls of Job
 
 	analyzer *service.Analyzer // does the work of jobs
 }
@@ -347,7 +348,9 @@ func (s *fakeStore) EndJob(_ context.Context, id string, state service.JobState,
 }
 
 func (s *fakeStore) Progress(ctx context.Context, id string) (service.Job, error) {
-	j, err := s.Job(ctx, id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j, err := s.job(id)
 	j.Failures, j.Skips, j.Result = nil, nil, nil
 	return j, err
 }
@@ -355,6 +358,12 @@ func (s *fakeStore) Progress(ctx context.Context, id string) (service.Job, error
 func (s *fakeStore) Job(_ context.Context, id string) (service.Job, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.reports++
+	return s.job(id)
+}
+
+// job is called with s.mu held.
+func (s *fakeStore) job(id string) (service.Job, error) {
 	j, ok := s.jobs[id]
 	if s.err != nil {
 		return j, s.err

@@ -144,7 +144,7 @@ func (a *API) getEvents(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	j, err := a.Analyzer.Job(r.Context(), id)
+	j, err := a.Analyzer.Progress(r.Context(), id)
 	if err != nil {
 		return err
 	}

@@ -225,6 +225,23 @@ func TestEvents_EndWhenTheClientLeavesOrTheServerCloses(t *testing.T) {
 	}
 }
 
+// A report is as long as a market has pairs, no event tells it, and the streams of a
+// job all end at once.
+func TestEvents_ReadNoReport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t)
+		id := decode[jobJSON](t, h.do("POST", "/analyze", `{"all":true}`)).ID
+		if rec := h.get("/jobs/" + id + "/events"); !strings.Contains(rec.Body.String(), `"state":"completed"`) {
+			t.Errorf("%d %s", rec.Code, rec.Body)
+		}
+		h.store.mu.Lock()
+		defer h.store.mu.Unlock()
+		if h.store.reports != 0 {
+			t.Errorf("the report was read %d times", h.store.reports)
+		}
+	})
+}
+
 func TestEvents_AreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t)

@@ -90,11 +90,9 @@ func (in *invocation) sweep(ctx context.Context, cfg config.Config, asJSON bool)
 	if err := errors.Join(err, a.Stop(stopping)); err != nil {
 		return err
 	}
-	if job.State == service.JobCancelled {
-		// with what had been analysed
-		if job, err = a.Analyzer.Job(background, job.ID); err != nil {
-			return err
-		}
+	// with its failures, and if it was cancelled with what had been analysed
+	if job, err = a.Analyzer.Job(background, job.ID); err != nil {
+		return err
 	}
 	report := sweepReport{
 		State: job.State, Exchange: job.Exchange, Interval: job.Interval, Simulated: job.Simulated,
@@ -123,7 +121,8 @@ func (in *invocation) sweep(ctx context.Context, cfg config.Config, asJSON bool)
 	return nil
 }
 
-// runSweep runs one sweep, shows its progress and returns the ended job. When
+// runSweep runs one sweep, shows its progress and returns the ended job, without its
+// failures. When
 // ctx ends, a sweep of its own is cancelled. One that it has joined is not its to
 // cancel: that is left, with an error that says so.
 func (in *invocation) runSweep(ctx context.Context, a *app.App) (service.Job, error) {

@@ -566,5 +566,9 @@ func finished(t *testing.T, a *Analyzer, id string) Job {
 	if !last.State.Final() {
 		t.Fatalf("watching ended with the job %s", last.State)
 	}
+	last, err := a.Job(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return last
 }

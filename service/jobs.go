@@ -119,6 +119,11 @@ func (a *Analyzer) SubmitCandles(ctx context.Context, n int, fill func(dst *leve
 // Job returns a job as it stands.
 func (a *Analyzer) Job(ctx context.Context, id string) (Job, error) { return a.store.Job(ctx, id) }
 
+// Progress returns a job without failures, skips and result.
+func (a *Analyzer) Progress(ctx context.Context, id string) (Job, error) {
+	return a.store.Progress(ctx, id)
+}
+
 // Jobs returns the newest limit jobs, newest first, without failures, skips
 // and results.
 func (a *Analyzer) Jobs(ctx context.Context, limit int) ([]Job, error) {
@@ -208,8 +213,8 @@ func (a *Analyzer) tell() {
 const watchPoll = time.Second
 
 // Watch yields the job as it stands and again whenever it changed, at most
-// once in every interval, until it has ended, which is the last one yielded.
-// Only that one has its failures, skips and result.
+// once in every interval, until it has ended, which is the last one yielded. All
+// are without failures, skips and result.
 func (a *Analyzer) Watch(ctx context.Context, id string, every time.Duration) iter.Seq2[Job, error] {
 	return func(yield func(Job, error) bool) {
 		var seen [5]int
@@ -219,9 +224,6 @@ func (a *Analyzer) Watch(ctx context.Context, id string, every time.Duration) it
 			changed := a.changed
 			a.mu.Unlock()
 			j, err := a.store.Progress(ctx, id)
-			if err == nil && j.State.Final() {
-				j, err = a.store.Job(ctx, id)
-			}
 			if ctx.Err() != nil {
 				return
 			}
