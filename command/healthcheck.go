@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -59,7 +60,7 @@ func checkHealth(ctx context.Context, url string) error {
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(res.Body, 500))
-		return fmt.Errorf("not ready: %s: %s", res.Status, body)
+		return fmt.Errorf("not ready: %s: %s", res.Status, bytes.TrimSpace(body))
 	}
 	return nil
 }

@@ -774,3 +774,15 @@ func TestLevels_MakesNoDatabase(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckHealth_TheErrorIsOneLine(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		io.WriteString(w, "{\"code\":\"storage_unavailable\"}\n")
+	}))
+	defer s.Close()
+	code, _, errs := execute(t, nil, "healthcheck", "--url", s.URL)
+	if code != command.ExitFailed || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "storage_unavailable") {
+		t.Errorf("%d %q", code, errs)
+	}
+}
