@@ -328,7 +328,7 @@ func (s *fakeStore) change(id string, f func(j *service.Job)) (ended bool, err e
 
 func (s *fakeStore) StartJob(ctx context.Context, id string) (service.Job, error) {
 	s.change(id, func(j *service.Job) { j.State, j.StartedAt = service.JobRunning, time.Now() })
-	return s.Job(ctx, id)
+	return s.Progress(ctx, id)
 }
 
 func (s *fakeStore) PlanJob(_ context.Context, id string, p service.Plan) (bool, error) {
