@@ -139,6 +139,27 @@ func TestDoor_ProbesAreAnsweredWhenAllHaveRequests(t *testing.T) {
 	}
 }
 
+// What waits for the exchange has nothing to send yet.
+func TestKlines_HoldNoReplyWhileTheExchangeIsSlow(t *testing.T) {
+	h := start(t, func(c *Config, _ *service.Config) { c.ReplyBytes = ScreenBytes + 100<<10 })
+	release := make(chan struct{})
+	h.exchange.CandlesFunc = slowly(h, release)
+	addr := serving(t, h, nil)
+	answer := make(chan int, 1)
+	d := dial(t, addr)
+	go func() { answer <- d.ask("/klines/BTCUSDT?limit=5000") }()
+	for metric(t, h, "tidemark_http_requests_in_flight") < 1 {
+		time.Sleep(time.Millisecond)
+	}
+	if status := dial(t, addr).ask("/levels"); status != 200 {
+		t.Errorf("stored levels: %d", status)
+	}
+	close(release)
+	if status := <-answer; status != 200 {
+		t.Errorf("klines: %d", status)
+	}
+}
+
 func TestScreen_SlowReadersHoldNoMoreThanThereIs(t *testing.T) {
 	h := start(t, func(c *Config, _ *service.Config) { c.ReplyBytes = 2 * streamBytes })
 	for i := range 4000 { // more than what the kernel keeps of a reply

@@ -170,11 +170,19 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
 	w.wait(r)
-	if err := a.hold(ctx, w, int64(limit)*klineBytes); err != nil {
+	// Nothing is fetched for a reply that there is no room for. But none is kept while
+	// the exchange is waited for, which is for others to use; nor is room waited for
+	// while a slot is held.
+	taken, err := a.replies.take(ctx, int64(limit)*klineBytes)
+	if err != nil {
 		return err
 	}
+	a.replies.give(taken)
 	var b []byte
-	encode := func(c *levels.Candles, simulated bool) {
+	encode := func(c *levels.Candles, simulated bool) error {
+		if err := a.holdWithin(ctx, w, int64(c.Len())*klineBytes, 0); err != nil {
+			return err
+		}
 		b = appendSeries(make([]byte, 0, 256+klineBytes*c.Len()), key, simulated)
 		b = append(b, `,"missing_klines":`...)
 		b = strconv.AppendInt(b, int64(c.Missing()), 10)
@@ -186,11 +194,11 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 			b = appendKline(b, c.At(i))
 		}
 		b = append(b, "]}\n"...)
+		return nil
 	}
 	if key.Exchange == a.Analyzer.Market().Exchange {
 		err = a.Analyzer.Candles(ctx, key.Symbol, key.Interval, limit, func(c *levels.Candles) error {
-			encode(c, a.Analyzer.Market().Simulated)
-			return nil
+			return encode(c, a.Analyzer.Market().Simulated)
 		})
 	} else {
 		// Another exchange is asked by another process; what that has analysed is kept.
@@ -199,8 +207,7 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 			return err
 		}
 		err = a.Analyzer.Recall(ctx, &snap, limit, 0, func(c *levels.Candles) error {
-			encode(c, snap.Simulated)
-			return nil
+			return encode(c, snap.Simulated)
 		})
 	}
 	if err != nil {

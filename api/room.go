@@ -34,8 +34,13 @@ type roomWaiter struct {
 const roomWait = 2 * time.Second
 
 // take returns with so many bytes, or with all there are if those are fewer, to be
-// given back. It is ErrBusy when none came free in time.
+// given back. It is ErrBusy when none came free in roomWait.
 func (m *room) take(ctx context.Context, need int64) (taken int64, err error) {
+	return m.takeWithin(ctx, need, roomWait)
+}
+
+// takeWithin is take with a wait of the caller's own.
+func (m *room) takeWithin(ctx context.Context, need int64, wait time.Duration) (taken int64, err error) {
 	size := m.size
 	if size <= 0 {
 		size = math.MaxInt64
@@ -50,7 +55,7 @@ func (m *room) take(ctx context.Context, need int64) (taken int64, err error) {
 	w := &roomWaiter{need, make(chan struct{})}
 	m.waiting = append(m.waiting, w)
 	m.mu.Unlock()
-	timer := time.NewTimer(roomWait)
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-w.ready:
@@ -104,13 +109,18 @@ func (m *room) inUse() int64 {
 // hold takes room for a reply until it has been written, once for a request. A tool's
 // reply is there several times over on its way to the agent.
 func (a *API) hold(ctx context.Context, w *reply, bytes int64) error {
+	return a.holdWithin(ctx, w, bytes, roomWait)
+}
+
+// holdWithin is hold with a wait of the caller's own.
+func (a *API) holdWithin(ctx context.Context, w *reply, bytes int64, wait time.Duration) error {
 	if w.outer != nil {
 		w, bytes = w.outer, toolCopies*bytes
 	}
 	if w.held.Load() > 0 {
 		return nil
 	}
-	taken, err := a.replies.take(ctx, bytes)
+	taken, err := a.replies.takeWithin(ctx, bytes, wait)
 	if err == nil && !w.held.CompareAndSwap(0, taken) { // a batch of calls
 		a.replies.give(taken)
 	}
