@@ -215,7 +215,7 @@ func typeOf(ref *openapi3.SchemaRef) template.HTML {
 	return template.HTML(text)
 }
 
-// numberWidth tells whether a format says only which type of a language holds a number:
+// numberWidth reports whether a format says only which type of a language holds a number:
 // generators of clients need it, people and agents do not.
 func numberWidth(format string) bool { return format == "double" || format == "int64" }
 

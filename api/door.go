@@ -24,7 +24,7 @@ const doorReserve = 16
 
 // Door bounds the connections of a server. When there are as many as may be, the one
 // that has been without a request the longest makes way for a new one. When all have
-// requests, a few more are let in for whoever asks whether the process lives, and the
+// requests, a few more are accepted for health probes, and the
 // others of those few are told to come again; beyond, connections are closed.
 type Door struct {
 	limit int
@@ -107,7 +107,7 @@ type (
 	refusedKey struct{} // of true in the context of a request that is to be refused
 )
 
-// refusedAtDoor tells whether there is no room for the connection of a request.
+// refusedAtDoor reports whether there is no room for the connection of a request.
 func refusedAtDoor(ctx context.Context) bool { return ctx.Value(refusedKey{}) != nil }
 
 // probe tells the requests that are answered when all connections are in use. What may
@@ -149,7 +149,7 @@ func (c *doorConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// busy notes that c has a request, and tells whether there is no room for it.
+// busy notes that c has a request, and reports whether there is no room for it.
 func (d *Door) busy(c *doorConn) (beyond bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -115,7 +115,7 @@ func TestDoor_ProbesAreAnsweredWhenAllHaveRequests(t *testing.T) {
 		// a body that never comes must not keep the place of a probe
 		io.WriteString(d, "POST /analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n")
 		if res, err := http.ReadResponse(d.r, nil); err == nil && (res.StatusCode != 503 || res.Header.Get("Retry-After") == "") {
-			t.Errorf("what is no probe: %d %v", res.StatusCode, res.Header)
+			t.Errorf("a request that is not a probe: %d %v", res.StatusCode, res.Header)
 		}
 	}
 	if status := dial(t, addr).ask("/levels/BTCUSDT"); status != 503 {

@@ -81,7 +81,7 @@ func appendID(b []byte, id uint64) []byte {
 // a minute, and the request weight of an exchange lasts it most of the rest.
 const leastGrace = 2 * time.Minute
 
-// delisted tells whether the pair of s was delisted at the moment now.
+// delisted reports whether the pair of s was delisted at the moment now.
 func delisted(s *service.Snapshot, now time.Time) bool {
 	return !s.DelistedAt.IsZero() && now.After(s.DelistedAt)
 }
