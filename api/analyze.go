@@ -11,6 +11,7 @@ import (
 	"time"
 	"unsafe"
 
+	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
@@ -111,7 +112,7 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 		return a.analyzeKlines(w, r, async, &body, &own, drop)
 	}
 	drop()
-	if x := a.Analyzer.Market().Exchange; body.exchange != "" && body.exchange != x {
+	if x := a.Market().Exchange; body.exchange != "" && body.exchange != x {
 		return unknownExchange(body.exchange, x)
 	}
 	if err := a.settleStore(&body); err != nil {
@@ -130,7 +131,7 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 	if body.symbol != "" {
 		symbols = []string{body.symbol}
 	}
-	job, _, err := a.Analyzer.Submit(r.Context(), service.JobRequest{
+	j, _, err := a.Jobs.Submit(r.Context(), job.Request{
 		All: body.all, Symbols: symbols, Interval: body.interval, KlineLimit: body.klineLimit, Store: body.store,
 	})
 	if err != nil {
@@ -139,7 +140,7 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 	if !(body.symbol != "" && async) {
 		w.Header().Del("Preference-Applied") // there was no choice
 	}
-	return accepted(w, &job)
+	return accepted(w, &j)
 }
 
 // settleStore decides whether an analysis is kept where the request does not say: not
@@ -169,11 +170,11 @@ func (a *API) analyzeKlines(w *reply, r *http.Request, async bool, body *analyze
 		return err
 	}
 	if async {
-		job, err := a.Analyzer.SubmitCandles(ctx, own.n, fill)
+		j, err := a.Jobs.SubmitCandles(ctx, own.n, fill)
 		if err != nil {
 			return err
 		}
-		return accepted(w, &job)
+		return accepted(w, &j)
 	}
 	snap, err := a.Analyzer.AnalyzeCandles(ctx, own.n, fill)
 	if err != nil {
@@ -195,7 +196,7 @@ func analysis(w *reply, s *service.Snapshot) error {
 }
 
 // accepted sends a job that goes on, with the place to follow it.
-func accepted(w *reply, j *service.Job) error {
+func accepted(w *reply, j *job.Job) error {
 	w.deadline(writeTimeout)
 	h := w.Header()
 	h.Set("Location", "/jobs/"+j.ID)

@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
@@ -161,7 +162,7 @@ func finished(t testing.TB, h *harness, id string) jobJSON {
 	t.Helper()
 	for {
 		j := decode[jobJSON](t, h.get("/jobs/"+id))
-		if service.JobState(j.State).Final() {
+		if job.State(j.State).Final() {
 			return j
 		}
 		time.Sleep(5 * time.Millisecond)

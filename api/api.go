@@ -5,7 +5,9 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
+	"iter"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -15,15 +17,49 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"tidemark/job"
 	"tidemark/levels"
+	"tidemark/scorecard"
 	"tidemark/service"
 )
 
-// Config is what an API is told once. Analyzer, Store, Registerer and Gatherer
-// are required.
+// Store is what the API reads. Its errors are those of service.Store and job.Store.
+type Store interface {
+	// Snapshot returns the newest analysis with AsOf not after at; a zero at
+	// means the newest of all. service.ErrNotAnalyzed when there is none, which is
+	// service.ErrUnreadable when it cannot be read.
+	Snapshot(ctx context.Context, key service.Key, at time.Time) (service.Snapshot, error)
+	// Latest streams the newest analysis of every pair of an exchange and
+	// interval that is not delisted, by symbol. The slices of a Snapshot are valid
+	// until the next. One that cannot be read comes as its Key with
+	// service.ErrUnreadable, and the others follow; any other error ends the
+	// sequence.
+	Latest(ctx context.Context, exchange string, interval levels.Interval) iter.Seq2[service.Snapshot, error]
+	// Markets returns the exchanges and intervals of analyses, without delisted
+	// pairs, by exchange, and of each the shortest interval first.
+	Markets(ctx context.Context) ([]service.StoredMarket, error)
+	// Scorecards returns those of an exchange, the shortest interval first, and
+	// the promises that are not judged yet, in the same order.
+	Scorecards(ctx context.Context, exchange string) ([]scorecard.Card, []scorecard.Open, error)
+	// Job returns a job with its failures and skips.
+	Job(ctx context.Context, id string) (job.Job, error)
+	// Progress returns a job without its details: failures, skips and result.
+	Progress(ctx context.Context, id string) (job.Job, error)
+	// Jobs returns the newest limit jobs, newest first, without their details.
+	Jobs(ctx context.Context, limit int) ([]job.Job, error)
+	// Schedules returns the schedules of an exchange, the shortest interval first.
+	Schedules(ctx context.Context, exchange string) ([]job.ScheduleState, error)
+	// Ping returns an error if the database does not answer or cannot store.
+	Ping(ctx context.Context) error
+}
+
+// Config is the configuration of an API. Analyzer, Jobs, Market, Store, Registerer
+// and Gatherer are required.
 type Config struct {
 	Analyzer   *service.Analyzer
-	Store      service.Store
+	Jobs       *job.Runner
+	Market     func() service.Market // of the exchange this process serves
+	Store      Store
 	Registerer prometheus.Registerer // of the metrics of this package
 	Gatherer   prometheus.Gatherer   // what GET /metrics shows
 	OpenAPI    []byte                // the document served at /openapi.yaml

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"tidemark/levels"
-	"tidemark/service"
+	"tidemark/scorecard"
 )
 
 // calibration is the reply of GET /calibration. It is asked for seldom and small,
@@ -126,7 +126,7 @@ func (a *API) getCalibration(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	odds, market := levels.Odds(), a.Analyzer.Market()
+	odds, market := levels.Odds(), a.Market()
 	// of another exchange's market nothing is known but what its scorecards say
 	all := calibration{
 		Exchange: exchange, Simulated: market.Simulated && exchange == market.Exchange, Algorithm: levels.Algorithm, Table: levels.OddsVersion(),
@@ -185,7 +185,7 @@ func calibrationOf(i levels.Interval) calibrationInterval {
 
 // liveOf tells what became of the odds given out for an interval, the current
 // scorecard first.
-func liveOf(i levels.Interval, cards []service.Scorecard, open []service.OpenPromises, simulated bool) calibrationLiveScore {
+func liveOf(i levels.Interval, cards []scorecard.Card, open []scorecard.Open, simulated bool) calibrationLiveScore {
 	live := calibrationLiveScore{Scorecards: []calibrationCard{}}
 	for _, o := range open {
 		if o.Interval == i {
@@ -227,7 +227,7 @@ func liveOf(i levels.Interval, cards []service.Scorecard, open []service.OpenPro
 }
 
 // scoreOf tells what the sums of a scorecard say, and where they say too little.
-func scoreOf(s *service.Scores) calibrationScore {
+func scoreOf(s *scorecard.Scores) calibrationScore {
 	told := func(v float64, ok bool) *float64 {
 		if !ok {
 			return nil
@@ -248,8 +248,8 @@ func scoreOf(s *service.Scores) calibrationScore {
 		}
 	}
 	reason := ""
-	if total.Samples < service.LeastScore {
-		reason = fmt.Sprintf("%d outcomes: skill and calibration error are told from %d on", total.Samples, service.LeastScore)
+	if total.Samples < scorecard.MinSamples {
+		reason = fmt.Sprintf("%d outcomes: skill and calibration error are told from %d on", total.Samples, scorecard.MinSamples)
 	} else if c.BrierSkill == nil {
 		reason = "all outcomes were the same: there is no base rate to compare with"
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tidemark/levels"
+	"tidemark/scorecard"
 	"tidemark/service"
 )
 
@@ -52,18 +53,18 @@ func TestCalibration_TellsWhereTheOddsComeFrom(t *testing.T) {
 func TestCalibration_TellsWhatBecameOfTheOddsGivenOut(t *testing.T) {
 	h := start(t)
 	asOf := time.Date(2026, 11, 15, 19, 0, 0, 0, time.UTC)
-	card := service.Scorecard{
+	card := scorecard.Card{
 		Exchange: "binance", Interval: "1h", Algorithm: levels.Algorithm, Table: levels.OddsVersion(),
 		Since: asOf, Until: asOf.Add(24 * time.Hour), Moments: 90, Skipped: 2,
 	}
-	card.Touch[3] = service.Score{Samples: 600, Realised: 150, Promised: 210, Missed: 114}
-	card.Touch[8] = service.Score{Samples: 400, Realised: 350, Promised: 330, Missed: 45}
-	card.Hold[4] = service.Score{Samples: 480, Realised: 240, Promised: 228, Missed: 120}
+	card.Touch[3] = scorecard.Score{Samples: 600, Realised: 150, Promised: 210, Missed: 114}
+	card.Touch[8] = scorecard.Score{Samples: 400, Realised: 350, Promised: 330, Missed: 45}
+	card.Hold[4] = scorecard.Score{Samples: 480, Realised: 240, Promised: 228, Missed: 120}
 	earlier, another := card, card
-	earlier.Table, earlier.Tally = "before", service.Tally{}
+	earlier.Table, earlier.Tally = "before", scorecard.Tally{}
 	another.Simulated = true
-	h.store.cards = []service.Scorecard{earlier, another, card}
-	h.store.open = []service.OpenPromises{{Interval: "1h", Count: 7, First: asOf}, {Interval: "4h", Count: 3, First: asOf}}
+	h.store.cards = []scorecard.Card{earlier, another, card}
+	h.store.open = []scorecard.Open{{Interval: "1h", Count: 7, First: asOf}, {Interval: "4h", Count: 3, First: asOf}}
 
 	rec := h.get("/calibration?exchange=binance&interval=1h")
 	want(t, rec, 200)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
@@ -261,7 +262,7 @@ func appendLevel(b []byte, l *levels.Level, last, atr float64) []byte {
 
 // appendJob appends j. full adds what can be long: failures, skips and the
 // result.
-func appendJob(b []byte, j *service.Job, full bool) []byte {
+func appendJob(b []byte, j *job.Job, full bool) []byte {
 	b = append(b, `{"id":`...)
 	b = appendString(b, j.ID)
 	b = append(b, `,"kind":`...)
@@ -321,7 +322,7 @@ func appendJob(b []byte, j *service.Job, full bool) []byte {
 	return append(b, '}')
 }
 
-func appendOutcomes(b []byte, list []service.Outcome) []byte {
+func appendOutcomes(b []byte, list []job.Outcome) []byte {
 	b = append(b, '[')
 	for i, o := range list {
 		if i > 0 {
@@ -339,7 +340,7 @@ func appendOutcomes(b []byte, list []service.Outcome) []byte {
 }
 
 // appendListing appends a pair as GET /symbols shows it.
-func appendListing(b []byte, l *service.Listing) []byte {
+func appendListing(b []byte, l *job.Listing) []byte {
 	b = append(b, `{"symbol":`...)
 	b = appendString(b, l.Name)
 	b = append(b, `,"base":`...)

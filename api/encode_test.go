@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
@@ -78,12 +79,12 @@ func TestEncode_AnyAnalysisIsValidJSON(t *testing.T) {
 
 func TestEncode_AResultIsJudgedAsOfWhenItWasMade(t *testing.T) {
 	old := snapshot("BTCUSDT", time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC))
-	fresh := string(appendJob(nil, &service.Job{Result: &old}, true))
+	fresh := string(appendJob(nil, &job.Job{Result: &old}, true))
 	if !strings.Contains(fresh, `"stale":false`) {
 		t.Errorf("what was fresh when the job found it: %s", fresh)
 	}
 	old.ComputedAt = old.AsOf.Add(3 * time.Hour)
-	if b := string(appendJob(nil, &service.Job{Result: &old}, true)); !strings.Contains(b, `"stale":true`) {
+	if b := string(appendJob(nil, &job.Job{Result: &old}, true)); !strings.Contains(b, `"stale":true`) {
 		t.Errorf("what was stale when the job found it: %s", b)
 	}
 }

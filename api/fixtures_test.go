@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
@@ -77,7 +78,7 @@ func snapshot(symbol string, now time.Time) service.Snapshot {
 
 // market stores analyses of n pairs whose levels all differ a little.
 func market(h *harness, n int) {
-	var b service.Batch
+	var b job.Batch
 	for i := range n {
 		s := snapshot("S"+strconv.Itoa(1000+i)+"USDT", time.Now())
 		for _, side := range [][]levels.Level{s.Supports, s.Resistances} {

@@ -29,7 +29,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"tidemark/job"
 	"tidemark/levels"
+	"tidemark/scorecard"
 	"tidemark/service"
 )
 
@@ -159,19 +161,19 @@ type fakeStore struct {
 
 	mu    sync.Mutex
 	snaps map[service.Key][]service.Snapshot
-	jobs  map[string]service.Job
+	jobs  map[string]job.Job
 	works map[string]string // what an open job does, by its id
 	order []string
 
-	schedules []service.ScheduleState
-	cards     []service.Scorecard
-	open      []service.OpenPromises
+	schedules []job.ScheduleState
+	cards     []scorecard.Card
+	open      []scorecard.Open
 	reports   int // calls of Job
 
 	analyzer *service.Analyzer // does the work of jobs
 }
 
-func (s *fakeStore) Put(_ context.Context, b service.Batch) (ended bool, err error) {
+func (s *fakeStore) Put(_ context.Context, b job.Batch) (ended bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, snap := range b.Snapshots {
@@ -185,8 +187,8 @@ func (s *fakeStore) Put(_ context.Context, b service.Batch) (ended bool, err err
 		if b.Result != nil {
 			j.Result = b.Result
 		}
-		if ended = j.State == service.JobRunning && j.BatchesDone == j.Batches; ended {
-			j.State, j.FinishedAt = service.JobCompleted, time.Now()
+		if ended = j.State == job.Running && j.BatchesDone == j.Batches; ended {
+			j.State, j.FinishedAt = job.Completed, time.Now()
 		}
 		s.jobs[b.JobID] = j
 	}
@@ -223,18 +225,18 @@ func (s *fakeStore) Candles(_ context.Context, key service.Key, from int64, dst 
 }
 
 // DuePromise has none: the scorecard's figures are set by the test.
-func (s *fakeStore) DuePromise(context.Context, service.Key, time.Time) (service.Promise, bool, error) {
-	return service.Promise{}, false, nil
+func (s *fakeStore) DuePromise(context.Context, service.Key, time.Time) (scorecard.Promise, bool, error) {
+	return scorecard.Promise{}, false, nil
 }
 
-func (s *fakeStore) Scorecards(_ context.Context, exchange string) ([]service.Scorecard, []service.OpenPromises, error) {
+func (s *fakeStore) Scorecards(_ context.Context, exchange string) ([]scorecard.Card, []scorecard.Open, error) {
 	if exchange != "binance" {
 		return nil, nil, s.err
 	}
 	return s.cards, s.open, s.err
 }
 
-func (s *fakeStore) Listed(context.Context, string) (map[string]service.PairState, error) {
+func (s *fakeStore) Listed(context.Context, string) (map[string]job.PairState, error) {
 	return nil, s.err
 }
 
@@ -280,7 +282,7 @@ func (s *fakeStore) Latest(_ context.Context, exchange string, interval levels.I
 	}
 }
 
-func (s *fakeStore) PutJob(_ context.Context, j service.Job) error {
+func (s *fakeStore) PutJob(_ context.Context, j job.Job) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.order = append(s.order, j.ID)
@@ -289,7 +291,7 @@ func (s *fakeStore) PutJob(_ context.Context, j service.Job) error {
 }
 
 // SubmitJob has the work done in goroutines; a batch that fails ends its job.
-func (s *fakeStore) SubmitJob(_ context.Context, j service.Job, work string, scope service.Scope, limit int) (service.Job, bool, error) {
+func (s *fakeStore) SubmitJob(_ context.Context, j job.Job, work string, scope job.Scope, limit int) (job.Job, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	open := 0
@@ -303,9 +305,9 @@ func (s *fakeStore) SubmitJob(_ context.Context, j service.Job, work string, sco
 	}
 	switch {
 	case s.err != nil:
-		return service.Job{}, false, s.err
+		return job.Job{}, false, s.err
 	case open >= limit:
-		return service.Job{}, false, service.ErrBusy
+		return job.Job{}, false, service.ErrBusy
 	}
 	s.order = append(s.order, j.ID)
 	s.jobs[j.ID], s.works[j.ID] = j, work
@@ -314,7 +316,7 @@ func (s *fakeStore) SubmitJob(_ context.Context, j service.Job, work string, sco
 }
 
 // change changes a job, if it is open.
-func (s *fakeStore) change(id string, f func(j *service.Job)) (ended bool, err error) {
+func (s *fakeStore) change(id string, f func(j *job.Job)) (ended bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	j, ok := s.jobs[id]
@@ -326,13 +328,13 @@ func (s *fakeStore) change(id string, f func(j *service.Job)) (ended bool, err e
 	return j.State.Final(), s.err
 }
 
-func (s *fakeStore) StartJob(ctx context.Context, id string) (service.Job, error) {
-	s.change(id, func(j *service.Job) { j.State, j.StartedAt = service.JobRunning, time.Now() })
+func (s *fakeStore) StartJob(ctx context.Context, id string) (job.Job, error) {
+	s.change(id, func(j *job.Job) { j.State, j.StartedAt = job.Running, time.Now() })
 	return s.Progress(ctx, id)
 }
 
-func (s *fakeStore) PlanJob(_ context.Context, id string, p service.Plan) (bool, error) {
-	return s.change(id, func(j *service.Job) {
+func (s *fakeStore) PlanJob(_ context.Context, id string, p job.Plan) (bool, error) {
+	return s.change(id, func(j *job.Job) {
 		j.Symbols, j.Skips, j.Skipped, j.Simulated = len(p.Pairs)+len(p.Skips), p.Skips, len(p.Skips), p.Simulated
 		for pairs := range slices.Chunk(p.Pairs, p.BatchSize) {
 			go s.analyzer.RunBatch(context.Background(), id, j.Batches, pairs, true)
@@ -343,11 +345,11 @@ func (s *fakeStore) PlanJob(_ context.Context, id string, p service.Plan) (bool,
 
 func (s *fakeStore) BatchStored(context.Context, string, int) (bool, error) { return false, s.err }
 
-func (s *fakeStore) EndJob(_ context.Context, id string, state service.JobState, reason *service.Outcome) (bool, error) {
-	return s.change(id, func(j *service.Job) { j.State, j.Error, j.FinishedAt = state, reason, time.Now() })
+func (s *fakeStore) EndJob(_ context.Context, id string, state job.State, reason *job.Outcome) (bool, error) {
+	return s.change(id, func(j *job.Job) { j.State, j.Error, j.FinishedAt = state, reason, time.Now() })
 }
 
-func (s *fakeStore) Progress(ctx context.Context, id string) (service.Job, error) {
+func (s *fakeStore) Progress(ctx context.Context, id string) (job.Job, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	j, err := s.job(id)
@@ -355,7 +357,7 @@ func (s *fakeStore) Progress(ctx context.Context, id string) (service.Job, error
 	return j, err
 }
 
-func (s *fakeStore) Job(_ context.Context, id string) (service.Job, error) {
+func (s *fakeStore) Job(_ context.Context, id string) (job.Job, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reports++
@@ -363,7 +365,7 @@ func (s *fakeStore) Job(_ context.Context, id string) (service.Job, error) {
 }
 
 // job is called with s.mu held.
-func (s *fakeStore) job(id string) (service.Job, error) {
+func (s *fakeStore) job(id string) (job.Job, error) {
 	j, ok := s.jobs[id]
 	if s.err != nil {
 		return j, s.err
@@ -374,27 +376,27 @@ func (s *fakeStore) job(id string) (service.Job, error) {
 	return j, nil
 }
 
-func (s *fakeStore) SetSchedules(_ context.Context, _ string, schedules []service.ScheduleState, _ time.Time) (int, error) {
+func (s *fakeStore) SetSchedules(_ context.Context, _ string, schedules []job.ScheduleState, _ time.Time) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.schedules = schedules
 	return 0, s.err
 }
 
-func (s *fakeStore) Schedules(context.Context, string) ([]service.ScheduleState, error) {
+func (s *fakeStore) Schedules(context.Context, string) ([]job.ScheduleState, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.schedules, s.err
 }
 
-func (s *fakeStore) RunSchedule(context.Context, service.ScheduleState, time.Time, service.Job, string, service.Scope, int) (service.ScheduledRun, error) {
+func (s *fakeStore) RunSchedule(context.Context, job.ScheduleState, time.Time, job.Job, string, job.Scope, int) (job.ScheduledRun, error) {
 	panic("nothing is scheduled here")
 }
 
-func (s *fakeStore) Jobs(_ context.Context, limit int) ([]service.Job, error) {
+func (s *fakeStore) Jobs(_ context.Context, limit int) ([]job.Job, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var list []service.Job
+	var list []job.Job
 	for _, id := range slices.Backward(s.order) {
 		if len(list) < limit {
 			j := s.jobs[id]
@@ -448,14 +450,14 @@ func start(t testing.TB, change ...func(*Config, *service.Config)) *harness {
 	h := &harness{
 		t:        t,
 		exchange: &fakeExchange{market: service.Market{Exchange: "simulated", Simulated: true}},
-		store:    &fakeStore{snaps: map[service.Key][]service.Snapshot{}, jobs: map[string]service.Job{}, works: map[string]string{}},
+		store:    &fakeStore{snaps: map[service.Key][]service.Snapshot{}, jobs: map[string]job.Job{}, works: map[string]string{}},
 		registry: prometheus.NewRegistry(),
 		log:      &lockedBuffer{},
 	}
 	log := slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	sc := service.Config{
 		Concurrency: 2, BatchSize: 2, KlineLimit: 500, QueueLimit: 10, Interval: "1h", Timeout: 10 * time.Second,
-		Filter: service.Filter{QuoteAssets: []string{"USDT"}},
+		Filter: job.Filter{QuoteAssets: []string{"USDT"}},
 	}
 	c := Config{
 		Store: h.store, Registerer: h.registry, Gatherer: h.registry, OpenAPI: document(t).source,

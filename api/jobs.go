@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
+	"tidemark/job"
 	"tidemark/service"
 )
 
@@ -46,7 +47,7 @@ func (a *API) getJobs(w *reply, r *http.Request) error {
 	if err := a.hold(r.Context(), w, jobsBytes); err != nil {
 		return err
 	}
-	jobs, err := a.Analyzer.Jobs(r.Context(), limit)
+	jobs, err := a.Store.Jobs(r.Context(), limit)
 	if err != nil {
 		return err
 	}
@@ -66,7 +67,7 @@ func (a *API) getSchedules(w *reply, r *http.Request) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
 		return err
 	}
-	schedules, err := a.Analyzer.Schedules(r.Context())
+	schedules, err := a.Store.Schedules(r.Context(), a.Market().Exchange)
 	if err != nil {
 		return err
 	}
@@ -102,15 +103,15 @@ func sendJSON(w *reply, b []byte) error {
 
 // getJob answers GET /jobs/{id}.
 func (a *API) getJob(w *reply, r *http.Request) error {
-	return a.sendJob(w, r, a.Analyzer.Job)
+	return a.sendJob(w, r, a.Store.Job)
 }
 
 // deleteJob answers DELETE /jobs/{id}: it asks the job to stop.
 func (a *API) deleteJob(w *reply, r *http.Request) error {
-	return a.sendJob(w, r, a.Analyzer.Cancel)
+	return a.sendJob(w, r, a.Jobs.Cancel)
 }
 
-func (a *API) sendJob(w *reply, r *http.Request, get func(context.Context, string) (service.Job, error)) error {
+func (a *API) sendJob(w *reply, r *http.Request, get func(context.Context, string) (job.Job, error)) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
 		return err
 	}
@@ -129,7 +130,7 @@ func (a *API) sendJob(w *reply, r *http.Request, get func(context.Context, strin
 }
 
 // eventID names how far a job is: equal ids, equal events.
-func eventID(j *service.Job) string {
+func eventID(j *job.Job) string {
 	return fmt.Sprintf("%s-%d-%d-%d-%d", j.State, j.Symbols, j.Done, j.Failed, j.BatchesDone)
 }
 
@@ -144,7 +145,7 @@ func (a *API) getEvents(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	j, err := a.Analyzer.Progress(r.Context(), id)
+	j, err := a.Store.Progress(r.Context(), id)
 	if err != nil {
 		return err
 	}
@@ -170,13 +171,13 @@ func (a *API) getEvents(w *reply, r *http.Request) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	type change struct {
-		job service.Job
+		job job.Job
 		err error
 	}
 	changes := make(chan change)
 	go func() {
 		defer close(changes)
-		for j, err := range a.Analyzer.Watch(ctx, id, eventInterval) {
+		for j, err := range a.Jobs.Watch(ctx, id, eventInterval) {
 			select {
 			case changes <- change{j, err}:
 			case <-ctx.Done():
@@ -221,7 +222,7 @@ var contentEvents = []string{"text/event-stream"}
 
 // appendEvent appends a job as one server-sent event (WHATWG HTML, section
 // 9.2).
-func appendEvent(b []byte, id string, j *service.Job) []byte {
+func appendEvent(b []byte, id string, j *job.Job) []byte {
 	b = append(b, "event: job\nid: "...)
 	b = append(b, id...)
 	b = append(b, "\ndata: "...)
@@ -287,7 +288,7 @@ func (a *API) getReady(w *reply, r *http.Request) error {
 	if err := a.ready(r.Context()); err != nil {
 		return fmt.Errorf("%w: %w", service.ErrStorage, err)
 	}
-	m := a.Analyzer.Market()
+	m := a.Market()
 	b := appendString([]byte(`{"status":"ready","database":"ok","exchange":`), m.Exchange)
 	b = append(b, `,"simulated":`...)
 	b = strconv.AppendBool(b, m.Simulated)

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tidemark/job"
 	"tidemark/service"
 )
 
@@ -45,7 +46,7 @@ func TestSchedules_TellTheNextAndTheLastRun(t *testing.T) {
 		t.Errorf("without schedules: %s", got)
 	}
 	next := time.Date(2026, 11, 22, 20, 0, 14, 250e6, time.UTC)
-	h.store.SetSchedules(t.Context(), "binance", []service.ScheduleState{
+	h.store.SetSchedules(t.Context(), "binance", []job.ScheduleState{
 		{Exchange: "binance", Interval: "1h", Text: "1h", NextRun: next, LastRun: next.Add(-time.Hour), LastJob: "job1"},
 		{Exchange: "binance", Interval: "1d", Text: "30 6 * * *", NextRun: next},
 	}, next)

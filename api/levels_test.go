@@ -11,12 +11,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
 
 func store(h *harness, snaps ...service.Snapshot) {
-	h.store.Put(context.Background(), service.Batch{Snapshots: snaps})
+	h.store.Put(context.Background(), job.Batch{Snapshots: snaps})
 }
 
 func TestLevels_AnswerIsTheStoredAnalysisToTheByte(t *testing.T) {

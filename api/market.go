@@ -16,7 +16,7 @@ import (
 // own refuses an exchange this process does not talk to.
 func (a *API) own(q *query) (string, error) {
 	name, err := q.exchange(a)
-	if served := a.Analyzer.Market().Exchange; err == nil && name != served {
+	if served := a.Market().Exchange; err == nil && name != served {
 		return "", unknownExchange(name, served)
 	}
 	return name, err
@@ -49,7 +49,7 @@ func (a *API) getExchanges(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	served := exchangeEntry{Exchange: a.Analyzer.Market().Exchange, Served: true, Intervals: []storedInterval{}}
+	served := exchangeEntry{Exchange: a.Market().Exchange, Served: true, Intervals: []storedInterval{}}
 	list := exchangeList{Exchanges: []exchangeEntry{served}}
 	for _, m := range stored {
 		at := slices.IndexFunc(list.Exchanges, func(e exchangeEntry) bool { return e.Exchange == m.Exchange })
@@ -103,7 +103,7 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
 	w.wait(r)
-	listed, at, err := a.Analyzer.LastSymbols(ctx)
+	listed, at, err := a.Jobs.LastSymbols(ctx)
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 	out.buf = append(out.buf, `],"count":`...)
 	out.buf = strconv.AppendInt(out.buf, int64(n), 10)
 	out.buf = append(out.buf, `,"simulated":`...)
-	out.buf = strconv.AppendBool(out.buf, a.Analyzer.Market().Simulated)
+	out.buf = strconv.AppendBool(out.buf, a.Market().Simulated)
 	out.buf = append(out.buf, "}\n"...)
 	return out.flush()
 }
@@ -196,9 +196,9 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 		b = append(b, "]}\n"...)
 		return nil
 	}
-	if key.Exchange == a.Analyzer.Market().Exchange {
+	if key.Exchange == a.Market().Exchange {
 		err = a.Analyzer.Candles(ctx, key.Symbol, key.Interval, limit, func(c *levels.Candles) error {
-			return encode(c, a.Analyzer.Market().Simulated)
+			return encode(c, a.Market().Simulated)
 		})
 	} else {
 		// Another exchange is asked by another process; what that has analysed is kept.
@@ -240,7 +240,7 @@ func (a *API) getForming(w *reply, r *http.Request) error {
 	h := w.Header()
 	h["Content-Type"] = contentJSON
 	h["Cache-Control"] = noCache
-	b := appendSeries(nil, key, a.Analyzer.Market().Simulated)
+	b := appendSeries(nil, key, a.Market().Simulated)
 	if f == nil {
 		return write(w, append(b, `,"at":null,"closes_at":null,"kline":null}`+"\n"...))
 	}

@@ -7,7 +7,7 @@ import (
 	rt "runtime/metrics"
 	"strconv"
 
-	"tidemark/service"
+	"tidemark/memory"
 )
 
 // getMemory answers GET /memory: what this process uses, by whoever counts.
@@ -15,7 +15,7 @@ func (a *API) getMemory(w *reply, r *http.Request) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
 		return err
 	}
-	m := service.ReadMemory()
+	m := memory.Read()
 	heap := []rt.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	rt.Read(heap)
 	b := make([]byte, 0, 512)
@@ -41,7 +41,7 @@ func (a *API) getMemory(w *reply, r *http.Request) error {
 		}
 	}
 	b = append(b, `,"last_batch":`...)
-	if last, ok := a.Analyzer.LastBatch(); ok {
+	if last, ok := a.Jobs.LastBatch(); ok {
 		b = append(b, `{"symbols":`...)
 		b = strconv.AppendInt(b, int64(last.Pairs), 10)
 		b = append(b, `,"symbols_failed":`...)

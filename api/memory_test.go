@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"testing"
 
+	"tidemark/memory"
 	"tidemark/service"
 )
 
@@ -24,7 +25,7 @@ func TestMemory_IsToldAsTheSystemCountsIt(t *testing.T) {
 	if err := json.Unmarshal(rec.Body.Bytes(), &m); err != nil {
 		t.Fatal(err)
 	}
-	if system := service.ReadMemory(); system.RSS > 0 && (m.RSS <= 0 || m.Files <= 0 || m.Files > m.RSS || m.Peak < m.RSS) {
+	if system := memory.Read(); system.RSS > 0 && (m.RSS <= 0 || m.Files <= 0 || m.Files > m.RSS || m.Peak < m.RSS) {
 		t.Errorf("the system says %+v, the reply %+v", system, m)
 	}
 	if m.Heap <= 0 || m.Budget != 1<<26 || string(m.LastBatch) != "null" {

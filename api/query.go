@@ -151,7 +151,7 @@ func (q *query) interval(a *API) (levels.Interval, error) {
 func (q *query) exchange(a *API) (string, error) {
 	text := q.get("exchange")
 	if text == "" {
-		return a.Analyzer.Market().Exchange, nil
+		return a.Market().Exchange, nil
 	}
 	if !saneExchange(text) {
 		return "", badParameter("exchange", "%q is not the name of an exchange", clip(text))

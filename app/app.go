@@ -18,6 +18,8 @@ import (
 	"tidemark/config"
 	"tidemark/exchange/binance"
 	"tidemark/exchange/simulated"
+	"tidemark/job"
+	"tidemark/memory"
 	"tidemark/repository"
 	"tidemark/service"
 )
@@ -31,6 +33,7 @@ type App struct {
 	DB       *repository.DB
 	Venue    *binance.Client
 	Analyzer *service.Analyzer
+	Jobs     *job.Runner
 	clients  clients
 	// market is the built-in simulated exchange, if that is the one.
 	market *http.Server
@@ -41,7 +44,7 @@ type App struct {
 
 // Open wires an app. The caller closes it.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
-	a := &App{Config: cfg, budget: NewBudget(cfg, service.ReadMemory().Limit), log: log, registry: prometheus.NewRegistry()}
+	a := &App{Config: cfg, budget: NewBudget(cfg, memory.Read().Limit), log: log, registry: prometheus.NewRegistry()}
 	db, err := OpenDatabase(ctx, a.budget, log)
 	if err != nil {
 		return nil, err
@@ -91,14 +94,18 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 	}
 	a.Analyzer = service.New(service.Config{
 		Concurrency: cfg.AnalysisConcurrency,
-		BatchSize:   cfg.AnalysisBatchSize,
 		KlineLimit:  cfg.AnalysisKlineLimit,
 		Memory:      slots,
 		QueueLimit:  cfg.AnalysisQueueLimit,
 		Interval:    cfg.AnalysisInterval,
 		Timeout:     cfg.AnalysisTimeout,
-		Filter:      filter(cfg),
 	}, a.Venue, db, a.registry, log)
+	a.Jobs = job.NewRunner(job.Config{
+		Concurrency: cfg.AnalysisConcurrency,
+		BatchSize:   cfg.AnalysisBatchSize,
+		QueueLimit:  cfg.AnalysisQueueLimit,
+		Filter:      filter(cfg),
+	}, a.Analyzer, a.Venue, db, a.registry, log)
 	return a, nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"tidemark/api"
 	"tidemark/config"
+	"tidemark/memory"
 	"tidemark/service"
 )
 
@@ -158,12 +159,12 @@ func (b Budget) smallest(base int64) config.Bytes {
 // returns what is left for slots, 0 for no bound, and for clients. Coming is what the
 // process will take besides before it begins to work. A budget without room for one slot
 // is an error that names the smallest that has it.
-func (b Budget) Settle(coming int64) (slots int64, c clients, m service.Memory, err error) {
+func (b Budget) Settle(coming int64) (slots int64, c clients, m memory.Usage, err error) {
 	if b.Total == 0 {
 		return 0, b.clients(0), m, nil
 	}
 	debug.FreeOSMemory() // what the start left behind
-	if m = service.ReadMemory(); m.RSS == 0 {
+	if m = memory.Read(); m.RSS == 0 {
 		return 0, c, m, config.Usage(errors.New("MEMORY_BUDGET: this system does not tell how much memory a process takes, so it cannot be bounded"))
 	}
 	base := m.RSS + coming

@@ -2,12 +2,12 @@ package app
 
 import (
 	"tidemark/config"
-	"tidemark/service"
+	"tidemark/job"
 )
 
 // filter is the part of the configuration that chooses pairs.
-func filter(c config.Config) service.Filter {
-	return service.Filter{
+func filter(c config.Config) job.Filter {
+	return job.Filter{
 		QuoteAssets:     c.AnalysisQuoteAssets,
 		MinQuoteVolume:  c.AnalysisMinQuoteVolume,
 		KeepLeveraged:   !c.AnalysisExcludeLeveraged,

@@ -12,7 +12,9 @@ import (
 
 	"tidemark/exchange/binance"
 	"tidemark/levels"
+	"tidemark/memory"
 	"tidemark/repository"
+	"tidemark/scorecard"
 	"tidemark/service"
 )
 
@@ -110,7 +112,7 @@ func (memoryCollector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (memoryCollector) Collect(ch chan<- prometheus.Metric) {
-	m := service.ReadMemory()
+	m := memory.Read()
 	gauge(ch, peakDesc, float64(m.PeakRSS))
 	gauge(ch, filesDesc, float64(m.Files))
 	gauge(ch, workingSetDesc, float64(m.WorkingSet))
@@ -232,7 +234,7 @@ type scorecardCollector struct {
 
 	mu    sync.Mutex
 	asked time.Time
-	cards map[levels.Interval]service.Scorecard
+	cards map[levels.Interval]scorecard.Card
 	open  map[levels.Interval]int
 	err   error
 }
@@ -276,7 +278,7 @@ func (c *scorecardCollector) Collect(ch chan<- prometheus.Metric) {
 		card := c.cards[fit.Interval] // of zeros before the first
 		for _, part := range [...]struct {
 			kind string
-			of   service.Score
+			of   scorecard.Score
 		}{{"touch", card.Touch.Total()}, {"hold", card.Hold.Total()}} {
 			counter(ch, outcomesDesc, float64(part.of.Samples), interval, part.kind)
 			counter(ch, realisedDesc, float64(part.of.Realised), interval, part.kind)
@@ -295,7 +297,7 @@ func (c *scorecardCollector) ask() {
 	defer cancel()
 	market := c.market()
 	cards, open, err := c.db.Scorecards(ctx, market.Exchange)
-	c.cards, c.open, c.err, c.asked = map[levels.Interval]service.Scorecard{}, map[levels.Interval]int{}, err, time.Now()
+	c.cards, c.open, c.err, c.asked = map[levels.Interval]scorecard.Card{}, map[levels.Interval]int{}, err, time.Now()
 	for _, card := range cards {
 		if card.Current(market.Simulated) {
 			c.cards[card.Interval] = card

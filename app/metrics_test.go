@@ -15,8 +15,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/repository"
+	"tidemark/scorecard"
 	"tidemark/service"
 )
 
@@ -25,7 +27,7 @@ func TestQueueCollector_ShowsNothingItDoesNotKnow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := db.SubmitJob(t.Context(), service.Job{ID: "j", State: service.JobQueued}, "work", service.Scope{}, 10); err != nil {
+	if _, _, err := db.SubmitJob(t.Context(), job.Job{ID: "j", State: job.Queued}, "work", job.Scope{}, 10); err != nil {
 		t.Fatal(err)
 	}
 	if n := testutil.CollectAndCount(&queueCollector{db: db}, "tidemark_queue_pieces", "tidemark_queue_oldest_waiting_seconds"); n != 4 {
@@ -49,7 +51,7 @@ func TestScorecardCollector_ShowsTheOddsOfThisProgramInItsMarket(t *testing.T) {
 		t.Fatal(err)
 	}
 	asOf := time.Date(2026, 11, 22, 19, 0, 0, 0, time.UTC)
-	for i, j := range []service.Judgement{
+	for i, j := range []scorecard.Judgement{
 		{Algorithm: levels.Algorithm, Table: levels.OddsVersion()},
 		{Algorithm: levels.Algorithm, Table: levels.OddsVersion(), Skipped: "a hole"},
 		{Algorithm: levels.Algorithm, Table: levels.OddsVersion(), Simulated: true},
@@ -59,11 +61,11 @@ func TestScorecardCollector_ShowsTheOddsOfThisProgramInItsMarket(t *testing.T) {
 	} {
 		j.Key, j.AsOf = service.Key{Exchange: "binance", Symbol: fmt.Sprint("P", i), Interval: "1h"}, asOf
 		if j.Skipped == "" {
-			j.Touch[3] = service.Score{Samples: 4, Realised: 1, Promised: 1.5, Missed: 0.5}
-			j.Touch[7] = service.Score{Samples: 4, Realised: 3, Promised: 3, Missed: 0.75}
-			j.Hold[5] = service.Score{Samples: 2, Realised: 1, Promised: 0.875, Missed: 0.25}
+			j.Touch[3] = scorecard.Score{Samples: 4, Realised: 1, Promised: 1.5, Missed: 0.5}
+			j.Touch[7] = scorecard.Score{Samples: 4, Realised: 3, Promised: 3, Missed: 0.75}
+			j.Hold[5] = scorecard.Score{Samples: 2, Realised: 1, Promised: 0.875, Missed: 0.25}
 		}
-		_, err := db.Put(t.Context(), service.Batch{Snapshots: []service.Snapshot{{
+		_, err := db.Put(t.Context(), job.Batch{Snapshots: []service.Snapshot{{
 			Key: j.Key, AsOf: asOf, ComputedAt: asOf, ATR: 1, LastPrice: 2, Algorithm: levels.Algorithm, Supports: []levels.Level{{Price: 1, HoldProbability: 0.4}},
 		}}})
 		if err != nil {
@@ -72,7 +74,7 @@ func TestScorecardCollector_ShowsTheOddsOfThisProgramInItsMarket(t *testing.T) {
 		if j.Algorithm == "" {
 			continue // it stays open
 		}
-		if _, err := db.Put(t.Context(), service.Batch{Judged: []service.Judgement{j}}); err != nil {
+		if _, err := db.Put(t.Context(), job.Batch{Judged: []scorecard.Judgement{j}}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -20,7 +20,7 @@ import (
 
 // Work has this process do the work of jobs of its exchange.
 func (a *App) Work(ctx context.Context) error {
-	return a.DB.Work(ctx, map[string]repository.Worker{a.Config.Exchange: a.Analyzer})
+	return a.DB.Work(ctx, map[string]repository.Worker{a.Config.Exchange: a.Jobs})
 }
 
 // stopped is what is said of a stop that ended with err.
@@ -83,6 +83,8 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	}()
 	handler := api.New(api.Config{
 		Analyzer:   a.Analyzer,
+		Jobs:       a.Jobs,
+		Market:     a.Venue.Market,
 		Store:      a.DB,
 		Registerer: a.registry,
 		Gatherer:   a.registry,
@@ -121,7 +123,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	defer stopTending()
 	background.Go(func() { a.forgetJobs(tending) })
 	if cfg.Role != roleAPI {
-		background.Go(func() { a.Analyzer.RunSchedules(tending, schedules) })
+		background.Go(func() { a.Jobs.RunSchedules(tending, a.DB, schedules) })
 	}
 
 	var root http.Handler = handler

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"tidemark/service"
+	"tidemark/memory"
 )
 
 // TuneMemory trades a little processor time for memory unless the environment
@@ -24,7 +24,7 @@ func TuneMemory(environ []string) {
 	if !set("GOGC") {
 		debug.SetGCPercent(25)
 	}
-	if limit := service.ReadMemory().Limit; limit > 0 && !set("GOMEMLIMIT") {
+	if limit := memory.Read().Limit; limit > 0 && !set("GOMEMLIMIT") {
 		debug.SetMemoryLimit(limit / 10 * 9)
 	}
 }

@@ -26,7 +26,7 @@ import (
 
 	"tidemark/app"
 	"tidemark/config"
-	"tidemark/service"
+	"tidemark/job"
 )
 
 // Options is what `bench` measures.
@@ -649,46 +649,46 @@ func (b *Bencher) bare(ctx context.Context, market *Process, symbols []string, c
 
 // benchJob is what the bench reads of GET /jobs/{id}.
 type benchJob struct {
-	ID       string           `json:"id"`
-	State    service.JobState `json:"state"`
-	Done     int              `json:"symbols_done"`
-	Failed   int              `json:"symbols_failed"`
-	Started  time.Time        `json:"started_at"`
-	Finished time.Time        `json:"finished_at"`
+	ID       string    `json:"id"`
+	State    job.State `json:"state"`
+	Done     int       `json:"symbols_done"`
+	Failed   int       `json:"symbols_failed"`
+	Started  time.Time `json:"started_at"`
+	Finished time.Time `json:"finished_at"`
 }
 
 // SweepOver asks a service for a sweep and waits for its end.
 func SweepOver(ctx context.Context, p *Process) (benchJob, error) {
-	var job benchJob
+	var j benchJob
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.Base+"/analyze", strings.NewReader(`{"all":true}`))
 	if err != nil {
-		return job, err
+		return j, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	for {
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
-			return job, err
+			return j, err
 		}
 		var next benchJob
 		err = json.NewDecoder(res.Body).Decode(&next)
 		res.Body.Close()
 		if err != nil || next.ID == "" {
-			return job, fmt.Errorf("asking for a sweep: %s: %w", res.Status, err)
+			return j, fmt.Errorf("asking for a sweep: %s: %w", res.Status, err)
 		}
-		switch job = next; {
-		case job.State == service.JobCompleted:
-			return job, nil
-		case job.State.Final():
-			return job, fmt.Errorf("the sweep ended as %s", job.State)
+		switch j = next; {
+		case j.State == job.Completed:
+			return j, nil
+		case j.State.Final():
+			return j, fmt.Errorf("the sweep ended as %s", j.State)
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
-			return job, ctx.Err()
+			return j, ctx.Err()
 		}
-		if req, err = http.NewRequestWithContext(ctx, http.MethodGet, p.Base+"/jobs/"+job.ID, nil); err != nil {
-			return job, err
+		if req, err = http.NewRequestWithContext(ctx, http.MethodGet, p.Base+"/jobs/"+j.ID, nil); err != nil {
+			return j, err
 		}
 	}
 }

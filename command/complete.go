@@ -9,6 +9,7 @@ import (
 	"tidemark/app"
 	"tidemark/config"
 	"tidemark/levels"
+	"tidemark/memory"
 	"tidemark/repository"
 	"tidemark/service"
 )
@@ -46,7 +47,7 @@ func (in *invocation) completeSymbol(cmd *cobra.Command, args []string, begun st
 	if err != nil || len(args) > 0 {
 		return nil, nothing
 	}
-	b, log := app.NewBudget(cfg, service.ReadMemory().Limit), in.logger(quiet(cfg))
+	b, log := app.NewBudget(cfg, memory.Read().Limit), in.logger(quiet(cfg))
 	found, err := repository.Inspect(cmd.Context(), b.DatabaseConfig(log), app.Address(cfg))
 	if err != nil || found.Version != found.Known {
 		return nil, nothing

@@ -5,7 +5,7 @@ import (
 
 	"tidemark/app"
 	"tidemark/config"
-	"tidemark/service"
+	"tidemark/memory"
 )
 
 func (in *invocation) configCommand() *cobra.Command {
@@ -19,7 +19,7 @@ func (in *invocation) configCommand() *cobra.Command {
 				return err
 			}
 			c.Print(in.stdout)
-			app.NewBudget(c, service.ReadMemory().Limit).Print(in.stdout)
+			app.NewBudget(c, memory.Read().Limit).Print(in.stdout)
 			return nil
 		},
 	}

@@ -10,7 +10,7 @@ import (
 
 	"tidemark/app"
 	"tidemark/config"
-	"tidemark/service"
+	"tidemark/memory"
 )
 
 func (in *invocation) demoCommand() *cobra.Command {
@@ -75,7 +75,7 @@ func (in *invocation) demonstrate(ctx context.Context, a *app.App, address strin
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
-	memory := service.ReadMemory()
+	memory := memory.Read()
 	fmt.Fprintf(in.stdout, `%d pairs analysed in %.1f s, %d failed, %d skipped; memory now %s, at its peak %s
 
 The prices are SIMULATED. Look at:

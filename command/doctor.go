@@ -17,6 +17,7 @@ import (
 	"tidemark/app"
 	"tidemark/config"
 	"tidemark/exchange/binance"
+	"tidemark/memory"
 	"tidemark/repository"
 	"tidemark/service"
 )
@@ -105,7 +106,7 @@ func (in *invocation) examine(cmd *cobra.Command) []finding {
 	}
 	ctx := cmd.Context()
 	all := []finding{examineExposure(cfg)}
-	limit := service.ReadMemory().Limit
+	limit := memory.Read().Limit
 	found, err := repository.Inspect(ctx, app.NewBudget(cfg, limit).DatabaseConfig(in.logger(quiet(cfg))), app.Address(cfg))
 	all = append(all, examineDatabase(found, err))
 	if found.File != "" {

@@ -23,6 +23,7 @@ import (
 	"tidemark/config"
 	"tidemark/levels"
 	"tidemark/levels/evaluate"
+	"tidemark/memory"
 	"tidemark/service"
 )
 
@@ -292,7 +293,7 @@ func (in *invocation) exchangeCandles(ctx context.Context, cfg config.Config, o 
 		from = now.AddDate(-1, 0, 0)
 	}
 	first := max(from.Add(-time.Duration(o.Klines)*o.Interval.Duration()).UnixMilli(), 0)
-	for listing, err := range a.Analyzer.Symbols(ctx) {
+	for listing, err := range a.Jobs.Symbols(ctx) {
 		if err != nil {
 			return nil, err
 		}
@@ -381,5 +382,5 @@ func (p *pairProgress) show(done, total int) {
 	p.drawn = time.Now()
 	left := time.Duration(float64(total-done) / float64(done) * float64(time.Since(p.start)))
 	p.draw(done, total, fmt.Sprintf("%s%d/%d pairs, each read twice  %s left  peak %s",
-		simulatedMark(p.source.simulated()), done, total, left.Round(time.Second), config.Mebibytes(service.ReadMemory().PeakRSS)))
+		simulatedMark(p.source.simulated()), done, total, left.Round(time.Second), config.Mebibytes(memory.Read().PeakRSS)))
 }

@@ -8,7 +8,8 @@ import (
 	"time"
 
 	"tidemark/config"
-	"tidemark/service"
+	"tidemark/job"
+	"tidemark/memory"
 )
 
 // progress shows how far a command is: a bar on a terminal, a line now and then
@@ -32,7 +33,7 @@ func (p *progress) every() time.Duration {
 	return 500 * time.Millisecond
 }
 
-func (p *progress) show(j service.Job) {
+func (p *progress) show(j job.Job) {
 	ended := j.Done + j.Failed
 	todo := j.Symbols - j.Skipped
 	if todo == 0 {
@@ -44,7 +45,7 @@ func (p *progress) show(j service.Job) {
 		left = time.Duration(float64(todo-ended) / rate * float64(time.Second)).Round(time.Second).String()
 	}
 	p.draw(ended, todo, fmt.Sprintf("%s%d/%d pairs  %d failed  %.0f pairs/s  %s left  peak %s",
-		simulatedMark(j.Simulated), ended, todo, j.Failed, rate, left, config.Mebibytes(service.ReadMemory().PeakRSS)))
+		simulatedMark(j.Simulated), ended, todo, j.Failed, rate, left, config.Mebibytes(memory.Read().PeakRSS)))
 }
 
 // draw shows that done of total are done, with what text says.

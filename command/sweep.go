@@ -12,24 +12,25 @@ import (
 
 	"tidemark/app"
 	"tidemark/config"
+	"tidemark/job"
 	"tidemark/levels"
-	"tidemark/service"
+	"tidemark/memory"
 )
 
 // sweepReport is what `sweep --json` prints.
 type sweepReport struct {
-	State        service.JobState `json:"state"`
-	Exchange     string           `json:"exchange"`
-	Interval     levels.Interval  `json:"interval"`
-	Simulated    bool             `json:"simulated"`
-	Symbols      int              `json:"symbols_total"`
-	Done         int              `json:"symbols_done"`
-	Failed       int              `json:"symbols_failed"`
-	Skipped      int              `json:"symbols_skipped"`
-	Failures     []failureReport  `json:"failures"`
-	Seconds      float64          `json:"seconds"`
-	CPUSeconds   float64          `json:"cpu_seconds"`
-	PeakRSSBytes int64            `json:"peak_rss_bytes"`
+	State        job.State       `json:"state"`
+	Exchange     string          `json:"exchange"`
+	Interval     levels.Interval `json:"interval"`
+	Simulated    bool            `json:"simulated"`
+	Symbols      int             `json:"symbols_total"`
+	Done         int             `json:"symbols_done"`
+	Failed       int             `json:"symbols_failed"`
+	Skipped      int             `json:"symbols_skipped"`
+	Failures     []failureReport `json:"failures"`
+	Seconds      float64         `json:"seconds"`
+	CPUSeconds   float64         `json:"cpu_seconds"`
+	PeakRSSBytes int64           `json:"peak_rss_bytes"`
 }
 
 type failureReport struct {
@@ -84,23 +85,23 @@ func (in *invocation) sweep(ctx context.Context, cfg config.Config, asJSON bool)
 		return err
 	}
 	app.DropPages()
-	job, err := in.runSweep(ctx, a)
+	j, err := in.runSweep(ctx, a)
 	stopping, cancel := context.WithTimeout(background, cfg.StopTimeout)
 	defer cancel()
 	if err := errors.Join(err, a.Stop(stopping)); err != nil {
 		return err
 	}
 	// with its failures, and if it was cancelled with what had been analysed
-	if job, err = a.Analyzer.Job(background, job.ID); err != nil {
+	if j, err = a.DB.Job(background, j.ID); err != nil {
 		return err
 	}
 	report := sweepReport{
-		State: job.State, Exchange: job.Exchange, Interval: job.Interval, Simulated: job.Simulated,
-		Symbols: job.Symbols, Done: job.Done, Failed: job.Failed, Skipped: job.Skipped,
-		Failures: make([]failureReport, len(job.Failures)), Seconds: job.FinishedAt.Sub(job.StartedAt).Seconds(),
-		CPUSeconds: cpuSeconds(), PeakRSSBytes: service.ReadMemory().PeakRSS,
+		State: j.State, Exchange: j.Exchange, Interval: j.Interval, Simulated: j.Simulated,
+		Symbols: j.Symbols, Done: j.Done, Failed: j.Failed, Skipped: j.Skipped,
+		Failures: make([]failureReport, len(j.Failures)), Seconds: j.FinishedAt.Sub(j.StartedAt).Seconds(),
+		CPUSeconds: cpuSeconds(), PeakRSSBytes: memory.Read().PeakRSS,
 	}
-	for i, f := range job.Failures {
+	for i, f := range j.Failures {
 		report.Failures[i] = failureReport(f)
 	}
 	if asJSON {
@@ -111,11 +112,11 @@ func (in *invocation) sweep(ctx context.Context, cfg config.Config, asJSON bool)
 	switch {
 	case err != nil:
 		return err
-	case job.State == service.JobFailed:
-		return fmt.Errorf("the sweep failed: %s", job.Error.Detail)
-	case job.State == service.JobCancelled:
+	case j.State == job.Failed:
+		return fmt.Errorf("the sweep failed: %s", j.Error.Detail)
+	case j.State == job.Cancelled:
 		return errors.New("the sweep was cancelled; what it had analysed is stored")
-	case job.Failed > 0:
+	case j.Failed > 0:
 		return errPartial
 	}
 	return nil
@@ -125,38 +126,38 @@ func (in *invocation) sweep(ctx context.Context, cfg config.Config, asJSON bool)
 // failures. When
 // ctx ends, a sweep of its own is cancelled. One that it has joined is not its to
 // cancel: that is left, with an error that says so.
-func (in *invocation) runSweep(ctx context.Context, a *app.App) (service.Job, error) {
+func (in *invocation) runSweep(ctx context.Context, a *app.App) (job.Job, error) {
 	background := context.WithoutCancel(ctx)
-	job, joined, err := a.Analyzer.Submit(background, service.JobRequest{All: true, Store: true})
+	swept, joined, err := a.Jobs.Submit(background, job.Request{All: true, Store: true})
 	if err != nil {
-		return service.Job{}, err
+		return job.Job{}, err
 	}
 	watching := ctx
 	if !joined {
 		watching = background // to the end, which comes soon
-		id := job.ID
-		stopped := context.AfterFunc(ctx, func() { a.Analyzer.Cancel(background, id) })
+		id := swept.ID
+		stopped := context.AfterFunc(ctx, func() { a.Jobs.Cancel(background, id) })
 		defer stopped()
 	}
 	bar := newProgress(in.stderr, in.environ)
-	for j, err := range a.Analyzer.Watch(watching, job.ID, bar.every()) {
+	for j, err := range a.Jobs.Watch(watching, swept.ID, bar.every()) {
 		if err != nil {
-			return service.Job{}, err
+			return job.Job{}, err
 		}
 		bar.show(j)
-		job = j
+		swept = j
 	}
 	bar.end()
-	if !job.State.Final() {
-		return job, fmt.Errorf("interrupted; the sweep was begun by another process and goes on as job %s: "+
-			"a service on this database shows it at GET /jobs/%[1]s, and DELETE /jobs/%[1]s cancels it", job.ID)
+	if !swept.State.Final() {
+		return swept, fmt.Errorf("interrupted; the sweep was begun by another process and goes on as job %s: "+
+			"a service on this database shows it at GET /jobs/%[1]s, and DELETE /jobs/%[1]s cancels it", swept.ID)
 	}
-	return job, nil
+	return swept, nil
 }
 
 func (r sweepReport) print(w screen) error {
 	state, failed := green, uncoloured
-	if r.State != service.JobCompleted {
+	if r.State != job.Completed {
 		state = red
 	}
 	if r.Failed > 0 {

@@ -9,24 +9,24 @@ import (
 
 	"github.com/robfig/cron/v3"
 
+	"tidemark/job"
 	"tidemark/levels"
-	"tidemark/service"
 )
 
 // Schedules reads ANALYSIS_SCHEDULE for every one of ANALYSIS_INTERVALS; none if
 // it is empty.
-func (c *Config) Schedules() ([]service.Schedule, error) {
-	var all []service.Schedule
+func (c *Config) Schedules() ([]job.Schedule, error) {
+	var all []job.Schedule
 	shortest := time.Duration(0)
 	for _, name := range c.AnalysisIntervals {
 		interval, err := levels.ParseInterval(name)
 		if err != nil {
 			return nil, fmt.Errorf("ANALYSIS_INTERVALS: %w", err)
 		}
-		if slices.ContainsFunc(all, func(s service.Schedule) bool { return s.Interval == interval }) {
+		if slices.ContainsFunc(all, func(s job.Schedule) bool { return s.Interval == interval }) {
 			return nil, fmt.Errorf("ANALYSIS_INTERVALS: %s is named twice", interval)
 		}
-		all = append(all, service.Schedule{Interval: interval})
+		all = append(all, job.Schedule{Interval: interval})
 		if d := interval.Duration(); shortest == 0 || d < shortest {
 			shortest = d
 		}
@@ -58,7 +58,7 @@ func parseSchedule(text string, shortest time.Duration) (string, func(time.Time)
 		case d%time.Minute != 0:
 			return "", nil, errors.New("is not a number of whole minutes, on which candles close; such as 15m or 1h")
 		}
-		return short(d), service.Every(d), nil
+		return short(d), job.Every(d), nil
 	}
 	// the parser would take a zone as the first of six fields
 	if strings.Contains(fields[0], "TZ=") {

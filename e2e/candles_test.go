@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"tidemark/exchange/simulated"
-	"tidemark/service"
+	"tidemark/job"
 )
 
 func TestSweep_TheSecondOneFetchesOnlyWhatIsNew(t *testing.T) {
@@ -35,7 +35,7 @@ func TestSweep_TheSecondOneFetchesOnlyWhatIsNew(t *testing.T) {
 				j := r.sweepTo(t)
 				asked := truth.Stats().Requests["klines"] - before
 				t.Logf("%d pairs analysed with %d requests for klines", j.Done, asked)
-				if j.State != service.JobCompleted || j.Done < 100 || pages >= 0 && asked > pages {
+				if j.State != job.Completed || j.Done < 100 || pages >= 0 && asked > pages {
 					t.Errorf("%d requests for klines, want at most %d, and %+v", asked, pages, j)
 				}
 				return r

@@ -20,7 +20,7 @@ import (
 
 	"tidemark/command"
 	"tidemark/exchange/simulated"
-	"tidemark/service"
+	"tidemark/job"
 )
 
 // These tests kill real processes in the middle of a sweep, and let several share
@@ -151,7 +151,7 @@ func TestCrash_KilledInTheMiddleOfASweepItLosesNothing(t *testing.T) {
 				restarted := time.Now()
 				c = spawn(t, environ...)
 				now := c.waitFor(t, j.ID, func(now jobReply) bool { return true })
-				if now.State != service.JobRunning || now.Done < j.Done {
+				if now.State != job.Running || now.Done < j.Done {
 					t.Fatalf("after kill %d the job is %+v; %d were done", n+1, now, j.Done)
 				}
 				j = c.waitFor(t, j.ID, func(after jobReply) bool { return after.Done > now.Done || ended(after) })
@@ -160,7 +160,7 @@ func TestCrash_KilledInTheMiddleOfASweepItLosesNothing(t *testing.T) {
 				t.Logf("kill %d at %d of %d: the next batch was stored %.1f s after the restart", n+1, now.Done, j.Total, took.Seconds())
 			}
 			j = c.waitFor(t, j.ID, ended)
-			if j.State != service.JobCompleted || j.Done+j.Failed+j.Skipped != j.Total || j.Done < pairs || len(j.Failures) != j.Failed {
+			if j.State != job.Completed || j.Done+j.Failed+j.Skipped != j.Total || j.Done < pairs || len(j.Failures) != j.Failed {
 				t.Errorf("the sweep ended as %+v", j)
 			}
 			if n := c.pairs(t); n != j.Done {
@@ -201,7 +201,7 @@ func TestProcesses_OneJobWhoeverAsksAndAllWork(t *testing.T) {
 		t.Errorf("the same sweep asked of another process is %s, not %s", second.ID, first.ID)
 	}
 	j := door.waitFor(t, first.ID, ended)
-	if j.State != service.JobCompleted || j.Done+j.Failed+j.Skipped != j.Total || j.Done < 120 {
+	if j.State != job.Completed || j.Done+j.Failed+j.Skipped != j.Total || j.Done < 120 {
 		t.Errorf("ended as %+v", j)
 	}
 	const stored = `"msg":"batch stored"`
@@ -285,7 +285,7 @@ func TestWorkers_SurviveADeathAPauseAndACrashOfTheDatabase(t *testing.T) {
 	}
 	pauses.signal(t, syscall.SIGCONT)
 	j = door.waitFor(t, j.ID, ended)
-	if j.State != service.JobCompleted || j.Done+j.Failed+j.Skipped != j.Total || j.Done < pairs || j.BatchesDone != j.Batches || len(j.Failures) != j.Failed {
+	if j.State != job.Completed || j.Done+j.Failed+j.Skipped != j.Total || j.Done < pairs || j.BatchesDone != j.Batches || len(j.Failures) != j.Failed {
 		t.Errorf("the sweep ended as %+v", j)
 	}
 	if n := door.pairs(t); n != j.Done {
@@ -314,7 +314,7 @@ func TestProcesses_CancelReachesThem(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if status := decode(t, res, &j); status != http.StatusOK || j.State != service.JobCancelled {
+			if status := decode(t, res, &j); status != http.StatusOK || j.State != job.Cancelled {
 				t.Errorf("cancelling: %d %+v", status, j)
 			}
 			// the worker rests when two looks a second apart find the same
@@ -327,7 +327,7 @@ func TestProcesses_CancelReachesThem(t *testing.T) {
 					t.Fatal("the worker goes on")
 				}
 			}
-			if j = door.waitFor(t, j.ID, ended); j.State != service.JobCancelled || j.Done == 0 || j.Done >= 300 || door.pairs(t) != j.Done {
+			if j = door.waitFor(t, j.ID, ended); j.State != job.Cancelled || j.Done == 0 || j.Done >= 300 || door.pairs(t) != j.Done {
 				t.Errorf("ended as %+v with %d pairs stored", j, door.pairs(t))
 			}
 			if status := works.get(t, "/jobs", nil); status != http.StatusNotFound {

@@ -20,7 +20,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"tidemark/exchange/simulated"
-	"tidemark/service"
+	"tidemark/job"
 )
 
 // smallDisk mounts one of so many bytes, which belongs to an account.
@@ -140,7 +140,7 @@ func TestServe_AFullDiskStopsASweepUntilThereIsRoom(t *testing.T) {
 			if n := strings.Count(r.log.String(), "\n") - lines; n > 20 {
 				t.Errorf("%d lines in the log of 12 s of waiting\n%s", n, r.log)
 			}
-			if status := r.get(t, "/jobs/"+j.ID, &j); status != http.StatusOK || j.State != service.JobRunning {
+			if status := r.get(t, "/jobs/"+j.ID, &j); status != http.StatusOK || j.State != job.Running {
 				t.Errorf("the job: %d, %+v", status, j)
 			}
 			if n := r.pairs(t); n < 20 {
@@ -149,7 +149,7 @@ func TestServe_AFullDiskStopsASweepUntilThereIsRoom(t *testing.T) {
 
 			empty()
 			j = r.waitFor(t, j.ID, ended)
-			if j.State != service.JobCompleted || j.Done+j.Failed+j.Skipped != j.Total || j.Done < 120 || j.Done != r.pairs(t) {
+			if j.State != job.Completed || j.Done+j.Failed+j.Skipped != j.Total || j.Done < 120 || j.Done != r.pairs(t) {
 				t.Errorf("ended as %+v with %d pairs", j, r.pairs(t))
 			}
 			if status := r.get(t, "/readyz", nil); status != http.StatusOK {

@@ -23,7 +23,7 @@ import (
 	"tidemark/command"
 	"tidemark/config"
 	"tidemark/exchange/simulated"
-	"tidemark/service"
+	"tidemark/job"
 )
 
 // These tests run the program as its users do, in this process but over real
@@ -213,7 +213,7 @@ func decode(t *testing.T, res *http.Response, into any) int {
 
 type jobReply struct {
 	ID        string
-	State     service.JobState
+	State     job.State
 	Simulated bool
 	Total     int `json:"symbols_total"`
 	Done      int `json:"symbols_done"`
@@ -271,7 +271,7 @@ func TestServe_SweepsAndServesOnBothDatabases(t *testing.T) {
 				t.Errorf("levels before the first sweep: %d", status)
 			}
 			j := r.sweepTo(t)
-			if j.State != service.JobCompleted || !j.Simulated || j.Done < 30 || j.Done+j.Failed+j.Skipped != j.Total {
+			if j.State != job.Completed || !j.Simulated || j.Done < 30 || j.Done+j.Failed+j.Skipped != j.Total {
 				t.Errorf("the sweep ended as %+v", j)
 			}
 			for _, f := range j.Failures {
@@ -344,7 +344,7 @@ func TestSweep_TenPercentFaultsLoseNoHealthyPair(t *testing.T) {
 		t.Fatalf("exit code %d\n%s%s", code, out, errs)
 	}
 	var report struct {
-		State    service.JobState
+		State    job.State
 		Done     int `json:"symbols_done"`
 		Failures []struct{ Symbol, Code, Detail string }
 	}
@@ -360,7 +360,7 @@ func TestSweep_TenPercentFaultsLoseNoHealthyPair(t *testing.T) {
 			t.Errorf("%s is healthy and failed: %s", p.Symbol, why)
 		}
 	}
-	if report.State != service.JobCompleted || report.Done < 120 {
+	if report.State != job.Completed || report.Done < 120 {
 		t.Errorf("ended as %+v", report)
 	}
 	stats := truth.Stats()
@@ -394,7 +394,7 @@ func TestServe_StoppedInTheMiddleOfASweepGoesOnWithItAfterwards(t *testing.T) {
 			}
 			resting := serve(t, append(environ, "ROLE=api")...)
 			left := resting.waitFor(t, j.ID, func(jobReply) bool { return true })
-			if left.State != service.JobRunning || left.Done < j.Done || left.Error != nil {
+			if left.State != job.Running || left.Done < j.Done || left.Error != nil {
 				t.Errorf("the job after the stop: %+v; %d were done before", left, j.Done)
 			}
 			if n := resting.pairs(t); n < left.Done {
@@ -404,7 +404,7 @@ func TestServe_StoppedInTheMiddleOfASweepGoesOnWithItAfterwards(t *testing.T) {
 
 			again := serve(t, environ...)
 			after := again.waitFor(t, j.ID, ended)
-			if after.State != service.JobCompleted || after.Done < 100 || after.Done+after.Failed+after.Skipped != after.Total {
+			if after.State != job.Completed || after.Done < 100 || after.Done+after.Failed+after.Skipped != after.Total {
 				t.Errorf("the job after the restart: %+v", after)
 			}
 			if n := again.pairs(t); n != after.Done {
@@ -483,7 +483,7 @@ func TestServe_AnExchangeThatIsDownIsAClearError(t *testing.T) {
 	if status := r.post(t, `{"symbol":"BTCUSDT"}`, &problem); status != http.StatusBadGateway || problem.Code != "exchange_unavailable" {
 		t.Errorf("%d %+v", status, problem)
 	}
-	if j := r.sweepTo(t); j.State != service.JobFailed || j.Error == nil || j.Error.Code != "exchange_unavailable" {
+	if j := r.sweepTo(t); j.State != job.Failed || j.Error == nil || j.Error.Code != "exchange_unavailable" {
 		t.Errorf("the sweep ended as %+v", j)
 	}
 	if status := r.get(t, "/healthz", nil); status != http.StatusOK {
@@ -728,7 +728,7 @@ func TestServe_EventsFollowASweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	var states []service.JobState
+	var states []job.State
 	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
 		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
 			var seen jobReply
@@ -738,7 +738,7 @@ func TestServe_EventsFollowASweep(t *testing.T) {
 			states = append(states, seen.State)
 		}
 	}
-	if len(states) < 2 || states[len(states)-1] != service.JobCompleted || slices.Contains(states[:len(states)-1], service.JobCompleted) {
+	if len(states) < 2 || states[len(states)-1] != job.Completed || slices.Contains(states[:len(states)-1], job.Completed) {
 		t.Errorf("the stream told %v", states)
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 	"tidemark/config"
 	"tidemark/exchange/simulated"
-	"tidemark/service"
+	"tidemark/job"
 )
 
 // These tests pin ANALYSIS_SCHEDULE and ANALYSIS_INTERVALS: what is accepted and
@@ -126,7 +126,7 @@ func TestServe_SweepsByScheduleOnceForAllProcesses(t *testing.T) {
 			for deadline := time.Now().Add(time.Minute); !j.State.Final() && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 				door.get(t, "/jobs/"+s.LastJob, &j)
 			}
-			if j.State != service.JobCompleted || j.Done < 5 {
+			if j.State != job.Completed || j.Done < 5 {
 				t.Errorf("the sweep ended as %+v", j)
 			}
 			var jobs struct{ Jobs []jobReply }

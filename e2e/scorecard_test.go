@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"tidemark/exchange/simulated"
+	"tidemark/job"
 	"tidemark/levels"
-	"tidemark/service"
 )
 
 func TestSweep_JudgesTheLevelsOfAHorizonAgo(t *testing.T) {
@@ -42,7 +42,7 @@ func TestSweep_JudgesTheLevelsOfAHorizonAgo(t *testing.T) {
 				t.Helper()
 				r := serve(t, environ...)
 				j := r.sweepTo(t)
-				if j.State != service.JobCompleted {
+				if j.State != job.Completed {
 					t.Fatalf("%+v", j)
 				}
 				if status := r.get(t, "/calibration?interval=1h", &told); status != http.StatusOK || len(told.Intervals) != 1 {

@@ -16,7 +16,7 @@ import (
 
 	"tidemark/command"
 	"tidemark/exchange/simulated"
-	"tidemark/service"
+	"tidemark/job"
 )
 
 // These tests pin how the program ends and what it leaves running: whose work is
@@ -34,14 +34,14 @@ func TestProcesses_AJobIsDoneByThoseOfItsExchangeOnly(t *testing.T) {
 		t.Fatalf("asking for a sweep: %d", status)
 	}
 	other.post(t, `{"all":true}`, &elsewhere)
-	if elsewhere = other.waitFor(t, elsewhere.ID, ended); elsewhere.State != service.JobCompleted {
+	if elsewhere = other.waitFor(t, elsewhere.ID, ended); elsewhere.State != job.Completed {
 		t.Errorf("the sweep of the other exchange ended as %+v", elsewhere)
 	}
-	if of = door.waitFor(t, of.ID, func(jobReply) bool { return true }); of.State != service.JobQueued {
+	if of = door.waitFor(t, of.ID, func(jobReply) bool { return true }); of.State != job.Queued {
 		t.Errorf("with no process of its exchange the sweep is %+v", of)
 	}
 	serve(t, append(environ, "EXCHANGE=binance", "ROLE=worker")...)
-	if of = door.waitFor(t, of.ID, ended); of.State != service.JobCompleted || of.Done != elsewhere.Done {
+	if of = door.waitFor(t, of.ID, ended); of.State != job.Completed || of.Done != elsewhere.Done {
 		t.Errorf("the sweep ended as %+v", of)
 	}
 }
@@ -77,7 +77,7 @@ func TestSweep_InterruptedCancelsItsOwnAndLeavesWhatItJoined(t *testing.T) {
 	}
 	r := serve(t, environ...)
 	var jobs struct{ Jobs []jobReply }
-	if r.get(t, "/jobs", &jobs); len(jobs.Jobs) != 1 || jobs.Jobs[0].State != service.JobCancelled {
+	if r.get(t, "/jobs", &jobs); len(jobs.Jobs) != 1 || jobs.Jobs[0].State != job.Cancelled {
 		t.Errorf("it left %+v", jobs)
 	}
 	var j jobReply
@@ -85,7 +85,7 @@ func TestSweep_InterruptedCancelsItsOwnAndLeavesWhatItJoined(t *testing.T) {
 	if said := interrupted(); !strings.Contains(said, "goes on as job "+j.ID) || !strings.Contains(said, "DELETE /jobs/"+j.ID) {
 		t.Errorf("interrupted in a sweep it has joined it says %q", said)
 	}
-	if j = r.waitFor(t, j.ID, ended); j.State != service.JobCompleted || j.Done < 200 {
+	if j = r.waitFor(t, j.ID, ended); j.State != job.Completed || j.Done < 200 {
 		t.Errorf("the sweep it had joined ended as %+v", j)
 	}
 }
@@ -99,7 +99,7 @@ func TestServe_StopsWithoutWaitingForTheExchange(t *testing.T) {
 	r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+database, "STOP_TIMEOUT=20s", "ANALYSIS_TIMEOUT=5m", "ANALYSIS_CONCURRENCY=4")
 	var j jobReply
 	r.post(t, `{"all":true}`, &j)
-	r.waitFor(t, j.ID, func(j jobReply) bool { return j.State == service.JobRunning && j.Batches > 0 })
+	r.waitFor(t, j.ID, func(j jobReply) bool { return j.State == job.Running && j.Batches > 0 })
 	for before, deadline := "", time.Now().Add(time.Minute); ; time.Sleep(500 * time.Millisecond) {
 		now := fmt.Sprint(truth.Stats().Requests)
 		if now == before {
@@ -121,7 +121,7 @@ func TestServe_StopsWithoutWaitingForTheExchange(t *testing.T) {
 		t.Errorf("the log of a stop that went well:\n%s", log)
 	}
 	again := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+database, "ROLE=api")
-	if j = again.waitFor(t, j.ID, func(jobReply) bool { return true }); j.State != service.JobRunning || j.Failed > 0 {
+	if j = again.waitFor(t, j.ID, func(jobReply) bool { return true }); j.State != job.Running || j.Failed > 0 {
 		t.Errorf("the job was left as %+v", j)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
@@ -38,11 +39,11 @@ func BenchmarkPut(b *testing.B) {
 				n := 0
 				run := func() {
 					id := newID()
-					if err := db.PutJob(b.Context(), service.Job{ID: id, State: service.JobRunning}); err != nil {
+					if err := db.PutJob(b.Context(), job.Job{ID: id, State: job.Running}); err != nil {
 						b.Fatal(err)
 					}
 					for i := 0; i < pairs; i += size {
-						if _, err := db.Put(b.Context(), service.Batch{JobID: id, Index: i / size, Done: size, Snapshots: sweep[i : i+size], Candles: candles[i : i+size]}); err != nil {
+						if _, err := db.Put(b.Context(), job.Batch{JobID: id, Index: i / size, Done: size, Snapshots: sweep[i : i+size], Candles: candles[i : i+size]}); err != nil {
 							b.Fatal(err)
 						}
 					}

@@ -21,7 +21,7 @@ const blocksPerStatement = 20
 // errCandles is wrapped where kept candles are not what was stored.
 var errCandles = errors.New("kept candles cannot be read")
 
-// Candles reads the candles kept of a series, as service.Store has it. The blocks
+// Candles reads the candles kept of a series, as service.Store requires. The blocks
 // are copied into buf first, so that no connection waits while they are unpacked.
 func (db *DB) Candles(ctx context.Context, key service.Key, from int64, dst *levels.Candles, buf []byte) (service.Kept, error) {
 	blocks, packed, err := db.blocks(ctx, key, from, buf[:0])

@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
@@ -272,7 +273,7 @@ func TestCandles_KeptBeforeAFirstAnalysisAreNoAnalysis(t *testing.T) {
 			t.Fatal(err)
 		}
 		change := service.CandleChange{Key: key("BTCUSDT"), Blocks: []service.KeptBlock{{Packed: c.Pack(nil, 0, c.Len())}}}
-		if _, err := db.Put(t.Context(), service.Batch{Candles: []service.CandleChange{change}}); err != nil {
+		if _, err := db.Put(t.Context(), job.Batch{Candles: []service.CandleChange{change}}); err != nil {
 			t.Fatal(err)
 		}
 		if got, _, err := kept(t, db); err != nil || got.Len() != 10 {
@@ -303,7 +304,7 @@ func TestPut_StoresCandlesWithTheirBatchOrNotAtAll(t *testing.T) {
 		// twice the same series cannot be stored: its statement fails
 		again := service.CandleChange{Key: key("ETHUSDT"), Blocks: []service.KeptBlock{{Packed: nil}}}
 		change := service.CandleChange{Key: key("BTCUSDT"), Keep: math.MaxInt64}
-		if _, err := db.Put(t.Context(), service.Batch{
+		if _, err := db.Put(t.Context(), job.Batch{
 			Snapshots: []service.Snapshot{snapshot("BTCUSDT", 1)}, Candles: []service.CandleChange{change, again},
 		}); !errors.Is(err, service.ErrStorage) {
 			t.Fatalf("a block without bytes: %v", err)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"tidemark/job"
 	"tidemark/service"
 )
 
@@ -42,7 +43,7 @@ func TestSubscribe_NothingToldOfWhatWasNotStored(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		putJob(t, db, job("j"))
-		b := service.Batch{JobID: "j", Snapshots: []service.Snapshot{snapshot("X", 0)}}
+		b := job.Batch{JobID: "j", Snapshots: []service.Snapshot{snapshot("X", 0)}}
 		if _, err := db.Put(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +60,7 @@ func TestSubscribe_NothingToldOfWhatWasNotStored(t *testing.T) {
 			t.Error("no error")
 		}
 		putJob(t, db, job("k"))
-		if _, err := db.Put(t.Context(), service.Batch{JobID: "k", Failures: []service.Outcome{{Symbol: "Y"}}}); err != nil {
+		if _, err := db.Put(t.Context(), job.Batch{JobID: "k", Failures: []job.Outcome{{Symbol: "Y"}}}); err != nil {
 			t.Fatal(err)
 		}
 	})

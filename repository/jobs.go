@@ -10,6 +10,7 @@ import (
 	"github.com/jmoiron/sqlx"
 	"github.com/riverqueue/river"
 
+	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
@@ -18,7 +19,7 @@ import (
 type jobRow struct {
 	ID          string
 	Kind        string
-	State       service.JobState
+	State       job.State
 	Exchange    string
 	Interval    levels.Interval
 	KlineLimit  int `db:"kline_limit"`
@@ -40,7 +41,7 @@ type jobRow struct {
 	Work        sql.NullString
 }
 
-func newJobRow(j *service.Job) jobRow {
+func newJobRow(j *job.Job) jobRow {
 	r := jobRow{
 		ID: j.ID, Kind: j.Kind, State: j.State, Exchange: j.Exchange, Interval: j.Interval,
 		KlineLimit: j.KlineLimit, Store: j.Store, Simulated: j.Simulated,
@@ -59,8 +60,8 @@ func newJobRow(j *service.Job) jobRow {
 	return r
 }
 
-func (r *jobRow) job() (service.Job, error) {
-	j := service.Job{
+func (r *jobRow) job() (job.Job, error) {
+	j := job.Job{
 		ID: r.ID, Kind: r.Kind, State: r.State, Exchange: r.Exchange, Interval: r.Interval,
 		KlineLimit: r.KlineLimit, Store: r.Store, Simulated: r.Simulated,
 		Symbols: r.Symbols, Done: r.Done, Failed: r.Failed, Skipped: r.Skipped,
@@ -68,12 +69,12 @@ func (r *jobRow) job() (service.Job, error) {
 		CreatedAt: time.UnixMilli(r.CreatedAt).UTC(), StartedAt: moment(r.StartedAt), FinishedAt: moment(r.FinishedAt),
 	}
 	if r.ErrorCode.Valid {
-		j.Error = &service.Outcome{Code: r.ErrorCode.String, Detail: r.ErrorDetail.String}
+		j.Error = &job.Outcome{Code: r.ErrorCode.String, Detail: r.ErrorDetail.String}
 	}
 	if r.Result != nil {
 		j.Result = new(service.Snapshot)
 		if err := decodeSnapshot(r.Result, j.Result); err != nil {
-			return service.Job{}, fmt.Errorf("the result of job %s: %w", r.ID, err)
+			return job.Job{}, fmt.Errorf("the result of job %s: %w", r.ID, err)
 		}
 	}
 	return j, nil
@@ -88,8 +89,8 @@ const (
 // ofJob is the batch of outcomes that came with the job itself.
 const ofJob = -1
 
-// PutJob creates a job as it is, as service.Store has it.
-func (db *DB) PutJob(ctx context.Context, j service.Job) error {
+// PutJob creates a job as it is, as job.Store requires.
+func (db *DB) PutJob(ctx context.Context, j job.Job) error {
 	return db.fail(ctx, db.inTx(ctx, func(tx *sqlx.Tx) error {
 		if _, err := createJob(ctx, tx, &j, sql.NullString{}); err != nil {
 			return err
@@ -102,7 +103,7 @@ func (db *DB) PutJob(ctx context.Context, j service.Job) error {
 }
 
 // createJob stores the row of a job unless one of the same work is open.
-func createJob(ctx context.Context, tx *sqlx.Tx, j *service.Job, work sql.NullString) (created bool, err error) {
+func createJob(ctx context.Context, tx *sqlx.Tx, j *job.Job, work sql.NullString) (created bool, err error) {
 	row := newJobRow(j)
 	row.Work = work
 	res, err := tx.NamedExecContext(ctx, `INSERT INTO jobs (id, kind, state, exchange, interval, kline_limit, store, simulated,
@@ -123,41 +124,41 @@ func createJob(ctx context.Context, tx *sqlx.Tx, j *service.Job, work sql.NullSt
 const isOpen = `state IN ('queued', 'running')`
 
 // SubmitJob creates a job with its plan in the queue, or joins the one of the
-// same work, as service.Store has it. The limit is not exact: requests at the
+// same work, as job.Store requires. The limit is not exact: requests at the
 // same moment may each find the last free place.
-func (db *DB) SubmitJob(ctx context.Context, j service.Job, work string, scope service.Scope, limit int) (job service.Job, joined bool, err error) {
+func (db *DB) SubmitJob(ctx context.Context, j job.Job, work string, scope job.Scope, limit int) (open job.Job, joined bool, err error) {
 	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
-		job, joined, err = db.submit(ctx, tx, j, work, scope, limit)
+		open, joined, err = db.submit(ctx, tx, j, work, scope, limit)
 		return err
 	})
 	if err == nil && !joined {
 		db.engine.enqueued(queueOf(j.Exchange))
 	}
-	return job, joined, db.fail(ctx, err)
+	return open, joined, db.fail(ctx, err)
 }
 
 // submit is SubmitJob within tx; engine.enqueued is to be called after it.
-func (db *DB) submit(ctx context.Context, tx *sqlx.Tx, j service.Job, work string, scope service.Scope, limit int) (job service.Job, joined bool, err error) {
+func (db *DB) submit(ctx context.Context, tx *sqlx.Tx, j job.Job, work string, scope job.Scope, limit int) (job.Job, bool, error) {
 	for {
 		var rows []jobRow // none or one
 		err := tx.SelectContext(ctx, &rows, tx.Rebind(`SELECT `+progressColumns+` FROM jobs WHERE work = ? AND `+isOpen), work)
 		if err == nil && len(rows) == 1 {
-			job, err := rows[0].job()
-			return job, true, err
+			open, err := rows[0].job()
+			return open, true, err
 		}
 		var open int
 		if err == nil {
 			err = tx.GetContext(ctx, &open, `SELECT COUNT(*) FROM jobs WHERE `+isOpen)
 		}
 		if err != nil {
-			return service.Job{}, false, err
+			return job.Job{}, false, err
 		}
 		if open >= limit {
-			return service.Job{}, false, service.ErrBusy
+			return job.Job{}, false, service.ErrBusy
 		}
 		created, err := createJob(ctx, tx, &j, sql.NullString{String: work, Valid: true})
 		if err != nil {
-			return service.Job{}, false, err
+			return job.Job{}, false, err
 		}
 		if created {
 			return j, false, db.enqueue(ctx, tx, j.Exchange, planPriority, []river.JobArgs{planArgs{j.ID, scope.Symbols, scope.Filter}})
@@ -166,64 +167,43 @@ func (db *DB) submit(ctx context.Context, tx *sqlx.Tx, j service.Job, work strin
 	}
 }
 
-// StartJob notes that a job runs, as service.Store has it.
-func (db *DB) StartJob(ctx context.Context, id string) (service.Job, error) {
-	now := time.Now().UnixMilli()
-	err := db.inTx(ctx, func(tx *sqlx.Tx) error {
-		_, err := exec(ctx, tx, `UPDATE jobs SET state = 'running', started_at = ?, updated_at = ? WHERE id = ? AND state = 'queued'`, now, now, id)
-		return err
-	})
-	if err != nil {
-		return service.Job{}, db.fail(ctx, err)
-	}
-	return db.Progress(ctx, id)
-}
-
-// PlanJob stores what a job consists of and queues its batches, as
-// service.Store has it.
-func (db *DB) PlanJob(ctx context.Context, id string, p service.Plan) (ended bool, err error) {
+// PlanJob starts a job, stores what it consists of and queues its batches, as
+// job.Store requires.
+func (db *DB) PlanJob(ctx context.Context, id string, started time.Time, p job.Plan) (ended bool, err error) {
 	now := time.Now().UnixMilli()
 	batches := (len(p.Pairs) + p.BatchSize - 1) / p.BatchSize
-	var job struct{ Kind, Exchange string }
+	var planned []jobRow // none or one
 	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
-		// batches = 0: it has not been planned
-		if n, err := exec(ctx, tx, `UPDATE jobs SET symbols = ?, skipped = ?, batches = ?, simulated = ?, updated_at = ?
-			WHERE id = ? AND state = 'running' AND batches = 0`, len(p.Pairs)+len(p.Skips), len(p.Skips), batches, p.Simulated, now, id); err != nil || n == 0 {
-			return err
-		}
-		if err := putOutcomes(ctx, tx, id, skip, ofJob, p.Skips); err != nil {
-			return err
-		}
+		// A process of an earlier version may have started it. batches = 0: it has not
+		// been planned.
+		state, finished := job.Running, sql.NullInt64{}
 		if batches == 0 {
-			n, err := exec(ctx, tx, `UPDATE jobs SET state = 'completed', finished_at = ? WHERE id = ?`, now, id)
-			ended = n == 1
+			state, finished = job.Completed, sql.NullInt64{Int64: now, Valid: true}
+		}
+		if err := tx.SelectContext(ctx, &planned, tx.Rebind(`UPDATE jobs SET state = ?, started_at = COALESCE(started_at, ?), finished_at = ?,
+			symbols = ?, skipped = ?, batches = ?, simulated = ?, updated_at = ?
+			WHERE id = ? AND `+isOpen+` AND batches = 0 RETURNING kind, exchange`),
+			state, started.UnixMilli(), finished, len(p.Pairs)+len(p.Skips), len(p.Skips), batches, p.Simulated, now, id); err != nil || len(planned) == 0 {
 			return err
 		}
-		if err := tx.GetContext(ctx, &job, tx.Rebind(`SELECT kind, exchange FROM jobs WHERE id = ?`), id); err != nil {
+		if err := putOutcomes(ctx, tx, id, skip, ofJob, p.Skips); err != nil || batches == 0 {
 			return err
 		}
 		work := make([]river.JobArgs, 0, batches)
 		for pairs := range slices.Chunk(p.Pairs, p.BatchSize) {
 			work = append(work, batchArgs{Job: id, Index: len(work), Pairs: pairs})
 		}
-		return db.enqueue(ctx, tx, job.Exchange, batchPriority(job.Kind), work)
+		return db.enqueue(ctx, tx, planned[0].Exchange, batchPriority(planned[0].Kind), work)
 	})
-	if err == nil && job.Exchange != "" { // it was planned now, and has batches
-		db.engine.enqueued(queueOf(job.Exchange))
+	if err != nil || len(planned) == 0 {
+		return false, db.fail(ctx, err)
 	}
-	return ended, db.fail(ctx, err)
+	db.engine.enqueued(queueOf(planned[0].Exchange))
+	return batches == 0, nil
 }
 
-// BatchStored tells whether a batch is, as service.Store has it.
-func (db *DB) BatchStored(ctx context.Context, id string, index int) (stored bool, err error) {
-	limited, cancel := bounded(ctx, db.readLimit)
-	defer cancel()
-	err = db.read.GetContext(limited, &stored, db.read.Rebind(`SELECT EXISTS (SELECT 1 FROM job_batches WHERE job_id = ? AND idx = ?)`), id, index)
-	return stored, db.fail(ctx, err)
-}
-
-// EndJob ends an open job, as service.Store has it.
-func (db *DB) EndJob(ctx context.Context, id string, state service.JobState, reason *service.Outcome) (ended bool, err error) {
+// EndJob ends an open job, as job.Store requires.
+func (db *DB) EndJob(ctx context.Context, id string, state job.State, reason *job.Outcome) (ended bool, err error) {
 	var code, detail sql.NullString
 	if reason != nil {
 		code, detail = sql.NullString{String: reason.Code, Valid: true}, sql.NullString{String: reason.Detail, Valid: true}
@@ -238,7 +218,7 @@ func (db *DB) EndJob(ctx context.Context, id string, state service.JobState, rea
 	return ended, db.fail(ctx, err)
 }
 
-func putOutcomes(ctx context.Context, tx *sqlx.Tx, id, kind string, batch int, outcomes []service.Outcome) error {
+func putOutcomes(ctx context.Context, tx *sqlx.Tx, id, kind string, batch int, outcomes []job.Outcome) error {
 	pos := 0
 	var args []any
 	for rows := range slices.Chunk(outcomes, rowsPerStatement) {
@@ -257,7 +237,7 @@ func putOutcomes(ctx context.Context, tx *sqlx.Tx, id, kind string, batch int, o
 // putProgress notes that a batch of a job is stored; stored is true, and
 // nothing is done, if it has been before. The last batch of a running job
 // completes it, which ended tells.
-func (db *DB) putProgress(ctx context.Context, tx *sqlx.Tx, b service.Batch) (stored, ended bool, err error) {
+func (db *DB) putProgress(ctx context.Context, tx *sqlx.Tx, b job.Batch) (stored, ended bool, err error) {
 	now := time.Now().UnixMilli()
 	n, err := exec(ctx, tx, `INSERT INTO job_batches (job_id, idx, stored_at)
 		SELECT id, CAST(? AS BIGINT), CAST(? AS BIGINT) FROM jobs WHERE id = ? ON CONFLICT (job_id, idx) DO NOTHING`, b.Index, now, b.JobID)
@@ -289,42 +269,42 @@ func (db *DB) putProgress(ctx context.Context, tx *sqlx.Tx, b service.Batch) (st
 	return false, n == 1, err
 }
 
-// Job returns a job with its failures and skips, as service.Store has it.
-func (db *DB) Job(ctx context.Context, id string) (service.Job, error) {
+// Job returns a job with its failures and skips, as job.Store requires.
+func (db *DB) Job(ctx context.Context, id string) (job.Job, error) {
 	j, err := db.job(ctx, id)
 	return j, db.fail(ctx, err)
 }
 
-func (db *DB) job(ctx context.Context, id string) (service.Job, error) {
+func (db *DB) job(ctx context.Context, id string) (job.Job, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
 	// the job and its outcomes as of one moment; SQLite has no weaker isolation
 	tx, err := db.read.BeginTxx(limited, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {
-		return service.Job{}, err
+		return job.Job{}, err
 	}
 	defer tx.Rollback() // it has only read
 	var rows []jobRow   // none or one
 	if err := tx.SelectContext(ctx, &rows, tx.Rebind(`SELECT * FROM jobs WHERE id = ?`), id); err != nil {
-		return service.Job{}, err
+		return job.Job{}, err
 	}
 	if len(rows) == 0 {
-		return service.Job{}, fmt.Errorf("%w: %s", service.ErrUnknownJob, id)
+		return job.Job{}, fmt.Errorf("%w: %s", service.ErrUnknownJob, id)
 	}
 	j, err := rows[0].job()
 	if err != nil {
-		return service.Job{}, err
+		return job.Job{}, err
 	}
 	outcomes, err := tx.QueryContext(ctx, tx.Rebind(`SELECT kind, symbol, code, detail FROM job_outcomes WHERE job_id = ? ORDER BY kind, batch, pos`), id)
 	if err != nil {
-		return service.Job{}, err
+		return job.Job{}, err
 	}
 	defer outcomes.Close()
 	for outcomes.Next() {
 		var kind string
-		var o service.Outcome
+		var o job.Outcome
 		if err := outcomes.Scan(&kind, &o.Symbol, &o.Code, &o.Detail); err != nil {
-			return service.Job{}, err
+			return job.Job{}, err
 		}
 		if kind == failure {
 			j.Failures = append(j.Failures, o)
@@ -340,24 +320,35 @@ const progressColumns = `id, kind, state, exchange, interval, kline_limit, store
 	symbols, done, failed, skipped, batches, batches_done,
 	created_at, started_at, finished_at, updated_at, error_code, error_detail`
 
-// Progress returns a job without its details, as service.Store has it.
-func (db *DB) Progress(ctx context.Context, id string) (service.Job, error) {
+// Progress returns a job without its details, as job.Store requires.
+func (db *DB) Progress(ctx context.Context, id string) (job.Job, error) {
+	j, _, err := db.BatchProgress(ctx, id, ofJob)
+	return j, err
+}
+
+// BatchProgress returns a job without its details, and whether a batch of it is
+// stored, as job.Store requires.
+func (db *DB) BatchProgress(ctx context.Context, id string, index int) (j job.Job, stored bool, err error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
-	var rows []jobRow // none or one
-	err := db.read.SelectContext(limited, &rows, db.read.Rebind(`SELECT `+progressColumns+` FROM jobs WHERE id = ?`), id)
+	var rows []struct { // none or one
+		jobRow
+		Stored bool
+	}
+	err = db.read.SelectContext(limited, &rows, db.read.Rebind(`SELECT `+progressColumns+`,
+		EXISTS (SELECT 1 FROM job_batches WHERE job_id = jobs.id AND idx = ?) AS stored FROM jobs WHERE id = ?`), index, id)
 	if err == nil && len(rows) == 0 {
 		err = fmt.Errorf("%w: %s", service.ErrUnknownJob, id)
 	}
 	if err != nil {
-		return service.Job{}, db.fail(ctx, err)
+		return job.Job{}, false, db.fail(ctx, err)
 	}
-	j, err := rows[0].job()
-	return j, db.fail(ctx, err)
+	j, err = rows[0].job()
+	return j, rows[0].Stored, db.fail(ctx, err)
 }
 
-// Jobs returns the newest limit jobs, as service.Store has it.
-func (db *DB) Jobs(ctx context.Context, limit int) ([]service.Job, error) {
+// Jobs returns the newest limit jobs, as api.Store requires.
+func (db *DB) Jobs(ctx context.Context, limit int) ([]job.Job, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
 	var rows []jobRow
@@ -366,7 +357,7 @@ func (db *DB) Jobs(ctx context.Context, limit int) ([]service.Job, error) {
 	if err != nil {
 		return nil, db.fail(ctx, err)
 	}
-	jobs := make([]service.Job, len(rows))
+	jobs := make([]job.Job, len(rows))
 	for i := range rows {
 		if jobs[i], err = rows[i].job(); err != nil {
 			return nil, db.fail(ctx, err)

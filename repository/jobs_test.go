@@ -14,23 +14,23 @@ import (
 	"tidemark/service"
 )
 
-func job(id string) service.Job {
-	return service.Job{
-		ID: id, Kind: "sweep", State: service.JobRunning, Exchange: "binance", Interval: "1h", KlineLimit: 2000, Store: true,
+func job(id string) job.Job {
+	return job.Job{
+		ID: id, Kind: "sweep", State: job.Running, Exchange: "binance", Interval: "1h", KlineLimit: 2000, Store: true,
 		Simulated: true, Symbols: 10, Skipped: 2, Batches: 2,
-		Skips:     []service.Outcome{{Symbol: "UPUSDT", Code: "leveraged", Detail: "a leveraged token"}, {Symbol: "AUSDT", Code: "quote_volume", Detail: "too little of it"}},
+		Skips:     []job.Outcome{{Symbol: "UPUSDT", Code: "leveraged", Detail: "a leveraged token"}, {Symbol: "AUSDT", Code: "quote_volume", Detail: "too little of it"}},
 		CreatedAt: start, StartedAt: start.Add(time.Millisecond),
 	}
 }
 
-func putJob(t testing.TB, db *DB, j service.Job) {
+func putJob(t testing.TB, db *DB, j job.Job) {
 	t.Helper()
 	if err := db.PutJob(t.Context(), j); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func getJob(t testing.TB, db *DB, id string) service.Job {
+func getJob(t testing.TB, db *DB, id string) job.Job {
 	t.Helper()
 	j, err := db.Job(t.Context(), id)
 	if err != nil {
@@ -45,12 +45,12 @@ func TestJob_ComesBackAsItWasCreated(t *testing.T) {
 		result := snapshot("", 0)
 		result.Key = service.Key{Interval: "4h"}
 		whole := job("whole")
-		whole.State, whole.Done, whole.Failed, whole.BatchesDone = service.JobFailed, 7, 1, 2
-		whole.Failures = []service.Outcome{{Symbol: "XUSDT", Code: "too_few_candles", Detail: "it's \"young\""}}
+		whole.State, whole.Done, whole.Failed, whole.BatchesDone = job.Failed, 7, 1, 2
+		whole.Failures = []job.Outcome{{Symbol: "XUSDT", Code: "too_few_candles", Detail: "it's \"young\""}}
 		whole.FinishedAt = start.Add(time.Minute)
-		whole.Error = &service.Outcome{Code: "banned", Detail: "go away"}
+		whole.Error = &job.Outcome{Code: "banned", Detail: "go away"}
 		whole.Result = &result
-		for _, want := range []service.Job{whole, job("plain"), {ID: "queued", State: service.JobQueued, CreatedAt: start}} {
+		for _, want := range []job.Job{whole, job("plain"), {ID: "queued", State: job.Queued, CreatedAt: start}} {
 			putJob(t, db, want)
 			same(t, want, getJob(t, db, want.ID))
 		}
@@ -63,7 +63,7 @@ func TestJob_Unknown(t *testing.T) {
 		if _, err := db.Job(t.Context(), "nobody"); !errors.Is(err, service.ErrUnknownJob) {
 			t.Errorf("Job: %v", err)
 		}
-		_, err := db.Put(t.Context(), service.Batch{JobID: "nobody", Done: 1, Snapshots: []service.Snapshot{snapshot("BTCUSDT", 0)}})
+		_, err := db.Put(t.Context(), job.Batch{JobID: "nobody", Done: 1, Snapshots: []service.Snapshot{snapshot("BTCUSDT", 0)}})
 		if !errors.Is(err, service.ErrUnknownJob) {
 			t.Errorf("Put: %v", err)
 		}
@@ -74,7 +74,7 @@ func TestJob_Unknown(t *testing.T) {
 // submitted creates a job of the work named, in whichever state it is then.
 func submitted(t testing.TB, db *DB, id, work string) (got string, joined bool) {
 	t.Helper()
-	j, joined, err := db.SubmitJob(t.Context(), service.Job{ID: id, Kind: "sweep", Exchange: "binance", State: service.JobQueued, CreatedAt: start}, work, service.Scope{}, 100)
+	j, joined, err := db.SubmitJob(t.Context(), job.Job{ID: id, Kind: "sweep", Exchange: "binance", State: job.Queued, CreatedAt: start}, work, job.Scope{}, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,10 +111,10 @@ func TestSubmitJob_OneOpenJobForTheSameWorkInAllProcesses(t *testing.T) {
 			t.Errorf("other work got job %s, joined %v", id, joined)
 		}
 		for id := range jobs {
-			if ended, err := db.EndJob(t.Context(), id, service.JobCancelled, nil); !ended || err != nil {
+			if ended, err := db.EndJob(t.Context(), id, job.Cancelled, nil); !ended || err != nil {
 				t.Errorf("cancelling: %v, %v", ended, err)
 			}
-			if ended, err := other.EndJob(t.Context(), id, service.JobCancelled, nil); ended || err != nil {
+			if ended, err := other.EndJob(t.Context(), id, job.Cancelled, nil); ended || err != nil {
 				t.Errorf("cancelling again: %v, %v", ended, err)
 			}
 		}
@@ -128,11 +128,11 @@ func TestSubmitJob_RefusesMoreOpenJobsThanTheLimit(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		submitted(t, db, "one", "one")
-		two := service.Job{ID: "two", State: service.JobQueued, CreatedAt: start}
-		if _, _, err := db.SubmitJob(t.Context(), two, "two", service.Scope{}, 1); !errors.Is(err, service.ErrBusy) {
+		two := job.Job{ID: "two", State: job.Queued, CreatedAt: start}
+		if _, _, err := db.SubmitJob(t.Context(), two, "two", job.Scope{}, 1); !errors.Is(err, service.ErrBusy) {
 			t.Errorf("a second: %v", err)
 		}
-		if _, joined, err := db.SubmitJob(t.Context(), two, "one", service.Scope{}, 1); !joined || err != nil {
+		if _, joined, err := db.SubmitJob(t.Context(), two, "one", job.Scope{}, 1); !joined || err != nil {
 			t.Errorf("joining: %v, %v", joined, err)
 		}
 		if jobs, plans := count(t, db, "jobs"), count(t, db, "river_job"); jobs != 1 || plans != 1 {
@@ -146,13 +146,13 @@ func TestJob_FromQueuedToCompleted(t *testing.T) {
 		db := d.open(t)
 		submitted(t, db, "j", "w")
 		for range 2 { // a plan may run twice
-			if j, err := db.StartJob(t.Context(), "j"); err != nil || j.State != service.JobRunning || j.StartedAt.IsZero() {
+			if j, err := db.StartJob(t.Context(), "j"); err != nil || j.State != job.Running || j.StartedAt.IsZero() {
 				t.Fatalf("started: %+v, %v", j, err)
 			}
 		}
-		skips := []service.Outcome{{Symbol: "UPUSDT", Code: "leveraged", Detail: "a leveraged token"}}
+		skips := []job.Outcome{{Symbol: "UPUSDT", Code: "leveraged", Detail: "a leveraged token"}}
 		for range 2 {
-			ended, err := db.PlanJob(t.Context(), "j", service.Plan{BatchSize: 2, Skips: skips, Pairs: []service.Pair{{Name: "A"}, {Name: "B"}, {Name: "C"}}})
+			ended, err := db.PlanJob(t.Context(), "j", job.Plan{BatchSize: 2, Skips: skips, Pairs: []service.Pair{{Name: "A"}, {Name: "B"}, {Name: "C"}}})
 			if ended || err != nil {
 				t.Fatalf("planned: %v, %v", ended, err)
 			}
@@ -161,9 +161,9 @@ func TestJob_FromQueuedToCompleted(t *testing.T) {
 			t.Errorf("%d pieces are queued, want a plan and two batches", n)
 		}
 		result := snapshot("C", 0)
-		for i, b := range []service.Batch{
+		for i, b := range []job.Batch{
 			{JobID: "j", Index: 1, Done: 1, Simulated: true, Result: &result},
-			{JobID: "j", Index: 0, Done: 1, Failures: []service.Outcome{{Symbol: "A", Code: "x"}}},
+			{JobID: "j", Index: 0, Done: 1, Failures: []job.Outcome{{Symbol: "A", Code: "x"}}},
 		} {
 			stored, err := db.BatchStored(t.Context(), "j", b.Index)
 			if stored || err != nil {
@@ -178,7 +178,7 @@ func TestJob_FromQueuedToCompleted(t *testing.T) {
 			}
 		}
 		j := getJob(t, db, "j")
-		if j.State != service.JobCompleted || j.FinishedAt.IsZero() || j.Symbols != 4 || j.Done != 2 || j.Failed != 1 || j.Skipped != 1 ||
+		if j.State != job.Completed || j.FinishedAt.IsZero() || j.Symbols != 4 || j.Done != 2 || j.Failed != 1 || j.Skipped != 1 ||
 			j.Batches != 2 || j.BatchesDone != 2 || !j.Simulated || j.Result == nil || len(j.Skips) != 1 || len(j.Failures) != 1 {
 			t.Errorf("ended as %+v", j)
 		}
@@ -201,10 +201,10 @@ func TestPlanJob_WithoutPairsIsComplete(t *testing.T) {
 		if _, err := db.StartJob(t.Context(), "j"); err != nil {
 			t.Fatal(err)
 		}
-		if ended, err := db.PlanJob(t.Context(), "j", service.Plan{BatchSize: 2}); !ended || err != nil {
+		if ended, err := db.PlanJob(t.Context(), "j", job.Plan{BatchSize: 2}); !ended || err != nil {
 			t.Errorf("ended %v, %v", ended, err)
 		}
-		if j := getJob(t, db, "j"); j.State != service.JobCompleted || j.FinishedAt.IsZero() {
+		if j := getJob(t, db, "j"); j.State != job.Completed || j.FinishedAt.IsZero() {
 			t.Errorf("%+v", j)
 		}
 	})
@@ -214,16 +214,16 @@ func TestPut_OfAJobThatWasEndedCountsAndLeavesItEnded(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		putJob(t, db, job("j"))
-		why := &service.Outcome{Code: "banned", Detail: "until tomorrow"}
-		if ended, err := db.EndJob(t.Context(), "j", service.JobFailed, why); !ended || err != nil {
+		why := &job.Outcome{Code: "banned", Detail: "until tomorrow"}
+		if ended, err := db.EndJob(t.Context(), "j", job.Failed, why); !ended || err != nil {
 			t.Fatal(ended, err)
 		}
 		for i := range 2 {
-			if ended, err := db.Put(t.Context(), service.Batch{JobID: "j", Index: i, Done: 1}); ended || err != nil {
+			if ended, err := db.Put(t.Context(), job.Batch{JobID: "j", Index: i, Done: 1}); ended || err != nil {
 				t.Errorf("batch %d: ended %v, %v", i, ended, err)
 			}
 		}
-		if j := getJob(t, db, "j"); j.State != service.JobFailed || *j.Error != *why || j.Done != 2 {
+		if j := getJob(t, db, "j"); j.State != job.Failed || *j.Error != *why || j.Done != 2 {
 			t.Errorf("%+v", j)
 		}
 	})
@@ -233,11 +233,11 @@ func TestPut_ABatchCountsOnce(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		putJob(t, db, job("j"))
-		first := service.Batch{JobID: "j", Done: 2, Snapshots: []service.Snapshot{snapshot("AUSDT", 0)},
-			Failures: []service.Outcome{{Symbol: "BUSDT", Code: "x"}}}
+		first := job.Batch{JobID: "j", Done: 2, Snapshots: []service.Snapshot{snapshot("AUSDT", 0)},
+			Failures: []job.Outcome{{Symbol: "BUSDT", Code: "x"}}}
 		again := first
 		again.Done, again.Snapshots, again.Failures = 9, []service.Snapshot{snapshot("AUSDT", 5), snapshot("ZUSDT", 5)}, nil
-		for _, b := range []service.Batch{first, again, {JobID: "j", Index: 1, Done: 1}, {JobID: "j", Index: 1, Done: 1}} {
+		for _, b := range []job.Batch{first, again, {JobID: "j", Index: 1, Done: 1}, {JobID: "j", Index: 1, Done: 1}} {
 			if _, err := db.Put(t.Context(), b); err != nil {
 				t.Fatal(err)
 			}
@@ -258,8 +258,8 @@ func TestPut_ABatchRunByTwoProcessesCountsOnce(t *testing.T) {
 		for i := range 10 {
 			for _, on := range []*DB{db, other} {
 				work.Go(func() {
-					b := service.Batch{JobID: "j", Index: i, Done: 1, Snapshots: []service.Snapshot{snapshot(symbolOf(i), 0), snapshot("SAME", i)},
-						Failures: []service.Outcome{{Symbol: fmt.Sprint(2 * i)}, {Symbol: fmt.Sprint(2*i + 1)}}}
+					b := job.Batch{JobID: "j", Index: i, Done: 1, Snapshots: []service.Snapshot{snapshot(symbolOf(i), 0), snapshot("SAME", i)},
+						Failures: []job.Outcome{{Symbol: fmt.Sprint(2 * i)}, {Symbol: fmt.Sprint(2*i + 1)}}}
 					if _, err := on.Put(t.Context(), b); err != nil {
 						t.Error(err)
 					}
@@ -284,7 +284,7 @@ func TestJobs_NewestFirstWithoutTheirDetails(t *testing.T) {
 		db := d.open(t)
 		for _, n := range []int{2, 0, 3, 1} {
 			j := job(fmt.Sprint("job", n))
-			j.CreatedAt, j.Failures = at(n), []service.Outcome{{Symbol: "X"}}
+			j.CreatedAt, j.Failures = at(n), []job.Outcome{{Symbol: "X"}}
 			result := snapshot("BTCUSDT", n)
 			j.Result = &result
 			putJob(t, db, j)
@@ -293,7 +293,7 @@ func TestJobs_NewestFirstWithoutTheirDetails(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var want []service.Job
+		var want []job.Job
 		for _, n := range []int{3, 2, 1} {
 			j := job(fmt.Sprint("job", n))
 			j.CreatedAt, j.Skips = at(n), nil
@@ -310,7 +310,7 @@ func TestPruneJobs_OnlyFinishedOnesAndAllOfThem(t *testing.T) {
 			j := job(id)
 			j.FinishedAt = finished
 			putJob(t, db, j)
-			if _, err := db.Put(t.Context(), service.Batch{JobID: id, Snapshots: []service.Snapshot{snapshot("X", 0)}, Failures: j.Skips}); err != nil {
+			if _, err := db.Put(t.Context(), job.Batch{JobID: id, Snapshots: []service.Snapshot{snapshot("X", 0)}, Failures: j.Skips}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -7,12 +7,14 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"tidemark/job"
 	"tidemark/levels"
+	"tidemark/scorecard"
 	"tidemark/service"
 )
 
-// Listed returns the pairs of an exchange, as service.Store has it.
-func (db *DB) Listed(ctx context.Context, exchange string) (map[string]service.PairState, error) {
+// Listed returns the pairs of an exchange, as job.Store requires.
+func (db *DB) Listed(ctx context.Context, exchange string) (map[string]job.PairState, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
 	var rows []struct {
@@ -23,7 +25,7 @@ func (db *DB) Listed(ctx context.Context, exchange string) (map[string]service.P
 	if err != nil {
 		return nil, db.fail(ctx, err)
 	}
-	all := make(map[string]service.PairState, len(rows))
+	all := make(map[string]job.PairState, len(rows))
 	for _, r := range rows {
 		s := all[r.Symbol]
 		s.Listed, s.Delisted = s.Listed || r.Listed, s.Delisted || !r.Listed
@@ -32,7 +34,7 @@ func (db *DB) Listed(ctx context.Context, exchange string) (map[string]service.P
 	return all, nil
 }
 
-// SetListed marks pairs as delisted or listed again, as service.Store has it.
+// SetListed marks pairs as delisted or listed again, as job.Store requires.
 func (db *DB) SetListed(ctx context.Context, exchange string, gone, back []string, now time.Time) error {
 	if len(gone)+len(back) == 0 {
 		return nil
@@ -69,7 +71,7 @@ func (db *DB) SetListed(ctx context.Context, exchange string, gone, back []strin
 
 // openPromises returns a judgement of each open promise of pairs that are delisted:
 // nobody will ever have the candles to judge it.
-func (db *DB) openPromises(ctx context.Context, tx *sqlx.Tx, exchange string, symbols []string) ([]service.Judgement, error) {
+func (db *DB) openPromises(ctx context.Context, tx *sqlx.Tx, exchange string, symbols []string) ([]service.Judged, error) {
 	var found []struct {
 		Symbol   string
 		Interval levels.Interval
@@ -81,11 +83,11 @@ func (db *DB) openPromises(ctx context.Context, tx *sqlx.Tx, exchange string, sy
 	if err != nil {
 		return nil, err
 	}
-	judged := make([]service.Judgement, len(found))
+	judged := make([]service.Judged, len(found))
 	for i, f := range found {
 		p, _ := decodePromise(f.Promise)
-		judged[i] = service.Judgement{
-			Key:  service.Key{Exchange: exchange, Symbol: f.Symbol, Interval: f.Interval},
+		judged[i].Key = service.Key{Exchange: exchange, Symbol: f.Symbol, Interval: f.Interval}
+		judged[i].Judgement = scorecard.Judgement{
 			AsOf: time.UnixMilli(f.AsOf).UTC(), Simulated: p.Simulated, Algorithm: p.Algorithm, Table: p.Table,
 			Skipped: "the pair is delisted",
 		}

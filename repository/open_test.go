@@ -23,6 +23,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"tidemark/job"
 	"tidemark/migrations"
 	"tidemark/service"
 )
@@ -114,7 +115,7 @@ func TestOpen_ManyAtOnceOnAnEmptyDatabase(t *testing.T) {
 					return
 				}
 				defer db.Close()
-				if _, err := db.Put(t.Context(), service.Batch{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 0)}}); err != nil {
+				if _, err := db.Put(t.Context(), job.Batch{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 0)}}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -222,11 +223,11 @@ func TestMigrations_JobsLeftOpenByAVersionWithoutQueueHaveFailed(t *testing.T) {
 		}
 		db := d.open(t)
 		for _, state := range []string{"queued", "running"} {
-			if j := getJob(t, db, state); j.State != service.JobFailed || j.Error == nil || j.Error.Code != "interrupted" || j.FinishedAt.IsZero() {
+			if j := getJob(t, db, state); j.State != job.Failed || j.Error == nil || j.Error.Code != "interrupted" || j.FinishedAt.IsZero() {
 				t.Errorf("the job that was %s: %+v", state, j)
 			}
 		}
-		if j := getJob(t, db, "completed"); j.State != service.JobCompleted || j.Error != nil {
+		if j := getJob(t, db, "completed"); j.State != job.Completed || j.Error != nil {
 			t.Errorf("the job that was completed: %+v", j)
 		}
 	})
@@ -271,7 +272,7 @@ func TestSQLite_FullDiskFailsThePutAndNothingElse(t *testing.T) {
 		}
 	}
 	limit(pages + 2)
-	big := service.Batch{JobID: "j", Done: 50, Failures: []service.Outcome{{Symbol: "X"}}}
+	big := job.Batch{JobID: "j", Done: 50, Failures: []job.Outcome{{Symbol: "X"}}}
 	for i := range 50 {
 		big.Snapshots = append(big.Snapshots, snapshot(symbolOf(i), 0))
 	}
@@ -613,7 +614,7 @@ func TestPostgres_EveryCallEndsWhileTheServerIsFrozen(t *testing.T) {
 					return nil
 				},
 				"Put": func() error {
-					_, err := db.Put(t.Context(), service.Batch{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 1)}})
+					_, err := db.Put(t.Context(), job.Batch{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 1)}})
 					return err
 				},
 			}

@@ -15,6 +15,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
+	"tidemark/job"
 	"tidemark/service"
 )
 
@@ -34,10 +35,10 @@ import (
 // what is held by one that has not for deadAfter. River's own rescue only knows
 // how long a job has been running, and so waits for the longest there may be.
 
-// Worker does the work of jobs: a service.Analyzer, which says what the methods
+// Worker does the work of jobs: a job.Runner, which says what the methods
 // do and what their errors mean.
 type Worker interface {
-	Plan(ctx context.Context, jobID string, scope service.Scope, last bool) error
+	Plan(ctx context.Context, jobID string, scope job.Scope, last bool) error
 	RunBatch(ctx context.Context, jobID string, index int, pairs []service.Pair, last bool) error
 	GiveUp(ctx context.Context, jobID string, begun int) error
 	Workers() int
@@ -79,9 +80,9 @@ func insertPayload(queue string) string { return `{"queue": "` + queue + `"}` }
 
 // planArgs and batchArgs are what the queue keeps of a plan and of a batch.
 type planArgs struct {
-	Job     string          `json:"job"`
-	Symbols []string        `json:"symbols,omitempty"`
-	Filter  *service.Filter `json:"filter,omitempty"`
+	Job     string      `json:"job"`
+	Symbols []string    `json:"symbols,omitempty"`
+	Filter  *job.Filter `json:"filter,omitempty"`
 }
 
 type batchArgs struct {
@@ -101,7 +102,7 @@ const (
 )
 
 func batchPriority(kind string) int {
-	if kind == service.KindSweep {
+	if kind == job.KindSweep {
 		return sweepPriority
 	}
 	return analysisPriority
@@ -384,7 +385,7 @@ func (q *queue) giveBackLost(ctx context.Context, tx *sqlx.Tx, dialect queueSQL)
 
 // run runs one piece of work of a job and turns its error into what River does
 // next.
-func (q *queue) run(ctx context.Context, row *rivertype.JobRow, job string, f func(w Worker, last bool) error) error {
+func (q *queue) run(ctx context.Context, row *rivertype.JobRow, jobID string, f func(w Worker, last bool) error) error {
 	q.mu.Lock()
 	q.held[row.ID] = true
 	q.mu.Unlock()
@@ -395,7 +396,7 @@ func (q *queue) run(ctx context.Context, row *rivertype.JobRow, job string, f fu
 	}()
 	w := q.workers[row.Queue]
 	if row.Attempt > begins {
-		return w.GiveUp(ctx, job, begins)
+		return w.GiveUp(ctx, jobID, begins)
 	}
 	err := f(w, len(row.Errors)+1 >= tries || row.Attempt >= begins)
 	if errors.Is(err, service.ErrStopping) {
@@ -426,7 +427,7 @@ func (p *planner) NextRetry(j *river.Job[planArgs]) time.Time { return nextRetry
 
 func (p *planner) Work(ctx context.Context, j *river.Job[planArgs]) error {
 	return p.queue.run(ctx, j.JobRow, j.Args.Job, func(w Worker, last bool) error {
-		return w.Plan(ctx, j.Args.Job, service.Scope{Symbols: j.Args.Symbols, Filter: j.Args.Filter}, last)
+		return w.Plan(ctx, j.Args.Job, job.Scope{Symbols: j.Args.Symbols, Filter: j.Args.Filter}, last)
 	})
 }
 

@@ -17,13 +17,14 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
+	"tidemark/job"
 	"tidemark/service"
 )
 
 // fakeWorker plans jobs of ten batches and stores them, unless told otherwise.
 type fakeWorker struct {
 	db        *DB
-	PlanFunc  func(jobID string, scope service.Scope, last bool) error
+	PlanFunc  func(jobID string, scope job.Scope, last bool) error
 	BatchFunc func(index int) error
 
 	mu    sync.Mutex
@@ -34,14 +35,14 @@ type fakeWorker struct {
 
 func (w *fakeWorker) Workers() int { return 3 }
 
-func (w *fakeWorker) Plan(ctx context.Context, jobID string, scope service.Scope, last bool) error {
+func (w *fakeWorker) Plan(ctx context.Context, jobID string, scope job.Scope, last bool) error {
 	if w.PlanFunc != nil {
 		return w.PlanFunc(jobID, scope, last)
 	}
 	if _, err := w.db.StartJob(ctx, jobID); err != nil {
 		return err
 	}
-	p := service.Plan{BatchSize: 2}
+	p := job.Plan{BatchSize: 2}
 	for i := range 20 {
 		p.Pairs = append(p.Pairs, service.Pair{Name: symbolOf(i), Tick: service.Tick{Units: 5, Decimals: i}})
 	}
@@ -61,7 +62,7 @@ func (w *fakeWorker) RunBatch(ctx context.Context, jobID string, index int, pair
 			return err
 		}
 	}
-	_, err := w.db.Put(ctx, service.Batch{JobID: jobID, Index: index, Done: 2})
+	_, err := w.db.Put(ctx, job.Batch{JobID: jobID, Index: index, Done: 2})
 	return err
 }
 
@@ -69,7 +70,7 @@ func (w *fakeWorker) GiveUp(ctx context.Context, jobID string, begun int) error 
 	w.mu.Lock()
 	w.given = append(w.given, jobID)
 	w.mu.Unlock()
-	_, err := w.db.EndJob(ctx, jobID, service.JobFailed, &service.Outcome{Code: "interrupted", Detail: fmt.Sprint(begun)})
+	_, err := w.db.EndJob(ctx, jobID, job.Failed, &job.Outcome{Code: "interrupted", Detail: fmt.Sprint(begun)})
 	return err
 }
 
@@ -100,7 +101,7 @@ func eventually(t testing.TB, what string, is func() bool) {
 }
 
 func completed(t testing.TB, db *DB, id string) func() bool {
-	return func() bool { return getJob(t, db, id).State == service.JobCompleted }
+	return func() bool { return getJob(t, db, id).State == job.Completed }
 }
 
 func TestQueue_EveryBatchIsWorkedOnWhicheverProcessSubmitted(t *testing.T) {
@@ -241,17 +242,17 @@ func TestQueue_TheLastTryIsToldSo(t *testing.T) {
 func TestQueue_TheScopeOfAJobReachesItsPlan(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
-		got := make(chan service.Scope, 1)
-		works(t, db, &fakeWorker{PlanFunc: func(id string, scope service.Scope, last bool) error {
+		got := make(chan job.Scope, 1)
+		works(t, db, &fakeWorker{PlanFunc: func(id string, scope job.Scope, last bool) error {
 			got <- scope
 			return nil
 		}})
-		for i, want := range []service.Scope{
+		for i, want := range []job.Scope{
 			{Symbols: []string{"BTCUSDT", `O"DD'Ü`}},
-			{Filter: &service.Filter{QuoteAssets: []string{"USDT", "FDUSD"}, MinQuoteVolume: 1.5e6, KeepLeveraged: true, KeepStablePairs: true}},
-			{Filter: &service.Filter{}},
+			{Filter: &job.Filter{QuoteAssets: []string{"USDT", "FDUSD"}, MinQuoteVolume: 1.5e6, KeepLeveraged: true, KeepStablePairs: true}},
+			{Filter: &job.Filter{}},
 		} {
-			j := service.Job{ID: fmt.Sprint(i), Exchange: "binance", State: service.JobQueued, CreatedAt: start}
+			j := job.Job{ID: fmt.Sprint(i), Exchange: "binance", State: job.Queued, CreatedAt: start}
 			if _, _, err := db.SubmitJob(t.Context(), j, j.ID, want, 100); err != nil {
 				t.Fatal(err)
 			}
@@ -269,13 +270,13 @@ func TestQueue_WorkIsDoneByProcessesOfItsExchangeOnly(t *testing.T) {
 		}
 		submitted(t, asks, "j", "w")
 		for _, exchange := range []string{"binance-usdm", "kraken"} {
-			j := service.Job{ID: exchange, Exchange: exchange, Kind: "sweep", State: service.JobQueued, CreatedAt: start}
-			if _, _, err := asks.SubmitJob(t.Context(), j, j.ID, service.Scope{}, 100); err != nil {
+			j := job.Job{ID: exchange, Exchange: exchange, Kind: "sweep", State: job.Queued, CreatedAt: start}
+			if _, _, err := asks.SubmitJob(t.Context(), j, j.ID, job.Scope{}, 100); err != nil {
 				t.Fatal(err)
 			}
 			eventually(t, "the job of "+exchange+" is completed", completed(t, asks, exchange))
 		}
-		if j := getJob(t, asks, "j"); j.State != service.JobQueued {
+		if j := getJob(t, asks, "j"); j.State != job.Queued {
 			t.Errorf("with no process of its exchange the job is %+v", j)
 		}
 		serves := works(t, d.open(t), &fakeWorker{})
@@ -311,8 +312,8 @@ func TestQueue_WorkOfTheSharedQueueGoesToThatOfItsExchange(t *testing.T) {
 		if err := old.Work(t.Context(), map[string]Worker{"kraken": &fakeWorker{db: old}}); err != nil {
 			t.Fatal(err)
 		}
-		j := service.Job{ID: "while", Exchange: "nobody", Kind: "sweep", State: service.JobQueued, CreatedAt: start}
-		if _, _, err := db.SubmitJob(t.Context(), j, "while", service.Scope{}, 100); err != nil {
+		j := job.Job{ID: "while", Exchange: "nobody", Kind: "sweep", State: job.Queued, CreatedAt: start}
+		if _, _, err := db.SubmitJob(t.Context(), j, "while", job.Scope{}, 100); err != nil {
 			t.Fatal(err)
 		}
 		shared()
@@ -335,12 +336,12 @@ func TestQueue_WorkThatKillsItsProcessIsGivenUp(t *testing.T) {
 		if n, err := exec(t.Context(), db.write, `UPDATE river_job SET state = 'running', attempt = ?, attempted_by = `+holder, begins); err != nil || n != 1 {
 			t.Fatalf("%d rows, %v", n, err)
 		}
-		w := works(t, db, &fakeWorker{PlanFunc: func(string, service.Scope, bool) error {
+		w := works(t, db, &fakeWorker{PlanFunc: func(string, job.Scope, bool) error {
 			t.Error("it was begun once more")
 			return nil
 		}})
 		eventually(t, "the job has ended", func() bool { return getJob(t, db, "j").State.Final() })
-		if j := getJob(t, db, "j"); j.State != service.JobFailed || j.Error.Code != "interrupted" || j.Error.Detail != fmt.Sprint(begins) {
+		if j := getJob(t, db, "j"); j.State != job.Failed || j.Error.Code != "interrupted" || j.Error.Detail != fmt.Sprint(begins) {
 			t.Errorf("it ended as %+v, %+v", j, j.Error)
 		}
 		if !slices.Equal(w.given, []string{"j"}) {
@@ -357,7 +358,7 @@ func TestQueue_WorkWhoseEndWasNotStoredIsFound(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		calls := make(chan struct{}, 10)
-		works(t, db, &fakeWorker{PlanFunc: func(string, service.Scope, bool) error { calls <- struct{}{}; return nil }})
+		works(t, db, &fakeWorker{PlanFunc: func(string, job.Scope, bool) error { calls <- struct{}{}; return nil }})
 		submitted(t, db, "j", "w")
 		<-calls
 		eventually(t, "its end is stored", func() bool {

@@ -22,6 +22,7 @@ import (
 	"github.com/jmoiron/sqlx"
 	"github.com/riverqueue/river"
 
+	"tidemark/job"
 	"tidemark/service"
 )
 
@@ -47,7 +48,8 @@ type Config struct {
 	Log        *slog.Logger // nil: nothing is logged
 }
 
-// DB is an open database. It is a service.Store, and safe for concurrent use.
+// DB is an open database. It is the store of service, job and api, and safe for
+// concurrent use.
 // Times are kept to the millisecond.
 type DB struct {
 	engine  engine
@@ -76,7 +78,11 @@ type DB struct {
 	work sync.WaitGroup
 }
 
-var _ service.Store = (*DB)(nil)
+var (
+	_ service.Store     = (*DB)(nil)
+	_ job.Store         = (*DB)(nil)
+	_ job.ScheduleStore = (*DB)(nil)
+)
 
 // engine is what PostgreSQL and SQLite do not have in common.
 type engine interface {

@@ -9,8 +9,8 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"tidemark/job"
 	"tidemark/levels"
-	"tidemark/service"
 )
 
 // scheduleRow is a row of schedules.
@@ -23,8 +23,8 @@ type scheduleRow struct {
 	LastJob  sql.NullString `db:"last_job"`
 }
 
-// SetSchedules makes these the schedules of an exchange, as service.Store has it.
-func (db *DB) SetSchedules(ctx context.Context, exchange string, schedules []service.ScheduleState, now time.Time) (removed int, err error) {
+// SetSchedules makes these the schedules of an exchange, as job.ScheduleStore requires.
+func (db *DB) SetSchedules(ctx context.Context, exchange string, schedules []job.ScheduleState, now time.Time) (removed int, err error) {
 	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
 		args := []any{exchange}
 		for _, s := range schedules {
@@ -51,8 +51,8 @@ func (db *DB) SetSchedules(ctx context.Context, exchange string, schedules []ser
 	return removed, db.fail(ctx, err)
 }
 
-// Schedules returns the schedules of an exchange, as service.Store has it.
-func (db *DB) Schedules(ctx context.Context, exchange string) ([]service.ScheduleState, error) {
+// Schedules returns the schedules of an exchange, as job.ScheduleStore requires.
+func (db *DB) Schedules(ctx context.Context, exchange string) ([]job.ScheduleState, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
 	var rows []scheduleRow
@@ -61,9 +61,9 @@ func (db *DB) Schedules(ctx context.Context, exchange string) ([]service.Schedul
 		return nil, db.fail(ctx, err)
 	}
 	slices.SortFunc(rows, func(a, b scheduleRow) int { return int(a.Interval.Milliseconds() - b.Interval.Milliseconds()) })
-	all := make([]service.ScheduleState, len(rows))
+	all := make([]job.ScheduleState, len(rows))
 	for i, r := range rows {
-		all[i] = service.ScheduleState{
+		all[i] = job.ScheduleState{
 			Exchange: r.Exchange, Interval: r.Interval, Text: r.Schedule,
 			NextRun: time.UnixMilli(r.NextRun).UTC(), LastRun: moment(r.LastRun), LastJob: r.LastJob.String,
 		}
@@ -71,10 +71,10 @@ func (db *DB) Schedules(ctx context.Context, exchange string) ([]service.Schedul
 	return all, nil
 }
 
-// RunSchedule begins a run that is due, as service.Store has it.
-func (db *DB) RunSchedule(ctx context.Context, due service.ScheduleState, next time.Time, j service.Job, work string, scope service.Scope, limit int) (run service.ScheduledRun, err error) {
+// RunSchedule begins a run that is due, as job.ScheduleStore requires.
+func (db *DB) RunSchedule(ctx context.Context, due job.ScheduleState, next time.Time, j job.Job, work string, scope job.Scope, limit int) (run job.ScheduledRun, err error) {
 	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
-		run = service.ScheduledRun{}
+		run = job.ScheduledRun{}
 		// first, since it makes other processes wait until tx has ended
 		n, err := exec(ctx, tx, `UPDATE schedules SET next_run = ? WHERE exchange = ? AND interval = ? AND schedule = ? AND next_run = ?`,
 			next.UnixMilli(), due.Exchange, due.Interval, due.Text, due.NextRun.UnixMilli())

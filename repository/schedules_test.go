@@ -13,16 +13,17 @@ import (
 	"testing"
 	"time"
 
+	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
 
 // hourly is the state of a schedule of the exchange binance.
-func hourly(interval levels.Interval, next time.Time) service.ScheduleState {
-	return service.ScheduleState{Exchange: "binance", Interval: interval, Text: "1h", NextRun: next}
+func hourly(interval levels.Interval, next time.Time) job.ScheduleState {
+	return job.ScheduleState{Exchange: "binance", Interval: interval, Text: "1h", NextRun: next}
 }
 
-func setSchedules(t testing.TB, db *DB, now time.Time, states ...service.ScheduleState) (removed int) {
+func setSchedules(t testing.TB, db *DB, now time.Time, states ...job.ScheduleState) (removed int) {
 	t.Helper()
 	removed, err := db.SetSchedules(t.Context(), "binance", states, now)
 	if err != nil {
@@ -31,7 +32,7 @@ func setSchedules(t testing.TB, db *DB, now time.Time, states ...service.Schedul
 	return removed
 }
 
-func schedules(t testing.TB, db *DB) []service.ScheduleState {
+func schedules(t testing.TB, db *DB) []job.ScheduleState {
 	t.Helper()
 	all, err := db.Schedules(t.Context(), "binance")
 	if err != nil {
@@ -40,40 +41,40 @@ func schedules(t testing.TB, db *DB) []service.ScheduleState {
 	return all
 }
 
-func sweepJob(id string) service.Job {
-	return service.Job{ID: id, Kind: "sweep", State: service.JobQueued, Exchange: "binance", Interval: "1h", CreatedAt: at(1).Add(3 * time.Second)}
+func sweepJob(id string) job.Job {
+	return job.Job{ID: id, Kind: "sweep", State: job.Queued, Exchange: "binance", Interval: "1h", CreatedAt: at(1).Add(3 * time.Second)}
 }
 
 func TestSetSchedules_OneRowForAnIntervalAndNoOthers(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
-		same(t, []service.ScheduleState{}, schedules(t, db))
+		same(t, []job.ScheduleState{}, schedules(t, db))
 		day, hour := hourly("1d", at(5)), hourly("1h", at(1))
 		if n := setSchedules(t, db, at(0), day, hour); n != 0 {
 			t.Errorf("%d removed from an empty table", n)
 		}
-		elsewhere := service.ScheduleState{Exchange: "simulated", Interval: "1h", Text: "1h", NextRun: at(1)}
-		if _, err := db.SetSchedules(t.Context(), "simulated", []service.ScheduleState{elsewhere}, at(0)); err != nil {
+		elsewhere := job.ScheduleState{Exchange: "simulated", Interval: "1h", Text: "1h", NextRun: at(1)}
+		if _, err := db.SetSchedules(t.Context(), "simulated", []job.ScheduleState{elsewhere}, at(0)); err != nil {
 			t.Fatal(err)
 		}
-		same(t, []service.ScheduleState{hour, day}, schedules(t, db)) // the shortest first
+		same(t, []job.ScheduleState{hour, day}, schedules(t, db)) // the shortest first
 
 		// the same text: stays as it is, due or not
 		setSchedules(t, db, at(2), hourly("1h", at(3)), hourly("1d", at(9)))
-		same(t, []service.ScheduleState{hour, day}, schedules(t, db))
+		same(t, []job.ScheduleState{hour, day}, schedules(t, db))
 
 		// another text: the new one, but what is due is still made
 		changedHour, changedDay := hourly("1h", at(4)), hourly("1d", at(9))
 		changedHour.Text, changedDay.Text = "2h", "0 4 * * *"
 		setSchedules(t, db, at(2), changedHour, changedDay)
 		changedHour.NextRun = hour.NextRun
-		same(t, []service.ScheduleState{changedHour, changedDay}, schedules(t, db))
+		same(t, []job.ScheduleState{changedHour, changedDay}, schedules(t, db))
 
 		// an interval that is not swept any more, and none at all
 		if n := setSchedules(t, db, at(2), changedDay); n != 1 {
 			t.Errorf("%d removed, want 1", n)
 		}
-		same(t, []service.ScheduleState{changedDay}, schedules(t, db))
+		same(t, []job.ScheduleState{changedDay}, schedules(t, db))
 		other := d.open(t)
 		works(t, other, &fakeWorker{})
 		if n := setSchedules(t, db, time.Time{}); n != 0 {
@@ -86,7 +87,7 @@ func TestSetSchedules_OneRowForAnIntervalAndNoOthers(t *testing.T) {
 		if n := setSchedules(t, db, time.Time{}); n != 1 {
 			t.Errorf("working alone it removed %d, want 1", n)
 		}
-		same(t, []service.ScheduleState{}, schedules(t, db))
+		same(t, []job.ScheduleState{}, schedules(t, db))
 		if n := count(t, db, "schedules"); n != 1 {
 			t.Errorf("%d rows, want the one of the other exchange", n)
 		}
@@ -104,7 +105,7 @@ func TestRunSchedule_OneOfManyProcessesBeginsTheRun(t *testing.T) {
 			all.Go(func() {
 				// as if the first sweep had ended at once: nothing else keeps the others
 				// from beginning one
-				run, err := processes[i%2].RunSchedule(t.Context(), due, at(2).Add(time.Duration(i)), sweepJob(fmt.Sprint("job", i)), fmt.Sprint("work", i), service.Scope{}, 100)
+				run, err := processes[i%2].RunSchedule(t.Context(), due, at(2).Add(time.Duration(i)), sweepJob(fmt.Sprint("job", i)), fmt.Sprint("work", i), job.Scope{}, 100)
 				switch {
 				case err != nil:
 					t.Error(err)
@@ -135,11 +136,11 @@ func TestRunSchedule_JoinsOpenWorkAndIsPutOff(t *testing.T) {
 		due := hourly("1h", at(1))
 		setSchedules(t, db, at(0), due)
 		submitted(t, db, "open", "same")
-		run, err := db.RunSchedule(t.Context(), due, at(2), sweepJob("new"), "same", service.Scope{}, 100)
+		run, err := db.RunSchedule(t.Context(), due, at(2), sweepJob("new"), "same", job.Scope{}, 100)
 		if err != nil || !run.Joined || run.Elsewhere || run.Job.ID != "open" {
 			t.Errorf("%+v, %v", run, err)
 		}
-		same(t, []service.ScheduleState{hourly("1h", at(2))}, schedules(t, db)) // and no last run
+		same(t, []job.ScheduleState{hourly("1h", at(2))}, schedules(t, db)) // and no last run
 		if n := count(t, db, "jobs"); n != 1 {
 			t.Errorf("%d jobs", n)
 		}
@@ -152,10 +153,10 @@ func TestRunSchedule_StaysDueWhenTheJobCannotBeCreated(t *testing.T) {
 		due := hourly("1h", at(1))
 		setSchedules(t, db, at(0), due)
 		submitted(t, db, "open", "other work")
-		if _, err := db.RunSchedule(t.Context(), due, at(2), sweepJob("new"), "work", service.Scope{}, 1); !errors.Is(err, service.ErrBusy) {
+		if _, err := db.RunSchedule(t.Context(), due, at(2), sweepJob("new"), "work", job.Scope{}, 1); !errors.Is(err, service.ErrBusy) {
 			t.Errorf("beyond the limit of open jobs: %v", err)
 		}
-		same(t, []service.ScheduleState{due}, schedules(t, db))
+		same(t, []job.ScheduleState{due}, schedules(t, db))
 	})
 }
 
@@ -167,11 +168,11 @@ func TestRunSchedule_LeavesAReplacedScheduleAlone(t *testing.T) {
 		changed := old
 		changed.Text = "2h"
 		setSchedules(t, db, at(0), changed)
-		if run, err := db.RunSchedule(t.Context(), old, at(2), sweepJob("new"), "work", service.Scope{}, 100); err != nil || !run.Elsewhere {
+		if run, err := db.RunSchedule(t.Context(), old, at(2), sweepJob("new"), "work", job.Scope{}, 100); err != nil || !run.Elsewhere {
 			t.Errorf("another text: %+v, %v", run, err)
 		}
 		setSchedules(t, db, at(0))
-		if run, err := db.RunSchedule(t.Context(), changed, at(2), sweepJob("new"), "work", service.Scope{}, 100); err != nil || !run.Elsewhere {
+		if run, err := db.RunSchedule(t.Context(), changed, at(2), sweepJob("new"), "work", job.Scope{}, 100); err != nil || !run.Elsewhere {
 			t.Errorf("removed: %+v, %v", run, err)
 		}
 		if n := count(t, db, "jobs"); n != 0 {

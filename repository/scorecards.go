@@ -10,6 +10,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"tidemark/levels"
+	"tidemark/scorecard"
 	"tidemark/service"
 )
 
@@ -23,7 +24,7 @@ const (
 
 const promisedLevelSize = 3*8 + 2
 
-func appendPromise(b []byte, p *service.Promise) []byte {
+func appendPromise(b []byte, p *scorecard.Promise) []byte {
 	start := len(b)
 	b = append(b, promiseVersion, 0)
 	if p.Simulated {
@@ -44,14 +45,14 @@ func appendPromise(b []byte, p *service.Promise) []byte {
 }
 
 // decodePromise reads what appendPromise wrote; ok is false for anything else.
-func decodePromise(b []byte) (p service.Promise, ok bool) {
+func decodePromise(b []byte) (p scorecard.Promise, ok bool) {
 	switch {
 	case len(b) > 0 && b[0] == promiseVersion:
 		if b, ok = checked(b); !ok {
-			return service.Promise{}, false
+			return scorecard.Promise{}, false
 		}
 	case len(b) == 0 || b[0] != promiseBeforeCheck:
-		return service.Promise{}, false
+		return scorecard.Promise{}, false
 	}
 	d := decoder{b: b[1:]}
 	simulated := d.byte()
@@ -61,23 +62,23 @@ func decodePromise(b []byte) (p service.Promise, ok bool) {
 	p.LastPrice, p.ATR = d.float(), d.float()
 	n := d.uvarint()
 	if simulated > 1 || p.Algorithm == "" || n != uint64(len(d.b))/promisedLevelSize {
-		return service.Promise{}, false
+		return scorecard.Promise{}, false
 	}
 	for range n {
-		l := service.PromisedLevel{Price: d.float(), Hold: d.float(), Touch: d.float(), HoldBin: int(d.byte()), TouchBin: int(d.byte())}
-		if max(l.HoldBin, l.TouchBin) >= service.ScoreBins {
-			return service.Promise{}, false
+		l := scorecard.PromisedLevel{Price: d.float(), Hold: d.float(), Touch: d.float(), HoldBin: int(d.byte()), TouchBin: int(d.byte())}
+		if max(l.HoldBin, l.TouchBin) >= scorecard.Bins {
+			return scorecard.Promise{}, false
 		}
 		p.Levels = append(p.Levels, l)
 	}
 	if d.short || d.odd || len(d.b) > 0 {
-		return service.Promise{}, false
+		return scorecard.Promise{}, false
 	}
 	return p, true
 }
 
-// DuePromise reads the promise of a series, as service.Store has it.
-func (db *DB) DuePromise(ctx context.Context, key service.Key, by time.Time) (service.Promise, bool, error) {
+// DuePromise reads the promise of a series, as service.Store requires.
+func (db *DB) DuePromise(ctx context.Context, key service.Key, by time.Time) (scorecard.Promise, bool, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
 	var found []struct { // none or one
@@ -87,7 +88,7 @@ func (db *DB) DuePromise(ctx context.Context, key service.Key, by time.Time) (se
 	err := db.read.SelectContext(limited, &found, db.read.Rebind(`SELECT p.as_of, p.promise FROM series s JOIN promises p ON p.series_id = s.id
 		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ? AND p.as_of <= ?`), key.Exchange, key.Interval, key.Symbol, by.UnixMilli())
 	if err != nil || len(found) == 0 {
-		return service.Promise{}, false, db.fail(ctx, err)
+		return scorecard.Promise{}, false, db.fail(ctx, err)
 	}
 	p, _ := decodePromise(found[0].Promise)
 	p.AsOf = time.UnixMilli(found[0].AsOf).UTC()
@@ -116,7 +117,7 @@ func (db *DB) putPromises(ctx context.Context, tx *sqlx.Tx, snapshots []service.
 			if at == len(rows) || rows[at].key != s.Key || rows[at].asOf != s.AsOf.UnixMilli() || !rows[at].newest || !slices.Contains(without, rows[at].id) {
 				continue
 			}
-			if p, ok := service.PromiseOf(s); ok {
+			if p, ok := s.Promise(); ok {
 				start := len(encoded)
 				encoded = appendPromise(encoded, &p)
 				args = append(args, rows[at].id, rows[at].asOf, encoded[start:len(encoded):len(encoded)])
@@ -144,10 +145,10 @@ type card struct {
 
 // putJudged deletes the promises that have been judged, and adds those that were
 // still there to their scorecards.
-func (db *DB) putJudged(ctx context.Context, tx *sqlx.Tx, judged []service.Judgement) error {
-	cards := map[card]*service.Scorecard{}
+func (db *DB) putJudged(ctx context.Context, tx *sqlx.Tx, judged []service.Judged) error {
+	cards := map[card]*scorecard.Card{}
 	judged = slices.Clone(judged)
-	slices.SortFunc(judged, func(a, b service.Judgement) int { return compareKeys(a.Key, b.Key) })
+	slices.SortFunc(judged, func(a, b service.Judged) int { return compareKeys(a.Key, b.Key) })
 	for i := range judged {
 		j := &judged[i]
 		n, err := exec(ctx, tx, `DELETE FROM promises WHERE as_of = ? AND series_id = (
@@ -161,7 +162,7 @@ func (db *DB) putJudged(ctx context.Context, tx *sqlx.Tx, judged []service.Judge
 		name := card{j.Exchange, j.Interval, j.Algorithm, j.Table, j.Simulated}
 		c := cards[name]
 		if c == nil {
-			c = &service.Scorecard{Since: j.AsOf, Until: j.AsOf}
+			c = &scorecard.Card{Since: j.AsOf, Until: j.AsOf}
 			cards[name] = c
 		}
 		if j.AsOf.Before(c.Since) {
@@ -175,7 +176,7 @@ func (db *DB) putJudged(ctx context.Context, tx *sqlx.Tx, judged []service.Judge
 			continue
 		}
 		c.Moments++
-		for b := range service.ScoreBins {
+		for b := range scorecard.Bins {
 			c.Hold[b].Add(j.Hold[b])
 			c.Touch[b].Add(j.Touch[b])
 		}
@@ -204,7 +205,7 @@ func (db *DB) putJudged(ctx context.Context, tx *sqlx.Tx, judged []service.Judge
 }
 
 // putCard adds what c counts to its scorecard.
-func (db *DB) putCard(ctx context.Context, tx *sqlx.Tx, name card, c *service.Scorecard) error {
+func (db *DB) putCard(ctx context.Context, tx *sqlx.Tx, name card, c *scorecard.Card) error {
 	var id int64
 	err := tx.GetContext(ctx, &id, tx.Rebind(`INSERT INTO scorecards (exchange, interval, algorithm, odds_table, simulated, first_as_of, last_as_of, moments, skipped)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -220,7 +221,7 @@ func (db *DB) putCard(ctx context.Context, tx *sqlx.Tx, name card, c *service.Sc
 	var args []any
 	for _, part := range [...]struct {
 		kind   string
-		scores *service.Scores
+		scores *scorecard.Scores
 	}{{"hold", &c.Hold}, {"touch", &c.Touch}} {
 		for bin, s := range part.scores {
 			if s.Samples > 0 {
@@ -238,8 +239,8 @@ func (db *DB) putCard(ctx context.Context, tx *sqlx.Tx, name card, c *service.Sc
 	return err
 }
 
-// Scorecards reads those of an exchange, as service.Store has it.
-func (db *DB) Scorecards(ctx context.Context, exchange string) ([]service.Scorecard, []service.OpenPromises, error) {
+// Scorecards reads those of an exchange, as api.Store requires.
+func (db *DB) Scorecards(ctx context.Context, exchange string) ([]scorecard.Card, []scorecard.Open, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
 	var cards []struct {
@@ -279,9 +280,9 @@ func (db *DB) Scorecards(ctx context.Context, exchange string) ([]service.Scorec
 			return nil, nil, db.fail(ctx, err)
 		}
 	}
-	all, at := make([]service.Scorecard, len(cards)), map[int64]*service.Scorecard{}
+	all, at := make([]scorecard.Card, len(cards)), map[int64]*scorecard.Card{}
 	for i, c := range cards {
-		all[i] = service.Scorecard{
+		all[i] = scorecard.Card{
 			Exchange: exchange, Interval: c.Interval, Simulated: c.Simulated, Algorithm: c.Algorithm, Table: c.Table,
 			Since: time.UnixMilli(c.First).UTC(), Until: time.UnixMilli(c.Last).UTC(), Moments: c.Moments, Skipped: c.Skipped,
 		}
@@ -289,20 +290,20 @@ func (db *DB) Scorecards(ctx context.Context, exchange string) ([]service.Scorec
 	}
 	for _, s := range scores {
 		c := at[s.Card]
-		if c == nil || s.Bin < 0 || s.Bin >= service.ScoreBins {
+		if c == nil || s.Bin < 0 || s.Bin >= scorecard.Bins {
 			continue // of a card that another process began in between
 		}
 		of := &c.Hold
 		if s.Kind == "touch" {
 			of = &c.Touch
 		}
-		of[s.Bin] = service.Score{Samples: s.Samples, Realised: s.Realised, Promised: s.Promised, Missed: s.Missed}
+		of[s.Bin] = scorecard.Score{Samples: s.Samples, Realised: s.Realised, Promised: s.Promised, Missed: s.Missed}
 	}
-	slices.SortStableFunc(all, func(a, b service.Scorecard) int { return cmp.Compare(a.Interval.Duration(), b.Interval.Duration()) })
-	waiting := make([]service.OpenPromises, len(open))
+	slices.SortStableFunc(all, func(a, b scorecard.Card) int { return cmp.Compare(a.Interval.Duration(), b.Interval.Duration()) })
+	waiting := make([]scorecard.Open, len(open))
 	for i, o := range open {
-		waiting[i] = service.OpenPromises{Interval: o.Interval, Count: o.Count, First: time.UnixMilli(o.First).UTC()}
+		waiting[i] = scorecard.Open{Interval: o.Interval, Count: o.Count, First: time.UnixMilli(o.First).UTC()}
 	}
-	slices.SortFunc(waiting, func(a, b service.OpenPromises) int { return cmp.Compare(a.Interval.Duration(), b.Interval.Duration()) })
+	slices.SortFunc(waiting, func(a, b scorecard.Open) int { return cmp.Compare(a.Interval.Duration(), b.Interval.Duration()) })
 	return all, waiting, nil
 }

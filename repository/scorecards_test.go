@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"tidemark/job"
 	"tidemark/levels"
+	"tidemark/scorecard"
 	"tidemark/service"
 )
 
@@ -27,7 +29,7 @@ func promising(symbol string, n int) service.Snapshot {
 }
 
 // due returns the promise made of symbol up to at(n).
-func due(t *testing.T, db *DB, symbol string, n int) (service.Promise, bool) {
+func due(t *testing.T, db *DB, symbol string, n int) (scorecard.Promise, bool) {
 	t.Helper()
 	p, ok, err := db.DuePromise(t.Context(), key(symbol), at(n))
 	if err != nil {
@@ -37,22 +39,22 @@ func due(t *testing.T, db *DB, symbol string, n int) (service.Promise, bool) {
 }
 
 // judgement counts three of ten lines touched, and one of two held.
-func judgement(symbol string, n int) service.Judgement {
-	j := service.Judgement{Key: key(symbol), AsOf: at(n), Algorithm: "2", Table: "abc"}
-	j.Touch[2] = service.Score{Samples: 4, Realised: 1, Promised: 1.1, Missed: 0.25}
-	j.Touch[9] = service.Score{Samples: 6, Realised: 2, Promised: 5.5, Missed: 2.5}
-	j.Hold[0] = service.Score{Samples: 2, Realised: 1, Promised: 0.9, Missed: 0.5}
+func judgement(symbol string, n int) scorecard.Judgement {
+	j := scorecard.Judgement{Key: key(symbol), AsOf: at(n), Algorithm: "2", Table: "abc"}
+	j.Touch[2] = scorecard.Score{Samples: 4, Realised: 1, Promised: 1.1, Missed: 0.25}
+	j.Touch[9] = scorecard.Score{Samples: 6, Realised: 2, Promised: 5.5, Missed: 2.5}
+	j.Hold[0] = scorecard.Score{Samples: 2, Realised: 1, Promised: 0.9, Missed: 0.5}
 	return j
 }
 
-func judge(t *testing.T, db *DB, judged ...service.Judgement) {
+func judge(t *testing.T, db *DB, judged ...scorecard.Judgement) {
 	t.Helper()
-	if _, err := db.Put(t.Context(), service.Batch{Judged: judged}); err != nil {
+	if _, err := db.Put(t.Context(), job.Batch{Judged: judged}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func scorecards(t *testing.T, db *DB) ([]service.Scorecard, []service.OpenPromises) {
+func scorecards(t *testing.T, db *DB) ([]scorecard.Card, []scorecard.Open) {
 	t.Helper()
 	cards, open, err := db.Scorecards(t.Context(), "binance")
 	if err != nil {
@@ -91,8 +93,8 @@ func TestPromise_IsOfTheFirstAnalysisUntilItIsJudged(t *testing.T) {
 		if _, ok := due(t, db, "BTCUSDT", 100); !ok {
 			t.Error("a judgement of another moment has ended it")
 		}
-		if _, err := db.Put(t.Context(), service.Batch{
-			Snapshots: []service.Snapshot{promising("BTCUSDT", 173), promising("BTCUSDT", 172)}, Judged: []service.Judgement{judgement("BTCUSDT", 5)},
+		if _, err := db.Put(t.Context(), job.Batch{
+			Snapshots: []service.Snapshot{promising("BTCUSDT", 173), promising("BTCUSDT", 172)}, Judged: []scorecard.Judgement{judgement("BTCUSDT", 5)},
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +111,7 @@ func TestPromise_ThatCannotBeReadIsToldApartAndCountsNothing(t *testing.T) {
 		p, _ := service.PromiseOf(&s)
 		whole := appendPromise(nil, &p)
 		strange := append([]byte(nil), whole[:len(whole)-checksumSize]...)
-		strange[len(strange)-1] = service.ScoreBins
+		strange[len(strange)-1] = scorecard.Bins
 		strange = appendChecksum(strange, 0)
 		for name, stored := range map[string][]byte{
 			"empty": {}, "cut off": whole[:len(whole)-1], "too long": append(whole[:len(whole):len(whole)], 0),
@@ -121,7 +123,7 @@ func TestPromise_ThatCannotBeReadIsToldApartAndCountsNothing(t *testing.T) {
 			if !ok || !got.AsOf.Equal(at(0)) || got.Algorithm != "" || got.Levels != nil {
 				t.Errorf("%s: %v, %+v", name, ok, got)
 			}
-			judge(t, db, service.Judgement{Key: key("BTCUSDT"), AsOf: got.AsOf, Skipped: "it cannot be read"})
+			judge(t, db, scorecard.Judgement{Key: key("BTCUSDT"), AsOf: got.AsOf, Skipped: "it cannot be read"})
 			if n := count(t, db, "promises"); n != 0 {
 				t.Errorf("%s: it is still there", name)
 			}
@@ -135,7 +137,7 @@ func TestPromise_ThatCannotBeReadIsToldApartAndCountsNothing(t *testing.T) {
 func TestScorecards_AddUpWhatIsAlikeAndKeepApartWhatIsNot(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
-		var all []service.Judgement
+		var all []scorecard.Judgement
 		for i := range 8 {
 			put(t, db, promising(symbolOf(i), i))
 			all = append(all, judgement(symbolOf(i), i))
@@ -143,15 +145,15 @@ func TestScorecards_AddUpWhatIsAlikeAndKeepApartWhatIsNot(t *testing.T) {
 		all[3].Table = "def"
 		all[4].Algorithm = "3"
 		all[5].Simulated = true
-		all[6].Skipped, all[6].Tally = "candles of its horizon are missing", service.Tally{}
+		all[6].Skipped, all[6].Tally = "candles of its horizon are missing", scorecard.Tally{}
 		judge(t, db, all[1], all[0], all[6])
 		judge(t, db, all[2], all[3], all[4], all[5])
 		cards, open := scorecards(t, db)
-		same(t, []service.OpenPromises{{Interval: "1h", Count: 1, First: at(7)}}, open)
+		same(t, []scorecard.Open{{Interval: "1h", Count: 1, First: at(7)}}, open)
 		if len(cards) != 4 {
 			t.Fatalf("%d scorecards, want 4: %+v", len(cards), cards)
 		}
-		of := func(algorithm, table string, simulated bool) service.Scorecard {
+		of := func(algorithm, table string, simulated bool) scorecard.Card {
 			for _, c := range cards {
 				if c.Algorithm == algorithm && c.Table == table && c.Simulated == simulated {
 					return c
@@ -161,18 +163,18 @@ func TestScorecards_AddUpWhatIsAlikeAndKeepApartWhatIsNot(t *testing.T) {
 			panic("unreachable")
 		}
 		one := judgement("", 0).Tally
-		three := service.Tally{}
+		three := scorecard.Tally{}
 		for range 3 {
-			for b := range service.ScoreBins {
+			for b := range scorecard.Bins {
 				three.Hold[b].Add(one.Hold[b])
 				three.Touch[b].Add(one.Touch[b])
 			}
 		}
-		same(t, service.Scorecard{
+		same(t, scorecard.Card{
 			Exchange: "binance", Interval: "1h", Algorithm: "2", Table: "abc",
 			Since: at(0), Until: at(6), Moments: 3, Skipped: 1, Tally: three,
 		}, of("2", "abc", false))
-		for _, c := range []service.Scorecard{of("2", "def", false), of("3", "abc", false), of("2", "abc", true)} {
+		for _, c := range []scorecard.Card{of("2", "def", false), of("3", "abc", false), of("2", "abc", true)} {
 			if c.Moments != 1 || c.Skipped != 0 || c.Tally != one {
 				t.Errorf("%+v", c)
 			}
@@ -187,18 +189,18 @@ func TestScorecards_CountAPromiseOnceHoweverManyProcessesJudgeIt(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		processes := []*DB{d.open(t), d.open(t)}
 		const pairs = 40
-		var forth, back []service.Judgement
+		var forth, back []scorecard.Judgement
 		var snapshots []service.Snapshot
 		for i := range pairs {
 			put(t, processes[0], promising(symbolOf(i), 0))
 			forth = append(forth, judgement(symbolOf(i), 0))
-			back = append([]service.Judgement{judgement(symbolOf(i), 0)}, back...)
+			back = append([]scorecard.Judgement{judgement(symbolOf(i), 0)}, back...)
 			snapshots = append(snapshots, promising(symbolOf(i), 168))
 		}
 		var all sync.WaitGroup
 		for i := range 6 {
 			all.Go(func() {
-				b := service.Batch{Snapshots: snapshots, Judged: forth}
+				b := job.Batch{Snapshots: snapshots, Judged: forth}
 				if i%3 == 0 {
 					b.Judged = back
 				}
@@ -215,7 +217,7 @@ func TestScorecards_CountAPromiseOnceHoweverManyProcessesJudgeIt(t *testing.T) {
 		if got := cards[0].Hold[0]; math.Abs(got.Promised-0.9*pairs) > 1e-9 || math.Abs(got.Missed-0.5*pairs) > 1e-9 {
 			t.Errorf("sums: %+v", got)
 		}
-		same(t, []service.OpenPromises{{Interval: "1h", Count: pairs, First: at(168)}}, open)
+		same(t, []scorecard.Open{{Interval: "1h", Count: pairs, First: at(168)}}, open)
 	})
 }
 
@@ -225,8 +227,8 @@ func TestPut_OfABatchStoredAlreadyCountsNoJudgement(t *testing.T) {
 		put(t, db, promising("BTCUSDT", 0))
 		putJob(t, db, job("j"))
 		for _, judged := range []int{0, 168} {
-			if _, err := db.Put(t.Context(), service.Batch{
-				JobID: "j", Snapshots: []service.Snapshot{promising("BTCUSDT", 168)}, Judged: []service.Judgement{judgement("BTCUSDT", judged)},
+			if _, err := db.Put(t.Context(), job.Batch{
+				JobID: "j", Snapshots: []service.Snapshot{promising("BTCUSDT", 168)}, Judged: []scorecard.Judgement{judgement("BTCUSDT", judged)},
 			}); err != nil {
 				t.Fatal(err)
 			}
@@ -245,7 +247,7 @@ func FuzzDecodePromise(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, ok := decodePromise(b)
 		if !ok {
-			same(t, service.Promise{}, p)
+			same(t, scorecard.Promise{}, p)
 			return
 		}
 		again, ok := decodePromise(appendPromise(nil, &p))
@@ -271,7 +273,7 @@ func TestListed_ADelistedPairLeavesTheScreenAndEndsItsPromises(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		listed := func() map[string]service.PairState {
+		listed := func() map[string]job.PairState {
 			t.Helper()
 			all, err := db.Listed(t.Context(), "binance")
 			if err != nil {
@@ -281,7 +283,7 @@ func TestListed_ADelistedPairLeavesTheScreenAndEndsItsPromises(t *testing.T) {
 		}
 		set([]string{"OLDUSDT", "NEVERSTORED"}, nil, 7)
 		await(t, events, func(c Change) bool { return c.Exchange == "" })
-		same(t, map[string]service.PairState{"BTCUSDT": {Listed: true}, "OLDUSDT": {Delisted: true}}, listed())
+		same(t, map[string]job.PairState{"BTCUSDT": {Listed: true}, "OLDUSDT": {Delisted: true}}, listed())
 		same(t, []string{"BTCUSDT 5"}, market(t, db))
 		markets, err := db.Markets(t.Context())
 		if err != nil || len(markets) != 2 || markets[0].Pairs != 1 { // binance 1h, kraken 1h
@@ -310,8 +312,8 @@ func TestListed_ADelistedPairLeavesTheScreenAndEndsItsPromises(t *testing.T) {
 		// an analysis proves that it trades, of its own series only
 		put(t, db, promising("OLDUSDT", 20))
 		same(t, []string{"BTCUSDT 5", "OLDUSDT 20"}, market(t, db))
-		same(t, service.PairState{Listed: true, Delisted: true}, listed()["OLDUSDT"])
+		same(t, job.PairState{Listed: true, Delisted: true}, listed()["OLDUSDT"])
 		set(nil, []string{"OLDUSDT"}, 21)
-		same(t, service.PairState{Listed: true}, listed()["OLDUSDT"])
+		same(t, job.PairState{Listed: true}, listed()["OLDUSDT"])
 	})
 }

@@ -13,33 +13,45 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
 
-// Put stores a batch in one transaction, as service.Store has it.
-func (db *DB) Put(ctx context.Context, b service.Batch) (ended bool, err error) {
-	all, shown := newAnalyses(b.Snapshots)
+// Put stores results, as service.Store requires.
+func (db *DB) Put(ctx context.Context, r service.Results) error {
+	return db.fail(ctx, db.put(ctx, r, func(*sqlx.Tx) (bool, error) { return false, nil }))
+}
+
+// PutBatch stores a batch, as job.Store requires.
+func (db *DB) PutBatch(ctx context.Context, b job.Batch) (ended bool, err error) {
+	err = db.put(ctx, b.Results, func(tx *sqlx.Tx) (stored bool, err error) {
+		stored, ended, err = db.putProgress(ctx, tx, b)
+		return stored, err
+	})
+	return ended && err == nil, db.fail(ctx, err)
+}
+
+// put stores results in one transaction, unless first, which comes before, finds them
+// stored already.
+func (db *DB) put(ctx context.Context, r service.Results, first func(tx *sqlx.Tx) (stored bool, err error)) error {
+	all, shown := newAnalyses(r.Snapshots)
 	var changes []Change
 	written := false
-	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
-		if b.JobID != "" {
-			var stored bool
-			var err error
-			if stored, ended, err = db.putProgress(ctx, tx, b); err != nil || stored {
-				return err
-			}
+	err := db.inTx(ctx, func(tx *sqlx.Tx) error {
+		if stored, err := first(tx); err != nil || stored {
+			return err
 		}
 		if err := db.putAnalyses(ctx, tx, all, shown); err != nil {
 			return err
 		}
-		if err := db.putCandles(ctx, tx, b.Candles, shown); err != nil {
+		if err := db.putCandles(ctx, tx, r.Candles, shown); err != nil {
 			return err
 		}
-		if err := db.putJudged(ctx, tx, b.Judged); err != nil {
+		if err := db.putJudged(ctx, tx, r.Judged); err != nil {
 			return err
 		}
-		if err := db.putPromises(ctx, tx, b.Snapshots, shown); err != nil {
+		if err := db.putPromises(ctx, tx, r.Snapshots, shown); err != nil {
 			return err
 		}
 		changes = changesOf(shown)
@@ -58,10 +70,10 @@ func (db *DB) Put(ctx context.Context, b service.Batch) (ended bool, err error) 
 			db.emit(c)
 		}
 	case written && len(changes) > 0:
-		// the commit failed: where its answer got lost, it may have happened
+		// the commit failed: if only its reply was lost, it may have happened
 		db.emit(Change{})
 	}
-	return ended && err == nil, db.fail(ctx, err)
+	return err
 }
 
 // analysis is a snapshot on its way into the database.
@@ -347,7 +359,7 @@ func (db *DB) latest(ctx context.Context, exchange string, interval levels.Inter
 	return page, pairs, rows.Err()
 }
 
-// Markets returns what there are analyses of, as service.Store has it. Every series
+// Markets returns what there are analyses of, as api.Store requires. Every series
 // is looked at: some hundreds of an interval.
 func (db *DB) Markets(ctx context.Context) ([]service.StoredMarket, error) {
 	limited, cancel := bounded(ctx, db.readLimit)

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
@@ -235,7 +236,7 @@ func TestMarkets_AreThoseWithAnalyses(t *testing.T) {
 			s.Exchange, s.Interval = exchange, interval
 			return s
 		}
-		b := service.Batch{Snapshots: []service.Snapshot{
+		b := job.Batch{Snapshots: []service.Snapshot{
 			of("other", "A", "15m", 0), of("binance", "B", "1w", 1), of("binance", "A", "2h", 3), of("binance", "B", "2h", 2), of("binance", "A", "15m", 0),
 		}}
 		// candles alone are no analysis
@@ -324,7 +325,7 @@ func TestPut_ConcurrentBatchesOfTheSamePairs(t *testing.T) {
 		for n := range 20 {
 			for _, on := range []*DB{db, other} {
 				work.Go(func() {
-					batch := service.Batch{}
+					batch := job.Batch{}
 					for i := range 20 {
 						batch.Snapshots = append(batch.Snapshots, snapshot(symbolOf((i+n)%20), n))
 					}
@@ -387,7 +388,7 @@ func TestCalls_EndWithTheirContext(t *testing.T) {
 		cancel()
 		for name, call := range map[string]func(ctx context.Context) error{
 			"Put": func(ctx context.Context) error {
-				_, err := db.Put(ctx, service.Batch{Snapshots: []service.Snapshot{snapshot("X", 1)}})
+				_, err := db.Put(ctx, job.Batch{Snapshots: []service.Snapshot{snapshot("X", 1)}})
 				return err
 			},
 			"Snapshot": func(ctx context.Context) error { _, err := db.Snapshot(ctx, key("BTCUSDT"), time.Time{}); return err },
@@ -396,7 +397,7 @@ func TestCalls_EndWithTheirContext(t *testing.T) {
 				}
 				return err
 			},
-			"PutJob": func(ctx context.Context) error { return db.PutJob(ctx, service.Job{ID: "x"}) },
+			"PutJob": func(ctx context.Context) error { return db.PutJob(ctx, job.Job{ID: "x"}) },
 			"Job":    func(ctx context.Context) error { _, err := db.Job(ctx, "x"); return err },
 			"Jobs":   func(ctx context.Context) error { _, err := db.Jobs(ctx, 1); return err },
 			"Ping":   db.Ping,
@@ -422,7 +423,7 @@ func TestPut_WaitingForAnotherWriterEndsWithItsContext(t *testing.T) {
 		if _, err := exec(t.Context(), tx, `UPDATE series SET latest_as_of = latest_as_of`); err != nil {
 			t.Fatal(err)
 		}
-		_, err = db.Put(ctxOf(t, 50*time.Millisecond), service.Batch{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 1)}})
+		_, err = db.Put(ctxOf(t, 50*time.Millisecond), job.Batch{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 1)}})
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v, want the context's error", err)
 		}

@@ -15,16 +15,14 @@ import (
 	"tidemark/levels"
 )
 
-// Config is what an Analyzer is told once.
+// Config is the configuration of an Analyzer.
 type Config struct {
 	Concurrency int             // slots: pairs analysed at once, each with its workspace
-	BatchSize   int             // pairs stored in one transaction
 	KlineLimit  int             // candles per pair, unless a request says otherwise
 	Memory      int64           // bytes the slots may need together, by SlotBytes; 0: no bound but their number
-	QueueLimit  int             // requests that may wait for a slot, and jobs that may be open in all processes; one more is ErrBusy
+	QueueLimit  int             // requests that may wait for a slot; one more is ErrBusy
 	Interval    levels.Interval // unless a request says otherwise
 	Timeout     time.Duration   // of one analysis asked for by itself, waiting included
-	Filter      Filter          // which pairs a sweep covers
 }
 
 // Bounds of a request's kline limit.
@@ -32,23 +30,6 @@ const (
 	MinKlineLimit = 100
 	MaxKlineLimit = 10_000
 )
-
-// Filter decides which pairs a sweep covers. Pairs of other quote assets and
-// pairs not trading are outside the market swept; the other rules skip a pair
-// of that market, and the job says which and why.
-type Filter struct {
-	QuoteAssets     []string // upper case; empty means every quote asset
-	MinQuoteVolume  float64  // 24 h, in the quote asset
-	KeepLeveraged   bool     // UP, DOWN, BULL, BEAR tokens
-	KeepStablePairs bool     // a stable coin or currency against another
-}
-
-// Listing is a pair of the exchange and whether a sweep covers it.
-type Listing struct {
-	Symbol
-	Selected bool
-	Reason   Outcome // why not; zero if selected
-}
 
 // Request asks for the analysis of one pair. Zero values mean the configured
 // ones.
@@ -74,14 +55,11 @@ type Analyzer struct {
 	finders chan *levels.Finder // shared by the slots
 	most    int                 // klines an analysis has room for
 	waiting atomic.Int64        // requests waiting for a slot
-	turn    chan struct{}       // held by the batch that is handing out its pairs
-	latest  atomic.Pointer[BatchStats]
+	turn    chan struct{}       // held by the call of AnalyzeEach that is beginning pairs
 	forming forming
 
 	mu      sync.Mutex
 	flights map[Request]*flight
-	runs    map[*run]struct{}
-	changed chan struct{} // closed when this process changes a job, and replaced
 
 	// stopping ends the taking of new work; killing, later, the work itself.
 	stopping, killing context.Context
@@ -97,8 +75,6 @@ func New(cfg Config, exchange Exchange, store Store, reg prometheus.Registerer, 
 		finders: make(chan *levels.Finder, finders(cfg.Concurrency)),
 		turn:    make(chan struct{}, 1),
 		flights: map[Request]*flight{},
-		runs:    map[*run]struct{}{},
-		changed: make(chan struct{}),
 	}
 	a.most = cfg.most(a.slots.limit)
 	for range finders(cfg.Concurrency) {
@@ -113,11 +89,10 @@ func New(cfg Config, exchange Exchange, store Store, reg prometheus.Registerer, 
 // breakOff is how long what is broken off may take to end.
 const breakOff = time.Second
 
-// Stop takes no new work. Runs of jobs end at once, as batches.go has it, and are
-// gone on with by the next process; single analyses, which somebody waits for, are
-// finished. When ctx is done first, what is left is broken off and has breakOff to
-// end, then Stop returns all the same: a database that does not answer must not
-// keep the process from ending.
+// Stop accepts no new work and waits for what is under way: single analyses, and
+// work that was registered by Begin. When ctx is done first, what is left is
+// cancelled and has breakOff to end; then Stop returns anyway: a database that does
+// not answer must not keep the process from ending.
 func (a *Analyzer) Stop(ctx context.Context) error {
 	a.mu.Lock()
 	a.stop(ErrStopping)
@@ -137,14 +112,30 @@ func (a *Analyzer) Stop(ctx context.Context) error {
 	return fmt.Errorf("work was broken off: %w", context.Cause(ctx))
 }
 
-// Market tells where the data comes from.
-func (a *Analyzer) Market() Market { return a.exchange.Market() }
+// Begin registers work that Stop is to wait for, until done is called. It is
+// ErrStopping after Stop was called.
+func (a *Analyzer) Begin() (done func(), err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopping.Err() != nil {
+		return nil, ErrStopping
+	}
+	a.work.Add(1)
+	return a.work.Done, nil
+}
+
+// Stopping ends when Stop is called.
+func (a *Analyzer) Stopping() context.Context { return a.stopping }
+
+// Killing ends when Stop does not wait any longer.
+func (a *Analyzer) Killing() context.Context { return a.killing }
 
 // Defaults returns the interval and kline limit of a request that names none.
 func (a *Analyzer) Defaults() (levels.Interval, int) { return a.cfg.Interval, a.cfg.KlineLimit }
 
-// settle fills in what a request left out and refuses what cannot be.
-func (a *Analyzer) settle(interval *levels.Interval, limit *int) error {
+// Settle fills in the interval and the kline limit that a request leaves out, and
+// refuses with ErrInvalid what is out of range or has no room.
+func (a *Analyzer) Settle(interval *levels.Interval, limit *int) error {
 	if *interval == "" {
 		*interval = a.cfg.Interval
 	}
@@ -180,7 +171,7 @@ func (f *flight) Deadline() (time.Time, bool) { return *f.until.Load(), true }
 // way are joined: the work goes on while anyone waits for it, and each waits for
 // as long as if it had been the first.
 func (a *Analyzer) Analyze(ctx context.Context, r Request) (Snapshot, error) {
-	if err := a.settle(&r.Interval, &r.KlineLimit); err != nil {
+	if err := a.Settle(&r.Interval, &r.KlineLimit); err != nil {
 		return Snapshot{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
@@ -249,26 +240,30 @@ func (a *Analyzer) analyze(ctx context.Context, r Request) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, err
 	}
-	snap, more, err := a.lookUpAndAnalyze(ctx, s, r)
+	got, err := a.analyzePair(ctx, s, Pair{Name: r.Symbol}, r)
 	a.slots.release(s)
 	if err != nil || !r.Store {
-		return snap, err
+		return got.Snapshot, err
 	}
-	var b Batch
-	b.keep(snap, more)
-	if _, err := a.store.Put(ctx, b); err != nil {
+	var results Results
+	results.Add(got)
+	if err := a.store.Put(ctx, results); err != nil {
 		return Snapshot{}, err
 	}
-	return snap, nil
+	return got.Snapshot, nil
 }
 
-func (a *Analyzer) lookUpAndAnalyze(ctx context.Context, s *slot, r Request) (Snapshot, besides, error) {
-	sym, err := a.exchange.Symbol(ctx, r.Symbol)
-	if err != nil {
-		a.metrics.observe(err, 0)
-		return Snapshot{}, besides{}, err
+// analyzePair analyses one pair on s, whose tick it looks up if p has none.
+func (a *Analyzer) analyzePair(ctx context.Context, s *slot, p Pair, r Request) (Analysis, error) {
+	if p.Tick == (Tick{}) {
+		listed, err := a.exchange.Symbol(ctx, p.Name)
+		if err != nil {
+			a.metrics.observe(err, 0)
+			return Analysis{}, err
+		}
+		p = Pair{listed.Name, listed.Tick}
 	}
-	return a.analyzeSymbol(ctx, s, Pair{sym.Name, sym.Tick}, r)
+	return a.analyzeSymbol(ctx, s, p, r)
 }
 
 // MostKlines is the largest number of klines whose analysis has room.
@@ -331,3 +326,6 @@ func (a *Analyzer) Candles(ctx context.Context, symbol string, interval levels.I
 	})
 	return err
 }
+
+// CountJoined counts a request that joined identical work under way.
+func (a *Analyzer) CountJoined() { a.metrics.joined.Inc() }

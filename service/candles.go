@@ -16,7 +16,7 @@ import (
 // before it are not touched again.
 const BlockCandles = 128
 
-// list is the change as a Batch carries it: nothing, if there is none.
+// list is the change as Results carry it: nothing, if there is none.
 func (c CandleChange) list() []CandleChange {
 	if len(c.Blocks) == 0 {
 		return nil
@@ -243,7 +243,7 @@ func (a *Analyzer) keep(ctx context.Context, s *slot, symbol string, f fetched) 
 		return change
 	}
 	if all := change.list(); all != nil {
-		if _, err := a.store.Put(ctx, Batch{Candles: all}); err != nil && ctx.Err() == nil && !noRoom(err) {
+		if err := a.store.Put(ctx, Results{Candles: all}); err != nil && ctx.Err() == nil && !Unwritable(err) {
 			a.log.Warn("candles could not be stored, and will be fetched again", "symbol", symbol, "interval", s.candles.Interval, "error", err)
 		}
 	}

@@ -60,6 +60,9 @@ var (
 	ErrGone = fmt.Errorf("%w: the file is gone", ErrStorage)
 )
 
+// Unwritable reports whether err means that nothing can be stored for a while.
+func Unwritable(err error) bool { return errors.Is(err, ErrFull) || errors.Is(err, ErrGone) }
+
 // RetryAfterError says when the same call may succeed.
 type RetryAfterError struct {
 	Err   error     // ErrRateLimited, ErrBanned, ErrBusy, ...

@@ -12,19 +12,12 @@ import (
 type metrics struct {
 	symbols  *prometheus.CounterVec // by outcome
 	analysis prometheus.Histogram
-	batch    prometheus.Histogram
-	peak     prometheus.Gauge
-	sweep    prometheus.Histogram
-	swept    *prometheus.GaugeVec // by interval
-	jobs     *prometheus.CounterVec
 	joined   prometheus.Counter
 	panics   prometheus.Counter
 	missing  prometheus.Counter
 
-	scheduled       *prometheus.CounterVec // by interval and outcome
-	nextRun, period *prometheus.GaugeVec   // by interval
-	candles         *prometheus.CounterVec // by source
-	refetched       *prometheus.CounterVec // by reason
+	candles   *prometheus.CounterVec // by source
+	refetched *prometheus.CounterVec // by reason
 }
 
 func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
@@ -44,8 +37,6 @@ func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
 		func() float64 { return float64(a.waiting.Load()) })
 	gauge("tidemark_queue_limit", "Requests that may wait for a slot before one is refused.",
 		func() float64 { return float64(a.cfg.QueueLimit) })
-	gauge("tidemark_jobs_running", "Jobs this process is working on.",
-		func() float64 { return float64(a.working()) })
 	m := &metrics{
 		symbols: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidemark_symbols_total",
@@ -56,28 +47,6 @@ func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
 			Help:    "Time of one analysis from holding a slot to having levels, fetching included.",
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60},
 		}),
-		batch: f.NewHistogram(prometheus.HistogramOpts{
-			Name:    "tidemark_batch_duration_seconds",
-			Help:    "Time of one batch from its first request to its commit.",
-			Buckets: []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
-		}),
-		peak: f.NewGauge(prometheus.GaugeOpts{
-			Name: "tidemark_batch_peak_memory_bytes",
-			Help: "Highest resident set size seen during the last batch, sampled after every pair.",
-		}),
-		sweep: f.NewHistogram(prometheus.HistogramOpts{
-			Name:    "tidemark_sweep_duration_seconds",
-			Help:    "Time of one completed sweep.",
-			Buckets: []float64{1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600},
-		}),
-		swept: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "tidemark_last_completed_sweep_timestamp_seconds",
-			Help: "When the last sweep completed, in Unix time, by interval.",
-		}, []string{"interval"}),
-		jobs: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "tidemark_jobs_total",
-			Help: "Jobs ended by this process, by kind and state.",
-		}, []string{"kind", "state"}),
 		joined: f.NewCounter(prometheus.CounterOpts{
 			Name: "tidemark_requests_joined_total",
 			Help: "Requests that joined identical work under way instead of repeating it.",
@@ -90,18 +59,6 @@ func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
 			Name: "tidemark_klines_missing_total",
 			Help: "Candles absent inside the windows analysed: counted, never filled.",
 		}),
-		scheduled: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "tidemark_queue_scheduled_runs_total",
-			Help: "Scheduled sweeps this process saw to, by interval and outcome: started, caught_up (a minute or more late) or refused (the one before was still open).",
-		}, []string{"interval", "outcome"}),
-		nextRun: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "tidemark_queue_next_scheduled_run_timestamp_seconds",
-			Help: "When the next scheduled sweep is due, in Unix time, by interval.",
-		}, []string{"interval"}),
-		period: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "tidemark_queue_schedule_period_seconds",
-			Help: "Longest time between two of the next hundred scheduled sweeps, by interval.",
-		}, []string{"interval"}),
 		candles: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidemark_candles_total",
 			Help: "Candles analysed or shown, by where they came from: exchange, or store for those kept.",

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"iter"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -298,23 +299,66 @@ func (a *Analyzer) contained(s *slot, symbol string, f func() (Snapshot, error))
 	return f()
 }
 
-// besides is what is to be stored with an analysis, if that is stored.
-type besides struct {
-	change CandleChange
-	judged *Judgement // nil for none
+// Analysis is the analysis of one pair, with what is stored beside it.
+type Analysis struct {
+	Snapshot
+	change CandleChange // of the candles kept; no blocks: none
+	judged *Judged      // nil for none
+}
+
+// Add adds an analysis to what is to be stored.
+func (r *Results) Add(a Analysis) {
+	r.Snapshots = append(r.Snapshots, a.Snapshot)
+	r.Candles = append(r.Candles, a.change.list()...)
+	if a.judged != nil {
+		r.Judged = append(r.Judged, *a.judged)
+	}
+}
+
+// AnalyzeEach analyses pairs, each as soon as a slot is free, as r says but for its
+// Symbol, and stores nothing. It calls done with the outcome of each, from several
+// goroutines at once and before the slot is free again. It returns when all that have
+// begun have ended; its error says why others have not begun.
+//
+// A call begins its pairs when the call before it has begun its last one: slots never
+// idle between two calls, and two calls do not compete.
+func (a *Analyzer) AnalyzeEach(ctx context.Context, pairs iter.Seq[Pair], r Request, done func(p Pair, got Analysis, err error)) error {
+	if err := a.fits(r.KlineLimit); err != nil {
+		return err
+	}
+	var analyses sync.WaitGroup
+	defer analyses.Wait()
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	for p := range pairs {
+		s, err := a.acquire(ctx, &a.slots.fetching, r.KlineLimit, 0, false)
+		if err != nil {
+			return err
+		}
+		analyses.Go(func() {
+			defer a.slots.release(s)
+			got, err := a.analyzePair(ctx, s, p, r)
+			done(p, got, err)
+		})
+	}
+	return nil
 }
 
 // analyzeSymbol fetches the candles of one pair into s and analyses them.
-func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p Pair, r Request) (snap Snapshot, more besides, err error) {
+func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p Pair, r Request) (got Analysis, err error) {
 	start := time.Now()
-	snap, err = a.contained(s, p.Name, func() (Snapshot, error) {
+	got.Snapshot, err = a.contained(s, p.Name, func() (Snapshot, error) {
 		f, err := a.fetch(ctx, s, p.Name, r.Interval, r.KlineLimit, levels.MinCandles)
 		if err != nil {
 			return Snapshot{}, err
 		}
 		if r.Store {
-			more.change = a.keep(ctx, s, p.Name, f)
-			more.judged = a.judge(ctx, &s.candles, p.Name, r.KlineLimit)
+			got.change = a.keep(ctx, s, p.Name, f)
+			got.judged = a.judge(ctx, &s.candles, p.Name, r.KlineLimit)
 		}
 		f.cut(&s.candles, r.KlineLimit)
 		now, err := a.exchange.Now(ctx)
@@ -325,9 +369,9 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p Pair, r Request
 	})
 	a.metrics.observe(err, time.Since(start))
 	if err == nil {
-		a.metrics.missing.Add(float64(snap.Missing))
+		a.metrics.missing.Add(float64(got.Missing))
 	}
-	return snap, more, err
+	return got, err
 }
 
 // withFinder lends use a finder for so many candles.

@@ -1,4 +1,5 @@
-package service
+// Package memory reads what the operating system says this process uses.
+package memory
 
 import (
 	"bufio"
@@ -12,10 +13,10 @@ import (
 	"strings"
 )
 
-// Memory is what the operating system says this process uses, in bytes. A
+// Usage is what the operating system says this process uses, in bytes. A
 // field is 0 where the system does not tell (anything but Linux, no cgroup, no
 // limit).
-type Memory struct {
+type Usage struct {
 	RSS     int64 // resident set size now
 	Files   int64 // the part of RSS that is pages of files: the binary's, above all
 	PeakRSS int64 // its high-water mark since the process began (VmHWM)
@@ -25,12 +26,12 @@ type Memory struct {
 	Limit      int64 // of the cgroup, the tightest on the way up
 }
 
-// ReadMemory reads /proc and the cgroup (version 2, else version 1).
-func ReadMemory() Memory {
-	return readMemory("/proc/self", "/sys/fs/cgroup")
+// Read reads /proc and the cgroup (version 2, else version 1).
+func Read() Usage {
+	return read("/proc/self", "/sys/fs/cgroup")
 }
 
-// RSS is the resident set size now, the cheap part of ReadMemory.
+// RSS is the resident set size now, the cheap part of Read.
 func RSS() int64 {
 	rss, _ := statm("/proc/self")
 	return rss
@@ -51,8 +52,8 @@ func statm(proc string) (rss, files int64) {
 	return rss * page, files * page
 }
 
-func readMemory(proc, cgroup string) Memory {
-	var m Memory
+func read(proc, cgroup string) Usage {
+	var m Usage
 	m.RSS, m.Files = statm(proc)
 	m.PeakRSS = keyed(filepath.Join(proc, "status"), "VmHWM:") << 10
 	b, err := os.ReadFile(filepath.Join(proc, "cgroup"))
@@ -79,7 +80,7 @@ func readMemory(proc, cgroup string) Memory {
 // cgroup reads the files of one memory controller. Inside a container the
 // path in /proc/self/cgroup may be the host's, while the mount shows the
 // container's own group at its root: then the root is read.
-func (m *Memory) cgroup(root, path, current, limit, inactive string) {
+func (m *Usage) cgroup(root, path, current, limit, inactive string) {
 	dir := filepath.Join(root, path)
 	if _, err := os.Stat(filepath.Join(dir, current)); errors.Is(err, fs.ErrNotExist) {
 		dir = root

@@ -1,4 +1,4 @@
-package service
+package job
 
 import (
 	"context"
@@ -7,45 +7,64 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"tidemark/service"
 )
+
+// Filter decides which pairs a sweep covers. Pairs of other quote assets and
+// pairs not trading are outside the market swept; the other rules skip a pair
+// of that market, and the job says which and why.
+type Filter struct {
+	QuoteAssets     []string // upper case; empty means every quote asset
+	MinQuoteVolume  float64  // 24 h, in the quote asset
+	KeepLeveraged   bool     // UP, DOWN, BULL, BEAR tokens
+	KeepStablePairs bool     // a stable coin or currency against another
+}
+
+// Listing is a pair of the exchange and whether a sweep covers it.
+type Listing struct {
+	service.Symbol
+	Selected bool
+	Reason   Outcome // why not; zero if selected
+}
 
 // Symbols streams the pairs of the exchange and whether a sweep covers them.
 // Pairs that may be of a leveraged token come last: whether they are shows only
 // once every other pair has been seen.
-func (a *Analyzer) Symbols(ctx context.Context) iter.Seq2[Listing, error] {
-	return a.list(ctx, &a.cfg.Filter)
+func (r *Runner) Symbols(ctx context.Context) iter.Seq2[Listing, error] {
+	return r.list(ctx, &r.cfg.Filter)
 }
 
 // list is Symbols for sweeps with a filter of their own.
-func (a *Analyzer) list(ctx context.Context, filter *Filter) iter.Seq2[Listing, error] {
-	return a.judged(a.exchange.Symbols(ctx), filter)
+func (r *Runner) list(ctx context.Context, filter *Filter) iter.Seq2[Listing, error] {
+	return r.judged(r.exchange.Symbols(ctx), filter)
 }
 
 // LastSymbols returns what Symbols streams, and when it was read. Where it cannot
 // be read now, that is what was read last.
-func (a *Analyzer) LastSymbols(ctx context.Context) (iter.Seq2[Listing, error], time.Time, error) {
-	symbols, at, err := a.exchange.LastSymbols(ctx)
+func (r *Runner) LastSymbols(ctx context.Context) (iter.Seq2[Listing, error], time.Time, error) {
+	symbols, at, err := r.exchange.LastSymbols(ctx)
 	if err != nil {
-		return nil, time.Time{}, a.symbolsError(err)
+		return nil, time.Time{}, r.symbolsError(err)
 	}
-	return a.judged(symbols, &a.cfg.Filter), at, nil
+	return r.judged(symbols, &r.cfg.Filter), at, nil
 }
 
-func (a *Analyzer) symbolsError(err error) error {
-	return fmt.Errorf("symbols of %s: %w", a.exchange.Market().Exchange, err)
+func (r *Runner) symbolsError(err error) error {
+	return fmt.Errorf("symbols of %s: %w", r.exchange.Market().Exchange, err)
 }
 
-func (a *Analyzer) judged(symbols iter.Seq2[Symbol, error], filter *Filter) iter.Seq2[Listing, error] {
+func (r *Runner) judged(symbols iter.Seq2[service.Symbol, error], filter *Filter) iter.Seq2[Listing, error] {
 	return func(yield func(Listing, error) bool) {
 		bases := map[string]bool{}
-		judge := func(s Symbol) bool {
+		judge := func(s service.Symbol) bool {
 			reason := filter.judge(s, bases)
 			return yield(Listing{Symbol: s, Selected: reason == Outcome{}, Reason: reason}, nil)
 		}
-		var suspects []Symbol
+		var suspects []service.Symbol
 		for s, err := range symbols {
 			if err != nil {
-				yield(Listing{}, a.symbolsError(err))
+				yield(Listing{}, r.symbolsError(err))
 				return
 			}
 			bases[s.Base] = true
@@ -72,7 +91,7 @@ const (
 
 // judge returns why a sweep leaves s out, or nothing. bases are the base
 // assets of the whole exchange.
-func (f Filter) judge(s Symbol, bases map[string]bool) Outcome {
+func (f Filter) judge(s service.Symbol, bases map[string]bool) Outcome {
 	out := func(code, format string, args ...any) Outcome {
 		return Outcome{Symbol: s.Name, Code: code, Detail: fmt.Sprintf(format, args...)}
 	}

@@ -1,4 +1,4 @@
-package service
+package memory
 
 // These tests pin how memory is read: this process's own numbers are plausible,
 // and files of either cgroup version give the working set docker stats shows
@@ -12,11 +12,11 @@ import (
 	"testing"
 )
 
-func TestReadMemory_OfThisProcess(t *testing.T) {
+func TestRead_OfThisProcess(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux has /proc")
 	}
-	m := ReadMemory()
+	m := Read()
 	if m.RSS < 1<<20 || m.PeakRSS < m.RSS/2 {
 		t.Errorf("RSS %d, peak %d", m.RSS, m.PeakRSS)
 	}
@@ -25,7 +25,7 @@ func TestReadMemory_OfThisProcess(t *testing.T) {
 	}
 }
 
-func TestReadMemory_Cgroups(t *testing.T) {
+func TestRead_Cgroups(t *testing.T) {
 	proc := map[string]string{
 		"proc/statm":  "1000 500 100 1 0 1 0\n",
 		"proc/status": "Name:\ttidemark\nVmHWM:\t   31000 kB\nVmRSS:\t   2000 kB\n",
@@ -33,7 +33,7 @@ func TestReadMemory_Cgroups(t *testing.T) {
 	page := int64(os.Getpagesize())
 	for name, c := range map[string]struct {
 		files map[string]string
-		want  Memory
+		want  Usage
 	}{
 		"version 2, limit of the parent is tighter": {map[string]string{
 			"proc/cgroup":                 "0::/pod/box\n",
@@ -43,13 +43,13 @@ func TestReadMemory_Cgroups(t *testing.T) {
 			"cg/pod/memory.max":           "64000000\n",
 			"cg/memory.max":               "128000000\n",
 			"cg/pod/box/memory.swap.peak": "0\n",
-		}, Memory{500 * page, 100 * page, 31000 << 10, 35000000, 64000000}},
+		}, Usage{500 * page, 100 * page, 31000 << 10, 35000000, 64000000}},
 		"version 2, the container sees its own group at the root": {map[string]string{
 			"proc/cgroup":       "0::/system.slice/docker-abc.scope\n",
 			"cg/memory.current": "40000000\n",
 			"cg/memory.stat":    "inactive_file 1000000\n",
 			"cg/memory.max":     "134217728\n",
-		}, Memory{500 * page, 100 * page, 31000 << 10, 39000000, 134217728}},
+		}, Usage{500 * page, 100 * page, 31000 << 10, 39000000, 134217728}},
 		"version 1": {map[string]string{
 			"proc/cgroup":                             "5:cpu,cpuacct:/box\n4:memory:/box\n",
 			"cg/memory/box/memory.usage_in_bytes":     "30000000\n",
@@ -57,8 +57,8 @@ func TestReadMemory_Cgroups(t *testing.T) {
 			"cg/memory/memory.limit_in_bytes":         "100000000\n",
 			"cg/memory/box/memory.stat":               "inactive_file 1\ntotal_inactive_file 5000000\n",
 			"cg/memory/box/memory.max_usage_in_bytes": "1\n",
-		}, Memory{500 * page, 100 * page, 31000 << 10, 25000000, 100000000}},
-		"none": {map[string]string{"proc/cgroup": "0::/\n"}, Memory{500 * page, 100 * page, 31000 << 10, 0, 0}},
+		}, Usage{500 * page, 100 * page, 31000 << 10, 25000000, 100000000}},
+		"none": {map[string]string{"proc/cgroup": "0::/\n"}, Usage{500 * page, 100 * page, 31000 << 10, 0, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
@@ -73,7 +73,7 @@ func TestReadMemory_Cgroups(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if got := readMemory(filepath.Join(root, "proc"), filepath.Join(root, "cg")); got != c.want {
+			if got := read(filepath.Join(root, "proc"), filepath.Join(root, "cg")); got != c.want {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 		})

@@ -1,4 +1,4 @@
-package service
+package job
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tidemark/levels"
+	"tidemark/service"
 )
 
 // Schedule says when sweeps of one interval begin without being asked for.
@@ -17,7 +18,7 @@ type Schedule struct {
 	Next func(t time.Time) time.Time
 }
 
-// ScheduleState is a schedule as the Store has it, shared by all processes.
+// ScheduleState is a schedule as it is stored, shared by all processes.
 type ScheduleState struct {
 	Exchange string
 	Interval levels.Interval
@@ -86,31 +87,50 @@ func (s Schedule) longest(now time.Time) time.Duration {
 	return most
 }
 
-// Schedules returns the schedules of the exchange, by interval.
-func (a *Analyzer) Schedules(ctx context.Context) ([]ScheduleState, error) {
-	return a.store.Schedules(ctx, a.exchange.Market().Exchange)
+// ScheduledRun is the outcome of a run that was due.
+type ScheduledRun struct {
+	Job       Job
+	Joined    bool // Job was open already; none was created
+	Elsewhere bool // another process has begun the run; Job is zero
+}
+
+// ScheduleStore keeps schedules. Its errors are those of Store.
+type ScheduleStore interface {
+	// SetSchedules makes these the schedules of an exchange, and returns how many of
+	// other intervals it removed. One that is there with the same text stays as it
+	// is; under another text it becomes the new one, unless it is due by now: then
+	// that run is still made. None removes all, but only from a process that works
+	// alone: one that was started without them must not stop the others'.
+	SetSchedules(ctx context.Context, exchange string, schedules []ScheduleState, now time.Time) (removed int, err error)
+	// Schedules returns the schedules of an exchange, the shortest interval first.
+	Schedules(ctx context.Context, exchange string) ([]ScheduleState, error)
+	// RunSchedule puts off a schedule that is due to its next run, and submits j as
+	// Store.SubmitJob does, in one transaction. If the schedule has changed since it
+	// was due, another process has done so, and this one does nothing.
+	RunSchedule(ctx context.Context, due ScheduleState, next time.Time, j Job, work string, scope Scope, limit int) (ScheduledRun, error)
 }
 
 // scheduler begins the runs of some schedules.
 type scheduler struct {
-	*Analyzer
+	*Runner
+	store     ScheduleStore
 	schedules []Schedule
-	set       bool                     // the Store has them
-	replaced  map[levels.Interval]bool // said to have been replaced by another process
-	busy      bool                     // said to wait for an open job to end
+	set       bool                     // the store has them
+	replaced  map[levels.Interval]bool // logged as replaced by another process
+	busy      bool                     // logged as waiting for an open job to end
 }
 
 // RunSchedules makes these the schedules of the exchange, in place of all it had,
 // and submits a sweep of all pairs whenever one is due, until ctx ends. Any
 // number of processes may do so with the same schedules: each run is begun once.
-// Of different ones those of the process that began last count.
+// If they differ, those of the process that began last count.
 //
 // A run is due by the venue's clock, of which a lower bound is known, so that its
 // candle has certainly closed. Runs missed while no process was there are made up
 // for by one, at once. A run that is due while the sweep of the same work is
 // still open is refused.
-func (a *Analyzer) RunSchedules(ctx context.Context, schedules []Schedule) {
-	s := &scheduler{Analyzer: a, schedules: schedules, replaced: map[levels.Interval]bool{}}
+func (r *Runner) RunSchedules(ctx context.Context, store ScheduleStore, schedules []Schedule) {
+	s := &scheduler{Runner: r, store: store, schedules: schedules, replaced: map[levels.Interval]bool{}}
 	failing := false
 	for {
 		pause, err := s.look(ctx)
@@ -120,7 +140,7 @@ func (a *Analyzer) RunSchedules(ctx context.Context, schedules []Schedule) {
 		case err == nil && len(schedules) == 0:
 			return
 		case err != nil && !failing:
-			a.log.Warn("the schedules cannot be looked at, trying again; what is due meanwhile is caught up", "error", err)
+			r.log.Warn("the schedules cannot be looked at, trying again; what is due meanwhile is caught up", "error", err)
 		}
 		if failing = err != nil; failing {
 			pause = scheduleLook
@@ -145,7 +165,7 @@ func (s *scheduler) look(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	states, err := s.Schedules(ctx)
+	states, err := s.store.Schedules(ctx, s.exchange.Market().Exchange)
 	if err != nil {
 		return 0, err
 	}
@@ -190,7 +210,7 @@ func (s *scheduler) install(ctx context.Context) error {
 	if removed > 0 {
 		s.log.Warn("schedules that are not configured any more were removed, for all processes", "exchange", exchange, "schedules", removed)
 	}
-	if states, err = s.Schedules(ctx); err != nil {
+	if states, err = s.store.Schedules(ctx, s.exchange.Market().Exchange); err != nil {
 		return err
 	}
 	for _, state := range states {
@@ -234,14 +254,14 @@ const (
 // begin begins the run that state says is due, unless another process has, and
 // returns the state as it is then.
 func (s *scheduler) begin(ctx context.Context, schedule Schedule, state ScheduleState, now time.Time) (ScheduleState, error) {
-	r := JobRequest{All: true, Interval: schedule.Interval, Store: true}
-	if err := s.settle(&r.Interval, &r.KlineLimit); err != nil {
+	q := Request{All: true, Interval: schedule.Interval, Store: true}
+	if err := s.analyzer.Settle(&q.Interval, &q.KlineLimit); err != nil {
 		return state, err
 	}
-	created, scope := s.newJob(r), s.scope(r)
+	created, scope := s.newJob(q), s.scope(q)
 	next := schedule.run(now)
 	run, err := s.store.RunSchedule(ctx, state, next, created, scope.work(created), scope, s.cfg.QueueLimit)
-	if errors.Is(err, ErrBusy) {
+	if errors.Is(err, service.ErrBusy) {
 		if !s.busy {
 			s.log.Warn("a scheduled sweep waits: as many jobs are open as ANALYSIS_QUEUE_LIMIT allows", "interval", schedule.Interval)
 		}

@@ -1,4 +1,4 @@
-package service
+package job
 
 import (
 	"context"
@@ -29,20 +29,20 @@ func (d *delisting) saw(stored map[string]PairState, symbol string) {
 // setListed stores what changed: what is left of stored and was taken to be listed is
 // not any more. An exchange does not drop a third of its pairs from one sweep to the
 // next: such a list is taken for a fault of its own, and believed of no pair.
-func (a *Analyzer) setListed(ctx context.Context, exchange string, left map[string]PairState, d *delisting) error {
+func (r *Runner) setListed(ctx context.Context, exchange string, left map[string]PairState, d *delisting) error {
 	maps.DeleteFunc(left, func(_ string, was PairState) bool { return !was.Listed })
 	gone := slices.Sorted(maps.Keys(left))
 	if n := len(gone); 3*n > d.seen+n {
-		a.log.Warn("more than a third of the pairs is missing in the exchange's list; none is taken for delisted",
+		r.log.Warn("more than a third of the pairs is missing in the exchange's list; none is taken for delisted",
 			"exchange", exchange, "missing", n, "listed", d.seen, "first", gone[0])
 		gone = nil
 	}
 	if len(gone)+len(d.back) == 0 {
 		return nil
 	}
-	if err := a.store.SetListed(ctx, exchange, gone, d.back, time.Now()); err != nil {
+	if err := r.store.SetListed(ctx, exchange, gone, d.back, time.Now()); err != nil {
 		return err
 	}
-	a.log.Info("pairs were delisted, or are listed again", "exchange", exchange, "delisted", gone, "back", d.back)
+	r.log.Info("pairs were delisted, or are listed again", "exchange", exchange, "delisted", gone, "back", d.back)
 	return nil
 }

@@ -1,7 +1,16 @@
-package service
+// Package scorecard compares the odds of levels with what came of them. It is
+// arithmetic on closed candles: no clock, no I/O.
+//
+// Of each series one analysis at a time is kept as a promise: the first one stored
+// while there is none. Once a horizon of candles has closed since, the next analysis
+// that is stored judges it by the candles it has, and becomes the promise itself. So
+// the moments judged lie a horizon apart, as those of the calibration do: judged at
+// every candle, 168 outcomes would share nearly all of their candles and be counted
+// as if they were 168 times as much evidence. The moment is chosen before its outcome
+// exists, and not by what the analysis says.
+package scorecard
 
 import (
-	"context"
 	"math"
 	"slices"
 	"time"
@@ -9,24 +18,15 @@ import (
 	"tidemark/levels"
 )
 
-// The scorecard tells whether the odds given out came true. Of each series one
-// analysis at a time is kept as a promise: the first one stored while there is
-// none. Once a horizon of candles has closed since, the next analysis that is
-// stored judges it by the candles it has in its slot, and becomes the promise
-// itself. So the moments judged lie a horizon apart, as those of the calibration
-// do: judged at every candle, 168 outcomes would share nearly all of their
-// candles and be counted as if they were 168 times as much evidence. The moment
-// is chosen before its outcome exists, and not by what the analysis says.
-
-// ScoreBins is in how many bins odds are told apart. Hold odds lie close together:
+// Bins is in how many bins odds are told apart. Hold odds lie close together:
 // theirs are those of the calibration, with as many outcomes each. Touch odds lie
 // all over: theirs are tenths.
-const ScoreBins = 10
+const Bins = 10
 
-// LeastScore is the number of outcomes from which on skill and calibration error
+// MinSamples is the number of outcomes from which on skill and calibration error
 // are told. Odds that are all true miss by chance: in ten bins of 100 outcomes at
 // one half by 0.05·√(2/π) = 0.04 on average, which is more than a good fit's error.
-const LeastScore = 1000
+const MinSamples = 1000
 
 // Promise is what the odds of one analysis promised, until they can be judged.
 type Promise struct {
@@ -43,34 +43,7 @@ type Promise struct {
 type PromisedLevel struct {
 	Price             float64 // rounded to the pair's tick
 	Hold, Touch       float64 // odds
-	HoldBin, TouchBin int     // of ScoreBins
-}
-
-// PromiseOf returns what s promises; ok is false where nothing can be judged by
-// it: it has no odds, the market did not move, or it was computed when the candle
-// after its moment may have closed already. Such an analysis may well be right,
-// but nobody could have used it in time.
-func PromiseOf(s *Snapshot) (p Promise, ok bool) {
-	fit, own := levels.Odds().For(s.Interval)
-	if !own || !(s.ATR > 0) || !s.ComputedAt.Before(s.AsOf.Add(s.Interval.Duration())) {
-		return Promise{}, false
-	}
-	p = Promise{
-		AsOf: s.AsOf, LastPrice: s.LastPrice, ATR: s.ATR, Simulated: s.Simulated,
-		Algorithm: s.Algorithm, Table: levels.OddsVersion(),
-	}
-	for _, side := range [...][]levels.Level{s.Supports, s.Resistances} {
-		for i := range side {
-			if l := &side[i]; l.NoOdds == levels.OddsKnown {
-				p.Levels = append(p.Levels, PromisedLevel{
-					Price: l.Price, Hold: l.HoldProbability, Touch: l.TouchProbability,
-					HoldBin:  min(fit.HoldBin(l.HoldProbability), ScoreBins-1),
-					TouchBin: min(int(l.TouchProbability*ScoreBins), ScoreBins-1),
-				})
-			}
-		}
-	}
-	return p, len(p.Levels) > 0
+	HoldBin, TouchBin int     // of Bins
 }
 
 // Score compares odds with what came of them.
@@ -107,9 +80,9 @@ func (s Score) Means() (promised, realised, brier float64, ok bool) {
 }
 
 // Skill is the Brier skill score against the share that came to pass; ok is false
-// below LeastScore outcomes, and where all were the same.
+// below MinSamples outcomes, and where all were the same.
 func (s Score) Skill() (skill float64, ok bool) {
-	if s.Samples < LeastScore || s.Realised == 0 || s.Realised == s.Samples {
+	if s.Samples < MinSamples || s.Realised == 0 || s.Realised == s.Samples {
 		return 0, false
 	}
 	_, base, brier, _ := s.Means()
@@ -117,7 +90,7 @@ func (s Score) Skill() (skill float64, ok bool) {
 }
 
 // Scores are those of odds of one kind, by bin.
-type Scores [ScoreBins]Score
+type Scores [Bins]Score
 
 // Total adds up all bins.
 func (s *Scores) Total() (total Score) {
@@ -128,10 +101,10 @@ func (s *Scores) Total() (total Score) {
 }
 
 // CalibrationError is the expected calibration error, the mean distance of
-// promised from realised over all outcomes; ok is false below LeastScore of them.
+// promised from realised over all outcomes; ok is false below MinSamples of them.
 func (s *Scores) CalibrationError() (mean float64, ok bool) {
 	total := s.Total()
-	if total.Samples < LeastScore {
+	if total.Samples < MinSamples {
 		return 0, false
 	}
 	for _, b := range s {
@@ -143,9 +116,8 @@ func (s *Scores) CalibrationError() (mean float64, ok bool) {
 // Tally counts what became of levels: Touch of all of them, Hold of those decided.
 type Tally struct{ Hold, Touch Scores }
 
-// Judgement is what became of the promise of a series.
+// Judgement is what became of a promise.
 type Judgement struct {
-	Key
 	AsOf             time.Time // of the promise
 	Simulated        bool
 	Algorithm, Table string // of the promise
@@ -154,9 +126,9 @@ type Judgement struct {
 	Tally
 }
 
-// Scorecard is what became of all promises of an exchange and interval that were
+// Card is what became of all promises of an exchange and interval that were
 // made by the same algorithm and table, in the same kind of market.
-type Scorecard struct {
+type Card struct {
 	Exchange         string
 	Interval         levels.Interval
 	Simulated        bool
@@ -167,47 +139,31 @@ type Scorecard struct {
 	Tally
 }
 
-// Current tells whether the odds this program gives out, in a market that is
+// Current reports whether the odds this program gives out, in a market that is
 // simulated or not, belong to c.
-func (c *Scorecard) Current(simulated bool) bool {
+func (c *Card) Current(simulated bool) bool {
 	return c.Algorithm == levels.Algorithm && c.Table == levels.OddsVersion() && c.Simulated == simulated
 }
 
-// OpenPromises counts the promises of an interval that are not judged yet.
-type OpenPromises struct {
+// Open counts the promises of an interval that are not judged yet.
+type Open struct {
 	Interval levels.Interval
 	Count    int
 	First    time.Time // AsOf of the oldest
 }
 
-// judge judges the promise of the series in c if it is due; nil if nothing is. limit is
-// how many candles the analysis asked for. It fails nothing: what is not judged
-// now is due the next time.
-func (a *Analyzer) judge(ctx context.Context, c *levels.Candles, symbol string, limit int) *Judgement {
-	if c.Len() == 0 {
-		return nil
-	}
-	market := a.exchange.Market()
-	key := Key{Exchange: market.Exchange, Symbol: symbol, Interval: c.Interval}
-	step := c.Interval.Milliseconds()
-	p, due, err := a.store.DuePromise(ctx, key, time.UnixMilli(c.AsOf()-levels.Horizon*step))
-	if err != nil && ctx.Err() == nil {
-		a.log.Warn("a promise could not be read, and will be judged later", "symbol", symbol, "interval", c.Interval, "error", err)
-	}
-	if err != nil || !due {
-		return nil
-	}
-	j := &Judgement{Key: key, AsOf: p.AsOf, Simulated: p.Simulated, Algorithm: p.Algorithm, Table: p.Table}
-	asOf := p.AsOf.UnixMilli()
+// Judge judges a promise whose horizon has passed by the candles in c, of a market
+// that is simulated or not.
+func (p *Promise) Judge(c *levels.Candles, simulated bool) Judgement {
+	j := Judgement{AsOf: p.AsOf, Simulated: p.Simulated, Algorithm: p.Algorithm, Table: p.Table}
+	asOf, step := p.AsOf.UnixMilli(), c.Interval.Milliseconds()
 	first, _ := slices.BinarySearch(c.OpenTime, asOf)
 	last := first + levels.Horizon - 1
 	switch {
 	case p.Algorithm == "":
 		j.Skipped = "it cannot be read"
-	case p.Simulated != market.Simulated:
+	case p.Simulated != simulated:
 		j.Skipped = "the market has become another"
-	case c.OpenTime[0] > asOf && limit < a.cfg.KlineLimit:
-		return nil // an analysis of the usual length reaches back farther
 	case last >= c.Len(), c.OpenTime[first] != asOf, c.OpenTime[last] != asOf+(levels.Horizon-1)*step:
 		j.Skipped = "candles of its horizon are missing"
 	default:
@@ -219,9 +175,6 @@ func (a *Analyzer) judge(ctx context.Context, c *levels.Candles, symbol string, 
 				j.Hold[l.HoldBin].add(l.Hold, outcome == levels.Held)
 			}
 		}
-	}
-	if j.Skipped != "" {
-		a.log.Info("odds are not judged", "symbol", symbol, "interval", c.Interval, "as_of", p.AsOf, "reason", j.Skipped)
 	}
 	return j
 }

@@ -1,9 +1,10 @@
-package service
+package job
 
 import (
 	"context"
-	"errors"
 	"time"
+
+	"tidemark/service"
 )
 
 // While nothing can be stored, batches stand still where they are: they begin no pair,
@@ -19,20 +20,17 @@ const (
 	roomPause    = time.Minute
 )
 
-// noRoom tells the errors after which nothing can be stored for a while.
-func noRoom(err error) bool { return errors.Is(err, ErrFull) || errors.Is(err, ErrGone) }
-
 // writable waits until the store can store. Its error is the context's, or a
 // RetryAfterError after roomPatience.
-func (a *Analyzer) writable(ctx context.Context) error {
+func (r *Runner) writable(ctx context.Context) error {
 	patience := time.Now().Add(roomPatience)
 	for {
-		err := a.store.Writable()
+		err := r.store.Writable()
 		if err == nil {
 			return nil
 		}
 		if time.Now().After(patience) {
-			return &RetryAfterError{err, time.Now().Add(roomPause)}
+			return &service.RetryAfterError{Err: err, Until: time.Now().Add(roomPause)}
 		}
 		select {
 		case <-ctx.Done():
@@ -44,12 +42,12 @@ func (a *Analyzer) writable(ctx context.Context) error {
 
 // whenWritable calls f once the store can store, and again while it finds that there
 // is no room.
-func (a *Analyzer) whenWritable(ctx context.Context, f func() error) error {
+func (r *Runner) whenWritable(ctx context.Context, f func() error) error {
 	for {
-		if err := a.writable(ctx); err != nil {
+		if err := r.writable(ctx); err != nil {
 			return err
 		}
-		if err := f(); !noRoom(err) || a.store.Writable() == nil {
+		if err := f(); !service.Unwritable(err) || r.store.Writable() == nil {
 			return err
 		}
 	}

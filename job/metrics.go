@@ -1,0 +1,61 @@
+package job
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+type metrics struct {
+	batch prometheus.Histogram
+	peak  prometheus.Gauge
+	sweep prometheus.Histogram
+	swept *prometheus.GaugeVec   // by interval
+	jobs  *prometheus.CounterVec // by kind and state
+
+	scheduled       *prometheus.CounterVec // by interval and outcome
+	nextRun, period *prometheus.GaugeVec   // by interval
+}
+
+func newMetrics(reg prometheus.Registerer, r *Runner) *metrics {
+	f := promauto.With(reg)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tidemark_jobs_running",
+		Help: "Jobs this process is working on.",
+	}, func() float64 { return float64(len(r.working())) })
+	return &metrics{
+		batch: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "tidemark_batch_duration_seconds",
+			Help:    "Time of one batch from its first request to its commit.",
+			Buckets: []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
+		}),
+		peak: f.NewGauge(prometheus.GaugeOpts{
+			Name: "tidemark_batch_peak_memory_bytes",
+			Help: "Highest resident set size seen during the last batch, sampled after every pair.",
+		}),
+		sweep: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "tidemark_sweep_duration_seconds",
+			Help:    "Time of one completed sweep.",
+			Buckets: []float64{1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600},
+		}),
+		swept: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tidemark_last_completed_sweep_timestamp_seconds",
+			Help: "When the last sweep completed, in Unix time, by interval.",
+		}, []string{"interval"}),
+		jobs: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tidemark_jobs_total",
+			Help: "Jobs ended by this process, by kind and state.",
+		}, []string{"kind", "state"}),
+		scheduled: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tidemark_queue_scheduled_runs_total",
+			Help: "Scheduled sweeps this process saw to, by interval and outcome: started, caught_up (a minute or more late) or refused (the one before was still open).",
+		}, []string{"interval", "outcome"}),
+		nextRun: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tidemark_queue_next_scheduled_run_timestamp_seconds",
+			Help: "When the next scheduled sweep is due, in Unix time, by interval.",
+		}, []string{"interval"}),
+		period: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tidemark_queue_schedule_period_seconds",
+			Help: "Longest time between two of the next hundred scheduled sweeps, by interval.",
+		}, []string{"interval"}),
+	}
+}

@@ -1,0 +1,301 @@
+package job
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tidemark/levels"
+	"tidemark/memory"
+	"tidemark/service"
+)
+
+// Config is the configuration of a Runner.
+type Config struct {
+	Concurrency int    // slots of the Analyzer
+	BatchSize   int    // pairs stored in one transaction
+	QueueLimit  int    // jobs that may be open in all processes; one more is service.ErrBusy
+	Filter      Filter // which pairs a sweep covers
+}
+
+// Runner submits jobs and does their work with an Analyzer.
+type Runner struct {
+	cfg      Config
+	analyzer *service.Analyzer
+	exchange Exchange
+	store    Store
+	log      *slog.Logger
+	metrics  *metrics
+	latest   atomic.Pointer[BatchStats]
+
+	mu      sync.Mutex
+	runs    map[*run]struct{}
+	poll    *poll         // of the jobs of runs; nil if there are no runs
+	changed chan struct{} // closed when this process changes a job, and replaced
+}
+
+// NewRunner returns a Runner that registers its metrics with reg. The Analyzer's Stop
+// stops it, too.
+func NewRunner(cfg Config, analyzer *service.Analyzer, exchange Exchange, store Store, reg prometheus.Registerer, log *slog.Logger) *Runner {
+	r := &Runner{
+		cfg: cfg, analyzer: analyzer, exchange: exchange, store: store, log: log,
+		runs:    map[*run]struct{}{},
+		changed: make(chan struct{}),
+	}
+	r.metrics = newMetrics(reg, r)
+	return r
+}
+
+// Request asks for a job: All pairs that pass the filter, or those named.
+type Request struct {
+	All        bool
+	Symbols    []string // order kept, repeats dropped
+	Interval   levels.Interval
+	KlineLimit int
+	Store      bool // false only for a single symbol, whose analysis the job then carries
+}
+
+// busyRetry is how long a caller that found too many open jobs is asked to wait.
+const busyRetry = 2 * time.Second
+
+// Submit queues a job and returns at once. The same work already queued or
+// running, in whichever process, is joined: the job returned is that one.
+func (r *Runner) Submit(ctx context.Context, q Request) (j Job, joined bool, err error) {
+	if err := r.analyzer.Settle(&q.Interval, &q.KlineLimit); err != nil {
+		return Job{}, false, err
+	}
+	q.Symbols = unique(q.Symbols)
+	switch {
+	case q.All == (len(q.Symbols) > 0):
+		return Job{}, false, fmt.Errorf("%w: a job covers either all pairs or the symbols named", service.ErrInvalid)
+	case !q.Store && len(q.Symbols) != 1:
+		return Job{}, false, fmt.Errorf("%w: without storing, the analyses of several pairs could not be read", service.ErrInvalid)
+	case r.analyzer.Stopping().Err() != nil:
+		return Job{}, false, service.ErrStopping
+	}
+	created, scope := r.newJob(q), r.scope(q)
+	j, joined, err = r.store.SubmitJob(ctx, created, scope.work(created), scope, r.cfg.QueueLimit)
+	switch {
+	case errors.Is(err, service.ErrBusy):
+		return Job{}, false, &service.RetryAfterError{
+			Err:   fmt.Errorf("%w: %d jobs are open already (ANALYSIS_QUEUE_LIMIT)", service.ErrBusy, r.cfg.QueueLimit),
+			Until: time.Now().Add(busyRetry),
+		}
+	case err != nil:
+		return Job{}, false, err
+	case joined:
+		r.analyzer.CountJoined()
+	}
+	return j, joined, nil
+}
+
+// scope is what a request covers: all pairs are those that the filter of this
+// process selects.
+func (r *Runner) scope(q Request) Scope {
+	if q.All {
+		return Scope{Filter: &r.cfg.Filter}
+	}
+	return Scope{Symbols: q.Symbols}
+}
+
+// work names what a job does, by all that shapes its result: equal for the same
+// work, and short.
+func (s Scope) work(j Job) string {
+	b := fmt.Appendf(nil, "%q %v %d %v %q", j.Exchange, j.Interval, j.KlineLimit, j.Store, s.Symbols)
+	if f := s.Filter; f != nil {
+		b = fmt.Appendf(b, " %q %v %v %v", slices.Sorted(slices.Values(f.QuoteAssets)), f.MinQuoteVolume, f.KeepLeveraged, f.KeepStablePairs)
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+func (r *Runner) newJob(q Request) Job {
+	kind := KindAnalysis
+	if q.All {
+		kind = KindSweep
+	}
+	market := r.exchange.Market()
+	return Job{
+		ID: strings.ToLower(rand.Text()), Kind: kind, State: Queued,
+		Exchange: market.Exchange, Simulated: market.Simulated,
+		Interval: q.Interval, KlineLimit: q.KlineLimit, Store: q.Store,
+		Symbols: len(q.Symbols), CreatedAt: time.Now().UTC().Truncate(time.Millisecond),
+	}
+}
+
+// SubmitCandles analyses the caller's own candles as Analyzer.AnalyzeCandles does, and
+// returns a job that is complete and carries the analysis as its Result.
+func (r *Runner) SubmitCandles(ctx context.Context, n int, fill func(dst *levels.Candles) error) (Job, error) {
+	created := time.Now().UTC().Truncate(time.Millisecond)
+	snap, err := r.analyzer.AnalyzeCandles(ctx, n, fill)
+	if err != nil {
+		return Job{}, err
+	}
+	j := Job{
+		ID: strings.ToLower(rand.Text()), Kind: KindAnalysis, State: Completed,
+		Interval: snap.Interval, KlineLimit: snap.Klines,
+		Symbols: 1, Done: 1, Batches: 1, BatchesDone: 1,
+		CreatedAt: created, StartedAt: created, FinishedAt: snap.ComputedAt,
+		Result: &snap,
+	}
+	if err := r.store.PutJob(ctx, j); err != nil {
+		return Job{}, err
+	}
+	return j, nil
+}
+
+// Cancel ends a job at once, whichever process works on it, and returns it. No
+// further pair begins and none waits for the exchange any more; what has been
+// analysed is stored, and still added to the job's counts. service.ErrJobFinished if the
+// job has ended.
+func (r *Runner) Cancel(ctx context.Context, id string) (Job, error) {
+	ended, err := r.store.EndJob(ctx, id, Cancelled, nil)
+	if err != nil {
+		return Job{}, err
+	}
+	if ended {
+		r.endRuns(id, service.ErrCancelled)
+		r.ended(ctx, id)
+	}
+	j, err := r.store.Job(ctx, id)
+	if err == nil && !ended {
+		err = fmt.Errorf("%w: it is %s", service.ErrJobFinished, j.State)
+	}
+	return j, err
+}
+
+// GiveUp ends a job of which a plan or a batch was begun so many times and never
+// came to an end: the process was killed each time, most likely by that work.
+func (r *Runner) GiveUp(ctx context.Context, id string, begun int) error {
+	err := fmt.Errorf("a part of the job was begun %d times, and each time the process died before its end", begun)
+	return r.endFailed(ctx, id, err, Outcome{Code: "interrupted", Detail: err.Error()})
+}
+
+// failJob ends a job for good, because of err.
+func (r *Runner) failJob(ctx context.Context, id string, err error) error {
+	return r.endFailed(ctx, id, err, Outcome{Code: service.Code(err), Detail: detail(err)})
+}
+
+func (r *Runner) endFailed(ctx context.Context, id string, err error, reason Outcome) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	ended, failed := r.store.EndJob(ctx, id, Failed, &reason)
+	if failed != nil {
+		return fmt.Errorf("a job that failed (%w) could not be ended: %w", err, failed)
+	}
+	if ended {
+		r.log.Error("job failed", "job", id, "error", err)
+		r.endRuns(id, service.ErrCancelled)
+		r.ended(ctx, id)
+	}
+	return nil
+}
+
+// ended counts and logs a job this process has ended, and tells who watches.
+func (r *Runner) ended(ctx context.Context, id string) {
+	r.tell()
+	j, err := r.store.Progress(context.WithoutCancel(ctx), id)
+	if err != nil {
+		r.log.Warn("job ended, and cannot be read", "job", id, "error", err)
+		return
+	}
+	r.metrics.jobs.WithLabelValues(j.Kind, string(j.State)).Inc()
+	took := j.FinishedAt.Sub(j.CreatedAt)
+	if !j.StartedAt.IsZero() {
+		took = j.FinishedAt.Sub(j.StartedAt)
+	}
+	if j.Kind == KindSweep && j.State == Completed {
+		r.metrics.sweep.Observe(took.Seconds())
+		r.metrics.swept.WithLabelValues(string(j.Interval)).Set(float64(j.FinishedAt.UnixMilli()) / 1000)
+	}
+	used := memory.Read()
+	r.log.Info("job ended", "job", j.ID, "kind", j.Kind, "interval", j.Interval, "state", j.State, "symbols", j.Symbols,
+		"done", j.Done, "failed", j.Failed, "skipped", j.Skipped, "seconds", took.Seconds(),
+		"rss_bytes", used.RSS, "peak_rss_bytes", used.PeakRSS, "simulated", j.Simulated)
+}
+
+// tell wakes those in this process who watch a job.
+func (r *Runner) tell() {
+	r.mu.Lock()
+	close(r.changed)
+	r.changed = make(chan struct{})
+	r.mu.Unlock()
+}
+
+// watchPoll is how often a watched job is looked up: other processes work on it
+// too.
+const watchPoll = time.Second
+
+// Watch yields the job as it stands and again whenever it changed, at most
+// once in every interval, until it has ended, which is the last one yielded. All
+// are without failures, skips and result.
+func (r *Runner) Watch(ctx context.Context, id string, every time.Duration) iter.Seq2[Job, error] {
+	return func(yield func(Job, error) bool) {
+		var seen [5]int
+		var state State
+		for {
+			r.mu.Lock()
+			changed := r.changed
+			r.mu.Unlock()
+			j, err := r.store.Progress(ctx, id)
+			if ctx.Err() != nil {
+				return
+			}
+			now := [...]int{j.Symbols, j.Done, j.Failed, j.Batches, j.BatchesDone}
+			if err != nil || j.State != state || now != seen {
+				if !yield(j, err) || err != nil || j.State.Final() {
+					return
+				}
+				seen, state = now, j.State
+			}
+			if !wait(ctx, every, nil) || !wait(ctx, watchPoll-every, changed) {
+				return
+			}
+		}
+	}
+}
+
+// wait waits for d, or for ready if that comes first; false if ctx ended.
+func wait(ctx context.Context, d time.Duration, ready <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ready:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+func unique(names []string) []string {
+	seen := make(map[string]bool, len(names))
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool {
+		if seen[n] {
+			return true
+		}
+		seen[n] = true
+		return false
+	})
+}
+
+// detail is what a client may read of an error: the chain where the code tells
+// it is one of ours, and no more than that it happened where it is not.
+func detail(err error) string {
+	if service.Code(err) == "internal" {
+		return "an internal error; the log has the details"
+	}
+	return err.Error()
+}

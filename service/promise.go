@@ -1,0 +1,63 @@
+package service
+
+import (
+	"context"
+	"time"
+
+	"tidemark/levels"
+	"tidemark/scorecard"
+)
+
+// Promise returns what s promises; ok is false where nothing can be judged by
+// it: it has no odds, the market did not move, or it was computed when the candle
+// after its moment may have closed already. Such an analysis may well be right,
+// but nobody could have used it in time.
+func (s *Snapshot) Promise() (p scorecard.Promise, ok bool) {
+	fit, own := levels.Odds().For(s.Interval)
+	if !own || !(s.ATR > 0) || !s.ComputedAt.Before(s.AsOf.Add(s.Interval.Duration())) {
+		return scorecard.Promise{}, false
+	}
+	p = scorecard.Promise{
+		AsOf: s.AsOf, LastPrice: s.LastPrice, ATR: s.ATR, Simulated: s.Simulated,
+		Algorithm: s.Algorithm, Table: levels.OddsVersion(),
+	}
+	for _, side := range [...][]levels.Level{s.Supports, s.Resistances} {
+		for i := range side {
+			if l := &side[i]; l.NoOdds == levels.OddsKnown {
+				p.Levels = append(p.Levels, scorecard.PromisedLevel{
+					Price: l.Price, Hold: l.HoldProbability, Touch: l.TouchProbability,
+					HoldBin:  min(fit.HoldBin(l.HoldProbability), scorecard.Bins-1),
+					TouchBin: min(int(l.TouchProbability*scorecard.Bins), scorecard.Bins-1),
+				})
+			}
+		}
+	}
+	return p, len(p.Levels) > 0
+}
+
+// judge judges the promise of the series in c if it is due; nil if it is not. limit is
+// how many candles the analysis asked for. Its failure fails no analysis: what is not
+// judged now is due the next time.
+func (a *Analyzer) judge(ctx context.Context, c *levels.Candles, symbol string, limit int) *Judged {
+	if c.Len() == 0 {
+		return nil
+	}
+	market := a.exchange.Market()
+	key := Key{Exchange: market.Exchange, Symbol: symbol, Interval: c.Interval}
+	p, due, err := a.store.DuePromise(ctx, key, time.UnixMilli(c.AsOf()-levels.Horizon*c.Interval.Milliseconds()))
+	if err != nil && ctx.Err() == nil {
+		a.log.Warn("a promise could not be read, and will be judged later", "symbol", symbol, "interval", c.Interval, "error", err)
+	}
+	if err != nil || !due {
+		return nil
+	}
+	readable := p.Algorithm != "" && p.Simulated == market.Simulated
+	if readable && c.OpenTime[0] > p.AsOf.UnixMilli() && limit < a.cfg.KlineLimit {
+		return nil // an analysis of the usual length reaches back farther
+	}
+	j := p.Judge(c, market.Simulated)
+	if j.Skipped != "" {
+		a.log.Info("odds are not judged", "symbol", symbol, "interval", c.Interval, "as_of", p.AsOf, "reason", j.Skipped)
+	}
+	return &Judged{key, j}
+}
