@@ -1,0 +1,50 @@
+package scorecard
+
+// This test pins that the figures of a scorecard are those of its sums.
+
+import (
+	"math"
+	"testing"
+)
+
+func TestScores_TellSkillAndErrorOfTheirSums(t *testing.T) {
+	var s Scores
+	if _, _, _, ok := s.Total().Means(); ok {
+		t.Error("nothing has a mean")
+	}
+	// 600 times 0.4, of which 300 come to pass; 400 times 0.8, of which 320 do
+	for i := range 600 {
+		s[4].add(0.4, i < 300)
+	}
+	if _, ok := s.CalibrationError(); ok {
+		t.Error("600 outcomes have a calibration error")
+	}
+	if _, ok := s.Total().Skill(); ok {
+		t.Error("600 outcomes have a skill")
+	}
+	for i := range 400 {
+		s[8].add(0.8, i < 320)
+	}
+	promised, realised, brier, ok := s.Total().Means()
+	skill, known := s.Total().Skill()
+	off, told := s.CalibrationError()
+	missed := (300*0.36 + 300*0.16 + 320*0.04 + 80*0.64) / 1000
+	for _, c := range []struct {
+		name      string
+		got, want float64
+	}{
+		{"promised", promised, 0.56}, {"realised", realised, 0.62}, {"Brier score", brier, missed},
+		{"skill", skill, 1 - missed/(0.62*0.38)}, {"calibration error", off, 0.06},
+	} {
+		if math.Abs(c.got-c.want) > 1e-9 || !ok || !known || !told {
+			t.Errorf("%s is %v, want %v", c.name, c.got, c.want)
+		}
+	}
+	var same Scores
+	for range MinSamples {
+		same[9].add(0.99, true)
+	}
+	if skill, ok := same.Total().Skill(); ok {
+		t.Errorf("where everything came to pass the skill is %v: there is nothing to compare with", skill)
+	}
+}

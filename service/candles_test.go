@@ -1,0 +1,292 @@
+package service
+
+// These tests pin what becomes of the candles kept of a pair: that an analysis
+// fetches only what is new, when what is kept is not used, and that this is said.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"tidemark/levels"
+)
+
+// asked remembers the first open time of every request for candles.
+func asked(x *fakeExchange) *[]time.Time {
+	all := new([]time.Time)
+	fill := x.CandlesFunc
+	x.CandlesFunc = func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
+		*all = append(*all, time.UnixMilli(from).UTC())
+		if fill != nil {
+			return fill(ctx, symbol, from, dst)
+		}
+		return wave(from, dst)
+	}
+	return all
+}
+
+func analyzeOne(t *testing.T, a *Analyzer, klines int) Snapshot {
+	t.Helper()
+	snap, err := a.Analyze(t.Context(), Request{Symbol: "P000USDT", KlineLimit: klines, Store: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return snap
+}
+
+// keptCandles reads what is kept of P000USDT.
+func keptCandles(t *testing.T, s *fakeStore) *levels.Candles {
+	t.Helper()
+	c := new(levels.Candles)
+	c.Reset("1h", 0)
+	if _, err := s.Candles(t.Context(), Key{"fake", "P000USDT", "1h"}, 0, c, nil); err != nil && !errors.Is(err, ErrNotAnalyzed) {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestAnalyze_FetchesOnlyWhatIsNew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, store := &fakeExchange{}, &fakeStore{}
+		requests := asked(x)
+		a := newTestAnalyzer(t, Config{}, x, store)
+		analyzeOne(t, a, 200)
+		time.Sleep(10 * time.Minute)
+		analyzeOne(t, a, 200)
+		if len(*requests) != 1 {
+			t.Errorf("asked for %v although no candle has closed since", *requests)
+		}
+		for _, hours := range []int{1, 2, 150} {
+			last := time.UnixMilli(keptCandles(t, store).AsOf()).Add(-time.Hour).UTC()
+			*requests = nil
+			time.Sleep(time.Duration(hours) * time.Hour)
+			got := analyzeOne(t, a, 200)
+			if !slices.Equal(*requests, []time.Time{last}) {
+				t.Errorf("%d hours later: asked for candles since %v, want since %v, the last one kept", hours, *requests, last)
+			}
+			fresh := newTestAnalyzer(t, Config{}, &fakeExchange{}, &fakeStore{})
+			if want := analyzeOne(t, fresh, 200); fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("%d hours later: the analysis is\n%v\nand of candles all fetched\n%v", hours, got, want)
+			}
+		}
+		if n := testutil.ToFloat64(a.metrics.candles.WithLabelValues("store")); n < 600 {
+			t.Errorf("%v candles counted that were not fetched", n)
+		}
+		if most := 200 + BlockCandles; keptCandles(t, store).Len() > most {
+			t.Errorf("%d candles are kept, want at most %d", keptCandles(t, store).Len(), most)
+		}
+	})
+}
+
+func TestAnalyze_FetchesAnewWhatKeptCandlesAreOfNoUseFor(t *testing.T) {
+	other := func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
+		if err := wave(from, dst); err != nil {
+			return err
+		}
+		for i := range dst.Len() {
+			dst.Volume[i]++
+		}
+		return nil
+	}
+	for _, c := range []struct {
+		name, reason string
+		spoil        func(x *fakeExchange, s *fakeStore)
+		klines       int
+		later        time.Duration
+	}{
+		{"the venue's candle differs", refetchDisagree, func(x *fakeExchange, s *fakeStore) { x.CandlesFunc = other }, 200, time.Hour},
+		{"the venue has it no more", refetchDisagree, func(x *fakeExchange, s *fakeStore) {
+			begin := time.Now()
+			x.CandlesFunc = func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
+				return wave(max(from, begin.UnixMilli()), dst)
+			}
+		}, 200, 60 * time.Hour},
+		{"they are of the future", refetchDisagree, func(x *fakeExchange, s *fakeStore) {
+			x.NowFunc = func() (time.Time, error) { return time.Now().Add(-3 * time.Hour), nil }
+			x.CandlesFunc = func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
+				err := wave(from, dst)
+				dst.Truncate(dst.Len() - 3)
+				return err
+			}
+		}, 200, 0},
+		{"a block is damaged", refetchDamaged, func(x *fakeExchange, s *fakeStore) {
+			for _, b := range s.candles[Key{"fake", "P000USDT", "1h"}] {
+				b.packed[len(b.packed)/2]++
+			}
+		}, 200, time.Hour},
+		{"the database cannot be read", refetchDamaged, func(x *fakeExchange, s *fakeStore) { s.CandlesErr = ErrStorage }, 200, time.Hour},
+		{"the market is simulated", refetchSimulated, func(x *fakeExchange, s *fakeStore) { x.simulated = true }, 200, time.Hour},
+		{"the market turns out to be simulated", refetchSimulated, func(x *fakeExchange, s *fakeStore) {
+			x.CandlesFunc = func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
+				x.simulated = true
+				return wave(from, dst)
+			}
+		}, 200, time.Hour},
+		{"more are asked for", refetchShort, func(x *fakeExchange, s *fakeStore) {}, 400, time.Hour},
+		{"they are too old", refetchShort, func(x *fakeExchange, s *fakeStore) {}, 200, 300 * time.Hour},
+		{"a block is missing", refetchShort, func(x *fakeExchange, s *fakeStore) {
+			blocks := s.candles[Key{"fake", "P000USDT", "1h"}]
+			delete(blocks, spanOf(time.Now().Add(-130*time.Hour).UnixMilli(), "1h"))
+		}, 200, time.Hour},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				x, store := &fakeExchange{}, &fakeStore{}
+				a := newTestAnalyzer(t, Config{}, x, store)
+				analyzeOne(t, a, 200)
+				c.spoil(x, store)
+				requests := asked(x)
+				time.Sleep(c.later)
+				snap := analyzeOne(t, a, c.klines)
+				now, err := x.Now(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				from := now.Add(-time.Duration(c.klines+1)*time.Hour + time.Millisecond).UTC()
+				if all := *requests; len(all) == 0 || !all[len(all)-1].Equal(from) {
+					t.Errorf("asked for candles since %v, want all since %v", all, from)
+				}
+				if n := testutil.ToFloat64(a.metrics.refetched.WithLabelValues(c.reason)); n != 1 {
+					t.Errorf("%v refetches counted as %q", n, c.reason)
+				}
+				if snap.Simulated != x.simulated {
+					t.Errorf("the analysis says simulated: %v", snap.Simulated)
+				}
+				// What has been fetched is what is kept now.
+				store.CandlesErr = nil
+				*requests = nil
+				analyzeOne(t, a, 200)
+				if len(*requests) > 0 {
+					t.Errorf("fetched anew a second time, since %v", *requests)
+				}
+			})
+		})
+	}
+}
+
+func TestAnalyze_OfFewerKlinesShrinksNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, store := &fakeExchange{}, &fakeStore{}
+		a := newTestAnalyzer(t, Config{KlineLimit: 600}, x, store)
+		analyzeOne(t, a, 600)
+		for range 40 {
+			time.Sleep(5 * time.Hour)
+			analyzeOne(t, a, 100)
+		}
+		requests := asked(x)
+		if snap := analyzeOne(t, a, 600); snap.Klines != 600 || len(*requests) > 0 {
+			t.Errorf("an analysis of %d klines asked for candles since %v", snap.Klines, *requests)
+		}
+	})
+}
+
+func TestAnalyze_YoungPairIsNotFetchedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		listed := time.Now().Add(-80 * time.Hour).UnixMilli()
+		x, store := &fakeExchange{CandlesFunc: func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
+			return wave(max(from, listed), dst)
+		}}, &fakeStore{}
+		a := newTestAnalyzer(t, Config{}, x, store)
+		analyzeOne(t, a, 200)
+		time.Sleep(time.Hour)
+		requests := asked(x)
+		if snap := analyzeOne(t, a, 200); snap.Klines != 81 || len(*requests) != 1 || time.Since((*requests)[0]) > 3*time.Hour {
+			t.Errorf("an analysis of %d klines asked for candles since %v", snap.Klines, *requests)
+		}
+	})
+}
+
+func TestAnalyze_PairThatCannotHaveEnoughCandlesYetIsNotAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		listed := time.Now().Add(-10 * time.Hour).UnixMilli()
+		x := &fakeExchange{CandlesFunc: func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
+			return wave(max(from, listed), dst)
+		}}
+		a := newTestAnalyzer(t, Config{}, x, &fakeStore{})
+		requests := asked(x)
+		for hours := 10; hours <= levels.MinCandles; hours++ {
+			snap, err := a.Analyze(t.Context(), Request{Symbol: "P000USDT", Store: true})
+			if young := hours < levels.MinCandles; young != errors.Is(err, levels.ErrTooFewCandles) || !young && snap.Klines != hours {
+				t.Errorf("after %d hours: %d klines, %v", hours, snap.Klines, err)
+			}
+			if want := 1 + hours/levels.MinCandles; len(*requests) != want {
+				t.Errorf("after %d hours: asked for candles since %v", hours, *requests)
+			}
+			err = a.Candles(t.Context(), "P000USDT", "1h", 100, func(c *levels.Candles) error {
+				if c.Len() != hours {
+					t.Errorf("after %d hours %d candles are lent", hours, c.Len())
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			*requests = (*requests)[:1]
+			time.Sleep(time.Hour)
+		}
+	})
+}
+
+func TestAnalyze_WithoutStoringKeepsNoCandles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &fakeStore{}
+		a := newTestAnalyzer(t, Config{}, &fakeExchange{}, store)
+		if _, err := a.Analyze(t.Context(), Request{Symbol: "P000USDT"}); err != nil {
+			t.Fatal(err)
+		}
+		if n := keptCandles(t, store).Len(); n > 0 {
+			t.Errorf("%d candles are kept", n)
+		}
+	})
+}
+
+func TestAnalyze_CandlesThatCannotBeStoredFailNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &fakeStore{PutFunc: func(b Results) error {
+			if len(b.Snapshots) == 0 {
+				return ErrStorage
+			}
+			return nil
+		}}
+		a := newTestAnalyzer(t, Config{}, &fakeExchange{}, store)
+		if snap := analyzeOne(t, a, 200); snap.Klines != 200 {
+			t.Errorf("%d klines", snap.Klines)
+		}
+	})
+}
+
+func TestCandles_AreLentFromTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, store := &fakeExchange{}, &fakeStore{}
+		a := newTestAnalyzer(t, Config{}, x, store)
+		analyzeOne(t, a, 200)
+		time.Sleep(90 * time.Minute)
+		requests := asked(x)
+		puts := len(store.puts)
+		for _, limit := range []int{1, 3, 150, 200} {
+			err := a.Candles(t.Context(), "P000USDT", "1h", limit, func(c *levels.Candles) error {
+				if age := time.Since(time.UnixMilli(c.AsOf())); c.Len() != limit || c.Missing() != 0 || age >= time.Hour {
+					t.Errorf("%d of %d candles, %d missing, the last closed %v ago", c.Len(), limit, c.Missing(), age)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		for _, from := range *requests {
+			if time.Since(from) > 3*time.Hour {
+				t.Errorf("asked for candles since %v", from)
+			}
+		}
+		if len(store.puts) != puts {
+			t.Error("reading klines wrote")
+		}
+	})
+}

@@ -1,0 +1,86 @@
+package service
+
+// These tests pin how prices meet the pair's tick, which rule removes a pair
+// from a sweep, and which error becomes which code.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"tidemark/levels"
+)
+
+func TestTick_RoundsToTheDecimalTheVenueWouldWrite(t *testing.T) {
+	for _, c := range []struct {
+		tick Tick
+		in   float64
+		want string
+	}{
+		{Tick{1, 2}, 60800.104999, "60800.10"},
+		{Tick{1, 2}, 0.1 + 0.2, "0.30"},
+		{Tick{5, 4}, 1.00026, "1.0005"},
+		{Tick{5, 4}, 1.00024, "1.0000"},
+		{Tick{1, 8}, 0.00000001234, "0.00000001"},
+		{Tick{1, 8}, 0.000000001, "0.00000001"}, // never zero
+		{Tick{10, 0}, 61234, "61230"},
+		{Tick{}, math.Pi, "3.141592653589793"}, // no tick known
+	} {
+		decimals := c.tick.Decimals
+		if c.tick.Units == 0 {
+			decimals = -1
+		}
+		if got := strconv.FormatFloat(c.tick.Round(c.in), 'f', decimals, 64); got != c.want {
+			t.Errorf("%v on tick %v: %s, want %s", c.in, c.tick, got, c.want)
+		}
+	}
+}
+
+func TestTick_RoundedPricesAreTheNearestFloatOfTheirDecimal(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		tick := Tick{rapid.SampledFrom([]int64{1, 2, 5, 10, 25}).Draw(t, "units"), rapid.IntRange(0, 8).Draw(t, "decimals")}
+		p := math.Pow(10, rapid.Float64Range(-6, 6).Draw(t, "log price"))
+		got := tick.Round(p)
+		text := strconv.FormatFloat(got, 'f', tick.Decimals, 64)
+		if back, _ := strconv.ParseFloat(text, 64); back != got {
+			t.Fatalf("%v on %v gives %v, which is not %s", p, tick, got, text)
+		}
+		if step := float64(tick.Units) / math.Pow10(tick.Decimals); math.Abs(got-p) > step/2*(1+1e-9) && got > step {
+			t.Fatalf("%v on %v moved to %v, over half a tick", p, tick, got)
+		}
+	})
+}
+
+func TestTick_LevelsThatFallTogetherAreOne(t *testing.T) {
+	got := Tick{1, 0}.appendRounded(nil, []levels.Level{{Price: 9.9, Low: 9.8, High: 10}, {Price: 9.6, Low: 9.5, High: 9.7}, {Price: 8, Low: 8, High: 8}})
+	if len(got) != 2 || got[0].Price != 10 || got[1].Price != 8 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestCode_NamesEveryErrorThroughItsChain(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("a: %w", fmt.Errorf("b: %w", ErrNotAnalyzed)), "not_analyzed"},
+		{&RetryAfterError{ErrBanned, time.Now()}, "banned"}, // before rate_limited, which it also is
+		{&RetryAfterError{ErrRateLimited, time.Now()}, "rate_limited"},
+		{fmt.Errorf("x: %w", context.DeadlineExceeded), "timeout"},
+		{levels.ErrTooFewCandles, "too_few_candles"},
+		{errors.New("surprise"), "internal"},
+	} {
+		if got := Code(c.err); got != c.want {
+			t.Errorf("%v is %q, want %q", c.err, got, c.want)
+		}
+	}
+	if !errors.Is(ErrBanned, ErrRateLimited) {
+		t.Error("a ban is a rate limit too")
+	}
+}
