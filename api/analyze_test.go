@@ -113,8 +113,8 @@ func TestAnalyze_AnotherKlineLimitIsStoredOnlyWhenSaid(t *testing.T) {
 		stored(500)
 		want(t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT","kline_limit":100}`), 200)
 		stored(500)
-		job := decode[jobJSON](t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT","kline_limit":100}`, "Prefer", "respond-async"))
-		finished(t, h, job.ID)
+		j := decode[jobJSON](t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT","kline_limit":100}`, "Prefer", "respond-async"))
+		finished(t, h, j.ID)
 		stored(500)
 		for _, several := range []string{`"symbols":["BTCUSDT","ETHUSDT"]`, `"all":true`} {
 			rec := h.do("POST", "/analyze", `{`+several+`,"kline_limit":100}`)

@@ -14,7 +14,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
@@ -85,7 +84,7 @@ func TestChart_IsKeptUntilTheAnalysisIsAnother(t *testing.T) {
 		}
 		snap.ComputedAt = snap.ComputedAt.Add(time.Second)
 		snap.Supports = snap.Supports[1:]
-		h.store.Put(context.Background(), job.Batch{Snapshots: []service.Snapshot{snap}})
+		h.store.Put(context.Background(), service.Results{Snapshots: []service.Snapshot{snap}})
 		if rec := h.get("/levels/BTCUSDT/chart.svg", "If-None-Match", tag); rec.Code != 200 || rec.Header().Get("ETag") == tag {
 			t.Errorf("after another analysis: status %d", rec.Code)
 		}

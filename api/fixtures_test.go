@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
@@ -78,7 +77,7 @@ func snapshot(symbol string, now time.Time) service.Snapshot {
 
 // market stores analyses of n pairs whose levels all differ a little.
 func market(h *harness, n int) {
-	var b job.Batch
+	var b service.Results
 	for i := range n {
 		s := snapshot("S"+strconv.Itoa(1000+i)+"USDT", time.Now())
 		for _, side := range [][]levels.Level{s.Supports, s.Resistances} {

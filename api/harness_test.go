@@ -170,10 +170,15 @@ type fakeStore struct {
 	open      []scorecard.Open
 	reports   int // calls of Job
 
-	analyzer *service.Analyzer // does the work of jobs
+	runner *job.Runner // does the work of jobs
 }
 
-func (s *fakeStore) Put(_ context.Context, b job.Batch) (ended bool, err error) {
+func (s *fakeStore) Put(ctx context.Context, r service.Results) error {
+	_, err := s.PutBatch(ctx, job.Batch{Results: r})
+	return err
+}
+
+func (s *fakeStore) PutBatch(_ context.Context, b job.Batch) (ended bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, snap := range b.Snapshots {
@@ -311,7 +316,7 @@ func (s *fakeStore) SubmitJob(_ context.Context, j job.Job, work string, scope j
 	}
 	s.order = append(s.order, j.ID)
 	s.jobs[j.ID], s.works[j.ID] = j, work
-	go s.analyzer.Plan(context.Background(), j.ID, scope, true)
+	go s.runner.Plan(context.Background(), j.ID, scope, true)
 	return j, false, nil
 }
 
@@ -328,22 +333,21 @@ func (s *fakeStore) change(id string, f func(j *job.Job)) (ended bool, err error
 	return j.State.Final(), s.err
 }
 
-func (s *fakeStore) StartJob(ctx context.Context, id string) (job.Job, error) {
-	s.change(id, func(j *job.Job) { j.State, j.StartedAt = job.Running, time.Now() })
-	return s.Progress(ctx, id)
-}
-
-func (s *fakeStore) PlanJob(_ context.Context, id string, p job.Plan) (bool, error) {
+func (s *fakeStore) PlanJob(_ context.Context, id string, started time.Time, p job.Plan) (bool, error) {
 	return s.change(id, func(j *job.Job) {
+		j.State, j.StartedAt = job.Running, started
 		j.Symbols, j.Skips, j.Skipped, j.Simulated = len(p.Pairs)+len(p.Skips), p.Skips, len(p.Skips), p.Simulated
 		for pairs := range slices.Chunk(p.Pairs, p.BatchSize) {
-			go s.analyzer.RunBatch(context.Background(), id, j.Batches, pairs, true)
+			go s.runner.RunBatch(context.Background(), id, j.Batches, pairs, true)
 			j.Batches++
 		}
 	})
 }
 
-func (s *fakeStore) BatchStored(context.Context, string, int) (bool, error) { return false, s.err }
+func (s *fakeStore) BatchProgress(ctx context.Context, id string, _ int) (job.Job, bool, error) {
+	j, err := s.Progress(ctx, id)
+	return j, false, err
+}
 
 func (s *fakeStore) EndJob(_ context.Context, id string, state job.State, reason *job.Outcome) (bool, error) {
 	return s.change(id, func(j *job.Job) { j.State, j.Error, j.FinishedAt = state, reason, time.Now() })
@@ -376,21 +380,10 @@ func (s *fakeStore) job(id string) (job.Job, error) {
 	return j, nil
 }
 
-func (s *fakeStore) SetSchedules(_ context.Context, _ string, schedules []job.ScheduleState, _ time.Time) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.schedules = schedules
-	return 0, s.err
-}
-
 func (s *fakeStore) Schedules(context.Context, string) ([]job.ScheduleState, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.schedules, s.err
-}
-
-func (s *fakeStore) RunSchedule(context.Context, job.ScheduleState, time.Time, job.Job, string, job.Scope, int) (job.ScheduledRun, error) {
-	panic("nothing is scheduled here")
 }
 
 func (s *fakeStore) Jobs(_ context.Context, limit int) ([]job.Job, error) {
@@ -456,8 +449,7 @@ func start(t testing.TB, change ...func(*Config, *service.Config)) *harness {
 	}
 	log := slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	sc := service.Config{
-		Concurrency: 2, BatchSize: 2, KlineLimit: 500, QueueLimit: 10, Interval: "1h", Timeout: 10 * time.Second,
-		Filter: job.Filter{QuoteAssets: []string{"USDT"}},
+		Concurrency: 2, KlineLimit: 500, QueueLimit: 10, Interval: "1h", Timeout: 10 * time.Second,
 	}
 	c := Config{
 		Store: h.store, Registerer: h.registry, Gatherer: h.registry, OpenAPI: document(t).source,
@@ -467,7 +459,10 @@ func start(t testing.TB, change ...func(*Config, *service.Config)) *harness {
 		f(&c, &sc)
 	}
 	h.analyzer = service.New(sc, h.exchange, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
-	h.store.analyzer, c.Analyzer = h.analyzer, h.analyzer
+	h.store.runner = job.NewRunner(job.Config{
+		Concurrency: sc.Concurrency, BatchSize: sc.Concurrency, QueueLimit: sc.QueueLimit, Filter: job.Filter{QuoteAssets: []string{"USDT"}},
+	}, h.analyzer, h.exchange, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	c.Analyzer, c.Jobs, c.Market = h.analyzer, h.store.runner, h.exchange.Market
 	h.api = New(c)
 	t.Cleanup(func() {
 		h.api.Close()

@@ -46,10 +46,10 @@ func TestSchedules_TellTheNextAndTheLastRun(t *testing.T) {
 		t.Errorf("without schedules: %s", got)
 	}
 	next := time.Date(2026, 11, 22, 20, 0, 14, 250e6, time.UTC)
-	h.store.SetSchedules(t.Context(), "binance", []job.ScheduleState{
+	h.store.schedules = []job.ScheduleState{
 		{Exchange: "binance", Interval: "1h", Text: "1h", NextRun: next, LastRun: next.Add(-time.Hour), LastJob: "job1"},
 		{Exchange: "binance", Interval: "1d", Text: "30 6 * * *", NextRun: next},
-	}, next)
+	}
 	rec = h.get("/schedules")
 	want(t, rec, 200)
 	if got := rec.Body.String(); got != `{"schedules":[`+
@@ -138,7 +138,7 @@ func events(text string) (list []event) {
 
 func TestEvents_FollowAJobToItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := start(t, func(_ *Config, s *service.Config) { s.Concurrency, s.BatchSize = 1, 1 })
+		h := start(t, func(_ *Config, s *service.Config) { s.Concurrency = 1 })
 		h.exchange.CandlesFunc = func(ctx context.Context, symbol string, from int64, dst *candles) error {
 			time.Sleep(20 * time.Second) // of each pair
 			return (&fakeExchange{}).Candles(ctx, symbol, from, dst, nil)

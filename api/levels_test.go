@@ -11,13 +11,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
 
 func store(h *harness, snaps ...service.Snapshot) {
-	h.store.Put(context.Background(), job.Batch{Snapshots: snaps})
+	h.store.Put(context.Background(), service.Results{Snapshots: snaps})
 }
 
 func TestLevels_AnswerIsTheStoredAnalysisToTheByte(t *testing.T) {

@@ -19,7 +19,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tidemark/job"
 	"tidemark/service"
 )
 
@@ -107,7 +106,7 @@ func TestKeys_MakeRepliesPrivate(t *testing.T) {
 				withKeys(c, s)
 			}
 		})
-		h.store.Put(context.Background(), job.Batch{Snapshots: []service.Snapshot{snapshot("BTCUSDT", time.Now())}})
+		h.store.Put(context.Background(), service.Results{Snapshots: []service.Snapshot{snapshot("BTCUSDT", time.Now())}})
 		got := h.get("/levels/BTCUSDT", "X-API-Key", key1).Header().Get("Cache-Control")
 		if strings.HasPrefix(got, "private") != keys && got != "no-cache" {
 			t.Errorf("keys %v: %q", keys, got)
@@ -262,7 +261,7 @@ func TestRouter_UnknownPathsAndMethodsAreProblems(t *testing.T) {
 
 func TestRouter_HeadIsGetWithoutABody(t *testing.T) {
 	h := start(t)
-	h.store.Put(context.Background(), job.Batch{Snapshots: []service.Snapshot{snapshot("BTCUSDT", time.Now())}})
+	h.store.Put(context.Background(), service.Results{Snapshots: []service.Snapshot{snapshot("BTCUSDT", time.Now())}})
 	srv := httptest.NewServer(h.api)
 	defer srv.Close()
 	for _, path := range []string{"/levels/BTCUSDT", "/levels", "/healthz", "/docs", "/metrics", "/levels/NOPE"} {

@@ -51,7 +51,7 @@ func TestScorecardCollector_ShowsTheOddsOfThisProgramInItsMarket(t *testing.T) {
 		t.Fatal(err)
 	}
 	asOf := time.Date(2026, 11, 22, 19, 0, 0, 0, time.UTC)
-	for i, j := range []scorecard.Judgement{
+	for i, judgement := range []scorecard.Judgement{
 		{Algorithm: levels.Algorithm, Table: levels.OddsVersion()},
 		{Algorithm: levels.Algorithm, Table: levels.OddsVersion(), Skipped: "a hole"},
 		{Algorithm: levels.Algorithm, Table: levels.OddsVersion(), Simulated: true},
@@ -59,13 +59,14 @@ func TestScorecardCollector_ShowsTheOddsOfThisProgramInItsMarket(t *testing.T) {
 		{Algorithm: "another", Table: levels.OddsVersion()},
 		{},
 	} {
-		j.Key, j.AsOf = service.Key{Exchange: "binance", Symbol: fmt.Sprint("P", i), Interval: "1h"}, asOf
+		j := service.Judged{Key: service.Key{Exchange: "binance", Symbol: fmt.Sprint("P", i), Interval: "1h"}, Judgement: judgement}
+		j.AsOf = asOf
 		if j.Skipped == "" {
 			j.Touch[3] = scorecard.Score{Samples: 4, Realised: 1, Promised: 1.5, Missed: 0.5}
 			j.Touch[7] = scorecard.Score{Samples: 4, Realised: 3, Promised: 3, Missed: 0.75}
 			j.Hold[5] = scorecard.Score{Samples: 2, Realised: 1, Promised: 0.875, Missed: 0.25}
 		}
-		_, err := db.Put(t.Context(), job.Batch{Snapshots: []service.Snapshot{{
+		err := db.Put(t.Context(), service.Results{Snapshots: []service.Snapshot{{
 			Key: j.Key, AsOf: asOf, ComputedAt: asOf, ATR: 1, LastPrice: 2, Algorithm: levels.Algorithm, Supports: []levels.Level{{Price: 1, HoldProbability: 0.4}},
 		}}})
 		if err != nil {
@@ -74,7 +75,7 @@ func TestScorecardCollector_ShowsTheOddsOfThisProgramInItsMarket(t *testing.T) {
 		if j.Algorithm == "" {
 			continue // it stays open
 		}
-		if _, err := db.Put(t.Context(), job.Batch{Judged: []scorecard.Judgement{j}}); err != nil {
+		if err := db.Put(t.Context(), service.Results{Judged: []service.Judged{j}}); err != nil {
 			t.Fatal(err)
 		}
 	}

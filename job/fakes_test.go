@@ -69,7 +69,7 @@ func (f *fakeExchange) Symbol(ctx context.Context, name string) (service.Symbol,
 	if f.SymbolFunc != nil {
 		return f.SymbolFunc(ctx, name)
 	}
-	return service.Symbol{Name: name, Quote: "USDT", Trading: true, Tick: service.Tick{1, 2}}, nil
+	return service.Symbol{Name: name, Quote: "USDT", Trading: true, Tick: service.Tick{Units: 1, Decimals: 2}}, nil
 }
 
 func (f *fakeExchange) Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error {
@@ -468,7 +468,7 @@ func market(n int) []service.Symbol {
 	all := make([]service.Symbol, n)
 	for i := range all {
 		base := fmt.Sprintf("P%03d", i)
-		all[i] = service.Symbol{Name: base + "USDT", Base: base, Quote: "USDT", Trading: true, Status: "TRADING", Tick: service.Tick{1, 2}, QuoteVolume: 1e6}
+		all[i] = service.Symbol{Name: base + "USDT", Base: base, Quote: "USDT", Trading: true, Status: "TRADING", Tick: service.Tick{Units: 1, Decimals: 2}, QuoteVolume: 1e6}
 	}
 	return all
 }

@@ -310,7 +310,7 @@ func longPause(t *testing.T, reason error) {
 		var asked atomic.Int64
 		x := &fakeExchange{symbols: market(100), CandlesFunc: func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
 			if asked.Add(1) > 20 {
-				return &service.RetryAfterError{reason, until}
+				return &service.RetryAfterError{Err: reason, Until: until}
 			}
 			return slow(time.Second)(ctx, symbol, from, dst)
 		}}
@@ -351,7 +351,7 @@ func shortPause(t *testing.T, reason error) {
 				if refused.Add(1); now.After(begun.Add(10 * time.Second)) {
 					early.Add(1)
 				}
-				return &service.RetryAfterError{reason, until}
+				return &service.RetryAfterError{Err: reason, Until: until}
 			}
 			mu.Lock()
 			asked[symbol]++
@@ -389,7 +389,7 @@ func TestSubmit_ALongPauseIsWaitedOutOrEndsTheJob(t *testing.T) {
 				until := time.Now().Add(c.pause)
 				x := &fakeExchange{symbols: market(20), CandlesFunc: func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
 					if time.Now().Before(until) {
-						return &service.RetryAfterError{service.ErrRateLimited, until}
+						return &service.RetryAfterError{Err: service.ErrRateLimited, Until: until}
 					}
 					return wave(from, dst)
 				}}

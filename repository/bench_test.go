@@ -43,7 +43,7 @@ func BenchmarkPut(b *testing.B) {
 						b.Fatal(err)
 					}
 					for i := 0; i < pairs; i += size {
-						if _, err := db.Put(b.Context(), job.Batch{JobID: id, Index: i / size, Done: size, Snapshots: sweep[i : i+size], Candles: candles[i : i+size]}); err != nil {
+						if _, err := db.PutBatch(b.Context(), job.Batch{JobID: id, Index: i / size, Done: size, Results: service.Results{Snapshots: sweep[i : i+size], Candles: candles[i : i+size]}}); err != nil {
 							b.Fatal(err)
 						}
 					}

@@ -18,7 +18,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
@@ -70,7 +69,7 @@ func (v *venue) candles(from int64, dst *levels.Candles) error {
 
 func analyzerOn(db *DB, v *venue, limit int) *service.Analyzer {
 	return service.New(service.Config{
-		Concurrency: 1, BatchSize: 5, KlineLimit: limit, QueueLimit: 1, Interval: "1h", Timeout: time.Minute,
+		Concurrency: 1, KlineLimit: limit, QueueLimit: 1, Interval: "1h", Timeout: time.Minute,
 	}, v, db, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(io.Discard, nil)))
 }
 
@@ -273,7 +272,7 @@ func TestCandles_KeptBeforeAFirstAnalysisAreNoAnalysis(t *testing.T) {
 			t.Fatal(err)
 		}
 		change := service.CandleChange{Key: key("BTCUSDT"), Blocks: []service.KeptBlock{{Packed: c.Pack(nil, 0, c.Len())}}}
-		if _, err := db.Put(t.Context(), job.Batch{Candles: []service.CandleChange{change}}); err != nil {
+		if err := db.Put(t.Context(), service.Results{Candles: []service.CandleChange{change}}); err != nil {
 			t.Fatal(err)
 		}
 		if got, _, err := kept(t, db); err != nil || got.Len() != 10 {
@@ -304,9 +303,7 @@ func TestPut_StoresCandlesWithTheirBatchOrNotAtAll(t *testing.T) {
 		// twice the same series cannot be stored: its statement fails
 		again := service.CandleChange{Key: key("ETHUSDT"), Blocks: []service.KeptBlock{{Packed: nil}}}
 		change := service.CandleChange{Key: key("BTCUSDT"), Keep: math.MaxInt64}
-		if _, err := db.Put(t.Context(), job.Batch{
-			Snapshots: []service.Snapshot{snapshot("BTCUSDT", 1)}, Candles: []service.CandleChange{change, again},
-		}); !errors.Is(err, service.ErrStorage) {
+		if err := db.Put(t.Context(), service.Results{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 1)}, Candles: []service.CandleChange{change, again}}); !errors.Is(err, service.ErrStorage) {
 			t.Fatalf("a block without bytes: %v", err)
 		}
 		if after, _, err := kept(t, db); err != nil || after.Len() != before.Len() {

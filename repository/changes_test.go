@@ -42,9 +42,9 @@ func TestSubscribe_OwnChangesBeforePutReturns(t *testing.T) {
 func TestSubscribe_NothingToldOfWhatWasNotStored(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
-		putJob(t, db, job("j"))
-		b := job.Batch{JobID: "j", Snapshots: []service.Snapshot{snapshot("X", 0)}}
-		if _, err := db.Put(t.Context(), b); err != nil {
+		putJob(t, db, testJob("j"))
+		b := job.Batch{JobID: "j", Results: service.Results{Snapshots: []service.Snapshot{snapshot("X", 0)}}}
+		if _, err := db.PutBatch(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
 		db.Subscribe(func(c Change) {
@@ -52,15 +52,15 @@ func TestSubscribe_NothingToldOfWhatWasNotStored(t *testing.T) {
 				t.Errorf("told of %v", c)
 			}
 		})
-		if _, err := db.Put(t.Context(), b); err != nil { // stored already
+		if _, err := db.PutBatch(t.Context(), b); err != nil { // stored already
 			t.Fatal(err)
 		}
 		b.JobID = "nobody"
-		if _, err := db.Put(t.Context(), b); err == nil {
+		if _, err := db.PutBatch(t.Context(), b); err == nil {
 			t.Error("no error")
 		}
-		putJob(t, db, job("k"))
-		if _, err := db.Put(t.Context(), job.Batch{JobID: "k", Failures: []job.Outcome{{Symbol: "Y"}}}); err != nil {
+		putJob(t, db, testJob("k"))
+		if _, err := db.PutBatch(t.Context(), job.Batch{JobID: "k", Failures: []job.Outcome{{Symbol: "Y"}}}); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -148,7 +148,7 @@ func TestCodec_Versions2And4DoNotChange(t *testing.T) {
 // A disk or a memory that flips a bit: what is stored now is never read changed.
 func TestCodec_EveryFlippedBitIsNoticed(t *testing.T) {
 	withOdds := promising("BTCUSDT", 0)
-	promise, ok := service.PromiseOf(&withOdds)
+	promise, ok := withOdds.Promise()
 	if !ok {
 		t.Fatal("no promise")
 	}
@@ -175,7 +175,7 @@ func TestCodec_EveryFlippedBitIsNoticed(t *testing.T) {
 // What was promised before there were checksums is still judged.
 func TestCodec_PromisesOfVersion1AreRead(t *testing.T) {
 	s := promising("BTCUSDT", 0)
-	want, _ := service.PromiseOf(&s)
+	want, _ := s.Promise()
 	b := appendPromise(nil, &want)
 	b = b[:len(b)-checksumSize]
 	b[0] = promiseBeforeCheck

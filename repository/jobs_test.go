@@ -11,10 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"tidemark/job"
 	"tidemark/service"
 )
 
-func job(id string) job.Job {
+func testJob(id string) job.Job {
 	return job.Job{
 		ID: id, Kind: "sweep", State: job.Running, Exchange: "binance", Interval: "1h", KlineLimit: 2000, Store: true,
 		Simulated: true, Symbols: 10, Skipped: 2, Batches: 2,
@@ -44,13 +45,13 @@ func TestJob_ComesBackAsItWasCreated(t *testing.T) {
 		db := d.open(t)
 		result := snapshot("", 0)
 		result.Key = service.Key{Interval: "4h"}
-		whole := job("whole")
+		whole := testJob("whole")
 		whole.State, whole.Done, whole.Failed, whole.BatchesDone = job.Failed, 7, 1, 2
 		whole.Failures = []job.Outcome{{Symbol: "XUSDT", Code: "too_few_candles", Detail: "it's \"young\""}}
 		whole.FinishedAt = start.Add(time.Minute)
 		whole.Error = &job.Outcome{Code: "banned", Detail: "go away"}
 		whole.Result = &result
-		for _, want := range []job.Job{whole, job("plain"), {ID: "queued", State: job.Queued, CreatedAt: start}} {
+		for _, want := range []job.Job{whole, testJob("plain"), {ID: "queued", State: job.Queued, CreatedAt: start}} {
 			putJob(t, db, want)
 			same(t, want, getJob(t, db, want.ID))
 		}
@@ -63,7 +64,7 @@ func TestJob_Unknown(t *testing.T) {
 		if _, err := db.Job(t.Context(), "nobody"); !errors.Is(err, service.ErrUnknownJob) {
 			t.Errorf("Job: %v", err)
 		}
-		_, err := db.Put(t.Context(), job.Batch{JobID: "nobody", Done: 1, Snapshots: []service.Snapshot{snapshot("BTCUSDT", 0)}})
+		_, err := db.PutBatch(t.Context(), job.Batch{JobID: "nobody", Done: 1, Results: service.Results{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 0)}}})
 		if !errors.Is(err, service.ErrUnknownJob) {
 			t.Errorf("Put: %v", err)
 		}
@@ -145,35 +146,31 @@ func TestJob_FromQueuedToCompleted(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		submitted(t, db, "j", "w")
-		for range 2 { // a plan may run twice
-			if j, err := db.StartJob(t.Context(), "j"); err != nil || j.State != job.Running || j.StartedAt.IsZero() {
-				t.Fatalf("started: %+v, %v", j, err)
-			}
-		}
 		skips := []job.Outcome{{Symbol: "UPUSDT", Code: "leveraged", Detail: "a leveraged token"}}
-		for range 2 {
-			ended, err := db.PlanJob(t.Context(), "j", job.Plan{BatchSize: 2, Skips: skips, Pairs: []service.Pair{{Name: "A"}, {Name: "B"}, {Name: "C"}}})
+		for i := range 2 { // a plan may run twice
+			ended, err := db.PlanJob(t.Context(), "j", at(i), job.Plan{BatchSize: 2, Skips: skips, Pairs: []service.Pair{{Name: "A"}, {Name: "B"}, {Name: "C"}}})
 			if ended || err != nil {
 				t.Fatalf("planned: %v, %v", ended, err)
 			}
+		}
+		if j := getJob(t, db, "j"); j.State != job.Running || !j.StartedAt.Equal(at(0)) {
+			t.Errorf("planned: %+v", j)
 		}
 		if n := count(t, db, "river_job"); n != 3 {
 			t.Errorf("%d pieces are queued, want a plan and two batches", n)
 		}
 		result := snapshot("C", 0)
-		for i, b := range []job.Batch{
-			{JobID: "j", Index: 1, Done: 1, Simulated: true, Result: &result},
-			{JobID: "j", Index: 0, Done: 1, Failures: []job.Outcome{{Symbol: "A", Code: "x"}}},
-		} {
-			stored, err := db.BatchStored(t.Context(), "j", b.Index)
+		for i, b := range []job.Batch{{JobID: "j", Index: 1, Done: 1, Simulated: true, Result: &result},
+			{JobID: "j", Index: 0, Done: 1, Failures: []job.Outcome{{Symbol: "A", Code: "x"}}}} {
+			_, stored, err := db.BatchProgress(t.Context(), "j", b.Index)
 			if stored || err != nil {
 				t.Errorf("batch %d before it is: %v, %v", b.Index, stored, err)
 			}
-			ended, err := db.Put(t.Context(), b)
+			ended, err := db.PutBatch(t.Context(), b)
 			if ended != (i == 1) || err != nil {
 				t.Errorf("batch %d: ended %v, %v", b.Index, ended, err)
 			}
-			if stored, err = db.BatchStored(t.Context(), "j", b.Index); !stored || err != nil {
+			if _, stored, err = db.BatchProgress(t.Context(), "j", b.Index); !stored || err != nil {
 				t.Errorf("batch %d after it is: %v, %v", b.Index, stored, err)
 			}
 		}
@@ -198,10 +195,7 @@ func TestPlanJob_WithoutPairsIsComplete(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		submitted(t, db, "j", "w")
-		if _, err := db.StartJob(t.Context(), "j"); err != nil {
-			t.Fatal(err)
-		}
-		if ended, err := db.PlanJob(t.Context(), "j", job.Plan{BatchSize: 2}); !ended || err != nil {
+		if ended, err := db.PlanJob(t.Context(), "j", at(0), job.Plan{BatchSize: 2}); !ended || err != nil {
 			t.Errorf("ended %v, %v", ended, err)
 		}
 		if j := getJob(t, db, "j"); j.State != job.Completed || j.FinishedAt.IsZero() {
@@ -213,13 +207,13 @@ func TestPlanJob_WithoutPairsIsComplete(t *testing.T) {
 func TestPut_OfAJobThatWasEndedCountsAndLeavesItEnded(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
-		putJob(t, db, job("j"))
+		putJob(t, db, testJob("j"))
 		why := &job.Outcome{Code: "banned", Detail: "until tomorrow"}
 		if ended, err := db.EndJob(t.Context(), "j", job.Failed, why); !ended || err != nil {
 			t.Fatal(ended, err)
 		}
 		for i := range 2 {
-			if ended, err := db.Put(t.Context(), job.Batch{JobID: "j", Index: i, Done: 1}); ended || err != nil {
+			if ended, err := db.PutBatch(t.Context(), job.Batch{JobID: "j", Index: i, Done: 1}); ended || err != nil {
 				t.Errorf("batch %d: ended %v, %v", i, ended, err)
 			}
 		}
@@ -232,13 +226,12 @@ func TestPut_OfAJobThatWasEndedCountsAndLeavesItEnded(t *testing.T) {
 func TestPut_ABatchCountsOnce(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
-		putJob(t, db, job("j"))
-		first := job.Batch{JobID: "j", Done: 2, Snapshots: []service.Snapshot{snapshot("AUSDT", 0)},
-			Failures: []job.Outcome{{Symbol: "BUSDT", Code: "x"}}}
+		putJob(t, db, testJob("j"))
+		first := job.Batch{JobID: "j", Done: 2, Failures: []job.Outcome{{Symbol: "BUSDT", Code: "x"}}, Results: service.Results{Snapshots: []service.Snapshot{snapshot("AUSDT", 0)}}}
 		again := first
 		again.Done, again.Snapshots, again.Failures = 9, []service.Snapshot{snapshot("AUSDT", 5), snapshot("ZUSDT", 5)}, nil
 		for _, b := range []job.Batch{first, again, {JobID: "j", Index: 1, Done: 1}, {JobID: "j", Index: 1, Done: 1}} {
-			if _, err := db.Put(t.Context(), b); err != nil {
+			if _, err := db.PutBatch(t.Context(), b); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -253,14 +246,13 @@ func TestPut_ABatchCountsOnce(t *testing.T) {
 func TestPut_ABatchRunByTwoProcessesCountsOnce(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db, other := d.open(t), d.open(t)
-		putJob(t, db, job("j"))
+		putJob(t, db, testJob("j"))
 		var work sync.WaitGroup
 		for i := range 10 {
 			for _, on := range []*DB{db, other} {
 				work.Go(func() {
-					b := job.Batch{JobID: "j", Index: i, Done: 1, Snapshots: []service.Snapshot{snapshot(symbolOf(i), 0), snapshot("SAME", i)},
-						Failures: []job.Outcome{{Symbol: fmt.Sprint(2 * i)}, {Symbol: fmt.Sprint(2*i + 1)}}}
-					if _, err := on.Put(t.Context(), b); err != nil {
+					b := job.Batch{JobID: "j", Index: i, Done: 1, Failures: []job.Outcome{{Symbol: fmt.Sprint(2 * i)}, {Symbol: fmt.Sprint(2*i + 1)}}, Results: service.Results{Snapshots: []service.Snapshot{snapshot(symbolOf(i), 0), snapshot("SAME", i)}}}
+					if _, err := on.PutBatch(t.Context(), b); err != nil {
 						t.Error(err)
 					}
 				})
@@ -283,7 +275,7 @@ func TestJobs_NewestFirstWithoutTheirDetails(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		for _, n := range []int{2, 0, 3, 1} {
-			j := job(fmt.Sprint("job", n))
+			j := testJob(fmt.Sprint("job", n))
 			j.CreatedAt, j.Failures = at(n), []job.Outcome{{Symbol: "X"}}
 			result := snapshot("BTCUSDT", n)
 			j.Result = &result
@@ -295,7 +287,7 @@ func TestJobs_NewestFirstWithoutTheirDetails(t *testing.T) {
 		}
 		var want []job.Job
 		for _, n := range []int{3, 2, 1} {
-			j := job(fmt.Sprint("job", n))
+			j := testJob(fmt.Sprint("job", n))
 			j.CreatedAt, j.Skips = at(n), nil
 			want = append(want, j)
 		}
@@ -307,10 +299,10 @@ func TestPruneJobs_OnlyFinishedOnesAndAllOfThem(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		for id, finished := range map[string]time.Time{"old": at(0), "new": at(2), "open": {}} {
-			j := job(id)
+			j := testJob(id)
 			j.FinishedAt = finished
 			putJob(t, db, j)
-			if _, err := db.Put(t.Context(), job.Batch{JobID: id, Snapshots: []service.Snapshot{snapshot("X", 0)}, Failures: j.Skips}); err != nil {
+			if _, err := db.PutBatch(t.Context(), job.Batch{JobID: id, Failures: j.Skips, Results: service.Results{Snapshots: []service.Snapshot{snapshot("X", 0)}}}); err != nil {
 				t.Fatal(err)
 			}
 		}

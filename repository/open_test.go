@@ -115,7 +115,7 @@ func TestOpen_ManyAtOnceOnAnEmptyDatabase(t *testing.T) {
 					return
 				}
 				defer db.Close()
-				if _, err := db.Put(t.Context(), job.Batch{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 0)}}); err != nil {
+				if err := db.Put(t.Context(), service.Results{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 0)}}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -260,7 +260,7 @@ func TestSQLite_WhatIsWrongWithTheFileIsSaid(t *testing.T) {
 
 func TestSQLite_FullDiskFailsThePutAndNothingElse(t *testing.T) {
 	db := onSQLite(t).open(t)
-	putJob(t, db, job("j"))
+	putJob(t, db, testJob("j"))
 	put(t, db, snapshot("BTCUSDT", 0))
 	var pages int
 	if err := db.write.Get(&pages, `PRAGMA page_count`); err != nil {
@@ -277,7 +277,7 @@ func TestSQLite_FullDiskFailsThePutAndNothingElse(t *testing.T) {
 		big.Snapshots = append(big.Snapshots, snapshot(symbolOf(i), 0))
 	}
 	big.Snapshots = append(big.Snapshots, snapshot("BTCUSDT", 1))
-	_, err := db.Put(t.Context(), big)
+	_, err := db.PutBatch(t.Context(), big)
 	saysOnly(t, err, "is full")
 	if !errors.Is(err, service.ErrStorage) || !errors.Is(err, service.ErrFull) {
 		t.Errorf("%v is not ErrStorage and ErrFull", err)
@@ -286,13 +286,13 @@ func TestSQLite_FullDiskFailsThePutAndNothingElse(t *testing.T) {
 		t.Errorf("after it: %v, since %v", err, db.Full())
 	}
 	same(t, []string{"BTCUSDT 0"}, market(t, db))
-	same(t, job("j"), getJob(t, db, "j"))
+	same(t, testJob("j"), getJob(t, db, "j"))
 	if n := count(t, db, "series"); n != 1 {
 		t.Errorf("%d series, want 1", n)
 	}
 
 	limit(1 << 20) // somebody made room
-	if _, err := db.Put(t.Context(), big); err != nil {
+	if _, err := db.PutBatch(t.Context(), big); err != nil {
 		t.Fatal(err)
 	}
 	if got := getJob(t, db, "j"); got.Done != 50 || len(market(t, db)) != 51 {
@@ -614,7 +614,7 @@ func TestPostgres_EveryCallEndsWhileTheServerIsFrozen(t *testing.T) {
 					return nil
 				},
 				"Put": func() error {
-					_, err := db.Put(t.Context(), job.Batch{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 1)}})
+					err := db.Put(t.Context(), service.Results{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 1)}})
 					return err
 				},
 			}

@@ -39,14 +39,11 @@ func (w *fakeWorker) Plan(ctx context.Context, jobID string, scope job.Scope, la
 	if w.PlanFunc != nil {
 		return w.PlanFunc(jobID, scope, last)
 	}
-	if _, err := w.db.StartJob(ctx, jobID); err != nil {
-		return err
-	}
 	p := job.Plan{BatchSize: 2}
 	for i := range 20 {
 		p.Pairs = append(p.Pairs, service.Pair{Name: symbolOf(i), Tick: service.Tick{Units: 5, Decimals: i}})
 	}
-	_, err := w.db.PlanJob(ctx, jobID, p)
+	_, err := w.db.PlanJob(ctx, jobID, time.Now(), p)
 	return err
 }
 
@@ -62,7 +59,7 @@ func (w *fakeWorker) RunBatch(ctx context.Context, jobID string, index int, pair
 			return err
 		}
 	}
-	_, err := w.db.Put(ctx, job.Batch{JobID: jobID, Index: index, Done: 2})
+	_, err := w.db.PutBatch(ctx, job.Batch{JobID: jobID, Index: index, Done: 2})
 	return err
 }
 
@@ -281,10 +278,10 @@ func TestQueue_WorkIsDoneByProcessesOfItsExchangeOnly(t *testing.T) {
 		}
 		serves := works(t, d.open(t), &fakeWorker{})
 		eventually(t, "the job is completed", completed(t, asks, "j"))
-		for job, w := range map[string]*fakeWorker{"binance-usdm": other, "kraken": second, "j": serves} {
+		for id, w := range map[string]*fakeWorker{"binance-usdm": other, "kraken": second, "j": serves} {
 			w.mu.Lock()
-			if of := slices.Compact(slices.Clone(w.of)); !slices.Equal(of, []string{job}) {
-				t.Errorf("who works for the exchange of job %s began batches of %v", job, of)
+			if of := slices.Compact(slices.Clone(w.of)); !slices.Equal(of, []string{id}) {
+				t.Errorf("who works for the exchange of job %s began batches of %v", id, of)
 			}
 			w.mu.Unlock()
 		}

@@ -18,7 +18,6 @@ import (
 	"github.com/jmoiron/sqlx"
 	"go.uber.org/goleak"
 
-	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
@@ -140,7 +139,7 @@ func snapshot(symbol string, n int) service.Snapshot {
 // put stores snapshots as a batch of their own.
 func put(t testing.TB, db *DB, snapshots ...service.Snapshot) {
 	t.Helper()
-	if _, err := db.Put(t.Context(), job.Batch{Done: len(snapshots), Snapshots: snapshots}); err != nil {
+	if err := db.Put(t.Context(), service.Results{Snapshots: snapshots}); err != nil {
 		t.Fatal(err)
 	}
 }

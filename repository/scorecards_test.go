@@ -39,17 +39,17 @@ func due(t *testing.T, db *DB, symbol string, n int) (scorecard.Promise, bool) {
 }
 
 // judgement counts three of ten lines touched, and one of two held.
-func judgement(symbol string, n int) scorecard.Judgement {
-	j := scorecard.Judgement{Key: key(symbol), AsOf: at(n), Algorithm: "2", Table: "abc"}
+func judgement(symbol string, n int) service.Judged {
+	j := service.Judged{Key: key(symbol), Judgement: scorecard.Judgement{AsOf: at(n), Algorithm: "2", Table: "abc"}}
 	j.Touch[2] = scorecard.Score{Samples: 4, Realised: 1, Promised: 1.1, Missed: 0.25}
 	j.Touch[9] = scorecard.Score{Samples: 6, Realised: 2, Promised: 5.5, Missed: 2.5}
 	j.Hold[0] = scorecard.Score{Samples: 2, Realised: 1, Promised: 0.9, Missed: 0.5}
 	return j
 }
 
-func judge(t *testing.T, db *DB, judged ...scorecard.Judgement) {
+func judge(t *testing.T, db *DB, judged ...service.Judged) {
 	t.Helper()
-	if _, err := db.Put(t.Context(), job.Batch{Judged: judged}); err != nil {
+	if err := db.Put(t.Context(), service.Results{Judged: judged}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -69,7 +69,7 @@ func TestPromise_IsOfTheFirstAnalysisUntilItIsJudged(t *testing.T) {
 		first, late := promising("BTCUSDT", 5), promising("ETHUSDT", 5)
 		late.ComputedAt = late.AsOf.Add(time.Hour)
 		put(t, db, first, late)
-		want, ok := service.PromiseOf(&first)
+		want, ok := first.Promise()
 		if !ok || len(want.Levels) != 20 {
 			t.Fatalf("%+v", want)
 		}
@@ -93,9 +93,7 @@ func TestPromise_IsOfTheFirstAnalysisUntilItIsJudged(t *testing.T) {
 		if _, ok := due(t, db, "BTCUSDT", 100); !ok {
 			t.Error("a judgement of another moment has ended it")
 		}
-		if _, err := db.Put(t.Context(), job.Batch{
-			Snapshots: []service.Snapshot{promising("BTCUSDT", 173), promising("BTCUSDT", 172)}, Judged: []scorecard.Judgement{judgement("BTCUSDT", 5)},
-		}); err != nil {
+		if err := db.Put(t.Context(), service.Results{Snapshots: []service.Snapshot{promising("BTCUSDT", 173), promising("BTCUSDT", 172)}, Judged: []service.Judged{judgement("BTCUSDT", 5)}}); err != nil {
 			t.Fatal(err)
 		}
 		if p, _ := due(t, db, "BTCUSDT", 1000); !p.AsOf.Equal(at(173)) {
@@ -108,7 +106,7 @@ func TestPromise_ThatCannotBeReadIsToldApartAndCountsNothing(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		s := promising("BTCUSDT", 0)
-		p, _ := service.PromiseOf(&s)
+		p, _ := s.Promise()
 		whole := appendPromise(nil, &p)
 		strange := append([]byte(nil), whole[:len(whole)-checksumSize]...)
 		strange[len(strange)-1] = scorecard.Bins
@@ -123,7 +121,7 @@ func TestPromise_ThatCannotBeReadIsToldApartAndCountsNothing(t *testing.T) {
 			if !ok || !got.AsOf.Equal(at(0)) || got.Algorithm != "" || got.Levels != nil {
 				t.Errorf("%s: %v, %+v", name, ok, got)
 			}
-			judge(t, db, scorecard.Judgement{Key: key("BTCUSDT"), AsOf: got.AsOf, Skipped: "it cannot be read"})
+			judge(t, db, service.Judged{Key: key("BTCUSDT"), Judgement: scorecard.Judgement{AsOf: got.AsOf, Skipped: "it cannot be read"}})
 			if n := count(t, db, "promises"); n != 0 {
 				t.Errorf("%s: it is still there", name)
 			}
@@ -137,7 +135,7 @@ func TestPromise_ThatCannotBeReadIsToldApartAndCountsNothing(t *testing.T) {
 func TestScorecards_AddUpWhatIsAlikeAndKeepApartWhatIsNot(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
-		var all []scorecard.Judgement
+		var all []service.Judged
 		for i := range 8 {
 			put(t, db, promising(symbolOf(i), i))
 			all = append(all, judgement(symbolOf(i), i))
@@ -189,22 +187,22 @@ func TestScorecards_CountAPromiseOnceHoweverManyProcessesJudgeIt(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		processes := []*DB{d.open(t), d.open(t)}
 		const pairs = 40
-		var forth, back []scorecard.Judgement
+		var forth, back []service.Judged
 		var snapshots []service.Snapshot
 		for i := range pairs {
 			put(t, processes[0], promising(symbolOf(i), 0))
 			forth = append(forth, judgement(symbolOf(i), 0))
-			back = append([]scorecard.Judgement{judgement(symbolOf(i), 0)}, back...)
+			back = append([]service.Judged{judgement(symbolOf(i), 0)}, back...)
 			snapshots = append(snapshots, promising(symbolOf(i), 168))
 		}
 		var all sync.WaitGroup
 		for i := range 6 {
 			all.Go(func() {
-				b := job.Batch{Snapshots: snapshots, Judged: forth}
+				b := service.Results{Snapshots: snapshots, Judged: forth}
 				if i%3 == 0 {
 					b.Judged = back
 				}
-				if _, err := processes[i%2].Put(t.Context(), b); err != nil {
+				if err := processes[i%2].Put(t.Context(), b); err != nil {
 					t.Error(err)
 				}
 			})
@@ -225,11 +223,9 @@ func TestPut_OfABatchStoredAlreadyCountsNoJudgement(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		put(t, db, promising("BTCUSDT", 0))
-		putJob(t, db, job("j"))
+		putJob(t, db, testJob("j"))
 		for _, judged := range []int{0, 168} {
-			if _, err := db.Put(t.Context(), job.Batch{
-				JobID: "j", Snapshots: []service.Snapshot{promising("BTCUSDT", 168)}, Judged: []scorecard.Judgement{judgement("BTCUSDT", judged)},
-			}); err != nil {
+			if _, err := db.PutBatch(t.Context(), job.Batch{JobID: "j", Results: service.Results{Snapshots: []service.Snapshot{promising("BTCUSDT", 168)}, Judged: []service.Judged{judgement("BTCUSDT", judged)}}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -241,7 +237,7 @@ func TestPut_OfABatchStoredAlreadyCountsNoJudgement(t *testing.T) {
 
 func FuzzDecodePromise(f *testing.F) {
 	s := promising("BTCUSDT", 0)
-	p, _ := service.PromiseOf(&s)
+	p, _ := s.Promise()
 	f.Add(appendPromise(nil, &p))
 	f.Add([]byte{promiseVersion, 0, 1, 'x', 0})
 	f.Fuzz(func(t *testing.T, b []byte) {

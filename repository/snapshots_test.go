@@ -236,12 +236,12 @@ func TestMarkets_AreThoseWithAnalyses(t *testing.T) {
 			s.Exchange, s.Interval = exchange, interval
 			return s
 		}
-		b := job.Batch{Snapshots: []service.Snapshot{
+		b := service.Results{Snapshots: []service.Snapshot{
 			of("other", "A", "15m", 0), of("binance", "B", "1w", 1), of("binance", "A", "2h", 3), of("binance", "B", "2h", 2), of("binance", "A", "15m", 0),
 		}}
 		// candles alone are no analysis
 		b.Candles = []service.CandleChange{{Key: service.Key{Exchange: "kept", Symbol: "A", Interval: "1h"}, Blocks: []service.KeptBlock{{Packed: []byte{1}}}}}
-		if _, err := db.Put(t.Context(), b); err != nil {
+		if err := db.Put(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
 		got, err := db.Markets(t.Context())
@@ -325,11 +325,11 @@ func TestPut_ConcurrentBatchesOfTheSamePairs(t *testing.T) {
 		for n := range 20 {
 			for _, on := range []*DB{db, other} {
 				work.Go(func() {
-					batch := job.Batch{}
+					batch := service.Results{}
 					for i := range 20 {
 						batch.Snapshots = append(batch.Snapshots, snapshot(symbolOf((i+n)%20), n))
 					}
-					_, err := on.Put(t.Context(), batch)
+					err := on.Put(t.Context(), batch)
 					errs <- err
 				})
 			}
@@ -388,7 +388,7 @@ func TestCalls_EndWithTheirContext(t *testing.T) {
 		cancel()
 		for name, call := range map[string]func(ctx context.Context) error{
 			"Put": func(ctx context.Context) error {
-				_, err := db.Put(ctx, job.Batch{Snapshots: []service.Snapshot{snapshot("X", 1)}})
+				err := db.Put(ctx, service.Results{Snapshots: []service.Snapshot{snapshot("X", 1)}})
 				return err
 			},
 			"Snapshot": func(ctx context.Context) error { _, err := db.Snapshot(ctx, key("BTCUSDT"), time.Time{}); return err },
@@ -423,7 +423,7 @@ func TestPut_WaitingForAnotherWriterEndsWithItsContext(t *testing.T) {
 		if _, err := exec(t.Context(), tx, `UPDATE series SET latest_as_of = latest_as_of`); err != nil {
 			t.Fatal(err)
 		}
-		_, err = db.Put(ctxOf(t, 50*time.Millisecond), job.Batch{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 1)}})
+		err = db.Put(ctxOf(t, 50*time.Millisecond), service.Results{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 1)}})
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v, want the context's error", err)
 		}
