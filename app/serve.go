@@ -64,9 +64,13 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	if err := cfg.CheckExposure(); err != nil {
 		return config.Usage(err)
 	}
-	schedules, err := cfg.Schedules()
+	configured, err := cfg.Schedules()
 	if err != nil {
 		return config.Usage(err)
+	}
+	schedules := make([]service.Schedule, len(configured))
+	for i, s := range configured {
+		schedules[i] = service.Schedule(s)
 	}
 	log.Info("configuration", "effective", cfg)
 	if cfg.DebugAddr != "" {
