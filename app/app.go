@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -41,14 +42,17 @@ type App struct {
 
 // Open connects the parts of an App. The caller closes it.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
+	baseURL, err := cfg.ExchangeURL()
+	if err != nil {
+		return nil, config.Usage(err)
+	}
 	a := &App{Config: cfg, budget: NewBudget(cfg, service.ReadMemory().Limit), log: log, registry: prometheus.NewRegistry()}
 	db, err := OpenDatabase(ctx, a.budget, log)
 	if err != nil {
 		return nil, err
 	}
 	a.DB = db
-	baseURL := cfg.ExchangeBaseURL
-	if cfg.Exchange == "simulated" && baseURL == "" {
+	if cfg.Exchange == "simulated" && baseURL == nil {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			db.Close()
@@ -56,7 +60,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 		}
 		a.market = api.Server(simulated.New(simulated.Options{Pairs: cfg.ExchangePairs, Seed: cfg.ExchangeSeed}))
 		go a.market.Serve(l)
-		baseURL = "http://" + l.Addr().String()
+		baseURL = &url.URL{Scheme: "http", Host: l.Addr().String()}
 	}
 	requests := newExchangeMetrics(a.registry)
 	a.Venue = binance.New(binance.Config{

@@ -67,7 +67,7 @@ func parseSchedule(text string, shortest time.Duration) (string, func(time.Time)
 		}
 		return short(d), func(t time.Time) time.Time { return levels.NextBoundary(t, d) }, nil
 	}
-	// the parser would take a zone as the first of six fields
+	// cron's parser accepts a time zone before the five fields
 	if strings.Contains(fields[0], "TZ=") {
 		return "", nil, errors.New("names a time zone: cron fields are in UTC, as candles are")
 	}
