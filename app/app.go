@@ -1,5 +1,6 @@
-// Package app is the process: it wires database, exchange, analyses and HTTP by a
-// configuration, divides the memory budget among them, and exports what the process uses.
+// Package app is the process: it connects database, exchange, analyses and HTTP as the
+// configuration says, divides the memory budget among them, and exports metrics of the
+// process.
 package app
 
 import (
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -24,7 +26,7 @@ import (
 	"tidemark/service"
 )
 
-// App is the process without its HTTP door: database, exchange and executor.
+// App is the process without its HTTP server: database, exchange and executor.
 type App struct {
 	Config   config.Config
 	budget   Budget
@@ -35,23 +37,25 @@ type App struct {
 	Analyzer *service.Analyzer
 	Jobs     *job.Runner
 	clients  clients
-	// market is the built-in simulated exchange, if that is the one.
-	market *http.Server
+	market   *http.Server // the built-in simulated exchange; nil for any other
 
-	deafen  context.CancelFunc // ends hearing
-	hearing sync.WaitGroup
+	stopBanWatch context.CancelFunc
+	banWatch     sync.WaitGroup
 }
 
-// Open wires an app. The caller closes it.
+// Open connects the parts of an App. The caller closes it.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
+	baseURL, err := cfg.ExchangeURL()
+	if err != nil {
+		return nil, config.Usage(err)
+	}
 	a := &App{Config: cfg, budget: NewBudget(cfg, memory.Read().Limit), log: log, registry: prometheus.NewRegistry()}
 	db, err := OpenDatabase(ctx, a.budget, log)
 	if err != nil {
 		return nil, err
 	}
 	a.DB = db
-	baseURL := cfg.ExchangeBaseURL
-	if cfg.Exchange == "simulated" && baseURL == "" {
+	if cfg.Exchange == "simulated" && baseURL == nil {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			db.Close()
@@ -59,7 +63,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 		}
 		a.market = api.Server(simulated.New(simulated.Options{Pairs: cfg.ExchangePairs, Seed: cfg.ExchangeSeed}))
 		go a.market.Serve(l)
-		baseURL = "http://" + l.Addr().String()
+		baseURL = &url.URL{Scheme: "http", Host: l.Addr().String()}
 	}
 	requests := newExchangeMetrics(a.registry)
 	a.Venue = binance.New(binance.Config{
@@ -74,13 +78,13 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 		Observe:     requests.observe,
 		Log:         log,
 	})
-	if err := a.heedBan(ctx); err != nil {
+	if err := a.applyStoredBan(ctx); err != nil {
 		a.Close()
 		return nil, err
 	}
-	a.hearOfBans()
+	a.watchBans()
 	registerProcessMetrics(a.registry, a.DB, a.Venue, a.budget)
-	// last, so that what stands by now is measured and not guessed
+	// last, so that the memory of everything opened before is measured, not estimated
 	slots, clients, memory, err := a.budget.Settle(0)
 	a.clients = clients
 	if err != nil {
@@ -109,14 +113,14 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 	return a, nil
 }
 
-// Stop ends the work under way, at most until ctx is done, and says so if it had
-// to be broken off.
+// Stop waits for the work under way until ctx is done, then cancels it and returns an
+// error that says so.
 func (a *App) Stop(ctx context.Context) error {
 	return stopped(a.Config, errors.Join(a.Analyzer.Stop(ctx), a.DB.StopWork(ctx)))
 }
 
-// forgetJobs prunes the jobs that ended long ago, now and every hour until ctx
-// ends. Any number of processes may do so.
+// forgetJobs deletes the jobs that ended longer ago than JOB_RETENTION, now and every
+// hour until ctx ends. Several processes may do so at once.
 func (a *App) forgetJobs(ctx context.Context) {
 	tick := time.NewTicker(time.Hour)
 	defer tick.Stop()
@@ -137,11 +141,11 @@ func (a *App) forgetJobs(ctx context.Context) {
 	}
 }
 
-// Close releases what open took.
+// Close releases what Open opened.
 func (a *App) Close() error {
-	if a.deafen != nil {
-		a.deafen()
-		waitBriefly(&a.hearing)
+	if a.stopBanWatch != nil {
+		a.stopBanWatch()
+		waitBriefly(&a.banWatch)
 	}
 	if a.market != nil {
 		a.market.Close()

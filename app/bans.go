@@ -8,7 +8,8 @@ import (
 	"tidemark/repository"
 )
 
-// Address names what the exchange bans: the address it sees this process under.
+// Address names what the exchange bans: the network address of this process, as
+// EXCHANGE_EGRESS calls it.
 func Address(c config.Config) string {
 	if c.ExchangeEgress == "" {
 		return c.Exchange
@@ -16,9 +17,9 @@ func Address(c config.Config) string {
 	return c.Exchange + " " + c.ExchangeEgress
 }
 
-// rememberBan keeps a ban over a restart, and from the other processes behind
-// the address. The exchange counts every request made while banned, and lengthens
-// the ban.
+// rememberBan stores a ban, so that it survives a restart and stops the other
+// processes behind the address. The exchange lengthens a ban with every request
+// made during it.
 func (a *App) rememberBan(until time.Time) {
 	a.log.Error("banned by the exchange", "exchange", a.Config.Exchange, "until", until)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -28,8 +29,9 @@ func (a *App) rememberBan(until time.Time) {
 	}
 }
 
-// heedBan looks for a ban from before, or of another process.
-func (a *App) heedBan(ctx context.Context) error {
+// applyStoredBan stops requests until the end of the stored ban, if there is one: from
+// before a restart, or of another process.
+func (a *App) applyStoredBan(ctx context.Context) error {
 	until, err := a.DB.Ban(ctx, Address(a.Config))
 	if err == nil && time.Now().Before(until) {
 		a.Venue.Ban(until)
@@ -37,8 +39,8 @@ func (a *App) heedBan(ctx context.Context) error {
 	return err
 }
 
-// hearOfBans has bans of other processes heeded, until close.
-func (a *App) hearOfBans() {
+// watchBans applies the bans of other processes as they are stored, until Close.
+func (a *App) watchBans() {
 	changed := make(chan struct{}, 1)
 	a.DB.Subscribe(func(c repository.Change) {
 		if c.Exchange == "" { // anything may have changed
@@ -48,16 +50,16 @@ func (a *App) hearOfBans() {
 			}
 		}
 	})
-	hearing, stop := context.WithCancel(context.Background())
-	a.deafen = stop
-	a.hearing.Go(func() {
+	ctx, stop := context.WithCancel(context.Background())
+	a.stopBanWatch = stop
+	a.banWatch.Go(func() {
 		for {
 			select {
 			case <-changed:
-			case <-hearing.Done():
+			case <-ctx.Done():
 				return
 			}
-			if err := a.heedBan(hearing); err != nil && hearing.Err() == nil {
+			if err := a.applyStoredBan(ctx); err != nil && ctx.Err() == nil {
 				a.log.Warn("whether another process was banned could not be read", "error", err)
 			}
 		}

@@ -14,16 +14,17 @@ import (
 
 	"tidemark/api"
 	"tidemark/config"
+	"tidemark/job"
 	"tidemark/repository"
 	"tidemark/service"
 )
 
-// Work has this process do the work of jobs of its exchange.
+// Work makes this process work on the jobs of its exchange.
 func (a *App) Work(ctx context.Context) error {
 	return a.DB.Work(ctx, map[string]repository.Worker{a.Config.Exchange: a.Jobs})
 }
 
-// stopped is what is said of a stop that ended with err.
+// stopped returns the error to report for a stop that ended with err.
 func stopped(c config.Config, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("what was under way did not end within %s (STOP_TIMEOUT) and was broken off; jobs go on with the next process", c.StopTimeout)
@@ -31,8 +32,8 @@ func stopped(c config.Config, err error) error {
 	return err
 }
 
-// waitBriefly waits for goroutines that were told to end, and not for long: a
-// database that does not answer may hold them, and must not keep the process.
+// waitBriefly waits at most a second for goroutines whose contexts have ended. A
+// database that does not answer may block them, and must not keep the process running.
 func waitBriefly(work *sync.WaitGroup) {
 	done := make(chan struct{})
 	go func() { work.Wait(); close(done) }()
@@ -42,8 +43,8 @@ func waitBriefly(work *sync.WaitGroup) {
 	}
 }
 
-// Listen takes the addresses of serve: that of the API, and that of the profiles, which
-// is nil where DEBUG_ADDR is empty. The doctor takes them too, to see whether it can.
+// Listen opens the listeners of serve: of the API, and of the profiles, which is nil if
+// DEBUG_ADDR is empty. The doctor also calls it, to check that the addresses are free.
 func Listen(c config.Config) (api, profiles net.Listener, err error) {
 	if api, err = net.Listen("tcp", c.HTTPAddr); err != nil {
 		return nil, nil, fmt.Errorf("HTTP_ADDR: %w", err)
@@ -64,9 +65,13 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	if err := cfg.CheckExposure(); err != nil {
 		return config.Usage(err)
 	}
-	schedules, err := cfg.Schedules()
+	configured, err := cfg.Schedules()
 	if err != nil {
 		return config.Usage(err)
+	}
+	schedules := make([]job.Schedule, len(configured))
+	for i, s := range configured {
+		schedules[i] = job.Schedule(s)
 	}
 	log.Info("configuration", "effective", cfg)
 	if cfg.DebugAddr != "" {
@@ -166,9 +171,9 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.StopTimeout)
 	defer cancel()
-	// New work is refused from here on. Answers of what runs are still sent; what
-	// waits for longer, as for the exchange, is told to come back, so that the other
-	// half of the time is left to end in.
+	// New work is refused from here on, and requests under way are answered. Those that
+	// still wait after half of the time, for example for the exchange, are answered with
+	// ErrStopping, so that the other half remains for an orderly end.
 	time.AfterFunc(cfg.StopTimeout/2, func() { breakOff(service.ErrStopping) })
 	worked := make(chan error, 1)
 	go func() { worked <- a.Stop(stopping) }()
@@ -179,7 +184,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	if debug != nil {
 		debug.Close()
 	}
-	// of both, which may have been broken off, one sentence
+	// either may have been cancelled: one sentence for both
 	if stop := stopped(cfg, errors.Join(<-worked, shut)); err == nil && stop == nil {
 		log.Info("stopped")
 	} else {
@@ -188,13 +193,13 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	return err
 }
 
-// The values of ROLE besides all.
+// The values of ROLE other than all.
 const (
 	roleAPI    = "api"
 	roleWorker = "worker"
 )
 
-// onlyHealth is what a worker serves of an API.
+// onlyHealth returns the part of the API that a worker serves: health and metrics.
 func onlyHealth(h http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
@@ -203,8 +208,8 @@ func onlyHealth(h http.Handler) http.Handler {
 	return mux
 }
 
-// debugHandler serves runtime profiles. They show memory and cost processor
-// time, so they have an address of their own.
+// debugHandler serves runtime profiles. They reveal memory and take processor time, so
+// they have a separate address.
 func debugHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)

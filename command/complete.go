@@ -2,6 +2,7 @@ package command
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,13 +26,13 @@ func (in *invocation) complete(root *cobra.Command) {
 			if cmd.Flags().Lookup(v.Flag()) == nil {
 				continue
 			}
-			values := strings.Fields(v.Tag.Get("oneof"))
+			values := slices.Clone(v.OneOf)
 			if v.Name == "ANALYSIS_INTERVAL" {
 				for _, i := range levels.Intervals() {
 					values = append(values, string(i))
 				}
 			}
-			if values != nil {
+			if len(values) > 0 {
 				cmd.RegisterFlagCompletionFunc(v.Flag(), cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 			}
 		}

@@ -190,8 +190,12 @@ func examineVenue(ctx context.Context, cfg config.Config, banned time.Time) []fi
 	if cfg.Exchange == "simulated" && cfg.ExchangeBaseURL == "" {
 		return []finding{{"exchange", fine, "SIMULATED: the market is invented inside the process, and nothing is asked for it", ""}}
 	}
+	baseURL, err := cfg.ExchangeURL()
+	if err != nil {
+		return []finding{{"exchange", broken, err.Error(), "correct EXCHANGE_BASE_URL"}}
+	}
 	venue := binance.New(binance.Config{
-		Name: cfg.Exchange, BaseURL: cfg.ExchangeBaseURL, WeightShare: cfg.ExchangeWeightShare,
+		Name: cfg.Exchange, BaseURL: baseURL, WeightShare: cfg.ExchangeWeightShare,
 		Timeout: cfg.ExchangeTimeout, Attempts: 1, Concurrency: 1, Simulated: cfg.Exchange == "simulated",
 	})
 	defer venue.Close()

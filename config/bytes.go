@@ -8,13 +8,14 @@ import (
 	"strings"
 )
 
-// Bytes is a number of bytes as the configuration writes it: "48MiB", "50MB",
-// "50331648". Its zero value is "not given"; 0 given is noBudget.
+// Bytes is a number of bytes, written as "48MiB", "50MB" or "50331648". Zero means that
+// no number is given; a 0 that is given is noBudget.
 type Bytes int64
 
 const noBudget Bytes = -1
 
-// units of a byteSize. Docker's "m" and Kubernetes' "M" differ, so neither is one.
+// units are the suffixes of Bytes. Docker's "m" and Kubernetes' "M" differ, so neither
+// is one.
 var units = []struct {
 	suffix string
 	bytes  float64
@@ -34,10 +35,10 @@ func (s *Bytes) UnmarshalText(text []byte) error {
 		*s = cmp.Or(Bytes(n), noBudget)
 		return nil
 	}
-	return fmt.Errorf("%q is no number of bytes", text)
+	return fmt.Errorf("%q is not a number of bytes", text)
 }
 
-// String is the value as it may be given.
+// String returns the number as UnmarshalText reads it.
 func (s Bytes) String() string {
 	switch {
 	case s == 0:
@@ -52,4 +53,5 @@ func (s Bytes) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
+// Mebibytes formats n bytes for a person: "28.5 MiB".
 func Mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

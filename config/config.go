@@ -1,45 +1,41 @@
-// Package config is what the program can be told: environment variables and flags of the
-// same names, secrets from files, their ranges and defaults.
+// Package config reads the settings of the program: environment variables, flags of
+// the same names and files that hold secrets. Every setting has a default and a range.
 package config
 
 import (
+	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"math"
 	"net"
 	"net/url"
 	"os"
 	"reflect"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caarlos0/env/v10"
 	"github.com/spf13/pflag"
 
-	"tidemark/exchange"
 	"tidemark/levels"
 )
 
-// Config is everything tidemark can be told, each field an environment
-// variable and a flag of the same name. The tags min and max are inclusive
-// bounds; oneof lists the values there are; secret masks the value wherever it
-// is printed and makes …_FILE work.
+// Config holds every setting of tidemark. Each field is an environment variable
+// and a flag of the same name. The tags min and max are inclusive bounds, oneof
+// lists the valid values, and secret masks the value wherever it is printed and
+// allows a variable …_FILE that names a file with the value.
 type Config struct {
-	AnalysisConcurrency        int             `env:"ANALYSIS_CONCURRENCY" envDefault:"3" min:"1" max:"256" help:"pairs analysed at once; each has a workspace of its own"`
+	AnalysisConcurrency        int             `env:"ANALYSIS_CONCURRENCY" envDefault:"3" min:"1" max:"256" help:"pairs analysed at once; each needs its own workspace"`
 	AnalysisBatchSize          int             `env:"ANALYSIS_BATCH_SIZE" envDefault:"20" min:"1" max:"1000" help:"pairs stored in one transaction"`
-	AnalysisKlineLimit         int             `env:"ANALYSIS_KLINE_LIMIT" envDefault:"2000" min:"100" max:"10000" help:"closed candles an analysis is made from"`
+	AnalysisKlineLimit         int             `env:"ANALYSIS_KLINE_LIMIT" envDefault:"2000" min:"100" max:"10000" help:"closed candles one analysis uses"`
 	AnalysisInterval           levels.Interval `env:"ANALYSIS_INTERVAL" envDefault:"1h" help:"candle length, unless a request names another"`
 	AnalysisQuoteAssets        []string        `env:"ANALYSIS_QUOTE_ASSETS" envDefault:"USDT" help:"quote assets a sweep covers, separated by commas; empty for all"`
-	AnalysisMinQuoteVolume     float64         `env:"ANALYSIS_MIN_QUOTE_VOLUME" envDefault:"0" min:"0" help:"least 24 h volume of a pair in its quote asset"`
+	AnalysisMinQuoteVolume     float64         `env:"ANALYSIS_MIN_QUOTE_VOLUME" envDefault:"0" min:"0" help:"minimum 24 h volume of a pair, in its quote asset"`
 	AnalysisExcludeLeveraged   bool            `env:"ANALYSIS_EXCLUDE_LEVERAGED" envDefault:"true" help:"leave out leveraged tokens (BTCUP, ETHDOWN)"`
 	AnalysisExcludeStablePairs bool            `env:"ANALYSIS_EXCLUDE_STABLE_PAIRS" envDefault:"true" help:"leave out pairs of two coins or currencies that follow a currency"`
 	AnalysisQueueLimit         int             `env:"ANALYSIS_QUEUE_LIMIT" envDefault:"100" min:"1" max:"10000" help:"requests that may wait for a slot, and jobs that may be open; beyond it the answer is 503"`
-	AnalysisTimeout            time.Duration   `env:"ANALYSIS_TIMEOUT" envDefault:"30s" min:"1s" max:"10m" help:"time one analysis asked for by itself may take, waiting included"`
-	AnalysisSchedule           string          `env:"ANALYSIS_SCHEDULE" help:"when sweeps begin by themselves: every so long, such as 1h or 4h, or five cron fields in UTC, such as 0 */4 * * *; empty: on request only"`
+	AnalysisTimeout            time.Duration   `env:"ANALYSIS_TIMEOUT" envDefault:"30s" min:"1s" max:"10m" help:"time limit of one analysis requested on its own, waiting included"`
+	AnalysisSchedule           string          `env:"ANALYSIS_SCHEDULE" help:"when sweeps begin without a request: a duration such as 1h or 4h, or five cron fields in UTC such as 0 */4 * * *; empty: never"`
 	AnalysisIntervals          []string        `env:"ANALYSIS_INTERVALS" help:"candle lengths ANALYSIS_SCHEDULE sweeps, separated by commas; empty: ANALYSIS_INTERVAL alone"`
 	AnalysisHistory            int             `env:"ANALYSIS_HISTORY" envDefault:"200" min:"1" max:"10000" help:"analyses kept for each pair and interval"`
 
@@ -48,79 +44,76 @@ type Config struct {
 	ExchangeWeightShare float64       `env:"EXCHANGE_WEIGHT_SHARE" envDefault:"0.7" min:"0.01" max:"1" help:"share of the exchange's request limit to stay under"`
 	ExchangeEgress      string        `env:"EXCHANGE_EGRESS" help:"name of the address the exchange sees this process under; processes on one database with the same name, or none, share a ban"`
 	ExchangeTimeout     time.Duration `env:"EXCHANGE_TIMEOUT" envDefault:"10s" min:"100ms" max:"5m" help:"time of one request to the exchange"`
-	ExchangeAttempts    int           `env:"EXCHANGE_ATTEMPTS" envDefault:"6" min:"1" max:"20" help:"tries of a request that fails in a way that may heal"`
+	ExchangeAttempts    int           `env:"EXCHANGE_ATTEMPTS" envDefault:"6" min:"1" max:"20" help:"attempts of one request whose failures may be temporary"`
 	ExchangePairs       int           `env:"EXCHANGE_SIMULATED_PAIRS" envDefault:"500" min:"1" max:"5000" help:"healthy pairs of the built-in simulated exchange"`
-	ExchangeSeed        uint64        `env:"EXCHANGE_SIMULATED_SEED" envDefault:"1" help:"which market the built-in simulated exchange plays"`
+	ExchangeSeed        uint64        `env:"EXCHANGE_SIMULATED_SEED" envDefault:"1" help:"seed of the market of the built-in simulated exchange"`
 
 	Role         string        `env:"ROLE" envDefault:"all" oneof:"all api worker" help:"what serve does: all; api answers requests and leaves jobs to others; worker works on jobs, and serves only its health and metrics"`
-	JobRetention time.Duration `env:"JOB_RETENTION" envDefault:"168h" min:"1h" max:"87600h" help:"time after which a job that has ended is forgotten; its analyses stay"`
+	JobRetention time.Duration `env:"JOB_RETENTION" envDefault:"168h" min:"1h" max:"87600h" help:"time after which a job that has ended is deleted; its analyses stay"`
 
 	DatabaseURL   string `env:"DATABASE_URL" envDefault:"sqlite://tidemark.db" secret:"url" help:"sqlite://FILE or postgres://USER:PASSWORD@HOST/NAME"`
 	DBPoolSize    int    `env:"DB_POOL_SIZE" envDefault:"5" min:"1" max:"1000" help:"PostgreSQL connections kept open"`
 	DBMaxOverflow int    `env:"DB_MAX_OVERFLOW" envDefault:"10" min:"0" max:"1000" help:"PostgreSQL connections opened beyond the pool under load"`
 	DBPoolRecycle int    `env:"DB_POOL_RECYCLE" envDefault:"3600" min:"1" max:"604800" help:"seconds after which a PostgreSQL connection is replaced"`
-	DBPoolPrePing bool   `env:"DB_POOL_PRE_PING" envDefault:"true" help:"ask a PostgreSQL connection whether it lives before using it again"`
+	DBPoolPrePing bool   `env:"DB_POOL_PRE_PING" envDefault:"true" help:"test a PostgreSQL connection before it is used again"`
 
-	MemoryBudget Bytes `env:"MEMORY_BUDGET" help:"memory the process may take, such as 48MiB; empty: 90 % of the cgroup's limit, if it has one; 0: no bound"`
+	MemoryBudget Bytes `env:"MEMORY_BUDGET" help:"memory the process may take, such as 48MiB; empty: 90 % of the cgroup's limit, if it has one; 0: no limit"`
 
 	HTTPAddr       string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8080" help:"address to serve on"`
-	HTTPHosts      []string      `env:"HTTP_ALLOWED_HOSTS" help:"names clients reach the service under, separated by commas, beside addresses and localhost; without API_KEYS it answers under no other name"`
+	HTTPHosts      []string      `env:"HTTP_ALLOWED_HOSTS" help:"host names of the service, separated by commas, in addition to addresses and localhost; without API_KEYS requests for other names are refused"`
 	HTTPRateLimit  float64       `env:"HTTP_RATE_LIMIT" envDefault:"100" min:"0" max:"1000000" help:"requests a second each key may make, or without keys each client address but the loopback; 0 for no limit"`
 	HTTPCacheBytes int64         `env:"HTTP_CACHE_BYTES" envDefault:"2097152" min:"0" max:"1073741824" help:"bytes of encoded replies kept in memory"`
-	HTTPMaxConns   int           `env:"HTTP_MAX_CONNECTIONS" envDefault:"0" min:"0" max:"1000000" help:"connections of clients there may be; 0: what the memory budget has room for, 4096 without one; always fewer than files may be open"`
+	HTTPMaxConns   int           `env:"HTTP_MAX_CONNECTIONS" envDefault:"0" min:"0" max:"1000000" help:"client connections at once; 0: what the memory budget has room for, 4096 without one; always fewer than files may be open"`
 	APIKeys        []string      `env:"API_KEYS" secret:"all" help:"keys clients must present, separated by commas; empty for none"`
 	AllowAnonymous bool          `env:"ALLOW_ANONYMOUS" envDefault:"false" help:"serve without keys, profiles included, on an address others can reach"`
-	DebugAddr      string        `env:"DEBUG_ADDR" help:"address for /debug/pprof; empty for off"`
-	StopTimeout    time.Duration `env:"STOP_TIMEOUT" envDefault:"30s" min:"1s" max:"1h" help:"time work under way gets to finish when the process is told to stop"`
+	DebugAddr      string        `env:"DEBUG_ADDR" help:"address for /debug/pprof; empty: off"`
+	StopTimeout    time.Duration `env:"STOP_TIMEOUT" envDefault:"30s" min:"1s" max:"1h" help:"time that work under way has to finish when the process stops"`
 
 	LogLevel  slog.Level `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
 	LogFormat string     `env:"LOG_FORMAT" envDefault:"text" oneof:"text json" help:"how log lines are written"`
 }
 
-// variable is one field of Config seen from outside.
-type variable struct {
-	Name   string // ANALYSIS_CONCURRENCY
-	Field  int
-	Tag    reflect.StructTag
-	Secret string
-}
-
-func (v variable) Flag() string { return strings.ToLower(strings.ReplaceAll(v.Name, "_", "-")) }
-
-var Variables = func() []variable {
-	t := reflect.TypeFor[Config]()
-	all := make([]variable, t.NumField())
-	for i := range all {
-		tag := t.Field(i).Tag
-		all[i] = variable{Name: tag.Get("env"), Field: i, Tag: tag, Secret: tag.Get("secret")}
-	}
-	return all
-}()
-
-// AddFlags gives a command every variable as a flag.
-func AddFlags(flags *pflag.FlagSet) {
-	for _, v := range Variables {
-		help := v.Tag.Get("help")
-		if d := v.Tag.Get("envDefault"); d != "" {
-			help += " (default " + d + ")"
-		}
-		flags.String(v.Flag(), "", help)
-		flags.Lookup(v.Flag()).NoOptDefVal = noOptDefault(v)
-	}
-}
-
-// noOptDefault lets --allow-anonymous stand for --allow-anonymous=true.
-func noOptDefault(v variable) string {
-	if reflect.TypeFor[Config]().Field(v.Field).Type.Kind() == reflect.Bool {
-		return "true"
-	}
-	return ""
-}
-
-// Load reads the environment ("NAME=value" lines) and then the flags that
-// were set, which win. What it does not know, or what is out of range, is an
-// error of one sentence that names the variable.
+// Load reads the environment ("NAME=value" lines) and then the flags that are set,
+// which win. A name that looks like a setting but is not one, and a value that is
+// not valid, are errors of one sentence that names the variable. Of several such
+// values the first in the order of Config is reported.
 func Load(environ []string, flags *pflag.FlagSet) (Config, error) {
+	values, err := collect(environ, flags)
+	if err != nil {
+		return Config{}, err
+	}
+	var c Config
+	unreadable, err := parse(&c, values)
+	if err != nil {
+		return Config{}, err
+	}
+	for _, v := range Variables {
+		field := reflect.ValueOf(&c).Elem().FieldByIndex(v.field.Index)
+		value, given := values[v.Name]
+		// env replaces an empty value by the default, which would turn "all quote
+		// assets" into USDT and hide a variable that lost its value.
+		emptied := given && value == "" && v.Default != ""
+		switch {
+		case emptied && v.Type().Kind() == reflect.Slice:
+			field.SetZero()
+		case emptied:
+			return Config{}, fmt.Errorf("%s is empty; leave it out for its default %s", v.Name, v.Default)
+		case unreadable[v.field.Name]:
+			return Config{}, fmt.Errorf("%s: %q is not a %s%s", v.Name, v.masked(value), v.kind(), v.bounds())
+		}
+		if err := v.check(field); err != nil {
+			return Config{}, err
+		}
+	}
+	if err := c.check(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// collect returns the value of every variable that has one: from a flag, the
+// environment or the file of a secret.
+func collect(environ []string, flags *pflag.FlagSet) (map[string]string, error) {
 	values := map[string]string{}
 	for _, line := range environ {
 		name, value, ok := strings.Cut(line, "=")
@@ -129,160 +122,27 @@ func Load(environ []string, flags *pflag.FlagSet) (Config, error) {
 		}
 		known, err := Recognise(name, value)
 		if err != nil {
-			return Config{}, err
+			return nil, err
 		}
 		if known {
 			values[name] = value
 		}
 	}
 	if err := readSecretFiles(values); err != nil {
-		return Config{}, err
+		return nil, err
 	}
-	if flags != nil {
-		flags.Visit(func(f *pflag.Flag) {
-			for _, v := range Variables {
-				if v.Flag() == f.Name {
-					values[v.Name] = f.Value.String()
-				}
-			}
-		})
-	}
-	var c Config
 	for _, v := range Variables {
-		// One at a time, so that an error names its variable.
-		one := map[string]string{}
-		if value, ok := values[v.Name]; ok {
-			one[v.Name] = strings.TrimSpace(value)
+		if flags == nil {
+			break
 		}
-		if err := parseOne(&c, v, one); err != nil {
-			return Config{}, err
+		if f := flags.Lookup(v.Flag()); f != nil && f.Changed {
+			values[v.Name] = f.Value.String()
 		}
 	}
-	return c, c.check()
-}
-
-// parseOne sets the field of one variable.
-func parseOne(c *Config, v variable, value map[string]string) error {
-	structType := reflect.StructOf([]reflect.StructField{{
-		Name: "Value",
-		Type: reflect.TypeFor[Config]().Field(v.Field).Type,
-		Tag:  v.Tag,
-	}})
-	// The env package takes its default for an empty value, which would turn "all
-	// quote assets" into USDT and hide a variable that lost its value.
-	if given, ok := value[v.Name]; ok && given == "" && v.Tag.Get("envDefault") != "" {
-		if structType.Field(0).Type.Kind() == reflect.Slice {
-			return nil
-		}
-		return fmt.Errorf("%s is empty; leave it out for its default %s", v.Name, v.Tag.Get("envDefault"))
+	for name, value := range values {
+		values[name] = strings.TrimSpace(value)
 	}
-	target := reflect.New(structType)
-	if err := env.ParseWithOptions(target.Interface(), env.Options{Environment: value}); err != nil {
-		return fmt.Errorf("%s: %q is not a %s%s", v.Name, v.masked(value[v.Name]), kindName(structType.Field(0).Type), allowed(v))
-	}
-	got := target.Elem().Field(0)
-	if err := v.inRange(got); err != nil {
-		return err
-	}
-	reflect.ValueOf(c).Elem().Field(v.Field).Set(got)
-	return nil
-}
-
-func kindName(t reflect.Type) string {
-	switch {
-	case t == reflect.TypeFor[time.Duration]():
-		return `duration such as "30s" or "5m"`
-	case t == reflect.TypeFor[slog.Level]():
-		return "log level: DEBUG, INFO, WARN or ERROR"
-	case t == reflect.TypeFor[Bytes]():
-		return "number of bytes such as 48MiB"
-	case t.Kind() == reflect.Bool:
-		return "truth value: true or false"
-	case t.Kind() == reflect.Float64:
-		return "number"
-	}
-	return "whole number"
-}
-
-func allowed(v variable) string {
-	low, high := v.Tag.Get("min"), v.Tag.Get("max")
-	switch {
-	case low != "" && high != "":
-		return fmt.Sprintf(" between %s and %s", low, high)
-	case low != "":
-		return " of at least " + low
-	}
-	return ""
-}
-
-// inRange checks min, max and oneof.
-func (v variable) inRange(got reflect.Value) error {
-	if list := v.Tag.Get("oneof"); list != "" {
-		values := strings.Fields(list)
-		if !slices.Contains(values, got.String()) {
-			return fmt.Errorf("%s: %q is not one of %s%s", v.Name, got.String(), strings.Join(values, ", "), DidYouMean(got.String(), values))
-		}
-	}
-	bound := func(text string) float64 {
-		if got.Type() == reflect.TypeFor[time.Duration]() {
-			d, _ := time.ParseDuration(text)
-			return float64(d)
-		}
-		f, _ := strconv.ParseFloat(text, 64)
-		return f
-	}
-	var value float64
-	switch got.Kind() {
-	case reflect.Int, reflect.Int64:
-		value = float64(got.Int())
-	case reflect.Float64:
-		value = got.Float()
-	default:
-		return nil
-	}
-	low, high := v.Tag.Get("min"), v.Tag.Get("max")
-	// NaN compares false with everything, so the test is for being inside.
-	if inside := (low == "" || value >= bound(low)) && (high == "" || value <= bound(high)); (low != "" || high != "") && (!inside || math.IsInf(value, 0)) {
-		return fmt.Errorf("%s: %v is not%s", v.Name, got.Interface(), allowed(v))
-	}
-	return nil
-}
-
-// prefixes under which every variable must be one of ours. Elsewhere (HTTP_PROXY
-// is not ours) only a name one slip away from one of ours is refused.
-var prefixes = []string{"ANALYSIS_", "DB_", "EXCHANGE"}
-
-// injected is what an orchestrator says of its services, as NAME=value: Kubernetes of
-// a Service (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables),
-// Docker of a link. A service named db makes DB_PORT, whose value is then an address;
-// DB_PORT=5432 is somebody's mistake.
-var injected = regexp.MustCompile(`^[A-Z][A-Z0-9_]*(` +
-	`_SERVICE_HOST=|_SERVICE_PORT(_[A-Z0-9_]+)?=[0-9]` +
-	`|_PORT(_[0-9]+_(TCP|UDP|SCTP))?=(tcp|udp|sctp)://` +
-	`|_PORT_[0-9]+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)=` +
-	`|_NAME=/[^/]+/|_ENV_[A-Za-z0-9_]+=)`)
-
-// Recognise tells whether a variable of the environment is one of ours. One that
-// looks like it and is not is an error.
-func Recognise(name, value string) (known bool, err error) {
-	names := make([]string, 0, 2*len(Variables))
-	for _, v := range Variables {
-		names = append(names, v.Name)
-		if v.Secret != "" {
-			names = append(names, v.Name+"_FILE")
-		}
-	}
-	if slices.Contains(names, name) {
-		return true, nil
-	}
-	if injected.MatchString(name + "=" + value) {
-		return false, nil
-	}
-	ours := slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
-	if _, distance := nearest(name, names); ours || distance == 1 {
-		return false, fmt.Errorf("unknown variable %s%s", name, DidYouMean(name, names))
-	}
-	return false, nil
+	return values, nil
 }
 
 // readSecretFiles takes a secret from the file its …_FILE variable names.
@@ -306,36 +166,56 @@ func readSecretFiles(values map[string]string) error {
 	return nil
 }
 
-// check is for what no single field can tell.
+// parse sets the fields of c. It returns the names of those whose values cannot be
+// read as their types; env reads all fields and reports every such value.
+func parse(c *Config, values map[string]string) (unreadable map[string]bool, err error) {
+	err = env.ParseWithOptions(c, env.Options{Environment: values})
+	var all env.AggregateError
+	if err != nil && !errors.As(err, &all) {
+		return nil, err
+	}
+	unreadable = map[string]bool{}
+	for _, err := range all.Errors {
+		var field env.ParseError
+		if !errors.As(err, &field) {
+			return nil, err // a tag or a type that env does not support
+		}
+		unreadable[field.Name] = true
+	}
+	return unreadable, nil
+}
+
+// check cleans the lists and makes the checks that the tags cannot express.
 func (c *Config) check() error {
-	interval, err := levels.ParseInterval(string(c.AnalysisInterval))
-	if err != nil {
+	if _, err := levels.ParseInterval(string(c.AnalysisInterval)); err != nil {
 		return fmt.Errorf("ANALYSIS_INTERVAL: %w", err)
 	}
-	c.AnalysisInterval = interval
-	if c.AnalysisIntervals = cleanList(c.AnalysisIntervals, func(s string) string { return s }); len(c.AnalysisIntervals) == 0 {
-		c.AnalysisIntervals = []string{string(interval)}
+	if c.AnalysisIntervals = cleanList(c.AnalysisIntervals); len(c.AnalysisIntervals) == 0 {
+		c.AnalysisIntervals = []string{string(c.AnalysisInterval)}
 	}
 	if _, err := c.Schedules(); err != nil {
 		return err
 	}
-	c.AnalysisQuoteAssets = cleanList(c.AnalysisQuoteAssets, strings.ToUpper)
-	c.APIKeys = cleanList(c.APIKeys, func(s string) string { return s })
+	c.AnalysisQuoteAssets = cleanList(c.AnalysisQuoteAssets)
+	for i, asset := range c.AnalysisQuoteAssets {
+		c.AnalysisQuoteAssets[i] = strings.ToUpper(asset)
+	}
+	c.APIKeys = cleanList(c.APIKeys)
 	for _, k := range c.APIKeys {
 		if len(k) < 16 {
 			return fmt.Errorf("API_KEYS: a key of %d characters can be guessed; use at least 16", len(k))
 		}
 	}
-	c.HTTPHosts = cleanList(c.HTTPHosts, strings.ToLower)
-	for _, name := range c.HTTPHosts {
+	c.HTTPHosts = cleanList(c.HTTPHosts)
+	for i, name := range c.HTTPHosts {
+		name = strings.ToLower(name)
 		if u, err := url.Parse("http://" + name); err != nil || u.Host != name || strings.Contains(name, "*") {
 			return fmt.Errorf("HTTP_ALLOWED_HOSTS: %q is not a host name such as levels.example.org", name)
 		}
+		c.HTTPHosts[i] = name
 	}
-	if c.ExchangeBaseURL != "" {
-		if _, err := exchange.ParseBaseURL(c.ExchangeBaseURL); err != nil {
-			return fmt.Errorf("EXCHANGE_BASE_URL: %w", err)
-		}
+	if _, err := c.ExchangeURL(); err != nil {
+		return err
 	}
 	if err := checkAddress("HTTP_ADDR", c.HTTPAddr); err != nil || c.DebugAddr == "" {
 		return err
@@ -343,7 +223,18 @@ func (c *Config) check() error {
 	return checkAddress("DEBUG_ADDR", c.DebugAddr)
 }
 
-// checkAddress refuses what nobody can listen on.
+// cleanList returns the items without the spaces around them, and no empty ones.
+func cleanList(list []string) []string {
+	var out []string
+	for _, s := range list {
+		if s = strings.TrimSpace(s); s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// checkAddress refuses an address that no process could listen on.
 func checkAddress(name, addr string) error {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil || port == "" {
@@ -355,7 +246,33 @@ func checkAddress(name, addr string) error {
 	return nil
 }
 
-// CheckExposure refuses to serve strangers by accident.
+// ExchangeURL returns EXCHANGE_BASE_URL, or nil if it is empty: the exchange's own
+// address. It is http or https, its path comes before those of the API, and it may
+// hold a user and a password for Basic authentication. The errors do not show the
+// password.
+func (c *Config) ExchangeURL() (*url.URL, error) {
+	const name = "EXCHANGE_BASE_URL"
+	text := c.ExchangeBaseURL
+	if text == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil: // which quotes the text
+		return nil, errors.New(name + ": not an http or https address")
+	case (u.Scheme != "http" && u.Scheme != "https" || u.Host == "") && strings.Contains(text, "@"):
+		return nil, errors.New(name + ": not an http or https address")
+	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return nil, fmt.Errorf("%s: %q is not an http or https address", name, text)
+	case strings.ContainsAny(text, "?#"):
+		u.RawQuery, u.Fragment, u.RawFragment, u.ForceQuery = "", "", "", false
+		return nil, fmt.Errorf("%s: a query string or fragment cannot be part of the address: leave out what follows %s", name, u.Redacted())
+	}
+	return u, nil
+}
+
+// CheckExposure returns an error if other machines could reach the API without a
+// key, or the profiles at all, and ALLOW_ANONYMOUS does not permit it.
 func (c *Config) CheckExposure() error {
 	if c.AllowAnonymous {
 		return nil
@@ -369,6 +286,8 @@ func (c *Config) CheckExposure() error {
 	return fmt.Errorf("HTTP_ADDR %s can be reached from other machines: set API_KEYS, or ALLOW_ANONYMOUS=true if that is meant", c.HTTPAddr)
 }
 
+// Loopback reports whether addr, a host and a port, can be reached only from this
+// machine.
 func Loopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -378,114 +297,9 @@ func Loopback(addr string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// AllowedHosts are the names the service is reached under: those told, and the one it
-// listens on.
+// AllowedHosts returns the names under which the service answers: HTTP_ALLOWED_HOSTS
+// and the host of HTTP_ADDR.
 func (c *Config) AllowedHosts() []string {
 	host, _, _ := net.SplitHostPort(c.HTTPAddr)
 	return append(slices.Clone(c.HTTPHosts), host)
-}
-
-func cleanList(list []string, f func(string) string) []string {
-	var out []string
-	for _, s := range list {
-		if s = strings.TrimSpace(s); s != "" {
-			out = append(out, f(s))
-		}
-	}
-	return out
-}
-
-// masked is a value as it may be shown.
-func (v variable) masked(value string) string {
-	switch {
-	case value == "" || v.Secret == "":
-		return value
-	case v.Secret == "url":
-		u, err := url.Parse(value)
-		if err != nil {
-			return "…"
-		}
-		q := u.Query()
-		for key := range q {
-			if strings.Contains(strings.ToLower(key), "password") {
-				q.Set(key, "…")
-				u.RawQuery = q.Encode()
-			}
-		}
-		return u.Redacted()
-	}
-	return fmt.Sprintf("… (%d)", strings.Count(value, ",")+1)
-}
-
-// settings yields every variable with its value as it may be shown.
-func (c *Config) settings(yield func(name, value string) bool) {
-	for _, v := range Variables {
-		field := reflect.ValueOf(*c).Field(v.Field)
-		text := fmt.Sprint(field.Interface())
-		if list, ok := field.Interface().([]string); ok {
-			text = strings.Join(list, ",")
-		}
-		if !yield(v.Name, v.masked(text)) {
-			return
-		}
-	}
-}
-
-// Print writes the configuration as lines that an environment file could hold.
-func (c *Config) Print(w io.Writer) {
-	for name, value := range c.settings {
-		fmt.Fprintf(w, "%s=%s\n", name, value)
-	}
-}
-
-// LogValue makes the configuration one group of a log line, secrets masked.
-func (c Config) LogValue() slog.Value {
-	var attrs []slog.Attr
-	for name, value := range c.settings {
-		attrs = append(attrs, slog.String(name, value))
-	}
-	return slog.GroupValue(attrs...)
-}
-
-func DidYouMean(got string, names []string) string {
-	if near, distance := nearest(got, names); distance <= 3 {
-		return "; did you mean " + near + "?"
-	}
-	return ""
-}
-
-// nearest returns the name fewest slips away from got and their number. A slip
-// is a letter too many, too few or wrong, or two neighbours swapped (optimal
-// string alignment distance).
-func nearest(got string, names []string) (string, int) {
-	best, least := "", math.MaxInt
-	for _, n := range names {
-		if d := slips(got, n); d < least {
-			best, least = n, d
-		}
-	}
-	return best, least
-}
-
-func slips(a, b string) int {
-	var before, last []int
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		before, last, row = last, row, make([]int, len(b)+1)
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-	}
-	return row[len(b)]
 }

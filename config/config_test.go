@@ -82,6 +82,27 @@ func TestLoadConfig_RefusesInOneSentenceThatNamesTheVariable(t *testing.T) {
 	}
 }
 
+func TestLoadConfig_OfSeveralBadValuesReportsTheFirstOfTheStruct(t *testing.T) {
+	// each as Config declares them: a range, not a number, empty, a value of a list, a rule of check
+	bad := []struct{ line, want string }{
+		{"ANALYSIS_BATCH_SIZE=0", "ANALYSIS_BATCH_SIZE: 0 is not between 1 and 1000"},
+		{"ANALYSIS_KLINE_LIMIT=many", `ANALYSIS_KLINE_LIMIT: "many" is not a whole number between 100 and 10000`},
+		{"ANALYSIS_TIMEOUT=", "ANALYSIS_TIMEOUT is empty; leave it out for its default 30s"},
+		{"EXCHANGE=nyse", `EXCHANGE: "nyse" is not one of binance, simulated`},
+		{"LOG_LEVEL=LOUD", `LOG_LEVEL: "LOUD" is not a log level: DEBUG, INFO, WARN or ERROR`},
+		{"ANALYSIS_INTERVAL=7m", `ANALYSIS_INTERVAL: unknown interval "7m": one of 1m, 3m, 5m, 15m, 30m, 1h, 2h, 4h, 6h, 8h, 12h, 1d, 3d, 1w`},
+	}
+	for first := range bad {
+		var lines []string
+		for _, b := range bad[first:] {
+			lines = append([]string{b.line}, lines...) // the environment has them in the opposite order
+		}
+		if _, err := Load(lines, nil); err == nil || err.Error() != bad[first].want {
+			t.Errorf("%v:\n%v, want\n%s", lines, err, bad[first].want)
+		}
+	}
+}
+
 func TestLoadConfig_LeavesOtherProgramsVariablesAlone(t *testing.T) {
 	_, err := Load([]string{"HTTP_PROXY=http://p", "PATH=/bin", "LOGNAME=me", "=C:=C:\\", "HTTPS_PROXY=x", "DATABASE=x"}, nil)
 	if err != nil {
@@ -193,6 +214,37 @@ func TestLoadConfig_AnAddressThatIsRefusedKeepsItsPassword(t *testing.T) {
 	}
 }
 
+func TestConfig_AnAddressThatCannotBeReadIsNotShown(t *testing.T) {
+	for _, address := range []string{
+		"me:hunter66@db/levels", "postgres:me:hunter66@db/levels", "postgres:/me:hunter66@db/levels", "host=db password=hunter66",
+		"postgres://me:1/hunter66@db/levels", "postgres://me:1?hunter66@db/levels", "postgres://me:1#hunter66@db/levels", "postgres://me:hunter66@[::1",
+	} {
+		c, err := Load([]string{"DATABASE_URL=" + address}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var shown bytes.Buffer
+		if c.Print(&shown); strings.Contains(shown.String(), "hunter66") || !strings.Contains(shown.String(), "DATABASE_URL=…\n") {
+			t.Errorf("%s is shown in %s", address, shown.String())
+		}
+	}
+}
+
+func TestConfig_ExchangeURLIsTheAddressThatWasGiven(t *testing.T) {
+	for _, given := range []string{"", "http://127.0.0.1:8081", "https://me:p%40ss@mirror.example/binance/"} {
+		c, err := Load([]string{"EXCHANGE_BASE_URL=" + given}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch u, err := c.ExchangeURL(); {
+		case err != nil || (u == nil) != (given == ""):
+			t.Errorf("%q: %v, %v", given, u, err)
+		case u != nil && u.String() != given:
+			t.Errorf("%q became %q", given, u)
+		}
+	}
+}
+
 func TestCheckExposure_StrangersNeedAKeyOrAnExplicitWord(t *testing.T) {
 	for _, c := range []struct {
 		env  []string
@@ -224,7 +276,7 @@ func TestCheckExposure_StrangersNeedAKeyOrAnExplicitWord(t *testing.T) {
 
 func FuzzLoadConfig(f *testing.F) {
 	for _, v := range Variables {
-		f.Add(v.Name, v.Tag.Get("envDefault"))
+		f.Add(v.Name, v.Default)
 	}
 	f.Add("ANALYSIS_TIMEOUT", "-1h")
 	f.Add("DATABASE_URL", "postgres://a:b@[::1")

@@ -9,24 +9,31 @@ import (
 
 	"github.com/robfig/cron/v3"
 
-	"tidemark/job"
 	"tidemark/levels"
 )
 
-// Schedules reads ANALYSIS_SCHEDULE for every one of ANALYSIS_INTERVALS; none if
-// it is empty.
-func (c *Config) Schedules() ([]job.Schedule, error) {
-	var all []job.Schedule
+// Schedule says when sweeps of one interval begin without a request.
+type Schedule struct {
+	Interval levels.Interval
+	Text     string // ANALYSIS_SCHEDULE in one spelling: schedules that are equal have equal texts
+	// Next returns the first moment after t that the schedule names, in UTC.
+	Next func(t time.Time) time.Time
+}
+
+// Schedules returns one Schedule for each of ANALYSIS_INTERVALS, or none if
+// ANALYSIS_SCHEDULE is empty.
+func (c *Config) Schedules() ([]Schedule, error) {
+	var all []Schedule
 	shortest := time.Duration(0)
 	for _, name := range c.AnalysisIntervals {
 		interval, err := levels.ParseInterval(name)
 		if err != nil {
 			return nil, fmt.Errorf("ANALYSIS_INTERVALS: %w", err)
 		}
-		if slices.ContainsFunc(all, func(s job.Schedule) bool { return s.Interval == interval }) {
+		if slices.ContainsFunc(all, func(s Schedule) bool { return s.Interval == interval }) {
 			return nil, fmt.Errorf("ANALYSIS_INTERVALS: %s is named twice", interval)
 		}
-		all = append(all, job.Schedule{Interval: interval})
+		all = append(all, Schedule{Interval: interval})
 		if d := interval.Duration(); shortest == 0 || d < shortest {
 			shortest = d
 		}
@@ -44,8 +51,8 @@ func (c *Config) Schedules() ([]job.Schedule, error) {
 	return all, nil
 }
 
-// parseSchedule reads a duration or a cron expression. It returns the text in the
-// form in which equal schedules are equal.
+// parseSchedule reads a duration or a cron expression, and returns the Text and the
+// Next of its Schedule.
 func parseSchedule(text string, shortest time.Duration) (string, func(time.Time) time.Time, error) {
 	fields := strings.Fields(text)
 	if len(fields) == 1 {
@@ -58,9 +65,9 @@ func parseSchedule(text string, shortest time.Duration) (string, func(time.Time)
 		case d%time.Minute != 0:
 			return "", nil, errors.New("is not a number of whole minutes, on which candles close; such as 15m or 1h")
 		}
-		return short(d), job.Every(d), nil
+		return short(d), func(t time.Time) time.Time { return levels.NextBoundary(t, d) }, nil
 	}
-	// the parser would take a zone as the first of six fields
+	// cron's parser accepts a time zone before the five fields
 	if strings.Contains(fields[0], "TZ=") {
 		return "", nil, errors.New("names a time zone: cron fields are in UTC, as candles are")
 	}

@@ -2,12 +2,11 @@ package config
 
 import "errors"
 
-// usage is a wrong command line or configuration.
 type usage struct{ error }
 
-// Usage says that err is a wrong command line or configuration, for which a command
-// exits with 2.
+// Usage marks err as the fault of the command line or the configuration. A command
+// that fails with it exits with 2.
 func Usage(err error) error { return usage{err} }
 
-// IsUsage reports whether err is such an error.
+// IsUsage reports whether Usage marked err or an error that it wraps.
 func IsUsage(err error) bool { return errors.As(err, new(usage)) }

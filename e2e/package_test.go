@@ -607,26 +607,24 @@ func configTable() string {
 	}
 	for _, v := range config.Variables {
 		values := "–"
-		low, high := v.Tag.Get("min"), v.Tag.Get("max")
-		kind := reflect.TypeFor[config.Config]().Field(v.Field).Type
 		switch {
-		case v.Tag.Get("oneof") != "":
-			values = "`" + strings.Join(strings.Fields(v.Tag.Get("oneof")), "`, `") + "`"
-		case kind == reflect.TypeFor[levels.Interval]():
+		case len(v.OneOf) > 0:
+			values = "`" + strings.Join(v.OneOf, "`, `") + "`"
+		case v.Type() == reflect.TypeFor[levels.Interval]():
 			all := levels.Intervals()
 			values = fmt.Sprintf("`%s` to `%s`", all[0], all[len(all)-1])
-		case kind.Kind() == reflect.Bool:
+		case v.Type().Kind() == reflect.Bool:
 			values = "`true`, `false`"
-		case high != "":
-			values = low + " to " + high
-		case low != "":
-			values = "at least " + low
+		case v.Max != "":
+			values = v.Min + " to " + v.Max
+		case v.Min != "":
+			values = "at least " + v.Min
 		}
 		name := code(v.Name)
 		if v.Secret != "" {
 			name += ", " + code(v.Name+"_FILE")
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", name, code(v.Tag.Get("envDefault")), values, v.Tag.Get("help"))
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", name, code(v.Default), values, v.Help)
 	}
 	return b.String()
 }

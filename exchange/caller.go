@@ -17,7 +17,6 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -380,25 +379,6 @@ func (c *capped) Read(p []byte) (int, error) {
 		return 0, errors.New("the body is longer than any honest one")
 	}
 	return n, err
-}
-
-// ParseBaseURL reads the address of a venue, or of what stands in front of it: http
-// or https, with a path to which those of the API are appended, and perhaps a user
-// and password for Basic authentication. Its errors do not show the password.
-func ParseBaseURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil: // the error repeats the text
-		return nil, errors.New("not an http or https address")
-	case (u.Scheme != "http" && u.Scheme != "https" || u.Host == "") && strings.Contains(text, "@"):
-		return nil, errors.New("not an http or https address")
-	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return nil, fmt.Errorf("%q is not an http or https address", text)
-	case strings.ContainsAny(text, "?#"):
-		u.RawQuery, u.Fragment, u.RawFragment, u.ForceQuery = "", "", "", false
-		return nil, fmt.Errorf("a query string or fragment cannot be part of the address: leave out what follows %s", u.Redacted())
-	}
-	return u, nil
 }
 
 // NewTransport returns a transport that keeps up to conns connections.

@@ -44,29 +44,10 @@ const (
 	caughtUpAfter = time.Minute
 )
 
-// Every names the multiples of d, which is at least a millisecond, since the
-// Unix epoch. Those of weeks are counted from a Monday, as venues align candles.
-func Every(d time.Duration) func(t time.Time) time.Time {
-	const week, monday = 168 * time.Hour, 4 * 24 * time.Hour // the epoch was a Thursday
-	var from int64
-	if d%week == 0 {
-		from = monday.Milliseconds()
-	}
-	step := d.Milliseconds()
-	return func(t time.Time) time.Time {
-		n := t.UnixMilli() - from
-		past := n % step
-		if past < 0 {
-			past += step
-		}
-		return time.UnixMilli(from + n - past + step).UTC()
-	}
-}
-
 // moment returns the first moment of the schedule at which a candle has closed
 // that had not at t: sweeping sooner would find the same candles.
 func (s Schedule) moment(t time.Time) time.Time {
-	closes := Every(s.Interval.Duration())(t)
+	closes := levels.NextBoundary(t, s.Interval.Duration())
 	return s.Next(closes.Add(-time.Millisecond))
 }
 

@@ -23,7 +23,7 @@ import (
 )
 
 func every(interval levels.Interval, d time.Duration) Schedule {
-	return Schedule{Interval: interval, Text: d.String(), Next: Every(d)}
+	return Schedule{Interval: interval, Text: d.String(), Next: func(t time.Time) time.Time { return levels.NextBoundary(t, d) }}
 }
 
 // at is a moment of the day on which fake time begins.
@@ -81,27 +81,6 @@ func wantBegan(t *testing.T, s *fakeStore, interval levels.Interval, moments ...
 
 func runs(a *Runner, interval, outcome string) float64 {
 	return testutil.ToFloat64(a.metrics.scheduled.WithLabelValues(interval, outcome))
-}
-
-func TestEvery_IsAlignedToTheClockAndWeeksToMonday(t *testing.T) {
-	from := time.Date(2026, 11, 23, 1, 20, 0, 0, time.UTC) // a Monday
-	for d, want := range map[time.Duration]time.Time{
-		time.Hour:        time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC),
-		4 * time.Hour:    time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC),
-		24 * time.Hour:   time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC),
-		168 * time.Hour:  time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC),
-		80 * time.Minute: time.Date(2026, 11, 23, 2, 40, 0, 0, time.UTC),
-	} {
-		if got := Every(d)(from); !got.Equal(want) {
-			t.Errorf("every %s after %s is %s, want %s", d, from, got, want)
-		}
-		if got := Every(d)(want); !got.Equal(want.Add(d)) {
-			t.Errorf("every %s after %s is %s: not a later one, by one step", d, want, got)
-		}
-	}
-	if got := Every(time.Hour)(time.UnixMilli(-1)); got.UnixMilli() != 0 {
-		t.Errorf("after a moment before the epoch comes %s", got)
-	}
 }
 
 func TestRunSchedules_BeginsAfterEachCloseAndNoOftener(t *testing.T) {

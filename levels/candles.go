@@ -68,6 +68,25 @@ func (i Interval) Duration() time.Duration {
 // Milliseconds is Duration in the unit of open times.
 func (i Interval) Milliseconds() int64 { return i.Duration().Milliseconds() }
 
+// NextBoundary returns the first moment after t, in UTC, that is a multiple of d
+// since the Unix epoch; d is at least a millisecond. For the length of an interval
+// it is the close of the candle that is open at t. Multiples of weeks are counted
+// from a Monday, as venues align weekly candles.
+func NextBoundary(t time.Time, d time.Duration) time.Time {
+	const week, monday = 168 * time.Hour, 4 * 24 * time.Hour // the epoch was a Thursday
+	var origin int64
+	if d%week == 0 {
+		origin = monday.Milliseconds()
+	}
+	step := d.Milliseconds()
+	since := t.UnixMilli() - origin
+	past := since % step
+	if past < 0 { // before the origin
+		past += step
+	}
+	return time.UnixMilli(origin + since - past + step).UTC()
+}
+
 // Candle is one closed candle, checked: every price is finite and positive,
 // Low ≤ Open, Close ≤ High, Volume is finite and not negative.
 type Candle struct {

@@ -50,6 +50,27 @@ func TestParseInterval_RefusesAnythingElseWithTheValidNames(t *testing.T) {
 	}
 }
 
+func TestNextBoundary_IsAMultipleSinceTheEpochAndForWeeksAMonday(t *testing.T) {
+	from := time.Date(2026, 11, 23, 1, 20, 0, 0, time.UTC) // a Monday
+	for d, want := range map[time.Duration]time.Time{
+		time.Hour:        time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC),
+		4 * time.Hour:    time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC),
+		24 * time.Hour:   time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC),
+		168 * time.Hour:  time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC),
+		80 * time.Minute: time.Date(2026, 11, 23, 2, 40, 0, 0, time.UTC),
+	} {
+		if got := NextBoundary(from, d); !got.Equal(want) {
+			t.Errorf("the boundary of %s after %s is %s, want %s", d, from, got, want)
+		}
+		if got := NextBoundary(want, d); !got.Equal(want.Add(d)) {
+			t.Errorf("the boundary of %s after the boundary %s is %s, want one step later", d, want, got)
+		}
+	}
+	if got := NextBoundary(time.UnixMilli(-1), time.Hour); got.UnixMilli() != 0 {
+		t.Errorf("the boundary after a moment before the epoch is %s", got)
+	}
+}
+
 func TestCandles_AppendRefuses(t *testing.T) {
 	nan, inf := math.NaN(), math.Inf(1)
 	for _, test := range []struct {

@@ -29,7 +29,7 @@ func BenchmarkCandles(b *testing.B) {
 	buf := make([]byte, 32<<10)
 
 	b.Run("client", func(b *testing.B) {
-		c := New(Config{BaseURL: server.URL})
+		c := New(Config{BaseURL: address(b, server.URL)})
 		defer c.Close()
 		c.caller.Limiter.SetLimit(1 << 40)
 		// The thousand hours of body are closed, and the server's Date is skewed.

@@ -23,8 +23,8 @@ import (
 	"tidemark/service"
 )
 
-// DefaultBaseURL serves market data only, without a key.
-const DefaultBaseURL = "https://data-api.binance.vision"
+// defaultBaseURL serves market data only, without a key.
+var defaultBaseURL = &url.URL{Scheme: "https", Host: "data-api.binance.vision"}
 
 // The venue's weight limit, a minute and address, until exchangeInfo tells it.
 const defaultWeightLimit = 6000
@@ -40,7 +40,7 @@ const (
 // the defaults named below.
 type Config struct {
 	Name        string        // of the venue in our API; "binance"
-	BaseURL     string        // DefaultBaseURL; a path is kept, and API paths follow it
+	BaseURL     *url.URL      // http or https; a path is kept, and API paths follow it; nil: defaultBaseURL
 	WeightShare float64       // of the venue's request weight limit to stay under, 0 to 1; 0.7
 	Timeout     time.Duration // of one attempt, its body included; 10 s
 	Attempts    int           // tries of a request that fails in a way that may heal; 5
@@ -67,7 +67,6 @@ type Config struct {
 type Client struct {
 	name   string
 	base   *url.URL
-	wrong  error // about the base URL
 	log    *slog.Logger
 	clock  *exchange.Clock
 	caller *exchange.Caller
@@ -82,8 +81,7 @@ type Client struct {
 
 var _ service.Exchange = (*Client)(nil)
 
-// New returns a Client. It sends nothing before it is asked something. With a
-// base URL that is not http or https every call fails with ErrExchange.
+// New returns a Client. It sends nothing before the first call of a method.
 func New(cfg Config) *Client {
 	c := &Client{
 		name: cfg.Name, log: cfg.Log, clock: new(exchange.Clock), idle: func() {}, work: newBackground(),
@@ -91,17 +89,13 @@ func New(cfg Config) *Client {
 	if c.name == "" {
 		c.name = "binance"
 	}
+	base := cfg.BaseURL
+	if base == nil {
+		base = defaultBaseURL
+	}
+	c.base = base.JoinPath("/") // a base without any path would make relative ones
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
-	}
-	base := cfg.BaseURL
-	if base == "" {
-		base = DefaultBaseURL
-	}
-	if u, err := exchange.ParseBaseURL(base); err != nil {
-		c.wrong = fmt.Errorf("%w: the base URL: %w", service.ErrExchange, err)
-	} else {
-		c.base = u.JoinPath("/") // a base without any path would make relative ones
 	}
 	share := cfg.WeightShare
 	if !(share > 0 && share <= 1) {
@@ -175,9 +169,6 @@ func (c *Client) Market() service.Market {
 
 // call makes one request; its URL is completed here.
 func (c *Client) call(ctx context.Context, call exchange.Call, query string, decode func(body io.Reader, date time.Time) error) error {
-	if c.wrong != nil {
-		return c.wrong
-	}
 	call.URL = c.base.JoinPath("api/v3", call.Endpoint)
 	call.URL.RawQuery = query
 	return c.caller.Do(ctx, call, func(body io.Reader, h http.Header) error { return decode(body, exchange.Date(h)) })

@@ -534,7 +534,7 @@ func TestGate_HoldsBackWhatWaitsForItsConnection(t *testing.T) {
 		return new(net.Dialer).DialContext(ctx, network, addr)
 	}}
 	defer transport.CloseIdleConnections()
-	c := New(Config{BaseURL: server.URL, Transport: transport, Attempts: 1})
+	c := New(Config{BaseURL: address(t, server.URL), Transport: transport, Attempts: 1})
 	var wg sync.WaitGroup
 	ask := func() {
 		if err := c.call(t.Context(), exchange.Call{Endpoint: "time", Weight: 1, MaxBody: 1 << 10}, "", func(body io.Reader, _ time.Time) error {

@@ -72,7 +72,7 @@ func TestClient_FaultsChangeNothing(t *testing.T) {
 		venue := simulated.New(simulated.Options{Pairs: 40, Seed: 3, Now: func() time.Time { return now }, Faults: faults, Hang: time.Second})
 		server := httptest.NewServer(venue)
 		t.Cleanup(server.Close)
-		c := New(Config{BaseURL: server.URL, Name: "simulated", Concurrency: 12, Attempts: 8, Timeout: 500 * time.Millisecond})
+		c := New(Config{BaseURL: address(t, server.URL), Name: "simulated", Concurrency: 12, Attempts: 8, Timeout: 500 * time.Millisecond})
 		t.Cleanup(c.Close)
 		return c, venue
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -134,6 +135,16 @@ func steady() func() time.Time {
 	return func() time.Time { return venueStart.Add(time.Since(start)) }
 }
 
+// address is the base URL of a test server.
+func address(t testing.TB, text string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
 // overSocket serves v on a real socket.
 func overSocket(t *testing.T, v *venue, cfg Config) *Client {
 	t.Helper()
@@ -142,7 +153,7 @@ func overSocket(t *testing.T, v *venue, cfg Config) *Client {
 	}
 	server := httptest.NewServer(v)
 	t.Cleanup(server.Close)
-	cfg.BaseURL = server.URL
+	cfg.BaseURL = address(t, server.URL)
 	c := New(cfg)
 	t.Cleanup(c.Close)
 	return c
