@@ -131,13 +131,10 @@ func (db *DB) SubmitJob(ctx context.Context, j job.Job, work string, scope job.S
 		open, joined, err = db.submit(ctx, tx, j, work, scope, limit)
 		return err
 	})
-	if err == nil && !joined {
-		db.engine.enqueued(queueOf(j.Exchange))
-	}
 	return open, joined, db.fail(ctx, err)
 }
 
-// submit is SubmitJob within tx; engine.enqueued is to be called after it.
+// submit is SubmitJob within tx.
 func (db *DB) submit(ctx context.Context, tx *sqlx.Tx, j job.Job, work string, scope job.Scope, limit int) (job.Job, bool, error) {
 	for {
 		var rows []jobRow // none or one
@@ -198,7 +195,6 @@ func (db *DB) PlanJob(ctx context.Context, id string, started time.Time, p job.P
 	if err != nil || len(planned) == 0 {
 		return false, db.fail(ctx, err)
 	}
-	db.engine.enqueued(queueOf(planned[0].Exchange))
 	return batches == 0, nil
 }
 
@@ -212,8 +208,11 @@ func (db *DB) EndJob(ctx context.Context, id string, state job.State, reason *jo
 	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
 		n, err := exec(ctx, tx, `UPDATE jobs SET state = ?, error_code = ?, error_detail = ?, finished_at = ?, updated_at = ?
 			WHERE id = ? AND `+isOpen, state, code, detail, now, now, id)
-		ended = n == 1
-		return err
+		if err != nil || n == 0 {
+			return err
+		}
+		ended = true
+		return db.dequeue(ctx, tx, id)
 	})
 	return ended, db.fail(ctx, err)
 }

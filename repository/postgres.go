@@ -20,8 +20,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
-	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
 	"github.com/riverqueue/river/rivermigrate"
 
 	"tidemark/levels"
@@ -29,14 +29,15 @@ import (
 
 // postgresEngine is a PostgreSQL server.
 type postgresEngine struct {
-	dsn      string
-	user     string
-	database string
-	address  string // host:port, for people
-	id       string // tells our own notifications from those of other processes
-	pool     *sqlx.DB
-	queue    *pgxpool.Pool // River's own, which lib/pq cannot be
-	log      *slog.Logger
+	dsn       string
+	user      string
+	database  string
+	address   string // host:port, for people
+	id        string // tells our own notifications from those of other processes
+	connector driver.Connector
+	pool      *sqlx.DB
+	listener  *pgxpool.Pool // of River's one connection that listens
+	log       *slog.Logger
 }
 
 func (db *DB) openPostgres(cfg Config) error {
@@ -74,7 +75,7 @@ func (db *DB) openPostgres(cfg Config) error {
 	pool.SetMaxIdleConns(cfg.PoolSize)
 	pool.SetMaxOpenConns(cfg.PoolSize + cfg.MaxOverflow)
 	pool.SetConnMaxLifetime(cfg.PoolRecycle)
-	queue, err := newQueuePool(*u, cfg.PoolRecycle)
+	listener, err := newListenerPool(*u, cfg.PoolRecycle)
 	if err != nil {
 		return fmt.Errorf("the PostgreSQL URL cannot be used: %w", err)
 	}
@@ -83,19 +84,16 @@ func (db *DB) openPostgres(cfg Config) error {
 	db.engine = &postgresEngine{
 		dsn: u.String(), user: settings.User, database: settings.Database,
 		address: net.JoinHostPort(settings.Host, strconv.Itoa(int(settings.Port))),
-		id:      newID(), pool: pool, queue: queue, log: db.log,
+		id:      newID(), connector: connector, pool: pool, listener: listener, log: db.log,
 	}
 	return nil
 }
 
 func (e *postgresEngine) connect(ctx context.Context) error { return e.pool.PingContext(ctx) }
 
-// queueConnections bounds River's pool: one listens, the others are needed for
-// moments.
-const queueConnections = 4
-
-// newQueuePool makes River's pool, which connects when it is first used.
-func newQueuePool(u url.URL, recycle time.Duration) (*pgxpool.Pool, error) {
+// newListenerPool makes the pool River takes its connection from that listens, when
+// it begins to work.
+func newListenerPool(u url.URL, recycle time.Duration) (*pgxpool.Pool, error) {
 	options := u.Query()
 	name := options.Get("fallback_application_name")
 	for _, ours := range []string{"binary_parameters", "disable_prepared_binary_result", "fallback_application_name"} {
@@ -109,39 +107,38 @@ func newQueuePool(u url.URL, recycle time.Duration) (*pgxpool.Pool, error) {
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = name
 	}
-	config.MaxConns, config.MaxConnIdleTime = queueConnections, time.Minute
+	config.MaxConns, config.MinConns = 1, 0
 	if recycle > 0 {
 		config.MaxConnLifetime = recycle
 	}
 	return pgxpool.NewWithConfig(context.Background(), config)
 }
 
+// migrateQueue does not use tx: what adds a value to an enumeration must be committed
+// before the value is used. Nor does it use the pool, which may have no connection
+// beside that of tx.
 func (e *postgresEngine) migrateQueue(ctx context.Context, _ *sqlx.Tx) error {
-	m, err := rivermigrate.New(riverpgxv5.New(e.queue), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
+	pool := sql.OpenDB(e.connector)
+	defer pool.Close()
+	m, err := rivermigrate.New(riverdatabasesql.New(pool), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
-	// not in tx: what adds a value to an enumeration must be committed before
-	// the value is used
 	_, err = m.Migrate(ctx, rivermigrate.DirectionUp, nil)
 	return err
 }
 
-func (e *postgresEngine) client(config *river.Config) (riverClient, error) {
-	return river.NewClient(riverpgxv5.New(e.queue), config)
+func (e *postgresEngine) queueDriver() riverdriver.Driver[*sql.Tx] {
+	return riverdatabasesql.NewWithPgxListener(e.pool.DB, e.listener)
 }
 
 func (*postgresEngine) queueSQL() queueSQL {
 	return queueSQL{
-		json:   `CAST(? AS jsonb)`,
 		now:    `CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)`,
 		since:  `CAST(extract(epoch FROM clock_timestamp() - %s) * 1000 AS bigint)`,
 		holder: `attempted_by[array_upper(attempted_by, 1)]`,
-		notify: `SELECT pg_notify(current_schema() || '.` + insertTopic + `', ?)`,
 	}
 }
-
-func (*postgresEngine) enqueued(string) {} // the server tells
 
 // diskFull is disk_full in Appendix A of the manual.
 const diskFull = "53100"
@@ -175,7 +172,7 @@ func (e *postgresEngine) probe(ctx context.Context) error {
 
 func (*postgresEngine) present() string { return "" } // the server would tell
 
-func (e *postgresEngine) close() { e.queue.Close() }
+func (e *postgresEngine) close() { e.listener.Close() }
 
 // unblocking makes connections whose calls end soon after their context, whatever
 // the server does. lib/pq only asks the server to cancel, over a new connection, and

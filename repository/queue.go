@@ -2,12 +2,11 @@ package repository
 
 import (
 	"context"
-	"encoding/json"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,21 +18,20 @@ import (
 	"tidemark/service"
 )
 
-// The queue is River, in tables of its own beside ours. Work enters it by plain
-// SQL in the transaction that makes it necessary (a job's plan with the job, its
-// batches with the plan), which River documents for programs in other languages:
-// on PostgreSQL our transactions are lib/pq's and River's are pgx's, and no
-// transaction can be both. So there is nothing to reconcile: an open job has its
-// work in the queue, always.
+// The queue is River, in tables of its own beside ours. Work is inserted through River
+// in the transaction that makes it necessary (a job's plan with the job, its batches
+// with the plan), and what is left of a job that ended is deleted in the transaction
+// that ends it. So an open job always has its work in the queue.
 //
 // Work belongs to an exchange. Each has a queue of its own, and a process works on
-// the queues of the exchanges it serves; what else shapes the result of a job
-// travels with it. Only the bookkeeping, counting and giving back, covers all queues.
+// the queues of the exchanges it serves; what else shapes the result of a job is in
+// the arguments of its work.
 //
-// A process that dies leaves what it had taken marked as running. Every process
-// that works touches its row in processes twice in five seconds and gives back
-// what is held by one that has not for deadAfter. River's own rescue only knows
-// how long a job has been running, and so waits for the longest there may be.
+// Three statements of ours use River's tables, for what River lacks. It has no
+// heartbeat: its rescue only knows how long a job has been running, and so waits for
+// the longest there may be; pulse returns the work of processes that have been silent
+// for deadAfter. It cannot move jobs between queues: pulse moves those of versions with
+// one queue for all exchanges. And it does not count jobs by state: QueueStats does.
 
 // Worker does the work of jobs: a job.Runner, which says what the methods
 // do and what their errors mean.
@@ -73,21 +71,16 @@ const (
 	runLimit = time.Hour
 )
 
-// insertTopic is what River tells its clients by when there is new work.
-const insertTopic = "river_insert"
-
-func insertPayload(queue string) string { return `{"queue": "` + queue + `"}` }
-
 // planArgs and batchArgs are what the queue keeps of a plan and of a batch.
 type planArgs struct {
-	Job     string      `json:"job"`
+	Job     string      `json:"job" river:"unique"`
 	Symbols []string    `json:"symbols,omitempty"`
 	Filter  *job.Filter `json:"filter,omitempty"`
 }
 
 type batchArgs struct {
-	Job   string         `json:"job"`
-	Index int            `json:"index"`
+	Job   string         `json:"job" river:"unique"`
+	Index int            `json:"index" river:"unique"`
 	Pairs []service.Pair `json:"pairs"`
 }
 
@@ -110,44 +103,43 @@ func batchPriority(kind string) int {
 
 // queueSQL is how the statements about River's tables differ.
 type queueSQL struct {
-	json   string // an argument as the JSON type
 	now    string // the database's clock, in Unix milliseconds
 	holder string // the process that took a row of river_job last
 	since  string // how long ago the moment in column %s was, in milliseconds
-	notify string // tells every process of new work; empty: engine.enqueued does, in this one
 }
 
-// enqueue asks the queue of an exchange for work, if tx is committed.
+// riverClient inserts work, and does it if it was configured to.
+type riverClient = river.Client[*sql.Tx]
+
+// enqueue inserts work into the queue of an exchange.
 func (db *DB) enqueue(ctx context.Context, tx *sqlx.Tx, exchange string, priority int, work []river.JobArgs) error {
-	dialect := db.engine.queueSQL()
-	row := `(?, ` + dialect.json + `, ?, ?, ?)`
-	var args []any
+	opts := &river.InsertOpts{
+		Queue: queueOf(exchange), Priority: priority, MaxAttempts: riverBegins,
+		UniqueOpts: river.UniqueOpts{ByArgs: true},
+	}
 	for part := range slices.Chunk(work, rowsPerStatement) {
-		args = args[:0]
-		for _, w := range part {
-			text, err := json.Marshal(w)
-			if err != nil {
-				return err
-			}
-			args = append(args, w.Kind(), string(text), queueOf(exchange), priority, riverBegins)
+		params := make([]river.InsertManyParams, len(part))
+		for i, args := range part {
+			params[i] = river.InsertManyParams{Args: args, InsertOpts: opts}
 		}
-		if _, err := exec(ctx, tx, `INSERT INTO river_job (kind, args, queue, priority, max_attempts) VALUES `+
-			strings.Repeat(row+", ", len(part)-1)+row, args...); err != nil {
+		if _, err := db.inserter.InsertManyFastTx(ctx, tx.Tx, params); err != nil {
 			return err
 		}
 	}
-	if dialect.notify == "" {
-		return nil
-	}
-	_, err := exec(ctx, tx, dialect.notify, insertPayload(queueOf(exchange)))
-	return err
+	return nil
 }
 
-// riverClient is what is needed of a river.Client of either driver.
-type riverClient interface {
-	Start(ctx context.Context) error
-	Stop(ctx context.Context) error
-	StopAndCancel(ctx context.Context) error
+// dequeue deletes the work of a job that nobody has begun.
+func (db *DB) dequeue(ctx context.Context, tx *sqlx.Tx, jobID string) error {
+	const part = 1000
+	for {
+		deleted, err := db.inserter.JobDeleteManyTx(ctx, tx.Tx, river.NewJobDeleteManyParams().
+			States(rivertype.JobStateAvailable, rivertype.JobStateRetryable, rivertype.JobStateScheduled).
+			Where("args ->> 'job' = @job", river.NamedArgs{"job": jobID}).First(part))
+		if err != nil || len(deleted.Jobs) < part {
+			return err
+		}
+	}
 }
 
 // QueueStats is how the queue stands, and what this process has done for it since
@@ -200,7 +192,7 @@ func (db *DB) QueueStats(ctx context.Context) (QueueStats, error) {
 type queue struct {
 	db      *DB
 	workers map[string]Worker // by queue
-	client  riverClient
+	client  *riverClient
 
 	mu   sync.Mutex
 	held map[int64]bool // the rows of river_job that this process works on
@@ -223,7 +215,7 @@ func (db *DB) Work(ctx context.Context, byExchange map[string]Worker) error {
 	river.AddWorker(workers, &planner{queue: q})
 	river.AddWorker(workers, &batcher{queue: q})
 	var err error
-	q.client, err = db.engine.client(&river.Config{
+	q.client, err = river.NewClient(db.engine.queueDriver(), &river.Config{
 		ID:                          q.db.id,
 		Queues:                      queues,
 		Workers:                     workers,
@@ -232,7 +224,7 @@ func (db *DB) Work(ctx context.Context, byExchange map[string]Worker) error {
 		RescueStuckJobsAfter:        runLimit + time.Hour,
 		CompletedJobRetentionPeriod: 10 * time.Minute, // our own tables know what became of them
 		DiscardedJobRetentionPeriod: 24 * time.Hour,
-		Logger:                      slog.New(quietHandler{db.log.Handler()}),
+		Logger:                      db.queueLog(),
 	})
 	if err != nil {
 		return fmt.Errorf("the queue: %w", err)
@@ -444,7 +436,10 @@ func (b *batcher) Work(ctx context.Context, j *river.Job[batchArgs]) error {
 	})
 }
 
-// quietHandler lets through what River warns of; it has much to say otherwise.
+// queueLog is the log River writes to: warnings and errors only.
+func (db *DB) queueLog() *slog.Logger { return slog.New(quietHandler{db.log.Handler()}) }
+
+// quietHandler drops records below warnings.
 type quietHandler struct{ slog.Handler }
 
 func (h quietHandler) Enabled(ctx context.Context, level slog.Level) bool {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
 
 	"tidemark/job"
 	"tidemark/service"
@@ -70,8 +71,9 @@ type DB struct {
 
 	gone atomic.Bool // the database is not where it was, which was logged
 
-	id               string // of this process, where it works
-	queue            *queue // nil unless this process works
+	id               string       // of this process, where it works
+	inserter         *riverClient // inserts work, and does none
+	queue            *queue       // nil unless this process works
 	retries, rescued atomic.Int64
 
 	stop context.CancelFunc // of the watch
@@ -99,11 +101,9 @@ type engine interface {
 	watch(ctx context.Context, emit func(Change))
 	// migrateQueue brings River's own tables up to date. tx holds the lock.
 	migrateQueue(ctx context.Context, tx *sqlx.Tx) error
-	// client makes a River client that works by config.
-	client(config *river.Config) (riverClient, error)
+	// queueDriver is River's driver on the connections that write.
+	queueDriver() riverdriver.Driver[*sql.Tx]
 	queueSQL() queueSQL
-	// enqueued is called after work was put into a queue and committed.
-	enqueued(queue string)
 	// full tells whether err says that the disk is.
 	full(err error) bool
 	// probe writes probeBytes to where the database is, and leaves no trace. An
@@ -133,6 +133,10 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		err = db.fail(ctx, err)
 		db.closePools()
 		return nil, err
+	}
+	if db.inserter, err = river.NewClient(db.engine.queueDriver(), &river.Config{Logger: db.queueLog()}); err != nil {
+		db.closePools()
+		return nil, fmt.Errorf("the queue: %w", err)
 	}
 	watching, stop := context.WithCancel(context.Background())
 	db.stop = stop

@@ -89,8 +89,5 @@ func (db *DB) RunSchedule(ctx context.Context, due job.ScheduleState, next time.
 			j.CreatedAt.UnixMilli(), j.ID, due.Exchange, due.Interval)
 		return err
 	})
-	if err == nil && !run.Joined && !run.Elsewhere {
-		db.engine.enqueued(queueOf(j.Exchange))
-	}
 	return run, db.fail(ctx, err)
 }

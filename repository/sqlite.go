@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,7 +13,6 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
-	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
 	"github.com/riverqueue/river/rivermigrate"
@@ -40,7 +40,6 @@ type sqliteEngine struct {
 	path  string
 	file  fs.FileInfo // of path, once connected
 	write *sqlx.DB
-	wake  chan string // tells which queue of this process has new work
 }
 
 func (db *DB) openSQLite(path string, cache int64) error {
@@ -57,7 +56,7 @@ func (db *DB) openSQLite(path string, cache int64) error {
 	if err != nil {
 		return err
 	}
-	e := &sqliteEngine{path: path, wake: make(chan string, wakes)}
+	e := &sqliteEngine{path: path}
 	db.engine = e
 	if sentence := e.inspect(); sentence != "" {
 		return &storageError{service.ErrStorage, sentence, fs.ErrInvalid}
@@ -130,46 +129,8 @@ func (e *sqliteEngine) inaccessible() string {
 // holds the only write lock there is.
 func (e *sqliteEngine) lock(context.Context, *sqlx.Tx) error { return nil }
 
-// wakes is how many queues may have new work that this process has not looked at.
-// Of more it does not hear, and finds them by looking once a second.
-const wakes = 16
-
-// localDriver is River's SQLite driver with another listener: its own would ask
-// the file twenty times a second whether other processes have new work.
-type localDriver struct {
-	*riversqlite.Driver
-	wake <-chan string
-}
-
-func (localDriver) SupportsListenNotify() bool { return false } // nothing is written
-
-func (d localDriver) GetListener(*riverdriver.GetListenenerParams) riverdriver.Listener {
-	return localListener{d.wake}
-}
-
-// localListener hears of the work this process asks for; that of others is
-// found by looking once a second.
-type localListener struct{ wake <-chan string }
-
-func (localListener) Close(context.Context) error            { return nil }
-func (localListener) Connect(context.Context) error          { return nil }
-func (localListener) Listen(context.Context, string) error   { return nil }
-func (localListener) Unlisten(context.Context, string) error { return nil }
-func (localListener) Ping(context.Context) error             { return nil }
-func (localListener) Schema() string                         { return "" }
-func (localListener) SetAfterConnectExec(string)             {}
-
-func (l localListener) WaitForNotification(ctx context.Context) (*riverdriver.Notification, error) {
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case queue := <-l.wake:
-		return &riverdriver.Notification{Topic: insertTopic, Payload: insertPayload(queue)}, nil
-	}
-}
-
 func (e *sqliteEngine) migrateQueue(ctx context.Context, tx *sqlx.Tx) error {
-	m, err := rivermigrate.New(riversqlite.New(e.write.DB), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
+	m, err := rivermigrate.New(e.queueDriver(), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
@@ -178,20 +139,10 @@ func (e *sqliteEngine) migrateQueue(ctx context.Context, tx *sqlx.Tx) error {
 	return err
 }
 
-func (e *sqliteEngine) client(config *river.Config) (riverClient, error) {
-	return river.NewClient(localDriver{riversqlite.New(e.write.DB), e.wake}, config)
-}
-
-func (e *sqliteEngine) enqueued(queue string) {
-	select {
-	case e.wake <- queue:
-	default: // it looks once a second anyway
-	}
-}
+func (e *sqliteEngine) queueDriver() riverdriver.Driver[*sql.Tx] { return riversqlite.New(e.write.DB) }
 
 func (*sqliteEngine) queueSQL() queueSQL {
 	return queueSQL{
-		json:   `jsonb(?)`,
 		now:    `CAST(unixepoch('subsec') * 1000 AS INTEGER)`,
 		since:  `CAST((unixepoch('subsec') - unixepoch(%s, 'subsec')) * 1000 AS INTEGER)`,
 		holder: `json_extract(attempted_by, '$[#-1]')`,

