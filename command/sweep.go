@@ -98,7 +98,7 @@ func (in *invocation) sweep(ctx context.Context, cfg config.Config, asJSON bool)
 	report := sweepReport{
 		State: j.State, Exchange: j.Exchange, Interval: j.Interval, Simulated: j.Simulated,
 		Symbols: j.Symbols, Done: j.Done, Failed: j.Failed, Skipped: j.Skipped,
-		Failures: make([]failureReport, len(j.Failures)), Seconds: j.FinishedAt.Sub(j.StartedAt).Seconds(),
+		Failures: make([]failureReport, len(j.Failures)), Seconds: j.Took().Seconds(),
 		CPUSeconds: cpuSeconds(), PeakRSSBytes: memory.Read().PeakRSS,
 	}
 	for i, f := range j.Failures {

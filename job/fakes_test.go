@@ -436,9 +436,10 @@ func (f *fakeStore) SetListed(_ context.Context, _ string, gone, back []string, 
 	return nil
 }
 
-// Candles has none: what is kept is the business of service.
+// Candles has some that cannot be read, so that every pair is fetched whole: what is
+// kept is the business of service.
 func (f *fakeStore) Candles(context.Context, service.Key, int64, *levels.Candles, []byte) (service.Kept, error) {
-	return service.Kept{}, service.ErrNotAnalyzed
+	return service.Kept{}, service.ErrStorage
 }
 
 func (f *fakeStore) PutJob(ctx context.Context, j Job) error {

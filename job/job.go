@@ -58,6 +58,14 @@ const (
 // Final reports whether a job in this state will not change any more.
 func (s State) Final() bool { return s == Completed || s == Failed || s == Cancelled }
 
+// Took returns how long a job that has ended took, from its start if it had one.
+func (j *Job) Took() time.Duration {
+	if j.StartedAt.IsZero() {
+		return j.FinishedAt.Sub(j.CreatedAt)
+	}
+	return j.FinishedAt.Sub(j.StartedAt)
+}
+
 // Scope says which pairs a job covers: those named or, with none named, those of
 // the market that pass the filter. It travels with the job, so that the job is the
 // same whichever process plans it.

@@ -212,10 +212,7 @@ func (r *Runner) ended(ctx context.Context, id string) {
 		return
 	}
 	r.metrics.jobs.WithLabelValues(j.Kind, string(j.State)).Inc()
-	took := j.FinishedAt.Sub(j.CreatedAt)
-	if !j.StartedAt.IsZero() {
-		took = j.FinishedAt.Sub(j.StartedAt)
-	}
+	took := j.Took()
 	if j.Kind == KindSweep && j.State == Completed {
 		r.metrics.sweep.Observe(took.Seconds())
 		r.metrics.swept.WithLabelValues(string(j.Interval)).Set(float64(j.FinishedAt.UnixMilli()) / 1000)

@@ -118,11 +118,15 @@ func (db *DB) putCandles(ctx context.Context, tx *sqlx.Tx, changes []service.Can
 func (db *DB) putBlocks(ctx context.Context, tx *sqlx.Tx, changes []service.CandleChange, ids []int64) error {
 	var args []any
 	for i, c := range changes {
-		args = append(args, ids[i], c.Keep)
+		if c.Keep > 0 {
+			args = append(args, ids[i], c.Keep)
+		}
 	}
-	past := strings.Repeat(" OR series_id = ? AND span < ?", len(changes))[len(" OR "):]
-	if _, err := exec(ctx, tx, `DELETE FROM candles WHERE `+past, args...); err != nil {
-		return err
+	if len(args) > 0 {
+		past := strings.Repeat(" OR series_id = ? AND span < ?", len(args)/2)[len(" OR "):]
+		if _, err := exec(ctx, tx, `DELETE FROM candles WHERE `+past, args...); err != nil {
+			return err
+		}
 	}
 	args = args[:0]
 	const width = 5

@@ -36,6 +36,7 @@ type postgresEngine struct {
 	id        string // tells our own notifications from those of other processes
 	connector driver.Connector
 	pool      *sqlx.DB
+	keep      int           // connections of pool to keep when they are idle
 	listener  *pgxpool.Pool // of River's one connection that listens
 	log       *slog.Logger
 }
@@ -72,7 +73,6 @@ func (db *DB) openPostgres(cfg Config) error {
 		connector = pinging{connector}
 	}
 	pool := sqlx.NewDb(sql.OpenDB(connector), "postgres")
-	pool.SetMaxIdleConns(cfg.PoolSize)
 	pool.SetMaxOpenConns(cfg.PoolSize + cfg.MaxOverflow)
 	pool.SetConnMaxLifetime(cfg.PoolRecycle)
 	listener, err := newListenerPool(*u, cfg.PoolRecycle)
@@ -84,7 +84,7 @@ func (db *DB) openPostgres(cfg Config) error {
 	db.engine = &postgresEngine{
 		dsn: u.String(), user: settings.User, database: settings.Database,
 		address: net.JoinHostPort(settings.Host, strconv.Itoa(int(settings.Port))),
-		id:      newID(), connector: connector, pool: pool, listener: listener, log: db.log,
+		id:      newID(), connector: connector, pool: pool, keep: cfg.PoolSize, listener: listener, log: db.log,
 	}
 	return nil
 }
@@ -263,17 +263,22 @@ func (d *dialer) unblock() {
 	}
 }
 
-// pinging makes connections that are asked for a sign of life whenever they are
-// taken from the pool again, so that one the server has closed meanwhile (a
-// restart, a firewall) is replaced instead of failing a query.
+// pinging makes connections that are pinged before they are used again after
+// pingAfter, so that one the server has closed meanwhile (a restart, a firewall) is
+// replaced instead of failing a query.
 type pinging struct{ driver.Connector }
+
+// pingAfter is how long a connection may have been idle to be used without a ping: a
+// sweep takes one from the pool several times for each pair, and a ping is a round
+// trip.
+const pingAfter = time.Second
 
 func (p pinging) Connect(ctx context.Context) (driver.Conn, error) {
 	c, err := p.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return pingingConn{c.(postgresConn)}, nil
+	return &pingingConn{postgresConn: c.(postgresConn)}, nil
 }
 
 // postgresConn is all that database/sql looks for in a connection of lib/pq.
@@ -289,14 +294,43 @@ type postgresConn interface {
 	driver.Validator
 }
 
-type pingingConn struct{ postgresConn }
+type pingingConn struct {
+	postgresConn
+	returned time.Time // to the pool
+}
+
+// IsValid is called when the connection is returned to the pool.
+func (c *pingingConn) IsValid() bool {
+	c.returned = time.Now()
+	return c.postgresConn.IsValid()
+}
 
 // ResetSession is called before each use of a pooled connection but the first.
-func (c pingingConn) ResetSession(ctx context.Context) error {
-	if err := c.postgresConn.ResetSession(ctx); err != nil {
+func (c *pingingConn) ResetSession(ctx context.Context) error {
+	if err := c.postgresConn.ResetSession(ctx); err != nil || time.Since(c.returned) < pingAfter {
 		return err
 	}
 	return c.Ping(ctx) // driver.ErrBadConn: the pool drops it and takes another
+}
+
+// overflowIdle is how long a connection beyond the pool's size may be idle at most.
+// Closed as soon as it is idle, as database/sql would, it would be opened again within
+// milliseconds during a sweep, which costs the server more than the query.
+const overflowIdle = 30 * time.Second
+
+// maintain closes idle connections beyond the pool's size, until ctx ends.
+func (e *postgresEngine) maintain(ctx context.Context) {
+	tick := time.NewTicker(overflowIdle)
+	defer tick.Stop()
+	for {
+		e.pool.SetMaxIdleConns(e.keep) // closes the idle ones beyond
+		e.pool.SetMaxIdleConns(e.pool.Stats().MaxOpenConnections)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // migrationLock is the key of the advisory lock, the same in every version.

@@ -34,8 +34,8 @@ type Config struct {
 	// Of these, sslmode is prefer, connect_timeout 5 s and application_name
 	// tidemark unless it says otherwise.
 	URL string
-	// The pool of PostgreSQL connections: at most PoolSize idle, at most
-	// PoolSize+MaxOverflow in all. SQLite has one connection that writes and
+	// The pool of PostgreSQL connections: at most PoolSize+MaxOverflow in all, of
+	// which those beyond PoolSize are closed when they have been idle for a while. SQLite has one connection that writes and
 	// one that reads, whatever stands here.
 	PoolSize    int           // 1 or more
 	MaxOverflow int           // 0 or more
@@ -99,6 +99,8 @@ type engine interface {
 	// calls it for "anything" whenever it cannot know that it missed nothing,
 	// which is so at its start.
 	watch(ctx context.Context, emit func(Change))
+	// maintain looks after the pool of connections, until ctx ends.
+	maintain(ctx context.Context)
 	// migrateQueue brings River's own tables up to date. tx holds the lock.
 	migrateQueue(ctx context.Context, tx *sqlx.Tx) error
 	// queueDriver is River's driver on the connections that write.
@@ -141,6 +143,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	watching, stop := context.WithCancel(context.Background())
 	db.stop = stop
 	db.work.Go(func() { db.engine.watch(watching, db.emit) })
+	db.work.Go(func() { db.engine.maintain(watching) })
 	db.work.Go(func() { db.keepRoom(watching) })
 	return db, nil
 }

@@ -195,6 +195,9 @@ func (e *sqliteEngine) present() string {
 	return ""
 }
 
+// maintain has nothing to do: there are two connections, always.
+func (*sqliteEngine) maintain(context.Context) {}
+
 func (*sqliteEngine) close() {}
 
 // announce has nothing to do: others see that the file changed.

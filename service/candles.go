@@ -46,6 +46,7 @@ type fetched struct {
 	from   int64 // Unix ms; the venue has no candle since that is not in the slot
 	kept   int   // candles at the front that are stored already
 	anew   bool  // nothing stored is of use
+	first  bool  // nothing is stored
 	market Market
 }
 
@@ -74,7 +75,7 @@ func (a *Analyzer) fetch(ctx context.Context, s *slot, symbol string, interval l
 		return fetched{}, fmt.Errorf("klines %s %s: %w", symbol, interval, err)
 	}
 	a.metrics.candles.WithLabelValues("exchange").Add(float64(s.candles.Len()))
-	return fetched{window: from, from: from, anew: true, market: a.exchange.Market()}, nil
+	return fetched{window: from, from: from, anew: true, first: reason == firstTime, market: a.exchange.Market()}, nil
 }
 
 // windowOf returns the first moment (Unix ms) at which one of the last limit candles
@@ -209,7 +210,10 @@ func (a *Analyzer) change(s *slot, symbol string, f fetched) (change CandleChang
 	}
 	step := c.Interval.Milliseconds()
 	oldest := spanOf(c.AsOf()-int64(a.cfg.KlineLimit)*step, c.Interval)
-	if change.Keep = oldest; f.anew {
+	switch change.Keep = oldest; {
+	case f.first:
+		change.Keep = 0
+	case f.anew:
 		change.Keep = math.MaxInt64
 	}
 	span := max(oldest, spanOf(c.OpenTime[f.kept], c.Interval))

@@ -126,7 +126,8 @@ type CandleChange struct {
 	Key
 	Simulated bool
 	// Keep is the first span that stays: blocks before it have fallen out of the
-	// last KlineLimit candles. math.MaxInt64 if none is of use any more.
+	// last KlineLimit candles. math.MaxInt64 if none is of use any more, 0 if there
+	// are none.
 	Keep   int64
 	Blocks []KeptBlock // in the place of those of their span
 }

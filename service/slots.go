@@ -358,7 +358,9 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p Pair, r Request
 		}
 		if r.Store {
 			got.change = a.keep(ctx, s, p.Name, f)
-			got.judged = a.judge(ctx, &s.candles, p.Name, r.KlineLimit)
+			if !f.first { // a new pair has no promise
+				got.judged = a.judge(ctx, &s.candles, p.Name, r.KlineLimit)
+			}
 		}
 		f.cut(&s.candles, r.KlineLimit)
 		now, err := a.exchange.Now(ctx)
