@@ -131,6 +131,9 @@ func (db *DB) SubmitJob(ctx context.Context, j job.Job, work string, scope job.S
 		open, joined, err = db.submit(ctx, tx, j, work, scope, limit)
 		return err
 	})
+	if err == nil && !joined {
+		db.engine.enqueued(queueOf(j.Exchange))
+	}
 	return open, joined, db.fail(ctx, err)
 }
 
@@ -195,6 +198,7 @@ func (db *DB) PlanJob(ctx context.Context, id string, started time.Time, p job.P
 	if err != nil || len(planned) == 0 {
 		return false, db.fail(ctx, err)
 	}
+	db.engine.enqueued(queueOf(planned[0].Exchange))
 	return batches == 0, nil
 }
 

@@ -140,6 +140,8 @@ func (*postgresEngine) queueSQL() queueSQL {
 	}
 }
 
+func (*postgresEngine) enqueued(string) {} // the server notifies
+
 // diskFull is disk_full in Appendix A of the manual.
 const diskFull = "53100"
 

@@ -106,6 +106,8 @@ type engine interface {
 	// queueDriver is River's driver on the connections that write.
 	queueDriver() riverdriver.Driver[*sql.Tx]
 	queueSQL() queueSQL
+	// enqueued is called when inserted work has been committed.
+	enqueued(queue string)
 	// full tells whether err says that the disk is.
 	full(err error) bool
 	// probe writes probeBytes to where the database is, and leaves no trace. An

@@ -89,5 +89,8 @@ func (db *DB) RunSchedule(ctx context.Context, due job.ScheduleState, next time.
 			j.CreatedAt.UnixMilli(), j.ID, due.Exchange, due.Interval)
 		return err
 	})
+	if err == nil && !run.Elsewhere && !run.Joined {
+		db.engine.enqueued(queueOf(j.Exchange))
+	}
 	return run, db.fail(ctx, err)
 }

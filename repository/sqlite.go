@@ -40,6 +40,7 @@ type sqliteEngine struct {
 	path  string
 	file  fs.FileInfo // of path, once connected
 	write *sqlx.DB
+	wake  chan string // queues of this process with new work
 }
 
 func (db *DB) openSQLite(path string, cache int64) error {
@@ -56,7 +57,7 @@ func (db *DB) openSQLite(path string, cache int64) error {
 	if err != nil {
 		return err
 	}
-	e := &sqliteEngine{path: path}
+	e := &sqliteEngine{path: path, wake: make(chan string, maxWakes)}
 	db.engine = e
 	if sentence := e.inspect(); sentence != "" {
 		return &storageError{service.ErrStorage, sentence, fs.ErrInvalid}
@@ -129,6 +130,45 @@ func (e *sqliteEngine) inaccessible() string {
 // holds the only write lock there is.
 func (e *sqliteEngine) lock(context.Context, *sqlx.Tx) error { return nil }
 
+// maxWakes is how many notifications of new work may wait. More are dropped: River
+// looks for work once a second anyway.
+const maxWakes = 16
+
+// localDriver is River's SQLite driver with another listener. Its own reads the file
+// twenty times a second, which takes an idle process 2 % of a processor instead of
+// 0.8 %; this one hears of the work that this process inserts.
+type localDriver struct {
+	*riversqlite.Driver
+	wake <-chan string
+}
+
+func (localDriver) SupportsListenNotify() bool { return false } // nothing is written
+
+func (d localDriver) GetListener(*riverdriver.GetListenenerParams) riverdriver.Listener {
+	return localListener{d.wake}
+}
+
+// localListener receives the queues with new work of this process. Work that other
+// processes insert is found by River's poll, once a second.
+type localListener struct{ wake <-chan string }
+
+func (localListener) Close(context.Context) error            { return nil }
+func (localListener) Connect(context.Context) error          { return nil }
+func (localListener) Listen(context.Context, string) error   { return nil }
+func (localListener) Unlisten(context.Context, string) error { return nil }
+func (localListener) Ping(context.Context) error             { return nil }
+func (localListener) Schema() string                         { return "" }
+func (localListener) SetAfterConnectExec(string)             {}
+
+func (l localListener) WaitForNotification(ctx context.Context) (*riverdriver.Notification, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case queue := <-l.wake:
+		return &riverdriver.Notification{Topic: "river_insert", Payload: `{"queue": "` + queue + `"}`}, nil
+	}
+}
+
 func (e *sqliteEngine) migrateQueue(ctx context.Context, tx *sqlx.Tx) error {
 	m, err := rivermigrate.New(e.queueDriver(), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -139,7 +179,16 @@ func (e *sqliteEngine) migrateQueue(ctx context.Context, tx *sqlx.Tx) error {
 	return err
 }
 
-func (e *sqliteEngine) queueDriver() riverdriver.Driver[*sql.Tx] { return riversqlite.New(e.write.DB) }
+func (e *sqliteEngine) queueDriver() riverdriver.Driver[*sql.Tx] {
+	return localDriver{riversqlite.New(e.write.DB), e.wake}
+}
+
+func (e *sqliteEngine) enqueued(queue string) {
+	select {
+	case e.wake <- queue:
+	default:
+	}
+}
 
 func (*sqliteEngine) queueSQL() queueSQL {
 	return queueSQL{
