@@ -369,6 +369,7 @@ func TestPostgres_PoolAsConfigured(t *testing.T) {
 		})
 	}
 	work.Wait()
+	db.engine.(*postgresEngine).closeOverflow()
 	s := db.Stats()
 	if len(s) != 1 || s[0].MaxOpenConnections != 3 || s[0].Idle > 2 || s[0].WaitCount == 0 {
 		t.Errorf("%+v; want at most 3 open, at most 2 idle, and waiting", s)

@@ -265,14 +265,14 @@ func (d *dialer) unblock() {
 	}
 }
 
-// pinging makes connections that are pinged before they are used again after
-// pingAfter, so that one the server has closed meanwhile (a restart, a firewall) is
-// replaced instead of failing a query.
+// pinging makes connections that are pinged before they are used again, so that one
+// the server has closed meanwhile (a restart, a firewall) is replaced instead of
+// failing a query.
 type pinging struct{ driver.Connector }
 
-// pingAfter is how long a connection may have been idle to be used without a ping: a
-// sweep takes one from the pool several times for each pair, and a ping is a round
-// trip.
+// pingAfter is how long a connection may have been idle to be used without a ping, if
+// nothing has arrived on it: a sweep takes one from the pool several times for each
+// pair, and a ping is a round trip.
 const pingAfter = time.Second
 
 func (p pinging) Connect(ctx context.Context) (driver.Conn, error) {
@@ -280,7 +280,7 @@ func (p pinging) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &pingingConn{postgresConn: c.(postgresConn)}, nil
+	return &pingingConn{unblockingConn: c.(unblockingConn)}, nil
 }
 
 // postgresConn is all that database/sql looks for in a connection of lib/pq.
@@ -297,20 +297,23 @@ type postgresConn interface {
 }
 
 type pingingConn struct {
-	postgresConn
+	unblockingConn
 	returned time.Time // to the pool
 }
 
 // IsValid is called when the connection is returned to the pool.
 func (c *pingingConn) IsValid() bool {
 	c.returned = time.Now()
-	return c.postgresConn.IsValid()
+	return c.unblockingConn.IsValid()
 }
 
 // ResetSession is called before each use of a pooled connection but the first.
 func (c *pingingConn) ResetSession(ctx context.Context) error {
-	if err := c.postgresConn.ResetSession(ctx); err != nil || time.Since(c.returned) < pingAfter {
+	if err := c.unblockingConn.ResetSession(ctx); err != nil {
 		return err
+	}
+	if time.Since(c.returned) < pingAfter && silent(c.dialer.conn) {
+		return nil
 	}
 	return c.Ping(ctx) // driver.ErrBadConn: the pool drops it and takes another
 }
@@ -325,14 +328,19 @@ func (e *postgresEngine) maintain(ctx context.Context) {
 	tick := time.NewTicker(overflowIdle)
 	defer tick.Stop()
 	for {
-		e.pool.SetMaxIdleConns(e.keep) // closes the idle ones beyond
-		e.pool.SetMaxIdleConns(e.pool.Stats().MaxOpenConnections)
+		e.closeOverflow()
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// closeOverflow closes the connections beyond the pool's size that are idle now.
+func (e *postgresEngine) closeOverflow() {
+	e.pool.SetMaxIdleConns(e.keep)
+	e.pool.SetMaxIdleConns(e.pool.Stats().MaxOpenConnections)
 }
 
 // migrationLock is the key of the advisory lock, the same in every version.
