@@ -25,19 +25,20 @@ var rooms = map[string]struct{ inside, outside []string }{
 	"exchange/binance":   {inside: []string{"levels", "service", "exchange"}, outside: []string{"golang.org/x/time", "github.com/go-json-experiment/json"}},
 	"exchange/simulated": {inside: []string{"levels"}},
 	"repository":         {inside: []string{"levels", "scorecard", "service", "job", "migrations"}, outside: []string{"github.com/jmoiron/sqlx", "github.com/lib/pq", "modernc.org/sqlite", "github.com/riverqueue/river", "github.com/jackc/pgx/v5"}},
-	"api":                {inside: []string{"levels", "scorecard", "service", "job", "memory", "api/chart"}, outside: []string{"github.com/go-chi/chi/v5", "github.com/prometheus/client_golang", "golang.org/x/time", "github.com/go-json-experiment/json", "github.com/modelcontextprotocol/go-sdk"}},
+	"api":                {inside: []string{"levels", "scorecard", "service", "job", "memory", "wire", "api/chart"}, outside: []string{"github.com/go-chi/chi/v5", "github.com/prometheus/client_golang", "golang.org/x/time", "github.com/go-json-experiment/json", "github.com/modelcontextprotocol/go-sdk"}},
 	"api/chart":          {inside: []string{"levels", "service"}, outside: []string{"golang.org/x/image"}},
 	"config":             {inside: []string{"levels", "job", "exchange"}, outside: []string{"github.com/caarlos0/env/v10", "github.com/spf13/pflag", "github.com/robfig/cron/v3"}},
 	"app":                {inside: []string{"levels", "scorecard", "service", "job", "memory", "config", "api", "repository", "exchange", "exchange/binance", "exchange/simulated"}, outside: []string{"github.com/prometheus/client_golang"}},
-	"bench":              {inside: []string{"app", "config", "job"}, outside: []string{"github.com/jackc/pgx/v5", "github.com/jmoiron/sqlx", "github.com/lib/pq"}},
+	"bench":              {inside: []string{"app", "config", "wire"}, outside: []string{"github.com/jackc/pgx/v5", "github.com/jmoiron/sqlx", "github.com/lib/pq"}},
 	"command": {
-		inside:  []string{"levels", "levels/evaluate", "levels/calibrate", "service", "job", "memory", "config", "app", "bench", "api", "exchange", "exchange/binance", "exchange/simulated", "repository"},
+		inside:  []string{"levels", "levels/evaluate", "levels/calibrate", "service", "job", "memory", "config", "app", "bench", "api", "wire", "exchange", "exchange/binance", "exchange/simulated", "repository"},
 		outside: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 	},
 	"e2e":          {},
 	"migrations":   {},
-	"client":       {},
-	"bench/attack": {outside: []string{"github.com/lib/pq"}},
+	"wire":         {},
+	"client":       {inside: []string{"wire"}},
+	"bench/attack": {inside: []string{"wire"}, outside: []string{"github.com/lib/pq"}},
 }
 
 func TestRooms_KnowOnlyWhatTheyMay(t *testing.T) {

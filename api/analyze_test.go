@@ -254,7 +254,7 @@ func TestAnalyze_RefusalsNameWhatIsWrong(t *testing.T) {
 		"all false":           {`{"all":false}`, 400, "invalid_request", "/all", "true"},
 		"symbol a number":     {`{"symbol":5}`, 400, "invalid_request", "/symbol", "string"},
 		"symbol null":         {`{"symbol":null}`, 400, "invalid_request", "/symbol", "string"},
-		"symbol empty":        {`{"symbol":""}`, 400, "invalid_request", "/symbol", "symbol"},
+		"symbol empty":        {`{"symbol":""}`, 400, "invalid_request", "/symbol", "empty"},
 		"symbol with a space": {`{"symbol":"BTC USDT"}`, 400, "invalid_request", "/symbol", "BTC USDT"},
 		"symbol too long":     {`{"symbol":"` + strings.Repeat("A", 41) + `"}`, 400, "invalid_request", "/symbol", "symbol"},
 		"symbols empty":       {`{"symbols":[]}`, 400, "invalid_request", "/symbols", "empty"},

@@ -69,7 +69,7 @@ func TestSymbols_TickSizesAreExact(t *testing.T) {
 		{service.Tick{Units: 1, Decimals: 2}, "0.01"}, {service.Tick{Units: 1, Decimals: 8}, "0.00000001"}, {service.Tick{Units: 5, Decimals: 4}, "0.0005"},
 		{service.Tick{Units: 25, Decimals: 1}, "2.5"}, {service.Tick{Units: 10}, "10"}, {service.Tick{Units: 123, Decimals: 3}, "0.123"}, {service.Tick{}, "null"},
 	} {
-		if got := string(appendTick(nil, c.tick)); got != c.text {
+		if got := string(appendJSON(nil, new(tickOf(c.tick)))); got != c.text {
 			t.Errorf("%+v: %s, want %s", c.tick, got, c.text)
 		}
 	}

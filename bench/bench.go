@@ -26,7 +26,7 @@ import (
 
 	"tidemark/app"
 	"tidemark/config"
-	"tidemark/job"
+	"tidemark/wire"
 )
 
 // Options is what `bench` measures.
@@ -356,10 +356,10 @@ func (b *Bencher) setting(ctx context.Context, market *Process, db string, concu
 	if err != nil {
 		return r, err
 	}
-	r.Seconds = job.Finished.Sub(job.Started).Seconds()
+	r.Seconds = job.FinishedAt.Sub(*job.StartedAt).Seconds()
 	r.BareSeconds = (before + after).Seconds() / 2
 	r.CPUSeconds, r.PeakRSS = cpu-start, int64(peak)
-	r.Done, r.Failed = job.Done, job.Failed
+	r.Done, r.Failed = job.SymbolsDone, job.SymbolsFailed
 	return r, nil
 }
 
@@ -393,7 +393,7 @@ func (b *Bencher) growth(ctx context.Context, report *benchReport, market *Proce
 		if err == nil {
 			var peak float64
 			peak, err = Metric(ctx, p, "tidemark_process_peak_resident_memory_bytes")
-			report.Growth = append(report.Growth, growthResult{db, job.Done, int64(peak)})
+			report.Growth = append(report.Growth, growthResult{db, job.SymbolsDone, int64(peak)})
 		}
 		p.End()
 		if err != nil {
@@ -546,7 +546,7 @@ func (b *Bencher) workersSweep(ctx context.Context, report *benchReport, market 
 	if err != nil {
 		return err
 	}
-	r := workersResult{Workers: n, Seconds: job.Finished.Sub(job.Started).Seconds(), Done: job.Done, Failed: job.Failed}
+	r := workersResult{Workers: n, Seconds: job.FinishedAt.Sub(*job.StartedAt).Seconds(), Done: job.SymbolsDone, Failed: job.SymbolsFailed}
 	for _, p := range all {
 		peak, err := Metric(ctx, p, "tidemark_process_peak_resident_memory_bytes")
 		if err != nil {
@@ -572,9 +572,7 @@ func selected(ctx context.Context, p *Process) ([]string, error) {
 	if res.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("GET /symbols: %s", res.Status)
 	}
-	var body struct {
-		Symbols []struct{ Symbol string }
-	}
+	var body wire.SymbolList[[]wire.Symbol]
 	if err := json.NewDecoder(res.Body).Decode(&body); err != nil {
 		return nil, fmt.Errorf("GET /symbols: %s: %w", res.Status, err)
 	}
@@ -647,19 +645,9 @@ func (b *Bencher) bare(ctx context.Context, market *Process, symbols []string, c
 	return time.Since(start), err
 }
 
-// benchJob is what the bench reads of GET /jobs/{id}.
-type benchJob struct {
-	ID       string    `json:"id"`
-	State    job.State `json:"state"`
-	Done     int       `json:"symbols_done"`
-	Failed   int       `json:"symbols_failed"`
-	Started  time.Time `json:"started_at"`
-	Finished time.Time `json:"finished_at"`
-}
-
 // SweepOver asks a service for a sweep and waits for its end.
-func SweepOver(ctx context.Context, p *Process) (benchJob, error) {
-	var j benchJob
+func SweepOver(ctx context.Context, p *Process) (wire.Job, error) {
+	var j wire.Job
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.Base+"/analyze", strings.NewReader(`{"all":true}`))
 	if err != nil {
 		return j, err
@@ -670,16 +658,16 @@ func SweepOver(ctx context.Context, p *Process) (benchJob, error) {
 		if err != nil {
 			return j, err
 		}
-		var next benchJob
+		var next wire.Job
 		err = json.NewDecoder(res.Body).Decode(&next)
 		res.Body.Close()
 		if err != nil || next.ID == "" {
 			return j, fmt.Errorf("asking for a sweep: %s: %w", res.Status, err)
 		}
 		switch j = next; {
-		case j.State == job.Completed:
+		case j.State == "completed":
 			return j, nil
-		case j.State.Final():
+		case j.Ended():
 			return j, fmt.Errorf("the sweep ended as %s", j.State)
 		}
 		select {

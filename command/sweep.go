@@ -15,6 +15,7 @@ import (
 	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/memory"
+	"tidemark/wire"
 )
 
 // sweepReport is what `sweep --json` prints.
@@ -27,16 +28,10 @@ type sweepReport struct {
 	Done         int             `json:"symbols_done"`
 	Failed       int             `json:"symbols_failed"`
 	Skipped      int             `json:"symbols_skipped"`
-	Failures     []failureReport `json:"failures"`
+	Failures     []wire.Outcome  `json:"failures"`
 	Seconds      float64         `json:"seconds"`
 	CPUSeconds   float64         `json:"cpu_seconds"`
 	PeakRSSBytes int64           `json:"peak_rss_bytes"`
-}
-
-type failureReport struct {
-	Symbol string `json:"symbol"`
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
 }
 
 func (in *invocation) sweepCommand() *cobra.Command {
@@ -98,11 +93,11 @@ func (in *invocation) sweep(ctx context.Context, cfg config.Config, asJSON bool)
 	report := sweepReport{
 		State: j.State, Exchange: j.Exchange, Interval: j.Interval, Simulated: j.Simulated,
 		Symbols: j.Symbols, Done: j.Done, Failed: j.Failed, Skipped: j.Skipped,
-		Failures: make([]failureReport, len(j.Failures)), Seconds: j.FinishedAt.Sub(j.StartedAt).Seconds(),
+		Failures: make([]wire.Outcome, len(j.Failures)), Seconds: j.FinishedAt.Sub(j.StartedAt).Seconds(),
 		CPUSeconds: cpuSeconds(), PeakRSSBytes: memory.Read().PeakRSS,
 	}
 	for i, f := range j.Failures {
-		report.Failures[i] = failureReport(f)
+		report.Failures[i] = wire.Outcome(f)
 	}
 	if asJSON {
 		err = json.NewEncoder(in.stdout).Encode(report)
