@@ -161,10 +161,14 @@ func (r sweepReport) print(w screen) error {
 	_, err := fmt.Fprintf(w, "%s%s %s %s: %d of %d pairs analysed, %s, %d skipped in %.1f s; %.2f CPU seconds, peak memory %s\n",
 		w.simulated(r.Simulated), r.Exchange, r.Interval, w.paint(state, string(r.State)), r.Done, r.Symbols,
 		w.paint(failed, fmt.Sprintf("%d failed", r.Failed)), r.Skipped, r.Seconds, r.CPUSeconds, config.Mebibytes(r.PeakRSSBytes))
-	for _, f := range r.Failures {
-		fmt.Fprintf(w, "  %-14s %s: %s\n", f.Symbol, w.paint(red, f.Code), f.Detail)
+	if err != nil {
+		return err
 	}
-	return err
+	rows := make([]row, len(r.Failures))
+	for i, f := range r.Failures {
+		rows[i].cells = []string{"  " + f.Symbol, w.paint(red, f.Code) + ": " + f.Detail}
+	}
+	return w.list(rows)
 }
 
 // simulatedMark stands before everything that was made from simulated prices.

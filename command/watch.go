@@ -285,7 +285,7 @@ func (l *nearList) rows(now time.Time) []row {
 		}
 		if n.HoldInterval != nil && n.BaselineHoldProbability != nil {
 			least, baseline = n.HoldInterval[0], *n.BaselineHoldProbability
-			holds, anyLine = fmt.Sprintf("%.0f–%.0f %%", 100*least, 100*n.HoldInterval[1]), percent(baseline)
+			holds, anyLine = percents(*n.HoldInterval), percent(baseline)
 		}
 		pair := n.Symbol
 		if n.Stale {
@@ -401,7 +401,7 @@ func (w *watcher) wanted(s screen) int {
 // and no more of them than it has.
 func (w *watcher) draw(s screen, l *nearList, status string) error {
 	var b bytes.Buffer
-	out := screen{Writer: &b, colours: s.colours}
+	out := screen{Writer: &b, colours: s.colours, width: s.width, picture: true}
 	line := func(c colour, text string) {
 		shown := []rune(text)
 		fmt.Fprintln(&b, out.paint(c, string(shown[:min(len(shown), s.width)])))
@@ -419,8 +419,7 @@ func (w *watcher) draw(s screen, l *nearList, status string) error {
 		line(warning, note)
 	}
 	rows := l.rows(time.Now())
-	head := nearHead[:columnsThatFit(nearHead, rows, s.width)]
-	if err := out.table(head, rows[:min(len(rows), max(0, s.height-linesAbove))]); err != nil {
+	if err := out.table(nearHead, rows[:min(len(rows), max(0, s.height-linesAbove))]); err != nil {
 		return err
 	}
 	picture := strings.TrimSuffix(b.String(), "\n") // the last one would scroll
