@@ -1,6 +1,6 @@
 // Pins that the types are those of openapi.yaml: the same names in the same order, the
 // same kinds of values, and nil exactly where the contract has null.
-package wire_test
+package api
 
 import (
 	"os"
@@ -41,7 +41,7 @@ func TestTypes_AreThoseOfTheContract(t *testing.T) {
 	if err := yaml.Unmarshal(text, &doc); err != nil {
 		t.Fatal(err)
 	}
-	c := contract{t, at(doc.Content[0], "components", "schemas")}
+	c := shapes{t, at(doc.Content[0], "components", "schemas")}
 	for i := 0; i < len(c.schemas.Content); i += 2 {
 		name, schema := c.schemas.Content[i].Value, c.schemas.Content[i+1]
 		if v, ok := types[name]; ok {
@@ -71,13 +71,13 @@ func at(n *yaml.Node, keys ...string) *yaml.Node {
 	return n
 }
 
-type contract struct {
+type shapes struct {
 	t       *testing.T
 	schemas *yaml.Node
 }
 
 // resolve follows references and takes the null out of a schema.
-func (c *contract) resolve(n *yaml.Node) (schema *yaml.Node, kind string, null bool) {
+func (c *shapes) resolve(n *yaml.Node) (schema *yaml.Node, kind string, null bool) {
 	if ref := at(n, "$ref"); ref != nil {
 		return c.resolve(at(c.schemas, strings.TrimPrefix(ref.Value, "#/components/schemas/")))
 	}
@@ -105,7 +105,7 @@ func (c *contract) resolve(n *yaml.Node) (schema *yaml.Node, kind string, null b
 	return n, kind, null
 }
 
-func (c *contract) compare(path string, node *yaml.Node, typ reflect.Type) {
+func (c *shapes) compare(path string, node *yaml.Node, typ reflect.Type) {
 	schema, kind, null := c.resolve(node)
 	pointer := typ.Kind() == reflect.Pointer
 	if pointer {
