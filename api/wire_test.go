@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oasdiff/yaml3"
+	yaml "github.com/oasdiff/yaml3"
 
 	"tidemark/wire"
 )
