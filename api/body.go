@@ -103,9 +103,9 @@ func (k *rows) fill(dst *levels.Candles, interval levels.Interval, limit int) er
 	return nil
 }
 
-// bodyOptions refuse names that are unknown or repeated. Every value is read by a function
-// of its type, one token at a time: the library would read a list where text belongs, and
-// with it all the memory it takes, before it refuses it, and takes null for nothing.
+// bodyOptions refuse names that are unknown or repeated. Each type of value has a function
+// that reads one token at a time: the library alone would hold the whole of a list before
+// it refuses it where text belongs, and would take null for a value that is not given.
 var bodyOptions = json.JoinOptions(json.RejectUnknownMembers(true), json.WithUnmarshalers(json.JoinUnmarshalers(
 	json.UnmarshalFromFunc(readObject), json.UnmarshalFromFunc(readText), json.UnmarshalFromFunc(readLimit),
 	json.UnmarshalFromFunc(readTrue), json.UnmarshalFromFunc(readStore), json.UnmarshalFromFunc(readSymbols),
