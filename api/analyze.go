@@ -91,53 +91,52 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 	if err != nil {
 		return bodyError(err)
 	}
-	var body analyzeBody
-	var own rows
+	var body *analyzeBody
 	if len(head) > directBytes {
-		body, err = decodeAnalyze(&tokens{r: io.MultiReader(bytes.NewReader(head), in)}, &own, most)
+		body, err = decodeAnalyze(&tokens{r: io.MultiReader(bytes.NewReader(head), in)}, most)
 		head = nil
-		if err == nil && body.klines < 0 {
+		if err == nil && !body.Klines.given {
 			err = errNotKlines(directBytes)
 		}
 	} else {
 		r.Body = http.NoBody // read to its end
-		body, err = decodeAnalyze(bytes.NewReader(head), &own, most)
+		body, err = decodeAnalyze(bytes.NewReader(head), most)
 	}
 	if err != nil {
 		return err
 	}
 	r.Body = http.NoBody // read to its end
 	w.wait(r)
-	if body.klines >= 0 {
-		return a.analyzeKlines(w, r, async, &body, &own, drop)
+	if body.Klines.given {
+		return a.analyzeKlines(w, r, async, body, drop)
 	}
 	drop()
-	if x := a.Market().Exchange; body.exchange != "" && body.exchange != x {
-		return unknownExchange(body.exchange, x)
+	if x := a.Market().Exchange; body.Exchange != "" && body.Exchange != x {
+		return unknownExchange(body.Exchange, x)
 	}
-	if err := a.settleStore(&body); err != nil {
+	if err := a.settleStore(body); err != nil {
 		return err
 	}
-	if body.symbol != "" && !async {
+	if body.Symbol != "" && !async {
 		snap, err := a.Analyzer.Analyze(r.Context(), service.Request{
-			Symbol: body.symbol, Interval: body.interval, KlineLimit: body.klineLimit, Store: body.store,
+			Symbol: body.Symbol, Interval: levels.Interval(body.Interval), KlineLimit: body.KlineLimit, Store: body.stored(),
 		})
 		if err != nil {
 			return err
 		}
 		return analysis(w, &snap)
 	}
-	symbols := body.symbols
-	if body.symbol != "" {
-		symbols = []string{body.symbol}
+	symbols := body.Symbols
+	if body.Symbol != "" {
+		symbols = []string{body.Symbol}
 	}
 	j, _, err := a.Jobs.Submit(r.Context(), job.Request{
-		All: body.all, Symbols: symbols, Interval: body.interval, KlineLimit: body.klineLimit, Store: body.store,
+		All: body.All, Symbols: symbols, Interval: levels.Interval(body.Interval), KlineLimit: body.KlineLimit, Store: body.stored(),
 	})
 	if err != nil {
 		return err
 	}
-	if !(body.symbol != "" && async) {
+	if !(body.Symbol != "" && async) {
 		w.Header().Del("Preference-Applied") // there was no choice
 	}
 	return accepted(w, &j)
@@ -148,23 +147,24 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 // everybody reads.
 func (a *API) settleStore(b *analyzeBody) error {
 	_, configured := a.Analyzer.Defaults()
-	if b.storeGiven || b.klineLimit == 0 || b.klineLimit == configured {
+	if b.Store != nil || b.KlineLimit == 0 || b.KlineLimit == configured {
 		return nil
 	}
-	if b.symbol == "" {
-		return badField("/store", "analyses of %d klines would replace the stored ones, which are of %d (ANALYSIS_KLINE_LIMIT): send store true if that is meant, or leave kline_limit out", b.klineLimit, configured)
+	if b.Symbol == "" {
+		return badField("/store", "analyses of %d klines would replace the stored ones, which are of %d (ANALYSIS_KLINE_LIMIT): send store true if that is meant, or leave kline_limit out", b.KlineLimit, configured)
 	}
-	b.store = false
+	b.Store = new(false)
 	return nil
 }
 
 // analyzeKlines analyses the caller's own klines. They are dropped once they are in a
 // slot.
-func (a *API) analyzeKlines(w *reply, r *http.Request, async bool, body *analyzeBody, own *rows, drop func()) error {
+func (a *API) analyzeKlines(w *reply, r *http.Request, async bool, body *analyzeBody, drop func()) error {
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
+	own := &body.Klines
 	fill := func(dst *levels.Candles) error {
-		err := own.fill(dst, body.interval, body.klineLimit)
+		err := own.fill(dst, levels.Interval(body.Interval), body.KlineLimit)
 		*own = rows{}
 		drop()
 		return err
@@ -180,7 +180,7 @@ func (a *API) analyzeKlines(w *reply, r *http.Request, async bool, body *analyze
 	if err != nil {
 		return err
 	}
-	snap.Exchange = body.exchange
+	snap.Exchange = body.Exchange
 	return analysis(w, &snap)
 }
 
@@ -203,7 +203,7 @@ func accepted(w *reply, j *job.Job) error {
 	h["Content-Type"] = contentJSON
 	h["Cache-Control"] = noStore
 	w.WriteHeader(http.StatusAccepted)
-	return write(w, append(appendJob(nil, j, true), '\n'))
+	return write(w, append(appendJSON(nil, jobOf(j)), '\n'))
 }
 
 func unknownExchange(asked, served string) error {

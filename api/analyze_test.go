@@ -20,42 +20,14 @@ import (
 	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
+	"tidemark/wire"
 )
 
-type analysisJSON struct {
-	Symbol, Exchange *string
-	Interval         string
-	AsOf             time.Time `json:"as_of"`
-	LastPrice        float64   `json:"last_price"`
-	Klines           int
-	Stale            bool
-	StaleReason      *string `json:"stale_reason"`
-	Simulated        bool
-	OddsReason       *string `json:"odds_reason"`
-	Supports         []levelJSON
-	Resistances      []levelJSON
-}
+type analysisJSON = wire.Analysis
 
-type levelJSON struct {
-	Symbol          string
-	ID, Role        string
-	Price, Strength float64
-	DistancePct     float64  `json:"distance_pct"`
-	DistanceATR     *float64 `json:"distance_atr"`
-	Status          string
-	Sources         []string
-	HoldProbability *float64 `json:"hold_probability"`
-	Samples         *int
-}
+type levelJSON = wire.Level
 
-type jobJSON struct {
-	ID, Kind, State string
-	SymbolsTotal    int `json:"symbols_total"`
-	SymbolsDone     int `json:"symbols_done"`
-	SymbolsFailed   int `json:"symbols_failed"`
-	Failures        []struct{ Symbol, Code string }
-	Result          *analysisJSON
-}
+type jobJSON = wire.Job
 
 func TestAnalyze_OneSymbolIsAnsweredAndStored(t *testing.T) {
 	h := start(t)
@@ -254,7 +226,7 @@ func TestAnalyze_RefusalsNameWhatIsWrong(t *testing.T) {
 		"all false":           {`{"all":false}`, 400, "invalid_request", "/all", "true"},
 		"symbol a number":     {`{"symbol":5}`, 400, "invalid_request", "/symbol", "string"},
 		"symbol null":         {`{"symbol":null}`, 400, "invalid_request", "/symbol", "string"},
-		"symbol empty":        {`{"symbol":""}`, 400, "invalid_request", "/symbol", "symbol"},
+		"symbol empty":        {`{"symbol":""}`, 400, "invalid_request", "/symbol", "empty"},
 		"symbol with a space": {`{"symbol":"BTC USDT"}`, 400, "invalid_request", "/symbol", "BTC USDT"},
 		"symbol too long":     {`{"symbol":"` + strings.Repeat("A", 41) + `"}`, 400, "invalid_request", "/symbol", "symbol"},
 		"symbols empty":       {`{"symbols":[]}`, 400, "invalid_request", "/symbols", "empty"},

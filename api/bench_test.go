@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 )
 
 // discard is a ResponseWriter that keeps nothing.
@@ -147,8 +148,30 @@ func BenchmarkAnalyzeBody(b *testing.B) {
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := decodeAnalyze(&tokens{r: strings.NewReader(body)}, new(rows), 10_000); err != nil {
+		if _, err := decodeAnalyze(&tokens{r: strings.NewReader(body)}, 10_000); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkReplies are replies that are made for each request.
+func BenchmarkReplies(b *testing.B) {
+	h := start(b, quiet)
+	want(b, h.do("POST", "/analyze", `{"symbol":"BTCUSDT"}`), 200)
+	market(h, 400)
+	for _, reply := range [...]struct{ name, path string }{
+		{"past", "/levels/BTCUSDT?at=" + time.Now().UTC().Format(time.RFC3339)}, {"rows", "/levels?format=ndjson"}, {"csv", "/levels?format=csv"},
+		{"symbols", "/symbols"}, {"klines", "/klines/BTCUSDT?limit=1000"}, {"jobs", "/jobs"},
+	} {
+		b.Run(reply.name, func(b *testing.B) {
+			want(b, h.get(reply.path), 200)
+			r := localRequest("GET", reply.path, nil)
+			w := &discard{http.Header{}}
+			b.ReportAllocs()
+			for b.Loop() {
+				clear(w.h)
+				h.api.ServeHTTP(w, r)
+			}
+		})
 	}
 }

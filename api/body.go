@@ -8,10 +8,12 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"tidemark/levels"
 	"tidemark/service"
+	"tidemark/wire"
 )
 
 // maxSymbols bounds the list of symbols in one request; for more there is all.
@@ -59,32 +61,17 @@ func (t *tokens) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// analyzeBody is the body of POST /analyze. Exactly one of symbol, symbols, all
-// and klines is given.
-type analyzeBody struct {
-	symbol     string
-	symbols    []string
-	all        bool
-	klines     int // how many; -1 if none were given
-	exchange   string
-	interval   levels.Interval
-	klineLimit int
-	store      bool
+// analyzeBody is the body of POST /analyze.
+type analyzeBody wire.AnalyzeRequest[rows]
 
-	storeGiven bool
-}
-
-// bodyReader decodes the body of POST /analyze from a stream, token by token.
-type bodyReader struct {
-	dec  *jsontext.Decoder
-	rows *rows // receives the klines
-	most int   // klines there may be
-	body analyzeBody
-}
+// stored tells whether the analysis is kept, unless settleStore decides otherwise.
+func (b *analyzeBody) stored() bool { return b.Store == nil || *b.Store }
 
 // rows holds klines as they were sent, in pieces, so that their memory grows by no
 // more than what they take.
 type rows struct {
+	given  bool
+	most   int // klines there may be
 	pieces [][]levels.Candle
 	n      int
 }
@@ -116,230 +103,187 @@ func (k *rows) fill(dst *levels.Candles, interval levels.Interval, limit int) er
 	return nil
 }
 
+// bodyOptions refuse names that are unknown or repeated. Each type of value has a function
+// that reads one token at a time: the library alone would hold the whole of a list before
+// it refuses it where text belongs, and would take null for a value that is not given.
+var bodyOptions = json.JoinOptions(json.RejectUnknownMembers(true), json.WithUnmarshalers(json.JoinUnmarshalers(
+	json.UnmarshalFromFunc(readObject), json.UnmarshalFromFunc(readText), json.UnmarshalFromFunc(readLimit),
+	json.UnmarshalFromFunc(readTrue), json.UnmarshalFromFunc(readStore), json.UnmarshalFromFunc(readSymbols),
+)))
+
 // decodeAnalyze reads one body and refuses what is not in the contract: unknown
-// and repeated names, wrong types, values out of range, data that follows. It puts
-// the klines into own, at most so many.
-func decodeAnalyze(r io.Reader, own *rows, most int) (analyzeBody, error) {
-	d := bodyReader{dec: jsontext.NewDecoder(r), rows: own, most: most, body: analyzeBody{klines: -1, store: true}}
-	err := d.read()
-	if errors.Is(err, errLongToken) {
-		err = d.bad("%v: a body of more than %d bytes must carry klines", errLongToken, directBytes)
+// and repeated names, wrong types, values out of range, data that follows. There may be
+// so many klines at most.
+func decodeAnalyze(r io.Reader, most int) (*analyzeBody, error) {
+	d := jsontext.NewDecoder(r)
+	b := &analyzeBody{Klines: rows{most: most}}
+	err := json.UnmarshalDecode(d, b, bodyOptions)
+	if err == io.EOF {
+		return nil, badField("", "the body is empty: it must be a JSON object")
 	}
-	return d.body, err
+	if err == nil {
+		if _, err = d.ReadToken(); err == nil {
+			return nil, badField("", "something follows the JSON object")
+		}
+	}
+	if err != nil && err != io.EOF {
+		if errors.Is(err, errLongToken) {
+			return nil, badField(string(d.StackPointer()), "%v: a body of more than %d bytes must carry klines", errLongToken, directBytes)
+		}
+		return nil, bodyError(err)
+	}
+	return b, b.check()
 }
 
-// read reads the whole body.
-func (d *bodyReader) read() error {
-	if d.dec.PeekKind() != '{' {
-		if _, err := d.dec.ReadToken(); err != nil {
-			if err == io.EOF {
-				return badField("", "the body is empty: it must be a JSON object")
-			}
-			return bodyError(err)
-		}
-		return badField("", "the body must be a JSON object")
+// token reads a token of one of these kinds, else says what it must be.
+func token(dec *jsontext.Decoder, kinds, must string) (jsontext.Token, error) {
+	t, err := dec.ReadToken()
+	if err == nil && strings.IndexByte(kinds, byte(t.Kind())) < 0 {
+		err = badValue(dec, "%s", must)
 	}
-	if _, err := d.dec.ReadToken(); err != nil {
-		return bodyError(err)
+	return t, err
+}
+
+// badValue refuses the value last read.
+func badValue(dec *jsontext.Decoder, format string, args ...any) error {
+	return badField(string(dec.StackPointer()), format, args...)
+}
+
+// readObject refuses what is not an object.
+func readObject(dec *jsontext.Decoder, _ *analyzeBody) error {
+	if dec.PeekKind() != '{' {
+		_, err := token(dec, "", "the body must be a JSON object")
+		return err
 	}
-	for d.dec.PeekKind() != '}' {
-		name, err := d.dec.ReadToken()
-		if err != nil {
-			return bodyError(err)
-		}
-		if err := d.member(name.String()); err != nil {
+	return errors.ErrUnsupported // the library reads it
+}
+
+func readText(dec *jsontext.Decoder, to *string) error {
+	t, err := token(dec, `"`, "must be a string")
+	if err != nil {
+		return err
+	}
+	if *to = t.String(); *to == "" {
+		return badValue(dec, "must not be empty")
+	}
+	return nil
+}
+
+func readLimit(dec *jsontext.Decoder, to *int) error {
+	must := fmt.Sprintf("must be a whole number between %d and %d", service.MinKlineLimit, service.MaxKlineLimit)
+	t, err := token(dec, "0", must)
+	if err != nil {
+		return err
+	}
+	if *to, err = strconv.Atoi(t.String()); err != nil || *to < service.MinKlineLimit || *to > service.MaxKlineLimit {
+		return badValue(dec, "%s", must)
+	}
+	return nil
+}
+
+// readTrue reads all, the one bool that is not a pointer.
+func readTrue(dec *jsontext.Decoder, to *bool) error {
+	t, err := token(dec, "tf", "must be true or false")
+	if err != nil {
+		return err
+	}
+	if *to = t.Bool(); !*to {
+		return badValue(dec, "all must be true; leave it out for anything else")
+	}
+	return nil
+}
+
+func readStore(dec *jsontext.Decoder, to **bool) error {
+	t, err := token(dec, "tf", "must be true or false")
+	if err != nil {
+		return err
+	}
+	*to = new(t.Bool())
+	return nil
+}
+
+func readSymbols(dec *jsontext.Decoder, to *[]string) error {
+	if _, err := token(dec, "[", "must be a list of symbols"); err != nil {
+		return err
+	}
+	for dec.PeekKind() != ']' {
+		var text string
+		if err := readText(dec, &text); err != nil {
 			return err
 		}
-	}
-	if _, err := d.dec.ReadToken(); err != nil {
-		return bodyError(err)
-	}
-	if _, err := d.dec.ReadToken(); err != io.EOF {
+		s, err := ParseSymbol(text)
 		if err != nil {
-			return bodyError(err)
+			return badValue(dec, "%v", err)
 		}
-		return badField("", "something follows the JSON object")
+		if len(*to) == maxSymbols {
+			return badValue(dec, "more than %d symbols; split the list, or ask for all", maxSymbols)
+		}
+		*to = append(*to, s)
 	}
-	return d.body.check()
+	if _, err := dec.ReadToken(); err != nil {
+		return err
+	}
+	if len(*to) == 0 {
+		return badValue(dec, "the list of symbols is empty")
+	}
+	return nil
 }
 
-// member reads the value of one name of the object.
-func (d *bodyReader) member(name string) (err error) {
-	b := &d.body
-	switch name {
-	case "symbol":
-		b.symbol, err = d.symbol()
-	case "symbols":
-		err = d.symbols()
-	case "all":
-		if b.all, err = d.boolean(); err == nil && !b.all {
-			err = d.bad("all must be true; leave it out for anything else")
-		}
-	case "klines":
-		err = d.klines()
-	case "exchange":
-		if b.exchange, err = d.text(); err == nil && !saneExchange(b.exchange) {
-			err = d.bad("%q is not the name of an exchange", clip(b.exchange))
-		}
-	case "interval":
-		var text string
-		if text, err = d.text(); err == nil {
-			if b.interval, err = levels.ParseInterval(clip(text)); err != nil {
-				err = d.bad("%v", err)
-			}
-		}
-	case "kline_limit":
-		b.klineLimit, err = d.klineLimit()
-	case "store":
-		b.storeGiven = true
-		b.store, err = d.boolean()
-	default:
-		err = d.bad("unknown field: there are symbol, symbols, all, klines, exchange, interval, kline_limit, store")
+// UnmarshalJSONFrom reads the rows as they come.
+func (k *rows) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if _, err := token(dec, "[", "must be a list of rows [open_time, open, high, low, close, volume]"); err != nil {
+		return err
 	}
+	k.given = true
+	for dec.PeekKind() != ']' {
+		c, err := k.read(dec)
+		if err != nil {
+			return err
+		}
+		if k.n == k.most {
+			if k.most < service.MaxKlineLimit {
+				return badValue(dec, "more than the %d klines MEMORY_BUDGET leaves room for", k.most)
+			}
+			return badValue(dec, "more than %d klines", k.most)
+		}
+		k.add(c)
+	}
+	_, err := dec.ReadToken()
 	return err
 }
 
-// bad refuses the value last read.
-func (d *bodyReader) bad(format string, args ...any) error {
-	return badField(string(d.dec.StackPointer()), format, args...)
-}
-
-func (d *bodyReader) text() (string, error) {
-	t, err := d.dec.ReadToken()
+// read reads [open time, open, high, low, close, volume, ...].
+func (k *rows) read(dec *jsontext.Decoder) (c levels.Candle, err error) {
+	t, err := dec.ReadToken()
 	if err != nil {
-		return "", bodyError(err)
-	}
-	if t.Kind() != '"' {
-		return "", d.bad("must be a string")
-	}
-	return t.String(), nil
-}
-
-func (d *bodyReader) boolean() (bool, error) {
-	t, err := d.dec.ReadToken()
-	if err != nil {
-		return false, bodyError(err)
-	}
-	if t.Kind() != 't' && t.Kind() != 'f' {
-		return false, d.bad("must be true or false")
-	}
-	return t.Bool(), nil
-}
-
-func (d *bodyReader) klineLimit() (int, error) {
-	t, err := d.dec.ReadToken()
-	if err != nil {
-		return 0, bodyError(err)
-	}
-	n, err := strconv.Atoi(t.String())
-	if err != nil || t.Kind() != '0' || n < service.MinKlineLimit || n > service.MaxKlineLimit {
-		return 0, d.bad("must be a whole number between %d and %d", service.MinKlineLimit, service.MaxKlineLimit)
-	}
-	return n, nil
-}
-
-func (d *bodyReader) symbol() (string, error) {
-	text, err := d.text()
-	if err != nil {
-		return "", err
-	}
-	s, err := ParseSymbol(text)
-	if err != nil {
-		return "", d.bad("%v", err)
-	}
-	return s, nil
-}
-
-func (d *bodyReader) symbols() error {
-	t, err := d.dec.ReadToken()
-	if err != nil {
-		return bodyError(err)
+		return c, err
 	}
 	if t.Kind() != '[' {
-		return d.bad("must be a list of symbols")
-	}
-	d.body.symbols = []string{}
-	for d.dec.PeekKind() != ']' {
-		s, err := d.symbol()
-		if err != nil {
-			return err
-		}
-		if len(d.body.symbols) == maxSymbols {
-			return d.bad("more than %d symbols; split the list, or ask for all", maxSymbols)
-		}
-		d.body.symbols = append(d.body.symbols, s)
-	}
-	if _, err := d.dec.ReadToken(); err != nil {
-		return bodyError(err)
-	}
-	if len(d.body.symbols) == 0 {
-		return d.bad("the list of symbols is empty")
-	}
-	return nil
-}
-
-// klines reads the rows.
-func (d *bodyReader) klines() error {
-	t, err := d.dec.ReadToken()
-	if err != nil {
-		return bodyError(err)
-	}
-	if t.Kind() != '[' {
-		return d.bad("must be a list of rows [open_time, open, high, low, close, volume]")
-	}
-	d.body.klines = 0
-	for d.dec.PeekKind() != ']' {
-		k, err := d.row()
-		if err != nil {
-			return err
-		}
-		if d.body.klines == d.most {
-			if d.most < service.MaxKlineLimit {
-				return d.bad("more than the %d klines MEMORY_BUDGET leaves room for", d.most)
-			}
-			return d.bad("more than %d klines", d.most)
-		}
-		d.rows.add(k)
-		d.body.klines++
-	}
-	if _, err := d.dec.ReadToken(); err != nil {
-		return bodyError(err)
-	}
-	return nil
-}
-
-// row reads [open time, open, high, low, close, volume, ...].
-func (d *bodyReader) row() (levels.Candle, error) {
-	t, err := d.dec.ReadToken()
-	if err != nil {
-		return levels.Candle{}, bodyError(err)
-	}
-	if t.Kind() != '[' {
-		return levels.Candle{}, d.bad("kline %d must be a row [open_time, open, high, low, close, volume]", d.body.klines)
+		return c, badValue(dec, "kline %d must be a row [open_time, open, high, low, close, volume]", k.n)
 	}
 	var column [minColumns]float64
 	n := 0
-	for ; d.dec.PeekKind() != ']'; n++ {
+	for ; dec.PeekKind() != ']'; n++ {
 		switch {
 		case n >= maxColumns:
-			return levels.Candle{}, d.bad("kline %d has more than %d elements", d.body.klines, maxColumns)
+			return c, badValue(dec, "kline %d has more than %d elements", k.n, maxColumns)
 		case n >= minColumns:
-			err = d.scalar()
+			err = k.scalar(dec)
 		default:
-			column[n], err = d.number()
+			column[n], err = k.number(dec)
 		}
 		if err != nil {
-			return levels.Candle{}, bodyError(err)
+			return c, err
 		}
 	}
-	if _, err := d.dec.ReadToken(); err != nil {
-		return levels.Candle{}, bodyError(err)
+	if _, err := dec.ReadToken(); err != nil {
+		return c, err
 	}
 	if n < minColumns {
-		return levels.Candle{}, d.bad("kline %d has %d elements; it must have %d: open_time, open, high, low, close, volume", d.body.klines, n, minColumns)
+		return c, badValue(dec, "kline %d has %d elements; it must have %d: open_time, open, high, low, close, volume", k.n, n, minColumns)
 	}
 	if t := column[0]; t != math.Trunc(t) || math.Abs(t) > 1<<53 {
-		return levels.Candle{}, d.bad("kline %d: open time %v is not Unix milliseconds", d.body.klines, t)
+		return c, badValue(dec, "kline %d: open time %v is not Unix milliseconds", k.n, t)
 	}
 	return levels.Candle{
 		OpenTime: int64(column[0]),
@@ -349,22 +293,22 @@ func (d *bodyReader) row() (levels.Candle, error) {
 
 // scalar reads a value of a row that is not used. No exchange has a list or an
 // object there, and one could be as long as the body.
-func (d *bodyReader) scalar() error {
-	t, err := d.dec.ReadToken()
+func (k *rows) scalar(dec *jsontext.Decoder) error {
+	t, err := dec.ReadToken()
 	if err == nil && (t.Kind() == '[' || t.Kind() == '{') {
-		return d.bad("kline %d: a row holds numbers and strings", d.body.klines)
+		return badValue(dec, "kline %d: a row holds numbers and strings", k.n)
 	}
 	return err
 }
 
 // number reads a number, bare or in a string as exchanges write them.
-func (d *bodyReader) number() (float64, error) {
-	if k := d.dec.PeekKind(); k == '[' || k == '{' {
-		return 0, d.scalar()
+func (k *rows) number(dec *jsontext.Decoder) (float64, error) {
+	if kind := dec.PeekKind(); kind == '[' || kind == '{' {
+		return 0, k.scalar(dec)
 	}
-	v, err := d.dec.ReadValue()
+	v, err := dec.ReadValue()
 	if err != nil {
-		return 0, bodyError(err)
+		return 0, err
 	}
 	text := []byte(v)
 	if len(text) >= 2 && text[0] == '"' {
@@ -373,23 +317,37 @@ func (d *bodyReader) number() (float64, error) {
 	// Go also reads hexadecimal, underscores, Inf and NaN; JSON has none
 	for _, c := range text {
 		if !('0' <= c && c <= '9' || c == '.' || c == '-' || c == '+' || c == 'e' || c == 'E') {
-			return 0, d.bad("kline %d: %s is not a number", d.body.klines, clip(string(v)))
+			return 0, badValue(dec, "kline %d: %s is not a number", k.n, clip(string(v)))
 		}
 	}
 	f, err := strconv.ParseFloat(string(text), 64)
 	if err != nil {
-		return 0, d.bad("kline %d: %s is not a number", d.body.klines, clip(string(v)))
+		return 0, badValue(dec, "kline %d: %s is not a number", k.n, clip(string(v)))
 	}
 	return f, nil
 }
 
-// check refuses combinations that make no sense.
-func (b *analyzeBody) check() error {
+// check refuses values and combinations that make no sense, and writes the symbol as
+// the exchange does.
+func (b *analyzeBody) check() (err error) {
+	if b.Symbol != "" {
+		if b.Symbol, err = ParseSymbol(b.Symbol); err != nil {
+			return badField("/symbol", "%v", err)
+		}
+	}
+	if b.Exchange != "" && !saneExchange(b.Exchange) {
+		return badField("/exchange", "%q is not the name of an exchange", clip(b.Exchange))
+	}
+	if b.Interval != "" {
+		if _, err := levels.ParseInterval(clip(b.Interval)); err != nil {
+			return badField("/interval", "%v", err)
+		}
+	}
 	var given []string
 	for _, choice := range [...]struct {
 		name string
 		is   bool
-	}{{"symbol", b.symbol != ""}, {"symbols", b.symbols != nil}, {"all", b.all}, {"klines", b.klines >= 0}} {
+	}{{"symbol", b.Symbol != ""}, {"symbols", b.Symbols != nil}, {"all", b.All}, {"klines", b.Klines.given}} {
 		if choice.is {
 			given = append(given, choice.name)
 		}
@@ -399,11 +357,11 @@ func (b *analyzeBody) check() error {
 		return badField("", "one of symbol, symbols, all and klines is needed")
 	case len(given) > 1:
 		return badField("/"+given[1], "only one of symbol, symbols, all and klines may be given; there are %s", strings.Join(given, " and "))
-	case b.klines >= 0 && b.interval == "":
+	case b.Klines.given && b.Interval == "":
 		return badField("/interval", "klines of one's own need their interval")
-	case b.klines >= 0 && b.storeGiven && b.store:
+	case b.Klines.given && b.Store != nil && *b.Store:
 		return badField("/store", "klines of one's own have no pair to be stored under; leave store out")
-	case (b.symbols != nil || b.all) && !b.store:
+	case (b.Symbols != nil || b.All) && !b.stored():
 		return badField("/store", "without storing, the analyses of several pairs could not be read")
 	}
 	return nil

@@ -12,15 +12,16 @@ import (
 	"tidemark/levels"
 	"tidemark/scorecard"
 	"tidemark/service"
+	"tidemark/wire"
 )
 
 func TestCalibration_TellsWhereTheOddsComeFrom(t *testing.T) {
 	h := start(t)
 	rec := h.get("/calibration")
 	want(t, rec, 200)
-	got := decode[calibration](t, rec)
+	got := decode[wire.Calibration](t, rec)
 	if got.Exchange != "simulated" || !got.Simulated || got.Algorithm != levels.Algorithm || got.Table != levels.OddsVersion() ||
-		got.Horizon != levels.Horizon || !strings.HasPrefix(got.Command, "tidemark calibrate ") || len(got.Intervals) != len(levels.Odds().Fits) {
+		got.HorizonCandles != levels.Horizon || !strings.HasPrefix(got.Command, "tidemark calibrate ") || len(got.Intervals) != len(levels.Odds().Fits) {
 		t.Errorf("%+v", got)
 	}
 	for _, i := range got.Intervals {
@@ -40,7 +41,7 @@ func TestCalibration_TellsWhereTheOddsComeFrom(t *testing.T) {
 				}
 			}
 			if u.Levels < 1000 || samples != u.Levels || len(u.Touch.Bins) != 10 || len(u.Hold.Bins) != 10 ||
-				!(u.Lift.Interval[0] < u.Lift.Value && u.Lift.Value < u.Lift.Interval[1]) {
+				!(u.Lift.Interval[0] < u.Lift.Points && u.Lift.Points < u.Lift.Interval[1]) {
 				t.Errorf("%s: %s: %+v", i.Interval, u.LearntFrom, u)
 			}
 		}
@@ -68,7 +69,7 @@ func TestCalibration_TellsWhatBecameOfTheOddsGivenOut(t *testing.T) {
 
 	rec := h.get("/calibration?exchange=binance&interval=1h")
 	want(t, rec, 200)
-	got := decode[calibration](t, rec)
+	got := decode[wire.Calibration](t, rec)
 	if got.Exchange != "binance" || got.Simulated || len(got.Intervals) != 1 {
 		t.Fatalf("%+v", got)
 	}
@@ -94,7 +95,7 @@ func TestCalibration_TellsWhatBecameOfTheOddsGivenOut(t *testing.T) {
 	equal("Brier score", c.Touch.BrierScore, 0.159)
 	equal("Brier skill", c.Touch.BrierSkill, 0.364)
 	equal("calibration error", c.Touch.CalibrationError, 0.08)
-	if c.Touch.Reason != nil || len(c.Touch.Bins) != 2 || c.Touch.Bins[0] != (calibrationBin{0.35, 0.25, 600}) {
+	if c.Touch.Reason != nil || len(c.Touch.Bins) != 2 || c.Touch.Bins[0] != (wire.Bin{Promised: 0.35, Realised: 0.25, Samples: 600}) {
 		t.Errorf("%+v", c.Touch)
 	}
 	equal("hold odds", c.Hold.Promised, 0.475)
@@ -107,7 +108,7 @@ func TestCalibration_TellsWhatBecameOfTheOddsGivenOut(t *testing.T) {
 
 	rec = h.get("/calibration?exchange=binance&interval=4h")
 	want(t, rec, 200)
-	if live := decode[calibration](t, rec).Intervals[0].Live; live.Reason == nil || !strings.Contains(*live.Reason, "2026-12-13T19:00:00Z") {
+	if live := decode[wire.Calibration](t, rec).Intervals[0].Live; live.Reason == nil || !strings.Contains(*live.Reason, "2026-12-13T19:00:00Z") {
 		t.Errorf("before the first is due: %+v", live)
 	}
 }
@@ -116,7 +117,7 @@ func TestCalibration_SaysWhyAnIntervalHasNoOdds(t *testing.T) {
 	h := start(t)
 	rec := h.get("/calibration?interval=1m")
 	want(t, rec, 200)
-	got := decode[calibration](t, rec)
+	got := decode[wire.Calibration](t, rec)
 	if len(got.Intervals) != 1 {
 		t.Fatalf("%+v", got)
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"tidemark/levels"
+	"tidemark/wire"
 )
 
 // csvHeader names the columns of GET /levels as CSV (RFC 4180).
@@ -14,49 +14,45 @@ const csvHeader = "symbol,exchange,interval,as_of,last_price,atr,stale,simulated
 	"touch_probability,hold_probability,hold_low,hold_high,baseline_hold_probability,samples\r\n"
 
 // appendCSV appends a level as one line. What does not exist is an empty cell.
-func appendCSV(b []byte, s *screenQuery, r *row) []byte {
-	l := &r.level
-	b = appendCell(b, r.symbol)
-	b = appendCell(append(b, ','), s.exchange)
-	b = appendCell(append(b, ','), string(s.interval))
-	b = r.asOf.UTC().AppendFormat(append(b, ','), time.RFC3339)
-	b = appendFloat(append(b, ','), r.last)
-	b = appendDigits(append(b, ','), r.atr)
-	b = strconv.AppendBool(append(b, ','), r.stale)
-	b = strconv.AppendBool(append(b, ','), r.simulated)
-	b = append(append(b, ','), l.Role.String()...)
-	b = appendID(append(b, ','), l.ID)
-	b = appendFloat(append(b, ','), l.Price)
-	b = appendFloat(append(b, ','), l.Low)
-	b = appendFloat(append(b, ','), l.High)
-	b = appendRounded(append(b, ','), l.Strength, 3)
-	b = strconv.AppendInt(append(b, ','), int64(l.Touches), 10)
-	for _, ms := range [...]int64{l.FirstTouch, l.LastTouch} {
-		if b = append(b, ','); ms != 0 {
-			b = time.UnixMilli(ms).UTC().AppendFormat(b, time.RFC3339)
+func appendCSV(b []byte, r *wire.Row) []byte {
+	b = appendCell(b, r.Symbol)
+	b = appendCell(append(b, ','), r.Exchange)
+	b = appendCell(append(b, ','), r.Interval)
+	b = r.AsOf.AppendFormat(append(b, ','), time.RFC3339)
+	b = appendFloat(append(b, ','), r.LastPrice)
+	b = appendFloat(append(b, ','), r.ATR)
+	b = strconv.AppendBool(append(b, ','), r.Stale)
+	b = strconv.AppendBool(append(b, ','), r.Simulated)
+	b = append(append(b, ','), r.Role...)
+	b = append(append(b, ','), r.ID...)
+	for _, f := range [...]float64{r.Price, r.Low, r.High, r.Strength} {
+		b = appendFloat(append(b, ','), f)
+	}
+	b = strconv.AppendInt(append(b, ','), int64(r.Touches), 10)
+	for _, t := range [...]*time.Time{r.FirstTouch, r.LastTouch} {
+		if b = append(b, ','); t != nil {
+			b = t.AppendFormat(b, time.RFC3339)
 		}
 	}
 	b = append(b, ',')
-	var names [16]string
-	for i, name := range l.Sources.AppendNames(names[:0]) {
+	for i, name := range r.Sources {
 		if i > 0 {
 			b = append(b, ' ')
 		}
 		b = append(b, name...)
 	}
-	pct, inATR, ok := distance(l, r.last, r.atr)
-	b = appendRounded(append(b, ','), pct, 3)
-	if b = append(b, ','); ok {
-		b = appendRounded(b, inATR, 2)
+	b = appendFloat(append(b, ','), r.DistancePct)
+	if b = append(b, ','); r.DistanceATR != nil {
+		b = appendFloat(b, *r.DistanceATR)
 	}
-	b = append(append(b, ','), l.Status.String()...)
-	if l.NoOdds != levels.OddsKnown {
+	b = append(append(b, ','), r.Status...)
+	if r.Samples == nil {
 		return append(b, ",,,,,,\r\n"...)
 	}
-	for _, odds := range [...]float64{l.TouchProbability, l.HoldProbability, l.HoldInterval[0], l.HoldInterval[1], l.BaselineHold} {
+	for _, odds := range [...]float64{*r.TouchProbability, *r.HoldProbability, r.HoldInterval[0], r.HoldInterval[1], *r.BaselineHoldProbability} {
 		b = appendFloat(append(b, ','), odds)
 	}
-	b = strconv.AppendInt(append(b, ','), int64(l.Samples), 10)
+	b = strconv.AppendInt(append(b, ','), int64(*r.Samples), 10)
 	return append(b, "\r\n"...)
 }
 

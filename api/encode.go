@@ -1,72 +1,119 @@
 package api
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
 	"math"
 	"strconv"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
+	"tidemark/wire"
 )
 
-// The encoders append JSON by hand: replies are built once into a buffer, with
-// a fixed order of names, so that equal input gives equal bytes.
+// wireOptions are how values of wire are written: numbers in plain decimals, as short as
+// reads back the same; a nil slice as null; invalid UTF-8 as U+FFFD. Fields have a fixed
+// order, so that equal values give equal bytes.
+var wireOptions = json.JoinOptions(
+	json.FormatNilSliceAsNull(true),
+	jsontext.AllowInvalidUTF8(true),
+	json.WithMarshalers(json.JoinMarshalers(json.MarshalToFunc(writeFloat), json.MarshalToFunc(writePlace))),
+)
 
-func appendString(b []byte, s string) []byte {
-	// the only error is invalid UTF-8, which is replaced by U+FFFD as well
-	b, _ = jsontext.AppendQuote(b, s)
-	return b
+func writeFloat(enc *jsontext.Encoder, f *float64) error {
+	return enc.WriteValue(appendFloat(enc.AvailableBuffer(), *f))
+}
+
+// writePlace leaves out the pointer of a place that is a parameter.
+func writePlace(enc *jsontext.Encoder, p *wire.ProblemPlace) error {
+	if p.Parameter == "" {
+		return errors.ErrUnsupported
+	}
+	type place wire.ProblemPlace // without this function
+	return json.MarshalEncode(enc, struct {
+		*place
+		Pointer struct{} `json:"pointer,omitzero"`
+	}{place: (*place)(p)})
+}
+
+// writeJSON writes v, a pointer to a value of wire, and a line feed.
+func writeJSON(w io.Writer, v any) error {
+	if err := json.MarshalWrite(w, v, wireOptions); err != nil {
+		return err
+	}
+	_, err := w.Write([]byte{'\n'})
+	return err
+}
+
+// appendJSON appends v, a pointer to a value of wire that is all there.
+func appendJSON(b []byte, v any) []byte {
+	w := bytes.NewBuffer(b)
+	if err := json.MarshalWrite(w, v, wireOptions); err != nil {
+		panic(fmt.Sprintf("api: %T: %v", v, err)) // a number that JSON does not have: there are none
+	}
+	return w.Bytes()
+}
+
+// each is an array whose elements are encoded one at a time as it hands them out, so
+// that no more than one is held.
+type each[T any] func(yield func(*T) error) error
+
+func (e each[T]) MarshalJSONTo(enc *jsontext.Encoder) error {
+	if err := enc.WriteToken(jsontext.BeginArray); err != nil {
+		return err
+	}
+	if err := e(func(v *T) error { return json.MarshalEncode(enc, v) }); err != nil {
+		return err
+	}
+	return enc.WriteToken(jsontext.EndArray)
 }
 
 // appendFloat appends f in plain decimals, as short as reads back the same.
 func appendFloat(b []byte, f float64) []byte { return strconv.AppendFloat(b, f, 'f', -1, 64) }
 
-// appendRounded appends f with at most n decimals.
-func appendRounded(b []byte, f float64, n int) []byte {
+// rounded is f with at most n decimals.
+func rounded(f float64, n int) float64 {
 	if scale := math.Pow10(n); math.Abs(f) < 1e15 { // beyond, there are no decimals
 		f = math.Round(f*scale) / scale
 	}
 	if f == 0 {
-		f = 0 // never "-0"
+		return 0 // never "-0"
 	}
-	return appendFloat(b, f)
+	return f
 }
 
-// appendDigits appends f with six significant digits: enough for a mean, and
-// independent of how small the prices of a pair are.
-func appendDigits(b []byte, f float64) []byte {
+// sixDigits is f with six significant digits: enough for a mean, and independent of how
+// small the prices of a pair are.
+func sixDigits(f float64) float64 {
 	var text [32]byte
-	rounded, _ := strconv.ParseFloat(string(strconv.AppendFloat(text[:0], f, 'e', 5, 64)), 64)
-	return appendFloat(b, rounded)
+	f, _ = strconv.ParseFloat(string(strconv.AppendFloat(text[:0], f, 'e', 5, 64)), 64)
+	return f
 }
 
-// appendTime appends t as RFC 3339 in UTC, with milliseconds if it has any, or
-// null if it is zero.
-func appendTime(b []byte, t time.Time) []byte {
+// moment is t as replies have it: UTC, with milliseconds.
+func moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
+
+// momentOrNil is nil if t is zero.
+func momentOrNil(t time.Time) *time.Time {
 	if t.IsZero() {
-		return append(b, "null"...)
+		return nil
 	}
-	b = append(b, '"')
-	b = t.UTC().Truncate(time.Millisecond).AppendFormat(b, time.RFC3339Nano)
-	return append(b, '"')
+	return new(moment(t))
 }
 
-func appendMillis(b []byte, ms int64) []byte {
-	if ms == 0 {
-		return append(b, "null"...)
-	}
-	return appendTime(b, time.UnixMilli(ms))
-}
-
-// orNull appends s as a string, or null if it is empty.
-func orNull(b []byte, s string) []byte {
+// stringOrNil is nil if s is empty.
+func stringOrNil(s string) *string {
 	if s == "" {
-		return append(b, "null"...)
+		return nil
 	}
-	return appendString(b, s)
+	return &s
 }
 
 // appendID appends the id of a level as 16 hexadecimal digits.
@@ -137,61 +184,32 @@ func pageOddsReason(i levels.Interval) string {
 // AppendAnalysis appends s as one JSON object, the way the API shows it at the
 // moment now: nothing in it but stale, stale_reason and delisted_at depends on that.
 func AppendAnalysis(b []byte, s *service.Snapshot, now time.Time) []byte {
-	stale := StaleReason(s, now)
-	b = append(b, `{"symbol":`...)
-	b = orNull(b, s.Symbol)
-	b = append(b, `,"exchange":`...)
-	b = orNull(b, s.Exchange)
-	b = append(b, `,"interval":`...)
-	b = appendString(b, string(s.Interval))
-	b = append(b, `,"as_of":`...)
-	b = appendTime(b, s.AsOf)
-	b = append(b, `,"computed_at":`...)
-	b = appendTime(b, s.ComputedAt)
-	b = append(b, `,"last_price":`...)
-	b = appendFloat(b, s.LastPrice)
-	b = append(b, `,"atr":`...)
-	b = appendDigits(b, s.ATR)
-	b = append(b, `,"klines":`...)
-	b = strconv.AppendInt(b, int64(s.Klines), 10)
-	b = append(b, `,"missing_klines":`...)
-	b = strconv.AppendInt(b, int64(s.Missing), 10)
-	b = append(b, `,"stale":`...)
-	b = strconv.AppendBool(b, stale != "")
-	b = append(b, `,"stale_reason":`...)
-	b = orNull(b, stale)
-	b = append(b, `,"delisted_at":`...)
-	if delisted(s, now) {
-		b = appendTime(b, s.DelistedAt)
-	} else {
-		b = append(b, "null"...)
-	}
-	b = append(b, `,"simulated":`...)
-	b = strconv.AppendBool(b, s.Simulated)
-	b = append(b, `,"algorithm":`...)
-	b = appendString(b, s.Algorithm)
-	b = append(b, `,"horizon_candles":`...)
-	b = strconv.AppendInt(b, levels.Horizon, 10)
-	b = append(b, `,"odds_reason":`...)
-	b = orNull(b, oddsReason(s))
-	b = append(b, `,"supports":`...)
-	b = appendSide(b, s, s.Supports)
-	b = append(b, `,"resistances":`...)
-	b = appendSide(b, s, s.Resistances)
-	return append(b, '}')
+	return appendJSON(b, analysisOf(s, now))
 }
 
-func appendSide(b []byte, s *service.Snapshot, side []levels.Level) []byte {
-	b = append(b, '[')
-	for i := range side {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, '{')
-		b = appendLevel(b, &side[i], s.LastPrice, s.ATR)
-		b = append(b, '}')
+func analysisOf(s *service.Snapshot, now time.Time) *wire.Analysis {
+	stale := StaleReason(s, now)
+	a := &wire.Analysis{
+		Symbol: stringOrNil(s.Symbol), Exchange: stringOrNil(s.Exchange), Interval: string(s.Interval),
+		AsOf: moment(s.AsOf), ComputedAt: moment(s.ComputedAt), LastPrice: s.LastPrice, ATR: sixDigits(s.ATR),
+		Klines: s.Klines, MissingKlines: s.Missing,
+		Stale: stale != "", StaleReason: stringOrNil(stale), Simulated: s.Simulated,
+		Algorithm: s.Algorithm, HorizonCandles: levels.Horizon, OddsReason: stringOrNil(oddsReason(s)),
+		Supports: levelsOf(s, s.Supports), Resistances: levelsOf(s, s.Resistances),
 	}
-	return append(b, ']')
+	if delisted(s, now) {
+		a.DelistedAt = momentOrNil(s.DelistedAt)
+	}
+	return a
+}
+
+func levelsOf(s *service.Snapshot, side []levels.Level) []wire.Level {
+	all := make([]wire.Level, len(side))
+	values := make([]levelValues, len(side))
+	for i := range side {
+		all[i] = values[i].level(&side[i], s.LastPrice, s.ATR)
+	}
+	return all
 }
 
 // distance returns how far l is from the last price, in percent of it and in
@@ -206,188 +224,112 @@ func distance(l *levels.Level, last, atr float64) (pct, inATR float64, ok bool) 
 	return pct, inATR, true
 }
 
-// appendLevel appends the members of a level, without braces.
-func appendLevel(b []byte, l *levels.Level, last, atr float64) []byte {
-	b = append(b, `"id":"`...)
-	b = appendID(b, l.ID)
-	b = append(b, `","price":`...)
-	b = appendFloat(b, l.Price)
-	b = append(b, `,"low":`...)
-	b = appendFloat(b, l.Low)
-	b = append(b, `,"high":`...)
-	b = appendFloat(b, l.High)
-	b = append(b, `,"strength":`...)
-	b = appendRounded(b, l.Strength, 3)
-	b = append(b, `,"touches":`...)
-	b = strconv.AppendInt(b, int64(l.Touches), 10)
-	b = append(b, `,"first_touch":`...)
-	b = appendMillis(b, l.FirstTouch)
-	b = append(b, `,"last_touch":`...)
-	b = appendMillis(b, l.LastTouch)
-	b = append(b, `,"sources":[`...)
-	var names [16]string
-	for i, name := range l.Sources.AppendNames(names[:0]) {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendString(b, name)
+// levelValues has what the pointers of a wire.Level point to, so that they need not be
+// allocated one by one.
+type levelValues struct {
+	firstTouch, lastTouch              time.Time
+	distanceATR, touch, hold, baseline float64
+	holdInterval                       [2]float64
+	samples                            int
+	sources                            [8]string
+}
+
+// level is l as replies have it. It is valid until the next call.
+func (v *levelValues) level(l *levels.Level, last, atr float64) wire.Level {
+	var id [16]byte
+	w := wire.Level{
+		ID: string(appendID(id[:0], l.ID)), Price: l.Price, Low: l.Low, High: l.High,
+		Strength: rounded(l.Strength, 3), Touches: l.Touches, Sources: l.Sources.AppendNames(v.sources[:0]), Status: l.Status.String(),
+	}
+	if l.FirstTouch != 0 {
+		v.firstTouch = time.UnixMilli(l.FirstTouch).UTC()
+		w.FirstTouch = &v.firstTouch
+	}
+	if l.LastTouch != 0 {
+		v.lastTouch = time.UnixMilli(l.LastTouch).UTC()
+		w.LastTouch = &v.lastTouch
 	}
 	pct, inATR, ok := distance(l, last, atr)
-	b = append(b, `],"distance_pct":`...)
-	b = appendRounded(b, pct, 3)
-	b = append(b, `,"distance_atr":`...)
+	w.DistancePct = rounded(pct, 3)
 	if ok {
-		b = appendRounded(b, inATR, 2)
-	} else {
-		b = append(b, "null"...)
+		v.distanceATR = rounded(inATR, 2)
+		w.DistanceATR = &v.distanceATR
 	}
-	b = append(b, `,"status":`...)
-	b = appendString(b, l.Status.String())
-	if l.NoOdds != levels.OddsKnown {
-		return append(b, `,"touch_probability":null,"hold_probability":null,"hold_interval":null,"baseline_hold_probability":null,"samples":null`...)
+	if l.NoOdds == levels.OddsKnown {
+		v.touch, v.hold, v.holdInterval, v.baseline, v.samples = l.TouchProbability, l.HoldProbability, l.HoldInterval, l.BaselineHold, l.Samples
+		w.TouchProbability, w.HoldProbability, w.HoldInterval, w.BaselineHoldProbability, w.Samples = &v.touch, &v.hold, &v.holdInterval, &v.baseline, &v.samples
 	}
-	b = append(b, `,"touch_probability":`...)
-	b = appendFloat(b, l.TouchProbability)
-	b = append(b, `,"hold_probability":`...)
-	b = appendFloat(b, l.HoldProbability)
-	b = append(b, `,"hold_interval":[`...)
-	b = appendFloat(b, l.HoldInterval[0])
-	b = append(b, ',')
-	b = appendFloat(b, l.HoldInterval[1])
-	b = append(b, `],"baseline_hold_probability":`...)
-	b = appendFloat(b, l.BaselineHold)
-	b = append(b, `,"samples":`...)
-	return strconv.AppendInt(b, int64(l.Samples), 10)
+	return w
 }
 
-// appendJob appends j. full adds what can be long: failures, skips and the
-// result.
-func appendJob(b []byte, j *job.Job, full bool) []byte {
-	b = append(b, `{"id":`...)
-	b = appendString(b, j.ID)
-	b = append(b, `,"kind":`...)
-	b = appendString(b, j.Kind)
-	b = append(b, `,"state":`...)
-	b = appendString(b, string(j.State))
-	b = append(b, `,"exchange":`...)
-	b = orNull(b, j.Exchange)
-	b = append(b, `,"interval":`...)
-	b = appendString(b, string(j.Interval))
-	for _, n := range [...]struct {
-		name  string
-		value int
-	}{
-		{"kline_limit", j.KlineLimit},
-		{"symbols_total", j.Symbols}, {"symbols_done", j.Done}, {"symbols_failed", j.Failed}, {"symbols_skipped", j.Skipped},
-		{"batches_total", j.Batches}, {"batches_done", j.BatchesDone},
-	} {
-		b = append(b, `,"`...)
-		b = append(b, n.name...)
-		b = append(b, `":`...)
-		b = strconv.AppendInt(b, int64(n.value), 10)
+// summaryOf is j without what can be long.
+func summaryOf(j *job.Job) *wire.JobSummary {
+	s := &wire.JobSummary{Job: wire.Job{
+		ID: j.ID, Kind: j.Kind, State: string(j.State), Exchange: stringOrNil(j.Exchange), Interval: string(j.Interval), KlineLimit: j.KlineLimit,
+		SymbolsTotal: j.Symbols, SymbolsDone: j.Done, SymbolsFailed: j.Failed, SymbolsSkipped: j.Skipped,
+		BatchesTotal: j.Batches, BatchesDone: j.BatchesDone, Store: j.Store, Simulated: j.Simulated,
+		CreatedAt: moment(j.CreatedAt), StartedAt: momentOrNil(j.StartedAt), FinishedAt: momentOrNil(j.FinishedAt),
+	}}
+	if j.Error != nil {
+		s.Error = &wire.Reason{Code: j.Error.Code, Detail: j.Error.Detail}
 	}
-	b = append(b, `,"store":`...)
-	b = strconv.AppendBool(b, j.Store)
-	b = append(b, `,"simulated":`...)
-	b = strconv.AppendBool(b, j.Simulated)
-	b = append(b, `,"created_at":`...)
-	b = appendTime(b, j.CreatedAt)
-	b = append(b, `,"started_at":`...)
-	b = appendTime(b, j.StartedAt)
-	b = append(b, `,"finished_at":`...)
-	b = appendTime(b, j.FinishedAt)
-	b = append(b, `,"error":`...)
-	if j.Error == nil {
-		b = append(b, "null"...)
-	} else {
-		b = append(b, `{"code":`...)
-		b = appendString(b, j.Error.Code)
-		b = append(b, `,"detail":`...)
-		b = appendString(b, j.Error.Detail)
-		b = append(b, '}')
-	}
-	if full {
-		b = append(b, `,"failures":`...)
-		b = appendOutcomes(b, j.Failures)
-		b = append(b, `,"skips":`...)
-		b = appendOutcomes(b, j.Skips)
-		b = append(b, `,"result":`...)
-		if j.Result == nil {
-			b = append(b, "null"...)
-		} else {
-			// what a job found is told as of when it was found
-			b = AppendAnalysis(b, j.Result, j.Result.ComputedAt)
-		}
-	}
-	return append(b, '}')
+	return s
 }
 
-func appendOutcomes(b []byte, list []job.Outcome) []byte {
-	b = append(b, '[')
+// jobOf is j with failures, skips and result.
+func jobOf(j *job.Job) *wire.Job {
+	w := &summaryOf(j).Job
+	w.Failures, w.Skips = outcomesOf(j.Failures), outcomesOf(j.Skips)
+	if j.Result != nil {
+		// what a job found is judged as of when it was found
+		w.Result = analysisOf(j.Result, j.Result.ComputedAt)
+	}
+	return w
+}
+
+func outcomesOf(list []job.Outcome) []wire.Outcome {
+	all := make([]wire.Outcome, len(list))
 	for i, o := range list {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, `{"symbol":`...)
-		b = appendString(b, o.Symbol)
-		b = append(b, `,"code":`...)
-		b = appendString(b, o.Code)
-		b = append(b, `,"detail":`...)
-		b = appendString(b, o.Detail)
-		b = append(b, '}')
+		all[i] = wire.Outcome(o)
 	}
-	return append(b, ']')
+	return all
 }
 
-// appendListing appends a pair as GET /symbols shows it.
-func appendListing(b []byte, l *job.Listing) []byte {
-	b = append(b, `{"symbol":`...)
-	b = appendString(b, l.Name)
-	b = append(b, `,"base":`...)
-	b = appendString(b, l.Base)
-	b = append(b, `,"quote":`...)
-	b = appendString(b, l.Quote)
-	b = append(b, `,"trading":`...)
-	b = strconv.AppendBool(b, l.Trading)
-	b = append(b, `,"status":`...)
-	b = appendString(b, l.Status)
-	b = append(b, `,"tick_size":`...)
-	b = appendTick(b, l.Tick)
-	b = append(b, `,"quote_volume":`...)
-	b = appendFloat(b, l.QuoteVolume)
-	b = append(b, `,"selected":`...)
-	b = strconv.AppendBool(b, l.Selected)
-	b = append(b, `,"reason":`...)
-	if l.Selected {
-		return append(b, `null}`...)
+// symbolOf is a pair as GET /symbols shows it.
+func symbolOf(l *job.Listing) wire.Symbol {
+	s := wire.Symbol{
+		Symbol: l.Name, Base: l.Base, Quote: l.Quote, Trading: l.Trading, Status: l.Status,
+		TickSize: tickOf(l.Tick), QuoteVolume: l.QuoteVolume, Selected: l.Selected,
 	}
-	b = append(b, `{"code":`...)
-	b = appendString(b, l.Reason.Code)
-	b = append(b, `,"detail":`...)
-	b = appendString(b, l.Reason.Detail)
-	return append(b, '}', '}')
+	if !l.Selected {
+		s.Reason = &wire.Reason{Code: l.Reason.Code, Detail: l.Reason.Detail}
+	}
+	return s
 }
 
-// appendTick appends the tick as an exact decimal, null if unknown.
-func appendTick(b []byte, t service.Tick) []byte {
+// tickOf is the float64 nearest to the tick, which is printed as that decimal; nil if
+// it is unknown.
+func tickOf(t service.Tick) *float64 {
 	if t.Units <= 0 || t.Decimals < 0 {
-		return append(b, "null"...)
+		return nil
 	}
-	digits := strconv.FormatInt(t.Units, 10)
-	if t.Decimals == 0 {
-		return append(b, digits...)
+	f, err := strconv.ParseFloat(strconv.FormatInt(t.Units, 10)+"e-"+strconv.Itoa(t.Decimals), 64)
+	if err != nil {
+		return nil
 	}
-	for len(digits) <= t.Decimals {
-		digits = "0" + digits
-	}
-	point := len(digits) - t.Decimals
-	b = append(b, digits[:point]...)
-	b = append(b, '.')
-	return append(b, digits[point:]...)
+	return &f
 }
 
-// appendKline appends a candle the way exchanges write them, and the way POST
-// /analyze reads them: open time, open, high, low, close, volume.
+// kline is a candle the way exchanges write them, and the way POST /analyze reads them.
+type kline levels.Candle
+
+// MarshalJSONTo appends the row by hand: a reply has thousands, and six values through
+// reflection take several times as long.
+func (k *kline) MarshalJSONTo(enc *jsontext.Encoder) error {
+	return enc.WriteValue(appendKline(enc.AvailableBuffer(), levels.Candle(*k)))
+}
+
+// appendKline appends open time, open, high, low, close and volume.
 func appendKline(b []byte, k levels.Candle) []byte {
 	b = append(b, '[')
 	b = strconv.AppendInt(b, k.OpenTime, 10)

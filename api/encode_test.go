@@ -29,13 +29,13 @@ func TestEncode_FiguresArePlainDecimals(t *testing.T) {
 		{1e21, "1000000000000000000000", "1000000000000000000000", "1000000000000000000000"},
 		{0, "0", "0", "0"},
 	} {
-		if got := string(appendFloat(nil, c.f)); got != c.plain {
+		if got := string(appendJSON(nil, &c.f)); got != c.plain {
 			t.Errorf("%v: %s", c.f, got)
 		}
-		if got := string(appendRounded(nil, c.f, 2)); got != c.two {
+		if got := string(appendFloat(nil, rounded(c.f, 2))); got != c.two {
 			t.Errorf("%v to two decimals: %s", c.f, got)
 		}
-		if got := string(appendDigits(nil, c.f)); got != c.sixFigs {
+		if got := string(appendFloat(nil, sixDigits(c.f))); got != c.sixFigs {
 			t.Errorf("%v to six digits: %s", c.f, got)
 		}
 	}
@@ -49,14 +49,15 @@ func TestEncode_TimesAreUTCWithMillisecondsIfAny(t *testing.T) {
 		`"2026-11-22T19:00:00.007Z"`: at.Add(7 * time.Millisecond),
 		"null":                       {},
 	} {
-		if got := string(appendTime(nil, v)); got != text {
+		if got := string(appendJSON(nil, new(momentOrNil(v)))); got != text {
 			t.Errorf("%v: %s, want %s", v, got, text)
 		}
 	}
 }
 
 func TestEncode_AMarketThatDidNotMoveHasNoDistanceInATR(t *testing.T) {
-	b := append(appendLevel([]byte("{"), &levels.Level{Price: 100}, 100, 0), '}')
+	w := new(levelValues).level(&levels.Level{Price: 100}, 100, 0)
+	b := appendJSON(nil, &w)
 	var l levelJSON
 	if err := json.Unmarshal(b, &l); err != nil || l.DistanceATR != nil || l.DistancePct != 0 {
 		t.Errorf("%s, %v", b, err)
@@ -79,12 +80,12 @@ func TestEncode_AnyAnalysisIsValidJSON(t *testing.T) {
 
 func TestEncode_AResultIsJudgedAsOfWhenItWasMade(t *testing.T) {
 	old := snapshot("BTCUSDT", time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC))
-	fresh := string(appendJob(nil, &job.Job{Result: &old}, true))
+	fresh := string(appendJSON(nil, jobOf(&job.Job{Result: &old})))
 	if !strings.Contains(fresh, `"stale":false`) {
 		t.Errorf("what was fresh when the job found it: %s", fresh)
 	}
 	old.ComputedAt = old.AsOf.Add(3 * time.Hour)
-	if b := string(appendJob(nil, &job.Job{Result: &old}, true)); !strings.Contains(b, `"stale":true`) {
+	if b := string(appendJSON(nil, jobOf(&job.Job{Result: &old}))); !strings.Contains(b, `"stale":true`) {
 		t.Errorf("what was stale when the job found it: %s", b)
 	}
 }

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"strconv"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"tidemark/service"
+	"tidemark/wire"
 )
 
 // problem is an error that knows what to tell the client, beyond what status
@@ -131,44 +132,30 @@ var contentProblem = []string{"application/problem+json"}
 // appendProblem appends the document of RFC 9457 for p. The type is a
 // reference into the API's own documentation.
 func appendProblem(b []byte, p problem, instance, requestID string) []byte {
-	b = append(b, `{"type":"/docs#error-`...)
-	b = append(b, p.code...)
-	b = append(b, `","title":`...)
-	b = appendString(b, statuses[p.code].title)
-	b = append(b, `,"status":`...)
-	b = strconv.AppendInt(b, int64(p.status), 10)
-	b = append(b, `,"detail":`...)
-	b = appendString(b, p.detail)
-	b = append(b, `,"instance":`...)
-	b = appendString(b, instance)
-	b = append(b, `,"code":`...)
-	b = appendString(b, p.code)
-	b = append(b, `,"request_id":`...)
-	b = appendString(b, requestID)
-	if p.located {
-		b = append(b, `,"errors":[{"detail":`...)
-		b = appendString(b, p.detail)
-		if p.parameter != "" {
-			b = append(b, `,"parameter":`...)
-			b = appendString(b, p.parameter)
-		} else {
-			b = append(b, `,"pointer":`...)
-			b = appendString(b, p.pointer)
-		}
-		b = append(b, `}]`...)
+	w := wire.Problem{
+		Type: "/docs#error-" + p.code, Title: statuses[p.code].title, Status: p.status, Detail: p.detail,
+		Instance: instance, Code: p.code, RequestID: requestID,
 	}
-	return append(b, '}', '\n')
+	if p.located {
+		w.Errors = []wire.ProblemPlace{{Detail: p.detail, Parameter: p.parameter, Pointer: p.pointer}}
+	}
+	return append(appendJSON(b, &w), '\n')
 }
 
 // bodyError turns what the JSON decoder or the connection said about a body
 // into an error for the client.
 func bodyError(err error) error {
 	var p *problem
+	var where *json.SemanticError
 	var syntax *jsontext.SyntacticError
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &p) || errors.As(err, &large) || errors.Is(err, errLongToken):
 		return err
+	case errors.As(err, &where) && where.Err == json.ErrUnknownName:
+		return badField(string(where.JSONPointer), "unknown field: there are symbol, symbols, all, klines, exchange, interval, kline_limit, store")
+	case where != nil:
+		return badField(string(where.JSONPointer), "must be a %s", where.GoType)
 	case errors.As(err, &syntax):
 		if errors.Is(err, jsontext.ErrDuplicateName) {
 			return badField(string(syntax.JSONPointer), "the name %q is there twice", syntax.JSONPointer.LastToken())

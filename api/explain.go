@@ -10,6 +10,7 @@ import (
 
 	"tidemark/levels"
 	"tidemark/service"
+	"tidemark/wire"
 )
 
 // ParseLevelID reads the id of a level: 16 hexadecimal digits.
@@ -58,59 +59,27 @@ func (a *API) getLevel(w *reply, r *http.Request) error {
 // the API shows it at the moment now.
 func AppendExplanation(b []byte, s *service.Snapshot, e *levels.Explanation, now time.Time) []byte {
 	stale := StaleReason(s, now)
-	b = append(b, `{"symbol":`...)
-	b = appendString(b, s.Symbol)
-	b = append(b, `,"exchange":`...)
-	b = appendString(b, s.Exchange)
-	b = append(b, `,"interval":`...)
-	b = appendString(b, string(s.Interval))
-	b = append(b, `,"as_of":`...)
-	b = appendTime(b, s.AsOf)
-	b = append(b, `,"simulated":`...)
-	b = strconv.AppendBool(b, s.Simulated)
-	b = append(b, `,"stale":`...)
-	b = strconv.AppendBool(b, stale != "")
-	b = append(b, `,"stale_reason":`...)
-	b = orNull(b, stale)
-	b = append(b, `,"role":`...)
-	b = appendString(b, e.Level.Role.String())
-	b = append(b, `,"level":{`...)
-	b = appendLevel(b, &e.Level, s.LastPrice, s.ATR)
-	b = append(b, `},"touches":[`...)
+	var values levelValues
+	w := wire.Explanation{
+		Symbol: s.Symbol, Exchange: s.Exchange, Interval: string(s.Interval), AsOf: moment(s.AsOf), Simulated: s.Simulated,
+		Stale: stale != "", StaleReason: stringOrNil(stale),
+		Role: e.Level.Role.String(), Level: values.level(&e.Level, s.LastPrice, s.ATR),
+		Touches: make([]wire.Touch, len(e.Touches)), Sources: make([]wire.Finding, len(e.Found)),
+		OddsReason: stringOrNil(e.Level.NoOdds.String()),
+	}
 	for i, t := range e.Touches {
-		if i > 0 {
-			b = append(b, ',')
+		w.Touches[i] = wire.Touch{
+			From: time.UnixMilli(t.From).UTC(), To: time.UnixMilli(t.To).UTC(),
+			Side: Side(t), Outcome: t.Outcome.String(), Extreme: t.Extreme, Candles: t.Candles,
 		}
-		b = appendTouch(b, t)
 	}
-	b = append(b, `],"sources":[`...)
 	for i := range e.Found {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendSource(b, &e.Found[i], s.Decimals)
+		w.Sources[i] = findingOf(&e.Found[i], s.Decimals)
 	}
-	b = append(b, `],"odds_reason":`...)
-	b = orNull(b, e.Level.NoOdds.String())
-	b = append(b, `,"factors":`...)
-	if e.Factors == nil {
-		return append(b, "null}"...)
+	for _, f := range e.Factors {
+		w.Factors = append(w.Factors, wire.Factor{Name: f.Name, Value: rounded(f.Value, 2), Unit: f.Unit, Effect: rounded(f.Effect, 2), Text: f.Text})
 	}
-	for i, f := range e.Factors {
-		b = append(b, "[,"[min(i, 1)])
-		b = append(b, `{"name":`...)
-		b = appendString(b, f.Name)
-		b = append(b, `,"value":`...)
-		b = appendRounded(b, f.Value, 2)
-		b = append(b, `,"unit":`...)
-		b = appendString(b, f.Unit)
-		b = append(b, `,"effect":`...)
-		b = appendRounded(b, f.Effect, 2)
-		b = append(b, `,"text":`...)
-		b = appendString(b, f.Text)
-		b = append(b, '}')
-	}
-	return append(b, `]}`...)
+	return appendJSON(b, &w)
 }
 
 // Side is the side that price came from.
@@ -121,52 +90,18 @@ func Side(t levels.Touch) string {
 	return "below"
 }
 
-func appendTouch(b []byte, t levels.Touch) []byte {
-	b = append(b, `{"from":`...)
-	b = appendTime(b, time.UnixMilli(t.From))
-	b = append(b, `,"to":`...)
-	b = appendTime(b, time.UnixMilli(t.To))
-	b = append(b, `,"side":`...)
-	b = appendString(b, Side(t))
-	b = append(b, `,"outcome":`...)
-	b = appendString(b, t.Outcome.String())
-	b = append(b, `,"extreme":`...)
-	b = appendFloat(b, t.Extreme)
-	b = append(b, `,"candles":`...)
-	b = strconv.AppendInt(b, int64(t.Candles), 10)
-	return append(b, '}')
-}
-
-// appendSource appends what a method found. Prices that no candle had are rounded
-// to the decimals of the pair.
-func appendSource(b []byte, s *levels.Source, decimals int) []byte {
-	b = append(b, `{"name":`...)
-	b = appendString(b, s.Method.AppendNames(nil)[0])
-	b = append(b, `,"weight":`...)
-	b = appendRounded(b, s.Weight, 3)
-	b = append(b, `,"count":`...)
-	b = strconv.AppendInt(b, int64(s.Count), 10)
-	b = append(b, `,"found":[`...)
+// findingOf is what a method found. Prices that no candle had are rounded to the
+// decimals of the pair.
+func findingOf(s *levels.Source, decimals int) wire.Finding {
+	f := wire.Finding{Name: s.Method.AppendNames(nil)[0], Weight: rounded(s.Weight, 3), Count: s.Count, Found: make([]wire.Mark, len(s.Marks))}
 	for i, m := range s.Marks {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, `{"kind":`...)
-		b = appendString(b, m.Kind.String())
-		b = append(b, `,"price":`...)
+		mark := wire.Mark{Kind: m.Kind.String(), Price: m.Price}
 		if s.Method == levels.SourceSwing {
-			b = appendFloat(b, m.Price)
-			b = append(b, `,"time":`...)
-			b = appendTime(b, time.UnixMilli(m.Time))
-			b = append(b, `,"prominence_atr":`...)
-			b = appendRounded(b, m.Prominence, 2)
-			b = append(b, `,"volume_share":null}`...)
+			mark.Time, mark.ProminenceATR = new(time.UnixMilli(m.Time).UTC()), new(rounded(m.Prominence, 2))
 		} else {
-			b = appendRounded(b, m.Price, decimals)
-			b = append(b, `,"time":null,"prominence_atr":null,"volume_share":`...)
-			b = appendRounded(b, m.Share, 3)
-			b = append(b, '}')
+			mark.Price, mark.VolumeShare = rounded(m.Price, decimals), new(rounded(m.Share, 3))
 		}
+		f.Found[i] = mark
 	}
-	return append(b, `]}`...)
+	return f
 }

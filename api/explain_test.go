@@ -11,38 +11,10 @@ import (
 
 	"tidemark/levels"
 	"tidemark/service"
+	"tidemark/wire"
 )
 
-type explanationJSON struct {
-	Symbol, Exchange, Interval, Role string
-	AsOf                             time.Time `json:"as_of"`
-	Simulated, Stale                 bool
-	Level                            struct {
-		Touches  int
-		Hold     *float64 `json:"hold_probability"`
-		Baseline *float64 `json:"baseline_hold_probability"`
-	}
-	Touches []struct {
-		From, To      time.Time
-		Side, Outcome string
-		Extreme       float64
-		Candles       int
-	}
-	Sources []struct {
-		Name   string
-		Weight float64
-		Count  int
-		Found  []struct {
-			Kind  string
-			Price float64
-		}
-	}
-	OddsReason *string `json:"odds_reason"`
-	Factors    []struct {
-		Name, Unit, Text string
-		Value, Effect    float64
-	}
-}
+type explanationJSON = wire.Explanation
 
 // keeps has the store keep the candles that the exchange makes up, as of now.
 func keeps(h *harness) {
@@ -94,7 +66,7 @@ func TestExplanation_IsThatOfTheStoredLevel(t *testing.T) {
 				for _, f := range e.Factors {
 					sum += f.Effect
 				}
-				if moved := 100 * (*e.Level.Hold - *e.Level.Baseline); math.Abs(sum-moved) > 1e-9 || len(e.Factors) == 0 {
+				if moved := 100 * (*e.Level.HoldProbability - *e.Level.BaselineHoldProbability); math.Abs(sum-moved) > 1e-9 || len(e.Factors) == 0 {
 					t.Errorf("%d effects add up to %v, the odds moved by %v", len(e.Factors), sum, moved)
 				}
 			}

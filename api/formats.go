@@ -8,6 +8,7 @@ import (
 
 	"tidemark/levels"
 	"tidemark/service"
+	"tidemark/wire"
 )
 
 // format is what levels are written as.
@@ -72,26 +73,33 @@ func (q *query) format(r *http.Request, values ...string) (format, error) {
 
 // appendRows appends the levels of s as rows, judged as of now.
 func appendRows(b []byte, f format, s *service.Snapshot, now time.Time) []byte {
-	if f == formatCSV {
-		b = append(b, csvHeader...)
-	}
-	q := screenQuery{exchange: s.Exchange, interval: s.Interval, format: f}
+	b = appendHeader(b, f)
+	q := screenQuery{exchange: s.Exchange, interval: s.Interval}
 	r := row{symbol: s.Symbol, asOf: s.AsOf, last: s.LastPrice, atr: s.ATR, stale: now.After(staleAfter(s)), simulated: s.Simulated}
+	var values rowValues
 	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
 		for _, r.level = range side(s, role) {
 			r.level.Role = role
-			b = q.appendRow(b, &r)
+			b = appendRow(b, f, values.of(&q, &r))
 		}
 	}
 	return b
 }
 
-// appendRow appends a level as a row.
-func (s *screenQuery) appendRow(b []byte, r *row) []byte {
-	if s.format == formatCSV {
-		return appendCSV(b, s, r)
+// appendHeader appends what comes before the first row.
+func appendHeader(b []byte, f format) []byte {
+	if f == formatCSV {
+		b = append(b, csvHeader...)
 	}
-	return append(appendObject(b, s, r), '\n')
+	return b
+}
+
+// appendRow appends a level as a row.
+func appendRow(b []byte, f format, r *wire.Row) []byte {
+	if f == formatCSV {
+		return appendCSV(b, r)
+	}
+	return append(appendJSON(b, r), '\n')
 }
 
 // AppendCSV appends a header and the levels of s, the columns being those of

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 
 	"tidemark/job"
 	"tidemark/service"
+	"tidemark/wire"
 )
 
 const (
@@ -51,14 +51,11 @@ func (a *API) getJobs(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	b := append(make([]byte, 0, 1024*(1+len(jobs))), `{"jobs":[`...)
+	list := wire.JobList{Jobs: make([]wire.JobSummary, len(jobs))}
 	for i := range jobs {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendJob(b, &jobs[i], false)
+		list.Jobs[i] = *summaryOf(&jobs[i])
 	}
-	return sendJSON(w, append(b, "]}\n"...))
+	return sendJSON(w, &list)
 }
 
 // getSchedules answers GET /schedules: when sweeps begin by themselves. The
@@ -71,34 +68,22 @@ func (a *API) getSchedules(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	b := append([]byte(nil), `{"schedules":[`...)
+	list := wire.ScheduleList{Schedules: make([]wire.Schedule, len(schedules))}
 	for i, s := range schedules {
-		if i > 0 {
-			b = append(b, ',')
+		list.Schedules[i] = wire.Schedule{
+			Exchange: s.Exchange, Interval: string(s.Interval), Schedule: s.Text,
+			NextRun: moment(s.NextRun), LastRun: momentOrNil(s.LastRun), LastJob: stringOrNil(s.LastJob),
 		}
-		b = append(b, `{"exchange":`...)
-		b = appendString(b, s.Exchange)
-		b = append(b, `,"interval":`...)
-		b = appendString(b, string(s.Interval))
-		b = append(b, `,"schedule":`...)
-		b = appendString(b, s.Text)
-		b = append(b, `,"next_run":`...)
-		b = appendTime(b, s.NextRun)
-		b = append(b, `,"last_run":`...)
-		b = appendTime(b, s.LastRun)
-		b = append(b, `,"last_job":`...)
-		b = orNull(b, s.LastJob)
-		b = append(b, '}')
 	}
-	return sendJSON(w, append(b, "]}\n"...))
+	return sendJSON(w, &list)
 }
 
 // sendJSON sends a reply that must be asked for again each time.
-func sendJSON(w *reply, b []byte) error {
+func sendJSON(w *reply, v any) error {
 	h := w.Header()
 	h["Content-Type"] = contentJSON
 	h["Cache-Control"] = noStore
-	return write(w, b)
+	return write(w, append(appendJSON(nil, v), '\n'))
 }
 
 // getJob answers GET /jobs/{id}.
@@ -126,7 +111,7 @@ func (a *API) sendJob(w *reply, r *http.Request, get func(context.Context, strin
 	if err != nil {
 		return err
 	}
-	return sendJSON(w, append(appendJob(nil, &j, true), '\n'))
+	return sendJSON(w, jobOf(&j))
 }
 
 // eventID names how far a job is: equal ids, equal events.
@@ -226,15 +211,14 @@ func appendEvent(b []byte, id string, j *job.Job) []byte {
 	b = append(b, "event: job\nid: "...)
 	b = append(b, id...)
 	b = append(b, "\ndata: "...)
-	b = appendJob(b, j, false)
+	b = appendJSON(b, summaryOf(j))
 	return append(b, "\n\n"...)
 }
 
 // getHealth answers GET /healthz: the process serves. It asks nobody, so that
 // a database that is away does not get the process restarted.
 func (a *API) getHealth(w *reply, _ *http.Request) error {
-	b := appendString([]byte(`{"status":"ok","version":`), a.Version)
-	return sendJSON(w, append(b, '}', '\n'))
+	return sendJSON(w, &wire.Health{Status: "ok", Version: a.Version})
 }
 
 // readyTimeout bounds the question to the database.
@@ -289,8 +273,5 @@ func (a *API) getReady(w *reply, r *http.Request) error {
 		return fmt.Errorf("%w: %w", service.ErrStorage, err)
 	}
 	m := a.Market()
-	b := appendString([]byte(`{"status":"ready","database":"ok","exchange":`), m.Exchange)
-	b = append(b, `,"simulated":`...)
-	b = strconv.AppendBool(b, m.Simulated)
-	return sendJSON(w, append(b, '}', '\n'))
+	return sendJSON(w, &wire.Ready{Status: "ready", Database: "ok", Exchange: m.Exchange, Simulated: m.Simulated})
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
@@ -11,6 +10,7 @@ import (
 
 	"tidemark/levels"
 	"tidemark/service"
+	"tidemark/wire"
 )
 
 // own refuses an exchange this process does not talk to.
@@ -20,23 +20,6 @@ func (a *API) own(q *query) (string, error) {
 		return "", unknownExchange(name, served)
 	}
 	return name, err
-}
-
-// exchangeList is the reply of GET /exchanges.
-type exchangeList struct {
-	Exchanges []exchangeEntry `json:"exchanges"`
-}
-
-type exchangeEntry struct {
-	Exchange  string           `json:"exchange"`
-	Served    bool             `json:"served"` // this process talks to it
-	Intervals []storedInterval `json:"intervals"`
-}
-
-type storedInterval struct {
-	Interval levels.Interval `json:"interval"`
-	Pairs    int             `json:"pairs"`
-	AsOf     time.Time       `json:"as_of"`
 }
 
 // getExchanges answers GET /exchanges: the exchange this process talks to, and the
@@ -49,22 +32,18 @@ func (a *API) getExchanges(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	served := exchangeEntry{Exchange: a.Market().Exchange, Served: true, Intervals: []storedInterval{}}
-	list := exchangeList{Exchanges: []exchangeEntry{served}}
+	served := wire.Exchange{Exchange: a.Market().Exchange, Served: true, Intervals: []wire.StoredInterval{}}
+	list := wire.ExchangeList{Exchanges: []wire.Exchange{served}}
 	for _, m := range stored {
-		at := slices.IndexFunc(list.Exchanges, func(e exchangeEntry) bool { return e.Exchange == m.Exchange })
+		at := slices.IndexFunc(list.Exchanges, func(e wire.Exchange) bool { return e.Exchange == m.Exchange })
 		if at < 0 {
 			at = len(list.Exchanges)
-			list.Exchanges = append(list.Exchanges, exchangeEntry{Exchange: m.Exchange})
+			list.Exchanges = append(list.Exchanges, wire.Exchange{Exchange: m.Exchange})
 		}
 		e := &list.Exchanges[at]
-		e.Intervals = append(e.Intervals, storedInterval{m.Interval, m.Pairs, m.AsOf})
+		e.Intervals = append(e.Intervals, wire.StoredInterval{Interval: string(m.Interval), Pairs: m.Pairs, AsOf: moment(m.AsOf)})
 	}
-	b, err := json.Marshal(list)
-	if err != nil {
-		return err
-	}
-	return sendJSON(w, append(b, '\n'))
+	return sendJSON(w, &list)
 }
 
 // symbolsFresh is how long the list of pairs and their volumes need not be asked
@@ -112,36 +91,34 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 	h["Cache-Control"] = []string{a.scope + "max-age=" + strconv.Itoa(int(symbolsFresh/time.Second))}
 	h["Age"] = []string{strconv.FormatInt(int64(max(0, time.Since(at))/time.Second), 10)}
 	out := stream{w: w}
-	out.buf = append(out.buf, `{"exchange":`...)
-	out.buf = appendString(out.buf, exchange)
-	out.buf = append(out.buf, `,"symbols":[`...)
-	n := 0
-	for l, err := range listed {
-		if err != nil {
-			return err
+	list := wire.SymbolList[each[wire.Symbol]]{Exchange: exchange}
+	list.Symbols = func(yield func(*wire.Symbol) error) error {
+		for l, err := range listed {
+			if err != nil {
+				return err
+			}
+			if !strings.HasPrefix(l.Name, prefix) || quote != "" && l.Quote != quote ||
+				onlySelected && l.Selected != selected || onlyTrading && l.Trading != trading ||
+				reason != "" && l.Reason.Code != reason {
+				continue
+			}
+			if list.Count == 0 {
+				if err := a.hold(ctx, w, 2*streamBuffer); err != nil {
+					return err
+				}
+			}
+			list.Count++
+			s := symbolOf(&l)
+			if err := yield(&s); err != nil {
+				return err
+			}
 		}
-		if !strings.HasPrefix(l.Name, prefix) || quote != "" && l.Quote != quote ||
-			onlySelected && l.Selected != selected || onlyTrading && l.Trading != trading ||
-			reason != "" && l.Reason.Code != reason {
-			continue
-		}
-		if n > 0 {
-			out.buf = append(out.buf, ',')
-		} else if err := a.hold(ctx, w, 2*streamBuffer); err != nil {
-			return err
-		}
-		n++
-		out.buf = appendListing(out.buf, &l)
-		if err := out.spill(); err != nil {
-			return err
-		}
+		list.Simulated = a.Market().Simulated // known for certain only once the exchange has answered
+		return nil
 	}
-	// known for certain only once the exchange has answered
-	out.buf = append(out.buf, `],"count":`...)
-	out.buf = strconv.AppendInt(out.buf, int64(n), 10)
-	out.buf = append(out.buf, `,"simulated":`...)
-	out.buf = strconv.AppendBool(out.buf, a.Market().Simulated)
-	out.buf = append(out.buf, "}\n"...)
+	if err := out.encode(&list); err != nil { // what follows the symbols is read after them
+		return err
+	}
 	return out.flush()
 }
 
@@ -183,17 +160,20 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 		if err := a.holdWithin(ctx, w, int64(c.Len())*klineBytes, 0); err != nil {
 			return err
 		}
-		b = appendSeries(make([]byte, 0, 256+klineBytes*c.Len()), key, simulated)
-		b = append(b, `,"missing_klines":`...)
-		b = strconv.AppendInt(b, int64(c.Missing()), 10)
-		b = append(b, `,"klines":[`...)
-		for i := range c.Len() {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = appendKline(b, c.At(i))
-		}
-		b = append(b, "]}\n"...)
+		b = appendJSON(make([]byte, 0, 256+klineBytes*c.Len()), &wire.KlineList[each[kline]]{
+			Symbol: key.Symbol, Exchange: key.Exchange, Interval: string(key.Interval), Simulated: simulated, MissingKlines: c.Missing(),
+			Klines: func(yield func(*kline) error) error {
+				var k kline
+				for i := range c.Len() {
+					k = kline(c.At(i))
+					if err := yield(&k); err != nil {
+						return err
+					}
+				}
+				return nil
+			},
+		})
+		b = append(b, '\n')
 		return nil
 	}
 	if key.Exchange == a.Market().Exchange {
@@ -240,26 +220,10 @@ func (a *API) getForming(w *reply, r *http.Request) error {
 	h := w.Header()
 	h["Content-Type"] = contentJSON
 	h["Cache-Control"] = noCache
-	b := appendSeries(nil, key, a.Market().Simulated)
-	if f == nil {
-		return write(w, append(b, `,"at":null,"closes_at":null,"kline":null}`+"\n"...))
+	reply := wire.FormingKline{Symbol: key.Symbol, Exchange: key.Exchange, Interval: string(key.Interval), Simulated: a.Market().Simulated}
+	if f != nil {
+		reply.At, reply.ClosesAt = momentOrNil(f.At), new(time.UnixMilli(f.OpenTime+key.Interval.Milliseconds()).UTC())
+		reply.Kline = &wire.Kline{float64(f.OpenTime), f.Open, f.High, f.Low, f.Close, f.Volume}
 	}
-	b = append(b, `,"at":`...)
-	b = appendTime(b, f.At)
-	b = append(b, `,"closes_at":`...)
-	b = appendMillis(b, f.OpenTime+key.Interval.Milliseconds())
-	b = append(b, `,"kline":`...)
-	return write(w, append(appendKline(b, f.Candle), "}\n"...))
-}
-
-// appendSeries begins an object that is about candles of a series.
-func appendSeries(b []byte, key service.Key, simulated bool) []byte {
-	b = append(b, `{"symbol":`...)
-	b = appendString(b, key.Symbol)
-	b = append(b, `,"exchange":`...)
-	b = appendString(b, key.Exchange)
-	b = append(b, `,"interval":`...)
-	b = appendString(b, string(key.Interval))
-	b = append(b, `,"simulated":`...)
-	return strconv.AppendBool(b, simulated)
+	return write(w, append(appendJSON(nil, &reply), '\n'))
 }

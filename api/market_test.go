@@ -16,21 +16,12 @@ import (
 
 	"tidemark/levels"
 	"tidemark/service"
+	"tidemark/wire"
 )
 
 type candles = levels.Candles
 
-type symbolsJSON struct {
-	Exchange string
-	Symbols  []struct {
-		Symbol   string
-		TickSize json.Number `json:"tick_size"`
-		Selected bool
-		Reason   *struct{ Code, Detail string }
-	}
-	Count     int
-	Simulated bool
-}
+type symbolsJSON = wire.SymbolList[[]wire.Symbol]
 
 func TestSymbols_TellWhichPairsASweepCoversAndWhyNot(t *testing.T) {
 	h := start(t)
@@ -69,7 +60,7 @@ func TestSymbols_TickSizesAreExact(t *testing.T) {
 		{service.Tick{Units: 1, Decimals: 2}, "0.01"}, {service.Tick{Units: 1, Decimals: 8}, "0.00000001"}, {service.Tick{Units: 5, Decimals: 4}, "0.0005"},
 		{service.Tick{Units: 25, Decimals: 1}, "2.5"}, {service.Tick{Units: 10}, "10"}, {service.Tick{Units: 123, Decimals: 3}, "0.123"}, {service.Tick{}, "null"},
 	} {
-		if got := string(appendTick(nil, c.tick)); got != c.text {
+		if got := string(appendJSON(nil, new(tickOf(c.tick)))); got != c.text {
 			t.Errorf("%+v: %s, want %s", c.tick, got, c.text)
 		}
 	}
@@ -191,17 +182,10 @@ func TestKlines_RefusalsNameWhatIsWrong(t *testing.T) {
 
 func TestForming_StandsApartFromTheClosedCandles(t *testing.T) {
 	h := start(t)
-	type formingJSON struct {
-		Symbol, Exchange, Interval string
-		Simulated                  bool
-		At                         *time.Time
-		ClosesAt                   *time.Time `json:"closes_at"`
-		Kline                      []float64
-	}
 	before := time.Now()
 	rec := h.get("/klines/btc-usdt/forming?interval=15m")
 	want(t, rec, 200)
-	f := decode[formingJSON](t, rec)
+	f := decode[wire.FormingKline](t, rec)
 	if f.Symbol != "BTCUSDT" || f.Exchange != "simulated" || f.Interval != "15m" || !f.Simulated || len(f.Kline) != 6 || f.At.Before(before.Truncate(time.Millisecond)) || !f.ClosesAt.After(before) {
 		t.Fatalf("%s", rec.Body)
 	}
@@ -217,7 +201,7 @@ func TestForming_StandsApartFromTheClosedCandles(t *testing.T) {
 	h.exchange.FormingFunc = func(context.Context) (*service.Forming, error) { return nil, nil }
 	rec = h.get("/klines/ETHUSDT/forming")
 	want(t, rec, 200)
-	if f := decode[formingJSON](t, rec); f.Kline != nil || f.At != nil || f.ClosesAt != nil {
+	if f := decode[wire.FormingKline](t, rec); f.Kline != nil || f.At != nil || f.ClosesAt != nil {
 		t.Errorf("of a halted pair: %s", rec.Body)
 	}
 	for target, status := range map[string]int{

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -74,17 +75,22 @@ func (a *API) postMCP(w *reply, r *http.Request) error {
 	}
 	h := w.Header()
 	h["Cache-Control"] = noStore
-	if m.id == nil { // a notification, or a response to what was never asked
+	if m.ID == nil { // a notification, or a response to what was never asked
 		w.WriteHeader(http.StatusAccepted)
 		return nil
 	}
-	if !mcpMethods[m.method] {
+	if !mcpMethods[m.Method] {
 		h["Content-Type"] = contentJSON
 		if r.Header.Get("Mcp-Protocol-Version") >= "2026-07-28" {
 			w.WriteHeader(http.StatusNotFound)
 		}
-		b := append(append([]byte(`{"jsonrpc":"2.0","id":`), m.id...), `,"error":{"code":-32601,"message":`...)
-		return write(w, append(appendString(b, "method not found: "+clip(m.method)), "}}\n"...))
+		refusal := mcpRefusal{JSONRPC: "2.0", ID: m.ID}
+		refusal.Error.Code, refusal.Error.Message = -32601, "method not found: "+clip(m.Method)
+		b, err := jsonv2.Marshal(&refusal, wireOptions, jsontext.PreserveRawStrings(true))
+		if err != nil {
+			return err
+		}
+		return write(w, append(b, '\n'))
 	}
 	select {
 	case a.messages <- struct{}{}:
@@ -92,12 +98,16 @@ func (a *API) postMCP(w *reply, r *http.Request) error {
 	default:
 		return &problem{code: "busy", detail: fmt.Sprintf("%d messages of agents are being answered already", mcpMessages)}
 	}
+	message, err := m.renamed()
+	if err != nil {
+		return err
+	}
 	call := &mcpCall{client: r.Context()}
 	var done context.CancelFunc
 	call.reply, done = context.WithCancel(context.WithoutCancel(r.Context()))
 	defer done()
 	r = r.WithContext(context.WithValue(r.Context(), mcpCallKey{}, call))
-	r.Body = io.NopCloser(bytes.NewReader(m.renamed()))
+	r.Body = io.NopCloser(bytes.NewReader(message))
 	// The answer is JSON whatever the client would take besides.
 	r.Header["Accept"] = []string{"application/json, text/event-stream"}
 	var out answer
@@ -122,7 +132,7 @@ func (a *API) postMCP(w *reply, r *http.Request) error {
 	}
 	h["Cache-Control"] = noStore
 	w.WriteHeader(out.status)
-	_, _ = w.Write(append(append([]byte(`{"jsonrpc":"2.0","id":`), m.id...), ','))
+	_, _ = w.Write(append(append([]byte(`{"jsonrpc":"2.0","id":`), m.ID...), ','))
 	return write(w, rest)
 }
 
@@ -135,78 +145,59 @@ type mcpCall struct {
 
 type mcpCallKey struct{}
 
-// mcpMessage is a message, its members as they came.
+// mcpMessage is a message.
 type mcpMessage struct {
-	id     jsontext.Value // a string or a number; nil if there is none
-	method string
-	rest   []byte // what follows the id, from a comma on
+	ID     jsontext.Value `json:"id,omitzero"` // a string or a number as it came; nil if there is none
+	Method string         `json:"method,omitzero"`
+	Result jsontext.Value `json:"result,omitzero"`
+	Error  jsontext.Value `json:"error,omitzero"`
+	Rest   jsontext.Value `json:",embed"` // all other members, as they came
 }
 
 // The library reads a message under an id of ours: it would make 1 of 1.5.
-const (
-	renamedMessage = `{"id":1`
-	renamedReply   = `{"jsonrpc":"2.0","id":1,`
-)
+const renamedReply = `{"jsonrpc":"2.0","id":1,`
 
-func (m *mcpMessage) renamed() []byte { return append(append([]byte(renamedMessage), m.rest...), '}') }
+func (m mcpMessage) renamed() ([]byte, error) {
+	m.ID = jsontext.Value("1")
+	return jsonv2.Marshal(&m)
+}
 
 // parseMessage reads one JSON-RPC message. Lists of them (batches), which revision
 // 2025-03-26 had, are refused: one request would stand for any number.
 func parseMessage(body []byte) (m mcpMessage, err error) {
 	d := jsontext.NewDecoder(bytes.NewReader(body))
-	switch kind := d.PeekKind(); {
-	case kind == '[':
+	switch d.PeekKind() {
+	case '[':
 		return m, badField("", "lists of messages (batches) are not taken: send one message a request")
-	case kind != '{':
-		if _, err := d.ReadToken(); err != nil && err != io.EOF {
-			return m, bodyError(err)
-		}
+	case 'n', 't', 'f', '"', '0':
 		return m, badField("", "the body must be a JSON-RPC message, an object")
 	}
-	if _, err := d.ReadToken(); err != nil {
-		return m, bodyError(err)
-	}
-	answers := false
-	for d.PeekKind() != '}' {
-		name, err := d.ReadToken()
-		if err != nil {
-			return m, bodyError(err)
-		}
-		member := name.String()
-		v, err := d.ReadValue()
-		if err != nil {
-			return m, bodyError(err)
-		}
-		switch member {
-		case "id":
-			if kind := v.Kind(); kind != '"' && kind != '0' {
-				return m, badField("/id", "must be a string or a number")
-			}
-			m.id = v.Clone()
-			continue
-		case "method":
-			if err := json.Unmarshal(v, &m.method); err != nil {
-				return m, badField("/method", "must be a string")
-			}
-		case "result", "error":
-			answers = true
-		}
-		m.rest = append(appendString(append(m.rest, ','), member), ':')
-		m.rest = append(m.rest, v...)
-	}
-	if _, err := d.ReadToken(); err != nil {
+	if err := jsonv2.UnmarshalDecode(d, &m); err != nil {
 		return m, bodyError(err)
 	}
 	if _, err := d.ReadToken(); err != io.EOF {
 		return m, badField("", "something follows the message")
 	}
+	if m.ID != nil && m.ID.Kind() != '"' && m.ID.Kind() != '0' {
+		return m, badField("/id", "must be a string or a number")
+	}
 	switch {
-	case m.method == "" && answers:
-		m.id = nil
-	case m.method == "":
+	case m.Method == "" && (m.Result != nil || m.Error != nil):
+		m.ID = nil
+	case m.Method == "":
 		return m, badField("/method", "it is missing")
 	}
 	return m, nil
+}
+
+// mcpRefusal is the reply to a request there is no answer to.
+type mcpRefusal struct {
+	JSONRPC string         `json:"jsonrpc"`
+	ID      jsontext.Value `json:"id"`
+	Error   struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+	} `json:"error"`
 }
 
 // mcpCodes are the problems for what the library refuses in plain text.

@@ -17,6 +17,7 @@ import (
 
 	"tidemark/levels"
 	"tidemark/service"
+	"tidemark/wire"
 )
 
 // Bounds of a page of GET /levels.
@@ -342,66 +343,49 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 	}
 	out := stream{w: w, bounded: true}
 	h["Content-Type"] = formatTypes[s.format]
-	if s.format != formatJSON {
-		if s.format == formatCSV {
-			out.buf = append(out.buf, csvHeader...)
-		}
-		for i := range p.rows {
-			out.buf = s.appendRow(out.buf, &p.rows[i])
-			if err := out.spill(); err != nil {
-				return err
-			}
+	var values rowValues
+	if s.format == formatJSON {
+		err = out.encode(&wire.LevelPage[each[wire.Row]]{
+			Exchange: s.exchange, Interval: string(s.interval), OddsReason: stringOrNil(pageOddsReason(s.interval)),
+			Levels: func(yield func(*wire.Row) error) error {
+				for i := range p.rows {
+					if err := yield(values.of(&s, &p.rows[i])); err != nil {
+						return err
+					}
+				}
+				return nil
+			},
+			Unreadable: unreadable, Next: stringOrNil(next),
+		})
+		if err != nil {
+			return err
 		}
 		return out.flush()
 	}
-	out.buf = append(out.buf, `{"exchange":`...)
-	out.buf = appendString(out.buf, s.exchange)
-	out.buf = append(out.buf, `,"interval":`...)
-	out.buf = appendString(out.buf, string(s.interval))
-	out.buf = append(out.buf, `,"odds_reason":`...)
-	out.buf = orNull(out.buf, pageOddsReason(s.interval))
-	out.buf = append(out.buf, `,"levels":[`...)
+	out.buf = appendHeader(out.buf, s.format)
 	for i := range p.rows {
-		if i > 0 {
-			out.buf = append(out.buf, ',')
-		}
-		out.buf = appendObject(out.buf, &s, &p.rows[i])
+		out.buf = appendRow(out.buf, s.format, values.of(&s, &p.rows[i]))
 		if err := out.spill(); err != nil {
 			return err
 		}
 	}
-	out.buf = append(out.buf, `],"unreadable":`...)
-	out.buf = strconv.AppendInt(out.buf, int64(unreadable), 10)
-	out.buf = append(out.buf, `,"next":`...)
-	out.buf = orNull(out.buf, next)
-	out.buf = append(out.buf, '}', '\n')
 	return out.flush()
 }
 
-// appendObject appends a level as a flat object: what its analysis says first,
-// then the members of the level.
-func appendObject(b []byte, s *screenQuery, r *row) []byte {
-	b = append(b, `{"symbol":`...)
-	b = appendString(b, r.symbol)
-	b = append(b, `,"exchange":`...)
-	b = appendString(b, s.exchange)
-	b = append(b, `,"interval":`...)
-	b = appendString(b, string(s.interval))
-	b = append(b, `,"as_of":`...)
-	b = appendTime(b, r.asOf)
-	b = append(b, `,"last_price":`...)
-	b = appendFloat(b, r.last)
-	b = append(b, `,"atr":`...)
-	b = appendDigits(b, r.atr)
-	b = append(b, `,"stale":`...)
-	b = strconv.AppendBool(b, r.stale)
-	b = append(b, `,"simulated":`...)
-	b = strconv.AppendBool(b, r.simulated)
-	b = append(b, `,"role":`...)
-	b = appendString(b, r.level.Role.String())
-	b = append(b, ',')
-	b = appendLevel(b, &r.level, r.last, r.atr)
-	return append(b, '}')
+// rowValues is a row as replies have it, with what its pointers point to.
+type rowValues struct {
+	levelValues
+	row wire.Row
+}
+
+// of is r as replies have it. It is valid until the next call.
+func (v *rowValues) of(s *screenQuery, r *row) *wire.Row {
+	v.row = wire.Row{
+		Symbol: r.symbol, Exchange: s.exchange, Interval: string(s.interval), AsOf: moment(r.asOf),
+		LastPrice: r.last, ATR: sixDigits(r.atr), Stale: r.stale, Simulated: r.simulated, Role: r.level.Role.String(),
+		Level: v.level(&r.level, r.last, r.atr),
+	}
+	return &v.row
 }
 
 // streamRows sends every level asked for, row by row.
@@ -414,11 +398,10 @@ func (a *API) streamRows(w *reply, r *http.Request, s *screenQuery, now time.Tim
 	h["Cache-Control"] = noCache
 	h.Set("Content-Disposition", `inline; filename="levels-`+s.exchange+"-"+string(s.interval)+"."+string(s.format)+`"`)
 	out := stream{w: w}
-	if s.format == formatCSV {
-		out.buf = append(out.buf, csvHeader...)
-	}
+	out.buf = appendHeader(out.buf, s.format)
+	var values rowValues
 	unreadable, err := a.rows(r, s, now, func(r *row) error {
-		out.buf = s.appendRow(out.buf, r)
+		out.buf = appendRow(out.buf, s.format, values.of(s, r))
 		return out.spill()
 	})
 	if err != nil {

@@ -22,13 +22,10 @@ import (
 
 	"tidemark/levels"
 	"tidemark/service"
+	"tidemark/wire"
 )
 
-type pageJSON struct {
-	Levels     []levelJSON
-	Unreadable int
-	Next       *string
-}
+type pageJSON = wire.LevelPage[[]wire.Row]
 
 func screen(t *testing.T, h *harness, query string) pageJSON {
 	t.Helper()
@@ -144,7 +141,7 @@ func TestScreen_LeavesOutAndCountsWhatCannotBeRead(t *testing.T) {
 }
 
 // keyOf is what a row is sorted by, from the outside.
-func keyOf(by string, l levelJSON) float64 {
+func keyOf(by string, l wire.Row) float64 {
 	switch by {
 	case "distance_atr":
 		if l.DistanceATR == nil {
@@ -165,7 +162,7 @@ func TestScreen_PagesJoinWithoutGapOrRepeat(t *testing.T) {
 	for by := range sorts {
 		for _, sign := range []string{"", "-"} {
 			seen := map[string]bool{}
-			var rows []levelJSON
+			var rows []wire.Row
 			target := "/levels?limit=37&sort=" + sign + by
 			for pages := 1; target != ""; pages++ {
 				rec := h.get(target)

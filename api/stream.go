@@ -1,6 +1,11 @@
 package api
 
-import "time"
+import (
+	"errors"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
 
 // streamBuffer is how much of a streamed reply is held before it is sent. A
 // failure before that still gets a status of its own.
@@ -18,6 +23,22 @@ type stream struct {
 	due time.Time // when what has been sent must have been read; zero before the first piece
 	// bounded is set when the caller has set a deadline for the whole reply
 	bounded bool
+}
+
+// Write implements io.Writer.
+func (s *stream) Write(p []byte) (int, error) {
+	s.buf = append(s.buf, p...)
+	return len(p), s.spill()
+}
+
+// encode writes v, a pointer to a value of wire, and a line feed. Its error is the cause
+// alone, without where in v it came up.
+func (s *stream) encode(v any) error {
+	err := writeJSON(s, v)
+	if where := (*json.SemanticError)(nil); errors.As(err, &where) {
+		return where.Err
+	}
+	return err
 }
 
 // spill sends what is buffered if it is enough to be worth it.

@@ -26,7 +26,7 @@ import (
 
 	"tidemark/app"
 	"tidemark/config"
-	"tidemark/job"
+	"tidemark/wire"
 )
 
 // Options is what `bench` measures.
@@ -356,10 +356,10 @@ func (b *Bencher) setting(ctx context.Context, market *Process, db string, concu
 	if err != nil {
 		return r, err
 	}
-	r.Seconds = job.Finished.Sub(job.Started).Seconds()
+	r.Seconds = job.FinishedAt.Sub(*job.StartedAt).Seconds()
 	r.BareSeconds = (before + after).Seconds() / 2
 	r.CPUSeconds, r.PeakRSS = cpu-start, int64(peak)
-	r.Done, r.Failed = job.Done, job.Failed
+	r.Done, r.Failed = job.SymbolsDone, job.SymbolsFailed
 	return r, nil
 }
 
@@ -393,7 +393,7 @@ func (b *Bencher) growth(ctx context.Context, report *benchReport, market *Proce
 		if err == nil {
 			var peak float64
 			peak, err = Metric(ctx, p, "tidemark_process_peak_resident_memory_bytes")
-			report.Growth = append(report.Growth, growthResult{db, job.Done, int64(peak)})
+			report.Growth = append(report.Growth, growthResult{db, job.SymbolsDone, int64(peak)})
 		}
 		p.End()
 		if err != nil {
@@ -546,7 +546,7 @@ func (b *Bencher) workersSweep(ctx context.Context, report *benchReport, market 
 	if err != nil {
 		return err
 	}
-	r := workersResult{Workers: n, Seconds: job.Finished.Sub(job.Started).Seconds(), Done: job.Done, Failed: job.Failed}
+	r := workersResult{Workers: n, Seconds: job.FinishedAt.Sub(*job.StartedAt).Seconds(), Done: job.SymbolsDone, Failed: job.SymbolsFailed}
 	for _, p := range all {
 		peak, err := Metric(ctx, p, "tidemark_process_peak_resident_memory_bytes")
 		if err != nil {
@@ -572,9 +572,7 @@ func selected(ctx context.Context, p *Process) ([]string, error) {
 	if res.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("GET /symbols: %s", res.Status)
 	}
-	var body struct {
-		Symbols []struct{ Symbol string }
-	}
+	var body wire.SymbolList[[]wire.Symbol]
 	if err := json.NewDecoder(res.Body).Decode(&body); err != nil {
 		return nil, fmt.Errorf("GET /symbols: %s: %w", res.Status, err)
 	}
@@ -647,19 +645,9 @@ func (b *Bencher) bare(ctx context.Context, market *Process, symbols []string, c
 	return time.Since(start), err
 }
 
-// benchJob is what the bench reads of GET /jobs/{id}.
-type benchJob struct {
-	ID       string    `json:"id"`
-	State    job.State `json:"state"`
-	Done     int       `json:"symbols_done"`
-	Failed   int       `json:"symbols_failed"`
-	Started  time.Time `json:"started_at"`
-	Finished time.Time `json:"finished_at"`
-}
-
 // SweepOver asks a service for a sweep and waits for its end.
-func SweepOver(ctx context.Context, p *Process) (benchJob, error) {
-	var j benchJob
+func SweepOver(ctx context.Context, p *Process) (wire.Job, error) {
+	var j wire.Job
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.Base+"/analyze", strings.NewReader(`{"all":true}`))
 	if err != nil {
 		return j, err
@@ -670,16 +658,16 @@ func SweepOver(ctx context.Context, p *Process) (benchJob, error) {
 		if err != nil {
 			return j, err
 		}
-		var next benchJob
+		var next wire.Job
 		err = json.NewDecoder(res.Body).Decode(&next)
 		res.Body.Close()
 		if err != nil || next.ID == "" {
 			return j, fmt.Errorf("asking for a sweep: %s: %w", res.Status, err)
 		}
 		switch j = next; {
-		case j.State == job.Completed:
+		case j.State == "completed":
 			return j, nil
-		case j.State.Final():
+		case j.Ended():
 			return j, fmt.Errorf("the sweep ended as %s", j.State)
 		}
 		select {
@@ -766,52 +754,65 @@ func ask(ctx context.Context, p *Process, path string) (servingLatency, error) {
 	}, nil
 }
 
+// markdown writes tables that are aligned as text too.
+type markdown struct{ *tabwriter.Writer }
+
+func (m markdown) head(columns ...string) {
+	fmt.Fprintln(m)
+	m.row(columns...)
+	m.row(slices.Repeat([]string{"---"}, len(columns))...)
+}
+
+func (m markdown) row(cells ...string) {
+	fmt.Fprintf(m, "| %s\t|\n", strings.Join(cells, "\t| "))
+}
+
 // print writes the report as Markdown tables.
 func (r benchReport) print(w io.Writer) error {
 	mib := func(n int64) string { return fmt.Sprintf("%.1f", float64(n)/(1<<20)) }
+	two := func(f float64) string { return fmt.Sprintf("%.2f", f) }
 	fmt.Fprintf(w, "%d pairs × %d klines, exchange latency %.0f ms, tidemark %s\n", r.Pairs, r.Klines, r.LatencySecs*1000, r.Version)
-	t := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
-	section := func(wanted bool, header string) bool {
-		if wanted {
-			columns := strings.Count(header, "|") - 1
-			fmt.Fprintf(t, "\n%s\n|%s\n", header, strings.Repeat("---\t|", columns))
+	t := markdown{tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)}
+	for i, s := range r.Settings {
+		if i == 0 {
+			t.head("database", "concurrency/batch", "peak RSS, MiB", "sweep, s", "bare client, s", "ratio", "CPU, s", "pairs done", "failed")
 		}
-		return wanted
+		t.row(s.Database, fmt.Sprintf("%d/%d", s.Concurrency, s.BatchSize), mib(s.PeakRSS), two(s.Seconds), two(s.BareSeconds),
+			two(s.Seconds/s.BareSeconds), two(s.CPUSeconds), strconv.Itoa(s.Done), strconv.Itoa(s.Failed))
 	}
-	if section(len(r.Settings) > 0, "| database\t| concurrency/batch\t| peak RSS, MiB\t| sweep, s\t| bare client, s\t| ratio\t| CPU, s\t| pairs done\t| failed\t|") {
-		for _, s := range r.Settings {
-			fmt.Fprintf(t, "| %s\t| %d/%d\t| %s\t| %.2f\t| %.2f\t| %.2f\t| %.2f\t| %d\t| %d\t|\n", s.Database, s.Concurrency, s.BatchSize,
-				mib(s.PeakRSS), s.Seconds, s.BareSeconds, s.Seconds/s.BareSeconds, s.CPUSeconds, s.Done, s.Failed)
+	for i, g := range r.Growth {
+		if i == 0 {
+			t.head("database", "pairs, at 20/50", "peak RSS, MiB")
 		}
+		t.row(g.Database, strconv.Itoa(g.Pairs), mib(g.PeakRSS))
 	}
-	if section(len(r.Growth) > 0, "| database\t| pairs, at 20/50\t| peak RSS, MiB\t|") {
-		for _, g := range r.Growth {
-			fmt.Fprintf(t, "| %s\t| %d\t| %s\t|\n", g.Database, g.Pairs, mib(g.PeakRSS))
+	for i, p := range r.Repetition {
+		if i == 0 {
+			t.head("database", "after sweep, at 20/50", "RSS, MiB")
 		}
+		t.row(p.Database, strconv.Itoa(p.Sweep), mib(p.RSS))
 	}
-	if section(len(r.Repetition) > 0, "| database\t| after sweep, at 20/50\t| RSS, MiB\t|") {
-		for _, p := range r.Repetition {
-			fmt.Fprintf(t, "| %s\t| %d\t| %s\t|\n", p.Database, p.Sweep, mib(p.RSS))
+	for i, s := range r.Serving {
+		if i == 0 {
+			t.head("database", "GET /levels/BTCUSDT during", "requests", "p50, ms", "p99, ms")
 		}
+		t.row(s.Database, s.During, strconv.Itoa(s.Requests), two(1000*s.P50), two(1000*s.P99))
 	}
-	if section(len(r.Serving) > 0, "| database\t| GET /levels/BTCUSDT during\t| requests\t| p50, ms\t| p99, ms\t|") {
-		for _, s := range r.Serving {
-			fmt.Fprintf(t, "| %s\t| %s\t| %d\t| %.2f\t| %.2f\t|\n", s.Database, s.During, s.Requests, 1000*s.P50, 1000*s.P99)
+	for i, idle := range r.Idle {
+		if i == 0 {
+			t.head("database", "at rest for, s", "CPU, s", "CPU, %", "RSS, MiB")
 		}
+		t.row(idle.Database, fmt.Sprintf("%.0f", idle.Seconds), two(idle.CPUSeconds), fmt.Sprintf("%.1f", 100*idle.CPUSeconds/idle.Seconds), mib(idle.RSS))
 	}
-	if section(len(r.Idle) > 0, "| database\t| at rest for, s\t| CPU, s\t| CPU, %\t| RSS, MiB\t|") {
-		for _, i := range r.Idle {
-			fmt.Fprintf(t, "| %s\t| %.0f\t| %.2f\t| %.1f\t| %s\t|\n", i.Database, i.Seconds, i.CPUSeconds, 100*i.CPUSeconds/i.Seconds, mib(i.RSS))
+	for i, w := range r.Workers {
+		if i == 0 {
+			t.head("workers on PostgreSQL, exchange latency 100 ms", "sweep, s", "pace", "pairs done", "failed", "peak RSS of each, MiB")
 		}
-	}
-	if section(len(r.Workers) > 0, "| workers on PostgreSQL, exchange latency 100 ms\t| sweep, s\t| pace\t| pairs done\t| failed\t| peak RSS of each, MiB\t|") {
-		for _, w := range r.Workers {
-			peaks := make([]string, len(w.PeakRSS))
-			for i, n := range w.PeakRSS {
-				peaks[i] = mib(n)
-			}
-			fmt.Fprintf(t, "| %d\t| %.2f\t| %.2f\t| %d\t| %d\t| %s\t|\n", w.Workers, w.Seconds, r.Workers[0].Seconds/w.Seconds, w.Done, w.Failed, strings.Join(peaks, ", "))
+		peaks := make([]string, len(w.PeakRSS))
+		for i, n := range w.PeakRSS {
+			peaks[i] = mib(n)
 		}
+		t.row(strconv.Itoa(w.Workers), two(w.Seconds), two(r.Workers[0].Seconds/w.Seconds), strconv.Itoa(w.Done), strconv.Itoa(w.Failed), strings.Join(peaks, ", "))
 	}
 	return t.Flush()
 }

@@ -123,7 +123,7 @@ func (b *Bencher) soak(ctx context.Context, o SoakOptions, setting [2]int, run *
 		if err != nil {
 			return fmt.Errorf("sweep %d: %w", n, err)
 		}
-		s := soakSample{Sweep: n, Seconds: job.Finished.Sub(job.Started).Seconds(), Done: job.Done, Failed: job.Failed}
+		s := soakSample{Sweep: n, Seconds: job.FinishedAt.Sub(*job.StartedAt).Seconds(), Done: job.SymbolsDone, Failed: job.SymbolsFailed}
 		for name, set := range map[string]func(v float64){
 			"process_resident_memory_bytes":      func(v float64) { s.RSS = int64(v) },
 			"go_memstats_heap_inuse_bytes":       func(v float64) { s.Heap = int64(v) },

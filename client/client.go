@@ -1,6 +1,6 @@
 // Package client asks a tidemark service: levels of a pair, levels of a market, why a
 // level is there, analyses and sweeps with their progress. It needs nothing of the
-// service but its address, and imports none of its packages.
+// service but its address, and imports none of its packages but wire, which has its types.
 //
 //	c := client.Client{BaseURL: "http://127.0.0.1:8080"}
 //	a, err := c.Levels(ctx, "BTCUSDT", client.Options{Interval: "1h"})
@@ -23,6 +23,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"tidemark/wire"
 )
 
 // Client asks one service. It is safe for concurrent use.
@@ -31,27 +33,6 @@ type Client struct {
 	Key     string       // one of the service's API_KEYS; empty if it has none
 	HTTP    *http.Client // nil means http.DefaultClient
 }
-
-// Problem is an error that the service answered with (RFC 9457). errors.As finds it in
-// every error of this package that has one.
-type Problem struct {
-	Type      string `json:"type"`
-	Title     string `json:"title"`
-	Status    int    `json:"status"`
-	Detail    string `json:"detail"`
-	Instance  string `json:"instance"`
-	Code      string `json:"code"` // for programs: not_analyzed, too_many_requests, ...
-	RequestID string `json:"request_id"`
-	Errors    []struct {
-		Detail    string `json:"detail"`
-		Parameter string `json:"parameter"`
-		Pointer   string `json:"pointer"`
-	} `json:"errors"`
-	// RetryAfter is when to try again, if the service said so.
-	RetryAfter time.Duration `json:"-"`
-}
-
-func (p *Problem) Error() string { return p.Code + ": " + p.Detail }
 
 // maxBody bounds a reply that is read whole.
 const maxBody = 64 << 20
@@ -127,7 +108,7 @@ func (c *Client) Market(ctx context.Context, s Screen) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		q := s.query()
 		for {
-			page, err := get[page](ctx, c, "/levels", q)
+			page, err := get[wire.LevelPage[[]Row]](ctx, c, "/levels", q)
 			if err != nil {
 				yield(Row{}, err)
 				return
@@ -149,15 +130,9 @@ func (c *Client) Market(ctx context.Context, s Screen) iter.Seq2[Row, error] {
 // stored, unless o.NoStore is set or o.KlineLimit is not the service's own; o.Store
 // stores it in that case too.
 func (c *Client) Analyze(ctx context.Context, symbol string, o AnalyzeOptions) (*Analysis, error) {
-	body := map[string]any{"symbol": symbol}
+	body := wire.AnalyzeRequest[[]wire.Kline]{Symbol: symbol, Interval: o.Interval, KlineLimit: o.KlineLimit}
 	if o.NoStore || o.Store {
-		body["store"] = !o.NoStore
-	}
-	if o.Interval != "" {
-		body["interval"] = o.Interval
-	}
-	if o.KlineLimit != 0 {
-		body["kline_limit"] = o.KlineLimit
+		body.Store = new(!o.NoStore)
 	}
 	return post[Analysis](ctx, c, "/analyze", body)
 }
@@ -173,10 +148,7 @@ type AnalyzeOptions struct {
 // Sweep begins to analyse the whole market, or joins a sweep that does. It returns at
 // once; Follow tells how the job goes on.
 func (c *Client) Sweep(ctx context.Context, interval string) (*Job, error) {
-	body := map[string]any{"all": true}
-	if interval != "" {
-		body["interval"] = interval
-	}
+	body := wire.AnalyzeRequest[[]wire.Kline]{All: true, Interval: interval}
 	return post[Job](ctx, c, "/analyze", body)
 }
 

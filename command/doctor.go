@@ -86,16 +86,15 @@ failed.`,
 
 func (r doctorReport) print(w screen) error {
 	colours := map[verdict]colour{fine: green, doubtful: warning, broken: red}
-	for _, f := range r.Findings {
+	rows := make([]row, len(r.Findings))
+	for i, f := range r.Findings {
 		text := f.Text
 		if f.Advice != "" {
 			text += "; " + f.Advice
 		}
-		if _, err := fmt.Fprintf(w, "%s  %-13s  %s\n", w.paint(colours[f.Verdict], fmt.Sprintf("%-4s", f.Verdict)), f.Check, text); err != nil {
-			return err
-		}
+		rows[i].cells = []string{w.paint(colours[f.Verdict], string(f.Verdict)), f.Check, text}
 	}
-	return nil
+	return w.list(rows)
 }
 
 // examine makes every check. Without a configuration there is nothing to check.

@@ -1,13 +1,11 @@
 package command
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"tidemark/api"
@@ -67,11 +65,11 @@ func printExplanation(w screen, s *service.Snapshot, e *levels.Explanation, now 
 	}
 
 	fmt.Fprintln(w, "\n"+w.paint(bold, "What was found there"))
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var found []row
 	for _, f := range e.Found {
-		fmt.Fprintf(t, "  %s\t%.0f %% of what draws the zone\t%s\n", f.Method.AppendNames(nil)[0], 100*f.Weight, told(f, price, moment))
+		found = append(found, row{cells: []string{"  " + f.Method.AppendNames(nil)[0], fmt.Sprintf("%.0f %% of what draws the zone", 100*f.Weight), told(f, price, moment)}})
 	}
-	if err := t.Flush(); err != nil {
+	if err := w.list(found); err != nil {
 		return err
 	}
 
@@ -81,9 +79,7 @@ func printExplanation(w screen, s *service.Snapshot, e *levels.Explanation, now 
 		fmt.Fprintf(w, "  and %d older ones\n", older)
 		shown = shown[older:]
 	}
-	// aligned before it is coloured, because colours take no room on the screen
-	var lines bytes.Buffer
-	aligned := tabwriter.NewWriter(&lines, 0, 0, 2, ' ', 0)
+	var touches []row
 	for _, x := range shown {
 		to, plural := "up to", "s"
 		if x.Above {
@@ -92,14 +88,12 @@ func printExplanation(w screen, s *service.Snapshot, e *levels.Explanation, now 
 		if x.Candles == 1 {
 			plural = ""
 		}
-		fmt.Fprintf(aligned, "  %s\tfrom %s\t%s\t%s %s\t%d candle%s\n", moment(x.From), api.Side(x), x.Outcome, to, price(x.Extreme), x.Candles, plural)
+		touches = append(touches, row{outcomeColours[x.Outcome], []string{
+			"  " + moment(x.From), "from " + api.Side(x), x.Outcome.String(), to + " " + price(x.Extreme), fmt.Sprintf("%d candle%s", x.Candles, plural),
+		}})
 	}
-	if err := aligned.Flush(); err != nil {
+	if err := w.list(touches); err != nil {
 		return err
-	}
-	for _, x := range shown {
-		line, _ := lines.ReadString('\n')
-		fmt.Fprintln(w, w.paint(outcomeColours[x.Outcome], strings.TrimSuffix(line, "\n")))
 	}
 
 	if l.NoOdds != levels.OddsKnown {
@@ -108,10 +102,11 @@ func printExplanation(w screen, s *service.Snapshot, e *levels.Explanation, now 
 	}
 	fmt.Fprintf(w, "\n%s of cases (%.0f to %.0f), any line at its distance in %.2f %%\n",
 		w.paint(bold, fmt.Sprintf("It holds in %.2f %%", 100*l.HoldProbability)), 100*l.HoldInterval[0], 100*l.HoldInterval[1], 100*l.BaselineHold)
+	var factors []row
 	for _, f := range e.Factors {
-		fmt.Fprintf(t, "  %+.2f\t%s\n", f.Effect, f.Text)
+		factors = append(factors, row{cells: []string{fmt.Sprintf("  %+.2f", f.Effect), f.Text}})
 	}
-	return t.Flush()
+	return w.list(factors)
 }
 
 // told says what a method found.

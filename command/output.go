@@ -83,8 +83,6 @@ func (o output) print(w screen, s service.Snapshot) error {
 	return printTable(w, s, time.Now())
 }
 
-func percent(p float64) string { return fmt.Sprintf("%.0f %%", 100*p) }
-
 func printTable(w screen, s service.Snapshot, now time.Time) error {
 	price := func(p float64) string { return strconv.FormatFloat(p, 'f', s.Decimals, 64) }
 	fmt.Fprintf(w, "%s%s as of %s: last price %s, ATR %s, %d klines, %d missing\n",
@@ -102,7 +100,7 @@ func printTable(w screen, s service.Snapshot, now time.Time) error {
 		touched, holds, baseline := "-", "-", "-"
 		if l.NoOdds == levels.OddsKnown {
 			touched, baseline = percent(l.TouchProbability), percent(l.BaselineHold)
-			holds = fmt.Sprintf("%.0f–%.0f %%", 100*l.HoldInterval[0], 100*l.HoldInterval[1])
+			holds = percents(l.HoldInterval)
 		}
 		rows = append(rows, row{sideColour(role, l.HoldInterval[0], l.BaselineHold), []string{
 			price(l.Price), price(l.Low) + "–" + price(l.High),

@@ -15,6 +15,7 @@ import (
 	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/memory"
+	"tidemark/wire"
 )
 
 // sweepReport is what `sweep --json` prints.
@@ -27,16 +28,10 @@ type sweepReport struct {
 	Done         int             `json:"symbols_done"`
 	Failed       int             `json:"symbols_failed"`
 	Skipped      int             `json:"symbols_skipped"`
-	Failures     []failureReport `json:"failures"`
+	Failures     []wire.Outcome  `json:"failures"`
 	Seconds      float64         `json:"seconds"`
 	CPUSeconds   float64         `json:"cpu_seconds"`
 	PeakRSSBytes int64           `json:"peak_rss_bytes"`
-}
-
-type failureReport struct {
-	Symbol string `json:"symbol"`
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
 }
 
 func (in *invocation) sweepCommand() *cobra.Command {
@@ -98,11 +93,11 @@ func (in *invocation) sweep(ctx context.Context, cfg config.Config, asJSON bool)
 	report := sweepReport{
 		State: j.State, Exchange: j.Exchange, Interval: j.Interval, Simulated: j.Simulated,
 		Symbols: j.Symbols, Done: j.Done, Failed: j.Failed, Skipped: j.Skipped,
-		Failures: make([]failureReport, len(j.Failures)), Seconds: j.Took().Seconds(),
+		Failures: make([]wire.Outcome, len(j.Failures)), Seconds: j.Took().Seconds(),
 		CPUSeconds: cpuSeconds(), PeakRSSBytes: memory.Read().PeakRSS,
 	}
 	for i, f := range j.Failures {
-		report.Failures[i] = failureReport(f)
+		report.Failures[i] = wire.Outcome(f)
 	}
 	if asJSON {
 		err = json.NewEncoder(in.stdout).Encode(report)
@@ -166,10 +161,14 @@ func (r sweepReport) print(w screen) error {
 	_, err := fmt.Fprintf(w, "%s%s %s %s: %d of %d pairs analysed, %s, %d skipped in %.1f s; %.2f CPU seconds, peak memory %s\n",
 		w.simulated(r.Simulated), r.Exchange, r.Interval, w.paint(state, string(r.State)), r.Done, r.Symbols,
 		w.paint(failed, fmt.Sprintf("%d failed", r.Failed)), r.Skipped, r.Seconds, r.CPUSeconds, config.Mebibytes(r.PeakRSSBytes))
-	for _, f := range r.Failures {
-		fmt.Fprintf(w, "  %-14s %s: %s\n", f.Symbol, w.paint(red, f.Code), f.Detail)
+	if err != nil {
+		return err
 	}
-	return err
+	rows := make([]row, len(r.Failures))
+	for i, f := range r.Failures {
+		rows[i].cells = []string{"  " + f.Symbol, w.paint(red, f.Code) + ": " + f.Detail}
+	}
+	return w.list(rows)
 }
 
 // simulatedMark stands before everything that was made from simulated prices.

@@ -1,8 +1,10 @@
 package command
 
 import (
+	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -17,8 +19,9 @@ import (
 type screen struct {
 	io.Writer
 	colours bool
-	width   int // columns of the terminal; 0 if it is none
-	height  int // its lines
+	width   int  // columns of the terminal; 0 if it is none
+	height  int  // its lines
+	picture bool // a table is cut to the width, not continued
 }
 
 // newScreen asks w what it is. Colours are for terminals only, and not for one
@@ -85,78 +88,100 @@ func (s screen) simulated(simulated bool) string {
 	return s.paint(warning, simulatedMark(simulated))
 }
 
-// row is one line of a table. A cell too many is not shown, one too few is empty.
+// row is one line of a table or a list. A cell too many is not shown, one too few is
+// empty. Cells may be painted themselves.
 type row struct {
-	colour colour
+	colour colour // of the whole line
 	cells  []string
 }
 
-// columnWidths are those of a table's columns, with the gap before each.
-func columnWidths(head []string, rows []row) []int {
-	const gap = 2
-	widths := make([]int, len(head))
-	for i, h := range head {
-		widths[i] = gap + utf8.RuneCountInString(h)
-		for _, r := range rows {
-			if i < len(r.cells) {
-				widths[i] = max(widths[i], gap+utf8.RuneCountInString(r.cells[i]))
-			}
+// gap is the space between two columns.
+const gap = 2
+
+// escapes are the sequences that paint writes, which take no room on a screen.
+var escapes = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
+// textWidth is how many columns of a screen a cell takes.
+func textWidth(cell string) int {
+	return utf8.RuneCountInString(escapes.ReplaceAllString(cell, ""))
+}
+
+// columnWidths are those of so many columns.
+func columnWidths(columns int, rows []row) []int {
+	widths := make([]int, columns)
+	for _, r := range rows {
+		for i, cell := range r.cells[:min(len(r.cells), columns)] {
+			widths[i] = max(widths[i], textWidth(cell))
 		}
 	}
 	return widths
 }
 
-// columnsThatFit is how many of a table's columns, at least one, a screen so wide
-// has room for side by side.
-func columnsThatFit(head []string, rows []row, width int) int {
-	widths := columnWidths(head, rows)
-	n := 0
-	for used := 0; n < len(widths) && (n == 0 || used+widths[n] <= width); n++ {
-		used += widths[n]
+// list prints rows without a head, columns aligned to the left. The last one may be as
+// long as it likes.
+func (s screen) list(rows []row) error {
+	columns := 0
+	for _, r := range rows {
+		columns = max(columns, len(r.cells))
 	}
-	return n
+	widths := columnWidths(columns, rows)
+	var b strings.Builder
+	for _, r := range rows {
+		var text strings.Builder
+		for i, cell := range r.cells {
+			text.WriteString(cell)
+			if i < len(r.cells)-1 {
+				text.WriteString(strings.Repeat(" ", gap+widths[i]-textWidth(cell)))
+			}
+		}
+		b.WriteString(s.paint(r.colour, text.String()))
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(s, b.String())
+	return err
 }
 
 // table prints rows below a head, columns aligned to the right. One that is wider
 // than the terminal is continued below itself, as many columns at a time as there
 // is room for and the first column again before each, so that nothing is lost and
-// no line is broken.
+// no line is broken; on a screen of one picture what there is no room for is left out.
 func (s screen) table(head []string, rows []row) error {
-	widths := columnWidths(head, rows)
+	rows = slices.Insert(slices.Clone(rows), 0, row{faint, head})
+	widths := columnWidths(len(head), rows)
 	var b strings.Builder
-	line := func(r row, from, to int) {
-		var text strings.Builder
-		for i := range head {
-			if i > 0 && (i < from || i >= to) {
-				continue
-			}
-			cell := ""
-			if i < len(r.cells) {
-				cell = r.cells[i]
-			}
-			text.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)))
-			text.WriteString(cell)
-		}
-		b.WriteString(s.paint(r.colour, text.String()))
-		b.WriteByte('\n')
-	}
 	for from := 1; ; {
-		to, width := from, widths[0]
-		for to < len(head) && (s.width == 0 || to == from || width+widths[to] <= s.width) {
-			width += widths[to]
+		to, width := from, gap+widths[0]
+		for to < len(head) && (s.width == 0 || to == from && !s.picture || width+gap+widths[to] <= s.width) {
+			width += gap + widths[to]
 			to++
 		}
-		if from > 1 {
+		for _, r := range rows {
+			var text strings.Builder
+			for i := range head {
+				if i > 0 && (i < from || i >= to) {
+					continue
+				}
+				cell := ""
+				if i < len(r.cells) {
+					cell = r.cells[i]
+				}
+				text.WriteString(strings.Repeat(" ", gap+widths[i]-textWidth(cell)))
+				text.WriteString(cell)
+			}
+			b.WriteString(s.paint(r.colour, text.String()))
 			b.WriteByte('\n')
 		}
-		line(row{faint, head}, from, to)
-		for _, r := range rows {
-			line(r, from, to)
-		}
-		if from = to; from >= len(head) {
+		if from = to; from >= len(head) || s.picture {
 			break
 		}
+		b.WriteByte('\n')
 	}
 	_, err := io.WriteString(s, b.String())
 	return err
 }
+
+// percent is a share in whole percent.
+func percent(p float64) string { return fmt.Sprintf("%.0f %%", 100*p) }
+
+// percents is an interval of shares in whole percent.
+func percents(p [2]float64) string { return fmt.Sprintf("%.0f–%.0f %%", 100*p[0], 100*p[1]) }

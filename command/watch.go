@@ -23,6 +23,7 @@ import (
 
 	"tidemark/config"
 	"tidemark/levels"
+	"tidemark/wire"
 )
 
 // Bounds of watch.
@@ -106,22 +107,10 @@ func canRedraw(w io.Writer, environ []string) bool {
 	return newScreen(w, environ).width > 0 && !slices.Contains(environ, "TERM=dumb")
 }
 
-// nearLevel is a row of GET /levels: the level of a pair that is nearest to its
-// price. Prices stay as they were written.
+// nearLevel is a row of GET /levels: the level of a pair that is nearest to its price.
 type nearLevel struct {
-	Symbol       string      `json:"symbol"`
-	AsOf         time.Time   `json:"as_of"`
-	LastPrice    json.Number `json:"last_price"`
-	Stale        bool        `json:"stale"`
-	Simulated    bool        `json:"simulated"`
-	Role         string      `json:"role"`
-	Low          json.Number `json:"low"`
-	High         json.Number `json:"high"`
-	DistancePct  float64     `json:"distance_pct"`
-	DistanceATR  *float64    `json:"distance_atr"`
-	HoldInterval *[2]float64 `json:"hold_interval"`
-	Baseline     *float64    `json:"baseline_hold_probability"`
-	raw          json.RawMessage
+	wire.Row
+	raw json.RawMessage // as it came
 }
 
 // nearList is what the service says of the pairs nearest to a level.
@@ -150,19 +139,14 @@ func (w *watcher) fetch(ctx context.Context, n int) (nearList, error) {
 		if cursor != "" {
 			q.Set("cursor", cursor)
 		}
-		var page struct {
-			Exchange string            `json:"exchange"`
-			Interval string            `json:"interval"`
-			Levels   []json.RawMessage `json:"levels"`
-			Next     *string           `json:"next"`
-		}
+		var page wire.LevelPage[[]json.RawMessage]
 		if err := w.get(ctx, "/levels?"+q.Encode(), &page); err != nil {
 			return list, err
 		}
 		list.exchange, list.interval = printable(page.Exchange), printable(page.Interval)
 		for _, raw := range page.Levels {
 			l := nearLevel{raw: raw}
-			if err := json.Unmarshal(raw, &l); err != nil || l.Symbol == "" {
+			if err := json.Unmarshal(raw, &l.Row); err != nil || l.Symbol == "" {
 				return list, refusal{fmt.Errorf("%s does not answer as tidemark does", w.base)}
 			}
 			if l.Symbol, l.Role = printable(l.Symbol), printable(l.Role); seen[l.Symbol] {
@@ -217,7 +201,7 @@ func (w *watcher) get(ctx context.Context, path string, into any) error {
 		}
 		return nil
 	}
-	var problem struct{ Detail string }
+	var problem wire.Problem
 	json.Unmarshal(body, &problem) // whatever it is, the status tells most
 	err = fmt.Errorf("%s answers %s", w.base, printable(strings.TrimSpace(res.Status+" "+problem.Detail)))
 	switch {
@@ -299,21 +283,24 @@ func (l *nearList) rows(now time.Time) []row {
 		if n.Role == levels.Resistance.String() {
 			role = levels.Resistance
 		}
-		if n.HoldInterval != nil && n.Baseline != nil {
-			least, baseline = n.HoldInterval[0], *n.Baseline
-			holds, anyLine = fmt.Sprintf("%.0f–%.0f %%", 100*least, 100*n.HoldInterval[1]), percent(baseline)
+		if n.HoldInterval != nil && n.BaselineHoldProbability != nil {
+			least, baseline = n.HoldInterval[0], *n.BaselineHoldProbability
+			holds, anyLine = percents(*n.HoldInterval), percent(baseline)
 		}
 		pair := n.Symbol
 		if n.Stale {
 			pair = "STALE " + pair
 		}
 		all[i] = row{sideColour(role, least, baseline), []string{
-			pair, fmt.Sprintf("%+.2f %%", n.DistancePct), inATR, n.Role, n.Low.String() + "–" + n.High.String(),
-			n.LastPrice.String(), holds, anyLine, age(now.Sub(n.AsOf)),
+			pair, fmt.Sprintf("%+.2f %%", n.DistancePct), inATR, n.Role, plain(n.Low) + "–" + plain(n.High),
+			plain(n.LastPrice), holds, anyLine, age(now.Sub(n.AsOf)),
 		}}
 	}
 	return all
 }
+
+// plain is a price as the service writes it.
+func plain(price float64) string { return strconv.FormatFloat(price, 'f', -1, 64) }
 
 // age is a span in its largest whole unit.
 func age(d time.Duration) string {
@@ -414,7 +401,7 @@ func (w *watcher) wanted(s screen) int {
 // and no more of them than it has.
 func (w *watcher) draw(s screen, l *nearList, status string) error {
 	var b bytes.Buffer
-	out := screen{Writer: &b, colours: s.colours}
+	out := screen{Writer: &b, colours: s.colours, width: s.width, picture: true}
 	line := func(c colour, text string) {
 		shown := []rune(text)
 		fmt.Fprintln(&b, out.paint(c, string(shown[:min(len(shown), s.width)])))
@@ -432,8 +419,7 @@ func (w *watcher) draw(s screen, l *nearList, status string) error {
 		line(warning, note)
 	}
 	rows := l.rows(time.Now())
-	head := nearHead[:columnsThatFit(nearHead, rows, s.width)]
-	if err := out.table(head, rows[:min(len(rows), max(0, s.height-linesAbove))]); err != nil {
+	if err := out.table(nearHead, rows[:min(len(rows), max(0, s.height-linesAbove))]); err != nil {
 		return err
 	}
 	picture := strings.TrimSuffix(b.String(), "\n") // the last one would scroll

@@ -88,8 +88,8 @@ func TestBudget_BoundsTheRealProcess(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if job.Done < 200 {
-					t.Errorf("%d pairs analysed", job.Done)
+				if job.SymbolsDone < 200 {
+					t.Errorf("%d pairs analysed", job.SymbolsDone)
 				}
 				if peak := value(t, p, "tidemark_process_peak_resident_memory_bytes"); peak > 32<<20 {
 					t.Errorf("it took %s", config.Mebibytes(peak))
@@ -168,8 +168,8 @@ func TestBudget_BoundsTheRealProcess(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if job.Done < 2000 {
-			t.Errorf("%d pairs analysed", job.Done)
+		if job.SymbolsDone < 2000 {
+			t.Errorf("%d pairs analysed", job.SymbolsDone)
 		}
 		budget, peak := value(t, p, "tidemark_memory_budget_bytes"), value(t, p, "tidemark_process_peak_resident_memory_bytes")
 		if budget != limit/10*9 {

@@ -20,6 +20,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"tidemark/wire"
 )
 
 // process is a child that said where it listens.
@@ -239,20 +241,12 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// job is what is read of a job.
-type job struct {
-	ID     string `json:"id"`
-	State  string `json:"state"`
-	Done   int    `json:"symbols_done"`
-	Failed int    `json:"symbols_failed"`
-}
-
 // sweep asks for a sweep, again while it is refused, and follows it to its end as a
 // client does that is told to come again.
 func (t *target) sweep(ctx context.Context) string {
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	begin := time.Now()
-	var j job
+	var j wire.Job
 	for ctx.Err() == nil && t.alive() {
 		var res *http.Response
 		var err error
@@ -262,7 +256,7 @@ func (t *target) sweep(ctx context.Context) string {
 			res, err = client.Get(t.base + "/jobs/" + j.ID)
 		}
 		if err == nil {
-			var next job
+			var next wire.Job
 			if json.NewDecoder(res.Body).Decode(&next) == nil && next.ID != "" && res.StatusCode < 300 {
 				j = next
 			}
@@ -270,13 +264,13 @@ func (t *target) sweep(ctx context.Context) string {
 		}
 		switch j.State {
 		case "completed":
-			return fmt.Sprintf("completed %d in %.0f s", j.Done, time.Since(begin).Seconds())
+			return fmt.Sprintf("completed %d in %.0f s", j.SymbolsDone, time.Since(begin).Seconds())
 		case "failed", "cancelled":
-			return fmt.Sprintf("%s after %d", j.State, j.Done)
+			return fmt.Sprintf("%s after %d", j.State, j.SymbolsDone)
 		}
 		pause(ctx, 300*time.Millisecond)
 	}
-	return fmt.Sprintf("not over: %q after %d", j.State, j.Done)
+	return fmt.Sprintf("not over: %q after %d", j.State, j.SymbolsDone)
 }
 
 // running gives the pid of the first job asked for; it is waited for.
@@ -284,7 +278,7 @@ func (t *target) running(ctx context.Context) (string, error) {
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	for ctx.Err() == nil && t.alive() {
 		if res, err := client.Get(t.base + "/jobs?limit=1"); err == nil {
-			var list struct{ Jobs []job }
+			var list wire.JobList
 			err = json.NewDecoder(res.Body).Decode(&list)
 			res.Body.Close()
 			if err == nil && len(list.Jobs) > 0 {

@@ -1,0 +1,141 @@
+package wire
+
+import "time"
+
+// Analysis is what the closed candles of a pair say, as of the close of the last one.
+type Analysis struct {
+	Symbol         *string    `json:"symbol"`   // nil for klines of one's own
+	Exchange       *string    `json:"exchange"` // nil for klines of one's own, unless the request named one
+	Interval       string     `json:"interval"`
+	AsOf           time.Time  `json:"as_of"` // close time of the last closed candle
+	ComputedAt     time.Time  `json:"computed_at"`
+	LastPrice      float64    `json:"last_price"` // close of that candle
+	ATR            float64    `json:"atr"`        // price units, six significant digits
+	Klines         int        `json:"klines"`
+	MissingKlines  int        `json:"missing_klines"`
+	Stale          bool       `json:"stale"`        // the next candle has closed and its analysis is overdue
+	StaleReason    *string    `json:"stale_reason"` // nil while it is fresh
+	DelistedAt     *time.Time `json:"delisted_at"`  // nil while the exchange lists it
+	Simulated      bool       `json:"simulated"`    // the prices are invented
+	Algorithm      string     `json:"algorithm"`
+	HorizonCandles int        `json:"horizon_candles"` // how far odds look ahead
+	OddsReason     *string    `json:"odds_reason"`     // why odds are nil; nil when they are not
+	Supports       []Level    `json:"supports"`        // from the nearest downwards
+	Resistances    []Level    `json:"resistances"`     // from the nearest upwards
+}
+
+// Level is a price at which a market may turn, and the zone around it.
+type Level struct {
+	ID          string     `json:"id"` // 16 hexadecimal digits; stays the same while the level does
+	Price       float64    `json:"price"`
+	Low         float64    `json:"low"`
+	High        float64    `json:"high"`
+	Strength    float64    `json:"strength"` // 0 to 1, three decimals; ranks, and is no probability
+	Touches     int        `json:"touches"`
+	FirstTouch  *time.Time `json:"first_touch"` // nil without touches
+	LastTouch   *time.Time `json:"last_touch"`  // nil without touches
+	Sources     []string   `json:"sources"`
+	DistancePct float64    `json:"distance_pct"` // percent of the last price, three decimals; negative below
+	DistanceATR *float64   `json:"distance_atr"` // two decimals; nil when the market did not move
+	Status      string     `json:"status"`       // active, broken, flipped
+
+	// Odds, 0 to 1, all nil where nothing can be said.
+	TouchProbability        *float64    `json:"touch_probability"`
+	HoldProbability         *float64    `json:"hold_probability"`          // once touched and decided
+	HoldInterval            *[2]float64 `json:"hold_interval"`             // 95 %
+	BaselineHoldProbability *float64    `json:"baseline_hold_probability"` // of any line at this distance
+	Samples                 *int        `json:"samples"`
+}
+
+// Row is a level with what its analysis says of the pair.
+type Row struct {
+	Symbol    string    `json:"symbol"`
+	Exchange  string    `json:"exchange"`
+	Interval  string    `json:"interval"`
+	AsOf      time.Time `json:"as_of"`
+	LastPrice float64   `json:"last_price"`
+	ATR       float64   `json:"atr"` // price units, six significant digits
+	Stale     bool      `json:"stale"`
+	Simulated bool      `json:"simulated"`
+	Role      string    `json:"role"` // support, resistance
+	Level
+}
+
+// LevelPage is a page of the levels of a market. Rows is []Row, unless they are encoded or
+// decoded one at a time.
+type LevelPage[Rows any] struct {
+	Exchange   string  `json:"exchange"`
+	Interval   string  `json:"interval"`
+	OddsReason *string `json:"odds_reason"` // why this interval has no odds; nil if it has
+	Levels     Rows    `json:"levels"`
+	Unreadable int     `json:"unreadable"` // pairs that were left out
+	Next       *string `json:"next"`       // cursor of the next page; nil on the last one
+}
+
+// Explanation tells why a level is there.
+type Explanation struct {
+	Symbol      string    `json:"symbol"`
+	Exchange    string    `json:"exchange"`
+	Interval    string    `json:"interval"`
+	AsOf        time.Time `json:"as_of"`
+	Simulated   bool      `json:"simulated"`
+	Stale       bool      `json:"stale"`
+	StaleReason *string   `json:"stale_reason"` // nil while it is fresh
+	Role        string    `json:"role"`         // support, resistance
+	Level       Level     `json:"level"`
+	Touches     []Touch   `json:"touches"`     // oldest first
+	Sources     []Finding `json:"sources"`     // in the order of Level.Sources
+	OddsReason  *string   `json:"odds_reason"` // why there are no factors; nil if there are
+	Factors     []Factor  `json:"factors"`     // the greatest effect first; nil without odds
+}
+
+// Touch is a run of candles that met the zone.
+type Touch struct {
+	From    time.Time `json:"from"`    // open time of the first
+	To      time.Time `json:"to"`      // close time of the last
+	Side    string    `json:"side"`    // above, below: where price came from
+	Outcome string    `json:"outcome"` // held, broke, undecided, pending
+	Extreme float64   `json:"extreme"` // the price farthest from that side
+	Candles int       `json:"candles"`
+}
+
+// Finding is what one method found in the zone.
+type Finding struct {
+	Name   string  `json:"name"`
+	Weight float64 `json:"weight"` // its part in where the zone was drawn, 0 to 1, three decimals
+	Count  int     `json:"count"`
+	Found  []Mark  `json:"found"` // by price; empty for ends
+}
+
+// Mark is one thing that a method found.
+type Mark struct {
+	Kind          string     `json:"kind"`
+	Price         float64    `json:"price"`
+	Time          *time.Time `json:"time"`           // nil for volume
+	ProminenceATR *float64   `json:"prominence_atr"` // two decimals; nil for volume
+	VolumeShare   *float64   `json:"volume_share"`   // of the busiest price, three decimals; nil for a swing
+}
+
+// Factor is one reason for the hold odds. The effects of all add up to the hold
+// probability less its baseline.
+type Factor struct {
+	Name   string  `json:"name"`
+	Value  float64 `json:"value"` // two decimals
+	Unit   string  `json:"unit"`
+	Effect float64 `json:"effect"` // points (hundredths of probability), two decimals
+	Text   string  `json:"text"`
+}
+
+// AnalyzeRequest is what to analyse. Exactly one of Symbol, Symbols, All and Klines is
+// given, and Interval with Klines. Klines is any list of rows [open time in Unix
+// milliseconds, open, high, low, close, volume], the prices as numbers or as text.
+type AnalyzeRequest[Klines any] struct {
+	Symbol     string   `json:"symbol,omitzero"`
+	Symbols    []string `json:"symbols,omitzero"` // at most 500
+	All        bool     `json:"all,omitzero"`
+	Klines     Klines   `json:"klines,omitzero"` // 50 to 10,000, oldest first
+	Exchange   string   `json:"exchange,omitzero"`
+	Interval   string   `json:"interval,omitzero"`    // empty for the service's own
+	KlineLimit int      `json:"kline_limit,omitzero"` // 100 to 10,000; 0 for the service's own
+	Store      *bool    `json:"store,omitzero"`       // nil: unless KlineLimit is not the service's own
+}

@@ -1,0 +1,69 @@
+package wire
+
+import "time"
+
+// SymbolList is the pairs of an exchange. Symbols is []Symbol, unless they are encoded or
+// decoded one at a time.
+type SymbolList[Symbols any] struct {
+	Exchange  string  `json:"exchange"`
+	Symbols   Symbols `json:"symbols"`
+	Count     int     `json:"count"`
+	Simulated bool    `json:"simulated"`
+}
+
+// Symbol is a pair as the exchange lists it.
+type Symbol struct {
+	Symbol      string   `json:"symbol"`
+	Base        string   `json:"base"`
+	Quote       string   `json:"quote"`
+	Trading     bool     `json:"trading"`
+	Status      string   `json:"status"`       // the exchange's word for that
+	TickSize    *float64 `json:"tick_size"`    // nil if unknown
+	QuoteVolume float64  `json:"quote_volume"` // of the last 24 hours, in the quote asset
+	Selected    bool     `json:"selected"`     // a sweep covers it
+	Reason      *Reason  `json:"reason"`       // why not; nil if it does
+}
+
+// ExchangeList is the exchange the process talks to, and others the database has levels of.
+type ExchangeList struct {
+	Exchanges []Exchange `json:"exchanges"`
+}
+
+// Exchange is an exchange and what there is of it.
+type Exchange struct {
+	Exchange  string           `json:"exchange"`
+	Served    bool             `json:"served"` // this process talks to it
+	Intervals []StoredInterval `json:"intervals"`
+}
+
+// StoredInterval is an interval there are levels of.
+type StoredInterval struct {
+	Interval string    `json:"interval"`
+	Pairs    int       `json:"pairs"`
+	AsOf     time.Time `json:"as_of"` // of the newest analysis
+}
+
+// Kline is a row of open time (Unix milliseconds), open, high, low, close and volume.
+type Kline [6]float64
+
+// KlineList is closed candles of a pair. Klines is []Kline, unless they are encoded or
+// decoded one at a time.
+type KlineList[Klines any] struct {
+	Symbol        string `json:"symbol"`
+	Exchange      string `json:"exchange"`
+	Interval      string `json:"interval"`
+	Simulated     bool   `json:"simulated"`
+	MissingKlines int    `json:"missing_klines"` // holes between the first and the last
+	Klines        Klines `json:"klines"`
+}
+
+// FormingKline is the candle that is not closed, as it is now.
+type FormingKline struct {
+	Symbol    string     `json:"symbol"`
+	Exchange  string     `json:"exchange"`
+	Interval  string     `json:"interval"`
+	Simulated bool       `json:"simulated"`
+	At        *time.Time `json:"at"`        // by the exchange's clock; nil if none is open
+	ClosesAt  *time.Time `json:"closes_at"` // nil if none is open
+	Kline     *Kline     `json:"kline"`     // nil if none is open
+}
