@@ -152,6 +152,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	}
 	log.Info("serving", "address", listener.Addr().String(), "role", cfg.Role, "exchange", cfg.Exchange, "version", BuildVersion())
 	DropPages()
+	defer growHeap(leastHeap)()
 	if ready != nil {
 		ready(a, listener.Addr().String())
 	}
