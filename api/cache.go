@@ -2,6 +2,7 @@ package api
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tidemark/levels"
@@ -20,10 +21,19 @@ type cached struct {
 	body []byte
 	// header values, made once: net/http takes slices
 	contentType, etag, lastModified, length []string
+	vary                                    []string  // nil for none
+	lines                                   []byte    // etag, lastModified and vary as they are sent; nil if they may not be
 	fresh                                   time.Time // close of the candle that follows: nothing newer can exist before
 	flips                                   time.Time // when the reply turns stale, and its bytes change; zero if it is stale
+	age                                     atomic.Pointer[maxAge]
 
 	newer, older *cached // in the order of use
+}
+
+// maxAge is the Cache-Control of a reply that so many seconds are left of.
+type maxAge struct {
+	seconds int64
+	value   [1]string
 }
 
 // overhead is what an entry costs besides its body: itself, its strings and its

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -355,6 +356,28 @@ func TestCache_StaysUnderItsBoundAndKeepsWhatIsUsed(t *testing.T) {
 	h.api.Invalidate("", "", nil)
 	if bytes, n := h.api.cache.usage(); bytes != 0 || n != 0 {
 		t.Errorf("%d bytes in %d entries are left of nothing", bytes, n)
+	}
+}
+
+// What is asked for in bulk makes little garbage: the reply, its request id, and nothing
+// that the cache could keep.
+func TestCache_AHitAllocatesLittle(t *testing.T) {
+	h := start(t, quiet)
+	store(h, snapshot("BTCUSDT", time.Now()))
+	rec := h.get("/levels/BTCUSDT")
+	want(t, rec, 200)
+	for _, tag := range []string{"", rec.Header().Get("ETag")} {
+		r := localRequest("GET", "/levels/BTCUSDT", nil)
+		if tag != "" {
+			r.Header.Set("If-None-Match", tag)
+		}
+		w := &discard{http.Header{}}
+		if n := testing.AllocsPerRun(100, func() {
+			clear(w.h)
+			h.api.ServeHTTP(w, r)
+		}); n > 4 {
+			t.Errorf("%v allocations with If-None-Match %s", n, tag)
+		}
 	}
 }
 
