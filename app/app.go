@@ -32,6 +32,7 @@ type App struct {
 	Venue    *binance.Client
 	Analyzer *service.Analyzer
 	clients  clients
+	requests *exchangeMetrics
 	// market is the built-in simulated exchange, if that is the one.
 	market *http.Server
 
@@ -58,7 +59,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 		go a.market.Serve(l)
 		baseURL = "http://" + l.Addr().String()
 	}
-	requests := newExchangeMetrics(a.registry)
+	a.requests = newExchangeMetrics(a.registry)
 	a.Venue = binance.New(binance.Config{
 		Name:        cfg.Exchange,
 		BaseURL:     baseURL,
@@ -68,7 +69,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 		Concurrency: cfg.AnalysisConcurrency,
 		Simulated:   cfg.Exchange == "simulated",
 		OnBan:       a.rememberBan,
-		Observe:     requests.observe,
+		Observe:     a.requests.observe,
 		Log:         log,
 	})
 	if err := a.heedBan(ctx); err != nil {

@@ -44,23 +44,26 @@ func TuneMemory(environ []string) {
 var tuned bool
 
 // grower lets a small heap grow to least bytes before it is collected: after each
-// collection it sets by how many percent that is. A memory limit has the collector run
-// earlier all the same.
+// collection it sets by how many percent that is. Not while work is done, which is what
+// makes the peak: work counts its steps. A memory limit has the collector run earlier all
+// the same.
 type grower struct {
 	least uint64
+	work  func() uint64
 
 	mu      sync.Mutex
 	samples [3]metrics.Sample
+	done    uint64 // work at the last collection
 	stopped bool
 }
 
 // growHeap begins with the next collection, and returns a function that ends it. Where the
 // environment says how often to collect, nothing happens.
-func growHeap(least uint64) (stop func()) {
+func growHeap(least uint64, work func() uint64) (stop func()) {
 	if !tuned {
 		return func() {}
 	}
-	g := &grower{least: least, samples: [3]metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}}
+	g := &grower{least: least, work: work, done: work(), samples: [3]metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}}
 	g.await()
 	return func() {
 		g.mu.Lock()
@@ -80,8 +83,14 @@ func (g *grower) adjust() {
 	if g.stopped {
 		return
 	}
-	metrics.Read(g.samples[:])
-	debug.SetGCPercent(growth(g.least, g.samples[0].Value.Uint64(), g.samples[1].Value.Uint64()+g.samples[2].Value.Uint64()))
+	percent := gcPercent
+	if done := g.work(); done == g.done {
+		metrics.Read(g.samples[:])
+		percent = growth(g.least, g.samples[0].Value.Uint64(), g.samples[1].Value.Uint64()+g.samples[2].Value.Uint64())
+	} else {
+		g.done = done
+	}
+	debug.SetGCPercent(percent)
 	g.await()
 }
 

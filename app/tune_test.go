@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -42,7 +43,8 @@ func TestGrowHeap_FollowsTheHeapUntilItIsStopped(t *testing.T) {
 	t.Cleanup(func() { debug.SetGCPercent(was); tuned = wasTuned })
 
 	tuned = false // GOGC is in the environment
-	stop := growHeap(1 << 30)
+	var work atomic.Uint64
+	stop := growHeap(1<<30, work.Load)
 	for range 3 {
 		runtime.GC()
 	}
@@ -51,11 +53,18 @@ func TestGrowHeap_FollowsTheHeapUntilItIsStopped(t *testing.T) {
 	}
 
 	tuned = true
-	stop = growHeap(1 << 30)
+	stop = growHeap(1<<30, work.Load)
 	for deadline := time.Now().Add(10 * time.Second); percent() == gcPercent; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the heap may not grow")
 		}
+		runtime.GC()
+	}
+	for deadline := time.Now().Add(10 * time.Second); percent() != gcPercent; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the heap may grow while work is done")
+		}
+		work.Add(1)
 		runtime.GC()
 	}
 	stop()
