@@ -41,16 +41,17 @@ type Options struct {
 
 // benchReport is what `bench --json` prints. Sizes are bytes, times seconds.
 type benchReport struct {
-	Version     string           `json:"version"`
-	Pairs       int              `json:"pairs"`
-	Klines      int              `json:"klines"`
-	LatencySecs float64          `json:"latency_seconds"`
-	Settings    []settingResult  `json:"settings"`
-	Growth      []growthResult   `json:"growth"`
-	Repetition  []repeatResult   `json:"repetition"`
-	Serving     []servingLatency `json:"serving"`
-	Idle        []idleResult     `json:"idle"`
-	Workers     []workersResult  `json:"workers"`
+	Version     string             `json:"version"`
+	Pairs       int                `json:"pairs"`
+	Klines      int                `json:"klines"`
+	LatencySecs float64            `json:"latency_seconds"`
+	Settings    []settingResult    `json:"settings"`
+	Growth      []growthResult     `json:"growth"`
+	Repetition  []repeatResult     `json:"repetition"`
+	Serving     []servingLatency   `json:"serving"`
+	Throughput  []throughputResult `json:"throughput"`
+	Idle        []idleResult       `json:"idle"`
+	Workers     []workersResult    `json:"workers"`
 }
 
 type settingResult struct {
@@ -101,7 +102,7 @@ type workersResult struct {
 }
 
 // Parts are the parts of a benchmark, a table each.
-var Parts = []string{"settings", "growth", "repetition", "serving", "idle", "workers"}
+var Parts = []string{"settings", "growth", "repetition", "serving", "throughput", "idle", "workers"}
 
 // Bencher runs the processes of a benchmark.
 type Bencher struct {
@@ -159,6 +160,8 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
 				if err = b.serving(ctx, &report, market, db, 3, 20, 1); err == nil {
 					err = b.serving(ctx, &report, market, db, 20, 50, 4)
 				}
+			case "throughput":
+				err = b.throughput(ctx, &report, market, db)
 			case "idle":
 				err = b.idle(ctx, &report, market, db)
 			case "workers":
@@ -797,6 +800,11 @@ func (r benchReport) print(w io.Writer) error {
 	if section(len(r.Serving) > 0, "| database\t| GET /levels/BTCUSDT during\t| requests\t| p50, ms\t| p99, ms\t|") {
 		for _, s := range r.Serving {
 			fmt.Fprintf(t, "| %s\t| %s\t| %d\t| %.2f\t| %.2f\t|\n", s.Database, s.During, s.Requests, 1000*s.P50, 1000*s.P99)
+		}
+	}
+	if section(len(r.Throughput) > 0, "| database\t| GET /levels/BTCUSDT from the cache\t| requests/s\t| bare handler, requests/s\t| ratio\t|") {
+		for _, p := range r.Throughput {
+			fmt.Fprintf(t, "| %s\t| %d\t| %.0f\t| %.0f\t| %.2f\t|\n", p.Database, p.Status, p.Service, p.Bare, p.Ratio)
 		}
 	}
 	if section(len(r.Idle) > 0, "| database\t| at rest for, s\t| CPU, s\t| CPU, %\t| RSS, MiB\t|") {
