@@ -168,7 +168,8 @@ type fakeStore struct {
 	open      []service.OpenPromises
 	reports   int // calls of Job
 
-	analyzer *service.Analyzer // does the work of jobs
+	analyzer *service.Analyzer   // does the work of jobs
+	stored   func(service.Batch) // called by Put, as a subscriber is
 }
 
 func (s *fakeStore) Put(_ context.Context, b service.Batch) (ended bool, err error) {
@@ -189,6 +190,9 @@ func (s *fakeStore) Put(_ context.Context, b service.Batch) (ended bool, err err
 			j.State, j.FinishedAt = service.JobCompleted, time.Now()
 		}
 		s.jobs[b.JobID] = j
+	}
+	if s.stored != nil {
+		s.stored(b)
 	}
 	return ended, s.err
 }
