@@ -118,13 +118,7 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 		return err
 	}
 	if body.Symbol != "" && !async {
-		snap, err := a.Analyzer.Analyze(r.Context(), service.Request{
-			Symbol: body.Symbol, Interval: levels.Interval(body.Interval), KlineLimit: body.KlineLimit, Store: body.stored(),
-		})
-		if err != nil {
-			return err
-		}
-		return analysis(w, &snap)
+		return a.analyzeSymbol(w, r, body)
 	}
 	symbols := body.Symbols
 	if body.Symbol != "" {
@@ -140,6 +134,31 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 		w.Header().Del("Preference-Applied") // there was no choice
 	}
 	return accepted(w, &j)
+}
+
+// analyzeSymbol analyses one pair. If the analysis is stored, the reply is what the readers
+// of GET /levels/{symbol} get next, without reading it.
+func (a *API) analyzeSymbol(w *reply, r *http.Request, body *analyzeBody) error {
+	key := service.Key{Exchange: a.Market().Exchange, Symbol: body.Symbol, Interval: levels.Interval(body.Interval)}
+	if key.Interval == "" {
+		key.Interval, _ = a.Analyzer.Defaults()
+	}
+	watch := a.cache.await(key)
+	snap, err := a.Analyzer.Analyze(r.Context(), service.Request{
+		Symbol: body.Symbol, Interval: levels.Interval(body.Interval), KlineLimit: body.KlineLimit, Store: body.stored(),
+	})
+	var e *cached
+	if err == nil && body.stored() && snap.Key == key {
+		e = encodeLevels(key, formatJSON, &snap, snap.ComputedAt)
+	}
+	a.cache.done(watch, e, snap.AsOf.UnixMilli())
+	switch {
+	case err != nil:
+		return err
+	case e != nil:
+		return sendAnalysis(w, e.body)
+	}
+	return analysis(w, &snap)
 }
 
 // settleStore decides whether an analysis is kept where the request does not say: not
@@ -187,12 +206,15 @@ func (a *API) analyzeKlines(w *reply, r *http.Request, async bool, body *analyze
 // analysis sends what was just analysed. It is judged as of when it was made:
 // a halted pair, or klines of long ago, are stale at once.
 func analysis(w *reply, s *service.Snapshot) error {
+	return sendAnalysis(w, append(AppendAnalysis(make([]byte, 0, 8<<10), s, s.ComputedAt), '\n'))
+}
+
+func sendAnalysis(w *reply, body []byte) error {
 	w.deadline(writeTimeout)
-	body := AppendAnalysis(make([]byte, 0, 8<<10), s, s.ComputedAt)
 	h := w.Header()
 	h["Content-Type"] = contentJSON
 	h["Cache-Control"] = noStore
-	return write(w, append(body, '\n'))
+	return write(w, body)
 }
 
 // accepted sends a job that goes on, with the place to follow it.

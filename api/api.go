@@ -253,7 +253,14 @@ func (a *API) unmatched() *route {
 // of the exchange and interval, or with an empty exchange everything. A reply
 // read from the store before the call is not cached after it.
 func (a *API) Invalidate(exchange string, interval levels.Interval, symbols []string) {
-	a.cache.invalidate(exchange, interval, symbols)
+	a.cache.invalidate(exchange, interval, symbols, nil)
+}
+
+// Stored is Invalidate for the analyses that this process has just stored, one for each
+// symbol; asOf is up to when they go, in Unix ms. If one was asked for by POST /analyze,
+// the cache gets the reply that is sent.
+func (a *API) Stored(exchange string, interval levels.Interval, symbols []string, asOf []int64) {
+	a.cache.invalidate(exchange, interval, symbols, asOf)
 }
 
 // Close ends the event streams, which would otherwise keep a server from

@@ -1,7 +1,7 @@
 package api
 
 import (
-	"container/list"
+	"bytes"
 	"context"
 	"net"
 	"net/http"
@@ -33,7 +33,7 @@ type Door struct {
 
 	mu    sync.Mutex
 	open  int
-	quiet list.List // of *doorConn without a request, the longest so first
+	quiet doorConn // ring of those without a request: quiet.next is the longest so
 
 	changed chan struct{} // gets a token when a connection has ended or its request has
 
@@ -44,6 +44,7 @@ type Door struct {
 // metrics.
 func NewDoor(limit, sendBuffer int, reg prometheus.Registerer) *Door {
 	d := &Door{limit: limit, sendBuffer: sendBuffer, changed: make(chan struct{}, 1)}
+	d.quiet.next, d.quiet.previous = &d.quiet, &d.quiet
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "tidemark_http_connections", Help: "Connections of clients that are open.",
@@ -130,13 +131,20 @@ func (d *Door) probe(r *http.Request) bool {
 // doorConn is a connection of a client.
 type doorConn struct {
 	net.Conn
-	reserve bool          // let in beyond the limit
-	heard   bool          // it has had a request
-	place   *list.Element // in Door.quiet, nil while it has a request
+	reserve bool // let in beyond the limit
+	heard   bool // it has had a request
 	counted bool
+
+	next, previous *doorConn // in the ring Door.quiet, nil while it has a request
 
 	began   atomic.Int64 // when it was first read from, in Unix ns
 	reading atomic.Bool  // it is being waited for what it sends
+
+	lines   []byte // to be added to the head of a reply, which is written next
+	holding bool   // head is to be sent with what is written after it
+	head    []byte
+	parts   [2][]byte
+	both    net.Buffers
 }
 
 func (c *doorConn) Read(p []byte) (int, error) {
@@ -149,14 +157,54 @@ func (c *doorConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// addLines has lines, each with its end, stand in the head of the reply that is written
+// next. If hold is set, that head waits for the body, which must follow, and leaves in
+// one system call with it.
+func (c *doorConn) addLines(lines []byte, hold bool) { c.lines, c.holding = lines, hold }
+
+// Write writes to the client. What is written next after addLines begins with the status
+// line of a reply.
+func (c *doorConn) Write(p []byte) (int, error) {
+	if len(c.lines) > 0 {
+		i := bytes.IndexByte(p, '\n') + 1
+		c.head = append(append(append(c.head[:0], p[:i]...), c.lines...), p[i:]...)
+		c.lines = c.lines[:0]
+		if c.holding {
+			return len(p), nil
+		}
+		_, err := c.Conn.Write(c.head)
+		return len(p), err
+	}
+	if !c.holding {
+		return c.Conn.Write(p)
+	}
+	c.holding = false
+	c.parts = [2][]byte{c.head, p}
+	c.both = c.parts[:]
+	n, err := c.both.WriteTo(c.Conn)
+	c.parts, c.both = [2][]byte{}, nil
+	return max(0, int(n)-len(c.head)), err
+}
+
+// join puts c at the end of a ring.
+func (c *doorConn) join(ring *doorConn) {
+	c.next, c.previous = ring, ring.previous
+	c.next.previous, c.previous.next = c, c
+}
+
+// leave takes c out of the ring it is in, if it is.
+func (c *doorConn) leave() {
+	if c.next != nil {
+		c.next.previous, c.previous.next = c.previous, c.next
+		c.next, c.previous = nil, nil
+	}
+}
+
 // busy notes that c has a request, and reports whether there is no room for it.
 func (d *Door) busy(c *doorConn) (beyond bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if c.place != nil {
-		d.quiet.Remove(c.place)
-		c.place = nil
-	}
+	c.leave()
 	c.reserve = c.reserve && d.open > d.limit
 	return c.reserve
 }
@@ -165,8 +213,8 @@ func (d *Door) busy(c *doorConn) (beyond bool) {
 func (d *Door) rest(c *doorConn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if c.heard = true; c.counted && c.place == nil {
-		c.place = d.quiet.PushBack(c)
+	if c.heard = true; c.counted && c.next == nil {
+		c.join(&d.quiet)
 	}
 	d.tell()
 }
@@ -204,8 +252,7 @@ func (d *Door) admit(nc net.Conn) *doorConn {
 			break
 		}
 		if old := d.idlest(); old != nil {
-			d.quiet.Remove(old.place)
-			old.place = nil
+			old.leave()
 			d.mu.Unlock()
 			d.refused.WithLabelValues("idle").Inc()
 			old.Close()
@@ -216,7 +263,7 @@ func (d *Door) admit(nc net.Conn) *doorConn {
 			c.reserve = true
 			break
 		}
-		full := d.quiet.Len() == 0 && time.Since(since) >= doorPatience
+		full := d.quiet.next == &d.quiet && time.Since(since) >= doorPatience
 		d.mu.Unlock()
 		if full {
 			d.refused.WithLabelValues("closed").Inc()
@@ -226,7 +273,7 @@ func (d *Door) admit(nc net.Conn) *doorConn {
 	}
 	d.open++
 	c.counted = true
-	c.place = d.quiet.PushBack(c)
+	c.join(&d.quiet)
 	d.mu.Unlock()
 	return c
 }
@@ -235,8 +282,7 @@ func (d *Door) admit(nc net.Conn) *doorConn {
 // whose next may be long in coming. A new one is left until it has been listened to
 // for a moment in vain. It is called with d.mu held.
 func (d *Door) idlest() *doorConn {
-	for e := d.quiet.Front(); e != nil; e = e.Next() {
-		c := e.Value.(*doorConn)
+	for c := d.quiet.next; c != &d.quiet; c = c.next {
 		if began := c.began.Load(); c.heard || c.reading.Load() && time.Now().UnixNano()-began >= int64(doorPatience) {
 			return c
 		}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,12 @@ import (
 // guarded serves h behind a door and returns the address.
 func guarded(t *testing.T, h *harness, limit int) string {
 	t.Helper()
+	return guardedListener(t, h, limit, func(l net.Listener) net.Listener { return l })
+}
+
+// guardedListener has more done to the listener behind the door.
+func guardedListener(t *testing.T, h *harness, limit int, more func(net.Listener) net.Listener) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +35,7 @@ func guarded(t *testing.T, h *harness, limit int) string {
 	s.RegisterOnShutdown(h.api.Close)
 	door := NewDoor(limit, 0, h.registry)
 	done := make(chan struct{})
-	go func() { s.Serve(door.Guard(s, l)); close(done) }()
+	go func() { s.Serve(door.Guard(s, more(l))); close(done) }()
 	t.Cleanup(func() { h.api.Close(); s.Close(); <-done })
 	return l.Addr().String()
 }
@@ -184,5 +191,118 @@ func TestScreen_SlowReadersHoldNoMoreThanThereIs(t *testing.T) {
 	}
 	if body, _ := readAll(res); res.StatusCode != 503 || res.Header.Get("Retry-After") != "2" || !strings.Contains(body, `"busy"`) {
 		t.Errorf("one more: %d %s", res.StatusCode, body)
+	}
+}
+
+// writes counts what is written to the connections of a listener.
+type writes struct {
+	net.Listener
+	sizes chan int
+}
+
+func (l *writes) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return &writesConn{c, l.sizes}, err
+}
+
+type writesConn struct {
+	net.Conn
+	sizes chan int
+}
+
+func (c *writesConn) Write(p []byte) (int, error) {
+	c.sizes <- len(p)
+	return c.Conn.Write(p)
+}
+
+// The connection writes headers itself that net/http would be slow with. What a client
+// sees is the same, whatever comes before and after on the same connection.
+func TestDoor_ACachedReplyHasTheHeadersOfTheHandler(t *testing.T) {
+	h := start(t)
+	want(t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT"}`), 200)
+	tiny := snapshot("TINYUSDT", time.Now().UTC().Truncate(time.Hour))
+	tiny.Supports, tiny.Resistances = nil, nil
+	store(h, tiny)
+	addr := guarded(t, h, 8)
+	tag := h.get("/levels/BTCUSDT").Header().Get("ETag")
+	d := dial(t, addr)
+	for _, c := range []struct {
+		method, path string
+		header       []string
+		status       int
+	}{
+		{"GET", "/levels/BTCUSDT", nil, 200},
+		{"GET", "/levels/BTCUSDT", []string{"If-None-Match", tag}, 304},
+		{"GET", "/levels/BTCUSDT?interval=17m", nil, 400},
+		{"HEAD", "/levels/BTCUSDT", nil, 200},
+		{"HEAD", "/levels/BTCUSDT", []string{"If-None-Match", tag}, 304},
+		{"GET", "/levels/NONEUSDT", nil, 404},
+		{"GET", "/levels/TINYUSDT", nil, 200},
+		{"GET", "/levels/BTCUSDT?format=csv", nil, 200},
+		{"GET", "/levels/BTCUSDT", []string{"X-Request-Id", "mine"}, 200},
+		{"GET", "/healthz", nil, 200},
+		{"GET", "/levels/BTCUSDT", []string{"Connection", "close"}, 200},
+	} {
+		direct := h.do(c.method, c.path, "", c.header...)
+		fmt.Fprintf(d, "%s %s HTTP/1.1\r\nHost: localhost\r\n", c.method, c.path)
+		for i := 0; i < len(c.header); i += 2 {
+			fmt.Fprintf(d, "%s: %s\r\n", c.header[i], c.header[i+1])
+		}
+		io.WriteString(d, "\r\n")
+		res, err := http.ReadResponse(d.r, &http.Request{Method: c.method})
+		if err != nil {
+			t.Fatalf("%s %s: %v", c.method, c.path, err)
+		}
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatalf("%s %s: %v", c.method, c.path, err)
+		}
+		got, handler := res.Header, direct.Header()
+		if got.Get("Date") == "" || got.Get("X-Request-Id") == "" {
+			t.Errorf("%s %s: %v", c.method, c.path, got)
+		}
+		for _, name := range []string{"Date", "Connection", "Content-Length"} { // net/http's own
+			got.Del(name)
+			handler.Del(name)
+		}
+		if len(c.header) == 0 || c.header[0] != "X-Request-Id" {
+			got.Del("X-Request-Id")
+			handler.Del("X-Request-Id")
+		}
+		wantBody := direct.Body.String()
+		if c.method == "HEAD" {
+			wantBody = ""
+		}
+		if res.StatusCode != c.status || direct.Code != c.status || !reflect.DeepEqual(got, handler) {
+			t.Errorf("%s %s %v: %d %v\nthe handler: %d %v", c.method, c.path, c.header, res.StatusCode, got, direct.Code, handler)
+		}
+		if c.status != 400 && c.status != 404 && string(body) != wantBody { // problems name the request
+			t.Errorf("%s %s %v: a body of %d bytes, of the handler %d", c.method, c.path, c.header, len(body), len(wantBody))
+		}
+	}
+	if _, err := d.r.ReadByte(); err != io.EOF {
+		t.Errorf("after the last reply: %v", err)
+	}
+}
+
+// A reply that is longer than net/http's buffer is not sent in two pieces.
+func TestDoor_ACachedBodyIsWrittenAsAWhole(t *testing.T) {
+	h := start(t)
+	want(t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT"}`), 200)
+	body := h.get("/levels/BTCUSDT").Body.Len()
+	if body <= 4<<10 {
+		t.Fatalf("a body of %d bytes fits the buffer", body)
+	}
+	sizes := make(chan int, 100)
+	addr := guardedListener(t, h, 8, func(l net.Listener) net.Listener { return &writes{l, sizes} })
+	d := dial(t, addr)
+	for range 3 {
+		if status := d.ask("/levels/BTCUSDT"); status != 200 {
+			t.Fatal(status)
+		}
+		// without writev, which is of TCP connections: first the head, then the body
+		if head, rest := <-sizes, <-sizes; head > 1<<10 || rest != body || len(sizes) > 0 {
+			t.Errorf("pieces of %d, %d and %d more; the body has %d", head, rest, len(sizes), body)
+		}
 	}
 }

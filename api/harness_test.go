@@ -170,7 +170,8 @@ type fakeStore struct {
 	open      []scorecard.Open
 	reports   int // calls of Job
 
-	runner *job.Runner // does the work of jobs
+	runner *job.Runner           // does the work of jobs
+	stored func(service.Results) // called by Put, as a subscriber is
 }
 
 func (s *fakeStore) Put(ctx context.Context, r service.Results) error {
@@ -196,6 +197,9 @@ func (s *fakeStore) PutBatch(_ context.Context, b job.Batch) (ended bool, err er
 			j.State, j.FinishedAt = job.Completed, time.Now()
 		}
 		s.jobs[b.JobID] = j
+	}
+	if s.stored != nil {
+		s.stored(b.Results)
 	}
 	return ended, s.err
 }

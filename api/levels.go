@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,7 +15,14 @@ import (
 
 // getLevels answers GET /levels/{symbol}, from the cache if it can.
 func (a *API) getLevels(w *reply, r *http.Request) error {
-	w.Header()["Vary"] = varyAccept
+	err := a.sendLevels(w, r)
+	if err != nil {
+		w.Header()["Vary"] = varyAccept
+	}
+	return err
+}
+
+func (a *API) sendLevels(w *reply, r *http.Request) error {
 	q, err := parseQuery(r.URL.RawQuery, "interval", "exchange", "at", "format")
 	if err != nil {
 		return err
@@ -53,9 +61,20 @@ func (a *API) getLevels(w *reply, r *http.Request) error {
 	// Until the candle that follows has closed nothing newer can be known.
 	cacheControl := noCache
 	if left := e.fresh.Sub(now); left >= time.Second {
-		cacheControl = []string{a.scope + "max-age=" + strconv.FormatInt(int64(left/time.Second), 10)}
+		cacheControl = e.maxAge(a.scope, int64(left/time.Second))
 	}
 	return e.send(w, r, cacheControl)
+}
+
+// maxAge is the value of Cache-Control with so many seconds left. It is made once for
+// each second.
+func (e *cached) maxAge(scope string, seconds int64) []string {
+	m := e.age.Load()
+	if m == nil || m.seconds != seconds {
+		m = &maxAge{seconds, [1]string{scope + "max-age=" + strconv.FormatInt(seconds, 10)}}
+		e.age.Store(m)
+	}
+	return m.value[:]
 }
 
 // pastAge is how long an answer about the past may be used without asking again.
@@ -91,7 +110,10 @@ func encodeLevels(key service.Key, f format, s *service.Snapshot, now time.Time)
 	default:
 		b = appendRows(b, f, s, now)
 	}
-	return newCached(cacheKey{Key: key}, b, formatTypes[f], s, now)
+	e := newCached(cacheKey{Key: key}, b, formatTypes[f], s, now)
+	e.vary = varyAccept
+	e.lines = []byte("Etag: " + e.etag[0] + "\r\nLast-Modified: " + e.lastModified[0] + "\r\nVary: " + e.vary[0] + "\r\n")
+	return e
 }
 
 // newCached is the reply of body b that shows s, judged as of now.
@@ -116,20 +138,36 @@ func newCached(key cacheKey, b []byte, contentType []string, s *service.Snapshot
 // not looked at: a reply that turns stale, or is made anew from more klines, has
 // the same moment.
 func (e *cached) send(w *reply, r *http.Request, cacheControl []string) error {
-	h := w.Header()
-	h["Etag"] = e.etag
-	h["Cache-Control"] = cacheControl
-	h["Last-Modified"] = e.lastModified
-	if match := r.Header["If-None-Match"]; len(match) > 0 {
-		for _, list := range match {
-			if matches(list, e.etag[0]) {
-				w.WriteHeader(http.StatusNotModified)
-				return nil
-			}
+	same := slices.ContainsFunc(r.Header["If-None-Match"], func(list string) bool { return matches(list, e.etag[0]) })
+	hold := false
+	if c := w.direct(r); c != nil && e.lines != nil {
+		// net/http copies a header map, sorts it and looks at each value: with these
+		// headers in it that costs as much as all the rest of the reply. And it sends a
+		// body that is longer than its buffer in two pieces, for the first of which the
+		// client wakes in vain.
+		hold = !same && r.Method == http.MethodGet
+		b := append(w.appendHead(c.lines[:0]), e.lines...)
+		b = append(append(append(b, "Cache-Control: "...), cacheControl[0]...), "\r\n"...)
+		c.addLines(b, hold)
+	} else {
+		h := w.Header()
+		h["Etag"] = e.etag
+		h["Cache-Control"] = cacheControl
+		h["Last-Modified"] = e.lastModified
+		if e.vary != nil {
+			h["Vary"] = e.vary
 		}
 	}
+	if same {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	h := w.Header()
 	h["Content-Type"] = e.contentType
 	h["Content-Length"] = e.length // else net/http would send it in chunks
+	if hold {
+		_ = http.NewResponseController(w.ResponseWriter).Flush()
+	}
 	return write(w, e.body)
 }
 

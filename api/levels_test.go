@@ -3,9 +3,11 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -355,6 +357,95 @@ func TestCache_StaysUnderItsBoundAndKeepsWhatIsUsed(t *testing.T) {
 	h.api.Invalidate("", "", nil)
 	if bytes, n := h.api.cache.usage(); bytes != 0 || n != 0 {
 		t.Errorf("%d bytes in %d entries are left of nothing", bytes, n)
+	}
+}
+
+// What is asked for in bulk makes little garbage: the reply, its request id, and nothing
+// that the cache could keep.
+func TestCache_AHitAllocatesLittle(t *testing.T) {
+	h := start(t, quiet)
+	store(h, snapshot("BTCUSDT", time.Now()))
+	rec := h.get("/levels/BTCUSDT")
+	want(t, rec, 200)
+	for _, tag := range []string{"", rec.Header().Get("ETag")} {
+		r := localRequest("GET", "/levels/BTCUSDT", nil)
+		if tag != "" {
+			r.Header.Set("If-None-Match", tag)
+		}
+		w := &discard{http.Header{}}
+		if n := testing.AllocsPerRun(100, func() {
+			clear(w.h)
+			h.api.ServeHTTP(w, r)
+		}); n > 4 {
+			t.Errorf("%v allocations with If-None-Match %s", n, tag)
+		}
+	}
+}
+
+// The reply to POST /analyze is the next reader's, unless it may not show the newest
+// analysis any more.
+func TestCache_KeepsTheReplyOfAnAnalysisThatWasStored(t *testing.T) {
+	const exchange, interval = "simulated", levels.Interval("1h")
+	pair := []string{"BTCUSDT"}
+	for name, c := range map[string]struct {
+		body    string
+		changes func(a *API, asOf int64)
+		kept    bool
+	}{
+		"stored": {changes: func(a *API, asOf int64) { a.Stored(exchange, interval, pair, []int64{asOf}) }, kept: true},
+		"stored, and other pairs": {changes: func(a *API, asOf int64) {
+			a.Invalidate(exchange, interval, []string{"ETHUSDT"})
+			a.Invalidate(exchange, "4h", pair)
+			a.Stored(exchange, interval, []string{"ADAUSDT", "BTCUSDT"}, []int64{asOf + 1, asOf})
+			a.Invalidate("okx", interval, pair)
+		}, kept: true},
+		"older than what is there": {changes: func(*API, int64) {}},
+		"another process stored one": {changes: func(a *API, asOf int64) {
+			a.Invalidate(exchange, interval, pair)
+		}},
+		"another process stored one after it": {changes: func(a *API, asOf int64) {
+			a.Stored(exchange, interval, pair, []int64{asOf})
+			a.Invalidate(exchange, interval, pair)
+		}},
+		"anything may have been stored": {changes: func(a *API, asOf int64) {
+			a.Stored(exchange, interval, pair, []int64{asOf})
+			a.Invalidate("", "", nil)
+		}},
+		"a sweep stored one as well": {changes: func(a *API, asOf int64) {
+			a.Stored(exchange, interval, pair, []int64{asOf})
+			a.Stored(exchange, interval, pair, []int64{asOf})
+		}},
+		"a sweep stored a newer one": {changes: func(a *API, asOf int64) {
+			a.Stored(exchange, interval, pair, []int64{asOf + 3_600_000})
+		}},
+		"not to be stored": {body: `{"symbol":"BTCUSDT","store":false}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := start(t)
+			store(h, snapshot("BTCUSDT", time.Now()))
+			want(t, h.get("/levels/BTCUSDT"), 200) // there is an older reply
+			reads := 0
+			h.store.SnapshotFunc = func(service.Key, time.Time) (service.Snapshot, error) {
+				reads++
+				return snapshot("BTCUSDT", time.Now()), nil
+			}
+			h.store.stored = func(b service.Results) {
+				for _, s := range b.Snapshots {
+					c.changes(h.api, s.AsOf.UnixMilli())
+				}
+			}
+			analysed := h.do("POST", "/analyze", cmp.Or(c.body, `{"symbol":"BTCUSDT"}`))
+			want(t, analysed, 200)
+			got := h.get("/levels/BTCUSDT")
+			want(t, got, 200)
+			same := got.Body.String() == analysed.Body.String()
+			if c.kept != same || c.kept && reads > 0 {
+				t.Errorf("the same reply: %v, after %d reads", same, reads)
+			}
+			if n := len(h.api.cache.awaited); n > 0 {
+				t.Errorf("%d analyses are still awaited", n)
+			}
+		})
 	}
 }
 

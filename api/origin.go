@@ -55,12 +55,22 @@ func (a *API) checkOrigin(rt *route, r *http.Request) error {
 		return nil
 	}
 	h := r.Header
-	origin := h.Get("Origin")
-	opened := h.Get("Sec-Fetch-Mode") == "navigate" && h.Get("Sec-Fetch-Dest") == "document" // a link that was followed
-	if origin != "" && !sameOrigin(origin, r.Host) || h.Get("Sec-Fetch-Site") == "cross-site" && !opened {
+	opened := func() bool { // a link that was followed
+		return first(h["Sec-Fetch-Mode"]) == "navigate" && first(h["Sec-Fetch-Dest"]) == "document"
+	}
+	origin := first(h["Origin"])
+	if origin != "" && !sameOrigin(origin, r.Host) || first(h["Sec-Fetch-Site"]) == "cross-site" && !opened() {
 		return &problem{code: "cross_origin", detail: "without API_KEYS a page of another origin gets no data from here"}
 	}
 	return nil
+}
+
+// first is http.Header.Get for a name that is canonical.
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }
 
 // sameOrigin compares as http.CrossOriginProtection does: a proxy may have ended TLS.

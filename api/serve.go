@@ -49,23 +49,60 @@ type reply struct {
 	start     time.Time
 	requestID [1]string // also the value of the header
 	symbol    string    // in the path, if it was not the router that found it
+	headed    bool      // the headers of every reply are set
 	status    int       // 0 until the header is written
 	bytes     int64
 	held      atomic.Int64 // of API.replies, until the reply is written
 	outer     *reply       // whose tool this answers, if it does
 }
 
-func (w *reply) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
+// Header returns the headers, those of every reply among them.
+func (w *reply) Header() http.Header {
+	h := w.ResponseWriter.Header()
+	if !w.headed {
+		w.headed = true
+		h["X-Content-Type-Options"] = nosniff
+		h["Referrer-Policy"] = noReferrer
+		h["X-Request-Id"] = w.requestID[:]
 	}
+	return h
+}
+
+func (w *reply) WriteHeader(status int) {
+	w.begin(status)
 	w.ResponseWriter.WriteHeader(status)
 }
 
-func (w *reply) Write(b []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
+// begin notes the status, and that no header can be set any more.
+func (w *reply) begin(status int) {
+	if w.status != 0 {
+		return
 	}
+	w.status = status
+	if !w.headed {
+		w.Header()
+	}
+}
+
+// direct returns the connection that w goes to, if it is one that takes lines for the
+// head and no header is set yet.
+func (w *reply) direct(r *http.Request) *doorConn {
+	c, _ := r.Context().Value(doorKey{}).(*doorConn)
+	if _, sends := w.ResponseWriter.(http.Flusher); w.headed || !sends { // a tool's reply does not
+		return nil
+	}
+	return c
+}
+
+// appendHead appends the headers of every reply as lines, in place of Header.
+func (w *reply) appendHead(b []byte) []byte {
+	w.headed = true
+	b = append(b, "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nX-Request-Id: "...)
+	return append(append(b, w.requestID[0]...), "\r\n"...)
+}
+
+func (w *reply) Write(b []byte) (int, error) {
+	w.begin(http.StatusOK)
 	n, err := w.ResponseWriter.Write(b)
 	w.bytes += int64(n)
 	return n, err
@@ -109,10 +146,6 @@ var (
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w := &reply{ResponseWriter: rw, start: time.Now(), requestID: [1]string{a.ids.of(r)}}
-	h := rw.Header()
-	h["X-Content-Type-Options"] = nosniff
-	h["Referrer-Policy"] = noReferrer
-	h["X-Request-Id"] = w.requestID[:]
 	a.metrics.inFlight.Inc()
 	defer a.finish(w, r)
 	// The router copies the request and allocates a context and a map: as much
@@ -139,6 +172,9 @@ func (a *API) finish(w *reply, r *http.Request) {
 			a.problem(w, r, status(r, errPanicked))
 			p = nil
 		}
+	}
+	if p == nil {
+		w.begin(http.StatusOK) // what says nothing is that
 	}
 	a.record(w, r)
 	if p != nil {

@@ -37,6 +37,7 @@ type App struct {
 	Analyzer *service.Analyzer
 	Jobs     *job.Runner
 	clients  clients
+	requests *exchangeMetrics
 	market   *http.Server // the built-in simulated exchange; nil for any other
 
 	stopBanWatch context.CancelFunc
@@ -65,7 +66,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 		go a.market.Serve(l)
 		baseURL = &url.URL{Scheme: "http", Host: l.Addr().String()}
 	}
-	requests := newExchangeMetrics(a.registry)
+	a.requests = newExchangeMetrics(a.registry)
 	a.Venue = binance.New(binance.Config{
 		Name:        cfg.Exchange,
 		BaseURL:     baseURL,
@@ -75,7 +76,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 		Concurrency: cfg.AnalysisConcurrency,
 		Simulated:   cfg.Exchange == "simulated",
 		OnBan:       a.rememberBan,
-		Observe:     requests.observe,
+		Observe:     a.requests.observe,
 		Log:         log,
 	})
 	if err := a.applyStoredBan(ctx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,7 @@ import (
 type exchangeMetrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
+	sent     atomic.Uint64
 }
 
 func newExchangeMetrics(reg prometheus.Registerer) *exchangeMetrics {
@@ -41,6 +43,7 @@ func newExchangeMetrics(reg prometheus.Registerer) *exchangeMetrics {
 }
 
 func (m *exchangeMetrics) observe(endpoint string, status int, took time.Duration) {
+	m.sent.Add(1)
 	m.requests.WithLabelValues(endpoint, strconv.Itoa(status)).Inc()
 	m.duration.WithLabelValues(endpoint).Observe(took.Seconds())
 }

@@ -27,7 +27,7 @@ func TestQueueCollector_ShowsNothingItDoesNotKnow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := db.SubmitJob(t.Context(), job.Job{ID: "j", State: job.Queued}, "work", job.Scope{}, 10); err != nil {
+	if _, _, err := db.SubmitJob(t.Context(), job.Job{Exchange: "binance", ID: "j", State: job.Queued}, "work", job.Scope{}, 10); err != nil {
 		t.Fatal(err)
 	}
 	if n := testutil.CollectAndCount(&queueCollector{db: db}, "tidemark_queue_pieces", "tidemark_queue_oldest_waiting_seconds"); n != 4 {

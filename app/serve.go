@@ -107,7 +107,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 		MemoryBudget: a.budget.Total,
 		Version:      BuildVersion(),
 	})
-	a.DB.Subscribe(func(c repository.Change) { handler.Invalidate(c.Exchange, c.Interval, c.Symbols) })
+	a.DB.Subscribe(func(c repository.Change) { handler.Stored(c.Exchange, c.Interval, c.Symbols, c.AsOf) })
 
 	listener, profiles, err := Listen(cfg)
 	if err != nil {
@@ -159,6 +159,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	}
 	log.Info("serving", "address", listener.Addr().String(), "role", cfg.Role, "exchange", cfg.Exchange, "version", BuildVersion())
 	DropPages()
+	defer growHeap(leastHeap, a.requests.sent.Load)()
 	if ready != nil {
 		ready(a, listener.Addr().String())
 	}

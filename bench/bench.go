@@ -41,16 +41,17 @@ type Options struct {
 
 // benchReport is what `bench --json` prints. Sizes are bytes, times seconds.
 type benchReport struct {
-	Version     string           `json:"version"`
-	Pairs       int              `json:"pairs"`
-	Klines      int              `json:"klines"`
-	LatencySecs float64          `json:"latency_seconds"`
-	Settings    []settingResult  `json:"settings"`
-	Growth      []growthResult   `json:"growth"`
-	Repetition  []repeatResult   `json:"repetition"`
-	Serving     []servingLatency `json:"serving"`
-	Idle        []idleResult     `json:"idle"`
-	Workers     []workersResult  `json:"workers"`
+	Version     string             `json:"version"`
+	Pairs       int                `json:"pairs"`
+	Klines      int                `json:"klines"`
+	LatencySecs float64            `json:"latency_seconds"`
+	Settings    []settingResult    `json:"settings"`
+	Growth      []growthResult     `json:"growth"`
+	Repetition  []repeatResult     `json:"repetition"`
+	Serving     []servingLatency   `json:"serving"`
+	Throughput  []throughputResult `json:"throughput"`
+	Idle        []idleResult       `json:"idle"`
+	Workers     []workersResult    `json:"workers"`
 }
 
 type settingResult struct {
@@ -101,7 +102,7 @@ type workersResult struct {
 }
 
 // Parts are the parts of a benchmark, a table each.
-var Parts = []string{"settings", "growth", "repetition", "serving", "idle", "workers"}
+var Parts = []string{"settings", "growth", "repetition", "serving", "throughput", "idle", "workers"}
 
 // Bencher runs the processes of a benchmark.
 type Bencher struct {
@@ -159,6 +160,8 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
 				if err = b.serving(ctx, &report, market, db, 3, 20, 1); err == nil {
 					err = b.serving(ctx, &report, market, db, 20, 50, 4)
 				}
+			case "throughput":
+				err = b.throughput(ctx, &report, market, db)
 			case "idle":
 				err = b.idle(ctx, &report, market, db)
 			case "workers":
@@ -797,6 +800,12 @@ func (r benchReport) print(w io.Writer) error {
 			t.head("database", "GET /levels/BTCUSDT during", "requests", "p50, ms", "p99, ms")
 		}
 		t.row(s.Database, s.During, strconv.Itoa(s.Requests), two(1000*s.P50), two(1000*s.P99))
+	}
+	for i, s := range r.Throughput {
+		if i == 0 {
+			t.head("database", "GET /levels/BTCUSDT from the cache", "requests/s", "bare handler, requests/s", "ratio")
+		}
+		t.row(s.Database, strconv.Itoa(s.Status), fmt.Sprintf("%.0f", s.Service), fmt.Sprintf("%.0f", s.Bare), two(s.Ratio))
 	}
 	for i, idle := range r.Idle {
 		if i == 0 {

@@ -18,8 +18,9 @@ service and the measuring client run as three processes. For each setting the
 service is started afresh, sweeps the market once, and is asked for its peak
 memory (VmHWM) and processor time; before and after, a bare client fetches the
 same pages at the same concurrency and throws them away. Then: a market four
-times as large, ten sweeps in a row, and the latency of GET /levels/{symbol} at
-rest and during a sweep. Takes some minutes.`,
+times as large, ten sweeps in a row, and of GET /levels/{symbol} the latency at rest and
+during a sweep, and how many a second are answered beside a handler that does
+nothing else than write the same bytes. Takes some minutes.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return bench.Run(cmd.Context(), o, in.stdout, in.stderr) },
 	}
@@ -31,5 +32,39 @@ rest and during a sweep. Takes some minutes.`,
 	flags.StringSliceVar(&o.Parts, "parts", bench.Parts, "what to measure")
 	flags.StringVar(&o.Postgres, "postgres", "", "address of a PostgreSQL database to measure as well, in its schema tidemark_bench, which is made and dropped")
 	flags.BoolVar(&o.JSON, "json", false, "print JSON instead of tables")
+	cmd.AddCommand(in.benchLoadCommand(), in.benchBareCommand())
+	return cmd
+}
+
+// benchLoadCommand is the client of a part of bench, in a process of its own.
+func (in *invocation) benchLoadCommand() *cobra.Command {
+	var o bench.LoadOptions
+	cmd := &cobra.Command{
+		Use:    "load",
+		Short:  "Ask for a URL as fast as it is answered, and print how often it was",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE:   func(cmd *cobra.Command, _ []string) error { return bench.Load(cmd.Context(), o, in.stdout) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.URL, "url", "", "what to ask for")
+	flags.StringVar(&o.IfNoneMatch, "if-none-match", "", "entity tag to send")
+	flags.IntVar(&o.Status, "status", 200, "status every reply must have")
+	flags.IntVar(&o.Connections, "connections", 16, "connections, each with one request at a time")
+	flags.DurationVar(&o.Time, "time", 3*time.Second, "how long to ask")
+	return cmd
+}
+
+// benchBareCommand is what a part of bench compares the service with.
+func (in *invocation) benchBareCommand() *cobra.Command {
+	var url string
+	cmd := &cobra.Command{
+		Use:    "bare",
+		Short:  "Serve a copy of the reply at a URL with a handler that does nothing else",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE:   func(cmd *cobra.Command, _ []string) error { return bench.Bare(cmd.Context(), url, in.stdout) },
+	}
+	cmd.Flags().StringVar(&url, "url", "", "what to copy")
 	return cmd
 }

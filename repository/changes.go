@@ -7,6 +7,9 @@ type Change struct {
 	Exchange string // empty: anything may have changed
 	Interval levels.Interval
 	Symbols  []string // in order; the callee must not keep or change it
+	// AsOf is up to when each of the analyses goes, in Unix ms, where this process has
+	// stored them; else it is nil.
+	AsOf []int64
 }
 
 // Subscribe has f called after each change: of this process synchronously,

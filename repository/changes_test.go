@@ -23,15 +23,16 @@ func TestSubscribe_OwnChangesBeforePutReturns(t *testing.T) {
 			told = append(told, c)
 			visible = visible && len(market(t, db)) > 0
 		})
+		at := snapshot("AAA", 0).AsOf.UnixMilli()
 		other := snapshot("AAA", 0)
 		other.Interval = "4h"
 		okx := snapshot("BBB", 0)
 		okx.Exchange = "okx"
 		put(t, db, snapshot("BTCUSDT", 0), okx, other, snapshot("ADAUSDT", 0))
 		same(t, []Change{
-			{"binance", "1h", []string{"ADAUSDT", "BTCUSDT"}},
-			{"binance", "4h", []string{"AAA"}},
-			{"okx", "1h", []string{"BBB"}},
+			{"binance", "1h", []string{"ADAUSDT", "BTCUSDT"}, []int64{at, at}},
+			{"binance", "4h", []string{"AAA"}, []int64{at}},
+			{"okx", "1h", []string{"BBB"}, []int64{at}},
 		}, told)
 		if !visible {
 			t.Error("told of a change that could not be read yet")
@@ -74,7 +75,7 @@ func TestSubscribe_ChangesOfAnotherProcess(t *testing.T) {
 			listening(t, other, events)
 			put(t, other, snapshot("BTCUSDT", 0), snapshot("ADAUSDT", 0))
 			got := await(t, events, func(c Change) bool { return len(c.Symbols) == 2 })
-			same(t, Change{"binance", "1h", []string{"ADAUSDT", "BTCUSDT"}}, got)
+			same(t, Change{"binance", "1h", []string{"ADAUSDT", "BTCUSDT"}, nil}, got)
 			return
 		}
 		// one event may be the beginning of the watch; three are not

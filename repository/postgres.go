@@ -437,7 +437,7 @@ func (e *postgresEngine) listen(ctx context.Context, emit func(Change), connecte
 		if err := json.Unmarshal([]byte(n.Extra), &got); err != nil {
 			emit(Change{}) // of a version that says it in another way
 		} else if got.From != e.id {
-			emit(Change{got.Exchange, got.Interval, got.Symbols})
+			emit(Change{Exchange: got.Exchange, Interval: got.Interval, Symbols: got.Symbols})
 		}
 	}
 	return c.Err()

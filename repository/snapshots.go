@@ -145,6 +145,7 @@ func changesOf(shown []*analysis) []Change {
 			n++
 		}
 		changes[n].Symbols = append(changes[n].Symbols, a.key.Symbol)
+		changes[n].AsOf = append(changes[n].AsOf, a.asOf)
 	}
 	return changes
 }
