@@ -385,8 +385,8 @@ func TestClient_NamesWhatDoesNotHeal(t *testing.T) {
 		{400, `{"code":-1120,"msg":"Invalid interval."}`, levels.ErrUnknownInterval, "interval"},
 		{400, `{"code":-1102,"msg":"Mandatory parameter 'symbol' was not sent."}`, service.ErrExchange, "-1102"},
 		{403, `{"code":-2015,"msg":"Invalid API-key."}`, service.ErrExchange, "-2015"},
-		{451, `{"code":0,"msg":"Service unavailable from a restricted location."}`, service.ErrExchange, "place"},
-		{302, ``, service.ErrExchange, "elsewhere"},
+		{451, `{"code":0,"msg":"Service unavailable from a restricted location."}`, service.ErrExchange, "region"},
+		{302, ``, service.ErrExchange, "redirects"},
 	} {
 		v := &venue{listed: time.UnixMilli(0)}
 		v.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
