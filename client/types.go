@@ -2,10 +2,10 @@ package client
 
 import "time"
 
-// Analysis is what the closed candles of a pair say, as of the close of the last one.
+// Analysis is the levels of a pair, as of the close of its last closed candle.
 type Analysis struct {
-	Symbol         *string    `json:"symbol"`   // nil for klines of one's own
-	Exchange       *string    `json:"exchange"` // nil for klines of one's own
+	Symbol         *string    `json:"symbol"`   // nil for your own klines
+	Exchange       *string    `json:"exchange"` // nil for your own klines
 	Interval       string     `json:"interval"`
 	AsOf           time.Time  `json:"as_of"` // close time of the last closed candle
 	ComputedAt     time.Time  `json:"computed_at"`
@@ -18,7 +18,7 @@ type Analysis struct {
 	DelistedAt     *time.Time `json:"delisted_at"` // nil while the exchange lists it
 	Simulated      bool       `json:"simulated"`   // the prices are invented
 	Algorithm      string     `json:"algorithm"`
-	HorizonCandles int        `json:"horizon_candles"` // how far odds look ahead
+	HorizonCandles int        `json:"horizon_candles"` // horizon of the odds
 	OddsReason     *string    `json:"odds_reason"`     // why odds are nil
 	Supports       []Level    `json:"supports"`        // from the nearest downwards
 	Resistances    []Level    `json:"resistances"`     // from the nearest upwards
@@ -26,20 +26,20 @@ type Analysis struct {
 
 // Level is a price at which a market may turn, and the zone around it.
 type Level struct {
-	ID          string     `json:"id"` // stays the same while the level does
+	ID          string     `json:"id"` // stable for the same level
 	Price       float64    `json:"price"`
 	Low         float64    `json:"low"`
 	High        float64    `json:"high"`
-	Strength    float64    `json:"strength"` // 0 to 1; ranks, and is no probability
+	Strength    float64    `json:"strength"` // 0 to 1; a rank, not a probability
 	Touches     int        `json:"touches"`
 	FirstTouch  *time.Time `json:"first_touch"`
 	LastTouch   *time.Time `json:"last_touch"`
 	Sources     []string   `json:"sources"`
 	DistancePct float64    `json:"distance_pct"` // from the last price; negative below
-	DistanceATR *float64   `json:"distance_atr"` // nil when the market did not move
+	DistanceATR *float64   `json:"distance_atr"` // nil if the market did not move
 	Status      string     `json:"status"`       // active, broken, flipped
 
-	// Odds, 0 to 1, all nil where nothing can be said.
+	// Odds, 0 to 1; all nil if unknown.
 	TouchProbability        *float64    `json:"touch_probability"`
 	HoldProbability         *float64    `json:"hold_probability"`          // once touched and decided
 	HoldInterval            *[2]float64 `json:"hold_interval"`             // 95 %
@@ -47,7 +47,7 @@ type Level struct {
 	Samples                 *int        `json:"samples"`
 }
 
-// Row is a level with what its analysis says of the pair.
+// Row is a level with fields of its analysis.
 type Row struct {
 	Symbol    string    `json:"symbol"`
 	Exchange  string    `json:"exchange"`
@@ -70,7 +70,7 @@ type page struct {
 	Next       *string `json:"next"`
 }
 
-// Explanation tells why a level is there.
+// Explanation describes why a level is there.
 type Explanation struct {
 	Symbol      string    `json:"symbol"`
 	Exchange    string    `json:"exchange"`
@@ -84,10 +84,10 @@ type Explanation struct {
 	Touches     []Touch   `json:"touches"` // oldest first
 	Sources     []Finding `json:"sources"`
 	OddsReason  *string   `json:"odds_reason"`
-	Factors     []Factor  `json:"factors"` // the greatest effect first
+	Factors     []Factor  `json:"factors"` // greatest effect first
 }
 
-// Touch is a run of candles that met the zone.
+// Touch is a run of candles that meet the zone.
 type Touch struct {
 	From    time.Time `json:"from"`
 	To      time.Time `json:"to"`
@@ -100,12 +100,12 @@ type Touch struct {
 // Finding is what one method found in the zone.
 type Finding struct {
 	Name   string  `json:"name"`
-	Weight float64 `json:"weight"` // its part in where the zone was drawn, 0 to 1
+	Weight float64 `json:"weight"` // its share in the place of the zone, 0 to 1
 	Count  int     `json:"count"`
 	Found  []Mark  `json:"found"`
 }
 
-// Mark is one thing that a method found.
+// Mark is one finding of a method.
 type Mark struct {
 	Kind          string     `json:"kind"`
 	Price         float64    `json:"price"`
@@ -114,8 +114,8 @@ type Mark struct {
 	VolumeShare   *float64   `json:"volume_share"`
 }
 
-// Factor is one reason for the hold odds. The effects of all add up to the hold
-// probability less its baseline.
+// Factor is one reason for the hold odds. The effects of all factors add up to the hold
+// probability minus its baseline.
 type Factor struct {
 	Name   string  `json:"name"`
 	Value  float64 `json:"value"`
@@ -124,7 +124,7 @@ type Factor struct {
 	Text   string  `json:"text"`
 }
 
-// Job is the work a request asked for, and how far it is.
+// Job is requested work and its progress.
 type Job struct {
 	ID             string     `json:"id"`
 	Kind           string     `json:"kind"`  // sweep, analysis
@@ -149,12 +149,12 @@ type Job struct {
 	Result         *Analysis  `json:"result"`
 }
 
-// Ended tells whether the job will not change any more.
+// Ended reports whether the job is in a final state.
 func (j *Job) Ended() bool {
 	return j.State == "completed" || j.State == "failed" || j.State == "cancelled"
 }
 
-// Reason is a code for programs and a sentence for people.
+// Reason is a code and a sentence.
 type Reason struct {
 	Code   string `json:"code"`
 	Detail string `json:"detail"`
