@@ -375,7 +375,8 @@ func (c *limitedReader) Read(p []byte) (int, error) {
 		p = p[:c.left+1]
 	}
 	n, err := c.r.Read(p)
-	if c.left -= int64(n); c.left < 0 {
+	c.left -= int64(n)
+	if c.left < 0 {
 		return 0, fmt.Errorf("the response exceeds %d bytes", c.limit)
 	}
 	return n, err

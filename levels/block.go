@@ -76,7 +76,8 @@ func scaleOf(columns ...[]float64) int {
 				if _, ok := mantissa(f, decimals); ok {
 					break
 				}
-				if decimals++; decimals == len(decimals10) || f*decimals10[decimals] >= maxMantissa {
+				decimals++
+				if decimals == len(decimals10) || f*decimals10[decimals] >= maxMantissa {
 					return blockRaw
 				}
 			}
@@ -163,7 +164,8 @@ func (c *Candles) AppendBlock(block []byte) error {
 	if size <= 0 || open >= maxMantissa {
 		return fmt.Errorf("%w: its head is damaged", ErrBadBlock)
 	}
-	if rest = rest[size:]; n > uint64(len(rest))*8/minCandleBits {
+	rest = rest[size:]
+	if n > uint64(len(rest))*8/minCandleBits {
 		return fmt.Errorf("%w: %d bytes cannot hold %d candles", ErrBadBlock, len(rest), n)
 	}
 	r := bitReader{b: rest}

@@ -134,7 +134,8 @@ func TestOdds_ByHand(t *testing.T) {
 		t.Errorf("got %+v", l)
 	}
 	v[featureReflection] = 0.99
-	if f.odds(&l, &v, 2); l.TouchProbability != maxOdds || l.HoldProbability != maxOdds {
+	f.odds(&l, &v, 2)
+	if l.TouchProbability != maxOdds || l.HoldProbability != maxOdds {
 		t.Errorf("got %+v, want odds of at most %v", l, maxOdds)
 	}
 }

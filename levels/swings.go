@@ -82,7 +82,8 @@ func (f *swingFinder) add(tip, foot []float64, sign float64, span int) {
 func lowest(v []float64, sign float64) float64 {
 	least := sign * v[0]
 	for _, x := range v[1:] {
-		if x *= sign; x < least {
+		x *= sign
+		if x < least {
 			least = x
 		}
 	}

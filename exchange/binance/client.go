@@ -334,7 +334,8 @@ func (c *Client) LastSymbols(ctx context.Context) (iter.Seq2[service.Symbol, err
 	}
 	l, err := c.priced(ctx, patience)
 	if err != nil {
-		if l = c.list.Load(); l == nil || l.pricedAt.IsZero() || ctx.Err() != nil {
+		l = c.list.Load()
+		if l == nil || l.pricedAt.IsZero() || ctx.Err() != nil {
 			return nil, time.Time{}, err
 		}
 		if err != errSlow {
@@ -356,7 +357,8 @@ func (c *Client) Symbol(ctx context.Context, name string) (service.Symbol, error
 	}
 	l, err := c.listed(ctx, listingAge, patience)
 	if err != nil {
-		if l = c.list.Load(); l == nil || ctx.Err() != nil {
+		l = c.list.Load()
+		if l == nil || ctx.Err() != nil {
 			return service.Symbol{}, err
 		}
 		// Use the old list while the venue is unreachable.

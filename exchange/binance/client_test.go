@@ -645,7 +645,8 @@ func TestSymbols_ComeCompressedIfTheVenueCan(t *testing.T) {
 		}
 		n := 0
 		for _, err := range inProcess(v, Config{}).Symbols(t.Context()) {
-			if n++; err != nil {
+			n++
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -663,7 +664,8 @@ func TestSymbols_AnErrorEndsThem(t *testing.T) {
 		}
 		n := 0
 		for s, err := range inProcess(v, Config{Attempts: 2}).Symbols(t.Context()) {
-			if n++; !errors.Is(err, service.ErrExchange) || s != (service.Symbol{}) {
+			n++
+			if !errors.Is(err, service.ErrExchange) || s != (service.Symbol{}) {
 				t.Errorf("%+v, %v", s, err)
 			}
 		}

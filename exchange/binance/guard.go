@@ -73,7 +73,8 @@ func (g *guard) pass(p []byte) (kept int, err error) {
 			}
 			g.token++
 		} else if isSpace(b) {
-			if g.token = 0; g.space {
+			g.token = 0
+			if g.space {
 				continue
 			}
 		} else if err := g.outside(b); err != nil {
@@ -91,7 +92,8 @@ func (g *guard) pass(p []byte) (kept int, err error) {
 
 // outside handles a byte that is neither white space nor inside a string.
 func (g *guard) outside(b byte) error {
-	switch g.token++; b {
+	g.token++
+	switch b {
 	case '"':
 		g.quoted, g.token = true, 1
 		return nil
@@ -105,7 +107,8 @@ func (g *guard) outside(b byte) error {
 		g.depth = max(0, g.depth-1)
 	case ',':
 		if top := g.depth - 1; top >= 0 && g.object[top] {
-			if g.members[top]++; g.members[top] == maxMembers {
+			g.members[top]++
+			if g.members[top] == maxMembers {
 				return fmt.Errorf("an object has more than %d members", maxMembers)
 			}
 		}

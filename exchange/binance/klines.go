@@ -113,7 +113,8 @@ func (s *scanner) fill() error {
 		case n > 0:
 			idle = 0
 		default:
-			if idle++; idle == emptyReads {
+			idle++
+			if idle == emptyReads {
 				return io.ErrNoProgress
 			}
 		}
@@ -137,7 +138,8 @@ func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\
 // finish returns an error unless only white space follows.
 func (s *scanner) finish() error {
 	for {
-		if s.space(); s.pos < s.end {
+		s.space()
+		if s.pos < s.end {
 			return s.bad(s.pos, "after the end of the list")
 		}
 		if s.eof {
@@ -210,7 +212,8 @@ func parseRow(b []byte, k *levels.Candle) (length, column int) {
 	k.OpenTime = t
 	for i, dst := range [...]*float64{&k.Open, &k.High, &k.Low, &k.Close, &k.Volume} {
 		if b[p] != ',' {
-			if p = comma(b, p); b[p] != ',' {
+			p = comma(b, p)
+			if b[p] != ',' {
 				return p, i + 1
 			}
 		}
@@ -226,7 +229,8 @@ func parseRow(b []byte, k *levels.Candle) (length, column int) {
 		if n == 0 {
 			return cutOff(b, p), i + 2
 		}
-		if p += n; b[p] != '"' {
+		p += n
+		if b[p] != '"' {
 			return p, i + 2
 		}
 		p++
@@ -235,7 +239,8 @@ func parseRow(b []byte, k *levels.Candle) (length, column int) {
 	// The remaining columns are not used, but a row without them is not a kline.
 	for i, quoted := range [...]bool{false, true, false, true, true, true} {
 		if b[p] != ',' {
-			if p = comma(b, p); b[p] != ',' {
+			p = comma(b, p)
+			if b[p] != ',' {
 				return p, i + 6
 			}
 		}
@@ -263,7 +268,8 @@ func parseRow(b []byte, k *levels.Candle) (length, column int) {
 			p++
 		}
 	}
-	if p = comma(b, p); b[p] != ']' {
+	p = comma(b, p)
+	if b[p] != ']' {
 		return p, 12
 	}
 	return p + 1, 0

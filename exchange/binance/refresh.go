@@ -44,7 +44,8 @@ func (r *refresher) do(ctx context.Context, patience time.Duration, fresh func()
 	f := r.flight
 	if f == nil {
 		err := r.begin(ctx, fresh)
-		if f = r.flight; f == nil {
+		f = r.flight
+		if f == nil {
 			r.mu.Unlock()
 			return err
 		}

@@ -170,7 +170,8 @@ func TestLastSymbols_AnOldListStandsInAndSaysHowOldItIs(t *testing.T) {
 						t.Errorf("took %v", took)
 					}
 					for s := range all {
-						if pairs++; s.Name == "BTCUSDT" && s.QuoteVolume == 0 {
+						pairs++
+						if s.Name == "BTCUSDT" && s.QuoteVolume == 0 {
 							t.Error("without its volume")
 						}
 					}

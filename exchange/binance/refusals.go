@@ -66,7 +66,8 @@ var (
 )
 
 func notJSON(body []byte) error {
-	if body = bytes.TrimSpace(body); len(body) > 0 && body[0] == '<' {
+	body = bytes.TrimSpace(body)
+	if len(body) > 0 && body[0] == '<' {
 		return errHTML
 	}
 	return fmt.Errorf("not JSON: %.60q", body)

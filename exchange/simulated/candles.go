@@ -122,7 +122,8 @@ func (w *walk) visit(n *node) {
 	}
 	if whole {
 		if from >= w.end {
-			if w.flush(); w.candles == w.limit {
+			w.flush()
+			if w.candles == w.limit {
 				return
 			}
 			w.open = w.iv.floor(from)
@@ -161,7 +162,8 @@ func (w *walk) flush() {
 	c := &w.out
 	c.open = w.open
 	// a candle opens at the close of the previous one, unless there is a gap
-	if c.o = w.lastTicks; c.o == 0 || s.open != w.lastX {
+	c.o = w.lastTicks
+	if c.o == 0 || s.open != w.lastX {
 		c.o = ticks(s.open)
 	}
 	c.c = ticks(s.close)

@@ -145,7 +145,8 @@ func (f Faults) String() string {
 func (f *Faults) draw(hash uint64) fault {
 	u := float64(hash>>11) / (1 << 53)
 	for kind, share := range f.shares {
-		if u -= share; u < 0 && share > 0 {
+		u -= share
+		if u < 0 && share > 0 {
 			return fault(kind)
 		}
 	}

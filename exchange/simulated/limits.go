@@ -81,7 +81,8 @@ func (l *limits) admit(address string, weight int, now time.Time) verdict {
 		v.early, v.left = now.Sub(a.announced), a.promised.Sub(now)
 	}
 	if now.Before(a.until) {
-		if a.refused++; a.refused > l.banAfter && !a.banned {
+		a.refused++
+		if a.refused > l.banAfter && !a.banned {
 			a.ban(now)
 		}
 		v.refuse(a, now)

@@ -55,7 +55,8 @@ func TestWeight_OverTheLimitIsRefusedUntilTheMinuteEnds(t *testing.T) {
 		other := httptest.NewRequest(http.MethodGet, "/api/v3/ping", nil)
 		other.RemoteAddr = "[2001:db8::1]:999"
 		if w := httptest.NewRecorder(); true {
-			if s.ServeHTTP(w, other); w.Code != 200 {
+			s.ServeHTTP(w, other)
+			if w.Code != 200 {
 				t.Errorf("another address: %d", w.Code)
 			}
 		}

@@ -122,7 +122,8 @@ func newMarket(seed uint64, healthy int, now time.Time) *market {
 		p := m.add(base, "USDT", Healthy, price, 0.022+0.018*b.share(), volume)
 		p.list(opened.AddDate(0, 0, int(b.share()*5*365)))
 		p.Holes = n%12 == 0
-		if p.Thin = n%25 == 5; p.Thin {
+		p.Thin = n%25 == 5
+		if p.Thin {
 			p.path.trades, p.path.quiet = 400, 0.04
 		}
 		n++

@@ -178,7 +178,8 @@ func (p *path) split(n, l, r *node) {
 	sparse := first.share()
 	switch {
 	case n.trades < 2*fewTrades, n.length <= day && sparse < p.quiet:
-		if trades = 0; first.share() < share {
+		trades = 0
+		if first.share() < share {
 			trades = n.trades
 		}
 	case trades < fewTrades:

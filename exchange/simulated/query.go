@@ -157,7 +157,8 @@ func (m *market) parseKlines(raw string) (k klinesQuery, err error) {
 	if err != nil {
 		return k, err
 	}
-	if k.end = min(end, latestTime); !hasEnd {
+	k.end = min(end, latestTime)
+	if !hasEnd {
 		k.end = latestTime
 	}
 	limit, hasLimit, err := number(q, "limit")
@@ -242,7 +243,8 @@ func (m *market) parseInfo(raw string) (k infoQuery, err error) {
 	}
 	permissions := []string{"SPOT", "MARGIN", "LEVERAGED"}
 	if v := q.Get("permissions"); v != "" {
-		if permissions = nil; v[0] != '[' {
+		permissions = nil
+		if v[0] != '[' {
 			permissions = []string{v}
 		} else if json.Unmarshal([]byte(v), &permissions) != nil {
 			return k, bad(-1135, "JSON sent for parameter 'permissions' is not valid")

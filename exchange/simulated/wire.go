@@ -216,7 +216,8 @@ func (p *path) at(t int64) node {
 	for n.length > 1 {
 		var l, r node
 		p.split(&n, &l, &r)
-		if n = l; t >= r.start {
+		n = l
+		if t >= r.start {
 			n = r
 		}
 	}

@@ -181,7 +181,8 @@ func (d *data) walk(c *levels.Candles, f *levels.Finder, pair int32) {
 			if k.Distance < 0.25 {
 				return // touched already
 			}
-			if turn++; !judged && turn%thin != 0 {
+			turn++
+			if !judged && turn%thin != 0 {
 				return
 			}
 			d.bin(d.bins, k.Features)
@@ -194,7 +195,8 @@ func (d *data) walk(c *levels.Candles, f *levels.Finder, pair int32) {
 			d.role, d.drawnRole = append(d.role, k.Role), append(d.drawnRole, k.DrawnRole)
 			d.outcome = append(d.outcome, at.Judge(k.Price, c).Outcome)
 		})
-		if m.to = int32(len(d.role)); err != nil || m.to == m.from {
+		m.to = int32(len(d.role))
+		if err != nil || m.to == m.from {
 			continue // a market that does not move
 		}
 		if judged {

@@ -81,7 +81,8 @@ func (d *data) fit(train func(*moment) bool, seed uint64) *model {
 				step = thin
 			}
 			for r := one.from; r < one.to; r += step {
-				if all = append(all, r); decided(d.outcome[r]) {
+				all = append(all, r)
+				if decided(d.outcome[r]) {
 					rows = append(rows, r)
 				}
 			}

@@ -229,7 +229,8 @@ func (d *data) judge(all []level) report {
 		near = one
 		weight, nearby := 0.0, 0.0
 		for k, n := range pool[role] {
-			if weight += n; band(k) == band(l.control) {
+			weight += n
+			if band(k) == band(l.control) {
 				nearby += n
 			}
 		}

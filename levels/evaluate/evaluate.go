@@ -383,7 +383,8 @@ func strongest(prices []Price, m levels.Moment, role levels.Role) []Price {
 		for i > 0 && best[i-1].Score < p.Score {
 			i--
 		}
-		if best = slices.Insert(best, i, p); len(best) > perSide {
+		best = slices.Insert(best, i, p)
+		if len(best) > perSide {
 			best = best[:perSide]
 		}
 	}

@@ -253,7 +253,8 @@ func newRound() Find {
 		for power := math.Ceil(math.Log10(high)); ; power-- {
 			for _, share := range [...]float64{1, 0.5, 0.25} {
 				step := share * math.Pow(10, power)
-				if score--; step < m.ATR {
+				score--
+				if step < m.ATR {
 					return dst
 				}
 				for n := math.Max(1, math.Ceil(low/step)); n*step <= high; n++ {
