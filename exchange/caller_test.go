@@ -1,7 +1,7 @@
 package exchange
 
-// A body is handed on inflated and never longer than it may be. The rest of a
-// Caller is pinned at the client of a venue.
+// A body is decompressed and never longer than its limit. The tests of the Binance
+// client pin the rest of Caller.
 
 import (
 	"bytes"

@@ -1,8 +1,8 @@
 package exchange
 
-// The gate and the budget by themselves: whose count is believed for which
-// minute, how long a window lasts whatever the clocks do, and that a pause only
-// ever grows. What they add up to is pinned at the client of a venue.
+// The gate and the budget alone: which count applies to which minute, how long a
+// window lasts for any clocks, and that a pause is never shortened. The tests of
+// the Binance client pin their combination.
 
 import (
 	"context"

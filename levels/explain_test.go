@@ -228,7 +228,7 @@ func TestExplain_EffectsAddUpToTheOdds(t *testing.T) {
 					t.Errorf("series %d: %+v", k, x)
 				}
 				if x.Name == "zones" {
-					// the rest: what is left when all else is told must be the mean
+					// the rest after all other factors must be the mean
 					// of all zones, but for the rounding of the odds
 					if math.Abs(x.Effect-100*mean/zones) > 0.02 || x.Value != zones {
 						t.Errorf("series %d: %+v, want %v of %v", k, x, 100*mean/zones, zones)

@@ -130,7 +130,7 @@ func TestCluster_NeighboursAreCutHalfway(t *testing.T) {
 	var z clusterer
 	z.add(100, 1)
 	z.add(100.5, 1)
-	z.add(100.5, 1) // the same again is no second level
+	z.add(100.5, 1) // the same price again is not a second level
 	z.add(102, 1)
 	want := [][3]float64{{99, 100, 100.25}, {100.25, 100.5, 101.25}, {101.25, 102, 103}}
 	if len(z.zones) != len(want) {

@@ -1,8 +1,8 @@
 package binance
 
-// What the client asks for and what it makes of the answers: pages by time, no
-// row twice, no page half, no candle that is still open, the list of pairs kept
-// small and read seldom, every fault either healed or named.
+// Requests of the client and its handling of responses: pages by time, no row
+// twice, no partial page, no open candle, a small list of pairs that is rarely
+// read, and a retry or a named error for every fault.
 
 import (
 	"bytes"
@@ -199,7 +199,7 @@ func TestForming_OverTheEndOfACandle(t *testing.T) {
 		}
 		late = time.Now()
 		if f, err := c.Forming(t.Context(), "BTCUSDT", "1h"); err != nil || f != nil && f.OpenTime == closing {
-			t.Errorf("the candle that closed meanwhile is told as forming: %+v, %v", f, err)
+			t.Errorf("a candle that closed meanwhile is returned as forming: %+v, %v", f, err)
 		}
 		if f, err := c.Forming(t.Context(), "BTCUSDT", "1h"); err != nil || f == nil || f.OpenTime != closing+hour {
 			t.Errorf("after the close %+v, %v", f, err)
@@ -232,7 +232,7 @@ func TestForming_RefusesWhatCannotBeAskedAndWhatWasNotAskedFor(t *testing.T) {
 	}
 }
 
-// What is wrong with a candle of the venue is the venue's fault, not that of whoever asked.
+// An invalid candle of the venue is an error of the venue, not of the caller.
 func TestCandles_OneThatCannotBeIsTheExchangesFault(t *testing.T) {
 	v := &venue{now: steady(), fault: func(_ int, w http.ResponseWriter, r *http.Request) bool {
 		if strings.HasSuffix(r.URL.Path, "klines") {

@@ -1,7 +1,7 @@
 package binance
 
-// The list of pairs and the 24 h tickers are read as streams, strictly, and
-// little is kept of them.
+// The list of pairs and the 24 h tickers are read strictly and as streams, and take
+// little memory.
 
 import (
 	"bytes"
@@ -209,7 +209,7 @@ func FuzzExchangeInfo(f *testing.F) {
 	})
 }
 
-func TestEnvelope_IsToldFromNonsense(t *testing.T) {
+func TestEnvelope_IsDistinguishedFromInvalidBodies(t *testing.T) {
 	if err := envelope([]byte(`{"code":-1121,"msg":"Invalid symbol."}`)); !errors.Is(err, service.ErrUnknownSymbol) {
 		t.Error(err)
 	}

@@ -1,7 +1,7 @@
 package binance
 
-// What many callers need is read once for all of them, whether they stay or go
-// away, and what was read before stands in where nothing newer can be had.
+// Concurrent callers share one read, even if some give up, and use the previous
+// value if a newer one is not available.
 
 import (
 	"context"
@@ -106,7 +106,7 @@ func TestSymbols_FailingTickersAreNotAskedForByEveryone(t *testing.T) {
 	})
 }
 
-func TestSymbols_ACallerThatCannotWaitIsToldWhen(t *testing.T) {
+func TestSymbols_ACallerThatCannotWaitGetsTheEnd(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		fault func(n int, w http.ResponseWriter) bool
@@ -134,7 +134,7 @@ func TestSymbols_ACallerThatCannotWaitIsToldWhen(t *testing.T) {
 						t.Fatalf("%v after %v", err, time.Since(start))
 					}
 					if d := wait.Until.Sub(start); d < 49*time.Second || d > 54*time.Second {
-						t.Errorf("told to come back after %v", d)
+						t.Errorf("retry after %v", d)
 					}
 				}
 			})
