@@ -5,12 +5,13 @@ import (
 	"sync"
 )
 
-// The price of a pair is one path through time, split recursively in two: a root of
-// 1,024 days, halves of it, days, hours, minutes, down to the second. A node has the
-// start and end of the price, its extremes and its trades; its two parts are drawn
-// from its own hash so that together they equal the whole. So a candle of any interval, at any time, costs one
-// descent, a run of n candles about n splits, and candles of all intervals
-// agree: the day's high is the high of one of its minutes.
+// The price of a pair is one path through time, split recursively in two: a root
+// of 1,024 days, halves of it, days, hours, minutes, down to the second. A node
+// has the start and end of the price, its extremes and its trades; its two parts
+// are drawn from its own hash so that together they equal the whole. So a candle
+// of any interval, at any time, costs one descent, a run of n candles about n
+// splits, and candles of all intervals agree: the day's high is the high of one of
+// its minutes.
 //
 // The end points of the roots are drawn around the pair's base price and not
 // from each other, so a price moves for months, returns within years, and reaches
