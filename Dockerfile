@@ -1,4 +1,4 @@
-# tidemark in a container: one static binary, CA roots, licences, nothing else.
+# The tidemark image: one static binary, CA roots and licences.
 #
 #   docker build -t tidemark .
 #   docker build -t tidemark --build-arg VERSION=1.2.3 --platform linux/arm64 .
@@ -6,7 +6,7 @@
 # Runs on the builder's own platform and cross-compiles: no emulation.
 FROM --platform=$BUILDPLATFORM golang:1.26.8 AS build
 WORKDIR /src
-# A layer of its own: dependencies change less often than code.
+# A separate layer: dependencies change less often than code.
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
@@ -14,7 +14,7 @@ ARG VERSION=dev
 ARG TARGETOS
 ARG TARGETARCH
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags "-s -w -X tidemark/app.version=$VERSION" -o /out/tidemark .
-# The licences of everything that is linked in travel with the binary.
+# The licences of all linked modules are part of the image.
 RUN go list -deps -f '{{with .Module}}{{.Path}} {{.Dir}}{{end}}' . | sort -u | while read -r path dir; do \
       mkdir -p "/out/licenses/$path" && \
       find "$dir" -maxdepth 1 -type f \( -iname 'LICENSE*' -o -iname 'COPYING*' -o -iname 'NOTICE*' -o -iname 'COPYRIGHT*' -o -iname 'PATENTS*' \) ! -name '*.go' \
@@ -27,21 +27,21 @@ FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/licenses /licenses
 COPY --from=build /out/tidemark /tidemark
-# A named volume mounted here takes over the owner.
+# A named volume mounted here inherits the owner.
 COPY --from=build --chown=65532:65532 /out/data /data
-# No zone database: every time tidemark reads, keeps or prints is UTC.
+# No time zone database: all times are UTC.
 USER 65532:65532
 WORKDIR /data
 VOLUME /data
-# There is no /tmp in here. HTTP_ADDR can be reached from outside the container,
-# so the start is refused until API_KEYS is set, or ALLOW_ANONYMOUS=true where
-# the port is published to this machine alone.
+# The image has no /tmp. HTTP_ADDR is reachable from outside the container, so the
+# service does not start without API_KEYS, or ALLOW_ANONYMOUS=true if the port is
+# published to this machine only.
 ENV HTTP_ADDR=0.0.0.0:8080 \
     DATABASE_URL=sqlite:///data/tidemark.db \
     TMPDIR=/data
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=6s --start-period=20s --retries=3 CMD ["/tidemark", "healthcheck"]
-# SIGTERM (the default) finishes what runs, within STOP_TIMEOUT (30 s): allow
-# more than docker's own 10 s, docker stop --time 35.
+# SIGTERM (the default) finishes running work within STOP_TIMEOUT (30 s): allow more
+# than docker's default of 10 s, with docker stop --time 35.
 ENTRYPOINT ["/tidemark"]
 CMD ["serve"]

@@ -1,6 +1,6 @@
-// Package client asks a tidemark service: levels of a pair, levels of a market, why a
-// level is there, analyses and sweeps with their progress. It needs nothing of the
-// service but its address, and imports none of its packages but wire, which has its types.
+// Package client is a client of the tidemark HTTP API: levels of a pair, levels of a
+// market, explanations, analyses, and sweeps with their progress. It needs only the
+// address of the service, and imports only package wire, which has its types.
 //
 //	c := client.Client{BaseURL: "http://127.0.0.1:8080"}
 //	a, err := c.Levels(ctx, "BTCUSDT", client.Options{Interval: "1h"})
@@ -27,21 +27,21 @@ import (
 	"tidemark/wire"
 )
 
-// Client asks one service. It is safe for concurrent use.
+// Client sends requests to one service. It is safe for concurrent use.
 type Client struct {
 	BaseURL string       // such as http://127.0.0.1:8080
 	Key     string       // one of the service's API_KEYS; empty if it has none
 	HTTP    *http.Client // nil means http.DefaultClient
 }
 
-// maxBody bounds a reply that is read whole.
+// maxBody bounds a reply that is read as a whole, in bytes.
 const maxBody = 64 << 20
 
-// Options of Levels and Explain.
+// Options are the options of Levels and Explain.
 type Options struct {
-	Interval string    // such as 1h; empty for the service's own
-	Exchange string    // empty for the service's own
-	At       time.Time // of Levels: the analysis that was the newest then; zero for the newest
+	Interval string    // such as 1h; empty for the service's default
+	Exchange string    // empty for the service's default
+	At       time.Time // for Levels: the analysis that was the newest at this time; zero for the newest
 }
 
 func (o Options) query() url.Values {
@@ -60,13 +60,13 @@ func set(q url.Values, name, value string) {
 	}
 }
 
-// Levels returns the stored analysis of a pair. One that was never analysed is a
-// Problem of the code not_analyzed.
+// Levels returns the stored analysis of a pair. For a pair that was never analysed it
+// returns a Problem with the code not_analyzed.
 func (c *Client) Levels(ctx context.Context, symbol string, o Options) (*Analysis, error) {
 	return get[Analysis](ctx, c, "/levels/"+url.PathEscape(symbol), o.query())
 }
 
-// Explain tells why the level id of the newest analysis of a pair is there.
+// Explain explains the level id of the newest analysis of a pair.
 func (c *Client) Explain(ctx context.Context, symbol, id string, o Options) (*Explanation, error) {
 	return get[Explanation](ctx, c, "/levels/"+url.PathEscape(symbol)+"/"+url.PathEscape(id), o.query())
 }
@@ -76,10 +76,10 @@ type Screen struct {
 	Interval, Exchange   string
 	Role, Status, Source string
 	MinStrength          float64 // 0 to 1
-	MaxDistancePct       float64 // percent of the last price, on either side; 0 for any
-	MaxDistanceATR       float64 // 0 for any
+	MaxDistancePct       float64 // percent of the last price, on either side; 0 for no limit
+	MaxDistanceATR       float64 // on either side; 0 for no limit
 	Symbols              []string
-	Sort                 string // such as -strength; empty for the nearest first
+	Sort                 string // such as -strength; empty for nearest first
 	Limit                int    // rows a page, at most 1,000; 0 for 100
 }
 
@@ -102,8 +102,8 @@ func (s Screen) query() url.Values {
 	return q
 }
 
-// Market yields the levels of all pairs that s selects, page after page as they are
-// asked for. An error is the last thing it yields.
+// Market returns the levels of all pairs that s selects. It fetches pages as needed. An
+// error ends the sequence.
 func (c *Client) Market(ctx context.Context, s Screen) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		q := s.query()
@@ -127,8 +127,8 @@ func (c *Client) Market(ctx context.Context, s Screen) iter.Seq2[Row, error] {
 }
 
 // Analyze fetches the candles of a pair and finds its levels now. The analysis is
-// stored, unless o.NoStore is set or o.KlineLimit is not the service's own; o.Store
-// stores it in that case too.
+// stored, unless o.NoStore is set or o.KlineLimit differs from the service's default;
+// o.Store stores it in that case too.
 func (c *Client) Analyze(ctx context.Context, symbol string, o AnalyzeOptions) (*Analysis, error) {
 	body := wire.AnalyzeRequest[[]wire.Kline]{Symbol: symbol, Interval: o.Interval, KlineLimit: o.KlineLimit}
 	if o.NoStore || o.Store {
@@ -137,27 +137,27 @@ func (c *Client) Analyze(ctx context.Context, symbol string, o AnalyzeOptions) (
 	return post[Analysis](ctx, c, "/analyze", body)
 }
 
-// AnalyzeOptions of Analyze.
+// AnalyzeOptions are the options of Analyze.
 type AnalyzeOptions struct {
-	Interval   string // empty for the service's own
-	KlineLimit int    // 0 for the service's own
-	NoStore    bool   // keep nothing
-	Store      bool   // keep it although KlineLimit is not the service's own
+	Interval   string // empty for the service's default
+	KlineLimit int    // 0 for the service's default
+	NoStore    bool   // do not store the analysis
+	Store      bool   // store it although KlineLimit differs from the default
 }
 
-// Sweep begins to analyse the whole market, or joins a sweep that does. It returns at
-// once; Follow tells how the job goes on.
+// Sweep starts an analysis of the whole market, or joins a running one. It returns the
+// job at once; use Follow for its progress.
 func (c *Client) Sweep(ctx context.Context, interval string) (*Job, error) {
 	body := wire.AnalyzeRequest[[]wire.Kline]{All: true, Interval: interval}
 	return post[Job](ctx, c, "/analyze", body)
 }
 
-// Job returns a job as it is now.
+// Job returns the current state of a job.
 func (c *Client) Job(ctx context.Context, id string) (*Job, error) {
 	return get[Job](ctx, c, "/jobs/"+url.PathEscape(id), nil)
 }
 
-// Cancel has a job end before it is done.
+// Cancel cancels a job.
 func (c *Client) Cancel(ctx context.Context, id string) error {
 	res, err := c.send(ctx, http.MethodDelete, "/jobs/"+url.PathEscape(id), nil, nil, "application/json")
 	if err != nil {
@@ -166,18 +166,17 @@ func (c *Client) Cancel(ctx context.Context, id string) error {
 	return res.Body.Close()
 }
 
-// longestWait is how long Follow waits at most before it asks again.
-const longestWait = 5 * time.Minute
+// maxWait is the longest wait of Follow before a retry.
+const maxWait = 5 * time.Minute
 
-// errBroken is a stream that ended before its job did.
-var errBroken = errors.New("the stream of events ended before the job did")
+// errBroken means that a stream ended before its job.
+var errBroken = errors.New("the event stream ended before the job")
 
-// Follow yields a job at every step until it has ended, which is the last thing it
-// yields, or an error. A stream that breaks off or is refused for now (429, 5xx) is
-// taken up again, up to five times in a row, and not before the service wishes it; one
-// that is to wait longer than five minutes ends with the Problem that says so. When ctx
-// has ended the error is that of ctx. Failures, skips and result are only in what Job
-// returns.
+// Follow returns the states of a job until it ends. The last element is the ended job or
+// an error. If the stream breaks or is temporarily refused (429, 5xx), Follow reconnects
+// up to five times in a row and respects Retry-After. A Retry-After of more than five
+// minutes ends the sequence with its Problem. If ctx ends, the error is that of ctx.
+// Only Job returns failures, skips and the result.
 func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[Job, error] {
 	return func(yield func(Job, error) bool) {
 		for failures := 0; ; {
@@ -195,7 +194,7 @@ func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[Job, error] {
 			final := failures > 5
 			if p := (*Problem)(nil); errors.As(err, &p) {
 				wait = max(wait, p.RetryAfter)
-				final = final || p.RetryAfter > longestWait || p.Status < 500 && p.Status != http.StatusTooManyRequests
+				final = final || p.RetryAfter > maxWait || p.Status < 500 && p.Status != http.StatusTooManyRequests
 			}
 			if final && ctx.Err() == nil {
 				yield(Job{}, err)
@@ -227,7 +226,7 @@ func (c *Client) events(ctx context.Context, id string, step func(Job) bool) err
 		}
 		var j Job
 		if err := json.Unmarshal(data, &j); err != nil {
-			return fmt.Errorf("an event is no job: %w", err)
+			return fmt.Errorf("an event is not a job: %w", err)
 		}
 		if !step(j) {
 			return nil
@@ -263,12 +262,12 @@ func decode[T any](res *http.Response) (*T, error) {
 	defer res.Body.Close()
 	v := new(T)
 	if err := json.NewDecoder(io.LimitReader(res.Body, maxBody)).Decode(v); err != nil {
-		return nil, fmt.Errorf("the answer of %s is not as it should be: %w", res.Request.URL.Path, err)
+		return nil, fmt.Errorf("the reply of %s is invalid: %w", res.Request.URL.Path, err)
 	}
 	return v, nil
 }
 
-// send makes a request and returns its reply if that is none of a failure.
+// send makes a request and returns its reply, or an error for a status of 300 or above.
 func (c *Client) send(ctx context.Context, method, path string, q url.Values, body []byte, accept string) (*http.Response, error) {
 	target := strings.TrimSuffix(c.BaseURL, "/") + path
 	if len(q) > 0 {
@@ -300,15 +299,15 @@ func (c *Client) send(ctx context.Context, method, path string, q url.Values, bo
 	p := &Problem{Status: res.StatusCode, Code: "unknown", Detail: res.Status}
 	if strings.HasPrefix(res.Header.Get("Content-Type"), "application/problem+json") {
 		if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(p); err != nil {
-			return nil, fmt.Errorf("%s %s: %s, and its problem cannot be read: %w", method, path, res.Status, err)
+			return nil, fmt.Errorf("%s %s: %s, with an unreadable problem: %w", method, path, res.Status, err)
 		}
 	}
 	p.RetryAfter = retryAfter(res.Header.Get("Retry-After"))
 	return nil, fmt.Errorf("%s %s: %w", method, path, p)
 }
 
-// retryAfter reads a header of seconds or, as proxies send it, of a date (RFC 9110,
-// section 10.2.3). It is 0 for anything else.
+// retryAfter parses a header with seconds or a date, which proxies send (RFC 9110,
+// section 10.2.3). It returns 0 for anything else.
 func retryAfter(header string) time.Duration {
 	if seconds, err := strconv.ParseUint(header, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second

@@ -52,7 +52,7 @@ func TestLoadConfig_RefusesInOneSentenceThatNamesTheVariable(t *testing.T) {
 		{"EXCHANGE=binanse", `EXCHANGE: "binanse" is not one of binance, simulated; did you mean binance?`},
 		{"EXCHANGE_BASE_URL=ftp://x", "EXCHANGE_BASE_URL"},
 		{"EXCHANGE_BASE_URL=localhost:80", "EXCHANGE_BASE_URL"},
-		{"EXCHANGE_BASE_URL=http://mirror.example/api?key=1", "EXCHANGE_BASE_URL: a query string or fragment cannot be part of the address: leave out what follows http://mirror.example/api"},
+		{"EXCHANGE_BASE_URL=http://mirror.example/api?key=1", "EXCHANGE_BASE_URL: a query string or fragment cannot be part of the address: remove everything after http://mirror.example/api"},
 		{"EXCHANGE_BASE_URL=http://mirror.example/?", "EXCHANGE_BASE_URL: a query string"},
 		{"EXCHANGE_BASE_URL=http://mirror.example/#top", "EXCHANGE_BASE_URL: a query string"},
 		{"EXCHANGE_WEIGHT_SHARE=1.5", "EXCHANGE_WEIGHT_SHARE"},

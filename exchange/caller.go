@@ -1,6 +1,6 @@
-// Package exchange holds what the clients of all venues share: the gate and
-// weight budget every request passes, retries, the venue's clock, and decimals
-// as venues print them. What one venue calls things is in its own package.
+// Package exchange is the shared part of all venue clients: the gate and the weight
+// budget, retries, the venue's clock, and parsing of decimals. Each venue has its own
+// package.
 package exchange
 
 import (
@@ -23,22 +23,22 @@ import (
 	"tidemark/service"
 )
 
-// Caller makes GET requests to one venue. All its fields are set before the
-// first call and not changed after.
+// Caller makes GET requests to one venue. Its fields must be set before the first
+// call and not changed afterwards.
 type Caller struct {
 	Transport http.RoundTripper
 	Limiter   *Limiter
 	Clock     *Clock
-	Timeout   time.Duration // of one attempt, its body included
-	Attempts  int           // of one call, at least 1; waiting out a rate limit is none
+	Timeout   time.Duration // of one attempt, including its body
+	Attempts  int           // of one call, at least 1; waiting for a rate limit is not an attempt
 	Observe   func(endpoint string, status int, took time.Duration)
 	OnBan     func(until time.Time)
 	Log       *slog.Logger
 
-	// UsedWeight reads what the venue says has been used in this minute.
+	// UsedWeight reads the weight used in this minute, as reported by the venue.
 	UsedWeight func(h http.Header) (int, bool)
-	// Refuse turns an answer other than 200 into an error: a *Pause, a
-	// *Final, or one that another attempt may heal. body is its beginning.
+	// Refuse turns a response other than 200 into an error: a *Pause, a *Final, or
+	// an error worth another attempt. body is the start of the body.
 	Refuse func(status int, h http.Header, body []byte) error
 
 	simulated atomic.Bool
@@ -50,25 +50,25 @@ type Call struct {
 	URL      *url.URL
 	Weight   int
 	MaxBody  int64 // bytes, after decompression; a longer body is an error
-	// Compress asks for gzip: for text that is long, repeats itself and is
-	// asked for seldom. See NewTransport for why pages are not.
+	// Compress requests gzip, for long, repetitive and rare responses. Pages are not
+	// compressed, see NewTransport.
 	Compress bool
 }
 
-// Final is an error that another attempt would not heal.
+// Final is an error for which another attempt is pointless.
 type Final struct{ Err error }
 
 func (e *Final) Error() string { return e.Err.Error() }
 
-// Unwrap returns the error itself.
+// Unwrap returns the underlying error.
 func (e *Final) Unwrap() error { return e.Err }
 
-// Pause is a refusal that concerns the whole client. With ErrRateLimited in
-// Err callers wait and go on, with ErrBanned they fail until it has ended, and
-// anything else counts as a failed attempt.
+// Pause is a refusal that concerns the whole client. With ErrRateLimited in Err
+// callers wait and continue, with ErrBanned they fail until it ends, and any other
+// error counts as a failed attempt.
 type Pause struct {
 	Err error
-	For time.Duration // 0: the venue did not say
+	For time.Duration // 0 if the venue gives none
 }
 
 func (e *Pause) Error() string { return e.Err.Error() }
@@ -77,39 +77,38 @@ func (e *Pause) Error() string { return e.Err.Error() }
 func (e *Pause) Unwrap() error { return e.Err }
 
 const (
-	// pauseMargin is added to what a venue asks for: its clock and ours do not
-	// tick together, and a request too early lengthens a ban.
+	// pauseMargin is added to the pause a venue demands: its clock and ours differ,
+	// and a request too early extends a ban.
 	pauseMargin = 250 * time.Millisecond
 	// maxPause bounds how long a rate limit or ban shuts the gate; Binance's
 	// longest ban is three days.
 	maxPause = 4 * 24 * time.Hour
-	// maxFaultPause bounds how long the Retry-After of any other failure does: a
-	// gateway in front of the venue does not speak for the venue.
+	// maxFaultPause bounds the pause by the Retry-After of any other failure, which
+	// may come from a gateway in front of the venue.
 	maxFaultPause = 30 * time.Second
 	defaultPause  = time.Minute     // after a rate limit without Retry-After
 	defaultBan    = 2 * time.Minute // Binance's shortest
-	// maxPauses is how many rate limits in a row one call waits out, and patience
-	// how long it waits in all, for the gate, the weight budget and between
-	// attempts. Then it is for
-	// the caller to decide: it gets a RetryAfterError.
+	// maxPauses is the number of consecutive rate limits that one call waits for,
+	// and patience its total wait for the gate, for the weight budget and between
+	// attempts. After that the caller gets a RetryAfterError.
 	maxPauses = 10
 	patience  = 5 * time.Minute
 
 	firstSleep = 250 * time.Millisecond
 	lastSleep  = 8 * time.Second
-	maxRefusal = 4 << 10 // bytes read of an answer that is not 200
+	maxRefusal = 4 << 10 // bytes read of a response other than 200
 )
 
-// errHeld: the gate was shut while the request waited for its connection.
+// errHeld means that the gate was shut while the request waited for its connection.
 var errHeld = errors.New("held back")
 
-// Do makes one call and hands the body of a 200 to decode, which must read it
-// to its end. decode runs once for each attempt and must undo what an earlier
-// one did. Besides its attempts it takes 5 minutes (patience) at most. It returns
-// what decode has made final, a RetryAfterError, the context's cause, or
-// ErrExchange around the last of Attempts failures.
+// Do makes one call and passes the body of a 200 to decode, which must read it to its
+// end. decode runs once for each attempt and must undo earlier ones. In addition to
+// the attempts Do waits at most 5 minutes (patience). It returns a Final error of
+// decode, a RetryAfterError, the context's cause, or ErrExchange with the last of
+// Attempts failures.
 func (c *Caller) Do(ctx context.Context, call Call, decode func(body io.Reader, h http.Header) error) error {
-	var failure error // of the last attempt that counted as one
+	var failure error // of the last counted attempt
 	left := patience
 	for attempt, pauses := 1, 0; ; {
 		asked := time.Now()
@@ -149,9 +148,9 @@ func (c *Caller) Do(ctx context.Context, call Call, decode func(body io.Reader, 
 			}
 			return fmt.Errorf("%w: %s failed %d times: %w", service.ErrExchange, call.Endpoint, attempt, err)
 		}
-		c.Log.Debug("the exchange is asked again", "endpoint", call.Endpoint, "attempt", attempt, "error", err)
-		if !ok { // after a Pause the gate does the waiting
-			// Full jitter: callers that failed together do not come back together.
+		c.Log.Debug("retrying a request to the exchange", "endpoint", call.Endpoint, "attempt", attempt, "error", err)
+		if !ok { // after a Pause Acquire waits
+			// Full jitter: callers that fail together do not retry together.
 			d := rand.N(min(firstSleep<<min(attempt-1, 16), lastSleep))
 			if deadline, limited := ctx.Deadline(); limited && time.Until(deadline) < d {
 				return fmt.Errorf("%w: %s failed %d times and there is no time for more: %w", service.ErrExchange, call.Endpoint, attempt, err)
@@ -177,8 +176,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// attempt sends the request once. It follows no redirect and keeps no cookie,
-// which is why it needs no http.Client.
+// attempt sends the request once. It needs no http.Client, because it follows no
+// redirects and stores no cookies.
 func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decode func(io.Reader, http.Header) error) (err error) {
 	ctx, cancel := context.WithTimeout(parent, c.Timeout)
 	defer cancel()
@@ -191,8 +190,8 @@ func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 			c.Observe(call.Endpoint, status, time.Since(start))
 		}
 		if (status == 0 || status == http.StatusOK) && err != nil && ctx.Err() != nil && parent.Err() == nil {
-			// Not the context's error: to the caller it would mean its own deadline.
-			err = fmt.Errorf("no complete answer within %v", c.Timeout)
+			// Not the context's error, which the caller would take for its own deadline.
+			err = fmt.Errorf("no complete response within %v", c.Timeout)
 		}
 	}()
 
@@ -210,9 +209,9 @@ func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 		Method: http.MethodGet, URL: call.URL, Host: call.URL.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		// A request may wait for its connection, and the transport sends it
-		// again when a kept one turns out to be dead. The gate may have been
-		// shut by then; this is the last moment before bytes leave.
+		// A request may wait for its connection, and the transport sends it again if
+		// a kept connection is dead. The gate may be shut by then; this is the last
+		// check before bytes are sent.
 		GotConn: func(info httptrace.GotConnInfo) {
 			if !c.Limiter.Open() {
 				held.Store(true)
@@ -233,24 +232,24 @@ func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 	status = resp.StatusCode
 	after, hasAfter := retryAfter(resp.Header)
 	if status >= 400 && hasAfter {
-		// Before anything else: every request that starts from here on is one too
-		// many. Refuse tells whether more is asked for, once the body is read.
+		// First of all, because no further request may start. After the body is read,
+		// Refuse decides whether a longer pause is needed.
 		shut := maxFaultPause
 		if status == http.StatusTooManyRequests || status == http.StatusTeapot {
 			shut = max(shut, c.Timeout)
 		}
 		if until := time.Now().Add(min(after, shut) + pauseMargin); c.Limiter.Hold(until) {
-			c.Log.Warn("the exchange asked for a pause", "endpoint", call.Endpoint, "status", status, "until", until)
+			c.Log.Warn("the exchange demands a pause", "endpoint", call.Endpoint, "status", status, "until", until)
 		}
 		defer c.Limiter.Announce()
 	}
-	c.look(ticket, resp.Header)
+	c.observe(ticket, resp.Header)
 	if status != http.StatusOK {
-		// An answer that breaks off still has its status.
+		// A truncated response still has its status.
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
 		err = c.Refuse(status, resp.Header, body)
 	} else {
-		err = read(resp, call.MaxBody, decode)
+		err = readBody(resp, call.MaxBody, decode)
 	}
 	if paused, ok := errors.AsType[*Pause](err); ok {
 		c.pause(paused, after, hasAfter)
@@ -260,47 +259,47 @@ func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 	return err
 }
 
-// The headers of requests are shared by all; nobody writes to them.
+// The headers of requests are shared and must not be changed.
 var (
 	plainHeader = http.Header{"User-Agent": {"tidemark"}, "Accept": {"application/json"}}
 	gzipHeader  = http.Header{"User-Agent": {"tidemark"}, "Accept": {"application/json"}, "Accept-Encoding": {"gzip"}}
 )
 
-// read hands the body of a 200 to decode, inflated and no longer than most.
-func read(resp *http.Response, most int64, decode func(io.Reader, http.Header) error) error {
+// readBody passes the decompressed body of a 200 to decode, up to limit bytes.
+func readBody(resp *http.Response, limit int64, decode func(io.Reader, http.Header) error) error {
 	switch encoding := resp.Header.Get("Content-Encoding"); encoding {
 	case "", "identity":
-		return decode(&capped{r: resp.Body, left: most}, resp.Header)
+		return decode(&limitedReader{r: resp.Body, left: limit, limit: limit}, resp.Header)
 	case "gzip":
 		inflated, err := gzip.NewReader(resp.Body)
 		if err != nil {
 			return fmt.Errorf("gzip: %w", err)
 		}
-		return decode(&capped{r: inflated, left: most}, resp.Header)
+		return decode(&limitedReader{r: inflated, left: limit, limit: limit}, resp.Header)
 	default:
 		return fmt.Errorf("the body is encoded as %.20q", encoding)
 	}
 }
 
-// look reads what the headers of every response tell.
-func (c *Caller) look(t Ticket, h http.Header) {
+// observe reads the headers of a response.
+func (c *Caller) observe(t Ticket, h http.Header) {
 	if h.Get("X-Tidemark-Simulated") == "true" {
 		c.MarkSimulated()
 	}
 	date := Date(h)
 	if !date.IsZero() {
-		c.Clock.Saw(date)
+		c.Clock.ObserveDate(date)
 	}
 	if used, ok := c.UsedWeight(h); ok && h.Get("Age") == "" { // a cache's count is of another minute
-		c.Limiter.Saw(t, used, date)
+		c.Limiter.ObserveUsed(t, used, date)
 	}
 }
 
-// MarkSimulated notes that what is received comes from a simulated exchange;
-// that cannot be taken back.
+// MarkSimulated records that responses come from a simulated exchange. It cannot be
+// undone.
 func (c *Caller) MarkSimulated() { c.simulated.Store(true) }
 
-// Simulated reports whether anything received came from a simulated exchange.
+// Simulated reports whether any response came from a simulated exchange.
 func (c *Caller) Simulated() bool { return c.simulated.Load() }
 
 // pause shuts the gate for a refusal of the venue.
@@ -327,15 +326,15 @@ func (c *Caller) pause(p *Pause, after time.Duration, hasAfter bool) {
 		reason = service.ErrBanned
 	}
 	if c.Limiter.Pause(until, reason) {
-		c.Log.Warn("the exchange asked for a pause", "reason", p.Err, "until", until)
+		c.Log.Warn("the exchange demands a pause", "reason", p.Err, "until", until)
 		if banned && c.OnBan != nil {
 			c.OnBan(until)
 		}
 	}
 }
 
-// retryAfter reads Retry-After: seconds, or a date (RFC 9110, 10.2.3), which
-// is compared with the response's own Date.
+// retryAfter reads Retry-After: seconds, or a date (RFC 9110, 10.2.3), which is
+// relative to the response's own Date.
 func retryAfter(h http.Header) (time.Duration, bool) {
 	v := h.Get("Retry-After")
 	if v == "" {
@@ -364,28 +363,29 @@ func Date(h http.Header) time.Time {
 	return t
 }
 
-// capped refuses a body that is longer than it may be.
-type capped struct {
-	r    io.Reader
-	left int64
+// limitedReader returns an error for a body longer than limit bytes.
+type limitedReader struct {
+	r           io.Reader
+	left, limit int64
 }
 
-func (c *capped) Read(p []byte) (int, error) {
+func (c *limitedReader) Read(p []byte) (int, error) {
 	if int64(len(p)) > c.left+1 {
 		p = p[:c.left+1]
 	}
 	n, err := c.r.Read(p)
-	if c.left -= int64(n); c.left < 0 {
-		return 0, errors.New("the body is longer than any honest one")
+	c.left -= int64(n)
+	if c.left < 0 {
+		return 0, fmt.Errorf("the response exceeds %d bytes", c.limit)
 	}
 	return n, err
 }
 
 // NewTransport returns a transport that keeps up to conns connections.
 //
-// HTTP/1.1 only: each caller reads one response at a time, and a connection of
-// its own needs no flow control. Compression stays off, a choice of memory and
-// CPU over bandwidth: a recorded page of 1,000 klines is 175 KB, or 58 KB as
+// HTTP/1.1 only: each caller reads one response at a time, and its own connection
+// needs no flow control. Compression is off, to save memory and CPU at the cost of
+// bandwidth: a recorded page of 1,000 klines is 175 KB, or 58 KB as
 // gzip; inflating it takes five times as long as decoding it (0.96 ms and
 // 0.17 ms) and 50 KB of memory for each connection.
 func NewTransport(conns int) *http.Transport {
@@ -401,7 +401,7 @@ func NewTransport(conns int) *http.Transport {
 		IdleConnTimeout:        30 * time.Second,
 		TLSHandshakeTimeout:    10 * time.Second,
 		MaxResponseHeaderBytes: 32 << 10,
-		// Large reads go past the read buffer; a request is 300 bytes.
+		// Large reads bypass the read buffer; a request is 300 bytes.
 		ReadBufferSize:  4 << 10,
 		WriteBufferSize: 1 << 10,
 	}

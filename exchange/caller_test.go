@@ -1,7 +1,7 @@
 package exchange
 
-// A body is handed on inflated and never longer than it may be. The rest of a
-// Caller is pinned at the client of a venue.
+// A body is decompressed and never longer than its limit. The tests of the Binance
+// client pin the rest of Caller.
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ func TestRead_NoBodyIsLongerThanItMayBe(t *testing.T) {
 	text := strings.Repeat("x", 1000)
 	for _, tt := range []struct {
 		name, encoding, body string
-		most                 int64
+		limit                int64
 		ok                   bool
 	}{
 		{"just as long", "", text, 1000, true},
@@ -38,11 +38,11 @@ func TestRead_NoBodyIsLongerThanItMayBe(t *testing.T) {
 	} {
 		resp := &http.Response{Header: http.Header{"Content-Encoding": {tt.encoding}}, Body: io.NopCloser(strings.NewReader(tt.body))}
 		var got []byte
-		err := read(resp, tt.most, func(body io.Reader, _ http.Header) (err error) {
+		err := readBody(resp, tt.limit, func(body io.Reader, _ http.Header) (err error) {
 			got, err = io.ReadAll(body)
 			return err
 		})
-		if (err == nil) != tt.ok || int64(len(got)) > tt.most {
+		if (err == nil) != tt.ok || int64(len(got)) > tt.limit {
 			t.Errorf("%s: %d bytes, %v", tt.name, len(got), err)
 		}
 	}

@@ -6,56 +6,56 @@ import (
 	"time"
 )
 
-// Clock is a lower bound of a venue's clock: the best stamp the venue sent,
-// plus the time that has passed here since it was received. The stamp was
-// already in the past then, so the venue has certainly reached what Now says.
+// Clock is a lower bound of a venue's clock: the best timestamp from the venue plus
+// the local time since it was received. The timestamp was already in the past then,
+// so the venue's clock has certainly reached the value of Now.
 type Clock struct {
 	mu     sync.Mutex
 	bound  stamp
-	skew   time.Duration // by which a Date header is ahead of the bound
+	skew   time.Duration // how far a Date header is ahead of the bound
 	behind bool          // a response showed the bound to be far from the venue's clock
 	lagged stamp         // the last stamp, if it was far behind the bound
 }
 
-// stamp is a moment of the venue's clock and when it was here; zero for none.
+// stamp is a time of the venue's clock and the local time of its receipt; zero for
+// none.
 type stamp struct {
 	ms int64 // Unix
 	at time.Time
 }
 
-// now returns what the venue's clock has reached since, Unix ms.
+// now returns the time that the venue's clock has reached, Unix ms.
 func (s stamp) now() int64 {
 	if s.at.IsZero() {
 		return 0
 	}
-	// One in a thousand is given away, so that a clock that runs fast here
-	// cannot overtake the venue's.
+	// 0.1 % is subtracted, so that a fast local clock cannot overtake the venue's.
 	return s.ms + time.Since(s.at).Milliseconds()*999/1000
 }
 
 const (
-	// maxClockAge is how long one stamp is trusted to be near: the estimate stays
-	// a lower bound for ever, but falls behind when this machine was suspended.
+	// maxClockAge is how long a stamp is trusted to be accurate. The estimate is
+	// always a lower bound, but falls behind while this machine is suspended.
 	maxClockAge = 5 * time.Minute
-	// recheck is how soon a venue is asked again whose answers contradict the bound.
+	// recheck is the time before another request to a venue whose responses
+	// contradict the bound.
 	recheck = time.Second
-	// maxLead is how far a stamp may be ahead of every other clock at hand: the
-	// bound, the Date header and this machine's. With a wrong one candles would
-	// count as closed that are not.
+	// maxLead is how far a stamp may be ahead of all other clocks: the bound, the
+	// Date header and this machine's. With a wrong stamp, open candles would count
+	// as closed.
 	maxLead = 30 * time.Second
-	// maxLag is how far a stamp may be behind the bound, as those of slow answers
-	// and of caches are. Two further behind, with the right time between them to
-	// within maxDrift, show that the bound is wrong or the venue's clock was set
-	// back.
+	// maxLag is how far a stamp of a slow response or a cache may be behind the
+	// bound. Two stamps further behind, consistent with each other within maxDrift,
+	// show that the bound is wrong or the venue's clock was set back.
 	maxLag   = 5 * time.Second
 	maxDrift = 500 * time.Millisecond
 )
 
-// Set takes a stamp of the venue, Unix ms, received at a moment of this
-// process, with the Date header of the same response (zero if there is none):
-// a front server's clock may differ from that of the venue behind it. The bound
-// rises; it falls only to a stamp that confirms another. A stamp too far ahead
-// to be believed is an error and changes nothing.
+// Set applies a timestamp of the venue, Unix ms, received at the local time at, with
+// the Date header of the same response (zero if it has none), because the clock of a
+// front server may differ from the venue's. The bound rises; it falls only to a
+// stamp that confirms another. For a stamp that is implausibly far ahead, Set
+// returns an error and changes nothing.
 func (c *Clock) Set(ms int64, at, date time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,25 +89,25 @@ func (c *Clock) Set(ms int64, at, date time.Time) error {
 	return nil
 }
 
-// confirms reports whether a stamp agrees with the last one that lagged. A cache
-// that sends the same one again does not.
+// confirms reports whether a stamp agrees with the last one that lagged. A repeated
+// stamp from a cache does not.
 func (c *Clock) confirms(s stamp) bool {
 	return !c.lagged.at.IsZero() && s.at.Sub(c.lagged.at) >= recheck && millis(s.now()-c.lagged.now()).Abs() <= maxDrift
 }
 
 func millis(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
-// Now returns the lower bound in Unix ms; false before the first stamp.
+// Now returns the lower bound in Unix ms, and false before the first stamp.
 func (c *Clock) Now() (int64, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.bound.now(), !c.bound.at.IsZero()
 }
 
-// Saw compares the Date header of a response with the estimate. One that is
-// ahead (the venue's clock runs faster than ours, or ours stood still) makes
-// the estimate stale.
-func (c *Clock) Saw(date time.Time) {
+// ObserveDate compares the Date header of a response with the estimate. A header that
+// is ahead (the venue's clock is faster, or this machine was suspended) makes the
+// estimate stale.
+func (c *Clock) ObserveDate(date time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.bound.at.IsZero() && date.Add(-c.skew).UnixMilli() >= c.bound.now()+1000 {
@@ -115,8 +115,8 @@ func (c *Clock) Saw(date time.Time) {
 	}
 }
 
-// Fresh reports whether the estimate is near enough to be used without asking
-// again. A venue whose answers contradict it is asked at most once a second.
+// Fresh reports whether the estimate is accurate enough without another request. If
+// responses contradict it, it allows at most one request a second.
 func (c *Clock) Fresh() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

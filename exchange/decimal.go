@@ -18,7 +18,7 @@ var pow10 = [...]float64{
 // ("-12.50e3"; no "+1", ".5", "1.", "007", "NaN", "Inf" or "0x1"), and returns
 // it with its length in bytes; the caller checks what follows. The value is
 // the float64 nearest to the decimal, bit for bit what strconv.ParseFloat
-// returns. A length of 0 means that no finite number is there.
+// returns. A length of 0 means that b does not start with a finite number.
 //
 // A mantissa below 2^53 and a power of ten up to 10^22 are both exact in a
 // float64, so one division rounds once and correctly (Clinger, How to Read
@@ -43,7 +43,7 @@ func ScanDecimal(b []byte) (value float64, length int) {
 	if p < len(b) && b[p] == '.' {
 		p++
 		point := p
-		if p+8 <= len(b) { // venues like to print eight decimals
+		if p+8 <= len(b) { // venues often print eight decimals
 			if v := binary.LittleEndian.Uint64(b[p:]); eightDigits(v) {
 				mantissa = mantissa*100_000_000 + parseEight(v)
 				p += 8
@@ -77,7 +77,7 @@ func ScanDecimal(b []byte) (value float64, length int) {
 	return value, end
 }
 
-// scanLong finishes what ScanDecimal began: p is behind the checked digits.
+// scanLong is the slow path of ScanDecimal; p is after the checked digits.
 func scanLong(b []byte, p int) (float64, int) {
 	if p < len(b) && b[p]|0x20 == 'e' {
 		p++
@@ -123,10 +123,10 @@ func ParseDecimal(b []byte) (float64, error) {
 	return 0, fmt.Errorf("%.40q is not a finite decimal number", b)
 }
 
-// ParseTick reads a price step as venues print it, exactly: "0.00050000" is
-// {5, 4}. A step of zero, which says that there is none, is the zero Tick.
-// More than 18 digits, and anything that is not digits with at most one point
-// between them, are an error.
+// ParseTick parses a price step as venues print it, exactly: "0.00050000" is {5, 4}.
+// A step of zero, which means none, is the zero Tick. ParseTick returns an error for
+// more than 18 digits, and for anything but digits with at most one point between
+// them.
 func ParseTick(b []byte) (service.Tick, error) {
 	var t service.Tick
 	point := -1

@@ -1,7 +1,7 @@
 package exchange
 
-// Decimals become the float64 that strconv would give, bit for bit, or are
-// refused; price steps become exact integers.
+// Decimals are parsed to the float64 of strconv, bit for bit, or refused; price
+// steps are parsed to exact integers.
 
 import (
 	"math"

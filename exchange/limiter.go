@@ -9,9 +9,9 @@ import (
 	"tidemark/service"
 )
 
-// Limiter is the one place that decides when a request may be sent to a venue:
-// a weight budget for each minute of the venue's clock, and a gate that is shut
-// while the venue has asked to be left alone.
+// Limiter decides when a request may be sent to a venue. It has a weight budget for
+// each minute of the venue's clock, and a gate that is shut while the venue demands a
+// pause.
 type Limiter struct {
 	clock *Clock
 	share float64
@@ -19,23 +19,23 @@ type Limiter struct {
 
 	mu       sync.Mutex
 	limit    int
-	minute   int64     // of the venue's clock, that the window counts; 0 if unknown
-	opened   time.Time // when the window was begun here, at or after it began there
+	minute   int64     // of the venue's clock, counted by the window; 0 if unknown
+	opened   time.Time // local start of the window, at or after its start at the venue
 	used     int
-	inFlight int // weight of the requests under way
+	inFlight int // weight of the requests in progress
 	until    time.Time
 	reason   error         // why the gate is shut
 	strikes  int           // backoffs in a row
-	changed  chan struct{} // closed when the gate is shut for longer
+	changed  chan struct{} // closed when the gate is shut, or shut for longer
 }
 
-// LimiterConfig is what a Limiter is told once.
+// LimiterConfig is the configuration of a Limiter.
 type LimiterConfig struct {
 	Clock *Clock
-	Limit int     // weight a minute, until the venue tells its own
+	Limit int     // weight a minute, until the venue reports its own
 	Share float64 // of the limit, above 0, at most 1
-	// Floor is the heaviest single request: the budget is never smaller, or
-	// that request could not be made at all.
+	// Floor is the weight of the heaviest request. The budget is never smaller,
+	// because that request could then never be sent.
 	Floor int
 }
 
@@ -47,15 +47,15 @@ func NewLimiter(cfg LimiterConfig) *Limiter {
 	}
 }
 
-// Ticket is the leave to send one request.
+// Ticket is permission to send one request.
 type Ticket struct {
 	weight int
-	minute int64 // that the venue's clock had certainly reached by then
+	minute int64 // that the venue's clock had certainly reached
 }
 
-// Acquire waits until a request of this weight may be sent, and counts it; Done
-// must follow. It returns a RetryAfterError at once when the gate is shut by a
-// ban, or when the wait would be longer than patience or than the context lasts.
+// Acquire waits until a request of this weight may be sent, and counts it. The caller
+// must call Done. Acquire returns a RetryAfterError at once if a ban shuts the gate,
+// or if the wait would exceed patience or the context's deadline.
 func (l *Limiter) Acquire(ctx context.Context, weight int, patience time.Duration) (Ticket, error) {
 	latest := time.Now().Add(patience)
 	for {
@@ -64,7 +64,7 @@ func (l *Limiter) Acquire(ctx context.Context, weight int, patience time.Duratio
 		}
 		l.mu.Lock()
 		now := time.Now()
-		until, reason := l.hold(now, weight)
+		until, reason := l.blocked(now, weight)
 		changed, ticket := l.changed, Ticket{weight, l.minute}
 		if reason == nil {
 			l.used += weight
@@ -83,15 +83,15 @@ func (l *Limiter) Acquire(ctx context.Context, weight int, patience time.Duratio
 		timer := time.NewTimer(until.Sub(now))
 		select {
 		case <-timer.C:
-		case <-changed: // perhaps a ban, for which nobody waits
+		case <-changed: // perhaps a ban, which is never waited for
 		case <-ctx.Done():
 		}
 		timer.Stop()
 	}
 }
 
-// refuseWait returns a RetryAfterError for a wait that is not worth its while: for
-// the end of a ban, or past the context's deadline.
+// refuseWait returns a RetryAfterError for a pointless wait: for the end of a ban, or
+// past the context's deadline.
 func refuseWait(ctx context.Context, until time.Time, reason error) error {
 	deadline, limited := ctx.Deadline()
 	if errors.Is(reason, service.ErrBanned) || limited && deadline.Before(until) {
@@ -103,7 +103,7 @@ func refuseWait(ctx context.Context, until time.Time, reason error) error {
 // Check returns the error that Acquire would return at once, or nil.
 func (l *Limiter) Check(ctx context.Context, weight int) error {
 	l.mu.Lock()
-	until, reason := l.hold(time.Now(), weight)
+	until, reason := l.blocked(time.Now(), weight)
 	l.mu.Unlock()
 	if reason == nil {
 		return nil
@@ -111,9 +111,9 @@ func (l *Limiter) Check(ctx context.Context, weight int) error {
 	return refuseWait(ctx, until, reason)
 }
 
-// Watch is for a caller that waits for the answer to another's request. While
-// the gate is shut it returns what Check does; changed is closed when it is shut
-// or shut for longer.
+// Watch is for a caller that waits for the response to another caller's request.
+// While the gate is shut it returns the error of Check; changed is closed when the
+// gate is shut, or shut for longer.
 func (l *Limiter) Watch(ctx context.Context) (changed <-chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -123,9 +123,9 @@ func (l *Limiter) Watch(ctx context.Context) (changed <-chan struct{}, err error
 	return l.changed, err
 }
 
-// hold says until when a request must wait, and why; nil if it need not. It is
-// called with l.mu held.
-func (l *Limiter) hold(now time.Time, weight int) (time.Time, error) {
+// blocked returns until when a request must wait, and why; the error is nil if it need
+// not wait. It is called with l.mu held.
+func (l *Limiter) blocked(now time.Time, weight int) (time.Time, error) {
 	if now.Before(l.until) {
 		return l.until, l.reason
 	}
@@ -133,9 +133,8 @@ func (l *Limiter) hold(now time.Time, weight int) (time.Time, error) {
 	if l.used+weight <= max(int(l.share*float64(l.limit)), l.floor) {
 		return time.Time{}, nil
 	}
-	// The window ends a minute after it was seen to have begun, or earlier: at
-	// the venue's next full minute. Its clock, a lower bound, errs on the late
-	// side.
+	// The window ends a minute after its local start, or earlier at the venue's next
+	// full minute. The clock is a lower bound, so that end is late rather than early.
 	left := time.Minute - now.Sub(l.opened)
 	if venue, ok := l.clock.Now(); ok && venue/60_000 == l.minute {
 		left = min(left, time.Duration((l.minute+1)*60_000-venue)*time.Millisecond)
@@ -143,31 +142,30 @@ func (l *Limiter) hold(now time.Time, weight int) (time.Time, error) {
 	return now.Add(max(left, time.Millisecond)), service.ErrRateLimited
 }
 
-// roll begins a new window when the venue's minute is over. Requests under way
-// may be counted there in either; here they are counted in both.
+// roll starts a new window when the venue's minute is over. The venue may count
+// requests in progress in either minute; they are counted here in both.
 func (l *Limiter) roll(now time.Time) {
 	venue, _ := l.clock.Now()
 	if minute := venue / 60_000; minute > l.minute && l.minute != 0 || now.Sub(l.opened) >= time.Minute {
 		l.minute, l.opened, l.used = minute, now, l.inFlight
 	} else if l.minute == 0 {
-		l.minute = minute // the clock has become known within the first window
+		l.minute = minute // the clock became known during the first window
 	}
 }
 
-// Done ends what Acquire began: the answer is there, or never will be. The
-// weight stays counted, for the venue may have counted it.
+// Done ends the request of t, with or without a response. The weight stays counted,
+// because the venue may have counted it.
 func (l *Limiter) Done(t Ticket) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.inFlight -= t.weight
 }
 
-// Saw takes, from the answer to the request of t, the weight the venue says
-// this address has used in the minute of the Date header of the same response
-// (zero if it has none). It only ever raises what is counted here: other
-// processes behind the address count too, and requests under way may not be in
-// it yet.
-func (l *Limiter) Saw(t Ticket, used int, date time.Time) {
+// ObserveUsed applies the weight that, by the response to t, this address has used in
+// the minute of the Date header of the same response (zero if it has none). It never
+// lowers the count: the venue's number includes other processes behind the address,
+// but may not include requests in progress.
+func (l *Limiter) ObserveUsed(t Ticket, used int, date time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -175,8 +173,8 @@ func (l *Limiter) Saw(t Ticket, used int, date time.Time) {
 	if !date.IsZero() {
 		minute := date.Unix() / 60
 		if minute < l.minute || minute > t.minute && date.Unix()%60 == 0 {
-			// Last minute's count. Date has whole seconds: in a minute's first
-			// one, only what was sent within the minute is counted in it for sure.
+			// The count of the last minute. Date has whole seconds: in the first
+			// second of a minute, only requests sent within it certainly count.
 			return
 		}
 		if minute > l.minute {
@@ -191,17 +189,17 @@ func (l *Limiter) Saw(t Ticket, used int, date time.Time) {
 	l.used = max(l.used, used+l.inFlight)
 }
 
-// SetLimit takes the venue's own limit, weight a minute.
+// SetLimit sets the limit reported by the venue, weight a minute.
 func (l *Limiter) SetLimit(limit int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.limit = limit
 }
 
-// Pause shuts the gate: no request starts before until. The reason is
-// ErrRateLimited or ErrBanned. A pause is never made shorter, and a ban never
-// less than a ban. It reports whether that is news: the answers to requests sent
-// together each move the end by a hair.
+// Pause shuts the gate: no request starts before until. The reason is ErrRateLimited
+// or ErrBanned. Pause never shortens a pause and never turns a ban into a rate limit.
+// It reports whether the pause is worth logging: responses to concurrent requests
+// each move the end slightly.
 func (l *Limiter) Pause(until time.Time, reason error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -216,7 +214,7 @@ func (l *Limiter) pause(until time.Time, reason error) bool {
 	if !until.After(now) || !worse && !longer {
 		return false
 	}
-	news := worse || until.Sub(l.until) > time.Second
+	changed := worse || until.Sub(l.until) > time.Second
 	if longer {
 		l.until = until
 	}
@@ -225,12 +223,12 @@ func (l *Limiter) pause(until time.Time, reason error) bool {
 	}
 	close(l.changed)
 	l.changed = make(chan struct{})
-	return news
+	return changed
 }
 
-// Hold shuts the gate until then at least, for an answer whose body is still to be
-// read. Requests that wait are told by the Pause that follows, or by Announce, and not
-// before it is known for how long and why. It reports whether the gate was open.
+// Hold shuts the gate at least until then, while the body of a response is still being
+// read. Waiting requests are notified by the Pause that follows, or by Announce, once
+// the duration and the reason are known. It reports whether the gate was open.
 func (l *Limiter) Hold(until time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -244,7 +242,7 @@ func (l *Limiter) Hold(until time.Time) bool {
 	return open
 }
 
-// Announce tells the requests that wait how the gate is.
+// Announce makes waiting requests check the gate again.
 func (l *Limiter) Announce() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -252,16 +250,16 @@ func (l *Limiter) Announce() {
 	l.changed = make(chan struct{})
 }
 
-// backoff bounds how long Backoff shuts the gate: doubling from the first to
-// the last.
+// The bounds of the time for which Backoff shuts the gate; it doubles from the first
+// to the last.
 const (
 	firstBackoff = 500 * time.Millisecond
 	lastBackoff  = time.Minute
 )
 
-// Backoff shuts the gate for a venue that refuses without saying for how long:
-// twice as long with each refusal in a row. Refusals that arrive while it is
-// shut belong to the same wave and change nothing.
+// Backoff shuts the gate for a venue that refuses requests without a duration: twice
+// as long after each consecutive refusal. Refusals that arrive while it is shut have
+// no effect.
 func (l *Limiter) Backoff() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -274,7 +272,7 @@ func (l *Limiter) Backoff() {
 	l.pause(now.Add(d), service.ErrRateLimited)
 }
 
-// Healthy ends the row of refusals Backoff counts.
+// Healthy resets the count of consecutive refusals of Backoff.
 func (l *Limiter) Healthy() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -288,14 +286,14 @@ func (l *Limiter) Open() bool {
 	return !time.Now().Before(l.until)
 }
 
-// Stats is a Limiter at one moment.
+// Stats is the state of a Limiter.
 type Stats struct {
-	UsedWeight  int       // in the present minute, as far as is known
-	WeightLimit int       // the venue's own, a minute, of which a share is used
+	UsedWeight  int       // in the current minute, as far as known
+	WeightLimit int       // of the venue, a minute; only a share is used
 	PausedUntil time.Time // zero, or past, when requests may be sent
 }
 
-// Stats returns the state now.
+// Stats returns the current state.
 func (l *Limiter) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,8 +1,8 @@
 package exchange
 
-// The gate and the budget by themselves: whose count is believed for which
-// minute, how long a window lasts whatever the clocks do, and that a pause only
-// ever grows. What they add up to is pinned at the client of a venue.
+// The gate and the budget alone: which count applies to which minute, how long a
+// window lasts for any clocks, and that a pause is never shortened. The tests of
+// the Binance client pin their combination.
 
 import (
 	"context"
@@ -117,11 +117,11 @@ func TestLimiter_BelievesCountsOfThisMinuteOnly(t *testing.T) {
 			ticket := acquire(t, l, 10)
 			time.Sleep(time.Duration(tt.heard-tt.sent)*time.Second + 100*time.Millisecond)
 			l.roll(time.Now())
-			l.Saw(ticket, 60, tt.date)
+			l.ObserveUsed(ticket, 60, tt.date)
 			if got := l.used; got != tt.want {
 				t.Errorf("%s: %d counted, want %d", tt.name, got, tt.want)
 			}
-			l.Saw(ticket, 5, tt.date)
+			l.ObserveUsed(ticket, 5, tt.date)
 			if l.used != tt.want {
 				t.Errorf("%s: a lower count was believed", tt.name)
 			}
@@ -235,16 +235,16 @@ func TestClock_IsStaleWhenOldOrBehind(t *testing.T) {
 		// A front server's clock that is always three seconds ahead tells nothing.
 		c.Set(noon.UnixMilli(), time.Now(), noon.Add(3*time.Second))
 		time.Sleep(10 * time.Second)
-		c.Saw(noon.Add(13 * time.Second))
+		c.ObserveDate(noon.Add(13 * time.Second))
 		if !c.Fresh() {
 			t.Error("a Date ahead by what it was ahead from the start")
 		}
-		c.Saw(noon.Add(20 * time.Second))
+		c.ObserveDate(noon.Add(20 * time.Second))
 		if c.Fresh() {
 			t.Error("a Date ahead by seven seconds more")
 		}
 		c.Set(noon.UnixMilli(), time.Now(), noon)
-		c.Saw(noon.Add(time.Hour))
+		c.ObserveDate(noon.Add(time.Hour))
 		if !c.Fresh() {
 			t.Error("asked for again at once")
 		}

@@ -23,7 +23,7 @@ func BenchmarkFinder_Find(b *testing.B) {
 }
 
 // BenchmarkBlock packs and reads 2,000 hourly candles in blocks of 128, of the
-// real market where it is at hand.
+// real market if available.
 func BenchmarkBlock(b *testing.B) {
 	const size = 128
 	c := generate(1, 2000)

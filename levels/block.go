@@ -9,9 +9,9 @@ import (
 	"math/bits"
 )
 
-// A block is a run of candles of one interval, packed to keep them: some 7 bytes
-// a candle where the columns take 48, and bit for bit the same when they are
-// read back. It is
+// A block is a run of candles of one interval, packed for storage: about 7 bytes a
+// candle instead of 48 in columns. Reading a block returns the same candles, bit
+// for bit. Its layout is
 //
 //	version       1 byte
 //	candles       uvarint
@@ -20,20 +20,19 @@ import (
 //	open time     varint, Unix ms, of the first candle
 //	open          uvarint, of the first candle in units of the scale; 0 if raw
 //	bits          per candle: open time, open, close, high, low, volume
-//	checksum      4 bytes: CRC-32 (Castagnoli) of all before, little-endian
+//	checksum      4 bytes: CRC-32 (Castagnoli) of the bytes before, little-endian
 //
-// A price is a whole number of 10^-decimals, which a float64 nearest to a
-// decimal gives back exactly while that number is below maxMantissa. Open is written as
-// its distance from the close before, close from the open, high and low from the
-// body, and an open time as what it is off the regular one; such small numbers
-// take few bits in an exponential Golomb code (Teuhola, 1978), whose parameter
-// follows the running mean of its column. A column that is no such decimal is
-// raw: the 64 bits of each float64.
+// A price is a whole number of 10^-decimals; below maxMantissa the conversion to and
+// from the nearest float64 is exact. Open is stored as the difference from the
+// previous close, close from the open, high and low from the body, and an open time
+// from the expected one. Such small numbers take few bits in an exponential Golomb
+// code (Teuhola, 1978), whose parameter follows the running mean of its column. A
+// column that does not fit this form is raw: the 64 bits of each float64.
 const (
 	blockVersion = 1
 	blockRaw     = 255
 
-	// minCandleBits is the least a candle takes: a bit a column.
+	// minCandleBits is the minimum size of a candle: one bit a column.
 	minCandleBits = 6
 
 	checksumSize = 4
@@ -41,23 +40,23 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// ErrBadBlock is wrapped by AppendBlock, with what is wrong about the block.
+// ErrBadBlock is wrapped by AppendBlock, with the reason.
 var ErrBadBlock = errors.New("bad block of candles")
 
-// decimals10 holds the powers of ten a float64 represents exactly.
+// decimals10 holds the powers of ten that a float64 represents exactly.
 var decimals10 = [...]float64{
 	1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11,
 	1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 }
 
-// maxMantissa bounds the whole numbers. A float64 represents them one by one up
-// to 2^53; below 2^50, f times a power of ten is also less than a quarter off
-// the whole number it stands for, so that rounding finds it, and a value that
-// fits keeps fitting with more decimals.
+// maxMantissa bounds the whole numbers. A float64 represents each of them up to 2^53.
+// Below 2^50, f times a power of ten also differs by less than a quarter from its
+// whole number, so rounding finds that number, and a value that fits still fits with
+// more decimals.
 const maxMantissa = 1 << 50
 
 // mantissa returns the whole number m for which the float64 nearest to m ×
-// 10^-decimals is f, bit for bit; ok is false if there is none below maxMantissa.
+// 10^-decimals is f, bit for bit; ok is false if no m below maxMantissa exists.
 func mantissa(f float64, decimals int) (m int64, ok bool) {
 	scaled := math.Round(f * decimals10[decimals])
 	if !(scaled >= 0 && scaled < maxMantissa) {
@@ -67,8 +66,8 @@ func mantissa(f float64, decimals int) (m int64, ok bool) {
 	return m, math.Float64bits(float64(m)/decimals10[decimals]) == math.Float64bits(f)
 }
 
-// scaleOf returns the least number of decimals that all values of the columns
-// have room in, blockRaw if there is none.
+// scaleOf returns the smallest number of decimals that represents all values of the
+// columns, blockRaw if none does.
 func scaleOf(columns ...[]float64) int {
 	decimals, largest := 0, 0.0
 	for _, column := range columns {
@@ -77,7 +76,8 @@ func scaleOf(columns ...[]float64) int {
 				if _, ok := mantissa(f, decimals); ok {
 					break
 				}
-				if decimals++; decimals == len(decimals10) || f*decimals10[decimals] >= maxMantissa {
+				decimals++
+				if decimals == len(decimals10) || f*decimals10[decimals] >= maxMantissa {
 					return blockRaw
 				}
 			}
@@ -136,10 +136,10 @@ func (c *Candles) Pack(b []byte, i, j int) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
 
-// AppendBlock appends the candles of a block that Pack made, through the same
-// door as Append. Damaged bytes are ErrBadBlock or ErrBadCandle, candles that do
-// not follow the last one are ErrBadCandle; c may have some of the candles then.
-// However a block is damaged, it makes c grow by less than two candles a byte.
+// AppendBlock appends the candles of a block that Pack made, with the checks of
+// Append. Damaged bytes give ErrBadBlock or ErrBadCandle, candles that do not follow
+// the last one ErrBadCandle; after an error c may contain some of the candles. Any
+// block, however damaged, adds less than two candles a byte.
 func (c *Candles) AppendBlock(block []byte) error {
 	end := len(block) - checksumSize
 	if end < 1 || crc32.Checksum(block[:end], castagnoli) != binary.LittleEndian.Uint32(block[end:]) {
@@ -164,7 +164,8 @@ func (c *Candles) AppendBlock(block []byte) error {
 	if size <= 0 || open >= maxMantissa {
 		return fmt.Errorf("%w: its head is damaged", ErrBadBlock)
 	}
-	if rest = rest[size:]; n > uint64(len(rest))*8/minCandleBits {
+	rest = rest[size:]
+	if n > uint64(len(rest))*8/minCandleBits {
 		return fmt.Errorf("%w: %d bytes cannot hold %d candles", ErrBadBlock, len(rest), n)
 	}
 	r := bitReader{b: rest}
@@ -190,34 +191,33 @@ func (c *Candles) AppendBlock(block []byte) error {
 			k.Volume = float64(amounts.read(&r)) / decimals10[volumes]
 		}
 		if r.bad {
-			return fmt.Errorf("%w: it is cut off or damaged", ErrBadBlock)
+			return fmt.Errorf("%w: it is truncated or damaged", ErrBadBlock)
 		}
 		if err := c.Append(k); err != nil {
 			return err
 		}
 	}
 	if !r.ended() {
-		return fmt.Errorf("%w: more follows its last candle", ErrBadBlock)
+		return fmt.Errorf("%w: data after its last candle", ErrBadBlock)
 	}
 	return nil
 }
 
-// zigzag maps numbers near zero, of either sign, to small ones without.
+// zigzag maps signed numbers near zero to small unsigned ones.
 func zigzag(v int64) uint64   { return uint64(v)<<1 ^ uint64(v>>63) }
 func unzigzag(v uint64) int64 { return int64(v>>1) ^ -int64(v&1) }
 
 // golomb writes and reads the numbers of one column in the exponential Golomb
-// code of order k: v + 2^k in binary, led by one zero for each bit it has more
-// than k+1. k follows the mean of the numbers before, which writer and reader
-// both know.
-type golomb struct{ mean uint64 } // running, over some 16 numbers, times 16
+// code of order k: v + 2^k in binary, preceded by one zero for each bit beyond k+1.
+// k follows the mean of the previous numbers, which writer and reader both know.
+type golomb struct{ mean uint64 } // running, over about 16 numbers, times 16
 
-// maxGolomb bounds the numbers, so that code and zeros fit a uint64 each.
+// maxGolomb bounds the numbers, so that code and zeros each fit a uint64.
 const maxGolomb = 1 << 55
 
 func (g *golomb) order() uint { return uint(bits.Len64(g.mean >> 5)) }
 
-func (g *golomb) saw(v uint64) {
+func (g *golomb) update(v uint64) {
 	if g.mean == 0 {
 		g.mean = v << 4
 		return
@@ -231,7 +231,7 @@ func (g *golomb) write(w *bitWriter, v uint64) {
 	length := uint(bits.Len64(code))
 	w.write(0, length-k-1)
 	w.write(code, length)
-	g.saw(v)
+	g.update(v)
 }
 
 func (g *golomb) read(r *bitReader) uint64 {
@@ -242,14 +242,14 @@ func (g *golomb) read(r *bitReader) uint64 {
 		r.bad = true
 		return 0
 	}
-	g.saw(v)
+	g.update(v)
 	return v
 }
 
 // bitWriter appends bits to b, the highest first.
 type bitWriter struct {
 	b   []byte
-	acc uint64 // its low n bits are still to be written
+	acc uint64 // its low n bits are not written yet
 	n   uint   // below 8 between calls
 }
 
@@ -268,7 +268,7 @@ func (w *bitWriter) writeRaw(f float64) {
 	w.write(v&math.MaxUint32, 32)
 }
 
-// flush fills the last byte with zeros.
+// flush pads the last byte with zeros and returns all bytes.
 func (w *bitWriter) flush() []byte {
 	if w.n > 0 {
 		w.b = append(w.b, byte(w.acc<<(8-w.n)))
@@ -276,16 +276,16 @@ func (w *bitWriter) flush() []byte {
 	return w.b
 }
 
-// bitReader takes bits off the front of b. Past its end bad is set, so that the
-// caller asks once a candle.
+// bitReader reads bits from the front of b. A read past the end sets bad, which the
+// caller checks once a candle.
 type bitReader struct {
 	b   []byte
-	acc uint64 // its high n bits are still to be read, the others are 0
+	acc uint64 // its high n bits are not read yet, the others are 0
 	n   uint
 	bad bool
 }
 
-// fill makes sure of at least 57 bits, as far as there are so many left.
+// fill loads at least 57 bits, or all that are left.
 func (r *bitReader) fill() {
 	if r.n > 56 {
 		return
@@ -305,7 +305,7 @@ func (r *bitReader) fill() {
 	}
 }
 
-// zeros takes the zeros before the next one, which stays.
+// zeros consumes the zeros before the next one bit, and returns their number.
 func (r *bitReader) zeros() uint {
 	r.fill()
 	z := uint(bits.LeadingZeros64(r.acc))
@@ -318,7 +318,7 @@ func (r *bitReader) zeros() uint {
 	return z
 }
 
-// read takes n bits; more than 56 are no code.
+// read consumes n bits; more than 56 are not a valid code.
 func (r *bitReader) read(n uint) uint64 {
 	r.fill()
 	if n > r.n || n > 56 {
@@ -336,5 +336,5 @@ func (r *bitReader) readRaw() float64 {
 	return math.Float64frombits(high<<32 | r.read(32))
 }
 
-// ended tells whether nothing but the filling of the last byte is left.
+// ended reports whether only the padding of the last byte is left.
 func (r *bitReader) ended() bool { return len(r.b) == 0 && r.n < 8 && r.acc == 0 }

@@ -1,8 +1,8 @@
 package levels
 
-// These tests pin the packing of candles: whatever Append accepts comes back bit
-// for bit, in few bytes, without memory of its own; and whatever the bytes of a
-// block are, reading them does not panic and takes little memory.
+// These tests pin the packing of candles: every candle that Append accepts is read
+// back bit for bit, takes few bytes and no allocation. Reading any bytes as a block
+// does not panic and takes little memory.
 
 import (
 	"encoding/binary"
@@ -18,7 +18,7 @@ import (
 	"testing"
 )
 
-// sameCandles tells whether two series are the same bit for bit.
+// sameCandles returns an error unless two series are the same bit for bit.
 func sameCandles(a, b *Candles) error {
 	if !slices.Equal(a.OpenTime, b.OpenTime) {
 		return fmt.Errorf("open times differ: %d and %d candles", a.Len(), b.Len())
@@ -75,7 +75,7 @@ func TestBlock_RealCandlesComeBackExactly(t *testing.T) {
 		candles += c.Len()
 		bytes += n
 	}
-	t.Logf("%d candles take %.2f bytes each, those of the greediest series %.2f", candles, float64(bytes)/float64(candles), most)
+	t.Logf("%d candles take %.2f bytes each, those of the largest series %.2f", candles, float64(bytes)/float64(candles), most)
 }
 
 // randomCandles draws a series of prices and volumes that are decimals or
@@ -206,7 +206,7 @@ func TestBlock_OneThatIsCutOffOrGoesOnIsRefused(t *testing.T) {
 	}
 }
 
-// sealed is a block of these bytes with a checksum that is right.
+// sealed returns a block of these bytes with a valid checksum.
 func sealed(payload []byte) []byte {
 	return binary.LittleEndian.AppendUint32(slices.Clone(payload), crc32.Checksum(payload, castagnoli))
 }

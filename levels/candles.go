@@ -13,9 +13,9 @@ import (
 )
 
 // Interval is the length of a candle, in the spelling exchanges share: "15m",
-// "1h", "1w". Calendar months are left out on purpose: they have no fixed
-// length, so "how many candles are missing" and "is this one closed" would need
-// a calendar where every other interval needs one subtraction.
+// "1h", "1w". Calendar months are not supported: they have no fixed length, so
+// counting missing candles or checking whether one is closed would need a
+// calendar instead of one subtraction.
 type Interval string
 
 var intervals = []struct {
@@ -32,7 +32,7 @@ var intervals = []struct {
 // ErrUnknownInterval is wrapped by ParseInterval.
 var ErrUnknownInterval = errors.New("unknown interval")
 
-// Intervals lists every interval there is, shortest first.
+// Intervals returns all intervals, shortest first.
 func Intervals() []Interval {
 	all := make([]Interval, len(intervals))
 	for i, v := range intervals {
@@ -41,8 +41,8 @@ func Intervals() []Interval {
 	return all
 }
 
-// ParseInterval accepts exactly the names Intervals lists; anything else is
-// ErrUnknownInterval with the valid names. Case matters: on most venues "1M"
+// ParseInterval accepts exactly the names that Intervals returns; for anything else
+// it returns ErrUnknownInterval with the valid names. Case matters: on most venues "1M"
 // is a month and "1m" a minute.
 func ParseInterval(s string) (Interval, error) {
 	if i := Interval(s); i.Duration() > 0 {
@@ -55,7 +55,7 @@ func ParseInterval(s string) (Interval, error) {
 	return "", fmt.Errorf("%w %q: one of %s", ErrUnknownInterval, s, strings.Join(names, ", "))
 }
 
-// Duration is the length of one candle; 0 for an interval that does not exist.
+// Duration returns the length of one candle; 0 for an unknown interval.
 func (i Interval) Duration() time.Duration {
 	for _, v := range intervals {
 		if v.name == i {
@@ -65,7 +65,7 @@ func (i Interval) Duration() time.Duration {
 	return 0
 }
 
-// Milliseconds is Duration in the unit of open times.
+// Milliseconds returns Duration in the unit of open times.
 func (i Interval) Milliseconds() int64 { return i.Duration().Milliseconds() }
 
 // NextBoundary returns the first moment after t, in UTC, that is a multiple of d
@@ -94,8 +94,8 @@ type Candle struct {
 	Open, High, Low, Close, Volume float64
 }
 
-// Candles holds closed candles of one interval in columns, oldest first, holes
-// left as they are. Reset keeps the memory, so that one value serves many pairs.
+// Candles holds closed candles of one interval in columns, oldest first. Gaps are
+// not filled. Reset keeps the memory, so one value can serve many pairs.
 type Candles struct {
 	Interval                       Interval
 	OpenTime                       []int64
@@ -104,14 +104,14 @@ type Candles struct {
 	length int64 // of one candle in ms
 }
 
-// CandlesBytes is the memory that Candles for n candles hold on to: six columns of
-// 8 bytes, and a sixth more by which the allocator may round up.
+// CandlesBytes returns the memory of Candles with room for n candles: six columns of
+// 8 bytes, plus a sixth that the allocator may add by rounding up.
 func CandlesBytes(n int) int { return 6 * 8 * (n + 1) * 7 / 6 }
 
-// ErrBadCandle is wrapped by Append, with what is wrong about the candle.
+// ErrBadCandle is wrapped by Append, with the reason.
 var ErrBadCandle = errors.New("bad candle")
 
-// Reset empties the columns, makes room for n candles and sets the interval,
+// Reset empties the columns, grows them for n candles and sets the interval,
 // which must be one that ParseInterval accepts.
 func (c *Candles) Reset(interval Interval, n int) {
 	c.Interval, c.length = interval, interval.Milliseconds()
@@ -123,14 +123,14 @@ func (c *Candles) Reset(interval Interval, n int) {
 	c.Volume = slices.Grow(c.Volume[:0], n)
 }
 
-// Append adds the next candle or refuses it with ErrBadCandle: a price that is
-// not finite and positive, a range that does not contain open and close, a
-// volume that is negative or not finite, or an open time less than one interval
-// after the one before. This is the door: nobody behind it checks again.
+// Append adds the next candle. It returns ErrBadCandle for a price that is not
+// finite and positive, a range that does not contain open and close, a volume
+// that is negative or not finite, or an open time less than one interval after
+// the previous one. This is the only validation; later code assumes valid candles.
 func (c *Candles) Append(k Candle) error {
 	switch {
 	case c.length == 0:
-		return fmt.Errorf("%w: the series has no interval: Reset comes first", ErrBadCandle)
+		return fmt.Errorf("%w: the series has no interval: call Reset first", ErrBadCandle)
 	// written so that a NaN fails every comparison and is refused
 	case !(k.Low > 0 && k.High <= math.MaxFloat64):
 		return fmt.Errorf("%w: prices must be finite and positive: low %v, high %v", ErrBadCandle, k.Low, k.High)
@@ -167,15 +167,15 @@ func (c *Candles) Append(k Candle) error {
 // maxOpenTime is the end of the year 9999, the last one RFC 3339 can print.
 const maxOpenTime = 253402300799999
 
-// Len is the number of candles.
+// Len returns the number of candles.
 func (c *Candles) Len() int { return len(c.OpenTime) }
 
-// At copies candle i out of the columns.
+// At returns a copy of candle i.
 func (c *Candles) At(i int) Candle {
 	return Candle{c.OpenTime[i], c.Open[i], c.High[i], c.Low[i], c.Close[i], c.Volume[i]}
 }
 
-// first is a view of the first n candles.
+// first returns a view of the first n candles.
 func (c *Candles) first(n int) Candles {
 	v := *c
 	v.OpenTime, v.Open, v.High, v.Low = c.OpenTime[:n], c.Open[:n], c.High[:n], c.Low[:n]
@@ -183,7 +183,7 @@ func (c *Candles) first(n int) Candles {
 	return v
 }
 
-// AsOf is the close time of the last candle, exclusive, in Unix ms; 0 without
+// AsOf returns the close time of the last candle, exclusive, in Unix ms; 0 without
 // candles.
 func (c *Candles) AsOf() int64 {
 	if len(c.OpenTime) == 0 {
@@ -192,8 +192,8 @@ func (c *Candles) AsOf() int64 {
 	return c.OpenTime[len(c.OpenTime)-1] + c.length
 }
 
-// Missing counts the candles absent between the first and the last: what the
-// venue did not trade or did not keep. They are counted, never filled.
+// Missing returns the number of candles absent between the first and the last,
+// because the venue had no trades or no data. They are never filled.
 func (c *Candles) Missing() int {
 	n := len(c.OpenTime)
 	if n == 0 || c.length == 0 {
@@ -203,7 +203,7 @@ func (c *Candles) Missing() int {
 	return int(span) + 1 - n
 }
 
-// Slice is a view of the candles from index from up to, not including, to. It
+// Slice returns a view of the candles from index from up to, not including, to. It
 // shares their memory, so it is valid until the next Reset or KeepLast of c.
 func (c *Candles) Slice(from, to int) Candles {
 	return Candles{

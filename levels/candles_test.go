@@ -1,5 +1,5 @@
-// This file pins the door of the library: which intervals and candles it lets
-// in, in which words it refuses the others, and how it counts holes.
+// This file pins the validation of the library: which intervals and candles it
+// accepts, its errors for the others, and how it counts missing candles.
 
 package levels
 
@@ -109,7 +109,7 @@ func TestCandles_AppendRefuses(t *testing.T) {
 				t.Errorf("Append: %v, want ErrBadCandle saying %q", err, test.says)
 			}
 			if c.Len() != 1 || len(c.Volume) != 1 {
-				t.Error("a refused candle left something behind")
+				t.Error("a refused candle changed the series")
 			}
 		})
 	}
@@ -146,7 +146,7 @@ func TestCandles_HolesAreCountedNotFilled(t *testing.T) {
 	if c.Missing() != 0 || c.AsOf() != 0 {
 		t.Errorf("empty: %d missing, as of %d", c.Missing(), c.AsOf())
 	}
-	// a venue restarts late now and then: the fourth candle is off the grid
+	// venues sometimes restart late: the fourth candle is off the grid
 	for _, at := range []int64{10 * hour, 11 * hour, 14 * hour, 15*hour + 60_000, 16*hour + 60_000} {
 		if err := c.Append(Candle{at, 1, 1, 1, 1, 0}); err != nil {
 			t.Fatal(err)
@@ -158,7 +158,7 @@ func TestCandles_HolesAreCountedNotFilled(t *testing.T) {
 	if c.AsOf() != 17*hour+60_000 {
 		t.Errorf("as of %d", c.AsOf())
 	}
-	// a late first candle hides no hole behind it
+	// a late first candle does not hide a gap after it
 	c.Reset("1h", 2)
 	for _, at := range []int64{10*hour + 60_000, 12 * hour} {
 		if err := c.Append(Candle{at, 1, 1, 1, 1, 0}); err != nil {
@@ -169,7 +169,7 @@ func TestCandles_HolesAreCountedNotFilled(t *testing.T) {
 		t.Errorf("%d missing between 10:01 and 12:00, want 1", c.Missing())
 	}
 	if literal := (&Candles{OpenTime: []int64{0, hour}}); literal.Missing() != 0 {
-		t.Error("a series without an interval cannot tell holes")
+		t.Error("a series without an interval cannot count missing candles")
 	}
 }
 

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// ErrNoLevel is wrapped by Explain for an ID that no level of the candles has.
+// ErrNoLevel is wrapped by Explain for an ID without a level.
 var ErrNoLevel = errors.New("no such level")
 
-// Explanation tells why a level is there and where its odds come from.
+// Explanation describes why a level is there and where its odds come from.
 type Explanation struct {
 	Level     Level
 	AsOf      int64   // close time of the last candle, exclusive, Unix ms
@@ -23,53 +23,52 @@ type Explanation struct {
 
 	Touches []Touch  // Level.Touches of them, oldest first
 	Found   []Source // one for each of Level.Sources, in their order
-	// Factors are what moved Level.HoldProbability away from Level.BaselineHold,
-	// the greatest effect first: their effects add up to the difference. There are
-	// none where the level has no odds.
+	// Factors explain the difference between Level.HoldProbability and
+	// Level.BaselineHold: their effects add up to it. The greatest effect is first.
+	// A level without odds has no factors.
 	Factors []Factor
 }
 
-// Touch is an episode: a run of candles that met the zone of a level. See Level.
+// Touch is an episode: a run of candles that meet the zone of a level. See Level.
 type Touch struct {
 	From, To int64 // Unix ms: open time of its first candle, close time (exclusive) of its last
-	// Above tells the side that price came from: whether the close before lay
+	// Above reports whether price came from above: whether the previous close was
 	// above the price of the level.
 	Above bool
-	// Outcome is what became of it: whether price was back by one ATR from the
-	// edge of the zone it came to, before it was through by one. It is told by
-	// Moment.Judge with that edge for a touch line, the moment being the close
-	// before the touch, and its ATR the one at that close. Pending means that the race
-	// is not over yet. The touch at the most prominent swing of a level held in 135 of
-	// 143 cases measured, since price is known to have turned there: it says little
-	// about the next one.
+	// Outcome is the result of the touch: whether price was back by one ATR from
+	// the edge of the zone that it reached, before it was through by one. It is that
+	// of Moment.Judge with this edge as the touch line, at the close before the touch
+	// and with the ATR at that close. Pending means not decided yet. The touch at the
+	// most prominent swing of a level held in 135 of 143 measured cases, because a
+	// swing is where price turned: it says little about the next one.
 	Outcome Outcome
 	Extreme float64 // the price farthest from the side it came from
-	Candles int     // that met the zone
+	Candles int     // that meet the zone
 }
 
-// Source is what one method found in the zone of a level.
+// Source is the contribution of one method to a level.
 type Source struct {
 	Method Sources // one of them
-	// Weight is its part, 0 to 1, in where the zone was drawn. The point of
-	// control has none of its own: it weighs as the volume node that it is.
+	// Weight is its share, 0 to 1, in the place of the zone. The point of control
+	// has none; its weight is counted as a volume node.
 	Weight float64
-	Count  int // what it found there; of SourceEnds highs, lows and closes
-	// Marks are those things, by price; of ends there are too many to tell.
+	Count  int // findings in the zone; for SourceEnds highs, lows and closes
+	// Marks are the findings, by price; empty for ends, which are too many.
 	Marks []Mark
 }
 
-// Mark is one thing that a method found.
+// Mark is one finding of a method.
 type Mark struct {
 	Kind       MarkKind
 	Price      float64
 	Time       int64   // of a swing: open time of its candle, Unix ms; else 0
-	Prominence float64 // of a swing: how far price came away from it on either side, ATR; else 0
-	// Share is volume at that price as a share of that at the busiest price, 0 to
-	// 1; 0 for a swing.
+	Prominence float64 // of a swing: how far price moved away on either side, ATR; else 0
+	// Share is the volume at the price as a share of that at the busiest price, 0
+	// to 1; 0 for a swing.
 	Share float64
 }
 
-// MarkKind tells what a mark is.
+// MarkKind is the kind of a mark.
 type MarkKind uint8
 
 // The kinds of marks.
@@ -90,25 +89,24 @@ type Factor struct {
 	Name  string
 	Value float64
 	Unit  string // of Value
-	// Effect is by how much it moved the hold probability, in points: hundredths
-	// of a probability. See Explain.
+	// Effect is the change of the hold probability, in points: hundredths of a
+	// probability. See Explain.
 	Effect float64
 	Text   string // the value in an English sentence
 }
 
-// Explain analyses c, as Find does, and tells why the level id is there. The
-// answer does not belong to the Finder. An ID that no level of c has is
-// ErrNoLevel; otherwise errors are those of Find.
+// Explain analyses c, as Find does, and explains the level id. The result does not
+// belong to the Finder. If c has no level with this ID, Explain returns ErrNoLevel;
+// other errors are those of Find.
 //
 // Effects are Shapley values (Shapley 1953; as explanations of a model Štrumbelj
-// and Kononenko 2014, Lundberg and Lee 2017), exact and not sampled: the odds
-// are a sum of trees of two comparisons, so that each tree is a game of at most
-// two players. What a tree would say without knowing a factor is the mean over
-// all zones of these candles that could have become levels ("interventional":
-// Janzing, Minorics, Blöbaum 2020). So the factor "zones" is the mean of those zones
-// against any line at their distance, and each other factor is what sets this
-// level apart from them. They say what the odds were made of, not what causes a
-// level to hold.
+// and Kononenko 2014, Lundberg and Lee 2017), exact and not sampled: the odds are a
+// sum of trees of two comparisons, so each tree is a game of at most two players.
+// The value of a tree without a factor is the mean over all zones of these candles
+// that could have become levels ("interventional": Janzing, Minorics, Blöbaum
+// 2020). So the factor "zones" compares the mean of those zones with any line at
+// their distance, and every other factor compares this level with them. Effects
+// describe how the odds are computed, not what causes a level to hold.
 func (f *Finder) Explain(c *Candles, id uint64) (Explanation, error) {
 	a, err := f.Find(c)
 	if err != nil {
@@ -122,7 +120,7 @@ func (f *Finder) Explain(c *Candles, id uint64) (Explanation, error) {
 	e := Explanation{
 		Level: all[k], AsOf: a.AsOf, LastPrice: a.LastPrice, ATR: a.ATR, Candles: a.Candles, Missing: a.Missing,
 	}
-	// Of a side, no two zones have the same price, and a level has that of its zone.
+	// On each side prices of zones are distinct, and a level has the price of its zone.
 	n := &f.chosen[slices.IndexFunc(f.chosen, func(n zone) bool { return n.price == e.Level.Price })]
 	e.Touches = n.episodes(c)
 	e.Found = f.found(n, c)
@@ -134,7 +132,7 @@ func (f *Finder) Explain(c *Candles, id uint64) (Explanation, error) {
 	return e, nil
 }
 
-// episodes follows price through the zone as track does, and keeps what it met.
+// episodes follows price through the zone, as track does, and returns the touches.
 func (n *zone) episodes(c *Candles) []Touch {
 	touches := make([]Touch, 0, n.touches)
 	seen := -2
@@ -162,13 +160,13 @@ func (n *zone) episodes(c *Candles) []Touch {
 	return touches
 }
 
-// judge tells what became of the touch that candle i began, which came from the
+// judge returns the outcome of the touch that starts at candle i, coming from the
 // price before.
 func (n *zone) judge(c *Candles, i int, before float64) Outcome {
 	known := c.Slice(0, i)
 	m := MomentOf(&known)
 	if !(m.ATR > 0) {
-		return Undecided // there is no unit to race for
+		return Undecided // without a unit of distance
 	}
 	price := n.low + frontRun*m.ATR
 	if before > n.price {
@@ -176,14 +174,14 @@ func (n *zone) judge(c *Candles, i int, before float64) Outcome {
 	}
 	v := m.Judge(price, c)
 	if v.Outcome == Untouched {
-		// The touch begins inside the zone, where the level formed, and price left
-		// on the side it had come from.
+		// The touch starts inside the zone, where the level formed, and price left on
+		// the side it came from.
 		return Undecided
 	}
 	return v.Outcome
 }
 
-// found tells what the candidates in the zone are.
+// found returns what each method found in the zone.
 func (f *Finder) found(n *zone, c *Candles) []Source {
 	sources := make([]Source, 0, len(sourceNames))
 	for bit := range sourceNames {
@@ -243,7 +241,7 @@ func (f *Finder) found(n *zone, c *Candles) []Source {
 	return sources
 }
 
-// The factors that features are told as.
+// The factors that group the features.
 const (
 	factorDistance = iota
 	factorShort    // the extremes of the last 12 to 48 candles
@@ -260,7 +258,7 @@ const (
 	factorCount
 )
 
-// factorOf is the factor that a feature of hold odds belongs to.
+// factorOf returns the factor of a feature of hold odds.
 func factorOf(feature uint8) int {
 	switch {
 	case feature == featureDistance:
@@ -277,8 +275,8 @@ func factorOf(feature uint8) int {
 	return factorLong
 }
 
-// attribute adds to shares what each factor of v is worth in t, compared with a
-// zone that has the features w.
+// attribute adds to shares the value of each factor of v in t, compared with a zone
+// that has the features w.
 func (t *Tree) attribute(shares *[factorCount]float64, v, w *[features]float32) {
 	side := func(k int, of *[features]float32) int {
 		if of[t.Feature[k]] > t.Cut[k] {
@@ -297,7 +295,7 @@ func (t *Tree) attribute(shares *[factorCount]float64, v, w *[features]float32) 
 	shares[other] += (leaf(v0, v1) - leaf(v0, w1) + leaf(w0, v1) - leaf(w0, w1)) / 2
 }
 
-// factors tells what the odds of the level l, whose zone is n, are made of.
+// factors returns the factors of the odds of level l, whose zone is n.
 func (f *Finder) factors(l *Level, n *zone, found []Source, fit *Fit) []Factor {
 	var v [features]float32
 	f.around.describe(&v, n, &f.profile)
@@ -308,17 +306,17 @@ func (f *Finder) factors(l *Level, n *zone, found []Source, fit *Fit) []Factor {
 			fit.Hold[i].attribute(&shares, &v, &f.about)
 		}
 	}
-	list := f.tellFactors(l, n, &v, found)
+	list := f.describeFactors(l, n, &v, found)
 	rest := 100 * (l.HoldProbability - l.BaselineHold)
 	for k := range list {
 		list[k].Effect = 100 * shares[k] / float64(len(f.drawn))
 		rest -= list[k].Effect
 	}
-	if l.HoldProbability <= leastOdds || l.HoldProbability >= mostOdds {
+	if l.HoldProbability <= minOdds || l.HoldProbability >= maxOdds {
 		beyond := 100 * (l.HoldProbability - l.BaselineHold - fit.excess(&v))
 		rest -= beyond
 		list = append(list, Factor{"bounds", 100 * l.HoldProbability, "%", beyond,
-			fmt.Sprintf("odds are never told below %g %% or above %g %%", 100*leastOdds, 100*mostOdds)})
+			fmt.Sprintf("odds are never below %g %% or above %g %%", 100*minOdds, 100*maxOdds)})
 	}
 	than := "more"
 	if rest < 0 {
@@ -330,8 +328,8 @@ func (f *Finder) factors(l *Level, n *zone, found []Source, fit *Fit) []Factor {
 	return list
 }
 
-// tellFactors tells the values of all factors, in the order of their numbers.
-func (f *Finder) tellFactors(l *Level, n *zone, v *[features]float32, found []Source) []Factor {
+// describeFactors returns the values of all factors, in the order of their numbers.
+func (f *Finder) describeFactors(l *Level, n *zone, v *[features]float32, found []Source) []Factor {
 	side, near, same, other := "below", "low", SwingLow, SwingHigh
 	if l.Role == Resistance {
 		side, near, same, other = "above", "high", SwingHigh, SwingLow
@@ -357,9 +355,9 @@ func (f *Finder) tellFactors(l *Level, n *zone, v *[features]float32, found []So
 	if age := f.around.candles - 1 - int(n.seen); age == 0 {
 		add("age", 0, "candles", "price is there now")
 	} else {
-		add("age", float64(age), "candles", "price was last here %s ago", count(age, "candle"))
+		add("age", float64(age), "candles", "price was last here %s ago", plural(age, "candle"))
 	}
-	add("touches", float64(n.touches), "touches", "price came here %s", count(int(n.touches), "time"))
+	add("touches", float64(n.touches), "touches", "price came here %s", plural(int(n.touches), "time"))
 	stay := float64(n.met) / float64(max(n.touches, 1))
 	add("stay", stay, "candles a touch", "price stayed for %.1f candles each time it came", stay)
 	if prominence := n.prominence / f.around.atr; prominence > 0 {
@@ -388,7 +386,7 @@ func (f *Finder) tellFactors(l *Level, n *zone, v *[features]float32, found []So
 			add(s.name, 0, "swings", "no %s turned here", word)
 			continue
 		}
-		add(s.name, float64(number), "swings", "%s turned here, the last on %s", count(number, word),
+		add(s.name, float64(number), "swings", "%s turned here, the last on %s", plural(number, word),
 			time.UnixMilli(last).UTC().Format("2006-01-02 15:04 UTC"))
 	}
 	share := 100 * float64(v[featureShare])
@@ -398,8 +396,8 @@ func (f *Finder) tellFactors(l *Level, n *zone, v *[features]float32, found []So
 	return list
 }
 
-// count tells a number of things.
-func count(n int, thing string) string {
+// plural returns a number with its noun.
+func plural(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}

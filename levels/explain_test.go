@@ -1,8 +1,7 @@
-// Pins why a level is there: that the touches told are those counted, with the
-// outcomes of hand-drawn ones, that the sources are those of the level, that the
-// effects of all factors add up to the odds and are Shapley values by their
-// definition, and that all of it is that of Find, whatever the scale, the mirror
-// or what the Finder did before.
+// Pins explanations: the touches are those counted, with the outcomes of hand-drawn
+// ones, the sources are those of the level, the effects of all factors add up to the
+// odds and are Shapley values by their definition, and everything agrees with Find,
+// for scaled and mirrored prices and for a used Finder.
 package levels
 
 import (
@@ -82,7 +81,7 @@ func TestExplain_TouchesAreThoseOfTheLevel(t *testing.T) {
 		}
 	}
 	if outcomes[Held] < 100 || outcomes[Broke] < 100 {
-		t.Errorf("%v: too few outcomes to tell anything", outcomes)
+		t.Errorf("%v: too few outcomes for this test", outcomes)
 	}
 }
 
@@ -171,7 +170,7 @@ func TestExplain_ACandidateOnABorderBelongsToOneZone(t *testing.T) {
 }
 
 // FuzzExplain_Found draws zones around candidates that often share a price or lie on
-// a border: what is found in a zone is just what it was made of.
+// a border: Explain finds in a zone exactly its candidates.
 func FuzzExplain_Found(f *testing.F) {
 	f.Add([]byte{10, 5, 0, 11, 0, 2, 12, 5, 0}, uint8(6))
 	f.Add([]byte{10, 5, 0, 10, 9, 1, 11, 0, 2, 12, 5, 3}, uint8(8))
@@ -229,7 +228,7 @@ func TestExplain_EffectsAddUpToTheOdds(t *testing.T) {
 					t.Errorf("series %d: %+v", k, x)
 				}
 				if x.Name == "zones" {
-					// the rest: what is left when all else is told must be the mean
+					// the rest after all other factors must be the mean
 					// of all zones, but for the rounding of the odds
 					if math.Abs(x.Effect-100*mean/zones) > 0.02 || x.Value != zones {
 						t.Errorf("series %d: %+v, want %v of %v", k, x, 100*mean/zones, zones)
@@ -280,8 +279,8 @@ func TestExplain_BoundsAreAFactorWhereOddsWouldPassThem(t *testing.T) {
 	}
 }
 
-// Shapley's definition, word for word: the mean over all orders in which the
-// factors may become known of what each then adds.
+// Shapley's definition, literally: the mean contribution of a factor over all orders
+// in which the factors may become known.
 func TestExplain_EffectsAreShapleyValues(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 500 {
@@ -304,7 +303,7 @@ func TestExplain_EffectsAreShapleyValues(t *testing.T) {
 		}
 		var got, want [factorCount]float64
 		tree.attribute(&got, &v, &w)
-		// factors that the tree does not ask for add nothing in any order
+		// factors that the tree does not use add nothing in any order
 		a, b := factorOf(tree.Feature[0]), factorOf(tree.Feature[1])
 		if a == b {
 			want[a] = value(a) - value()

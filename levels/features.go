@@ -11,15 +11,15 @@ var spans = [spanCount]int{12, 24, 48, 100, 200, 400, 1000, 2000}
 
 const spanCount = 8
 
-// What the odds of a level are made of. Lengths are in ATR and positive away
-// from the last price, so that a resistance and a support in the mirror look
-// the same, and so do prices in other units.
+// The features that determine the odds of a level. Lengths are in ATR and positive
+// away from the last price, so that features do not change when prices are mirrored
+// or rescaled.
 const (
 	featureDistance = 0                           // from the last price to the level
 	featureExtreme  = 1                           // from the extreme of the last spans[k] candles on this side to the level
 	featureOpposite = featureExtreme + spanCount  // the same from the extreme on the other side
 	featurePosition = featureOpposite + spanCount // that as a share of the range between the two
-	featureZone     = featurePosition + spanCount // the zone's own begin here
+	featureZone     = featurePosition + spanCount // features of the zone start here
 
 	featureAge        = featureZone + 0 // ln of the candles since price last met the zone
 	featureTouches    = featureZone + 1 // ln(1 + touches)
@@ -27,12 +27,12 @@ const (
 	featureProminence = featureZone + 3 // of the most prominent swing, p/(p+swingHalf)
 	featureSame       = featureZone + 4 // swing highs in a resistance, swing lows in a support
 	featureOther      = featureZone + 5 // swing lows in a resistance, swing highs in a support
-	featureShare      = featureZone + 6 // volume there as a share of the busiest price's
+	featureShare      = featureZone + 6 // volume there as a share of that at the busiest price
 	featureContrast   = featureZone + 7 // ln of that volume over the mean of that one ATR to either side
 
-	// Those from here on tell of the moment, and only touch odds use them: as a
-	// rank they say nothing, and how often levels hold in what kind of market
-	// drifts from year to year.
+	// The following features describe the moment, and only touch odds use them:
+	// they do not help to rank levels, and their relation to hold rates drifts from
+	// year to year.
 	holdFeatures      = featureZone + 8
 	featureRange14    = holdFeatures + 0 // ln of the mean true range of 14 candles over the ATR
 	featureRange500   = holdFeatures + 1 // the same of 500
@@ -45,7 +45,7 @@ const (
 // farATR bounds every feature that is a length.
 const farATR = 20
 
-// surroundings is what the candles as a whole say to each level.
+// surroundings holds features of the series that all levels share.
 type surroundings struct {
 	high, low                   [spanCount]float64 // extremes of the last spans[k] candles
 	range14, range500, rangeAll float64            // ln of mean true ranges over the ATR
@@ -54,8 +54,8 @@ type surroundings struct {
 	candles                     int
 }
 
-// look fills s from c, whose last hundred candles have the mean true range atr.
-func (s *surroundings) look(c *Candles, atr float64) {
+// measure sets s from c, whose last hundred candles have the mean true range atr.
+func (s *surroundings) measure(c *Candles, atr float64) {
 	n := c.Len()
 	s.last, s.atr, s.candles = c.Close[n-1], atr, n
 	high, low := c.High[n-1], c.Low[n-1]
@@ -76,8 +76,8 @@ func (s *surroundings) look(c *Candles, atr float64) {
 	}
 }
 
-// Reflection is the chance that a driftless random walk of the given mean
-// squared step comes as far as distance within Horizon steps: 2Φ(−x), by the
+// Reflection returns the probability that a driftless random walk with the given
+// mean squared step reaches distance within Horizon steps: 2Φ(−x), by the
 // reflection principle.
 func Reflection(distance, squared float64) float64 {
 	return math.Erfc(distance / math.Sqrt(2*Horizon*max(squared, 1e-6)))
@@ -117,8 +117,8 @@ func (s *surroundings) describe(v *[features]float32, n *zone, p *profile) {
 	v[featureReflection] = float32(Reflection(max(distance-frontRun, 0), s.moves))
 }
 
-// FeatureNames names the features of a Candidate, in their order. Those after
-// the first HoldFeatures tell of the moment and are for touch odds only.
+// FeatureNames returns the names of the features of a Candidate, in their order.
+// Those after the first HoldFeatures describe the moment; only touch odds use them.
 func FeatureNames() []string {
 	names := []string{"distance"}
 	for _, kind := range [...]string{"extreme", "opposite", "position"} {
@@ -131,9 +131,9 @@ func FeatureNames() []string {
 		"range_14", "range_500", "range_2000", "moves", "reflection")
 }
 
-// HoldFeatures is how many features, from the first, hold odds may use.
+// HoldFeatures is the number of features, from the first, that hold odds may use.
 const HoldFeatures = holdFeatures
 
-// ReflectionFeature is the index of the feature that touch odds start from: what
-// the reflection principle says of a driftless random walk.
+// ReflectionFeature is the index of the feature that touch odds start from: the touch
+// odds of a driftless random walk, by the reflection principle.
 const ReflectionFeature = featureReflection

@@ -6,48 +6,46 @@ import (
 	"slices"
 )
 
-// atrCandles is how many candles the ATR of an analysis is the mean of.
+// atrCandles is the number of candles in the ATR of an analysis.
 const atrCandles = 100
 
-// Finder finds levels and owns the scratch memory that takes, so that after
-// the first few series it allocates nothing. A Finder must not be used by two
-// goroutines at once; its zero value is ready. What it found before never
-// changes what it finds next.
+// Finder finds levels. It owns the scratch memory, so it does not allocate after the
+// first few series. The zero value is ready to use. A Finder must not be used by
+// two goroutines at once. Earlier series do not affect later results.
 //
-// The scratch is about 100 KiB for 2,000 candles and 160 KiB for 10,000. A Finder
-// keeps what its greediest series needed; see FinderBytes.
+// The scratch memory is about 100 KiB for 2,000 candles and 160 KiB for 10,000. It
+// stays at the size of the most demanding series; see FinderBytes.
 type Finder struct {
 	swings   swingFinder
 	profile  profile
 	clusters clusterer
 	tracker  tracker
 	around   surroundings
-	about    [features]float32 // the zone looked at
+	about    [features]float32 // of the current zone
 	excess   []float64         // by zone of a side; see Fit.excess
 	drawn    []zone            // see draw; the clusterer's memory
-	chosen   []zone            // those of them that become levels
+	chosen   []zone            // the drawn zones that become levels
 
 	supports, resistances [MaxSide]Level
 }
 
-// FinderBytes is the memory that a Finder holds on to after many series of n
-// candles: bins of the profile, swings, ends and zones. That depends on the markets
-// met; the constants cover random walks from quiet to wild, as a test holds them to.
+// FinderBytes returns the memory that a Finder keeps after many series of n candles:
+// bins of the profile, swings, ends and zones. It depends on the markets; a test
+// checks that the constants cover random walks of low and high volatility.
 func FinderBytes(n int) int {
 	const fixed, each = 54 << 10, 26
 	return fixed + each*n
 }
 
-// redraw is how many candles lie between two drawings: which levels there are is
-// decided anew whenever the number of intervals since 1970 is a multiple of it,
-// and stays until the next time. Redrawn with every candle, one level in ten
-// would be gone by the next one, for no better reason than that it is as good as
-// its neighbour. What a level is at the last close (its role, touches, status,
-// strength and odds) is never older than that.
+// redraw is the number of candles between two choices of the levels. The levels are
+// chosen again when the number of intervals since 1970 is a multiple of it.
+// Recomputing at every candle would replace about 10 % of the levels, because
+// near-equal zones swap rank. The role, touches, status, strength and odds of a
+// level are always those at the last close.
 const redraw = 6
 
-// drawn is how many candles of c, from the first, the present levels are drawn
-// from: those that had closed at the last drawing, or all, if those were too few.
+// drawn returns how many candles of c, from the first, the current levels are drawn
+// from: those closed at the last drawing, or all if those were too few.
 func drawn(c *Candles) int {
 	n := c.Len()
 	at := c.AsOf() / c.length
@@ -62,17 +60,17 @@ func drawn(c *Candles) int {
 	return k
 }
 
-// Find analyses c, which it does not change. Fewer than MinCandles candles are
-// ErrTooFewCandles. The levels in the result are valid until the next Find.
+// Find analyses c and does not change it. It returns ErrTooFewCandles for fewer than
+// MinCandles candles. The levels in the result are valid until the next Find.
 //
-// A series whose last candles did not move at all (ATR 0) has no levels: there
-// is no unit to tell near from far in.
+// A series whose last candles do not move (ATR 0) has no levels, because there is no
+// unit of distance.
 func (f *Finder) Find(c *Candles) (Analysis, error) {
 	a, err := f.draw(c)
 	if len(f.drawn) == 0 {
 		return a, err
 	}
-	fit, own := Odds().For(c.Interval)
+	fit, exact := Odds().For(c.Interval)
 	f.chosen = f.chosen[:0]
 	above := 0
 	for above < len(f.drawn) && f.drawn[above].price <= f.around.last {
@@ -81,13 +79,13 @@ func (f *Finder) Find(c *Candles) (Analysis, error) {
 	f.choose(f.drawn[:above], fit)
 	f.choose(f.drawn[above:], fit)
 	f.follow(f.chosen, c, &a)
-	a.Supports, a.Resistances = f.tell(c, &a, fit, own)
+	a.Supports, a.Resistances = f.levels(c, &a, fit, exact)
 	return a, nil
 }
 
-// draw finds the zones there are as of the last drawing, ascending, and leaves
-// them in f.drawn and what surrounded them then in f.around; there are none for
-// a market that does not move. The analysis it returns is of all candles.
+// draw finds the zones as of the last drawing, ascending. It sets f.drawn and
+// f.around; a market that does not move has no zones. The returned analysis is of
+// all candles.
 func (f *Finder) draw(c *Candles) (Analysis, error) {
 	f.drawn = nil
 	n := c.Len()
@@ -109,21 +107,20 @@ func (f *Finder) draw(c *Candles) (Analysis, error) {
 	f.clusters.collect(&known, &g, swings, &f.profile, atr)
 	zones := f.clusters.cluster(swings, reach)
 	f.tracker.track(zones, &known, &g)
-	f.around.look(&known, atr)
+	f.around.measure(&known, atr)
 	f.drawn = slices.DeleteFunc(zones, func(n zone) bool { return n.anchor < 0 })
 	return a, nil
 }
 
-// follow brings zones, and what surrounds them, from the last drawing to the
-// last candle of c.
+// follow updates zones and f.around from the last drawing to the last candle of c.
 func (f *Finder) follow(zones []zone, c *Candles, a *Analysis) {
 	if from := f.around.candles; from < a.Candles {
 		advance(zones, c, from)
-		f.around.look(c, a.ATR)
+		f.around.measure(c, a.ATR)
 	}
 }
 
-// advance brings zones from the candles of c before from to all of them.
+// advance updates zones with the candles of c from index from on.
 func advance(zones []zone, c *Candles, from int) {
 	n := c.Len()
 	for i := from; i < n; i++ {
@@ -141,11 +138,11 @@ func advance(zones []zone, c *Candles, from int) {
 	}
 }
 
-// extent is what one pass over a series tells.
+// extent is the result of one pass over a series.
 type extent struct {
 	low, high float64 // extremes of the series
 	unit      float64 // mean true range of all candles: the scale of the profile
-	volume    float64 // the greatest
+	volume    float64 // the greatest of one candle
 }
 
 func measure(c *Candles) extent {
@@ -168,11 +165,11 @@ func measure(c *Candles) extent {
 
 // meanTrueRange is the plain mean (a simple average, not Wilder's smoothing) of
 // the true range of the candles from index from on, in price units. The true
-// range runs from low to high and includes the close before; the first candle
-// of a series has none before (Wilder, New Concepts in Technical Trading
+// range runs from low to high and includes the previous close; the first candle of
+// a series has none (Wilder, New Concepts in Technical Trading
 // Systems, 1978).
 func meanTrueRange(c *Candles, from int) float64 {
-	share := 1 / float64(c.Len()-from) // taken of each range, so that no sum overflows
+	share := 1 / float64(c.Len()-from) // applied to each range, so that the sum cannot overflow
 	high, cls := c.High[:len(c.Low)], c.Close[:len(c.Low)]
 	mean, start := 0.0, from
 	if from == 0 {
@@ -188,17 +185,16 @@ func meanTrueRange(c *Candles, from int) float64 {
 		}
 		mean += (top - bottom) * share
 	}
-	return min(mean, math.MaxFloat64) // rounding may carry even a mean past it
+	return min(mean, math.MaxFloat64) // rounding may exceed it
 }
 
-// KeepExcess is by how much more often than any line at its distance a level
-// must be expected to hold to be kept beside the best of its side. A line that
-// is no better than its neighbours is not worth drawing.
+// KeepExcess is how much more often than any line at its distance a level must be
+// expected to hold, unless it is the best of its side. A level no better than its
+// neighbours is not useful.
 const KeepExcess = 0.01
 
-// choose appends to f.chosen the zones of one side that are kept, ascending:
-// those that exceed by at least KeepExcess, at most MaxSide, the greatest, and
-// always the best one.
+// choose appends to f.chosen the zones of one side to keep, ascending: those with an
+// excess of at least KeepExcess, at most the best MaxSide, and always the best one.
 func (f *Finder) choose(side []zone, fit *Fit) {
 	f.excess = f.excess[:0]
 	best := math.Inf(-1)
@@ -230,25 +226,25 @@ func (f *Finder) choose(side []zone, fit *Fit) {
 	}
 }
 
-// tell turns the chosen zones into levels, nearest first. A level exactly at the
-// last close is a support: price stands on it. Those that price has crossed
-// since they were drawn may make a side too many; the farthest are left out.
-func (f *Finder) tell(c *Candles, a *Analysis, fit *Fit, own bool) (supports, resistances []Level) {
+// levels turns the chosen zones into levels, nearest first. A level exactly at the
+// last close is a support. Zones that price has crossed since they were drawn may
+// give a side more than MaxSide levels; the farthest are dropped.
+func (f *Finder) levels(c *Candles, a *Analysis, fit *Fit, exact bool) (supports, resistances []Level) {
 	above := 0
 	for above < len(f.chosen) && f.chosen[above].price <= a.LastPrice {
 		above++
 	}
 	supports, resistances = f.supports[:0], f.resistances[:0]
 	for k := above - 1; k >= 0 && len(supports) < MaxSide; k-- {
-		supports = append(supports, f.level(&f.chosen[k], Support, c, fit, own))
+		supports = append(supports, f.level(&f.chosen[k], Support, c, fit, exact))
 	}
 	for k := above; k < len(f.chosen) && len(resistances) < MaxSide; k++ {
-		resistances = append(resistances, f.level(&f.chosen[k], Resistance, c, fit, own))
+		resistances = append(resistances, f.level(&f.chosen[k], Resistance, c, fit, exact))
 	}
 	return supports, resistances
 }
 
-func (f *Finder) level(n *zone, role Role, c *Candles, fit *Fit, own bool) Level {
+func (f *Finder) level(n *zone, role Role, c *Candles, fit *Fit, exact bool) Level {
 	f.around.describe(&f.about, n, &f.profile)
 	excess := fit.excess(&f.about)
 	l := Level{
@@ -259,7 +255,7 @@ func (f *Finder) level(n *zone, role Role, c *Candles, fit *Fit, own bool) Level
 		l.FirstTouch, l.LastTouch = c.OpenTime[n.first], c.OpenTime[n.last]
 	}
 	switch {
-	case !own:
+	case !exact:
 		l.NoOdds = UnknownInterval
 	case c.Len() < MinOddsCandles:
 		l.NoOdds = ShortHistory
@@ -269,21 +265,20 @@ func (f *Finder) level(n *zone, role Role, c *Candles, fit *Fit, own bool) Level
 	return l
 }
 
-// Candidate is a zone an analysis chooses its levels from, and what its odds
-// are made of.
+// Candidate is a zone that may become a level, with the features of its odds.
 type Candidate struct {
 	Price    float64
 	Distance float64 // from the last close, in ATR
 	Role     Role    // at the last close
-	// Drawn are the features at the last drawing, by which it was decided whether
-	// the zone is a level, DrawnRole the side it lay on then; Features those at
-	// the last close. See FeatureNames. They belong to the Finder.
+	// Drawn are the features at the last drawing, which decide whether the zone is
+	// a level, and DrawnRole its side at that time. Features are those at the last
+	// close. See FeatureNames. They belong to the Finder.
 	Drawn, Features []float32
 	DrawnRole       Role
 }
 
-// Candidates calls yield for every zone of c that could be a level, from the
-// lowest to the highest: what a calibration fits odds on.
+// Candidates calls yield for every zone of c that may become a level, from the lowest
+// to the highest. The calibration fits odds on them.
 func (f *Finder) Candidates(c *Candles, yield func(Candidate)) error {
 	a, err := f.draw(c)
 	zones := f.drawn

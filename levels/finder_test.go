@@ -1,7 +1,7 @@
-// This file pins Find as a whole: what every analysis is (finite, ordered, no
-// two levels in one place), the laws of price (scaling, mirroring), that a
-// Finder remembers nothing, what it says of odd series, and, in
-// testdata/*.txt, what it finds on generated ones; -update rewrites those.
+// This file pins Find as a whole: properties of every analysis (finite, ordered, no
+// two levels in one place), the laws of price (scaling, mirroring), that a Finder
+// keeps no state between series, the results on unusual series, and, in
+// testdata/*.txt, the results on generated ones; -update rewrites those.
 
 package levels
 
@@ -20,7 +20,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// check fails the test if an analysis is not what Find promises of every one.
+// check fails the test if an analysis violates a property that Find guarantees.
 func check(t testing.TB, c *Candles, a Analysis) {
 	t.Helper()
 	n := c.Len()
@@ -74,7 +74,7 @@ func check(t testing.TB, c *Candles, a Analysis) {
 	}
 }
 
-// find finds with a new Finder, so that the result is the caller's to keep.
+// find uses a new Finder, so that the caller may keep the result.
 func find(t testing.TB, c *Candles) Analysis {
 	t.Helper()
 	a, err := new(Finder).Find(c)
@@ -182,7 +182,7 @@ func TestFinder_ALevelAtTheLastCloseIsASupport(t *testing.T) {
 	}
 	f.chosen = append(f.chosen, f.drawn[:3]...)
 	a.LastPrice = f.chosen[1].price
-	supports, resistances := f.tell(c, &a, fit, own)
+	supports, resistances := f.levels(c, &a, fit, own)
 	if len(supports) != 2 || supports[0].Price != a.LastPrice || supports[0].Role != Support || len(resistances) != 1 {
 		t.Errorf("got supports %+v and resistances %+v", supports, resistances)
 	}
@@ -246,8 +246,8 @@ func TestFinder_PricesTimesAPowerOfTwoGiveLevelsTimesThat(t *testing.T) {
 	}
 }
 
-// Under other factors the grid of the profile falls elsewhere, by less than a
-// quarter of an ATR, and a zone that is barely worth a line may be barely not.
+// Other factors shift the grid of the profile by less than a quarter of an ATR, so a
+// zone close to KeepExcess may cross it.
 func TestFinder_PricesTimesAnythingGiveNearlyTheSameLevels(t *testing.T) {
 	found, strongest := 0, 0
 	for seed := range uint64(10) {
@@ -415,7 +415,7 @@ func TestFinder_KeepsTheStrongestOfASide(t *testing.T) {
 	}
 	t.Logf("%d sides full, %d with the best alone, %d zones not worth a line", full, alone, cut)
 	if full == 0 || alone == 0 || cut == 0 {
-		t.Error("not every case came up: the test says too little")
+		t.Error("not every case occurred: the test proves too little")
 	}
 }
 
@@ -446,7 +446,7 @@ func TestFinder_Golden(t *testing.T) {
 				t.Fatal(err)
 			}
 			if b.String() != string(want) {
-				t.Errorf("found\n%s\nthe golden file says\n%s\nif the change is meant, go test ./levels -update and a new Algorithm", b.String(), want)
+				t.Errorf("found\n%s\nthe golden file says\n%s\nif the change is intended, run go test ./levels -update and change Algorithm", b.String(), want)
 			}
 		})
 	}

@@ -2,27 +2,27 @@ package levels
 
 import "errors"
 
-// Algorithm names the rules by which levels are found. It changes whenever
-// equal candles would give other levels, so that a reader can tell a market
-// that moved from a method that did.
+// Algorithm names the rules for finding levels. It changes whenever equal candles
+// would give different levels, so that readers can distinguish a change of the
+// market from a change of the method.
 const Algorithm = "2"
 
 // Horizon is how many candles ahead the outcome of a level is judged.
 const Horizon = 168
 
-// MinCandles is the least an analysis is made from. Below it the mean true
-// range and every count rest on too little to say anything.
+// MinCandles is the minimum number of candles for an analysis. With fewer, the mean
+// true range and all counts are unreliable.
 const MinCandles = 50
 
-// MaxSide is how many levels an analysis keeps on either side of the price,
-// the strongest ones.
+// MaxSide is the maximum number of levels on either side of the price; an analysis
+// keeps the strongest.
 const MaxSide = 10
 
 // ErrTooFewCandles is wrapped by Find for fewer than MinCandles candles.
 var ErrTooFewCandles = errors.New("too few candles")
 
-// Role is the side of a level relative to the as-of close; derived, never
-// sticky.
+// Role is the side of a level relative to the as-of close. It is derived from the
+// price and never stored as a state.
 type Role uint8
 
 // The two roles.
@@ -38,11 +38,10 @@ func (r Role) String() string {
 	return "resistance"
 }
 
-// Status tells what price last did to a level.
+// Status is what price last did to a level.
 type Status uint8
 
-// The states of a level. A wick through a zone that closes back breaks
-// nothing.
+// The states of a level. A wick through a zone that closes back does not break it.
 const (
 	Active  Status = iota // never closed through since it formed
 	Broken                // closed through and not held from the far side since
@@ -60,7 +59,7 @@ const (
 	SourcePointOfControl                     // the busiest price of the volume profile
 	SourceValueArea                          // an edge of the 70 % value area
 	SourceVolume                             // a high-volume node
-	SourceEnds                               // highs, lows and closes of candles crowd there
+	SourceEnds                               // a cluster of highs, lows and closes of candles
 )
 
 var sourceNames = [...]string{"swing", "poc", "value_area", "volume", "ends"}
@@ -77,49 +76,47 @@ func (s Sources) AppendNames(dst []string) []string {
 
 // Level is one price at which a market may turn, and the zone around it.
 type Level struct {
-	// ID stays the same from run to run while the level does: it is made of
-	// the candle that anchors the level, not of its price, which drifts as
-	// volume and touches arrive.
+	// ID is stable from run to run: it is derived from the level's anchor candle,
+	// not from its price, which drifts with new volume and touches.
 	ID        uint64
 	Role      Role
 	Status    Status
 	Sources   Sources
 	Price     float64 // representative price, Low ≤ Price ≤ High
 	Low, High float64 // the zone
-	// Strength ranks, 0 to 1, and is no probability: the share of all zones that
-	// are expected to exceed the lines at their distance by less than this one.
+	// Strength is a rank from 0 to 1, not a probability: the share of all zones
+	// with a smaller expected excess over the lines at their distance.
 	Strength float64
-	// Touches counts episodes, since the first swing of the level (or the first
-	// candle, where no swing made it): price entered the zone after having been
-	// outside. Candles in a row that meet the zone are one touch, the one that
-	// is still under way among them.
+	// Touches counts episodes since the first swing of the level, or since the
+	// first candle if it has no swing: price enters the zone after having been
+	// outside. Consecutive candles that meet the zone are one touch. An episode
+	// that has not ended is included.
 	Touches int
 	// FirstTouch and LastTouch are the open times, in Unix ms, of the candles
 	// that began the first and the last episode; 0 and 0 with no touches.
 	FirstTouch, LastTouch int64
 
-	// NoOdds is why the level has no odds; where it is not OddsKnown, what
-	// follows is zero and says nothing. What touched, held and broke mean is told
-	// at Judge. Odds come from the table of this program, see Odds.
+	// NoOdds is the reason why the level has no odds. Unless it is OddsKnown, the
+	// following fields are zero and have no meaning. Moment.Judge defines touched,
+	// held and broke. Odds come from the built-in table, see Odds.
 	NoOdds           NoOdds
-	TouchProbability float64 // that price comes to the touch line within Horizon candles
+	TouchProbability float64 // that price reaches the touch line within Horizon candles
 	HoldProbability  float64 // that the level holds, given that it is touched and decided
-	// HoldInterval is the 95 % interval of HoldProbability: how far hold rates
-	// strayed, from week to week, from odds like these on pairs and weeks the fit
-	// had not seen.
+	// HoldInterval is the 95 % interval of HoldProbability: how far weekly hold
+	// rates deviated from similar odds on pairs and weeks outside the fit.
 	HoldInterval [2]float64
-	BaselineHold float64 // how often any line at that distance held: what to compare HoldProbability with
-	Samples      int     // decided outcomes HoldInterval rests on
+	BaselineHold float64 // hold rate of any line at that distance, to compare with HoldProbability
+	Samples      int     // decided outcomes behind HoldInterval
 }
 
-// Analysis is what one series of candles says as of the close of its last one.
+// Analysis is the result for one series of candles as of its last close.
 type Analysis struct {
 	AsOf      int64   // close time of the last closed candle, exclusive, Unix ms
 	LastPrice float64 // its close
 	ATR       float64 // mean true range of the last 100 candles (all, if fewer), price units
 	Candles   int
-	Missing   int // holes between the first and the last candle
-	// Supports and Resistances run from the nearest level outwards. They belong
-	// to the Finder and are overwritten by its next Find.
+	Missing   int // candles absent between the first and the last
+	// Supports and Resistances are sorted from the nearest level outwards. They
+	// belong to the Finder, and its next Find overwrites them.
 	Supports, Resistances []Level
 }

@@ -15,18 +15,18 @@ import (
 	"sync"
 )
 
-// NoOdds tells why a level has no odds.
+// NoOdds is the reason why a level has no odds.
 type NoOdds uint8
 
 // The reasons.
 const (
 	OddsKnown       NoOdds = iota // none: the level has odds
-	UnknownInterval               // no odds were calibrated for candles of this interval
+	UnknownInterval               // no odds are calibrated for this interval
 	ShortHistory                  // fewer than MinOddsCandles candles
-	BeforeOdds                    // found by an Algorithm before there were odds; Find does not give it
+	BeforeOdds                    // found by an Algorithm without odds; Find never sets it
 )
 
-// MinOddsCandles is the least that odds are given for; the calibration saw no
+// MinOddsCandles is the minimum number of candles for odds; the calibration used no
 // shorter series.
 const MinOddsCandles = 500
 
@@ -35,83 +35,82 @@ func (r NoOdds) String() string {
 		"analysed by a version that did not estimate odds"}[r]
 }
 
-// Odds bound: no calibration can tell a level that always holds from one that
-// does so ninety-nine times in a hundred.
+// The bounds of odds: no calibration can distinguish a level that always holds from
+// one that holds in 99 of 100 cases.
 const (
-	leastOdds = 0.01
-	mostOdds  = 0.99
+	minOdds = 0.01
+	maxOdds = 0.99
 )
 
-// Tree is a step of a fitted sum: of its four leaves it adds the one that two
-// comparisons choose.
+// Tree is a term of a fitted sum: two comparisons choose one of its four leaves.
 type Tree struct {
 	Feature [2]uint8   // indexes into the features
-	Cut     [2]float32 // leaf bit k is set where the feature exceeds it
+	Cut     [2]float32 // bit k of the leaf index is set if the feature exceeds it
 	Leaf    [4]float32 // share of probability
 }
 
-// Reliability is how outcomes fell, on pairs and weeks the fit had not seen,
-// where hold odds up to To were given (and above those of the one before).
+// Reliability describes outcomes on unseen pairs and weeks with hold odds up to To,
+// and above To of the previous one.
 type Reliability struct {
 	To      float32 // hold odds
-	Half    float32 // half the width of the 95 % interval of the hold rate, from weeks drawn again
+	Half    float32 // half the width of the 95 % interval of the hold rate, from bootstrap samples of weeks
 	Samples int32   // decided outcomes
 }
 
-// Trees are the sums that were fitted to the candles of all intervals together.
+// Trees are the sums fitted to the candles of all intervals together.
 type Trees struct {
 	Hold  []Tree // added to a baseline: the odds that the level holds
-	Touch []Tree // added to the reflection principle's: that it is touched
+	Touch []Tree // added to the reflection principle: the odds that it is touched
 }
 
-// Fit is what was calibrated for one interval.
+// Fit is the calibration of one interval.
 type Fit struct {
 	Interval Interval
 	// Baseline are the coefficients of h(d) = b0 + b1·d + b2·d², the rate at
 	// which lines at distance d (ATR) held.
 	Baseline [3]float64
-	*Trees   // of the table: all its fits have the same
-	// Ranks are values of the sum of Hold, ascending, which equal shares of
-	// zones lie between: the strength of a level is the share below its own.
+	*Trees   // of the table; all its fits share them
+	// Ranks are quantiles of the sum of Hold, ascending: the strength of a level is
+	// the share of zones with a smaller sum.
 	Ranks       []float32
 	Reliability []Reliability
 }
 
-// Provenance says what a table was made from.
+// Provenance describes the data and the command behind a table.
 type Provenance struct {
-	Algorithm string // the Algorithm of the levels it was fitted on
-	Command   string // that made it
+	Algorithm string // the Algorithm of the levels in the fit
+	Command   string // that wrote the table
 	Series    []SeriesProvenance
-	// Validations tell how fits made like those of the table did on what they had
-	// not seen. They are no part of the fits: odds do not depend on them.
+	// Validations are results of fits like those of the table on unseen data. Odds
+	// do not depend on them.
 	Validations []Validation
 }
 
-// Validation is how such fits did for one interval, on pairs and times kept apart
-// from those they learnt from; docs/levels-research.md tells how. Levels are the
-// best three a side by strength, 0.5 to 8 ATR away.
+// Validation is the result for one interval, on pairs and times separate from those
+// of the fit; docs/levels-research.md describes the method. Levels are the best
+// three a side by strength, 0.5 to 8 ATR away.
 type Validation struct {
 	Interval   Interval
 	LearntFrom string // "other pairs, other times", ...
 	Levels     int
 	// In points, hundredths of probability: the value and the ends of its 95 %
-	// interval, from calendar weeks drawn again.
-	Lift          [3]float64 // hold rate less that of lines at the distances of all levels
+	// interval, from bootstrap samples of calendar weeks.
+	Lift          [3]float64 // hold rate minus that of lines at the distances of all levels
 	NeighbourLift [3]float64 // the same for lines at about the distance of the level itself
-	Terciles      [3]float64 // hold rate of the strongest third less that of the weakest
+	Terciles      [3]float64 // hold rate of the strongest third minus that of the weakest
 	HoldSkill     float64    // Brier skill of hold odds against the base rate
 	HoldError     float64    // expected calibration error of hold odds, by HoldBins
-	TouchSkill    float64    // Brier skill of touch odds, less that of the reflection principle
+	TouchSkill    float64    // Brier skill of touch odds, minus that of the reflection principle
 	TouchError    float64    // expected calibration error of touch odds, by TouchBins
-	// Ten bins with as many samples each, by rising odds: decided outcomes for
-	// hold odds, all for touch odds.
+	// Ten bins of equal size, by rising odds: decided outcomes for hold odds, all
+	// for touch odds.
 	HoldBins, TouchBins []ReliabilityBin
 }
 
-// ReliabilityBin compares odds with what came, over levels with much the same odds.
+// ReliabilityBin compares odds with outcomes, over levels with similar odds.
 type ReliabilityBin struct {
 	Promised float64 // mean of the odds
-	Realised float64 // share that came to pass
+	Realised float64 // share that happened
 	Samples  int
 }
 
@@ -124,9 +123,9 @@ type SeriesProvenance struct {
 	SHA256   string   // of the names and contents of all files, in order, as hex
 }
 
-// Table holds all fits. Its file is a line that names the format, the
-// provenance as one line of JSON, the trees and the fits in little-endian binary, and
-// the SHA-256 of all before.
+// Table holds all fits. Its file is a line with the format, the provenance as one line
+// of JSON, the trees and the fits in little-endian binary, and the SHA-256 of all of
+// that.
 type Table struct {
 	Provenance Provenance
 	Trees      *Trees
@@ -165,11 +164,12 @@ func (t *Table) Encode() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// ReadTable decodes a file that Encode made. Anything else is ErrBadTable.
+// ReadTable decodes a file written by Encode. For anything else it returns
+// ErrBadTable.
 func ReadTable(file []byte) (*Table, error) {
 	body := len(file) - sha256.Size
 	if body < 0 || sha256.Sum256(file[:body]) != [sha256.Size]byte(file[body:]) {
-		return nil, fmt.Errorf("%w: the checksum does not fit", ErrBadTable)
+		return nil, fmt.Errorf("%w: the checksum is wrong", ErrBadTable)
 	}
 	rest, ok := bytes.CutPrefix(file[:body], []byte(tableFormat))
 	header, rest, found := bytes.Cut(rest, []byte("\n"))
@@ -208,7 +208,7 @@ func ReadTable(file []byte) (*Table, error) {
 		t.Fits = append(t.Fits, f)
 	}
 	if r.err == nil && r.left.Len() > 0 {
-		r.err = errors.New("more than the fits it names")
+		r.err = errors.New("data after the last fit")
 	}
 	if r.err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadTable, r.err)
@@ -216,7 +216,7 @@ func ReadTable(file []byte) (*Table, error) {
 	return t, nil
 }
 
-// check tells whether the trees can be used.
+// check returns an error if the trees cannot be used.
 func (t *Trees) check() error {
 	if len(t.Hold) == 0 || len(t.Touch) == 0 {
 		return errors.New("there are no trees")
@@ -227,14 +227,14 @@ func (t *Trees) check() error {
 	}{{t.Hold, holdFeatures}, {t.Touch, features}} {
 		for _, one := range sum.trees {
 			if int(one.Feature[0]) >= sum.known || int(one.Feature[1]) >= sum.known {
-				return fmt.Errorf("a tree asks for feature %d of %d", max(one.Feature[0], one.Feature[1]), sum.known)
+				return fmt.Errorf("a tree uses feature %d of %d", max(one.Feature[0], one.Feature[1]), sum.known)
 			}
 		}
 	}
 	return nil
 }
 
-// check tells whether a fit can be used.
+// check returns an error if the fit cannot be used.
 func (f *Fit) check() error {
 	if f.Interval.Duration() == 0 {
 		return fmt.Errorf("%w %q", ErrUnknownInterval, f.Interval)
@@ -244,12 +244,12 @@ func (f *Fit) check() error {
 	}
 	if !sort.SliceIsSorted(f.Ranks, func(i, j int) bool { return f.Ranks[i] < f.Ranks[j] }) ||
 		!sort.SliceIsSorted(f.Reliability, func(i, j int) bool { return f.Reliability[i].To < f.Reliability[j].To }) {
-		return fmt.Errorf("%s: ranks or reliability do not ascend", f.Interval)
+		return fmt.Errorf("%s: ranks or reliability are not ascending", f.Interval)
 	}
 	return nil
 }
 
-// reader reads the binary part; after its first error it reads nothing more.
+// reader reads the binary part; it stops at the first error.
 type reader struct {
 	left *bytes.Reader
 	err  error
@@ -277,23 +277,24 @@ func (r *reader) size(each int) int {
 //go:embed odds.table
 var tableFile []byte
 
-// Odds is the table this program was built with.
+// Odds returns the table built into this program.
 var Odds = sync.OnceValue(func() *Table {
 	t, err := ReadTable(tableFile)
 	if err != nil {
-		panic(fmt.Sprintf("levels: odds.table: %v; make it anew with tidemark calibrate", err))
+		panic(fmt.Sprintf("levels: odds.table: %v; write it again with tidemark calibrate", err))
 	}
 	return t
 })
 
-// OddsVersion names the table of Odds: the first twelve hexadecimal digits of its
-// file's checksum. It changes with every fit, where Algorithm may not.
+// OddsVersion returns the name of the table of Odds: the first twelve hexadecimal
+// digits of its file's checksum. It changes with every fit, even if Algorithm does
+// not.
 func OddsVersion() string {
 	sum := tableFile[len(tableFile)-sha256.Size:]
 	return hex.EncodeToString(sum[:6])
 }
 
-// Validations returns those of an interval, empty where there are none.
+// Validations returns the validations of an interval, if any.
 func (t *Table) Validations(i Interval) []Validation {
 	var own []Validation
 	for _, v := range t.Provenance.Validations {
@@ -304,21 +305,21 @@ func (t *Table) Validations(i Interval) []Validation {
 	return own
 }
 
-// For returns the fit of the interval nearest to i, the longer of two as near,
-// and whether it is i's own.
-func (t *Table) For(i Interval) (fit *Fit, own bool) {
-	far := math.Inf(1)
+// For returns the fit of the interval nearest to i, the longer of two equally near,
+// and reports whether it is exactly that of i.
+func (t *Table) For(i Interval) (fit *Fit, exact bool) {
+	nearest := math.Inf(1)
 	for k := range t.Fits {
 		f := &t.Fits[k]
 		ratio := math.Abs(math.Log(float64(f.Interval.Duration()) / float64(max(i.Duration(), 1))))
-		if ratio <= far {
-			fit, far = f, ratio
+		if ratio <= nearest {
+			fit, nearest = f, ratio
 		}
 	}
 	return fit, fit != nil && fit.Interval == i
 }
 
-// sum adds the leaves that v chooses.
+// sum returns the sum of the leaves chosen by v.
 func sum(trees []Tree, v *[features]float32) float64 {
 	total := float32(0)
 	for i := range trees {
@@ -334,17 +335,17 @@ func sum(trees []Tree, v *[features]float32) float64 {
 	return float64(total)
 }
 
-// excess is by how much more often than any line at its distance a level with
-// the features v holds, as a share of probability.
+// excess returns how much more often than any line at its distance a level with the
+// features v is expected to hold, as a probability.
 func (f *Fit) excess(v *[features]float32) float64 { return sum(f.Hold, v) }
 
-// BaselineHold is how often lines at a distance, in ATR, held.
+// BaselineHold returns the hold rate of lines at a distance, in ATR.
 func (f *Fit) BaselineHold(distance float64) float64 {
 	d := min(distance, rangeATR)
 	return f.Baseline[0] + f.Baseline[1]*d + f.Baseline[2]*d*d
 }
 
-// strength is the share of zones whose excess is less.
+// strength returns the share of zones with a smaller excess.
 func (f *Fit) strength(excess float64) float64 {
 	x, last := float32(excess), len(f.Ranks)-1
 	k := sort.Search(len(f.Ranks), func(i int) bool { return f.Ranks[i] > x })
@@ -360,7 +361,7 @@ func (f *Fit) strength(excess float64) float64 {
 
 // odds sets the odds of l, whose features are v.
 func (f *Fit) odds(l *Level, v *[features]float32, excess float64) {
-	within := func(p float64) float64 { return min(max(p, leastOdds), mostOdds) }
+	within := func(p float64) float64 { return min(max(p, minOdds), maxOdds) }
 	l.BaselineHold = within(f.BaselineHold(float64(v[featureDistance])))
 	l.HoldProbability = within(l.BaselineHold + excess)
 	l.TouchProbability = within(float64(v[featureReflection]) + sum(f.Touch, v))
@@ -369,7 +370,7 @@ func (f *Fit) odds(l *Level, v *[features]float32, excess float64) {
 	l.Samples = int(r.Samples)
 }
 
-// HoldBin is the index of the Reliability that hold odds belong to.
+// HoldBin returns the index of the Reliability for the given hold odds.
 func (f *Fit) HoldBin(hold float64) int {
 	return sort.Search(len(f.Reliability)-1, func(i int) bool { return float64(f.Reliability[i].To) >= hold })
 }

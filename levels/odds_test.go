@@ -1,7 +1,6 @@
-// This file pins the odds: a table survives its file and a spoilt file is
+// This file pins the odds: a table is read back from its file and a damaged file is
 // refused, odds are probabilities with a baseline and an interval around them,
-// there are none where nothing was calibrated, and the table that is built in is
-// whole and small.
+// uncalibrated intervals have none, and the built-in table is complete and small.
 
 package levels
 
@@ -135,8 +134,9 @@ func TestOdds_ByHand(t *testing.T) {
 		t.Errorf("got %+v", l)
 	}
 	v[featureReflection] = 0.99
-	if f.odds(&l, &v, 2); l.TouchProbability != mostOdds || l.HoldProbability != mostOdds {
-		t.Errorf("got %+v, want odds of at most %v", l, mostOdds)
+	f.odds(&l, &v, 2)
+	if l.TouchProbability != maxOdds || l.HoldProbability != maxOdds {
+		t.Errorf("got %+v, want odds of at most %v", l, maxOdds)
 	}
 }
 
@@ -159,7 +159,7 @@ func TestStrength_RisesWithTheExcessFromZeroToOne(t *testing.T) {
 	}
 }
 
-// The reflection principle, by simulation of nothing: known values of 2Φ(−x).
+// The reflection principle: known values of 2Φ(−x).
 func TestReflection_IsTwiceTheTailOfTheNormal(t *testing.T) {
 	for _, test := range [][2]float64{{0, 1}, {1, 0.3173105}, {1.959964, 0.05}, {3, 0.0026998}} {
 		if p := Reflection(test[0]*math.Sqrt(Horizon*0.25), 0.25); math.Abs(p-test[1]) > 1e-6 {
@@ -203,7 +203,7 @@ func TestFinder_LevelsCarryOddsOrAReason(t *testing.T) {
 					continue
 				}
 				known++
-				in := func(p float64) bool { return leastOdds <= p && p <= mostOdds }
+				in := func(p float64) bool { return minOdds <= p && p <= maxOdds }
 				if !in(l.TouchProbability) || !in(l.HoldProbability) || !in(l.BaselineHold) || l.Samples <= 0 ||
 					!(l.HoldInterval[0] < l.HoldProbability && l.HoldProbability < l.HoldInterval[1]) {
 					t.Fatalf("odds of %+v", l)
@@ -216,8 +216,8 @@ func TestFinder_LevelsCarryOddsOrAReason(t *testing.T) {
 	}
 }
 
-// A level farther away is touched less often: over many markets the odds must
-// say so, though not from each level to the next.
+// A farther level is touched less often: over many markets the odds must decrease,
+// though not from each level to the next.
 func TestFinder_TouchOddsFallWithDistance(t *testing.T) {
 	var sum, n [3]float64
 	for seed := range uint64(60) {

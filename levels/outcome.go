@@ -2,28 +2,26 @@ package levels
 
 import "slices"
 
-// The definitions an outcome rests on, as shares of the ATR at the moment of
-// the analysis.
+// The definition of an outcome, as shares of the ATR at the moment of the analysis.
 const (
-	// frontRun is how far from a level towards the last price its touch line
-	// lies. A level held by orders just before it is never traded at: asked for
-	// a trade at the very price, a test condemns exactly the levels that hold.
+	// frontRun is the distance of the touch line from the level, towards the last
+	// price. Orders just before a level may hold it so that it never trades: a test
+	// that required a trade at the exact price would miss the levels that hold.
 	frontRun = 0.25
-	// race is how far from the touch line price must be back to have held, or
-	// through to have broken.
+	// race is the distance from the touch line that price must move back to hold,
+	// or through to break.
 	race = 1.0
 )
 
-// Moment is what the outcomes of all levels of one analysis are measured
-// against.
+// Moment is the reference for the outcomes of all levels of one analysis.
 type Moment struct {
-	AsOf      int64   // close time of the last candle known, exclusive, Unix ms
+	AsOf      int64   // close time of the last known candle, exclusive, Unix ms
 	LastPrice float64 // its close
 	ATR       float64 // mean true range of the last 100 candles, price units
 }
 
-// MomentOf is the moment at which the last candle of c has closed. Of no
-// candles it is the zero Moment.
+// MomentOf returns the moment at which the last candle of c closed; the zero Moment
+// without candles.
 func MomentOf(c *Candles) Moment {
 	n := c.Len()
 	if n == 0 {
@@ -32,13 +30,13 @@ func MomentOf(c *Candles) Moment {
 	return Moment{AsOf: c.AsOf(), LastPrice: c.Close[n-1], ATR: meanTrueRange(c, n-min(n, atrCandles))}
 }
 
-// Outcome is what became of a level within Horizon candles.
+// Outcome is the result for a level within Horizon candles.
 type Outcome uint8
 
 // The outcomes. Only Held and Broke are decided.
 const (
 	Pending   Outcome = iota // not decided, and the candles end before the horizon does
-	Untouched                // price did not come to the touch line
+	Untouched                // price did not reach the touch line
 	Undecided                // touched; then neither, or both in one candle
 	Held                     // back by one ATR from the touch line before it was through by one
 	Broke                    // through by one ATR before it was back by one
@@ -48,19 +46,18 @@ func (o Outcome) String() string {
 	return [...]string{"pending", "untouched", "undecided", "held", "broke"}[o]
 }
 
-// Verdict is an outcome and the candles it rests on.
+// Verdict is an outcome and the candles that determine it.
 type Verdict struct {
 	Outcome Outcome
-	// Touch and End are indexes into the candles judged by: the one that came to
-	// the touch line and the one that settled the outcome; -1 for none.
+	// Touch and End are indexes into the judged candles: the one that reaches the
+	// touch line and the one that settles the outcome; -1 for none.
 	Touch, End int
-	// Missing is how many candles of the horizon were absent before the outcome
-	// was settled. What price did meanwhile is not known: the outcome is that of
-	// the candles there are.
+	// Missing is the number of candles of the horizon absent before the outcome.
+	// Their prices are unknown: the outcome comes from the candles that exist.
 	Missing int
 }
 
-// TouchLine is the price that must be reached for the level at price to count as
+// TouchLine returns the price that must be reached for the level at price to count as
 // touched: a quarter of the ATR nearer to the last price, though not past it.
 func (m Moment) TouchLine(price float64) float64 {
 	if price <= m.LastPrice {
@@ -69,20 +66,19 @@ func (m Moment) TouchLine(price float64) float64 {
 	return max(price-frontRun*m.ATR, m.LastPrice)
 }
 
-// Judge tells what became of a level at price, which is a support at or below
-// the last price of the moment and a resistance above it, by the candles of c
-// that opened at or after the moment and within Horizon intervals of it. Other
-// candles are ignored. The ATR must be positive.
+// Judge returns the outcome of a level at price, which is a support at or below the
+// last price of the moment and a resistance above it. It uses the candles of c that
+// open at or after the moment and within Horizon intervals of it, and ignores all
+// others. The ATR must be positive.
 //
-// A level is touched by the first candle that reaches its touch line. It has
-// held when price is back by one ATR from that line before it is through by
-// one, and broke the other way round. The touching candle may break but not
-// hold, since the order inside a candle is unknown; a later candle that does
-// both leaves the level undecided, and so does the end of the horizon.
+// A level is touched by the first candle that reaches its touch line. It holds when
+// price is back by one ATR from that line before it is through by one, and breaks
+// the other way round. The touching candle may break a level but not hold it,
+// because the order inside a candle is unknown. A later candle that does both leaves
+// the level undecided, as does the end of the horizon.
 //
-// The horizon is a span of time: candles that are missing shorten what a level
-// is judged by, they do not lengthen how long it is. As candles arrive an
-// outcome changes only while it is Pending, and Judge allocates nothing.
+// The horizon is a span of time: missing candles do not extend it. As candles
+// arrive, an outcome changes only while it is Pending. Judge does not allocate.
 func (m Moment) Judge(price float64, c *Candles) Verdict {
 	line := m.TouchLine(price)
 	up := price > m.LastPrice
@@ -96,7 +92,7 @@ func (m Moment) Judge(price float64, c *Candles) Verdict {
 	i := first
 	for ; i < len(c.OpenTime) && c.OpenTime[i] < end; i++ {
 		high, low := c.High[i], c.Low[i]
-		// for a support; a resistance is one in the mirror
+		// for a support; a resistance is its mirror image
 		touched, broke, held := low <= line, low <= through, high >= back
 		if up {
 			touched, broke, held = high >= line, high >= through, low <= back

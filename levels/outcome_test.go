@@ -1,5 +1,5 @@
-// This file pins what touched, held and broke mean: by hand-drawn candles, by
-// the laws an outcome obeys, and by what holes and the end of the candles do.
+// This file pins the meaning of touched, held and broke: on hand-drawn candles, by
+// the laws of an outcome, and with missing candles and at the end of the series.
 
 package levels
 
@@ -131,7 +131,7 @@ func TestMoment_ADecisionIsFinal(t *testing.T) {
 		}
 	}
 	if decided < 50 {
-		t.Errorf("only %d levels were decided: the test does not see enough", decided)
+		t.Errorf("only %d levels were decided: the test covers too little", decided)
 	}
 }
 

@@ -3,28 +3,27 @@ package levels
 import "math"
 
 const (
-	// maxBins bounds the memory of a profile, however far a series ranges.
+	// maxBins bounds the memory of a profile for any range of prices.
 	maxBins = 2048
 	// valueArea is the share of the volume the value area holds (Steidlmayer's
 	// Market Profile, CBOT 1985, rounds one standard deviation to 70 %).
 	valueArea = 0.70
-	// nodeProminence is how far a high-volume node must stand out of its
-	// surroundings, as a share of the height of the point of control.
+	// nodeProminence is the minimum prominence of a high-volume node, as a share of
+	// the height of the point of control.
 	nodeProminence = 0.05
 )
 
-// grid cuts the price axis into bins. Its width is a power of two and its edges
-// are multiples of the width, so that the grid stays where it is while the
-// window of candles slides, and doubling all prices doubles it exactly.
+// grid divides the price axis into bins. Its width is a power of two and its edges
+// are multiples of the width, so the grid does not move as the window of candles
+// slides, and doubling all prices doubles it exactly.
 type grid struct {
 	width, perPrice float64 // perPrice is 1/width, exactly
 	origin          float64 // lower edge of bin 0, in bins
 	bins            int
 }
 
-// newGrid covers low to high in bins of an eighth to a sixteenth of unit, or
-// wider ones if that would be more than maxBins, with margin empty bins of its
-// own beyond both ends.
+// newGrid returns a grid from low to high in bins of an eighth to a sixteenth of
+// unit, or wider if that exceeds maxBins, with margin empty bins beyond both ends.
 func newGrid(low, high, unit float64, margin int) grid {
 	_, fine := math.Frexp(unit / 8)
 	_, coarse := math.Frexp((high - low) / maxBins)
@@ -35,8 +34,8 @@ func newGrid(low, high, unit float64, margin int) grid {
 	return g
 }
 
-// coarser returns the grid with bins twice as wide as often as that leaves them
-// no wider than width, and at least one bin of margin at either end.
+// coarser returns the grid with bins doubled in width as long as they are not wider
+// than width, and with at least one bin of margin at either end.
 func (g *grid) coarser(width float64) grid {
 	e := *g
 	for e.width*2 <= width {
@@ -46,13 +45,13 @@ func (g *grid) coarser(width float64) grid {
 	return e
 }
 
-// at is the place of a price on the grid, in bins from its lower end. Its whole
-// part is the bin. A price less than a rounding below an edge may count as the
-// edge, even at the top of the grid, where the margin takes it.
+// at returns the place of a price on the grid, in bins from its lower end. Its whole
+// part is the bin. By rounding, a price just below an edge may count as the edge,
+// even at the top of the grid, where it falls into the margin.
 func (g *grid) at(price float64) float64 { return price*g.perPrice - g.origin }
 
-// smoothing is how many bins either side each of the two averaging passes over
-// a profile takes: together a triangle that reaches about half a unit.
+// smoothing returns the radius in bins of each of the two averaging passes over a
+// profile: together a triangle that reaches about half a unit.
 func (g *grid) smoothing(unit float64) int {
 	return min(int(unit*g.perPrice/4+0.5), profileMargin/2)
 }
@@ -66,17 +65,17 @@ type node struct {
 	weight float64 // prominence as a share of the point of control's height, 0 to 1
 }
 
-// profile is volume by price, an estimate: a candle's volume is taken to be
-// spread evenly over its range.
+// profile is volume by price. It is an estimate: the volume of a candle is spread
+// evenly over its range.
 type profile struct {
 	grid grid
-	// low and high are the extremes of the series: no price lies beyond.
+	// low and high are the extremes of the series.
 	low, high float64
-	volume    []float64 // smoothed, by bin; unit-free, only shares mean anything
+	volume    []float64 // smoothed, by bin; only ratios have a meaning
 	busiest   float64   // the greatest of volume; 0 without volume
 
 	poc, val, vah float64 // prices; val ≤ poc ≤ vah
-	nodes         []node  // high-volume nodes, the point of control among them
+	nodes         []node  // high-volume nodes, including the point of control
 
 	inner, scratch []float64
 	at             []int32
@@ -107,11 +106,11 @@ func (p *profile) build(c *Candles, g grid, s extent) {
 	p.findNodes()
 }
 
-// spread adds the volume of each candle, evenly over its range, in constant
-// time: bins covered in part get their share at once, those covered whole get
-// theirs as a step up and a step down that one running sum resolves.
+// spread adds the volume of each candle, evenly over its range, in constant time:
+// partly covered bins are added directly, fully covered ones as a step up and a
+// step down that a running sum turns into values.
 func (p *profile) spread(c *Candles, volume float64) {
-	// scaled by a power of two, so that sums stay finite and shares exact
+	// scaled by a power of two, so that sums are finite and ratios exact
 	_, exponent := math.Frexp(volume)
 	scale := math.Ldexp(1, -max(exponent, -1000))
 
@@ -129,7 +128,7 @@ func (p *profile) spread(c *Candles, volume float64) {
 		v /= y - x
 		part[a] += v * (float64(a+1) - x)
 		part[b] += v * (y - float64(b))
-		if b > a+1 { // never with a range below one bin, which would blow v up
+		if b > a+1 { // not for a range below one bin, which would make v huge
 			inner[a+1] += v
 			inner[b] -= v
 		}
@@ -137,12 +136,12 @@ func (p *profile) spread(c *Candles, volume float64) {
 	sum := 0.0
 	for i, step := range inner {
 		sum += step
-		part[i] += max(sum, 0) // rounding may leave a trace of less than nothing
+		part[i] += max(sum, 0) // rounding may leave the sum slightly negative
 	}
 }
 
 // smooth averages twice over radius bins either side, which is a triangular
-// kernel. It does not divide: heights only mean something relative to others.
+// kernel. It does not divide, because only ratios of heights matter.
 func (p *profile) smooth(radius int) {
 	p.scratch = zeros(p.scratch, len(p.volume))
 	box(p.scratch, p.volume, radius)
@@ -166,8 +165,8 @@ func box(dst, src []float64, radius int) {
 	}
 }
 
-// summit is where the top of peak i lies, in bins: the vertex of the parabola
-// through it and its neighbours, or the middle of a flat top that begins at i.
+// summit returns the place of the top of peak i, in bins: the vertex of the parabola
+// through it and its neighbours, or the middle of a flat top that starts at i.
 func (p *profile) summit(i int) float64 {
 	end := i
 	for end+1 < len(p.volume) && p.volume[end+1] == p.volume[i] {
@@ -181,8 +180,8 @@ func (p *profile) summit(i int) float64 {
 	return middle + (before-after)/(before+after)/2
 }
 
-// findValueArea grows the value area from the point of control, always into
-// the busier neighbouring bin, into both if they are equal.
+// findValueArea extends the value area from the point of control, always into the
+// neighbouring bin with more volume, into both if they are equal.
 func (p *profile) findValueArea(top int, enough float64) {
 	from, to, sum := top, top, p.volume[top]
 	for sum < enough && (from > 0 || to < len(p.volume)-1) {
@@ -208,7 +207,7 @@ func (p *profile) findValueArea(top int, enough float64) {
 // findNodes finds the high-volume nodes: peaks by prominence.
 func (p *profile) findNodes() {
 	p.at, p.peak, p.valley = p.at[:0], p.peak[:0], p.valley[:0]
-	least, rising := 0.0, -1 // rising: where the present rise reached its height
+	least, rising := 0.0, -1 // rising: where the current rise reached its height
 	for i := 1; i < len(p.volume); i++ {
 		before, v := p.volume[i-1], p.volume[i]
 		switch {
@@ -230,26 +229,25 @@ func (p *profile) findNodes() {
 	}
 }
 
-// price is the price at a place of the grid, or the nearest one traded: smooth
-// volume reaches a little beyond the range of the series, levels must not.
+// price returns the price at a place of the grid, limited to the range of the series:
+// smoothed volume reaches slightly beyond that range, levels must not.
 func (p *profile) price(at float64) float64 {
 	return min(max((p.grid.origin+at)*p.grid.width, p.low), p.high)
 }
 
-// share is how busy a price is, compared with the busiest, 0 to 1. It runs
-// straight from the middle of one bin to the next, so that it does not jump.
+// share returns the volume at a price as a share of that at the busiest price, 0 to 1.
+// It is interpolated between the middles of bins, so that it does not jump.
 func (p *profile) share(price float64) float64 {
 	if p.busiest == 0 {
 		return 0
 	}
-	at := min(max(p.grid.at(price)-0.5, 0), float64(len(p.volume)-1)) // prices asked for may lie anywhere
+	at := min(max(p.grid.at(price)-0.5, 0), float64(len(p.volume)-1)) // price may lie outside the grid
 	i := min(int(at), len(p.volume)-2)
 	past := min(at-float64(i), 1)
 	return (p.volume[i]*(1-past) + p.volume[i+1]*past) / p.busiest
 }
 
-// zeros returns v with length n and every element zero, in v's memory if that
-// suffices.
+// zeros returns a slice of n zeros, in v's memory if it is large enough.
 func zeros(v []float64, n int) []float64 {
 	if cap(v) < n {
 		return make([]float64, n)

@@ -1,6 +1,6 @@
 // This file pins volume by price: a candle's volume is spread evenly over its
 // range, none is lost, and the point of control, the value area and the
-// high-volume nodes lie where a hand would draw them.
+// high-volume nodes are at the expected places.
 
 package levels
 
@@ -109,7 +109,7 @@ func TestProfile_ValueAreaHoldsSeventyPercentAndThePointOfControl(t *testing.T) 
 			t.Errorf("seed %d: value area %v to %v, point of control %v", seed, p.val, p.vah, p.poc)
 		}
 		if !slices.ContainsFunc(p.nodes, func(n node) bool { return n.price == p.poc && n.weight == 1 }) {
-			t.Errorf("seed %d: the point of control is no node", seed)
+			t.Errorf("seed %d: the point of control is not a node", seed)
 		}
 		if !slices.IsSortedFunc(p.nodes, func(a, b node) int { return int(math.Copysign(1, a.price-b.price)) }) {
 			t.Errorf("seed %d: nodes are not ascending", seed)

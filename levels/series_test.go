@@ -1,5 +1,5 @@
-// This file holds the series the other tests run on: hand-drawn candles,
-// generated ones, and, where the shared folder exists, real ones.
+// This file has the series of the other tests: hand-drawn candles, generated ones
+// and, if the shared folder exists, real ones.
 
 package levels
 
@@ -29,7 +29,7 @@ func draw(t testing.TB, rows ...[5]float64) *Candles {
 	return c
 }
 
-// flat is n rows that neither move nor trade.
+// flat returns n rows without movement or volume.
 func flat(n int, price float64) [][5]float64 {
 	rows := make([][5]float64, n)
 	for i := range rows {
@@ -39,7 +39,7 @@ func flat(n int, price float64) [][5]float64 {
 }
 
 // generate makes n hourly candles: a random walk with fat tails, clustered
-// volatility, volume that follows volatility and some holes. All of it is
+// volatility, volume that follows volatility and some gaps. All of it is
 // integer arithmetic on ticks of 1/256, so that the series is the same on
 // every machine and reflects exactly.
 func generate(seed uint64, n int) *Candles {
@@ -47,7 +47,7 @@ func generate(seed uint64, n int) *Candles {
 	c := new(Candles)
 	c.Reset("1h", n)
 	price, spread := 1<<20, 400
-	steps := func() int { // triangular, of a spread that is now and then six times as wide
+	steps := func() int { // triangular, with a spread that is sometimes six times as wide
 		s := spread
 		if r.IntN(40) == 0 {
 			s *= 6
@@ -84,14 +84,14 @@ func generate(seed uint64, n int) *Candles {
 	return c
 }
 
-// window is a view of candles from to to, end exclusive.
+// window returns a view of the candles from from up to, not including, to.
 func window(c *Candles, from, to int) *Candles {
 	view := c.Slice(from, to)
 	return &view
 }
 
 // realFiles lists the shared candle files whose name matches, at most limit of
-// them, spread evenly; none where the shared folder is absent.
+// them, spread evenly; none without the shared folder.
 func realFiles(t testing.TB, pattern string, limit int) []string {
 	t.Helper()
 	shared := os.Getenv("TIDEMARK_SHARED")

@@ -1,5 +1,5 @@
-// This file pins that levels are things that last: when the window of candles
-// slides by one, the strong levels are still there and keep their names.
+// This file pins the stability of levels: when the window of candles slides by one,
+// the strong levels remain and keep their IDs.
 
 package levels
 
@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// stability counts what became of levels from one candle to the next.
+// stability counts the levels that remain from one candle to the next.
 type stability struct {
 	top, kept   int // the twelve strongest; those still within 0.1 ATR
 	same, named int // all levels still within 0.1 ATR; those with the same ID

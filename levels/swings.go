@@ -1,11 +1,11 @@
 package levels
 
-// swingSpan is how many candles on either side a swing must be the extreme of.
-// On hourly candles of Binance that leaves some 80 swing highs and 80 swing
-// lows in 2,000.
+// swingSpan is the number of candles on either side over which a swing is the
+// extreme. 2,000 hourly candles of Binance have about 80 swing highs and 80 swing
+// lows.
 const swingSpan = 8
 
-// swing is a confirmed extreme. It was known only at the close of candle
+// swing is a confirmed extreme. It is known only at the close of candle
 // index+swingSpan, so the last swingSpan candles of a series contain none.
 type swing struct {
 	index      int32 // of its candle
@@ -15,19 +15,19 @@ type swing struct {
 }
 
 // appendExtremes appends the indices at which sign·p is the greatest value of
-// span candles on either side, the earliest of equals. It depends on nothing
-// further than span away, so a longer series never changes what was found.
+// span candles on either side, the earliest of equals. It depends only on
+// values within span, so a longer series never changes the result.
 func appendExtremes(dst []int32, p []float64, sign float64, span int) []int32 {
 next:
 	for i := span; i < len(p)-span; {
 		v := sign * p[i]
 		for j := i + 1; j <= i+span; j++ {
 			if sign*p[j] > v {
-				i = j // all in between are lower than p[j] and within its reach
+				i = j // all in between are lower than p[j] and within its span
 				continue next
 			}
 		}
-		i += span + 1 // all in between have an equal or a greater one before them
+		i += span + 1 // all in between follow an equal or greater value
 		for _, q := range p[i-2*span-1 : i-span-1] {
 			if sign*q >= v {
 				continue next
@@ -38,8 +38,8 @@ next:
 	return dst
 }
 
-// swingFinder finds the swings of a series and weighs them; the slices are its
-// scratch.
+// swingFinder finds the swings of a series and their prominence; the slices are
+// scratch memory.
 type swingFinder struct {
 	swings       []swing
 	at           []int32
@@ -48,7 +48,7 @@ type swingFinder struct {
 }
 
 // find returns the swing highs, then the swing lows, each in order of time.
-// They are valid until the next find.
+// The result is valid until the next find.
 func (f *swingFinder) find(c *Candles, span int) []swing {
 	f.swings = f.swings[:0]
 	f.add(c.High, c.Low, 1, span)
@@ -58,7 +58,7 @@ func (f *swingFinder) find(c *Candles, span int) []swing {
 
 // add adds the swings of one kind: extremes of sign·tip. The valley between two
 // of them is the least sign·foot of the candles in between; their own feet do
-// not count, since the order inside a candle is unknown.
+// not count, because the order inside a candle is unknown.
 func (f *swingFinder) add(tip, foot []float64, sign float64, span int) {
 	f.at = appendExtremes(f.at[:0], tip, sign, span)
 	if len(f.at) == 0 {
@@ -78,20 +78,21 @@ func (f *swingFinder) add(tip, foot []float64, sign float64, span int) {
 	}
 }
 
-// lowest is the least sign·v; v is not empty.
+// lowest returns the least sign·v; v is not empty.
 func lowest(v []float64, sign float64) float64 {
 	least := sign * v[0]
 	for _, x := range v[1:] {
-		if x *= sign; x < least {
+		x *= sign
+		if x < least {
 			least = x
 		}
 	}
 	return least
 }
 
-// prominences measures topographic prominence: how far one must come down from
-// a peak, on the side where that is less, before a higher one is reached or the
-// series ends. Of equal peaks the earlier counts as the higher.
+// prominences measures topographic prominence: the descent from a peak to the lowest
+// point before a higher peak or the end of the series, on the side where that is
+// less. Of equal peaks the earlier counts as the higher.
 type prominences struct {
 	height []float64
 	stack  []summit

@@ -42,7 +42,7 @@ func TestAppendExtremes_HandDrawn(t *testing.T) {
 	}
 }
 
-// The definition, word for word and slow.
+// The definition, literally and slowly.
 func TestAppendExtremes_AgreesWithTheDefinition(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 0))

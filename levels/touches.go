@@ -1,15 +1,15 @@
 package levels
 
-// tracker follows price through the zones; the slice is its scratch.
+// tracker follows price through the zones; the slice is scratch memory.
 type tracker struct {
 	first []uint16 // by bin: the first zone that is not wholly below the bin
 }
 
-// track finds, for every zone, its touches and its status, from the candle on
-// that formed it.
+// track finds the touches and the status of every zone, starting at the candle that
+// formed it.
 //
-// A candle meets a zone when its true range (from low to high, the close before
-// included) overlaps it, so price cannot jump a zone unseen. A touch is an
+// A candle meets a zone when its true range (from low to high, including the
+// previous close) overlaps it, so a jump across a zone is detected. A touch is an
 // episode: a run of candles that meet the zone. A close beyond the side price
 // last closed on breaks the zone; a wick does not. A later episode that begins
 // and ends on the far side of the break without closing through is a retest
@@ -29,7 +29,7 @@ func (t *tracker) track(zones []zone, c *Candles, g *grid) {
 			if n := &zones[k]; int32(i) >= n.formed {
 				n.meet(int32(i), last)
 				if n.kind == anchorVolume {
-					n.weigh(int32(i), last, c.Volume[i])
+					n.updateAnchor(int32(i), last, c.Volume[i])
 				}
 			}
 		}
@@ -41,7 +41,7 @@ func (t *tracker) track(zones []zone, c *Candles, g *grid) {
 	}
 }
 
-// index prepares the way from a price to the zones near it.
+// index builds the table from bins to zones.
 func (t *tracker) index(zones []zone, g *grid) {
 	t.first = t.first[:0]
 	for k := range zones {
@@ -54,7 +54,7 @@ func (t *tracker) index(zones []zone, g *grid) {
 	}
 }
 
-// meet records that candle i met the zone and closed at last.
+// meet records that candle i meets the zone and closes at last.
 func (n *zone) meet(i int32, last float64) {
 	n.met++
 	if n.seen != i-1 { // price was outside: a new episode
@@ -81,18 +81,18 @@ func (n *zone) meet(i int32, last float64) {
 	n.side = side
 }
 
-// leave ends the episode under way, if there is one. The candle that ends it
-// does not meet the zone, so the last close of the episode was outside, and on
-// the side the zone remembers.
+// leave ends the current episode, if any. The candle that ends it does not meet the
+// zone, so the last close of the episode was outside, on the side stored in the
+// zone.
 func (n *zone) leave() {
 	if n.status == Broken && !n.broke {
 		n.status = Flipped
 	}
 }
 
-// weigh makes candle i the anchor of a zone of volume alone if it is the
-// busiest yet of those that closed inside, the lower border included.
-func (n *zone) weigh(i int32, last, volume float64) {
+// updateAnchor makes candle i the anchor of a zone without swings if it has the
+// greatest volume so far of those that close inside, including the lower border.
+func (n *zone) updateAnchor(i int32, last, volume float64) {
 	if last >= n.low && last < n.high && volume > n.volume {
 		n.anchor, n.volume = i, volume
 	}

@@ -1,5 +1,5 @@
-// This file pins what price can do to a zone: touches are episodes, a close
-// through breaks, a wick does not, and a retest that holds flips.
+// This file pins touches and status: touches are episodes, a close through breaks a
+// zone, a wick does not, and a retest that holds flips it.
 
 package levels
 

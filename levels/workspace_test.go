@@ -1,7 +1,7 @@
 package levels
 
-// This test pins what a workspace is said to need: the columns and scratch that
-// stay after many markets, from quiet to wild, are no more than CandlesBytes and FinderBytes.
+// This test pins the size of a workspace: the columns and scratch memory kept after
+// many markets, of low and high volatility, do not exceed CandlesBytes and FinderBytes.
 
 import (
 	"math"
@@ -53,10 +53,10 @@ func TestBytes_CoverQuietAndWildMarkets(t *testing.T) {
 		said := CandlesBytes(n) + FinderBytes(n)
 		t.Logf("%d candles: %.1f KiB of %.1f", n, float64(used)/1024, float64(said)/1024)
 		if used > said {
-			t.Errorf("%d candles: a workspace holds %d bytes, it is said to hold %d", n, used, said)
+			t.Errorf("%d candles: a workspace holds %d bytes, expected at most %d", n, used, said)
 		}
 		if n >= 1000 && used < said*6/10 {
-			t.Errorf("%d candles: a workspace holds %d bytes, it is said to hold %d: far too many", n, used, said)
+			t.Errorf("%d candles: a workspace holds %d bytes, the estimate of %d is far too high", n, used, said)
 		}
 	}
 }

@@ -6,28 +6,28 @@ import (
 )
 
 const (
-	// clusterReach is how far apart two candidates may lie and still be one
-	// level, as a share of one ATR. A level is the band of that width to either
-	// side of its price, or up to halfway to its neighbour.
+	// clusterReach is the maximum distance between two candidates of one level, as
+	// a share of one ATR. A zone extends that far to either side of its price, but
+	// at most halfway to its neighbour.
 	clusterReach = 0.25
-	// rangeATR is how far from the last price levels are looked for, in ATR. Of
-	// prices farther away fewer than one in ten is met within Horizon.
+	// rangeATR is the maximum distance of a level from the last price, in ATR.
+	// Fewer than one in ten of the farther prices is reached within Horizon.
 	rangeATR = 12
-	// endsHalf is the age, in candles, at which the ends of a candle weigh half
-	// of what they weigh when it is new.
+	// endsHalf is the age, in candles, at which the ends of a candle have half
+	// their initial weight.
 	endsHalf = 1000
-	// swingHalf is the prominence, in ATR, of a swing that weighs 1/2. No swing
-	// weighs more than 1.
+	// swingHalf is the prominence, in ATR, of a swing with the weight 1/2. The
+	// maximum is 1.
 	swingHalf = 4
 	// nodeWeight is the weight of the point of control; other high-volume nodes
-	// weigh less by their prominence. There are some 7 nodes and 160 swings:
-	// with the weight of a swing a node would drown among them.
+	// have less weight, by their prominence. A series has about 7 nodes and 160
+	// swings: with the weight of a swing the nodes would have no effect.
 	nodeWeight = 3
 	// valueAreaWeight is the weight of either edge of the value area.
 	valueAreaWeight = 1
 )
 
-// candidate is a price some method proposes.
+// candidate is a price that one method proposes.
 type candidate struct {
 	price  float64
 	weight float64 // compared with other candidates
@@ -35,37 +35,37 @@ type candidate struct {
 	source Sources
 }
 
-// zone is a level in the making: a band around a price and the candidates in
-// it. Zones are ascending and do not overlap.
+// zone is a possible level: a band around a price and the candidates in it. Zones
+// are ascending and do not overlap.
 type zone struct {
 	price, low, high float64
 	sources          Sources
-	from             int32   // its first candidate; the last is the last up to high
+	from             int32   // its first candidate; the last one is the last at or below high
 	highs, lows      int32   // the swing highs, swing lows it holds
 	prominence       float64 // of its most prominent swing, price units
 
-	// The candle that anchors the zone, and so its ID: the one of its most
-	// prominent swing, or, in a zone of volume alone, the busiest of those that
-	// closed inside; -1 if there is none.
+	// The candle that anchors the zone and gives its ID: the one of its most
+	// prominent swing or, without swings, the one with the greatest volume of those
+	// that close inside; -1 if there is none.
 	anchor int32
 	kind   anchorKind
-	formed int32 // candle from which on the zone counts: its first swing, or 0
+	formed int32 // first candle that counts for the zone: its first swing, or 0
 
-	// what track finds
+	// set by track
 	touches     int32
-	first, last int32 // candles that began the first and the last episode
+	first, last int32 // candles that start the first and the last episode
 	seen        int32 // the last candle that met the zone
 	side        int8  // of the last close outside: -1 below, 1 above, 0 none yet
 	status      Status
-	broke       bool    // in the episode under way
+	broke       bool    // in the current episode
 	met         int32   // candles that met the zone
-	volume      float64 // of the anchor of a zone of volume alone
+	volume      float64 // of the anchor of a zone without swings
 
-	excess float64 // by which it was chosen, see Fit.excess
+	excess float64 // used to choose it, see Fit.excess
 }
 
-// anchorKind tells what an anchor candle is to a zone. The numbers are part of
-// every ID ever stored.
+// anchorKind is the role of the anchor candle in a zone. The numbers are part of all
+// stored IDs and must not change.
 type anchorKind uint64
 
 const (
@@ -74,9 +74,9 @@ const (
 	anchorVolume
 )
 
-// id turns a candle and what it is to the zone into 64 bits that look random,
-// one to one: two anchors never share an ID. The mixing is the finalizer of
-// splitmix64 (Steele, Lea, Flood 2014).
+// id maps a candle and its anchorKind to 64 random-looking bits, one to one: two
+// anchors never share an ID. The mixing is the finalizer of splitmix64 (Steele,
+// Lea, Flood 2014).
 func id(openTime int64, kind anchorKind) uint64 {
 	z := uint64(openTime)<<2 | uint64(kind) // open times stay below 2^48
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
@@ -84,23 +84,23 @@ func id(openTime int64, kind anchorKind) uint64 {
 	return z ^ z>>31
 }
 
-// clusterer gathers candidates into zones; the slices are its scratch.
+// clusterer groups candidates into zones; the slices are scratch memory.
 type clusterer struct {
-	ends       []float64 // by bin: the weight of the candles' ends; the profile's memory
+	ends       []float64 // by bin: the weight of the candles' ends; shares the profile's memory
 	others     []candidate
 	candidates []candidate
 	density    []float64
-	weights    []float64 // running sums of weight and of weight·place
+	weights    []float64 // prefix sums of weight and of weight·place
 	moments    []float64
 	zones      []zone
 }
 
-// collect replaces the candidates by those within rangeATR of the last close,
-// ascending: the ends of all candles, that is the bins that hold their highs,
-// lows and closes, and the prices of swings and of the profile.
+// collect sets the candidates to those within rangeATR of the last close, ascending:
+// the bins with highs, lows and closes of candles, and the prices of swings and of
+// the profile.
 //
-// The ends are where price turned or came to rest. They outweigh all else, and
-// so decide where zones lie; swings and profile tell what lies in them.
+// Ends are where price turned or closed. They have most of the weight, and so
+// determine the place of zones; swings and profile add sources.
 func (z *clusterer) collect(c *Candles, g *grid, swings []swing, p *profile, atr float64) {
 	z.propose(swings, p, atr)
 	z.candidates = z.candidates[:0]
@@ -111,7 +111,7 @@ func (z *clusterer) collect(c *Candles, g *grid, swings []swing, p *profile, atr
 	last := c.Close[c.Len()-1]
 	low, high := last-rangeATR*atr, last+rangeATR*atr
 	e := g.coarser(clusterReach * atr / 3)
-	p.inner = zeros(p.inner, e.bins) // lent: the profile is done with it
+	p.inner = zeros(p.inner, e.bins) // reuses memory that the profile no longer needs
 	z.ends = p.inner
 	z.count(c, &e)
 	next := 0
@@ -137,9 +137,9 @@ func (z *clusterer) collect(c *Candles, g *grid, swings []swing, p *profile, atr
 	}
 }
 
-// count fills ends, which are empty: each high, low and close weighs 1/(1+age/endsHalf), shared
-// between the two bins whose middles it lies between, by nearness, so that what
-// a bin holds does not jump at its edges.
+// count fills ends, which must be zero. Each high, low and close has the weight
+// 1/(1+age/endsHalf), divided by distance between the two bins whose middles
+// enclose it, so that the weight of a bin does not jump at its edges.
 func (z *clusterer) count(c *Candles, g *grid) {
 	ends, n := z.ends, c.Len()
 	high, low, cls := c.High[:n], c.Low[:n], c.Close[:n]
@@ -155,8 +155,7 @@ func (z *clusterer) count(c *Candles, g *grid) {
 	}
 }
 
-// propose replaces others by the prices of the swings and the profile,
-// ascending.
+// propose sets others to the prices of the swings and the profile, ascending.
 func (z *clusterer) propose(swings []swing, p *profile, atr float64) {
 	z.others = z.others[:0]
 	for i, s := range swings {
@@ -165,7 +164,7 @@ func (z *clusterer) propose(swings []swing, p *profile, atr float64) {
 	}
 	if p.busiest > 0 {
 		z.others = append(z.others,
-			candidate{p.poc, 0, -1, SourcePointOfControl}, // weighs as the node it is
+			candidate{p.poc, 0, -1, SourcePointOfControl}, // has its weight as a node
 			candidate{p.val, valueAreaWeight, -1, SourceValueArea},
 			candidate{p.vah, valueAreaWeight, -1, SourceValueArea})
 		for _, n := range p.nodes {
@@ -183,12 +182,12 @@ func (z *clusterer) propose(swings []swing, p *profile, atr float64) {
 	})
 }
 
-// cluster turns the candidates into zones. A zone sits where the density of
+// cluster turns the candidates into zones. A zone lies where the density of
 // candidates (a triangular kernel of the given reach) is greater than anywhere
-// within reach; its price is the mean of what the kernel covers there, and it
-// extends a reach to either side, or halfway to its neighbour. So one
-// cluster cannot run along a whole range by chaining, and a candidate more or
-// less moves only its surroundings, and those smoothly.
+// within reach. Its price is the weighted mean under the kernel, and it extends one
+// reach to either side, but at most halfway to its neighbour. So a cluster cannot
+// chain along a whole range, and one more candidate changes only nearby zones, and
+// those smoothly.
 func (z *clusterer) cluster(swings []swing, reach float64) []zone {
 	z.zones = z.zones[:0]
 	z.estimate(reach)
@@ -230,8 +229,8 @@ func (z *clusterer) estimate(reach float64) {
 	}
 }
 
-// peak tells whether candidate i has the greatest density within reach, the
-// lowest of equals, and which candidate to ask about next.
+// peak reports whether candidate i has the greatest density within reach, the lowest
+// of equals, and returns the next candidate to check.
 func (z *clusterer) peak(i int, reach float64) (bool, int) {
 	k, d := z.candidates, z.density
 	j := i + 1
@@ -248,7 +247,7 @@ func (z *clusterer) peak(i int, reach float64) (bool, int) {
 	return true, j
 }
 
-// center is the mean price of what the kernel covers at candidate i.
+// center returns the weighted mean price under the kernel at candidate i.
 func (z *clusterer) center(i int, reach float64) float64 {
 	k := z.candidates
 	var sum, moment float64
@@ -268,15 +267,15 @@ func (z *clusterer) center(i int, reach float64) float64 {
 	return k[i].price + moment/sum
 }
 
-// add appends a zone around price, cutting it and the one before where they
-// would overlap. A band never reaches below half its price: price less a
-// reach may be negative, which no trade can be.
+// add appends a zone around price and cuts it and the previous one where they would
+// overlap. A zone never extends below half its price: price minus reach may be
+// negative, which is not a valid price.
 func (z *clusterer) add(price, reach float64) {
 	n := zone{price: price, low: max(price-reach, price/2, math.SmallestNonzeroFloat64), high: min(price+reach, math.MaxFloat64), seen: -2, anchor: -1, kind: anchorVolume}
 	if len(z.zones) > 0 {
 		before := &z.zones[len(z.zones)-1]
 		if !(before.price < price) {
-			return // the same level twice, to the precision of a float
+			return // the same level again, to the precision of a float
 		}
 		if n.low < before.high {
 			middle := before.price + (price-before.price)/2
@@ -286,8 +285,8 @@ func (z *clusterer) add(price, reach float64) {
 	z.zones = append(z.zones, n)
 }
 
-// assign gives each zone the candidates that lie in it and drops zones that
-// hold none. A candidate on the border of two belongs to the lower.
+// assign gives each zone its candidates and drops zones without any. A candidate on
+// the border of two zones belongs to the lower.
 func (z *clusterer) assign(swings []swing) {
 	next := 0
 	for i := range z.zones {
@@ -300,15 +299,15 @@ func (z *clusterer) assign(swings []swing) {
 			k := &z.candidates[next]
 			n.sources |= k.source
 			if k.swing >= 0 {
-				n.take(&swings[k.swing])
+				n.addSwing(&swings[k.swing])
 			}
 		}
 	}
 	z.zones = slices.DeleteFunc(z.zones, func(n zone) bool { return n.sources == 0 })
 }
 
-// take gives the zone a swing that lies in it.
-func (n *zone) take(s *swing) {
+// addSwing adds a swing that lies in the zone.
+func (n *zone) addSwing(s *swing) {
 	if s.low {
 		n.lows++
 	} else {

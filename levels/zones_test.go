@@ -1,6 +1,6 @@
 // This file pins how candidates become zones: near ones join, far ones do not,
-// a row of them does not chain into one, zones do not overlap, and what anchors
-// a zone names it.
+// a row of them does not chain into one, zones do not overlap, and the anchor
+// of a zone determines its ID.
 
 package levels
 
@@ -130,7 +130,7 @@ func TestCluster_NeighboursAreCutHalfway(t *testing.T) {
 	var z clusterer
 	z.add(100, 1)
 	z.add(100.5, 1)
-	z.add(100.5, 1) // the same again is no second level
+	z.add(100.5, 1) // the same price again is not a second level
 	z.add(102, 1)
 	want := [][3]float64{{99, 100, 100.25}, {100.25, 100.5, 101.25}, {101.25, 102, 103}}
 	if len(z.zones) != len(want) {
@@ -148,7 +148,7 @@ func TestCluster_NeighboursAreCutHalfway(t *testing.T) {
 	}
 }
 
-// The definition, word for word and slow: no greater density within reach, and
+// The definition, literally and slowly: no greater density within reach, and
 // no equal one before.
 func TestCluster_PeaksAgreeWithTheDefinition(t *testing.T) {
 	for seed := range uint64(500) {

@@ -15,11 +15,11 @@ export interface paths {
         put?: never;
         /**
          * Find levels now.
-         * @description Exactly one of `symbol`, `symbols`, `all` and `klines` says what is analysed.
+         * @description Exactly one of `symbol`, `symbols`, `all` and `klines` selects what is analysed.
          *
-         *     One symbol, or klines of one's own, are answered with the analysis. With `Prefer: respond-async` they are answered with a job, as several symbols and `all` always are: follow it at the place `Location` names. Identical work under way is joined, not repeated, whichever process it was asked of.
+         *     For one symbol, or for your own klines, the reply is the analysis. With `Prefer: respond-async`, and always for several symbols and `all`, the reply is a job: follow it at its `Location`. If the same work is already in progress, in any process, the request joins it.
          *
-         *     A body of more than 16 KiB must carry klines; it is read once there is a slot for it. Besides `application/json` the media type curl sends by itself with `-d` is accepted; the body is JSON all the same.
+         *     A body of more than 16 KiB must contain klines; it is read once a slot is free. In addition to `application/json`, the default media type of `curl -d` is accepted; the body must still be JSON.
          */
         post: operations["analyze"];
         delete?: never;
@@ -37,9 +37,9 @@ export interface paths {
         };
         /**
          * Levels of all pairs as flat rows.
-         * @description One row for each level of each pair analysed, for screens and dashboards, the nearest to its price first. A page is the first `limit` rows after the cursor; rows that change while pages are taken may be missed or come twice.
+         * @description One row for each level of each analysed pair, for screens and dashboards, nearest to its price first. A page is the first `limit` rows after the cursor; rows that change between pages may be missed or repeated.
          *
-         *     CSV and NDJSON (a row of the page in each line) without `limit` are everything, by symbol. In CSV, text that a spreadsheet would take for a formula begins with an apostrophe; what does not exist is an empty cell.
+         *     Without `limit`, CSV and NDJSON (one row on each line) return all rows, by symbol. In CSV, text that a spreadsheet would treat as a formula starts with an apostrophe; a missing value is an empty cell.
          */
         get: operations["listLevels"];
         put?: never;
@@ -59,15 +59,15 @@ export interface paths {
         };
         /**
          * The stored analysis of a pair.
-         * @description The newest one, or with `at` the one that was the newest at that moment of the past.
+         * @description The newest analysis, or with `at` the one that was the newest at that time.
          *
-         *     `stale` and `stale_reason` tell that the next candle has closed and its analysis is overdue: one interval and a grace after `as_of`. The grace is a twentieth of the interval, at least two minutes, and at most one interval. With `at` that is judged as of that moment, so an answer about the past stays the same.
+         *     `stale` and `stale_reason` report that the next candle has closed and its analysis is overdue: one interval and a grace period after `as_of`. The grace period is a twentieth of the interval, at least two minutes, and at most one interval. With `at` they are as of that time, so a reply about the past does not change.
          *
-         *     A pair that the exchange no longer lists leaves the screen. What is stored of it is still answered, `stale` and with `delisted_at`.
+         *     A pair that the exchange no longer lists is removed from `GET /levels`. Its stored analysis is still returned here, `stale` and with `delisted_at`.
          *
-         *     The reply may be kept until the next candle closes (`Cache-Control`), and asked for again with its `ETag`. Answers about the past may be kept for good once that moment is two intervals ago.
+         *     The reply may be cached until the next candle closes (`Cache-Control`), and revalidated with its `ETag`. A reply about the past may be cached for five minutes once that time is two intervals ago.
          *
-         *     As CSV or NDJSON the levels are rows, as in `GET /levels`. `format=pine` is a script for TradingView in Pine version 6 that draws the zones over a chart: a box from the first touch on, and a label with price and odds.
+         *     CSV and NDJSON return rows, as in `GET /levels`. `format=pine` returns a TradingView script in Pine version 6 that draws the zones on a chart: a box from the first touch on, and a label with price and odds.
          */
         get: operations["getLevels"];
         put?: never;
@@ -87,9 +87,9 @@ export interface paths {
         };
         /**
          * A picture of the levels of one pair over its candles.
-         * @description For mails, pages and READMEs (chats mostly want the PNG): the newest stored analysis and the last candles it was made from, with both their moment. Zones are bands, the stronger coloured the higher their hold odds (their strength while odds are null), with a dashed line where the level is broken. That the market is simulated, the analysis stale or candles missing is said in words.
+         * @description For emails, pages and READMEs (most chats need the PNG): the newest stored analysis with its last candles and its time. Zones are bands; the colour is stronger for higher hold odds (for higher strength while odds are null), and broken levels have a dashed line. Notes say if the market is simulated, the analysis is stale or candles are missing.
          *
-         *     The candles are those that are kept: none is fetched, and none after `as_of` is shown. Where they are not kept any more the answer is 409; a new analysis of the pair (`POST /analyze`) can be drawn.
+         *     Only stored candles are used: none is fetched, and none after `as_of` is shown. If they are no longer stored, the reply is 409; a new analysis of the pair (`POST /analyze`) can be drawn.
          */
         get: operations["drawLevelsSVG"];
         put?: never;
@@ -109,7 +109,7 @@ export interface paths {
         };
         /**
          * The same picture as a PNG.
-         * @description What `/levels/{symbol}/chart.svg` draws, for where SVG is not shown, as chats and mails mostly do not. Its font has Latin, Greek and Cyrillic letters; others, which a few symbols have, are boxes in it.
+         * @description The picture of `/levels/{symbol}/chart.svg`, for programs that do not show SVG, such as most chat and email clients. Its font has Latin, Greek and Cyrillic letters; the other letters of a few symbols are shown as boxes.
          */
         get: operations["drawLevelsPNG"];
         put?: never;
@@ -129,11 +129,11 @@ export interface paths {
         };
         /**
          * Why a level is there.
-         * @description Its touches with what became of them, what each method found in its zone, and what moved its hold odds away from those of any line at its distance.
+         * @description Its touches and their outcomes, what each method found in its zone, and the difference of its hold odds from those of any line at its distance.
          *
-         *     The stored analysis is made again from the candles that are kept: none is fetched, and none after `as_of` is looked at. Where it cannot be made again – the candles have gone, or another version made it – the answer is 409 with the reason; a new analysis of the pair (`POST /analyze`) can be explained.
+         *     The stored analysis is repeated from stored candles: none is fetched, and none after `as_of` is used. If it cannot be repeated, because the candles are gone or another version made it, the reply is 409 with the reason; a new analysis of the pair (`POST /analyze`) can be explained.
          *
-         *     The effects of all `factors` add up to `hold_probability` less `baseline_hold_probability`, in hundredths (points). They are exact Shapley values: each is what the factor adds to the odds against the zones of these candles that could have become levels, averaged over the orders in which factors may become known. They say what the odds are made of, not what causes a level to hold.
+         *     The effects of all `factors` add up to `hold_probability` minus `baseline_hold_probability`, in hundredths (points). They are exact Shapley values: each is the contribution of the factor to the odds, compared with the zones of these candles that could have become levels, averaged over all orders in which factors may become known. They describe how the odds are computed, not what causes a level to hold.
          */
         get: operations["explainLevel"];
         put?: never;
@@ -153,7 +153,7 @@ export interface paths {
         };
         /**
          * The newest jobs, newest first.
-         * @description Those that have ended stay listed for `JOB_RETENTION`. Failures, skips and results are told by `GET /jobs/{id}`.
+         * @description Ended jobs stay listed for `JOB_RETENTION`. `GET /jobs/{id}` has failures, skips and results.
          */
         get: operations["listJobs"];
         put?: never;
@@ -178,15 +178,15 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * How far a job is.
-         * @description Its counts grow with each batch stored, whichever process works on it; `GET /jobs/{id}/events` tells when they do.
+         * The state of a job.
+         * @description The counts grow with each stored batch, in whichever process it runs; `GET /jobs/{id}/events` reports each change.
          */
         get: operations["getJob"];
         put?: never;
         post?: never;
         /**
          * Cancel a job.
-         * @description The job is cancelled at once, whichever process works on it. Within about a second no further pair begins and none waits for the exchange any more; what has been analysed by then is stored and still added to the job's counts.
+         * @description The job is cancelled at once, in whichever process it runs. Within about a second no further pair starts and none waits for the exchange; analyses finished by then are stored and counted in the job.
          */
         delete: operations["cancelJob"];
         options?: never;
@@ -209,7 +209,7 @@ export interface paths {
         };
         /**
          * Follow a job.
-         * @description Server-sent events. Each event is named `job`; its data is the job without failures, skips and result, in one line. There is one at the start and one for each batch stored, at most four a second, whichever process works on the job; the last one is the job's end, and ends the stream. A comment comes every 15 seconds when nothing else does.
+         * @description Server-sent events. Each event is named `job`; its data is the job without failures, skips and result, on one line. There is one at the start and one for each stored batch, at most four a second, in whichever process the job runs. The last event is the end of the job and ends the stream. A comment is sent after 15 seconds without an event.
          */
         get: operations["followJob"];
         put?: never;
@@ -228,9 +228,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * When sweeps begin by themselves.
-         * @description The schedules of the exchange (`ANALYSIS_SCHEDULE`), the shortest interval first. They are
-         *     kept in the database, so that every process answers the same. Empty when nothing is scheduled.
+         * The schedules of sweeps.
+         * @description The schedules of the exchange (`ANALYSIS_SCHEDULE`), shortest interval first. They are
+         *     stored in the database, so every process returns the same. Empty if nothing is scheduled.
          */
         get: operations["listSchedules"];
         put?: never;
@@ -249,16 +249,16 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * How far the odds can be believed.
-         * @description For each interval: what its odds were fitted on, how such fits did on pairs and times they had
-         *     not seen, and what has become of the odds this service has given out.
+         * How reliable the odds are.
+         * @description For each interval: the data its odds were fitted on, the results of such fits on unseen pairs
+         *     and times, and the outcomes of the odds this service has served.
          *
-         *     The last is the live scorecard. Of each series one analysis at a time is chosen, when it is
-         *     stored, and judged once its horizon has passed, by the candles since; then the next one is.
-         *     An analysis computed when the candle after it may have closed already is not chosen, nor is one
-         *     without odds. What belongs to another algorithm or table, or to a simulated market, has a
-         *     scorecard of its own. Outcomes of neighbouring levels, and of all pairs in one week, are much
-         *     alike: they are worth less than their number.
+         *     The last part is the live scorecard. For each series one analysis at a time is chosen when it is
+         *     stored, and judged by later candles once its horizon has passed; then the next one is chosen.
+         *     An analysis without odds, or computed when the next candle may already have closed, is not
+         *     chosen. Each algorithm and table of odds, and simulated markets, have separate scorecards.
+         *     Outcomes of neighbouring levels, and of all pairs in one week, are correlated: they are worth
+         *     less than their number.
          */
         get: operations["getCalibration"];
         put?: never;
@@ -277,8 +277,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The exchanges there are levels of.
-         * @description First the exchange this process talks to, then the others the database has levels of, which other processes have stored. Of those everything that is stored can be read (`exchange=`), and nothing analysed here.
+         * The exchanges with stored levels.
+         * @description First the exchange this process serves, then others with levels in the database, stored by other processes. Stored data of the others can be read (`exchange=`), but this process cannot analyse them.
          */
         get: operations["listExchanges"];
         put?: never;
@@ -298,7 +298,7 @@ export interface paths {
         };
         /**
          * The pairs of the exchange.
-         * @description Every pair the exchange lists, with whether a sweep covers it and why not. The exchange is asked at most once a minute for all clients. Where it cannot be asked, the answer is what it listed last, and `Age` is above 60.
+         * @description Every pair the exchange lists, with whether a sweep covers it and why not. The list is fetched at most once a minute for all clients. If the exchange does not answer, the reply is its last list, and `Age` is above 60.
          */
         get: operations["listSymbols"];
         put?: never;
@@ -318,7 +318,7 @@ export interface paths {
         };
         /**
          * The last closed klines of a pair.
-         * @description What a chart needs. The rows are those `POST /analyze` takes. Klines kept by an analysis are not fetched again; what is fetched here is not kept. Of another exchange than the one this process talks to they are the last of those its newest analysis was made from, if they are kept.
+         * @description Klines for a chart. The rows have the format of `POST /analyze`. Klines stored by an analysis are not fetched again; klines fetched here are not stored. For an exchange that this process does not serve, they are the last klines of its newest analysis, if stored.
          */
         get: operations["getKlines"];
         put?: never;
@@ -337,8 +337,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The kline of a pair that is not closed.
-         * @description For what shows the price as it is now. The exchange is asked at most every two seconds for a pair and interval, however many look. No analysis sees this kline, and `GET /klines/{symbol}` does not list it: until it has closed all of it but its opening may change.
+         * The open kline of a pair.
+         * @description For displays of the current price. The kline of a pair and interval is fetched at most every two seconds for all clients. No analysis uses it, and `GET /klines/{symbol}` does not list it: until it closes, everything but its open may change.
          */
         get: operations["getFormingKline"];
         put?: never;
@@ -357,8 +357,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What the process uses.
-         * @description Memory as the operating system, the container and Go count it, which are three numbers: the working set is what `docker stats` shows, the resident set has the pages of the program's file in it, the heap is only what Go allocated.
+         * Memory of the process.
+         * @description Memory as counted by the container, the operating system and Go, which are three different numbers: the working set is the number of `docker stats`, the resident set includes the pages of the program file, and the heap is only the memory allocated by Go.
          */
         get: operations["getMemory"];
         put?: never;
@@ -380,9 +380,9 @@ export interface paths {
         put?: never;
         /**
          * The Model Context Protocol, for agents.
-         * @description Streamable HTTP without sessions, every reply as JSON. The tools only read: get_levels, analyze_symbol (stores nothing), list_symbols, market_screen and explain_level take the parameters of `GET /levels/{symbol}`, `POST /analyze`, `GET /symbols`, `GET /levels` and `GET /levels/{symbol}/{id}`, and answer what these answer, in the shapes of this document. What a route would refuse is an error of the tool, with code and sentence.
+         * @description Streamable HTTP without sessions, every reply as JSON. The tools are read-only: get_levels, analyze_symbol (stores nothing), list_symbols, market_screen and explain_level take the parameters of `GET /levels/{symbol}`, `POST /analyze`, `GET /symbols`, `GET /levels` and `GET /levels/{symbol}/{id}`, and return the same results, in the schemas of this document. An error of a route is an error of the tool, with code and detail.
          *
-         *     Keys, limits and the check of `Host` and `Origin` are those of every route. What a tool answers is at most 128 KiB; more is an error of the tool that says how to narrow the request. A message above the number that is answered at once gets 503.
+         *     Keys, limits and the check of `Host` and `Origin` are those of every route. The result of a tool is at most 128 KiB; a larger one is an error that says how to narrow the request. Messages above the concurrency limit get 503.
          */
         post: operations["callMCP"];
         delete?: never;
@@ -400,7 +400,7 @@ export interface paths {
         };
         /**
          * Metrics for Prometheus.
-         * @description Of the process that answers: what it serves, does and uses. What is in the database is counted by every process alike.
+         * @description Metrics of the replying process. Counts of the database are the same in every process.
          */
         get: operations["getMetrics"];
         put?: never;
@@ -419,8 +419,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Whether the process serves.
-         * @description Asks nobody else. It needs no key and is not counted against any limit.
+         * Whether the process is alive.
+         * @description Depends on nothing but the process. It needs no key and does not count against any limit.
          */
         get: operations["getHealth"];
         put?: never;
@@ -439,8 +439,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Whether the database answers too.
-         * @description The exchange is named but not asked; without it stored levels are still served. It needs no key and is not counted against any limit.
+         * Whether the process is ready.
+         * @description Checks the database. The exchange is named but not checked, because stored levels are served without it. It needs no key and does not count against any limit.
          */
         get: operations["getReady"];
         put?: never;
@@ -460,7 +460,7 @@ export interface paths {
         };
         /**
          * This document.
-         * @description As the service that answers was built with it.
+         * @description The version built into the replying service.
          */
         get: operations["getOpenAPI"];
         put?: never;
@@ -479,8 +479,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * This document for people.
-         * @description The codes of all problems are explained at its end, where the `type` of a problem points.
+         * This document as a page.
+         * @description Its end explains the codes of all problems; the `type` of a problem links there.
          */
         get: operations["getDocs"];
         put?: never;
@@ -499,10 +499,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The page people look at.
-         * @description Candles, levels and why they are there. It needs nothing but this service, and no key itself:
-         *     it asks for one when the service does, and sends it with what it asks for. Not counted
-         *     against any limit. A process with `ROLE=worker` has no page.
+         * The page.
+         * @description Candles, levels and their explanations. It loads nothing from elsewhere. The page itself needs no
+         *     key; if the service requires one, the page asks for it and sends it with its requests. It does
+         *     not count against any limit. A process with `ROLE=worker` has no page.
          */
         get: operations["getPage"];
         put?: never;
@@ -521,8 +521,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What the page is made of.
-         * @description The scripts, style sheets and pictures that the page at `/` names. Not counted against any limit, and without a key.
+         * The files of the page.
+         * @description The scripts, style sheets and pictures of the page at `/`. They need no key and do not count against any limit.
          */
         get: operations["getPageFile"];
         put?: never;
@@ -559,32 +559,32 @@ export interface components {
          * @enum {string}
          */
         Source: "swing" | "poc" | "value_area" | "volume" | "ends";
-        /** @description What to analyse. Exactly one of `symbol`, `symbols`, `all` and `klines` is given. */
+        /** @description What to analyse. Exactly one of `symbol`, `symbols`, `all` and `klines` is required. */
         AnalyzeRequest: {
             /** @description One pair. */
             symbol?: string;
-            /** @description Several pairs; repeats count once. */
+            /** @description Several pairs; duplicates are ignored. */
             symbols?: string[];
             /**
              * @description Every pair the configuration selects: a sweep.
              * @constant
              */
             all?: true;
-            /** @description Closed klines of one's own, oldest first, at least 50. Each is a row `[open_time, open, high, low, close, volume]`: the open time in Unix milliseconds, the rest numbers, or strings of numbers as exchanges write them. Rows may be longer, as those of exchanges are; what follows is not read. `interval` is needed with them. */
+            /** @description Your own closed klines, oldest first, at least 50. Each is a row `[open_time, open, high, low, close, volume]`: the open time in Unix milliseconds, the rest numbers, or numbers in strings as exchanges write them. Rows may have more columns, as those of exchanges do; they are ignored. `interval` is required. */
             klines?: unknown[][];
-            /** @description The exchange this process talks to. With klines, where they are from; any name will do, and the analysis repeats it. */
+            /** @description The exchange this process serves. With klines it is their origin, which may be any name; the analysis repeats it. */
             exchange?: components["schemas"]["Exchange"];
             interval?: components["schemas"]["Interval"];
-            /** @description How many closed candles the analysis is made from, at most. Left out, it is `ANALYSIS_KLINE_LIMIT`; with klines, all of them. */
+            /** @description The maximum number of closed candles in the analysis. The default is `ANALYSIS_KLINE_LIMIT`; with klines, all of them. */
             kline_limit?: number;
-            /** @description Whether the analysis is kept. Left out, it is, unless `kline_limit` differs from `ANALYSIS_KLINE_LIMIT`: what everybody reads is not replaced by an analysis of another number of klines unless `store` is true. It must be kept for several symbols and all, so that those need `store: true` beside such a `kline_limit`; it cannot be kept for klines. */
+            /** @description Whether the analysis is stored. The default is true, unless `kline_limit` differs from `ANALYSIS_KLINE_LIMIT`: then an analysis replaces the stored one only with `store: true`. Analyses of several symbols and `all` are always stored, so they require `store: true` with such a `kline_limit`; an analysis of klines cannot be stored. */
             store?: boolean;
         } & (unknown | unknown | unknown | unknown);
-        /** @description What the closed candles of a pair say, as of the close of the last one. */
+        /** @description The levels of a pair, as of the close of its last closed candle. */
         Analysis: {
-            /** @description Null for klines of one's own. */
+            /** @description Null for your own klines. */
             symbol: string | null;
-            /** @description Null for klines of one's own, unless the request named one. */
+            /** @description Null for your own klines, unless the request named one. */
             exchange: string | null;
             interval: components["schemas"]["Interval"];
             /**
@@ -594,7 +594,7 @@ export interface components {
             as_of: string;
             /**
              * Format: date-time
-             * @description When the analysis was made. Nothing else in it depends on the clock.
+             * @description When the analysis was computed. No other field depends on the clock.
              */
             computed_at: string;
             /**
@@ -604,29 +604,29 @@ export interface components {
             last_price: number;
             /**
              * Format: double
-             * @description Mean true range of the last 100 candles (all, if there are fewer), in price units.
+             * @description Mean true range of the last 100 candles (all if fewer), in price units.
              */
             atr: number;
-            /** @description How many candles the analysis is made from. */
+            /** @description The number of candles in the analysis. */
             klines: number;
-            /** @description Holes between the first and the last of them. */
+            /** @description Candles missing between the first and the last. */
             missing_klines: number;
-            /** @description Whether the next candle has closed and its analysis is overdue: one interval and a grace after as_of. The grace is a twentieth of the interval, at least two minutes, and at most one interval. */
+            /** @description Whether the next candle has closed and its analysis is overdue: one interval and a grace period after as_of. The grace period is a twentieth of the interval, at least two minutes, and at most one interval. */
             stale: boolean;
-            /** @description The same in words; null when fresh. */
+            /** @description The same as a sentence; null when fresh. */
             stale_reason: string | null;
             /**
              * Format: date-time
-             * @description Since when the exchange no longer lists the pair, or not as trading, as sweeps find out. Null while it does.
+             * @description When a sweep found that the exchange no longer lists the pair or does not trade it. Null while it does.
              */
             delisted_at: string | null;
             /** @description Whether the candles come from a simulated exchange. */
             simulated: boolean;
-            /** @description The rules levels are found by. It changes whenever equal candles would give other levels. */
+            /** @description Names the rules for finding levels. It changes whenever equal candles would give different levels. */
             algorithm: string;
-            /** @description How many candles ahead odds look. */
+            /** @description The horizon of the odds in candles. */
             horizon_candles: number;
-            /** @description Why probabilities are null; null when they are not. */
+            /** @description Why probabilities are null; null if they are not. */
             odds_reason: string | null;
             /** @description Levels at or below the last price, from the nearest downwards. */
             supports: components["schemas"]["Level"][];
@@ -635,7 +635,7 @@ export interface components {
         };
         /** @description A price at which a market may turn, and the zone around it. */
         Level: {
-            /** @description Stays the same from run to run while the level does. */
+            /** @description Stable from run to run for the same level. */
             id: string;
             /**
              * Format: double
@@ -654,19 +654,19 @@ export interface components {
             high: number;
             /**
              * Format: double
-             * @description Ranks levels; it is no probability.
+             * @description A rank, not a probability.
              */
             strength: number;
-            /** @description How many times price entered the zone after having been outside. */
+            /** @description How often price entered the zone after having been outside. */
             touches: number;
             /**
              * Format: date-time
-             * @description Open time of the candle that began the first touch.
+             * @description Open time of the candle that starts the first touch.
              */
             first_touch: string | null;
             /**
              * Format: date-time
-             * @description Open time of the candle that began the last touch.
+             * @description Open time of the candle that starts the last touch.
              */
             last_touch: string | null;
             /** @description The methods that found it. */
@@ -678,7 +678,7 @@ export interface components {
             distance_pct: number;
             /**
              * Format: double
-             * @description From the last price, in ATR; negative below. Null when the market did not move.
+             * @description From the last price, in ATR; negative below. Null if the market did not move.
              */
             distance_atr: number | null;
             status: components["schemas"]["Status"];
@@ -692,14 +692,14 @@ export interface components {
              * @description Odds that the level holds, given that it is touched and decided.
              */
             hold_probability: number | null;
-            /** @description The 95 % interval of the hold probability: how far hold rates strayed from odds like these on pairs and weeks the odds were not fitted on. From, to. */
+            /** @description The 95 % interval of the hold probability, from and to: how far hold rates deviated from similar odds on pairs and weeks outside the fit. */
             hold_interval: number[] | null;
             /**
              * Format: double
              * @description The same odds for any line at this distance.
              */
             baseline_hold_probability: number | null;
-            /** @description How many decided touches the odds rest on. */
+            /** @description The number of decided touches behind the odds. */
             samples: number | null;
         };
         /** @description Why a level is there, as of the close of the last candle of its analysis. */
@@ -716,9 +716,9 @@ export interface components {
             as_of: string;
             /** @description Whether the candles come from a simulated exchange. */
             simulated: boolean;
-            /** @description Whether the next candle has closed and its analysis is overdue: one interval and a grace after as_of. The grace is a twentieth of the interval, at least two minutes, and at most one interval. */
+            /** @description Whether the next candle has closed and its analysis is overdue: one interval and a grace period after as_of. The grace period is a twentieth of the interval, at least two minutes, and at most one interval. */
             stale: boolean;
-            /** @description The same in words; null when fresh. */
+            /** @description The same as a sentence; null when fresh. */
             stale_reason: string | null;
             role: components["schemas"]["Role"];
             level: components["schemas"]["Level"];
@@ -726,12 +726,12 @@ export interface components {
             touches: components["schemas"]["Touch"][];
             /** @description One for each of `level.sources`, in their order. */
             sources: components["schemas"]["Finding"][];
-            /** @description Why there are no factors; null when there are. */
+            /** @description Why factors are null; null if they are not. */
             odds_reason: string | null;
-            /** @description What the hold odds are made of, the greatest effect first. Null when the level has no odds. */
+            /** @description The factors of the hold odds, greatest effect first. Null if the level has no odds. */
             factors: components["schemas"]["Factor"][] | null;
         };
-        /** @description Candles in a row that met the zone. */
+        /** @description Consecutive candles that meet the zone. */
         Touch: {
             /**
              * Format: date-time
@@ -744,12 +744,12 @@ export interface components {
              */
             to: string;
             /**
-             * @description Where price came from: the side of the close before.
+             * @description Where price came from: the side of the previous close.
              * @enum {string}
              */
             side: "above" | "below";
             /**
-             * @description What became of it: whether price was back by one ATR of then from the edge of the zone it came to, before it was through by one. The touch at the swing that made the level held in most cases (135 of 143 measured), since price is known to have turned there: it says little about the next one.
+             * @description The outcome: whether price was back by one ATR (at that time) from the edge of the zone that it reached, before it was through by one. The touch at the swing that formed the level held in most cases (135 of 143 measured), because a swing is where price turned: it says little about the next one.
              * @enum {string}
              */
             outcome: "held" | "broke" | "undecided" | "pending";
@@ -758,7 +758,7 @@ export interface components {
              * @description The price farthest from the side it came from.
              */
             extreme: number;
-            /** @description How many they are. */
+            /** @description The number of candles. */
             candles: number;
         };
         /** @description What one method found in the zone. */
@@ -766,24 +766,24 @@ export interface components {
             name: components["schemas"]["Source"];
             /**
              * Format: double
-             * @description Its part in where the zone was drawn. The point of control has none of its own: it weighs as the volume node that it is.
+             * @description Its share in the place of the zone. The point of control has none; its weight is counted as a volume node.
              */
             weight: number;
-            /** @description How many things it found; of ends: highs, lows and closes of candles. */
+            /** @description The number of findings; for ends: highs, lows and closes of candles. */
             count: number;
-            /** @description These things, by price. Empty for ends. */
+            /** @description The findings, by price. Empty for ends. */
             found: components["schemas"]["Mark"][];
         };
-        /** @description One thing that a method found. */
+        /** @description One finding of a method. */
         Mark: {
             /**
-             * @description What it is.
+             * @description The kind of finding.
              * @enum {string}
              */
             kind: "swing_high" | "swing_low" | "poc" | "value_area_edge" | "volume_node";
             /**
              * Format: double
-             * @description Where it lies.
+             * @description Its price.
              */
             price: number;
             /**
@@ -793,32 +793,32 @@ export interface components {
             time: string | null;
             /**
              * Format: double
-             * @description How far price came away from a swing on either side, in ATR; null for volume.
+             * @description How far price moved away from a swing on either side, in ATR; null for volume.
              */
             prominence_atr: number | null;
             /**
              * Format: double
-             * @description Volume there as a share of that at the busiest price; null for a swing.
+             * @description Volume at the price as a share of that at the busiest price; null for a swing.
              */
             volume_share: number | null;
         };
         /** @description One reason for the hold odds. */
         Factor: {
             /**
-             * @description What it is about.
+             * @description The name of the factor.
              * @enum {string}
              */
             name: "distance" | "range_short" | "range_middle" | "range_long" | "age" | "touches" | "stay" | "prominence" | "swings_same" | "swings_other" | "volume" | "contrast" | "zones" | "bounds";
             /**
              * Format: double
-             * @description The factor of this level.
+             * @description The value for this level.
              */
             value: number;
-            /** @description Of the value. */
+            /** @description The unit of the value. */
             unit: string;
             /**
              * Format: double
-             * @description By how much it moves the hold probability, in points (hundredths).
+             * @description The change of the hold probability, in points (hundredths).
              */
             effect: number;
             /** @description The value in an English sentence. */
@@ -826,18 +826,18 @@ export interface components {
         };
         /** @description A page of levels. */
         LevelPage: {
-            /** @description Of all rows. */
+            /** @description The exchange of all rows. */
             exchange: string;
             interval: components["schemas"]["Interval"];
-            /** @description Why the probabilities of this interval are null; null when they are not. Where only a row has none, its pair is too young, or was analysed before there were odds; `GET /levels/{symbol}` says which. */
+            /** @description Why the probabilities of this interval are null; null if they are not. If only one row has none, its pair is too young, or was analysed by a version without odds; `GET /levels/{symbol}` says which. */
             odds_reason: string | null;
             levels: components["schemas"]["LevelRow"][];
-            /** @description Pairs that were left out, as what is stored of them cannot be read; the next analysis of each replaces it. */
+            /** @description Pairs skipped because their stored analyses cannot be read; the next analysis of each replaces it. */
             unreadable: number;
             /** @description The cursor of the next page; null on the last one. */
             next: string | null;
         };
-        /** @description A level with what its analysis says of the pair, flat. */
+        /** @description A level with fields of its analysis, as a flat row. */
         LevelRow: {
             /** @description The pair. */
             symbol: string;
@@ -864,7 +864,7 @@ export interface components {
             /** @description Whether the candles come from a simulated exchange. */
             simulated: boolean;
             role: components["schemas"]["Role"];
-            /** @description Stays the same from run to run while the level does. */
+            /** @description Stable from run to run for the same level. */
             id: string;
             /**
              * Format: double
@@ -883,19 +883,19 @@ export interface components {
             high: number;
             /**
              * Format: double
-             * @description Ranks levels; it is no probability.
+             * @description A rank, not a probability.
              */
             strength: number;
-            /** @description How many times price entered the zone after having been outside. */
+            /** @description How often price entered the zone after having been outside. */
             touches: number;
             /**
              * Format: date-time
-             * @description Open time of the candle that began the first touch.
+             * @description Open time of the candle that starts the first touch.
              */
             first_touch: string | null;
             /**
              * Format: date-time
-             * @description Open time of the candle that began the last touch.
+             * @description Open time of the candle that starts the last touch.
              */
             last_touch: string | null;
             /** @description The methods that found it. */
@@ -907,7 +907,7 @@ export interface components {
             distance_pct: number;
             /**
              * Format: double
-             * @description From the last price, in ATR; negative below. Null when the market did not move.
+             * @description From the last price, in ATR; negative below. Null if the market did not move.
              */
             distance_atr: number | null;
             status: components["schemas"]["Status"];
@@ -921,17 +921,17 @@ export interface components {
              * @description Odds that the level holds, given that it is touched and decided.
              */
             hold_probability: number | null;
-            /** @description The 95 % interval of the hold probability: how far hold rates strayed from odds like these on pairs and weeks the odds were not fitted on. From, to. */
+            /** @description The 95 % interval of the hold probability, from and to: how far hold rates deviated from similar odds on pairs and weeks outside the fit. */
             hold_interval: number[] | null;
             /**
              * Format: double
              * @description The same odds for any line at this distance.
              */
             baseline_hold_probability: number | null;
-            /** @description How many decided touches the odds rest on. */
+            /** @description The number of decided touches behind the odds. */
             samples: number | null;
         };
-        /** @description The work a request asked for, and how far it is. */
+        /** @description Requested work and its progress. */
         JobSummary: {
             /** @description The job's id. */
             id: string;
@@ -945,24 +945,24 @@ export interface components {
              * @enum {string}
              */
             state: "queued" | "running" | "completed" | "failed" | "cancelled";
-            /** @description Null for klines of one's own. */
+            /** @description Null for your own klines. */
             exchange: string | null;
             interval: components["schemas"]["Interval"];
-            /** @description How many candles each analysis is made from. */
+            /** @description The number of candles in each analysis. */
             kline_limit: number;
-            /** @description How many symbols the job covers; 0 until a sweep has listed them. */
+            /** @description The number of symbols of the job; 0 until a sweep has listed them. */
             symbols_total: number;
-            /** @description How many are analysed. */
+            /** @description Symbols analysed. */
             symbols_done: number;
-            /** @description How many could not be. */
+            /** @description Symbols that could not be analysed. */
             symbols_failed: number;
-            /** @description How many the filter removed. */
+            /** @description Symbols that the filter removed. */
             symbols_skipped: number;
-            /** @description How many transactions the job is stored in. */
+            /** @description The number of batches, each stored in one transaction. */
             batches_total: number;
-            /** @description How many are stored. */
+            /** @description Batches stored. */
             batches_done: number;
-            /** @description Whether the analyses are kept. */
+            /** @description Whether the analyses are stored. */
             store: boolean;
             /** @description Whether the candles come from a simulated exchange. */
             simulated: boolean;
@@ -975,7 +975,7 @@ export interface components {
             /** @description Why a failed job failed. */
             error: components["schemas"]["Reason"] | null;
         };
-        /** @description The work a request asked for, how far it is and what came of it. */
+        /** @description Requested work, its progress and its result. */
         Job: {
             /** @description The job's id. */
             id: string;
@@ -989,24 +989,24 @@ export interface components {
              * @enum {string}
              */
             state: "queued" | "running" | "completed" | "failed" | "cancelled";
-            /** @description Null for klines of one's own. */
+            /** @description Null for your own klines. */
             exchange: string | null;
             interval: components["schemas"]["Interval"];
-            /** @description How many candles each analysis is made from. */
+            /** @description The number of candles in each analysis. */
             kline_limit: number;
-            /** @description How many symbols the job covers; 0 until a sweep has listed them. */
+            /** @description The number of symbols of the job; 0 until a sweep has listed them. */
             symbols_total: number;
-            /** @description How many are analysed. */
+            /** @description Symbols analysed. */
             symbols_done: number;
-            /** @description How many could not be. */
+            /** @description Symbols that could not be analysed. */
             symbols_failed: number;
-            /** @description How many the filter removed. */
+            /** @description Symbols that the filter removed. */
             symbols_skipped: number;
-            /** @description How many transactions the job is stored in. */
+            /** @description The number of batches, each stored in one transaction. */
             batches_total: number;
-            /** @description How many are stored. */
+            /** @description Batches stored. */
             batches_done: number;
-            /** @description Whether the analyses are kept. */
+            /** @description Whether the analyses are stored. */
             store: boolean;
             /** @description Whether the candles come from a simulated exchange. */
             simulated: boolean;
@@ -1020,27 +1020,27 @@ export interface components {
             error: components["schemas"]["Reason"] | null;
             /** @description One for each failed symbol. */
             failures: components["schemas"]["Outcome"][];
-            /** @description One for each pair a rule of the filter removed: which and why. Pairs not trading, or of other quote assets, are outside the market swept. */
+            /** @description One for each pair that a rule of the filter removed, with the reason. Pairs that do not trade, or with other quote assets, are not part of the market. */
             skips: components["schemas"]["Outcome"][];
-            /** @description The analysis of a job that was asked not to store it, or has no symbol to store it under. */
+            /** @description The analysis of a job with `store` false, or of a job without a symbol to store it under. */
             result: components["schemas"]["Analysis"] | null;
         };
         Calibration: {
             exchange: components["schemas"]["Exchange"];
-            /** @description Whether its market is a simulated one now. */
+            /** @description Whether its market is currently simulated. */
             simulated: boolean;
-            /** @description By which this program finds levels. */
+            /** @description The algorithm of this version. */
             algorithm: string;
-            /** @description Names the table of odds of this program; it changes with every fit. */
+            /** @description The name of the table of odds of this version; it changes with every fit. */
             table: string;
-            /** @description That made the table of the files named. */
+            /** @description The command that made the table from the listed files. */
             command: string;
-            /** @description How many candles ahead outcomes are judged. */
+            /** @description The horizon of outcomes in candles. */
             horizon_candles: number;
-            /** @description The shortest first. */
+            /** @description Shortest first. */
             intervals: {
                 interval: components["schemas"]["Interval"];
-                /** @description Why levels of this interval have no odds; null if they have. */
+                /** @description Why levels of this interval have no odds; null if they have odds. */
                 reason: string | null;
                 fitted_on: null | {
                     /**
@@ -1055,25 +1055,25 @@ export interface components {
                     to: string;
                     pairs: number;
                     candles: number;
-                    /** @description Named after their pairs. */
+                    /** @description File names. */
                     files: string[];
-                    /** @description Of names and contents of all files. */
+                    /** @description The hash of names and contents of all files. */
                     sha256: string;
                 };
                 /**
-                 * @description How fits made like this one did, each on pairs and times it had not seen; one entry
-                 *     for each way of keeping times apart. Levels are the best three a side by strength,
+                 * @description Results of fits made like this one, each on unseen pairs and times; one entry
+                 *     for each way of separating times. Levels are the best three a side by strength,
                  *     0.5 to 8 ATR away.
                  */
                 out_of_sample: {
-                    /** @description What the fits had seen. */
+                    /** @description The data of the fits. */
                     learnt_from: string;
                     levels: number;
-                    /** @description Hold rate less that of lines at the distances of all levels. */
+                    /** @description Hold rate minus that of lines at the distances of all levels. */
                     lift: components["schemas"]["Points"];
-                    /** @description Hold rate less that of lines at about the same distance. */
+                    /** @description Hold rate minus that of lines at about the same distance. */
                     neighbour_lift: components["schemas"]["Points"];
-                    /** @description Hold rate of the strongest third less that of the weakest. */
+                    /** @description Hold rate of the strongest third minus that of the weakest. */
                     strength_terciles: components["schemas"]["Points"];
                     hold: {
                         /**
@@ -1091,7 +1091,7 @@ export interface components {
                     touch: {
                         /**
                          * Format: double
-                         * @description Brier skill less that of the reflection principle on the same levels.
+                         * @description Brier skill minus that of the reflection principle on the same levels.
                          */
                         brier_skill_above_reflection: number;
                         /**
@@ -1103,14 +1103,14 @@ export interface components {
                     };
                 }[];
                 live: {
-                    /** @description Analyses whose horizon has not passed or that were not judged since. */
+                    /** @description Analyses whose horizon has not passed or that are not judged yet. */
                     waiting: number;
                     /**
                      * Format: date-time
-                     * @description When the horizon of the oldest of them has passed; null if none waits.
+                     * @description When the horizon of the oldest of them passes; null if none waits.
                      */
                     next_due: string | null;
-                    /** @description Why there is no current scorecard; null if there is. */
+                    /** @description Why there is no current scorecard; null if there is one. */
                     reason: string | null;
                     /** @description The current one first. */
                     scorecards: components["schemas"]["Scorecard"][];
@@ -1123,10 +1123,10 @@ export interface components {
              * @description Hundredths of probability.
              */
             points: number;
-            /** @description The 95 % interval, from calendar weeks drawn again. */
+            /** @description The 95 % interval, from bootstrap samples of calendar weeks. */
             interval: number[];
         };
-        /** @description By rising odds; those without outcomes are left out. */
+        /** @description By rising odds; empty bins are omitted. */
         Bins: {
             /**
              * Format: double
@@ -1135,43 +1135,43 @@ export interface components {
             promised: number;
             /**
              * Format: double
-             * @description Share that came to pass.
+             * @description Share that happened.
              */
             realised: number;
             samples: number;
         }[];
         Scorecard: {
-            /** @description Whether it is of the odds this program gives out in its market. */
+            /** @description Whether it belongs to the odds that this version serves in its market. */
             current: boolean;
             algorithm: string;
             table: string;
-            /** @description Whether the market judged by is a simulated one. */
+            /** @description Whether the market is simulated. */
             simulated: boolean;
             /**
              * Format: date-time
-             * @description Moment of the first analysis that was due.
+             * @description Time of the first judged analysis.
              */
             since: string;
             /**
              * Format: date-time
-             * @description Moment of the last one.
+             * @description Time of the last judged analysis.
              */
             until: string;
-            /** @description Analyses judged. */
+            /** @description Judged analyses. */
             moments: number;
-            /** @description Analyses that could not be: candles of their horizon are missing. */
+            /** @description Analyses that could not be judged, because candles of their horizon are missing. */
             skipped: number;
-            /** @description Judged. */
+            /** @description Judged levels. */
             levels: number;
-            /** @description Of them. */
+            /** @description Levels touched. */
             touched: number;
-            /** @description Of those touched: held or broke. */
+            /** @description Touched levels that held or broke. */
             decided: number;
-            /** @description Of those decided. */
+            /** @description Decided levels that held. */
             held: number;
-            /** @description Of the levels decided. */
+            /** @description Of the decided levels. */
             hold: components["schemas"]["LiveScore"];
-            /** @description Of all levels judged. */
+            /** @description Of all judged levels. */
             touch: components["schemas"]["LiveScore"];
         };
         LiveScore: {
@@ -1182,7 +1182,7 @@ export interface components {
             promised: number | null;
             /**
              * Format: double
-             * @description Share that came to pass.
+             * @description Share that happened.
              */
             realised: number | null;
             /**
@@ -1192,7 +1192,7 @@ export interface components {
             brier_score: number | null;
             /**
              * Format: double
-             * @description Against the share that came to pass.
+             * @description Against the share that happened.
              */
             brier_skill: number | null;
             /**
@@ -1204,11 +1204,11 @@ export interface components {
             reason: string | null;
             bins: components["schemas"]["Bins"];
         };
-        /** @description Null is what the operating system does not tell, or what is not set. */
+        /** @description A value is null if the operating system does not report it, or if it is not set. */
         Memory: {
             /**
              * Format: int64
-             * @description Of the cgroup, less its inactive page cache.
+             * @description Of the cgroup, minus its inactive page cache.
              */
             working_set_bytes: number | null;
             /**
@@ -1218,36 +1218,36 @@ export interface components {
             rss_bytes: number | null;
             /**
              * Format: int64
-             * @description The part of it that is pages of files, which the kernel can take back.
+             * @description The part of it that is pages of files, which the kernel can reclaim.
              */
             files_bytes: number | null;
             /**
              * Format: int64
-             * @description The most the resident set ever was.
+             * @description The peak of the resident set.
              */
             peak_rss_bytes: number | null;
             /**
              * Format: int64
-             * @description Objects on Go's heap, those not yet collected included.
+             * @description Objects on Go's heap, including those not yet collected.
              */
             heap_bytes: number;
             /**
              * Format: int64
-             * @description Of the cgroup.
+             * @description The limit of the cgroup.
              */
             limit_bytes: number | null;
             /**
              * Format: int64
-             * @description What the process may take, by `MEMORY_BUDGET` or the cgroup.
+             * @description The memory budget of the process, from `MEMORY_BUDGET` or the cgroup.
              */
             budget_bytes: number | null;
-            /** @description Of the process. */
+            /** @description Goroutines of the process. */
             goroutines: number;
             /** @description The last batch this process stored; null if it stored none. */
             last_batch: {
-                /** @description Its pairs. */
+                /** @description Pairs of the batch. */
                 symbols: number;
-                /** @description Of them. */
+                /** @description Failed pairs. */
                 symbols_failed: number;
                 /**
                  * Format: double
@@ -1256,7 +1256,7 @@ export interface components {
                 seconds: number;
                 /**
                  * Format: int64
-                 * @description The most the resident set was after one of its pairs.
+                 * @description The greatest resident set after one of its pairs.
                  */
                 peak_rss_bytes: number;
                 /**
@@ -1266,27 +1266,27 @@ export interface components {
                 ended_at: string;
             } | null;
         };
-        /** @description A sweep of all pairs that begins by itself, shortly after candles close. */
+        /** @description A scheduled sweep of all pairs, shortly after candles close. */
         Schedule: {
             /** @description The exchange swept. */
             exchange: string;
             interval: components["schemas"]["Interval"];
             /**
-             * @description As it was configured: a duration, or five cron fields in UTC.
+             * @description As configured: a duration, or five cron fields in UTC.
              * @example 1h
              */
             schedule: string;
             /**
              * Format: date-time
-             * @description When the next sweep begins, by the exchange's clock. In the past: it is due, and begins as soon as a process that works is there.
+             * @description When the next sweep starts, by the exchange's clock. A time in the past means that it is due, and starts as soon as a worker is running.
              */
             next_run: string;
             /**
              * Format: date-time
-             * @description When the last one was begun; null before the first.
+             * @description When the last one started; null before the first.
              */
             last_run: string | null;
-            /** @description The job of the last run. It may have been forgotten (`JOB_RETENTION`). */
+            /** @description The job of the last run. It may have been deleted (`JOB_RETENTION`). */
             last_job: string | null;
         };
         Reason: {
@@ -1305,12 +1305,12 @@ export interface components {
             detail: string;
         };
         SymbolList: {
-            /** @description Of all pairs. */
+            /** @description The exchange of all pairs. */
             exchange: string;
             symbols: components["schemas"]["Symbol"][];
-            /** @description How many there are in this reply. */
+            /** @description The number of pairs in this reply. */
             count: number;
-            /** @description Whether the exchange is a simulated one. */
+            /** @description Whether the exchange is simulated. */
             simulated: boolean;
         };
         /** @description A pair as the exchange lists it. */
@@ -1319,11 +1319,11 @@ export interface components {
             symbol: string;
             /** @description The asset traded. */
             base: string;
-            /** @description The asset it is paid with. */
+            /** @description The asset it is paid in. */
             quote: string;
             /** @description Whether it is open for trading now. */
             trading: boolean;
-            /** @description The exchange's word for that. */
+            /** @description The status reported by the exchange. */
             status: string;
             /**
              * Format: double
@@ -1337,23 +1337,23 @@ export interface components {
             quote_volume: number;
             /** @description Whether a sweep covers it. */
             selected: boolean;
-            /** @description Why not. */
+            /** @description The reason if not. */
             reason: components["schemas"]["Reason"] | null;
         };
         ExchangeList: {
             exchanges: {
                 /** @description Its name. */
                 exchange: string;
-                /** @description Whether this process talks to it. */
+                /** @description Whether this process serves it. */
                 served: boolean;
-                /** @description Those there are levels of, the shortest first. */
+                /** @description Intervals with levels, shortest first. */
                 intervals: {
                     interval: components["schemas"]["Interval"];
-                    /** @description How many pairs have an analysis. */
+                    /** @description The number of pairs with an analysis. */
                     pairs: number;
                     /**
                      * Format: date-time
-                     * @description Of the newest analysis.
+                     * @description The time of the newest analysis.
                      */
                     as_of: string;
                 }[];
@@ -1365,9 +1365,9 @@ export interface components {
             /** @description Its exchange. */
             exchange: string;
             interval: components["schemas"]["Interval"];
-            /** @description Whether the exchange is a simulated one. */
+            /** @description Whether the exchange is simulated. */
             simulated: boolean;
-            /** @description Holes between the first and the last. */
+            /** @description Candles missing between the first and the last. */
             missing_klines: number;
             /** @description Rows of open time (Unix milliseconds), open, high, low, close, volume. */
             klines: number[][];
@@ -1378,11 +1378,11 @@ export interface components {
             /** @description Its exchange. */
             exchange: string;
             interval: components["schemas"]["Interval"];
-            /** @description Whether the exchange is a simulated one. */
+            /** @description Whether the exchange is simulated. */
             simulated: boolean;
             /**
              * Format: date-time
-             * @description By the exchange's clock: the kline is as it was then, or a little later.
+             * @description By the exchange's clock: the kline is as of this time, or slightly later.
              */
             at: string | null;
             /**
@@ -1397,21 +1397,21 @@ export interface components {
         Problem: {
             /**
              * Format: uri-reference
-             * @description Where the code is explained.
+             * @description A link to the explanation of the code.
              */
             type: string;
             /** @description The kind of problem, in a few words. */
             title: string;
-            /** @description The HTTP status again. */
+            /** @description The HTTP status. */
             status: number;
-            /** @description What happened this time. */
+            /** @description What happened in this case. */
             detail: string;
-            /** @description The path that was asked. */
+            /** @description The requested path. */
             instance: string;
             code: components["schemas"]["Code"];
-            /** @description Names the request in the log. */
+            /** @description Identifies the request in the log. */
             request_id: string;
-            /** @description Where in the request the problem is. */
+            /** @description The invalid parts of the request. */
             errors?: {
                 /** @description What is wrong there. */
                 detail: string;
@@ -1422,13 +1422,13 @@ export interface components {
             }[];
         };
         /**
-         * @description Names the problem for programs.
+         * @description A stable code for programs.
          * @enum {string}
          */
         Code: "invalid_request" | "unauthorized" | "forbidden_host" | "cross_origin" | "not_found" | "not_analyzed" | "unknown_level" | "unknown_job" | "method_not_allowed" | "job_finished" | "not_explainable" | "candles_not_kept" | "cancelled" | "body_too_large" | "unsupported_media_type" | "unknown_symbol" | "unknown_exchange" | "too_few_candles" | "too_many_requests" | "internal" | "exchange_unavailable" | "busy" | "stopping" | "banned" | "rate_limited" | "storage_unavailable" | "timeout";
     };
     responses: {
-        /** @description The candles of the stored analysis are not kept any more (`candles_not_kept`). */
+        /** @description The candles of the stored analysis are no longer stored (`candles_not_kept`). */
         NotKept: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1438,7 +1438,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description A parameter, a field or the body is not as it must be (`invalid_request`). `errors` says which. */
+        /** @description A parameter, a field or the body is invalid (`invalid_request`). `errors` says which. */
         BadRequest: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1448,7 +1448,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The service has keys and the request has none of them (`unauthorized`). */
+        /** @description The service has keys and the request has no valid one (`unauthorized`). */
         Unauthorized: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1460,7 +1460,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description A web page of another origin made the request (`cross_origin`), or the service has no keys and `Host` is a name it does not know (`forbidden_host`): it answers under addresses, as `localhost` and under the names in `HTTP_ALLOWED_HOSTS`. Without keys a page of another origin gets no data either, except pictures; links to here work. */
+        /** @description A web page of another origin made the request (`cross_origin`), or the service has no keys and `Host` is an unknown name (`forbidden_host`). It accepts IP addresses, `localhost` and the names in `HTTP_ALLOWED_HOSTS`. Without keys a page of another origin cannot read data either, except pictures; links to this service work. */
         Forbidden: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1480,7 +1480,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The body is larger than the service takes (`body_too_large`). */
+        /** @description The body is too large (`body_too_large`). */
         TooLarge: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1490,11 +1490,11 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The body says it is something else than JSON (`unsupported_media_type`). */
+        /** @description The media type of the body is not JSON (`unsupported_media_type`). */
         UnsupportedMediaType: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
-                /** @description What would be accepted. */
+                /** @description The accepted media types. */
                 "Accept-Post"?: string;
                 [name: string]: unknown;
             };
@@ -1502,7 +1502,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The request is well formed, but there is no such symbol or exchange (`unknown_symbol`, `unknown_exchange`), or the pair is too young (`too_few_candles`). */
+        /** @description The request is well formed, but the symbol or exchange does not exist (`unknown_symbol`, `unknown_exchange`), or the pair is too young (`too_few_candles`). */
         Unprocessable: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1512,7 +1512,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The client asks more often than it may (`too_many_requests`). */
+        /** @description The client exceeds its rate limit (`too_many_requests`). */
         TooManyRequests: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1523,7 +1523,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description A fault of the service (`internal`). The log has the details under the `request_id`. */
+        /** @description A defect of the service (`internal`). The log has the details under the `request_id`. */
         Internal: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1533,7 +1533,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The exchange answers nonsense, or fails after all retries (`exchange_unavailable`). */
+        /** @description The exchange returns invalid data, or fails after all retries (`exchange_unavailable`). */
         ExchangeUnavailable: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1543,7 +1543,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Not now (`busy`, `stopping`, `rate_limited`, `banned`, `storage_unavailable`). */
+        /** @description Temporarily unavailable (`busy`, `stopping`, `rate_limited`, `banned`, `storage_unavailable`). */
         Unavailable: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1554,7 +1554,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The work took longer than it may (`timeout`). */
+        /** @description The work exceeded its time limit (`timeout`). */
         Timeout: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1577,12 +1577,12 @@ export interface components {
          */
         JobId: string;
         /**
-         * @description Length of a candle. Left out, it is `ANALYSIS_INTERVAL`.
+         * @description Length of a candle. The default is `ANALYSIS_INTERVAL`.
          * @example 1h
          */
         Interval: components["schemas"]["Interval"];
         /**
-         * @description Left out, it is the one this process talks to, which for anything but stored analyses is the only one there is.
+         * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
          * @example binance
          */
         Exchange: components["schemas"]["Exchange"];
@@ -1592,20 +1592,20 @@ export interface components {
         ChartWidth: number;
         /** @description Height in pixels. */
         ChartHeight: number;
-        /** @description How many candles are shown, the last ones; all that were analysed, if those are fewer. */
+        /** @description The number of candles shown, the last ones; all of the analysis if it has fewer. */
         ChartCandles: number;
     };
     requestBodies: never;
     headers: {
-        /** @description Names the request in the log. */
+        /** @description Identifies the request in the log. */
         RequestId: string;
-        /** @description Strong; it changes with any byte of the reply. */
+        /** @description A strong tag; it changes with any byte of the reply. */
         ETag: string;
-        /** @description Weak; the same for the compressed file and the plain one. */
+        /** @description A weak tag, the same for the compressed and the plain file. */
         FileTag: string;
-        /** @description How long the reply may be kept. */
+        /** @description How long the reply may be cached. */
         CacheControl: string;
-        /** @description The `as_of` of the analysis. If-Modified-Since is not looked at, since one moment may be analysed more than once; use the ETag. */
+        /** @description The `as_of` of the analysis. If-Modified-Since is ignored, because the same `as_of` may be analysed more than once; use the ETag. */
         LastModified: string;
         /** @description Seconds after which the same request may succeed. */
         RetryAfter: number;
@@ -1619,7 +1619,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description `respond-async` (RFC 7240) asks for a job instead of waiting.
+                 * @description `respond-async` (RFC 7240) requests a job instead of waiting.
                  * @example respond-async
                  */
                 Prefer?: string;
@@ -1644,13 +1644,13 @@ export interface operations {
                     "application/json": components["schemas"]["Analysis"];
                 };
             };
-            /** @description The job that was started, or joined. The asynchronous analysis of klines is complete at once and carries its result. */
+            /** @description The job that was started or joined. An asynchronous analysis of klines is complete at once and contains its result. */
             202: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
-                    /** @description Where the job is. */
+                    /** @description The path of the job. */
                     Location: string;
-                    /** @description `respond-async` when the client's preference made this a job. */
+                    /** @description `respond-async` if the client's preference made this a job. */
                     "Preference-Applied"?: string;
                     [name: string]: unknown;
                 };
@@ -1675,12 +1675,12 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Length of a candle. Left out, it is `ANALYSIS_INTERVAL`.
+                 * @description Length of a candle. The default is `ANALYSIS_INTERVAL`.
                  * @example 1h
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description Left out, it is the one this process talks to, which for anything but stored analyses is the only one there is.
+                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -1706,7 +1706,7 @@ export interface operations {
                  */
                 max_distance_atr?: number;
                 /**
-                 * @description Only symbols that begin with this.
+                 * @description Only symbols with this prefix.
                  * @example BTC
                  */
                 symbol?: string;
@@ -1716,13 +1716,13 @@ export interface operations {
                  */
                 symbols?: string;
                 /**
-                 * @description What comes first: `distance_atr` (the default) and `distance_pct` (the nearest, on either side), `strength`, `touches`, `last_touch` (the least, so mostly used with `-`), `symbol`. A `-` before it turns the order round.
+                 * @description The order: `distance_atr` (the default) and `distance_pct` (nearest first, on either side), `strength`, `touches`, `last_touch` (least first, so mostly used with `-`), `symbol`. A `-` prefix reverses the order.
                  * @example -strength
                  */
                 sort?: "distance_atr" | "-distance_atr" | "distance_pct" | "-distance_pct" | "strength" | "-strength" | "touches" | "-touches" | "last_touch" | "-last_touch" | "symbol" | "-symbol";
-                /** @description Rows in a page. CSV and NDJSON without it are not paged. */
+                /** @description Rows in a page. Without it, CSV and NDJSON are not paged. */
                 limit?: number;
-                /** @description The `next` of the page before, with all other parameters as they were. */
+                /** @description The `next` of the previous page. All other parameters must be unchanged. */
                 cursor?: string;
                 /** @description Overrides the Accept header. */
                 format?: "json" | "csv" | "ndjson";
@@ -1740,7 +1740,7 @@ export interface operations {
                     "Cache-Control": components["headers"]["CacheControl"];
                     /** @description The next page (`rel="next"`), if there is one. */
                     Link?: string;
-                    /** @description How many pairs were left out, if any, as what is stored of them cannot be read. Where all rows are sent it comes as a trailer. */
+                    /** @description The number of pairs skipped because their stored analyses cannot be read; absent if 0. With all rows it is sent as a trailer. */
                     "Tidemark-Unreadable"?: number;
                     [name: string]: unknown;
                 };
@@ -1763,17 +1763,17 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Length of a candle. Left out, it is `ANALYSIS_INTERVAL`.
+                 * @description Length of a candle. The default is `ANALYSIS_INTERVAL`.
                  * @example 1h
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description Left out, it is the one this process talks to, which for anything but stored analyses is the only one there is.
+                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
                 /**
-                 * @description A moment of the past.
+                 * @description A time in the past.
                  * @example 2026-11-20T12:00:00Z
                  */
                 at?: string;
@@ -1781,7 +1781,7 @@ export interface operations {
                 format?: "json" | "csv" | "ndjson" | "pine";
             };
             header?: {
-                /** @description Tags of replies the client has, or `*`. */
+                /** @description Tags of replies that the client has cached, or `*`. */
                 "If-None-Match"?: string;
             };
             path: {
@@ -1811,7 +1811,7 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description The client has the reply already. */
+            /** @description The client's cached reply is current. */
             304: {
                 headers: {
                     ETag: components["headers"]["ETag"];
@@ -1824,7 +1824,7 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
-            /** @description Nothing is stored for this pair, interval and moment (`not_analyzed`). */
+            /** @description Nothing is stored for this pair, interval and time (`not_analyzed`). */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -1844,12 +1844,12 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Length of a candle. Left out, it is `ANALYSIS_INTERVAL`.
+                 * @description Length of a candle. The default is `ANALYSIS_INTERVAL`.
                  * @example 1h
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description Left out, it is the one this process talks to, which for anything but stored analyses is the only one there is.
+                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -1859,11 +1859,11 @@ export interface operations {
                 width?: components["parameters"]["ChartWidth"];
                 /** @description Height in pixels. */
                 height?: components["parameters"]["ChartHeight"];
-                /** @description How many candles are shown, the last ones; all that were analysed, if those are fewer. */
+                /** @description The number of candles shown, the last ones; all of the analysis if it has fewer. */
                 candles?: components["parameters"]["ChartCandles"];
             };
             header?: {
-                /** @description Tags of pictures the client has, or `*`. */
+                /** @description Tags of pictures that the client has cached, or `*`. */
                 "If-None-Match"?: string;
             };
             path: {
@@ -1877,7 +1877,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The picture. It has no script and refers to nothing outside it. */
+            /** @description The picture. It has no script and no external references. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -1890,7 +1890,7 @@ export interface operations {
                     "image/svg+xml": string;
                 };
             };
-            /** @description The client has the picture already. */
+            /** @description The client's cached picture is current. */
             304: {
                 headers: {
                     ETag: components["headers"]["ETag"];
@@ -1924,12 +1924,12 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Length of a candle. Left out, it is `ANALYSIS_INTERVAL`.
+                 * @description Length of a candle. The default is `ANALYSIS_INTERVAL`.
                  * @example 1h
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description Left out, it is the one this process talks to, which for anything but stored analyses is the only one there is.
+                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -1939,11 +1939,11 @@ export interface operations {
                 width?: components["parameters"]["ChartWidth"];
                 /** @description Height in pixels. */
                 height?: components["parameters"]["ChartHeight"];
-                /** @description How many candles are shown, the last ones; all that were analysed, if those are fewer. */
+                /** @description The number of candles shown, the last ones; all of the analysis if it has fewer. */
                 candles?: components["parameters"]["ChartCandles"];
             };
             header?: {
-                /** @description Tags of pictures the client has, or `*`. */
+                /** @description Tags of pictures that the client has cached, or `*`. */
                 "If-None-Match"?: string;
             };
             path: {
@@ -1970,7 +1970,7 @@ export interface operations {
                     "image/png": string;
                 };
             };
-            /** @description The client has the picture already. */
+            /** @description The client's cached picture is current. */
             304: {
                 headers: {
                     ETag: components["headers"]["ETag"];
@@ -2004,12 +2004,12 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Length of a candle. Left out, it is `ANALYSIS_INTERVAL`.
+                 * @description Length of a candle. The default is `ANALYSIS_INTERVAL`.
                  * @example 1h
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description Left out, it is the one this process talks to, which for anything but stored analyses is the only one there is.
+                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -2054,7 +2054,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The stored analysis cannot be made again (`not_explainable`). */
+            /** @description The stored analysis cannot be repeated (`not_explainable`). */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -2073,7 +2073,7 @@ export interface operations {
     listJobs: {
         parameters: {
             query?: {
-                /** @description How many at most. */
+                /** @description The maximum number. */
                 limit?: number;
             };
             header?: never;
@@ -2187,7 +2187,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The id of the last event seen. Browsers send it when they reconnect. */
+                /** @description The id of the last event received. Browsers send it when they reconnect. */
                 "Last-Event-ID"?: string;
             };
             path: {
@@ -2211,7 +2211,7 @@ export interface operations {
                     "text/event-stream": string;
                 };
             };
-            /** @description The client has seen the last event; there is nothing to reconnect for. */
+            /** @description The client has received the last event and need not reconnect. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -2262,12 +2262,12 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Left out, it is the one this process talks to, which for anything but stored analyses is the only one there is.
+                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
                 /**
-                 * @description Left out, all intervals that have odds or a scorecard.
+                 * @description By default all intervals with odds or a scorecard.
                  * @example 1h
                  */
                 interval?: components["schemas"]["Interval"];
@@ -2306,7 +2306,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The exchanges, by name but for the first. */
+            /** @description The exchanges, sorted by name after the first. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -2329,17 +2329,17 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Left out, it is the one this process talks to, which for anything but stored analyses is the only one there is.
+                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
                 /**
-                 * @description Only symbols that begin with this.
+                 * @description Only symbols with this prefix.
                  * @example BTC
                  */
                 symbol?: string;
                 /**
-                 * @description Only pairs of this quote asset.
+                 * @description Only pairs with this quote asset.
                  * @example USDT
                  */
                 quote?: string;
@@ -2348,7 +2348,7 @@ export interface operations {
                 /** @description Only pairs open for trading, or only those that are not. */
                 trading?: boolean;
                 /**
-                 * @description Only pairs left out for the reason of this code.
+                 * @description Only pairs excluded for the reason with this code.
                  * @example quote_volume
                  */
                 reason?: string;
@@ -2387,16 +2387,16 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Length of a candle. Left out, it is `ANALYSIS_INTERVAL`.
+                 * @description Length of a candle. The default is `ANALYSIS_INTERVAL`.
                  * @example 1h
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description Left out, it is the one this process talks to, which for anything but stored analyses is the only one there is.
+                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
-                /** @description How many at most. */
+                /** @description The maximum number. */
                 limit?: number;
             };
             header?: never;
@@ -2411,7 +2411,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The klines, oldest first. Holes are left as they are. */
+            /** @description The klines, oldest first. Gaps are not filled. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -2424,7 +2424,7 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
-            /** @description Of another exchange, nothing is stored for this pair and interval (`not_analyzed`). */
+            /** @description Nothing is stored for this pair and interval of another exchange (`not_analyzed`). */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -2447,12 +2447,12 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Length of a candle. Left out, it is `ANALYSIS_INTERVAL`.
+                 * @description Length of a candle. The default is `ANALYSIS_INTERVAL`.
                  * @example 1h
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description Left out, it is the one this process talks to, which for anything but stored analyses is the only one there is.
+                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -2469,7 +2469,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The kline, or null when none is open, as for a halted pair. */
+            /** @description The kline, or null if none is open, as for a halted pair. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -2499,7 +2499,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The memory of the process that answers. */
+            /** @description The memory of the replying process. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -2530,7 +2530,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The reply. For a method there is not, it is an error with the code -32601. */
+            /** @description The reply. For an unknown method it is an error with the code -32601. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -2540,7 +2540,7 @@ export interface operations {
                     "application/json": Record<string, never>;
                 };
             };
-            /** @description A notification was taken. */
+            /** @description A notification was accepted. */
             202: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -2551,7 +2551,7 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
-            /** @description There is no such method (-32601), to clients of revision 2026-07-28 and later. */
+            /** @description Unknown method (-32601), for clients of revision 2026-07-28 and later. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -2577,7 +2577,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The metrics, in the text format unless the scraper asks for another. */
+            /** @description The metrics, in the text format unless the scraper requests another. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -2602,7 +2602,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It does. */
+            /** @description The process is alive. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -2628,7 +2628,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It does. */
+            /** @description The process is ready. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -2640,9 +2640,9 @@ export interface operations {
                         status: "ready";
                         /** @enum {string} */
                         database: "ok";
-                        /** @description The exchange this process talks to. */
+                        /** @description The exchange this process serves. */
                         exchange: string;
-                        /** @description Whether it is a simulated one. */
+                        /** @description Whether it is simulated. */
                         simulated: boolean;
                     };
                 };
@@ -2685,11 +2685,11 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page without scripts that needs nothing but this service. */
+            /** @description A page without scripts and external resources. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
-                    /** @description Nothing may be loaded. */
+                    /** @description Allows no resources. */
                     "Content-Security-Policy"?: string;
                     [name: string]: unknown;
                 };
@@ -2712,13 +2712,13 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The page, compressed if the client takes gzip. */
+            /** @description The page, compressed if the client accepts gzip. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
                     ETag: components["headers"]["FileTag"];
                     "Cache-Control": components["headers"]["CacheControl"];
-                    /** @description Nothing may be loaded but from this service, and nothing is inline. */
+                    /** @description Allows resources from this service only, and nothing inline. */
                     "Content-Security-Policy": string;
                     [name: string]: unknown;
                 };
@@ -2726,7 +2726,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The client has it already. */
+            /** @description The client's cached copy is current. */
             304: {
                 headers: {
                     ETag: components["headers"]["FileTag"];
@@ -2753,7 +2753,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The file, compressed if the client takes gzip. */
+            /** @description The file, compressed if the client accepts gzip. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -2768,7 +2768,7 @@ export interface operations {
                     "image/svg+xml": string;
                 };
             };
-            /** @description The client has it already. */
+            /** @description The client's cached copy is current. */
             304: {
                 headers: {
                     ETag: components["headers"]["FileTag"];

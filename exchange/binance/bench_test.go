@@ -1,7 +1,7 @@
 package binance
 
-// What a page costs over a real socket, beside a bare client that reads the
-// same bytes and throws them away: the difference is this package.
+// The cost of a page over a real socket, compared with a bare client that reads
+// and discards the same bytes: the difference is this package.
 
 import (
 	"io"

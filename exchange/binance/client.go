@@ -26,44 +26,44 @@ import (
 // defaultBaseURL serves market data only, without a key.
 var defaultBaseURL = &url.URL{Scheme: "https", Host: "data-api.binance.vision"}
 
-// The venue's weight limit, a minute and address, until exchangeInfo tells it.
+// defaultWeightLimit is the venue's weight limit, a minute and address, until
+// exchangeInfo reports it.
 const defaultWeightLimit = 6000
 
-// heaviest is the weight of the heaviest request made, all 24 h tickers, and
-// listWeight that of the list of pairs.
+// Request weights. That of all 24 h tickers is the heaviest.
 const (
-	heaviest   = 80
-	listWeight = 20
+	tickersWeight = 80
+	listWeight    = 20
 )
 
-// Config is what a Client is told once. The zero value is Binance itself with
-// the defaults named below.
+// Config is the configuration of a Client. The zero value is Binance itself with the
+// defaults below.
 type Config struct {
 	Name        string        // of the venue in our API; "binance"
-	BaseURL     *url.URL      // http or https; a path is kept, and API paths follow it; nil: defaultBaseURL
-	WeightShare float64       // of the venue's request weight limit to stay under, 0 to 1; 0.7
-	Timeout     time.Duration // of one attempt, its body included; 10 s
-	Attempts    int           // tries of a request that fails in a way that may heal; 5
-	Concurrency int           // calls at once; so many connections are kept; 4
+	BaseURL     *url.URL      // http or https; API paths are appended to its path; nil: defaultBaseURL
+	WeightShare float64       // maximum share of the venue's request weight limit, 0 to 1; 0.7
+	Timeout     time.Duration // of one attempt, including its body; 10 s
+	Attempts    int           // attempts of a request with retryable failures; 5
+	Concurrency int           // concurrent calls, and connections kept; 4
 
-	// Simulated is set when the venue is known to be a simulated exchange before
-	// it has answered; its responses say so in any case.
+	// Simulated is set if the venue is known to be a simulated exchange before its
+	// first response; the responses say so in any case.
 	Simulated bool
 
-	// OnBan is told of each ban by the venue. It may be called from several
+	// OnBan is called for each ban by the venue. It may be called from several
 	// goroutines.
 	OnBan func(until time.Time)
 
-	// Observe is told of each attempt: "klines", "exchangeInfo", "ticker/24hr"
-	// or "time", the HTTP status (0 if no response came), and how long it took
-	// with reading and decoding the body. May be nil.
+	// Observe is called for each attempt with "klines", "exchangeInfo",
+	// "ticker/24hr" or "time", the HTTP status (0 without a response), and the
+	// duration including reading and decoding the body. May be nil.
 	Observe   func(endpoint string, status int, took time.Duration)
-	Transport http.RoundTripper // nil: one of its own
+	Transport http.RoundTripper // nil: a new one
 	Log       *slog.Logger      // nil: none
 }
 
-// Client implements service.Exchange. All its methods may be called at once
-// from any number of goroutines; they share one weight budget.
+// Client implements service.Exchange. Its methods are safe for concurrent use; they
+// share one weight budget.
 type Client struct {
 	name   string
 	base   *url.URL
@@ -75,13 +75,13 @@ type Client struct {
 	work                      *background
 	clocks, listings, tickers *refresher
 
-	mu   sync.Mutex // for those who replace list
+	mu   sync.Mutex // held to replace list
 	list atomic.Pointer[listing]
 }
 
 var _ service.Exchange = (*Client)(nil)
 
-// New returns a Client. It sends nothing before the first call of a method.
+// New returns a Client. It sends no request before the first call.
 func New(cfg Config) *Client {
 	c := &Client{
 		name: cfg.Name, log: cfg.Log, clock: new(exchange.Clock), idle: func() {}, work: newBackground(),
@@ -113,7 +113,7 @@ func New(cfg Config) *Client {
 	c.caller = &exchange.Caller{
 		Transport: transport,
 		Limiter: exchange.NewLimiter(exchange.LimiterConfig{
-			Clock: c.clock, Limit: defaultWeightLimit, Share: share, Floor: heaviest,
+			Clock: c.clock, Limit: defaultWeightLimit, Share: share, Floor: tickersWeight,
 		}),
 		Clock:      c.clock,
 		Timeout:    cfg.Timeout,
@@ -138,7 +138,7 @@ func New(cfg Config) *Client {
 	}
 	c.clocks = refresh(1, failurePause, c.fetchTime)
 	c.listings = refresh(listWeight, failurePause, c.fetchListing)
-	c.tickers = refresh(heaviest, tickerPause, c.fetchVolumes)
+	c.tickers = refresh(tickersWeight, tickerPause, c.fetchVolumes)
 	return c
 }
 
@@ -147,22 +147,22 @@ func usedWeight(h http.Header) (int, bool) {
 	return n, err == nil && n >= 0 && n <= maxRequestWeight
 }
 
-// Close ends requests for the clock, the list and the volumes that are under way,
-// and closes the connections kept for later. The Client is not used after it.
+// Close cancels requests for the clock, the list and the volumes, and closes idle
+// connections. The Client must not be used after it.
 func (c *Client) Close() {
 	c.work.close()
 	c.idle()
 }
 
-// Ban has every call fail with ErrBanned until then, as a ban by the venue does:
-// for one that another process behind the same address was given.
+// Ban makes every call fail with ErrBanned until then, as a ban by the venue does. It
+// is for a ban received by another process behind the same address.
 func (c *Client) Ban(until time.Time) { c.caller.Limiter.Pause(until, service.ErrBanned) }
 
-// Stats returns the weight budget and the end of a pause, as of now.
+// Stats returns the current weight budget and the end of a pause.
 func (c *Client) Stats() exchange.Stats { return c.caller.Limiter.Stats() }
 
-// Market returns the name from Config, and whether any response so far said
-// that it is simulated.
+// Market returns the name from Config, and whether any response so far was marked as
+// simulated.
 func (c *Client) Market() service.Market {
 	return service.Market{Exchange: c.name, Simulated: c.caller.Simulated()}
 }
@@ -175,36 +175,36 @@ func (c *Client) call(ctx context.Context, call exchange.Call, query string, dec
 }
 
 // Candles implements service.Exchange: pages of up to 1,000 klines, forward in
-// time. Both ends of the range asked for are inclusive open times, so the next
-// page begins one interval after the last kline of this one, wherever the venue
-// aligns the interval; and the range ends with the last candle that is closed,
-// so the forming one is not even sent. After an error dst is as it was.
+// time. Both ends of a requested range are inclusive open times, so the next page
+// starts one interval after the last kline of this one, for any alignment of the
+// interval. The range ends with the last closed candle, so the venue does not send
+// the forming one. After an error dst is unchanged.
 func (c *Client) Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error {
 	step := dst.Interval.Milliseconds()
 	if step == 0 {
 		return fmt.Errorf("%w %q", levels.ErrUnknownInterval, dst.Interval)
 	}
-	if !plausible(symbol) {
+	if !validName(symbol) {
 		return unknown(symbol)
 	}
 	now, err := c.Now(ctx)
 	if err != nil {
 		return err
 	}
-	through := now.UnixMilli() - step // opened later: not certainly closed
+	through := now.UnixMilli() - step // later ones are not certainly closed
 	before := dst.Len()
 	next := max(from, 0)
 	if before > 0 {
 		next = max(next, dst.AsOf())
 	}
-	// Holes make pages short, so twice the pages of a series without any must
-	// do; a venue that sends row by row is not followed for ever.
+	// Gaps make pages short. Twice the pages of a series without gaps is the limit,
+	// for a venue that sends row by row.
 	pages := 2 + 2*max(0, through-next)/(step*maxKlines)
 	query := make([]byte, 0, 160)
 	for ; next <= through; pages-- {
 		if pages == 0 {
 			dst.Truncate(before)
-			return fmt.Errorf("%w: klines come in pages too short to get anywhere", service.ErrExchange)
+			return fmt.Errorf("%w: the pages of klines are too short", service.ErrExchange)
 		}
 		rows := int(min(maxKlines, (through-next)/step+1))
 		query = append(query[:0], "symbol="...)
@@ -220,7 +220,7 @@ func (c *Client) Candles(ctx context.Context, symbol string, from int64, dst *le
 		mark := dst.Len()
 		call := exchange.Call{Endpoint: "klines", Weight: 2, MaxBody: int64(rows+4) * maxRow}
 		err := c.call(ctx, call, string(query), func(body io.Reader, _ time.Time) error {
-			dst.Truncate(mark) // what an earlier attempt left
+			dst.Truncate(mark) // undo an earlier attempt
 			return decodeKlines(body, buf, dst, window{next, through, rows})
 		})
 		if err != nil {
@@ -228,20 +228,20 @@ func (c *Client) Candles(ctx context.Context, symbol string, from int64, dst *le
 			return err
 		}
 		if dst.Len() == mark {
-			return nil // nothing opened in what was left: the pair is halted, or has holes to the end
+			return nil // no candles in the rest of the range: the pair is halted, or has a gap to the end
 		}
 		next = dst.AsOf()
 	}
 	return nil
 }
 
-// Forming implements service.Exchange. It asks for the newest kline, whichever that
-// is: of a pair that is halted it closed long ago.
+// Forming implements service.Exchange. It requests the newest kline, which closed long
+// ago if the pair is halted.
 func (c *Client) Forming(ctx context.Context, symbol string, interval levels.Interval) (*service.Forming, error) {
 	if interval.Milliseconds() == 0 {
 		return nil, fmt.Errorf("%w %q", levels.ErrUnknownInterval, interval)
 	}
-	if !plausible(symbol) {
+	if !validName(symbol) {
 		return nil, unknown(symbol)
 	}
 	at, err := c.Now(ctx)
@@ -267,19 +267,19 @@ func (c *Client) Forming(ctx context.Context, symbol string, interval levels.Int
 	return &service.Forming{Candle: newest.At(0), At: at}, nil
 }
 
-// standIn is how long something newer is waited for where something older can
-// stand in for it.
-const standIn = 3 * time.Second
+// stalePatience is how long a call waits for a newer value if it can use an older one
+// instead.
+const stalePatience = 3 * time.Second
 
-// Now implements service.Exchange. It asks the venue when the last stamp is
-// old, or a response has shown that the venue's clock is further on. What is
-// known stays a lower bound, and stands in for what cannot be had.
+// Now implements service.Exchange. It requests the venue's time if the last stamp is
+// old, or if a response has shown that the venue's clock is ahead. If that fails, it
+// returns the known lower bound.
 func (c *Client) Now(ctx context.Context) (time.Time, error) {
 	_, known := c.clock.Now()
 	if !c.clock.Fresh() && !(known && !c.caller.Limiter.Open()) {
 		patience := time.Duration(0)
 		if known {
-			patience = standIn
+			patience = stalePatience
 		}
 		if err := c.clocks.do(ctx, patience, c.clock.Fresh); err != nil {
 			if ctx.Err() != nil {
@@ -321,36 +321,38 @@ func (c *Client) Symbols(ctx context.Context) iter.Seq2[service.Symbol, error] {
 func (c *Client) LastSymbols(ctx context.Context) (iter.Seq2[service.Symbol, error], time.Time, error) {
 	patience := time.Duration(0)
 	if old := c.list.Load(); old != nil && !old.pricedAt.IsZero() {
-		patience = standIn
+		patience = stalePatience
 	}
 	l, err := c.priced(ctx, patience)
 	if err != nil {
-		if l = c.list.Load(); l == nil || l.pricedAt.IsZero() || ctx.Err() != nil {
+		l = c.list.Load()
+		if l == nil || l.pricedAt.IsZero() || ctx.Err() != nil {
 			return nil, time.Time{}, err
 		}
 		if err != errSlow {
-			c.log.Warn("an old list of pairs stands in for one that cannot be had", "read_at", l.readAt(), "error", err)
+			c.log.Warn("the list of pairs cannot be read: using an old one", "read_at", l.readAt(), "error", err)
 		}
 	}
 	return l.all, l.readAt(), nil
 }
 
-// Symbol implements service.Exchange. It answers from a list at most an hour
-// old, and reads it anew for a name that is not there, at most once a minute.
+// Symbol implements service.Exchange. It uses a list at most an hour old, and reads it
+// again for a missing name, at most once a minute.
 func (c *Client) Symbol(ctx context.Context, name string) (service.Symbol, error) {
-	if !plausible(name) {
+	if !validName(name) {
 		return service.Symbol{}, unknown(name)
 	}
 	patience := time.Duration(0)
 	if c.list.Load() != nil {
-		patience = standIn
+		patience = stalePatience
 	}
 	l, err := c.listed(ctx, listingAge, patience)
 	if err != nil {
-		if l = c.list.Load(); l == nil || ctx.Err() != nil {
+		l = c.list.Load()
+		if l == nil || ctx.Err() != nil {
 			return service.Symbol{}, err
 		}
-		// The old list stands in while the venue cannot be reached.
+		// Use the old list while the venue is unreachable.
 	}
 	if s, ok := l.find(name); ok {
 		return s, nil

@@ -1,8 +1,8 @@
 package binance
 
-// What the client asks for and what it makes of the answers: pages by time, no
-// row twice, no page half, no candle that is still open, the list of pairs kept
-// small and read seldom, every fault either healed or named.
+// Requests of the client and its handling of responses: pages by time, no row
+// twice, no partial page, no open candle, a small list of pairs that is rarely
+// read, and a retry or a named error for every fault.
 
 import (
 	"bytes"
@@ -200,7 +200,7 @@ func TestForming_OverTheEndOfACandle(t *testing.T) {
 		}
 		late = time.Now()
 		if f, err := c.Forming(t.Context(), "BTCUSDT", "1h"); err != nil || f != nil && f.OpenTime == closing {
-			t.Errorf("the candle that closed meanwhile is told as forming: %+v, %v", f, err)
+			t.Errorf("a candle that closed meanwhile is returned as forming: %+v, %v", f, err)
 		}
 		if f, err := c.Forming(t.Context(), "BTCUSDT", "1h"); err != nil || f == nil || f.OpenTime != closing+hour {
 			t.Errorf("after the close %+v, %v", f, err)
@@ -233,7 +233,7 @@ func TestForming_RefusesWhatCannotBeAskedAndWhatWasNotAskedFor(t *testing.T) {
 	}
 }
 
-// What is wrong with a candle of the venue is the venue's fault, not that of whoever asked.
+// An invalid candle of the venue is an error of the venue, not of the caller.
 func TestCandles_OneThatCannotBeIsTheExchangesFault(t *testing.T) {
 	v := &venue{now: steady(), fault: func(_ int, w http.ResponseWriter, r *http.Request) bool {
 		if strings.HasSuffix(r.URL.Path, "klines") {
@@ -386,8 +386,8 @@ func TestClient_NamesWhatDoesNotHeal(t *testing.T) {
 		{400, `{"code":-1120,"msg":"Invalid interval."}`, levels.ErrUnknownInterval, "interval"},
 		{400, `{"code":-1102,"msg":"Mandatory parameter 'symbol' was not sent."}`, service.ErrExchange, "-1102"},
 		{403, `{"code":-2015,"msg":"Invalid API-key."}`, service.ErrExchange, "-2015"},
-		{451, `{"code":0,"msg":"Service unavailable from a restricted location."}`, service.ErrExchange, "place"},
-		{302, ``, service.ErrExchange, "elsewhere"},
+		{451, `{"code":0,"msg":"Service unavailable from a restricted location."}`, service.ErrExchange, "region"},
+		{302, ``, service.ErrExchange, "redirects"},
 	} {
 		v := &venue{listed: time.UnixMilli(0)}
 		v.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
@@ -635,7 +635,8 @@ func TestSymbols_ComeCompressedIfTheVenueCan(t *testing.T) {
 		}
 		n := 0
 		for _, err := range inProcess(v, Config{}).Symbols(t.Context()) {
-			if n++; err != nil {
+			n++
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -653,7 +654,8 @@ func TestSymbols_AnErrorEndsThem(t *testing.T) {
 		}
 		n := 0
 		for s, err := range inProcess(v, Config{Attempts: 2}).Symbols(t.Context()) {
-			if n++; !errors.Is(err, service.ErrExchange) || s != (service.Symbol{}) {
+			n++
+			if !errors.Is(err, service.ErrExchange) || s != (service.Symbol{}) {
 				t.Errorf("%+v, %v", s, err)
 			}
 		}

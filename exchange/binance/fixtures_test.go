@@ -1,8 +1,7 @@
 package binance
 
-// Responses recorded from Binance, kept in a folder beside the repository,
-// decode to what they say. The folder is optional: every rule they show is also
-// tested with bodies of our own.
+// Responses recorded from Binance, in a folder outside the repository, decode to
+// their values. The folder is optional: written bodies test the same rules.
 
 import (
 	"bytes"

@@ -1,9 +1,9 @@
 package binance
 
-// What keeps the venue from banning this address: nothing is sent before a
-// Retry-After has ended, nobody gets past a ban, and all callers together stay
-// under their share of the weight of every minute of the venue's clock. The
-// evidence is what the venue saw; time is fake, except where a socket is needed.
+// These tests pin the rules that avoid a ban: no request before the end of a
+// Retry-After, no request during a ban, and all callers together stay under their
+// share of the weight of every minute of the venue's clock. They check the requests
+// that the venue received; time is fake, except if a socket is needed.
 
 import (
 	"context"
@@ -77,7 +77,7 @@ func TestGate_NothingIsSentBeforeRetryAfterEnds(t *testing.T) {
 					}
 					return refusal(w, tt.status, after, tt.body)
 				}
-				attempts := 1 // waiting out a rate limit is no attempt
+				attempts := 1 // waiting for a rate limit is not an attempt
 				if tt.status == 503 {
 					attempts = 3
 				}
@@ -123,7 +123,7 @@ func TestGate_NoCallWaitsOutALongPause(t *testing.T) {
 				t.Fatalf("%v after %v", err, time.Since(asked))
 			}
 			if d := wait.Until.Sub(start); d < 24*time.Hour || d > 24*time.Hour+time.Second {
-				t.Errorf("told to come back after %v", d)
+				t.Errorf("retry after %v", d)
 			}
 		}
 		if n := len(v.requests("")); n != 2 {
@@ -196,7 +196,7 @@ func TestBudget_ACallWaitsForFiveMinutesInAll(t *testing.T) {
 	})
 }
 
-func TestGate_ACallerThatCannotWaitIsToldWhen(t *testing.T) {
+func TestGate_ACallerThatCannotWaitGetsTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &venue{listed: time.UnixMilli(0)}
 		v.fault = func(n int, w http.ResponseWriter, _ *http.Request) bool { return n == 1 && refusal(w, 429, "30", "") }
@@ -210,7 +210,7 @@ func TestGate_ACallerThatCannotWaitIsToldWhen(t *testing.T) {
 			t.Fatalf("%v", err)
 		}
 		if d := wait.Until.Sub(start); d < 30*time.Second || d > 31*time.Second {
-			t.Errorf("told to come back after %v", d)
+			t.Errorf("retry after %v", d)
 		}
 		if time.Since(start) != 0 {
 			t.Errorf("waited %v in vain", time.Since(start))
@@ -256,12 +256,12 @@ func TestGate_ABanStopsEveryone(t *testing.T) {
 				v.fault = func(n int, w http.ResponseWriter, _ *http.Request) bool {
 					return n >= 20 && n < 30 && refusal(w, 418, tt.after, tt.body(v.now()))
 				}
-				var told []time.Time
+				var reported []time.Time
 				var mu sync.Mutex
 				c := inProcess(v, Config{OnBan: func(until time.Time) {
 					mu.Lock()
 					defer mu.Unlock()
-					told = append(told, until)
+					reported = append(reported, until)
 				}})
 				start := time.Now()
 				errs := sweep(t.Context(), c, 10, 10)
@@ -273,10 +273,10 @@ func TestGate_ABanStopsEveryone(t *testing.T) {
 				if len(errs) == 0 || time.Since(start) > time.Second {
 					t.Errorf("%d errors after %v", len(errs), time.Since(start))
 				}
-				if len(told) != 1 {
-					t.Fatalf("told %d times of one ban", len(told))
+				if len(reported) != 1 {
+					t.Fatalf("OnBan called %d times for one ban", len(reported))
 				}
-				if d := told[0].Sub(start); d < tt.least || d > tt.most {
+				if d := reported[0].Sub(start); d < tt.least || d > tt.most {
 					t.Errorf("banned for %v", d)
 				}
 				// Those on their way when the ban came may arrive; none starts after.
@@ -284,7 +284,7 @@ func TestGate_ABanStopsEveryone(t *testing.T) {
 				if n > 30 {
 					t.Errorf("%d requests", n)
 				}
-				time.Sleep(time.Until(told[0]) - time.Millisecond)
+				time.Sleep(time.Until(reported[0]) - time.Millisecond)
 				if _, err := c.Symbol(t.Context(), "BTCUSDT"); !errors.Is(err, service.ErrBanned) || len(v.requests("")) != n {
 					t.Errorf("just before the end: %v, %d requests", err, len(v.requests(""))-n)
 				}
@@ -298,7 +298,7 @@ func TestGate_ABanStopsEveryone(t *testing.T) {
 	}
 }
 
-func TestGate_WhoWaitsIsToldOfABan(t *testing.T) {
+func TestGate_AWaitingCallerLearnsOfABan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &venue{listed: time.UnixMilli(0)}
 		v.fault = func(n int, w http.ResponseWriter, _ *http.Request) bool {
@@ -322,7 +322,7 @@ func TestGate_WhoWaitsIsToldOfABan(t *testing.T) {
 			t.Errorf("%v", errs)
 		}
 		if d := time.Since(start); d != 2*time.Second {
-			t.Errorf("told after %v", d)
+			t.Errorf("returned after %v", d)
 		}
 	})
 }
@@ -330,7 +330,7 @@ func TestGate_WhoWaitsIsToldOfABan(t *testing.T) {
 func TestGate_ABanFromBeforeIsWaitedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &venue{listed: time.UnixMilli(0)}
-		c := inProcess(v, Config{OnBan: func(time.Time) { t.Error("told what is known") }})
+		c := inProcess(v, Config{OnBan: func(time.Time) { t.Error("OnBan called for a known ban") }})
 		c.Ban(time.Now().Add(time.Hour))
 		if _, err := c.Now(t.Context()); !errors.Is(err, service.ErrBanned) {
 			t.Errorf("%v", err)
@@ -350,10 +350,10 @@ func TestGate_ABanFromBeforeIsWaitedOut(t *testing.T) {
 	})
 }
 
-func TestGate_ABanOfAnotherProcessIsHeeded(t *testing.T) {
+func TestGate_ABanOfAnotherProcessApplies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &venue{}
-		c := inProcess(v, Config{OnBan: func(time.Time) { t.Error("told what it was told") }})
+		c := inProcess(v, Config{OnBan: func(time.Time) { t.Error("OnBan called for a ban set by Ban") }})
 		if _, err := c.Now(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -468,7 +468,7 @@ func TestBudget_ClientsBehindOneAddressStayUnderTheShareTogether(t *testing.T) {
 	})
 }
 
-func TestBudget_ACallerThatCannotWaitIsToldWhen(t *testing.T) {
+func TestBudget_ACallerThatCannotWaitGetsTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &venue{listed: time.UnixMilli(0), others: 5000}
 		c := inProcess(v, Config{})
@@ -485,7 +485,7 @@ func TestBudget_ACallerThatCannotWaitIsToldWhen(t *testing.T) {
 		}
 		// venueStart is seven seconds past a full minute
 		if d := wait.Until.Sub(start); d < 52*time.Second || d > 54*time.Second {
-			t.Errorf("told to come back after %v", d)
+			t.Errorf("retry after %v", d)
 		}
 		v.others = 0
 		time.Sleep(time.Until(wait.Until))

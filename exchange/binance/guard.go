@@ -7,28 +7,28 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// What a JSON decoder keeps in memory at once is bounded by these: it holds
-// white space and tokens whole, and the names of every open object, to find those
-// that are there twice. The venue's own bodies stay far below.
+// The bounds of the memory of a JSON decoder: it holds white space and tokens whole,
+// and the names of every open object, to find duplicates. The venue's own bodies are
+// far smaller.
 const (
 	maxToken   = 1 << 10 // bytes
 	maxMembers = 128     // of an object
 	maxDepth   = 16
 )
 
-// newDecoder returns a decoder of r whose memory is bounded whatever r holds.
+// newDecoder returns a decoder of r with bounded memory for any input.
 func newDecoder(r io.Reader) *jsontext.Decoder { return jsontext.NewDecoder(&guard{r: r}) }
 
-// guard passes JSON on with each run of white space as one space, and ends with an
-// error where a token, an object or the nesting is larger than it may be. What is
-// not JSON is for the decoder to refuse.
+// guard is a reader of JSON that shortens each run of white space to one space and
+// returns an error if a token, an object or the nesting exceeds its bound. The
+// decoder refuses invalid JSON.
 type guard struct {
 	r   io.Reader
 	err error
 
 	space   bool // the last byte was white space between tokens
 	quoted  bool // inside a string
-	escaped bool // behind a backslash in it
+	escaped bool // after a backslash in it
 	token   int  // bytes of the token so far
 	depth   int
 	members [maxDepth]int // commas seen in each open object or array
@@ -59,7 +59,7 @@ func (g *guard) Read(p []byte) (int, error) {
 	}
 }
 
-// pass keeps what is to be passed on at the front of p and returns how much that is.
+// pass moves the bytes to pass on to the front of p and returns their number.
 func (g *guard) pass(p []byte) (kept int, err error) {
 	for _, b := range p {
 		if g.quoted {
@@ -73,7 +73,8 @@ func (g *guard) pass(p []byte) (kept int, err error) {
 			}
 			g.token++
 		} else if isSpace(b) {
-			if g.token = 0; g.space {
+			g.token = 0
+			if g.space {
 				continue
 			}
 		} else if err := g.outside(b); err != nil {
@@ -89,9 +90,10 @@ func (g *guard) pass(p []byte) (kept int, err error) {
 	return kept, nil
 }
 
-// outside takes a byte that is neither white space nor inside a string.
+// outside handles a byte that is neither white space nor inside a string.
 func (g *guard) outside(b byte) error {
-	switch g.token++; b {
+	g.token++
+	switch b {
 	case '"':
 		g.quoted, g.token = true, 1
 		return nil
@@ -105,7 +107,8 @@ func (g *guard) outside(b byte) error {
 		g.depth = max(0, g.depth-1)
 	case ',':
 		if top := g.depth - 1; top >= 0 && g.object[top] {
-			if g.members[top]++; g.members[top] == maxMembers {
+			g.members[top]++
+			if g.members[top] == maxMembers {
 				return fmt.Errorf("an object has more than %d members", maxMembers)
 			}
 		}

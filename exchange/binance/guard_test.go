@@ -1,7 +1,7 @@
 package binance
 
-// No body takes more memory than an honest one: not by white space, nor by long
-// values, large objects or deep nesting.
+// The memory of a body is bounded, also for white space, long values, large objects
+// and deep nesting.
 
 import (
 	"bytes"
@@ -86,7 +86,7 @@ func TestDecode_NoBodyTakesMoreMemoryThanAnHonestOne(t *testing.T) {
 	}
 }
 
-// numbered begins with a text and goes on with members of different names.
+// numbered starts with a text and continues with members of different names.
 func numbered(before string, size int64) io.Reader {
 	r, n := &members{}, int64(len(before))
 	return io.MultiReader(strings.NewReader(before), io.LimitReader(r, size-n))

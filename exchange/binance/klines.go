@@ -13,26 +13,26 @@ import (
 
 // A kline is a row of twelve columns: open time (Unix ms), open, high, low,
 // close and volume as strings, close time, quote volume, trades, two taker
-// volumes, and one to ignore. Rows are about 175 bytes long.
+// volumes, and an unused one. Rows are about 175 bytes long.
 const (
 	maxRow     = 1 << 10 // bytes; a longer row is refused
 	minBuffer  = 4 * maxRow
-	ownBuffer  = 32 << 10 // when the caller lends less than minBuffer
-	maxKlines  = 1000     // rows in one response; the venue has no more
-	emptyReads = 100      // before a body that yields nothing is given up
+	ownBuffer  = 32 << 10 // used if the caller's buffer is smaller than minBuffer
+	maxKlines  = 1000     // rows in one response; the limit of the venue
+	emptyReads = 100      // consecutive empty reads before an error
 )
 
-// window says which rows of an answer are wanted.
+// window is the range of rows of a response.
 type window struct {
 	from, through int64 // open times, Unix ms, both inclusive
-	rows          int   // most there may be
+	rows          int   // maximum number
 }
 
 // decodeKlines appends the rows of one response to dst, reading r to its end
-// through buf. A row that opened after w.through is still open, or closed after
-// the venue's clock was read; it is dropped. Anything else that was not asked
-// for is an error, as is everything Candles.Append refuses. After an error dst
-// may hold some of the rows.
+// through buf. A row that opened after w.through is still open, or closed after the
+// venue's clock was read; it is dropped. Any other row outside w is an error, as is
+// everything that Candles.Append refuses. After an error dst may contain some of the
+// rows.
 func decodeKlines(r io.Reader, buf []byte, dst *levels.Candles, w window) error {
 	if len(buf) < minBuffer {
 		buf = make([]byte, ownBuffer)
@@ -54,7 +54,7 @@ func decodeKlines(r io.Reader, buf []byte, dst *levels.Candles, w window) error 
 	var k levels.Candle
 	for n := 0; ; n++ {
 		if n == w.rows {
-			return fmt.Errorf("more than the %d klines asked for", w.rows)
+			return fmt.Errorf("more than the %d klines requested", w.rows)
 		}
 		if s.end-s.pos < maxRow && !s.eof {
 			if err := s.fill(); err != nil {
@@ -68,7 +68,7 @@ func decodeKlines(r io.Reader, buf []byte, dst *levels.Candles, w window) error 
 		}
 		s.pos += length
 		if k.OpenTime < w.from {
-			return fmt.Errorf("kline %d opened at %d, before the %d asked for", n, k.OpenTime, w.from)
+			return fmt.Errorf("kline %d opened at %d, before the requested start %d", n, k.OpenTime, w.from)
 		}
 		if k.OpenTime <= w.through {
 			if err := dst.Append(k); err != nil {
@@ -97,8 +97,8 @@ type scanner struct {
 	eof      bool
 }
 
-// fill moves what is left to the front and reads until there is room for no
-// more than a row of it missing, or the body ends.
+// fill moves the rest to the front and reads until the buffer contains at least one
+// row, or the body ends.
 func (s *scanner) fill() error {
 	s.end = copy(s.buf, s.buf[s.pos:s.end])
 	s.pos = 0
@@ -109,23 +109,24 @@ func (s *scanner) fill() error {
 		case err == io.EOF:
 			s.eof = true
 		case err != nil:
-			return fmt.Errorf("the body broke off: %w", err)
+			return fmt.Errorf("the body is truncated: %w", err)
 		case n > 0:
 			idle = 0
 		default:
-			if idle++; idle == emptyReads {
+			idle++
+			if idle == emptyReads {
 				return io.ErrNoProgress
 			}
 		}
 	}
 	s.buf[s.end] = 0
-	// A buffer takes some 50 µs to decode, and another page's worth may be there
-	// already. Requests to be answered meanwhile get their turn in between.
+	// A buffer takes about 50 µs to decode, and more data may be available already.
+	// Yield to waiting requests in between.
 	runtime.Gosched()
 	return nil
 }
 
-// space skips JSON's white space. The venue sends none; a proxy may.
+// space skips JSON's white space. The venue sends none, but a proxy may.
 func (s *scanner) space() {
 	for isSpace(s.buf[s.pos]) {
 		s.pos++
@@ -134,10 +135,11 @@ func (s *scanner) space() {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
 
-// finish makes sure that nothing but white space follows.
+// finish returns an error unless only white space follows.
 func (s *scanner) finish() error {
 	for {
-		if s.space(); s.pos < s.end {
+		s.space()
+		if s.pos < s.end {
 			return s.bad(s.pos, "after the end of the list")
 		}
 		if s.eof {
@@ -168,17 +170,17 @@ func (s *scanner) bad(at int, where string) error {
 	return fmt.Errorf("not a list of klines: unexpected %.20q %s", s.buf[at:s.end], where)
 }
 
-// notKlines tells what came instead of a list.
+// notKlines returns the error for a body that is not a list.
 func (s *scanner) notKlines() error {
 	b := bytes.TrimSpace(s.buf[s.pos:s.end])
 	switch {
 	case len(b) == 0:
 		return errors.New("the body is empty")
 	case b[0] == '{':
-		// An error's body is short; what is not all here is not one.
+		// The body of an error is short; a longer one is not an error.
 		n, err := io.ReadFull(s.r, s.buf[s.end:len(s.buf)-1])
 		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-			return fmt.Errorf("the body broke off: %w", err)
+			return fmt.Errorf("the body is truncated: %w", err)
 		}
 		return envelope(s.buf[s.pos : s.end+n])
 	}
@@ -186,8 +188,8 @@ func (s *scanner) notKlines() error {
 }
 
 // parseRow reads one row from the start of b, which ends in a byte 0. It
-// returns the length of the row and column 0, or how far it came and the
-// column (from 1) in which it found what does not belong there.
+// returns the length of the row and column 0, or the position and the column (from
+// 1) of the first invalid byte.
 func parseRow(b []byte, k *levels.Candle) (length, column int) {
 	p := 0
 	if b[p] != '[' {
@@ -203,14 +205,15 @@ func parseRow(b []byte, k *levels.Candle) (length, column int) {
 		t = t*10 + int64(b[p]-'0')
 		p++
 	}
-	// 18 digits cannot overflow; Candles.Append knows which times are possible.
+	// 18 digits cannot overflow; Candles.Append checks the range.
 	if p == first || p-first > 18 || b[first] == '0' && p-first > 1 {
 		return p, 1
 	}
 	k.OpenTime = t
 	for i, dst := range [...]*float64{&k.Open, &k.High, &k.Low, &k.Close, &k.Volume} {
 		if b[p] != ',' {
-			if p = comma(b, p); b[p] != ',' {
+			p = comma(b, p)
+			if b[p] != ',' {
 				return p, i + 1
 			}
 		}
@@ -226,16 +229,18 @@ func parseRow(b []byte, k *levels.Candle) (length, column int) {
 		if n == 0 {
 			return cutOff(b, p), i + 2
 		}
-		if p += n; b[p] != '"' {
+		p += n
+		if b[p] != '"' {
 			return p, i + 2
 		}
 		p++
 		*dst = v
 	}
-	// What is left is not used, but a row that does not have it is no kline.
+	// The remaining columns are not used, but a row without them is not a kline.
 	for i, quoted := range [...]bool{false, true, false, true, true, true} {
 		if b[p] != ',' {
-			if p = comma(b, p); b[p] != ',' {
+			p = comma(b, p)
+			if b[p] != ',' {
 				return p, i + 6
 			}
 		}
@@ -263,7 +268,8 @@ func parseRow(b []byte, k *levels.Candle) (length, column int) {
 			p++
 		}
 	}
-	if p = comma(b, p); b[p] != ']' {
+	p = comma(b, p)
+	if b[p] != ']' {
 		return p, 12
 	}
 	return p + 1, 0
@@ -277,8 +283,8 @@ func comma(b []byte, p int) int {
 	return p
 }
 
-// cutOff tells a decimal that is wrong, which is at p, from one that the end
-// of b cuts off, which is there.
+// cutOff returns the position of the error in the decimal at p: p if it is invalid, the
+// end of b if it is truncated.
 func cutOff(b []byte, p int) int {
 	q := p
 	for q < len(b)-1 && (b[q]-'0' <= 9 || bytes.IndexByte([]byte("+-.eE"), b[q]) >= 0) {

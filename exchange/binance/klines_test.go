@@ -1,8 +1,7 @@
 package binance
 
-// What a page of klines may look like: rows become candles exactly, and nothing
-// that is not a list of closed, ordered, honest klines passes. The oracle is
-// encoding/json with strconv.
+// The decoding of klines: rows become candles exactly, and everything but a list of
+// closed, ordered, valid klines is refused. The oracle is encoding/json with strconv.
 
 import (
 	"bytes"

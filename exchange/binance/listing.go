@@ -19,24 +19,24 @@ import (
 )
 
 const (
-	maxSymbols       = 20_000 // the venue lists about 3,500, delisted ones included
+	maxSymbols       = 20_000 // the venue lists about 3,500, including delisted ones
 	maxSymbolRunes   = 40
-	maxWord          = 160         // bytes of an asset or status, escapes included
-	listingAge       = time.Hour   // after which a pair's tick and status are read again
-	freshListing     = time.Minute // within which neither list nor volumes are read again
+	maxWord          = 160         // bytes of an asset or status, including escapes
+	listingAge       = time.Hour   // maximum age of a pair's tick and status
+	freshListing     = time.Minute // minimum time between reads of the list, and of the volumes
 	failurePause     = 10 * time.Second
-	tickerPause      = time.Minute // as many attempts in vain cost several hundred of the weight
+	tickerPause      = time.Minute // failed attempts cost several hundred of the weight
 	maxExchangeInfo  = 64 << 20    // bytes
 	maxTicker        = 16 << 20
 	maxServerTime    = 1 << 10
 	earliestStamp    = 1_483_228_800_000 // 2017, the year the venue opened
 	latestStamp      = 253_402_300_799_999
-	maxRequestWeight = 10_000_000 // a limit beyond is not believed
+	maxRequestWeight = 10_000_000 // a greater limit is ignored
 )
 
-// listing is the venue's list of pairs, by name. The whole of it is read before
-// anything is handed out: who goes through it may take minutes, and the venue
-// would break off a response that is not read. It is never changed, only replaced.
+// listing is the venue's list of pairs, by name. It is read completely before it is
+// used: iterating over it may take minutes, and the venue would close a response that
+// is not read. It is immutable; a new list replaces it.
 type listing struct {
 	symbols  []service.Symbol // without volumes
 	at       time.Time
@@ -59,7 +59,7 @@ func (l *listing) find(name string) (service.Symbol, bool) {
 	return l.symbols[i], true
 }
 
-// all yields the pairs with their volumes, which must have been read.
+// all yields the pairs with their volumes, which must be present.
 func (l *listing) all(yield func(service.Symbol, error) bool) {
 	for i, s := range l.symbols {
 		s.QuoteVolume = l.volumes[i]
@@ -69,7 +69,7 @@ func (l *listing) all(yield func(service.Symbol, error) bool) {
 	}
 }
 
-// readAt is when the oldest part of the list was read.
+// readAt returns when the oldest part of the list was read.
 func (l *listing) readAt() time.Time {
 	if l.pricedAt.Before(l.at) {
 		return l.pricedAt
@@ -82,7 +82,7 @@ func (l *listing) isPriced(maxAge time.Duration) bool {
 	return l.complete && time.Since(l.pricedAt) < maxAge
 }
 
-// withVolumesOf returns l with the volumes that were read for o, another list.
+// withVolumesOf returns l with the volumes of another list, o.
 func (l *listing) withVolumesOf(o *listing) *listing {
 	n := *l
 	n.volumes, n.pricedAt, n.complete = make([]float64, len(l.symbols)), o.pricedAt, o.complete
@@ -96,9 +96,9 @@ func (l *listing) withVolumesOf(o *listing) *listing {
 	return &n
 }
 
-// plausible reports whether a symbol can be the venue's: not empty, no white
-// space or control characters, at most 40 characters of valid UTF-8.
-func plausible(name string) bool {
+// validName reports whether a symbol may be the venue's: not empty, no white space or
+// control characters, at most 40 characters of valid UTF-8.
+func validName(name string) bool {
 	if name == "" || !utf8.ValidString(name) || utf8.RuneCountInString(name) > maxSymbolRunes {
 		return false
 	}
@@ -107,8 +107,7 @@ func plausible(name string) bool {
 	})
 }
 
-// listed returns a list read within maxAge. Callers that need a new one at the
-// same time share it.
+// listed returns a list read within maxAge. Concurrent callers share one read.
 func (c *Client) listed(ctx context.Context, maxAge, patience time.Duration) (*listing, error) {
 	fresh := func() bool { l := c.list.Load(); return l != nil && time.Since(l.at) < maxAge }
 	if !fresh() {
@@ -133,7 +132,7 @@ func (c *Client) priced(ctx context.Context, patience time.Duration) (*listing, 
 	return c.list.Load(), nil
 }
 
-// fetchListing reads the list; the volumes known stay with it.
+// fetchListing reads the list and keeps the known volumes.
 func (c *Client) fetchListing(ctx context.Context) error {
 	var got info
 	call := exchange.Call{Endpoint: "exchangeInfo", Weight: listWeight, MaxBody: maxExchangeInfo, Compress: true}
@@ -150,8 +149,8 @@ func (c *Client) fetchListing(ctx context.Context) error {
 	if got.weightLimit > 0 {
 		c.caller.Limiter.SetLimit(got.weightLimit)
 	}
-	if got.left > 0 {
-		c.log.Warn("pairs with impossible names are left out", "pairs", got.left)
+	if got.skipped > 0 {
+		c.log.Warn("pairs with invalid names are skipped", "pairs", got.skipped)
 	}
 	l := &listing{symbols: got.symbols, at: time.Now()}
 	c.mu.Lock()
@@ -163,17 +162,17 @@ func (c *Client) fetchListing(ctx context.Context) error {
 	return nil
 }
 
-// info is what exchangeInfo says.
+// info is the content of exchangeInfo.
 type info struct {
 	serverTime  int64     // Unix ms
 	received    time.Time // when that was read
-	weightLimit int       // request weight a minute; 0 if not told
+	weightLimit int       // request weight a minute; 0 if absent
 	symbols     []service.Symbol
-	left        int // pairs left out for their names
+	skipped     int // pairs with invalid names
 }
 
-// decodeExchangeInfo reads the response of exchangeInfo as a stream: it is
-// megabytes long, and only a few words of each pair are kept.
+// decodeExchangeInfo reads the response of exchangeInfo as a stream, because it is
+// megabytes long, and only a few words of each pair are needed.
 func decodeExchangeInfo(r io.Reader, dst *info) error {
 	d := newDecoder(r)
 	words := map[string]string{} // quote assets and statuses are few
@@ -270,14 +269,14 @@ func symbol(d *jsontext.Decoder, dst *info, words map[string]string) error {
 		return err
 	case s.Name == "" || s.Status == "" || s.Base == "" || s.Quote == "":
 		return fmt.Errorf("a pair without symbol, status or assets: %q", s.Name)
-	case len(dst.symbols)+dst.left == maxSymbols:
+	case len(dst.symbols)+dst.skipped == maxSymbols:
 		return fmt.Errorf("more than %d pairs", maxSymbols)
-	case !plausible(s.Name):
-		dst.left++
+	case !validName(s.Name):
+		dst.skipped++
 		return nil
 	}
 	if strings.HasPrefix(s.Name, s.Base) {
-		s.Base = s.Name[:len(s.Base)] // one allocation less to keep
+		s.Base = s.Name[:len(s.Base)] // saves one allocation
 	}
 	s.Trading = s.Status == "TRADING" && spot
 	dst.symbols = append(dst.symbols, s)
@@ -287,7 +286,7 @@ func symbol(d *jsontext.Decoder, dst *info, words map[string]string) error {
 func filter(d *jsontext.Decoder, dst *service.Tick) error {
 	price := false
 	var tick service.Tick
-	var wrong error // only matters if this is the price filter
+	var wrong error // used only if this is the price filter
 	err := object(d, func(name []byte) error {
 		switch string(name) {
 		case "filterType":
@@ -309,12 +308,12 @@ func filter(d *jsontext.Decoder, dst *service.Tick) error {
 	return err
 }
 
-// fetchVolumes reads the 24 h quote volume of each pair of the list; 0 for a pair
-// that is not in the answer.
+// fetchVolumes reads the 24 h quote volume of each pair of the list; 0 for a pair that
+// is missing in the response.
 func (c *Client) fetchVolumes(ctx context.Context) error {
 	l := *c.list.Load()
 	l.volumes = make([]float64, len(l.symbols))
-	call := exchange.Call{Endpoint: "ticker/24hr", Weight: heaviest, MaxBody: maxTicker, Compress: true}
+	call := exchange.Call{Endpoint: "ticker/24hr", Weight: tickersWeight, MaxBody: maxTicker, Compress: true}
 	err := c.call(ctx, call, "type=MINI", func(body io.Reader, _ time.Time) error {
 		clear(l.volumes)
 		return decodeTicker(body, func(symbol []byte, volume float64) {
@@ -333,7 +332,7 @@ func (c *Client) fetchVolumes(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	next := &l
-	if now := c.list.Load(); now.at != l.at { // read anew meanwhile
+	if now := c.list.Load(); now.at != l.at { // replaced meanwhile
 		next = now.withVolumesOf(next)
 	}
 	c.list.Store(next)
@@ -387,7 +386,7 @@ func decodeTicker(r io.Reader, yield func(symbol []byte, quoteVolume float64)) e
 	return end(d)
 }
 
-// failure reads an error of the venue that came with HTTP 200.
+// failure reads an error of the venue sent with HTTP 200.
 func failure(d *jsontext.Decoder) error {
 	var e apiError
 	err := object(d, func(name []byte) error { return e.member(d, name) })
@@ -434,24 +433,24 @@ func decodeTime(r io.Reader) (int64, error) {
 	return t, end(d)
 }
 
-// What follows walks a JSON stream without building a tree. The name an object
-// hands to its function is valid until the next read.
+// The following functions read a JSON stream without building a tree. The name passed
+// to the function of object is valid until the next read.
 
 func object(d *jsontext.Decoder, member func(name []byte) error) error {
 	if err := open(d, '{'); err != nil {
 		return err
 	}
 	for d.PeekKind() != '}' {
-		raw, err := scalar(d) // the name, quoted; no name we know has escapes
+		raw, err := scalar(d) // the name, quoted; no known name has escapes
 		if err != nil {
 			return err
 		}
 		if err := member(raw[1 : len(raw)-1]); err != nil {
-			return tidy(err)
+			return shortError(err)
 		}
 	}
 	_, err := d.ReadToken()
-	return tidy(err)
+	return shortError(err)
 }
 
 func array(d *jsontext.Decoder, element func() error) error {
@@ -461,40 +460,41 @@ func array(d *jsontext.Decoder, element func() error) error {
 	for d.PeekKind() != ']' {
 		if d.PeekKind() == 0 {
 			_, err := d.ReadToken()
-			return tidy(err)
+			return shortError(err)
 		}
 		if err := element(); err != nil {
 			return err
 		}
 	}
 	_, err := d.ReadToken()
-	return tidy(err)
+	return shortError(err)
 }
 
 func open(d *jsontext.Decoder, kind jsontext.Kind) error {
 	t, err := d.ReadToken()
 	if err != nil {
-		return tidy(err)
+		return shortError(err)
 	}
 	if t.Kind() != kind {
-		return fmt.Errorf("%v where %v belongs, at byte %d", t.Kind(), kind, d.InputOffset())
+		return fmt.Errorf("%v instead of %v, at byte %d", t.Kind(), kind, d.InputOffset())
 	}
 	return nil
 }
 
-// end makes sure that nothing follows, which also lets the connection be kept.
+// end returns an error unless the body ends here. Reading to the end also allows the
+// connection to be reused.
 func end(d *jsontext.Decoder) error {
 	if _, err := d.ReadToken(); err != io.EOF {
 		if err == nil {
-			err = fmt.Errorf("more after the end, at byte %d", d.InputOffset())
+			err = fmt.Errorf("data after the end, at byte %d", d.InputOffset())
 		}
-		return tidy(err)
+		return shortError(err)
 	}
 	return nil
 }
 
-// tidy says in a word what the decoder says about HTML and cut-off bodies.
-func tidy(err error) error {
+// shortError replaces long errors of the decoder for HTML and truncated bodies.
+func shortError(err error) error {
 	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		if s.JSONPointer == "" && strings.Contains(s.Error(), "'<' at start of value") {
 			return errHTML
@@ -509,14 +509,14 @@ func tidy(err error) error {
 	return err
 }
 
-// scalar reads a value that is no object or array. Of those the decoder would hold
-// the whole in memory.
+// scalar reads a value that is not an object or array, which the decoder would hold in
+// memory as a whole.
 func scalar(d *jsontext.Decoder) (jsontext.Value, error) {
 	if k := d.PeekKind(); k == '{' || k == '[' {
-		return nil, fmt.Errorf("%v where a string, number or truth value belongs, at byte %d", k, d.InputOffset())
+		return nil, fmt.Errorf("%v instead of a string, number or boolean, at byte %d", k, d.InputOffset())
 	}
 	raw, err := d.ReadValue()
-	return raw, tidy(err)
+	return raw, shortError(err)
 }
 
 // quoted returns what is between the quotes of a string without escapes.
@@ -531,20 +531,20 @@ func quoted(d *jsontext.Decoder) ([]byte, error) {
 	return raw[1 : len(raw)-1], nil
 }
 
-// text returns a string of at most so many bytes.
-func text(d *jsontext.Decoder, most int) (string, error) {
+// text returns a string of at most limit bytes.
+func text(d *jsontext.Decoder, limit int) (string, error) {
 	raw, err := scalar(d)
 	if err != nil {
 		return "", err
 	}
-	if raw.Kind() != '"' || len(raw) > most {
+	if raw.Kind() != '"' || len(raw) > limit {
 		return "", fmt.Errorf("%.40q is not a short string", raw)
 	}
 	b, err := jsontext.AppendUnquote(nil, raw)
 	return string(b), err
 }
 
-// word is text that is kept once for all pairs.
+// word returns a string that all pairs share.
 func word(d *jsontext.Decoder, words map[string]string) (string, error) {
 	raw, err := quoted(d)
 	if err != nil {

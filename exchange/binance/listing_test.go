@@ -1,7 +1,7 @@
 package binance
 
-// The list of pairs and the 24 h tickers are read as streams, strictly, and
-// little is kept of them.
+// The list of pairs and the 24 h tickers are read strictly and as streams, and take
+// little memory.
 
 import (
 	"bytes"
@@ -26,11 +26,11 @@ func TestDecodeExchangeInfo_RefusesWhatItIsNot(t *testing.T) {
 		{"nothing", "", "ends in the middle"},
 		{"HTML", "<html></html>", "HTML"},
 		{"an error", `{"code":-1000,"msg":"unknown"}`, "-1000"},
-		{"a list", `[]`, "belongs"},
+		{"a list", `[]`, "instead of"},
 		{"no pairs", exchangeInfo(stamp, "[]"), "no pairs"},
 		{"no list of pairs", `{"serverTime":1700000000000}`, "no pairs"},
-		{"pairs that are no list", exchangeInfo(stamp, `{"a":1}`), "belongs"},
-		{"a pair that is no object", exchangeInfo(stamp, `["AB"]`), "belongs"},
+		{"pairs that are no list", exchangeInfo(stamp, `{"a":1}`), "instead of"},
+		{"a pair that is no object", exchangeInfo(stamp, `["AB"]`), "instead of"},
 		{"a pair without a name", exchangeInfo(stamp, "["+strings.Replace(pair("x"), `"symbol":"x",`, "", 1)+"]"), "without symbol"},
 		{"a pair without a status", exchangeInfo(stamp, "["+strings.Replace(pair("x"), `"status":"TRADING",`, "", 1)+"]"), "without symbol, status"},
 		{"a name that is a number", exchangeInfo(stamp, "["+strings.Replace(pair("x"), `"x"`, "7", 1)+"]"), "not a short string"},
@@ -44,7 +44,7 @@ func TestDecodeExchangeInfo_RefusesWhatItIsNot(t *testing.T) {
 		{"no time", strings.Replace(exchangeInfo(stamp, "["+pair("AB")+"]"), "serverTime", "time", 1), "serverTime 0"},
 		{"a time in seconds", exchangeInfo(1700000000, "["+pair("AB")+"]"), "serverTime"},
 		{"cut off", exchangeInfo(stamp, "["+pair("AB")+"]")[:200], "ends in the middle"},
-		{"more", exchangeInfo(stamp, "["+pair("AB")+"]") + "{}", "more after the end"},
+		{"more", exchangeInfo(stamp, "["+pair("AB")+"]") + "{}", "data after the end"},
 	} {
 		var dst info
 		if err := decodeExchangeInfo(strings.NewReader(tt.body), &dst); err == nil || !strings.Contains(err.Error(), tt.says) {
@@ -57,7 +57,7 @@ func TestDecodeExchangeInfo_LeavesOutImpossibleNames(t *testing.T) {
 	var dst info
 	err := decodeExchangeInfo(strings.NewReader(exchangeInfo(venueStart.UnixMilli(),
 		`[{"symbol":"A B","status":"TRADING","baseAsset":"A","quoteAsset":"B"},{"symbol":"AB","status":"TRADING","baseAsset":"A","quoteAsset":"B"}]`)), &dst)
-	if err != nil || dst.left != 1 || len(dst.symbols) != 1 || dst.symbols[0].Name != "AB" || dst.symbols[0].Trading {
+	if err != nil || dst.skipped != 1 || len(dst.symbols) != 1 || dst.symbols[0].Name != "AB" || dst.symbols[0].Trading {
 		t.Errorf("%+v, %v", dst, err)
 	}
 }
@@ -101,7 +101,7 @@ func TestDecodeTicker_RefusesWhatItIsNot(t *testing.T) {
 		{"cut off", `[{"symbol":"A","quoteVolume":"1"},{"sym`, "ends in the middle"},
 		{"cut off between", `[{"symbol":"A","quoteVolume":"1"},`, "ends in the middle"},
 		{"cut off after", `[{"symbol":"A","quoteVolume":"1"}`, "ends in the middle"},
-		{"more", `[] []`, "more after the end"},
+		{"more", `[] []`, "data after the end"},
 	} {
 		err := decodeTicker(strings.NewReader(tt.body), func([]byte, float64) {})
 		if err == nil || !strings.Contains(err.Error(), tt.says) {
@@ -202,14 +202,14 @@ func FuzzExchangeInfo(f *testing.F) {
 			t.Fatal("pieces give another list")
 		}
 		for _, s := range dst.symbols {
-			if !plausible(s.Name) || s.Status == "" || s.Tick.Units < 0 || s.Tick.Decimals < 0 || s.Trading && s.Status != "TRADING" {
+			if !validName(s.Name) || s.Status == "" || s.Tick.Units < 0 || s.Tick.Decimals < 0 || s.Trading && s.Status != "TRADING" {
 				t.Fatalf("%+v", s)
 			}
 		}
 	})
 }
 
-func TestEnvelope_IsToldFromNonsense(t *testing.T) {
+func TestEnvelope_IsDistinguishedFromInvalidBodies(t *testing.T) {
 	if err := envelope([]byte(`{"code":-1121,"msg":"Invalid symbol."}`)); !errors.Is(err, service.ErrUnknownSymbol) {
 		t.Error(err)
 	}

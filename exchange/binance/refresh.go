@@ -10,43 +10,42 @@ import (
 	"tidemark/service"
 )
 
-// refresher makes a request that many callers need the answer to, once for all
-// of them. The request goes on when a caller that waits for it gives up, so that
-// callers who come and go cost the venue no more than one, and ends when the
-// client is closed.
+// refresher serialises refreshes: one request runs at a time, and all callers wait for
+// its result. The request continues when a waiting caller gives up, so that callers
+// that come and go do not cause more requests. It ends when the client is closed.
 type refresher struct {
 	limiter *exchange.Limiter
 	work    *background
 	weight  int           // of the request
-	pause   time.Duration // after a failure, within which callers get the same error
+	pause   time.Duration // after a failure, during which callers get the same error
 	fetch   func(ctx context.Context) error
 
 	mu       sync.Mutex
-	flight   *flight   // under way; nil if none is
+	flight   *flight   // in progress; nil if none
 	err      error     // of the last flight; nil if it succeeded
 	failedAt time.Time // of err
 }
 
-// flight is one request under way.
+// flight is one request in progress.
 type flight struct {
 	began time.Time
-	done  chan struct{} // closed when it has ended
-	err   error         // valid then
+	done  chan struct{} // closed when it ends
+	err   error         // valid after that
 }
 
-// errSlow: the answer takes longer than the caller wants to wait for it.
-var errSlow = errors.New("no answer yet")
+// errSlow means that the response takes longer than the caller's patience.
+var errSlow = errors.New("no response yet")
 
-// do waits until the request has been made, unless fresh says that it need not
-// be. With a patience above 0 it returns errSlow once the request has been under
-// way for so long. Like Limiter.Acquire it returns a RetryAfterError at once when
-// the wait would be in vain.
+// do waits for a request, unless fresh returns true. With a patience above 0 it
+// returns errSlow once the request has taken that long. Like Limiter.Acquire it
+// returns a RetryAfterError at once if waiting is pointless.
 func (r *refresher) do(ctx context.Context, patience time.Duration, fresh func() bool) error {
 	r.mu.Lock()
 	f := r.flight
 	if f == nil {
 		err := r.begin(ctx, fresh)
-		if f = r.flight; f == nil {
+		f = r.flight
+		if f == nil {
 			r.mu.Unlock()
 			return err
 		}
@@ -79,8 +78,8 @@ func (r *refresher) do(ctx context.Context, patience time.Duration, fresh func()
 	}
 }
 
-// begin starts a flight, or returns why there is none; nil if none is needed. It
-// is called with r.mu held.
+// begin starts a flight or returns an error; it does neither if none is needed. It is
+// called with r.mu held.
 func (r *refresher) begin(ctx context.Context, fresh func() bool) error {
 	switch {
 	case ctx.Err() != nil:
@@ -98,7 +97,7 @@ func (r *refresher) begin(ctx context.Context, fresh func() bool) error {
 		f.err = r.fetch(ctx)
 		r.mu.Lock()
 		r.flight, r.err = nil, nil
-		// The end of a rate limit is known, and the next caller is told of it.
+		// The next caller gets the end of a rate limit from the limiter.
 		if !errors.Is(f.err, service.ErrRateLimited) {
 			r.err, r.failedAt = f.err, time.Now()
 		}
@@ -111,7 +110,7 @@ func (r *refresher) begin(ctx context.Context, fresh func() bool) error {
 	return err
 }
 
-// background runs what no single caller owns, until it is closed.
+// background runs requests that no single caller owns, until it is closed.
 type background struct {
 	ctx  context.Context
 	stop context.CancelCauseFunc
@@ -128,7 +127,7 @@ func newBackground() *background {
 	return b
 }
 
-// begin runs f, whose context ends when b is closed.
+// begin runs f with a context that ends when b is closed.
 func (b *background) begin(f func(ctx context.Context)) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -139,7 +138,7 @@ func (b *background) begin(f func(ctx context.Context)) error {
 	return nil
 }
 
-// close ends what runs, and waits for that.
+// close cancels everything that runs, and waits for it.
 func (b *background) close() {
 	b.mu.Lock()
 	b.stop(errClosed)

@@ -1,7 +1,7 @@
 package binance
 
-// What many callers need is read once for all of them, whether they stay or go
-// away, and what was read before stands in where nothing newer can be had.
+// Concurrent callers share one read, even if some give up, and use the previous
+// value if a newer one is not available.
 
 import (
 	"context"
@@ -106,7 +106,7 @@ func TestSymbols_FailingTickersAreNotAskedForByEveryone(t *testing.T) {
 	})
 }
 
-func TestSymbols_ACallerThatCannotWaitIsToldWhen(t *testing.T) {
+func TestSymbols_ACallerThatCannotWaitGetsTheEnd(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		fault func(n int, w http.ResponseWriter) bool
@@ -134,7 +134,7 @@ func TestSymbols_ACallerThatCannotWaitIsToldWhen(t *testing.T) {
 						t.Fatalf("%v after %v", err, time.Since(start))
 					}
 					if d := wait.Until.Sub(start); d < 49*time.Second || d > 54*time.Second {
-						t.Errorf("told to come back after %v", d)
+						t.Errorf("retry after %v", d)
 					}
 				}
 			})
@@ -148,11 +148,11 @@ func TestLastSymbols_AnOldListStandsInAndSaysHowOldItIs(t *testing.T) {
 		fault      func(w http.ResponseWriter)
 		took       time.Duration
 	}{
-		{"all is down", "", func(w http.ResponseWriter) { refusal(w, 500, "", "") }, standIn},
-		{"the list is down", "exchangeInfo", func(w http.ResponseWriter) { refusal(w, 500, "", "") }, standIn},
-		{"the volumes are down", "24hr", func(w http.ResponseWriter) { refusal(w, 500, "", "") }, standIn},
+		{"all is down", "", func(w http.ResponseWriter) { refusal(w, 500, "", "") }, stalePatience},
+		{"the list is down", "exchangeInfo", func(w http.ResponseWriter) { refusal(w, 500, "", "") }, stalePatience},
+		{"the volumes are down", "24hr", func(w http.ResponseWriter) { refusal(w, 500, "", "") }, stalePatience},
 		{"a pause", "", func(w http.ResponseWriter) { refusal(w, 429, "86400", "") }, 0},
-		{"silence", "", func(w http.ResponseWriter) { time.Sleep(time.Minute) }, standIn},
+		{"silence", "", func(w http.ResponseWriter) { time.Sleep(time.Minute) }, stalePatience},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -170,7 +170,8 @@ func TestLastSymbols_AnOldListStandsInAndSaysHowOldItIs(t *testing.T) {
 						t.Errorf("took %v", took)
 					}
 					for s := range all {
-						if pairs++; s.Name == "BTCUSDT" && s.QuoteVolume == 0 {
+						pairs++
+						if s.Name == "BTCUSDT" && s.QuoteVolume == 0 {
 							t.Error("without its volume")
 						}
 					}
@@ -188,7 +189,7 @@ func TestLastSymbols_AnOldListStandsInAndSaysHowOldItIs(t *testing.T) {
 					return true
 				}
 				for range 3 {
-					if pairs, age := last(); pairs != 5 || age < time.Hour || age > time.Hour+3*standIn {
+					if pairs, age := last(); pairs != 5 || age < time.Hour || age > time.Hour+3*stalePatience {
 						t.Errorf("%d pairs, %v old", pairs, age)
 					}
 				}
@@ -248,7 +249,7 @@ func TestNow_DoesNotWaitWithALowerBound(t *testing.T) {
 					time.Sleep(old)
 					start := time.Now()
 					now, err := c.Now(t.Context())
-					if err != nil || time.Since(start) > standIn {
+					if err != nil || time.Since(start) > stalePatience {
 						t.Fatalf("%v after %v", err, time.Since(start))
 					}
 					if lag := v.now().Sub(now); lag < 0 || lag > 10*time.Second {
@@ -279,7 +280,7 @@ func TestNow_AVenueThatDoesNotAnswerHoldsNobodyUpTwice(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if took := time.Since(start); took != standIn {
+		if took := time.Since(start); took != stalePatience {
 			t.Errorf("50 calls took %v", took)
 		}
 	})

@@ -24,7 +24,7 @@ type apiError struct {
 
 func (e *apiError) Error() string { return fmt.Sprintf("Binance error %d: %.200q", e.Code, e.Msg) }
 
-// Unwrap returns the error of ours that the code stands for.
+// Unwrap returns the error of package service or levels for the code.
 func (e *apiError) Unwrap() error {
 	switch {
 	case e.Code == -1121, // invalid symbol
@@ -38,8 +38,8 @@ func (e *apiError) Unwrap() error {
 	return service.ErrExchange
 }
 
-// envelope reads an error that came with HTTP 200: an answer that contradicts
-// itself, so it may heal, except for a rate limit, which is taken at its word.
+// envelope reads an error sent with HTTP 200. Such a response is contradictory, so it
+// is worth another attempt, except for a rate limit.
 func envelope(body []byte) error {
 	var e apiError
 	if err := json.Unmarshal(body, &e); err != nil || e.Code == 0 {
@@ -48,7 +48,7 @@ func envelope(body []byte) error {
 	return e.asError()
 }
 
-// asError is what an error that came with HTTP 200 means for the call.
+// asError returns the error of a call for an error sent with HTTP 200.
 func (e *apiError) asError() error {
 	switch e.Code {
 	case 0:
@@ -60,19 +60,20 @@ func (e *apiError) asError() error {
 }
 
 var (
-	errHTML     = errors.New("HTML instead of JSON: something between here and Binance answers in its place")
+	errHTML     = errors.New("HTML instead of JSON: a proxy between here and Binance answered")
 	errFirewall = errors.New("HTTP 403: Binance's firewall (CloudFront) blocks this address or request for now")
-	errPlace    = errors.New("HTTP 451: Binance does not serve the place this address belongs to; use another EXCHANGE_BASE_URL or run elsewhere")
+	errRegion   = errors.New("HTTP 451: Binance does not serve this region; use another EXCHANGE_BASE_URL or another region")
 )
 
 func notJSON(body []byte) error {
-	if body = bytes.TrimSpace(body); len(body) > 0 && body[0] == '<' {
+	body = bytes.TrimSpace(body)
+	if len(body) > 0 && body[0] == '<' {
 		return errHTML
 	}
 	return fmt.Errorf("not JSON: %.60q", body)
 }
 
-// refuse judges every answer that is not 200.
+// refuse returns the error for a response other than 200.
 func (c *Client) refuse(status int, h http.Header, body []byte) error {
 	var e apiError
 	if json.Unmarshal(body, &e) != nil {
@@ -84,13 +85,13 @@ func (c *Client) refuse(status int, h http.Header, body []byte) error {
 	case status == http.StatusTooManyRequests, e.Code == -1003:
 		return &exchange.Pause{Err: service.ErrRateLimited}
 	case status == http.StatusUnavailableForLegalReasons:
-		return &exchange.Final{Err: fmt.Errorf("%w: %w", service.ErrExchange, errPlace)}
+		return &exchange.Final{Err: fmt.Errorf("%w: %w", service.ErrExchange, errRegion)}
 	case status == http.StatusForbidden && e.Code == 0:
 		return &exchange.Pause{Err: errFirewall}
 	case status >= 400 && status < 500 && e.Code != 0:
 		return &exchange.Final{Err: &e}
 	case status >= 300 && status < 400:
-		return &exchange.Final{Err: fmt.Errorf("%w: HTTP %d sends elsewhere (%.100q); the API does not, so the base URL is wrong", service.ErrExchange, status, h.Get("Location"))}
+		return &exchange.Final{Err: fmt.Errorf("%w: HTTP %d redirects to %.100q; the API never redirects, so the base URL is wrong", service.ErrExchange, status, h.Get("Location"))}
 	case e.Code != 0:
 		return fmt.Errorf("HTTP %d: Binance error %d: %.200q", status, e.Code, e.Msg)
 	case len(body) == 0 || json.Valid(body):
@@ -100,8 +101,8 @@ func (c *Client) refuse(status int, h http.Header, body []byte) error {
 }
 
 // banLeft reads "IP banned until 1660090423228" (Unix ms of the venue's clock)
-// from the text of a ban; 0 if it is not there. The venue's own time is taken
-// from its clock or the Date header: this machine's may be wrong.
+// from the text of a ban; 0 without it. The current time is the venue's clock or the
+// Date header, because this machine's may be wrong.
 func (c *Client) banLeft(h http.Header, msg string) time.Duration {
 	_, rest, ok := strings.Cut(msg, "banned until ")
 	if !ok {
@@ -123,6 +124,6 @@ func (c *Client) banLeft(h http.Header, msg string) time.Duration {
 			now = time.Now().UnixMilli()
 		}
 	}
-	// An end that has passed bans nobody, but the status says there is a ban.
+	// The end may be in the past, but the status still means a ban.
 	return max(0, min(time.Duration(until-now), time.Duration(1<<40))) * time.Millisecond
 }

@@ -1,9 +1,8 @@
 package binance
 
-// The client against the simulated exchange over real sockets, with every
-// tenth answer faulty: whatever happens on the way, what arrives is what a
-// faultless venue has, and nothing is sent into a pause but what was on its
-// way when the pause was announced.
+// The client against the simulated exchange over real sockets, with every tenth
+// response faulty: the result equals that of a faultless venue, and during a pause
+// only requests arrive that were on their way when it was announced.
 
 import (
 	"context"

@@ -1,6 +1,6 @@
 package binance
 
-// The venue the tests of this package talk to.
+// The fake venue of the tests of this package.
 
 import (
 	"bytes"

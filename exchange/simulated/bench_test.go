@@ -1,7 +1,7 @@
 package simulated
 
-// What a page costs: the server must not be what limits the client under
-// measurement, which runs beside it.
+// The cost of a page: the server must not limit the measured client, which runs on
+// the same machine.
 
 import (
 	"net/http"

@@ -2,8 +2,8 @@ package simulated
 
 import "sync"
 
-// pageCache keeps rendered pages of closed candles, which never change, up to
-// a number of bytes. When it is full it drops any.
+// pageCache caches rendered pages of closed candles, which never change, up to a
+// number of bytes. When it is full it evicts arbitrary pages.
 type pageCache struct {
 	room int64
 
@@ -19,7 +19,7 @@ type pageKey struct {
 	limit       int
 }
 
-// overhead is about what the map takes for a page.
+// overhead is the approximate memory of the map for a page.
 const overhead = 128
 
 func (c *pageCache) get(k pageKey) []byte {
@@ -28,7 +28,7 @@ func (c *pageCache) get(k pageKey) []byte {
 	return c.pages[k]
 }
 
-// put keeps body, which must not change after.
+// put stores body, which must not change afterwards.
 func (c *pageCache) put(k pageKey, body []byte) {
 	size := int64(len(body)) + overhead
 	if size > c.room {

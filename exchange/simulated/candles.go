@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// interval is a candle length as the venue names it. Candles open at multiples
+// interval is a candle length with the venue's name. Candles open at multiples
 // of it from the Unix epoch, weeks on Mondays, months on the first, all UTC.
 type interval struct {
 	name    string
@@ -14,15 +14,15 @@ type interval struct {
 	offset  int64 // of the first candle from the epoch
 }
 
-// The venue's own list (binance-spot-api-docs, enums.md). Where three-day
-// candles open is not documented.
+// The venue's list (binance-spot-api-docs, enums.md). The alignment of three-day
+// candles is not documented.
 var intervals = []interval{
 	{"1s", 1, 0}, {"1m", 60, 0}, {"3m", 180, 0}, {"5m", 300, 0}, {"15m", 900, 0}, {"30m", 1800, 0},
 	{"1h", 3600, 0}, {"2h", 7200, 0}, {"4h", 14400, 0}, {"6h", 21600, 0}, {"8h", 28800, 0}, {"12h", 43200, 0},
 	{"1d", day, 0}, {"3d", 3 * day, 0}, {"1w", 7 * day, 4 * day}, {"1M", 0, 0},
 }
 
-// floor is the open time of the candle that t lies in. All in Unix seconds.
+// floor returns the open time of the candle that contains t, in Unix seconds.
 func (iv interval) floor(t int64) int64 {
 	if iv.seconds == 0 {
 		at := time.Unix(t, 0).UTC()
@@ -31,7 +31,7 @@ func (iv interval) floor(t int64) int64 {
 	return floorDiv(t-iv.offset, iv.seconds)*iv.seconds + iv.offset
 }
 
-// next is the open time after open.
+// next returns the open time after open.
 func (iv interval) next(open int64) int64 {
 	if iv.seconds == 0 {
 		return time.Unix(open, 0).UTC().AddDate(0, 1, 0).Unix()
@@ -39,7 +39,7 @@ func (iv interval) next(open int64) int64 {
 	return open + iv.seconds
 }
 
-// ceil is the first open time at or after t.
+// ceil returns the first open time at or after t.
 func (iv interval) ceil(t int64) int64 {
 	open := iv.floor(t)
 	if open < t {
@@ -48,7 +48,7 @@ func (iv interval) ceil(t int64) int64 {
 	return open
 }
 
-// back is the open time n candles before open.
+// back returns the open time n candles before open.
 func (iv interval) back(open int64, n int) int64 {
 	if iv.seconds == 0 {
 		return time.Unix(open, 0).UTC().AddDate(0, -n, 0).Unix()
@@ -56,7 +56,7 @@ func (iv interval) back(open int64, n int) int64 {
 	return open - int64(n)*iv.seconds
 }
 
-// candle is what one interval comes to. Prices in ticks, volumes in lot steps.
+// candle is the sum of one interval. Prices are in ticks, volumes in lot steps.
 type candle struct {
 	open                  int64 // Unix seconds
 	o, h, l, c            int64
@@ -66,8 +66,8 @@ type candle struct {
 // span is a stretch of time, [from, to) in Unix seconds.
 type span struct{ from, to int64 }
 
-// ticks turns a log price into a price, at least one tick. Rounding is
-// monotonic, so what is ordered before is ordered after.
+// ticks converts a log price to ticks, at least one. Rounding is monotonic, so it
+// preserves order.
 func ticks(x float64) int64 { return max(1, int64(math.Exp(x)+0.5)) }
 
 // walk adds a pair's path up to candles, in the order of time.
@@ -75,9 +75,9 @@ type walk struct {
 	path *path
 	iv   interval
 	span
-	holes []span // sorted, apart from each other: nothing happened there
+	holes []span // sorted, disjoint: no trades there
 
-	sum        node // what the candle under way has come to so far
+	sum        node // sum of the current candle so far
 	began      bool
 	open, end  int64 // of that candle
 	lastX      float64
@@ -86,7 +86,7 @@ type walk struct {
 	limit      int
 	emit       func(*candle)
 	out        candle
-	everything bool // one candle for the whole span, whatever the interval
+	everything bool // one candle for the whole span, for any interval
 }
 
 // run emits at most limit candles.
@@ -122,7 +122,8 @@ func (w *walk) visit(n *node) {
 	}
 	if whole {
 		if from >= w.end {
-			if w.flush(); w.candles == w.limit {
+			w.flush()
+			if w.candles == w.limit {
 				return
 			}
 			w.open = w.iv.floor(from)
@@ -160,8 +161,9 @@ func (w *walk) flush() {
 	s := &w.sum
 	c := &w.out
 	c.open = w.open
-	// a candle opens where the one before closed, unless a hole lies between
-	if c.o = w.lastTicks; c.o == 0 || s.open != w.lastX {
+	// a candle opens at the close of the previous one, unless there is a gap
+	c.o = w.lastTicks
+	if c.o == 0 || s.open != w.lastX {
 		c.o = ticks(s.open)
 	}
 	c.c = ticks(s.close)
@@ -176,14 +178,14 @@ func (w *walk) flush() {
 }
 
 // A market closes for maintenance about every ten weeks, for one to five
-// hours; a pair that is prone to it drops out about every five weeks, for ten
-// minutes to six hours. One in each period, at a time drawn for it.
+// hours; some pairs stop about every five weeks, for ten minutes to six hours. There
+// is one gap in each period, at a random time.
 const (
 	marketPeriod, marketShortest, marketLongest = 75 * day, 3600, 5 * 3600
 	pairPeriod, pairShortest, pairLongest       = 35 * day, 600, 6 * 3600
 )
 
-// appendHoles appends the holes that one hash makes in [from, to).
+// appendHoles appends the gaps of one hash in [from, to).
 func appendHoles(dst []span, hash uint64, s span, period, shortest, longest int64) []span {
 	for k := floorDiv(s.from-longest, period); k*period < s.to; k++ {
 		b := bits(mix(hash ^ mix(uint64(k)+saltHole)))
@@ -196,7 +198,7 @@ func appendHoles(dst []span, hash uint64, s span, period, shortest, longest int6
 	return dst
 }
 
-// holes appends what is missing of p in s: sorted, apart from each other.
+// holes appends the gaps of p in s, sorted and disjoint.
 func (m *market) holes(dst []span, p *pair, s span) []span {
 	dst = appendHoles(dst, m.hash, s, marketPeriod, marketShortest, marketLongest)
 	if p.Holes {
@@ -215,11 +217,11 @@ func (m *market) holes(dst []span, p *pair, s span) []span {
 	return dst
 }
 
-// missing counts the candles from open first to open last of which nothing is
-// left, for a pair that has data in all of life but its holes.
+// missing returns the number of candles from open first to open last that lie entirely
+// in gaps, for a pair that has data in all of life except the gaps.
 func missing(iv interval, holes []span, first, last int64, life span) int {
 	if iv.seconds == 0 {
-		return 0 // no hole is a month long
+		return 0 // no gap is a month long
 	}
 	n := int64(0)
 	for _, h := range holes {

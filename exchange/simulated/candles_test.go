@@ -1,9 +1,9 @@
 package simulated
 
-// What the market promises, whatever is asked of it: a candle is the same from
-// any page, in any order and after a restart; candles of all intervals are
-// sums of the same seconds; every candle is possible; returns have the shape
-// of real ones; what should be missing is missing.
+// Properties of the market for all requests: a candle is the same in any page, in
+// any order and after a restart; candles of all intervals are sums of the same
+// seconds; every candle is valid; returns are distributed like real ones; gaps are
+// where they should be.
 
 import (
 	"math"

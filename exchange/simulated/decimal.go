@@ -33,8 +33,8 @@ func appendParts(dst []byte, whole, rest int64) []byte {
 		digitPairs[b1], digitPairs[b1+1], digitPairs[b2], digitPairs[b2+1])
 }
 
-// appendAmount appends a number that is not negative with eight decimals, cut
-// off, not rounded. Beyond 9e18 it stays there.
+// appendAmount appends a non-negative number with eight decimals, truncated, not
+// rounded. The maximum is 9e18.
 func appendAmount(dst []byte, v float64) []byte {
 	v = min(v, 9e18)
 	whole := math.Floor(v)

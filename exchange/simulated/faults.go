@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// fault is one way in which an answer goes wrong.
+// fault is a kind of faulty response.
 type fault uint8
 
 const (
@@ -42,12 +42,12 @@ var faultNames = [faultCount]string{
 	"nan", "highlow", "repeat", "unordered", "envelope",
 }
 
-// Faults says which share of all answers goes wrong, and how. The zero value is
-// none. The kinds:
+// Faults are the shares of faulty responses by kind. The zero value has none. The
+// kinds:
 //
 //	500, 502, 503  server errors: JSON, HTML and a plain text
 //	reset          the connection is reset in the middle of the body
-//	hang           no answer for Options.Hang, then a closed connection
+//	hang           no response for Options.Hang, then a closed connection
 //	short          half of the body that Content-Length promises
 //	truncated      half of the JSON, with a Content-Length that fits
 //	malformed      JSON with garbage in the middle
@@ -56,19 +56,19 @@ var faultNames = [faultCount]string{
 //	429            a pause of Options.RetryAfter without a reason
 //	ban            418, a ban of two minutes or more
 //	nan            a closed kline with the close NaN
-//	highlow        a closed kline with high and low the wrong way round
+//	highlow        a closed kline with high and low swapped
 //	repeat         a closed kline twice
-//	unordered      two klines the wrong way round
+//	unordered      two klines in the wrong order
 //	envelope       HTTP 200 with an error in the body
 //
-// nan, highlow, repeat and unordered need a page of klines; an answer that is
-// none, or too short, is malformed instead.
+// nan, highlow, repeat and unordered need a page of klines; any other response, and
+// one that is too short, is malformed instead.
 type Faults struct {
 	shares [faultCount]float64
 }
 
-// mixed are the kinds a plain share is spread over: all but the ban, which
-// ends a run. Every one of them can be told from the truth.
+// mixed are the kinds for a plain share: all except the ban, which ends a run. A client
+// can detect each of them.
 var mixed = func() (kinds []fault) {
 	for f := fault500; f < faultCount; f++ {
 		if f != faultBan {
@@ -78,8 +78,8 @@ var mixed = func() (kinds []fault) {
 	return kinds
 }()
 
-// ParseFaults reads a share between 0 and 1, "0.1", which is spread evenly over
-// all kinds but the ban; or shares by kind, "500=0.02,reset=0.01"; or nothing.
+// ParseFaults parses a share between 0 and 1, "0.1", which is divided evenly among all
+// kinds except the ban; or shares by kind, "500=0.02,reset=0.01"; or an empty string.
 func ParseFaults(spec string) (Faults, error) {
 	var f Faults
 	spec = strings.TrimSpace(spec)
@@ -130,7 +130,7 @@ func parseShare(s string) (float64, error) {
 	return v + 0, nil // not -0
 }
 
-// String writes the shares by kind, as ParseFaults reads them.
+// String returns the shares by kind, in the format of ParseFaults.
 func (f Faults) String() string {
 	var parts []string
 	for kind, share := range f.shares {
@@ -145,7 +145,8 @@ func (f Faults) String() string {
 func (f *Faults) draw(hash uint64) fault {
 	u := float64(hash>>11) / (1 << 53)
 	for kind, share := range f.shares {
-		if u -= share; u < 0 && share > 0 {
+		u -= share
+		if u < 0 && share > 0 {
 			return fault(kind)
 		}
 	}
@@ -172,8 +173,8 @@ var pages = map[fault]struct {
 	faultEnvelope: {200, jsonType, `{"code":-1001,"msg":"Internal error; unable to process your request. Please try again."}`},
 }
 
-// distort turns the body of a good answer into what a fault sends, and returns
-// the kind of fault it came to.
+// distort turns the body of a good response into that of a fault, and returns the kind
+// of fault applied.
 func distort(kind fault, hash uint64, body []byte, isKlines bool) (fault, []byte) {
 	switch kind {
 	case faultNaN, faultHighLow, faultRepeat, faultUnordered:
@@ -193,7 +194,7 @@ func distort(kind fault, hash uint64, body []byte, isKlines bool) (fault, []byte
 	return kind, body
 }
 
-// inject sends body, which is distorted already, or does not.
+// inject sends body, which is already distorted, as the fault requires.
 func (s *Server) inject(w http.ResponseWriter, r *http.Request, kind fault, body []byte) {
 	status := http.StatusOK
 	if p, ok := pages[kind]; ok {
@@ -218,7 +219,7 @@ func (s *Server) inject(w http.ResponseWriter, r *http.Request, kind fault, body
 	_, _ = w.Write(body)
 }
 
-// reset sends half of the answer and then a TCP reset, which net/http cannot.
+// reset sends half of the response and then a TCP reset, which net/http cannot do.
 func reset(w http.ResponseWriter, body []byte) {
 	header := w.Header()
 	conn, _, err := http.NewResponseController(w).Hijack()
@@ -237,8 +238,8 @@ func reset(w http.ResponseWriter, body []byte) {
 	}
 }
 
-// spoil makes one of the klines in body wrong, none of them the last, which a
-// client may well drop unread.
+// spoil corrupts one of the klines in body, never the last, which a client may drop
+// unread.
 func spoil(kind fault, hash uint64, body []byte) ([]byte, bool) {
 	rows := bytes.SplitAfter(bytes.Trim(body, "[]"), []byte("],["))
 	for i := range rows {

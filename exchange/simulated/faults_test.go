@@ -1,7 +1,7 @@
 package simulated
 
-// Every fault as a client meets it over a real socket, the language that asks
-// for them, and that they come as often as asked for and the same each time.
+// Every fault as a client receives it over a real socket, the syntax of Faults, and
+// that faults have the requested frequency and repeat for the same seed.
 
 import (
 	"encoding/json"

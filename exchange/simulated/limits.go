@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// limits does the venue's bookkeeping of request weight, one account for each
-// remote address. It goes by real time and not by the venue's clock, because
-// that is what a client waits in.
+// limits counts request weight as the venue does, with one account for each remote
+// address. It uses real time, not the venue's clock, because clients wait in real
+// time.
 type limits struct {
 	limit    int // weight a minute
 	banAfter int // requests refused in one pause before the address is banned
@@ -16,7 +16,7 @@ type limits struct {
 	accounts map[string]*account
 }
 
-// account is what one address has used and is refused.
+// account is the state of one address.
 type account struct {
 	minute    int64 // since the epoch
 	used      int
@@ -24,8 +24,8 @@ type account struct {
 	banned    bool
 	refused   int // in this pause
 	bans      int
-	announced time.Time // when the first response with a Retry-After was finished; zero before
-	promised  time.Time // the latest that any of them named, in whole seconds
+	announced time.Time // end of the first response with a Retry-After; zero before
+	promised  time.Time // the latest end that any of them gave, in whole seconds
 }
 
 const (
@@ -34,14 +34,14 @@ const (
 	longestBan  = 72 * time.Hour
 )
 
-// verdict is what becomes of one request.
+// verdict is the decision for one request.
 type verdict struct {
 	used       int
 	refused    bool
 	banned     bool
 	retryAfter int // seconds
-	// early is how long after the announcement of a pause the request came,
-	// although the pause still had left to go. Both are zero otherwise.
+	// For a request during an announced pause, early is the time since the
+	// announcement and left the remaining pause. Both are zero otherwise.
 	early, left time.Duration
 }
 
@@ -70,7 +70,7 @@ func (l *limits) account(address string, now time.Time) *account {
 	return a
 }
 
-// admit books a request and says whether it is refused.
+// admit counts a request and decides whether it is refused.
 func (l *limits) admit(address string, weight int, now time.Time) verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,7 +81,8 @@ func (l *limits) admit(address string, weight int, now time.Time) verdict {
 		v.early, v.left = now.Sub(a.announced), a.promised.Sub(now)
 	}
 	if now.Before(a.until) {
-		if a.refused++; a.refused > l.banAfter && !a.banned {
+		a.refused++
+		if a.refused > l.banAfter && !a.banned {
 			a.ban(now)
 		}
 		v.refuse(a, now)
@@ -104,7 +105,7 @@ func (v *verdict) refuse(a *account, now time.Time) {
 	v.retryAfter = int((a.until.Sub(now) + time.Second - 1) / time.Second)
 }
 
-// impose pauses or bans an address for no reason.
+// impose pauses or bans an address, for a fault.
 func (l *limits) impose(address string, ban bool, pause time.Duration, now time.Time) verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -119,8 +120,8 @@ func (l *limits) impose(address string, ban bool, pause time.Duration, now time.
 	return v
 }
 
-// announce notes that a response with a Retry-After is out, which the client
-// counts from now.
+// announce records that a response with a Retry-After was sent; the client counts from
+// now.
 func (l *limits) announce(address string, v verdict, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

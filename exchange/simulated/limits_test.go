@@ -1,8 +1,8 @@
 package simulated
 
-// What the venue does to those who ask too much: 429 over the weight limit
-// until the minute ends, 418 for those who go on, longer each time; and that
-// requests which come too early are seen.
+// The limits of the venue: 429 over the weight limit until the minute ends, 418 for
+// clients that continue, longer each time; and requests that arrive too early are
+// recorded.
 
 import (
 	"encoding/json"
@@ -55,7 +55,8 @@ func TestWeight_OverTheLimitIsRefusedUntilTheMinuteEnds(t *testing.T) {
 		other := httptest.NewRequest(http.MethodGet, "/api/v3/ping", nil)
 		other.RemoteAddr = "[2001:db8::1]:999"
 		if w := httptest.NewRecorder(); true {
-			if s.ServeHTTP(w, other); w.Code != 200 {
+			s.ServeHTTP(w, other)
+			if w.Code != 200 {
 				t.Errorf("another address: %d", w.Code)
 			}
 		}

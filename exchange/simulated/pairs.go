@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// Kind tells what a pair is there to show.
+// Kind is the kind of a pair.
 type Kind uint8
 
-// The kinds of pairs. Options.Pairs counts the healthy ones; all others come
-// on top of them, the same 29 in every market.
+// The kinds of pairs. Options.Pairs is the number of healthy ones; every market has
+// the same 29 others in addition.
 const (
 	Healthy    Kind = iota // trading in USDT, listed for three years or more
 	Recent                 // trading in USDT, listed 3 to 60 days ago: hundreds of hourly candles
 	Young                  // trading in USDT, listed 6 to 40 hours ago: fewer than 50 hourly candles
-	NonASCII               // healthy, but for a name in Chinese
+	NonASCII               // healthy, with a Chinese name
 	Leveraged              // a token such as BTCUP
 	Stable                 // two currencies, or coins that follow one
 	OtherQuote             // quoted in BTC, ETH, FDUSD or TRY
@@ -26,8 +26,8 @@ func (k Kind) String() string {
 	return [...]string{"healthy", "recent", "young", "non-ascii", "leveraged", "stable", "other-quote", "halted"}[k]
 }
 
-// Pair is the truth about one pair. The times are counted from the moment the
-// server was made: a young pair is young in every run, and ages while it lasts.
+// Pair describes one pair. The times are relative to the creation of the server: a
+// young pair is young in every run, and ages during it.
 type Pair struct {
 	Symbol, Base, Quote string
 	Kind                Kind
@@ -35,12 +35,12 @@ type Pair struct {
 	TickDecimals        int       // the tick is 10^-TickDecimals
 	LotDecimals         int       // the lot step is 10^-LotDecimals
 	Listed              time.Time // whole hours; no candle ends before
-	Halted              time.Time // whole hours; nothing is traded from here on; zero if it trades
-	Holes               bool      // drops out by itself now and then, not only with the market
+	Halted              time.Time // whole hours; no trades from here on; zero if it trades
+	Holes               bool      // has its own gaps, not only those of the market
 	Thin                bool      // has stretches without any trade
 }
 
-// pair is a Pair with what its numbers are made from.
+// pair is a Pair with the parameters of its numbers.
 type pair struct {
 	Pair
 	path      path
@@ -54,8 +54,8 @@ type market struct {
 	byName map[string]*pair
 }
 
-// known are pairs everyone has heard of, with prices, daily volatilities (in
-// percent) and daily volumes (in million USDT) as they might be.
+// known are well-known pairs with plausible prices, daily volatilities (in percent) and
+// daily volumes (in million USDT).
 var known = []struct {
 	base                      string
 	price, volatility, volume float64
@@ -68,12 +68,12 @@ var known = []struct {
 	{"XLM", 0.094, 2.8, 12}, {"FIL", 3.7, 3.3, 26}, {"ATOM", 4.5, 3.1, 18}, {"BONK", 0.0000039, 2.2, 35},
 }
 
-// syllables make up the names of the other pairs: CVCV, so that none ends in
-// UP, DOWN, BULL or BEAR.
+// syllables form the names of the other pairs: CVCV, so that none ends in UP, DOWN,
+// BULL or BEAR.
 const consonants, vowels = "BDFLMNRSTVZ", "AEIOU"
 
-// invented returns the base asset of the n-th made-up pair. No two are equal:
-// 1,787 has no divisor in common with the number of names.
+// invented returns the base asset of the n-th invented pair. All are distinct, because
+// 1,787 has no common divisor with the number of names.
 func invented(n int) string {
 	const syllables = len(consonants) * len(vowels)
 	length, names := 2, syllables*syllables
@@ -91,7 +91,7 @@ func invented(n int) string {
 	return string(name)
 }
 
-// newMarket lists the pairs of a market as of now.
+// newMarket returns the pairs of a market as of now.
 func newMarket(seed uint64, healthy int, now time.Time) *market {
 	m := &market{hash: mix(seed + saltList), byName: make(map[string]*pair, healthy+32)}
 	now = now.UTC()
@@ -122,7 +122,8 @@ func newMarket(seed uint64, healthy int, now time.Time) *market {
 		p := m.add(base, "USDT", Healthy, price, 0.022+0.018*b.share(), volume)
 		p.list(opened.AddDate(0, 0, int(b.share()*5*365)))
 		p.Holes = n%12 == 0
-		if p.Thin = n%25 == 5; p.Thin {
+		p.Thin = n%25 == 5
+		if p.Thin {
 			p.path.trades, p.path.quiet = 400, 0.04
 		}
 		n++
@@ -191,12 +192,12 @@ func (m *market) add(base, quote string, kind Kind, price, volatility, volume fl
 		lot:  math.Pow10(-lotDecimals),
 	}
 	units := volume / price / p.lot // lot steps a day
-	// Large markets have larger trades, too.
+	// Large markets also have larger trades.
 	trades := min(max(math.Pow(volume, 0.66), 2_000), units/2)
 	p.path = path{
 		hash: hashString(m.hash, symbol),
 		base: math.Log(price / p.tick),
-		// a root's ends differ as much as 1,024 days of that volatility make
+		// the ends of a root differ by 1,024 days of that volatility
 		spread: min(volatility*math.Sqrt(rootSeconds/day/2), 0.9),
 		trades: trades,
 		lot:    units/trades - 1,
@@ -210,7 +211,7 @@ func (p *pair) list(at time.Time) {
 	p.life = span{at.Unix(), math.MaxInt64}
 }
 
-// legal reports whether name can be a symbol, by the venue's own rule:
+// legal reports whether name is a valid symbol, by the venue's rule:
 // ^[\w\-._&&[^a-z]]{1,50}$, with letters of all scripts.
 func legal(name string) bool {
 	n := 0

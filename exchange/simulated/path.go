@@ -5,17 +5,17 @@ import (
 	"sync"
 )
 
-// The price of a pair is one path through time, cut in two again and again: a
-// root of 1,024 days, halves of it, days, hours, minutes, down to the second.
-// A node knows where the price starts and ends, how far it gets in between and
-// what is traded; its two parts are drawn from its own hash so that they make
-// up exactly the whole. So a candle of any interval, at any time, costs one
-// descent, a run of n candles about n splits, and candles of all intervals
-// agree: the day's high is the high of one of its minutes.
+// The price of a pair is one path through time, split recursively in two: a root
+// of 1,024 days, halves of it, days, hours, minutes, down to the second. A node
+// has the start and end of the price, its extremes and its trades; its two parts
+// are drawn from its own hash so that together they equal the whole. So a candle
+// of any interval, at any time, costs one descent, a run of n candles about n
+// splits, and candles of all intervals agree: the day's high is the high of one of
+// its minutes.
 //
 // The end points of the roots are drawn around the pair's base price and not
-// from each other, so a price wanders for months and comes back within years,
-// and can reach neither zero nor infinity. Between them it is a Brownian
+// from each other, so a price moves for months, returns within years, and reaches
+// neither zero nor infinity. Between them it is a Brownian
 // bridge (variance v·w·(1−w) at the share w of the variance v) whose variance
 // is split unevenly at each cut: the cascade of Mandelbrot, Fisher and Calvet
 // (A Multifractal Model of Asset Returns, 1997), from which come fat tails and
@@ -27,8 +27,8 @@ const (
 	day         = 86_400
 	rootSeconds = 1_024 * day
 
-	// fewTrades is the least that a stretch with any trades has, enough for an
-	// open, a high, a low and a close; a stretch is not split below twice that.
+	// fewTrades is the minimum of a stretch with trades, enough for an open, a high,
+	// a low and a close; a stretch is not split below twice that.
 	fewTrades = 4
 )
 
@@ -39,15 +39,15 @@ type node struct {
 	open, close, low, high float64
 	variance               float64 // of the path over the stretch
 	trades, volume, taker  int64   // volumes in lot steps; taker is part of volume
-	hash                   uint64  // all that is random below this node
+	hash                   uint64  // the random source of this node
 }
 
-// path is what tells one pair's price from another's.
+// path holds the parameters of a pair's price.
 type path struct {
 	hash   uint64
-	base   float64 // log of ticks the price comes back to
+	base   float64 // log of ticks the price returns to
 	spread float64 // standard deviation of the roots' ends around base
-	quiet  float64 // chance that one half of a day, or of less, sees no trade
+	quiet  float64 // probability that half of a day, or of less, has no trade
 	trades float64 // a day
 	lot    float64 // mean volume of a trade, in lot steps
 }
@@ -68,7 +68,7 @@ var draws = sync.OnceValue(func() *draw {
 	return d
 })
 
-// bits hands out the bits of one random word.
+// bits returns the bits of one random word.
 type bits uint64
 
 func (b *bits) take(n uint) uint64 {
@@ -77,7 +77,7 @@ func (b *bits) take(n uint) uint64 {
 	return v
 }
 
-// share is uniform in [0, 1), in steps of 2^-12.
+// share returns a uniform value in [0, 1), in steps of 2^-12.
 func (b *bits) share() float64 { return float64(b.take(12)) / (1 << 12) }
 
 func (d *draw) gauss(b *bits) float64 { return d.normal[b.take(drawBits)] }
@@ -123,14 +123,14 @@ func (p *path) anchor(k int64) float64 {
 	return p.base + p.spread*draws().gauss(&b)
 }
 
-// root is the stretch of 1,024 days that t lies in.
+// root returns the stretch of 1,024 days that contains t.
 func (p *path) root(t int64) node {
 	k := floorDiv(t, rootSeconds)
 	d := draws()
 	n := node{
 		start: k * rootSeconds, length: rootSeconds,
 		open: p.anchor(k), close: p.anchor(k + 1),
-		// what the ends of a root differ by on average, squared
+		// mean squared difference of the ends of a root
 		variance: 2 * p.spread * p.spread,
 		hash:     mix(p.hash ^ mix(uint64(k)+saltRoot)),
 	}
@@ -143,14 +143,14 @@ func (p *path) root(t int64) node {
 	return n
 }
 
-// peak is how high a bridge from a to b gets, given an exponential draw.
+// peak returns the maximum of a bridge from a to b, given an exponential draw.
 func peak(a, b, variance, wait float64) float64 {
 	return (a + b + math.Sqrt((b-a)*(b-a)+2*variance*wait)) / 2
 }
 
-// cut is where a stretch is split, in seconds from its start: in halves while
-// the halves still consist of whole hours, then so that hours, quarters, five
-// minutes, minutes and seconds come out.
+// cut returns where a stretch is split, in seconds from its start: in halves while
+// the halves are whole hours, then into hours, quarters, five minutes, minutes and
+// seconds.
 func cut(length int64) int64 {
 	switch length {
 	case 3 * 3600, 900, 180, 15, 3:
@@ -163,7 +163,7 @@ func cut(length int64) int64 {
 	return length / 2
 }
 
-// split draws the two parts of n. Together they are n: the inner ends meet, one
+// split draws the two parts of n. Together they equal n: the inner ends meet, one part
 // reaches the high and one the low, and volumes and trades add up.
 func (p *path) split(n, l, r *node) {
 	d := draws()
@@ -171,15 +171,16 @@ func (p *path) split(n, l, r *node) {
 	share := float64(at) / float64(n.length)
 	first, second := bits(mix(n.hash)), bits(mix(n.hash^saltMore))
 
-	// The part of the variance, and from it that of the trades: what moves
-	// more is traded more.
+	// The share of the variance, and from it that of the trades: the part that moves
+	// more has more trades.
 	w := share * (0.5 + first.share())
 	part := w * (0.92 + 0.16*first.share())
 	trades := int64(part*float64(n.trades) + first.share())
 	sparse := first.share()
 	switch {
 	case n.trades < 2*fewTrades, n.length <= day && sparse < p.quiet:
-		if trades = 0; first.share() < share {
+		trades = 0
+		if first.share() < share {
 			trades = n.trades
 		}
 	case trades < fewTrades:
@@ -188,7 +189,7 @@ func (p *path) split(n, l, r *node) {
 		trades = n.trades
 	}
 	if trades == 0 || trades == n.trades {
-		// All of it happens in one part; in the other the price stands still.
+		// All trades are in one part; in the other the price does not move.
 		*l, *r = *n, *n
 		if trades == 0 {
 			l.rest(n.open)
@@ -215,8 +216,7 @@ func (n *node) rest(price float64) {
 	n.variance, n.trades, n.volume, n.taker = 0, 0, 0, 0
 }
 
-// bend draws the prices of the two parts, the first with the share w of the
-// variance.
+// bend draws the prices of the two parts; the first has the share w of the variance.
 func (p *path) bend(n, l, r *node, w float64, d *draw, b bits) {
 	v := n.variance
 	l.variance, r.variance = v*w, v*(1-w)
@@ -230,16 +230,16 @@ func (p *path) bend(n, l, r *node, w float64, d *draw, b bits) {
 	}
 	mid = min(max(mid, n.low), n.high)
 
-	// One number decides a part's excursions either way; the exponential of the
-	// other side of the distribution is as good as an independent one.
+	// One number determines a part's excursions in both directions; the exponential
+	// of the other side of the distribution is as good as an independent one.
 	i, j := b.take(drawBits), b.take(drawBits)
 	const mask = 1<<drawBits - 1
 	lh, rh := peak(n.open, mid, l.variance, d.wait[i]), peak(mid, n.close, r.variance, d.wait[j])
 	ll, rl := -peak(-n.open, -mid, l.variance, d.wait[mask-i]), -peak(-mid, -n.close, r.variance, d.wait[mask-j])
 
-	// The extremes are given too. Where the parts would fall short of one, the
-	// price between them is moved that way, or all of the excursion would end
-	// up in a single second.
+	// The extremes are given too. If the parts would not reach one, the price between
+	// them is moved that way, because otherwise the whole excursion would be in a
+	// single second.
 	up, down := n.high-max(lh, rh), min(ll, rl)-n.low
 	shift := 0.0
 	if up > down && up > 0 {

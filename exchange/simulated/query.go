@@ -11,8 +11,8 @@ import (
 )
 
 // apiError is an error as the venue words it. Codes and texts:
-// binance-spot-api-docs, errors.md; where that leaves open which of them a
-// request gets, the choice is the simulation's own.
+// binance-spot-api-docs, errors.md; if the documentation does not say which error a
+// request gets, the simulation chooses one.
 type apiError struct {
 	status int
 	code   int
@@ -28,7 +28,7 @@ func (e *apiError) append(dst []byte) []byte {
 	return append(appendString(dst, e.msg), '}')
 }
 
-// appendString appends s in quotes. What we print needs no more escapes.
+// appendString appends s in quotes, with the escapes that this package needs.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	for i := range len(s) {
@@ -64,8 +64,8 @@ func illegal(name, legal string) *apiError {
 	return bad(-1100, "Illegal characters found in parameter '%s'; legal range is '%s'.", name, legal)
 }
 
-// parseQuery reads a query string that may hold the parameters named, each
-// once and not empty.
+// parseQuery parses a query string that may contain the named parameters, each once
+// and not empty.
 func parseQuery(raw string, names ...string) (url.Values, error) {
 	q, err := url.ParseQuery(raw)
 	if err != nil {
@@ -93,7 +93,7 @@ func parseQuery(raw string, names ...string) (url.Values, error) {
 	return q, nil
 }
 
-// number reads a parameter that is a whole number; ok is false without it.
+// number parses a whole number parameter; ok is false without it.
 func number(q url.Values, name string) (n int64, ok bool, err error) {
 	s := q.Get(name)
 	if s == "" {
@@ -157,7 +157,8 @@ func (m *market) parseKlines(raw string) (k klinesQuery, err error) {
 	if err != nil {
 		return k, err
 	}
-	if k.end = min(end, latestTime); !hasEnd {
+	k.end = min(end, latestTime)
+	if !hasEnd {
 		k.end = latestTime
 	}
 	limit, hasLimit, err := number(q, "limit")
@@ -169,7 +170,7 @@ func (m *market) parseKlines(raw string) (k klinesQuery, err error) {
 	case limit == 0:
 		return k, bad(-1130, "Data sent for parameter 'limit' is not valid.")
 	}
-	k.limit = int(min(limit, maxKlines)) // more is silently cut down
+	k.limit = int(min(limit, maxKlines)) // a greater limit is silently reduced
 	return k, nil
 }
 
@@ -183,8 +184,8 @@ func (m *market) lookUp(symbol string) (*pair, error) {
 	return nil, errSymbol
 }
 
-// selection reads which pairs symbol, symbols and symbolStatus ask for; all is
-// true when they name none.
+// selection returns the pairs of the parameters symbol, symbols and symbolStatus; all
+// is true without them.
 func (m *market) selection(q url.Values) (selected []*pair, all bool, err error) {
 	if q.Has("symbol") && q.Has("symbols") {
 		return nil, false, errTogether
@@ -242,7 +243,8 @@ func (m *market) parseInfo(raw string) (k infoQuery, err error) {
 	}
 	permissions := []string{"SPOT", "MARGIN", "LEVERAGED"}
 	if v := q.Get("permissions"); v != "" {
-		if permissions = nil; v[0] != '[' {
+		permissions = nil
+		if v[0] != '[' {
 			permissions = []string{v}
 		} else if json.Unmarshal([]byte(v), &permissions) != nil {
 			return k, bad(-1135, "JSON sent for parameter 'permissions' is not valid")
@@ -283,7 +285,7 @@ func checkStatus(status string) error {
 // tickerQuery is one request for ticker/24hr, checked.
 type tickerQuery struct {
 	pairs  []*pair // nil: all
-	list   bool    // answer with an array
+	list   bool    // reply with an array
 	status string
 	mini   bool
 }
@@ -315,7 +317,7 @@ func (m *market) parseTicker(raw string) (k tickerQuery, err error) {
 	return k, nil
 }
 
-// weight is what the venue counts a ticker/24hr request as.
+// weight returns the request weight of a ticker/24hr request.
 func (k *tickerQuery) weight() int {
 	switch n := len(k.pairs); {
 	case n == 0 || n > 100:

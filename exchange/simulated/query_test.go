@@ -1,7 +1,7 @@
 package simulated
 
-// What is asked and how it is refused: the paging of klines as the venue does
-// it, every error with its code, text and status.
+// Requests and their errors: the paging of klines as at the venue, and every error
+// with its code, text and status.
 
 import (
 	"encoding/json"

@@ -1,24 +1,22 @@
-// Package simulated is an exchange with invented prices that speaks Binance
-// Spot's wire format, so that the real client can be tried, measured and
-// tormented without a network. Every response says what it is in the header
-// X-Tidemark-Simulated: true.
+// Package simulated is an exchange with invented prices that speaks Binance Spot's
+// wire format. It allows tests, measurements and fault injection with the real client
+// without a network. Every response has the header X-Tidemark-Simulated: true.
 //
-// It serves /api/v3/ping, time, exchangeInfo, ticker/24hr and klines. What is
-// true of every market, whatever the seed:
+// It serves /api/v3/ping, time, exchangeInfo, ticker/24hr and klines. Properties of
+// every market, for any seed:
 //
-//   - A candle is the same whichever page it is asked for in, in whatever
-//     order, and after a restart; a market is made of its seed, the names of
-//     its pairs and time alone. (Another processor architecture may round the
-//     last digit of a price differently.)
+//   - A candle is the same in every page, in any order of requests, and after a
+//     restart; a market depends only on its seed, the names of its pairs and time.
+//     (Another processor architecture may round the last digit of a price
+//     differently.)
 //   - Candles of all intervals are sums of the same seconds: open, high, low,
 //     close, volume, trades and taker volume agree exactly. Quote volumes are
 //     each candle's volume times its own mean price, and agree roughly.
-//   - A candle opens where the one before closed, unless a hole lies between.
-//   - Prices are at least one tick, and come back to the pair's base within
-//     years.
-//   - No levels are planted: it is a plain market.
+//   - A candle opens at the close of the previous one, unless there is a gap.
+//   - Prices are at least one tick, and return to the pair's base within years.
+//   - There are no planted levels.
 //
-// What is left out: pairs move independently of each other (ETHBTC is not the
+// Not simulated: correlation, since pairs move independently of each other (ETHBTC is not the
 // quotient of ETHUSDT and BTCUSDT, and BTCUP does not follow BTC), time zones
 // other than UTC in klines, and the limit of raw requests.
 package simulated
@@ -36,25 +34,25 @@ import (
 	"time"
 )
 
-// Options is what a market is made of. The zero value is a market of 500
-// healthy pairs, without faults, at once, at the real time.
+// Options are the options of a market. The zero value is a market of 500 healthy
+// pairs, without faults and latency, at the real time.
 type Options struct {
-	Pairs int    // healthy pairs quoted in USDT, default 500; 29 odd ones come on top (see Kind)
-	Seed  uint64 // which market is played
-	// Now is the venue's clock, default time.Now: it decides which candles there
-	// are, and what time and Date say. Weight, pauses, bans and latency go by
-	// real time all the same. Called from many goroutines.
+	Pairs int    // healthy pairs quoted in USDT, default 500; plus 29 special ones (see Kind)
+	Seed  uint64 // selects the market
+	// Now is the venue's clock, default time.Now. It determines the candles, the
+	// time endpoint and the Date header. Weight, pauses, bans and latency use real
+	// time. It is called from many goroutines.
 	Now func() time.Time
 
-	Latency time.Duration // of every answer
-	Jitter  time.Duration // Latency is varied evenly by up to this, either way
+	Latency time.Duration // of every response
+	Jitter  time.Duration // Latency varies uniformly by up to this, up or down
 
 	WeightLimit int // request weight a minute and address, default 6000
 	BanAfter    int // requests refused in one pause before the address is banned, default 40
 
 	Faults     Faults
-	RetryAfter time.Duration // of a 429 that is a fault, whole seconds, default 1 s
-	Hang       time.Duration // how long a hanging answer hangs at most, default 30 s
+	RetryAfter time.Duration // of an injected 429, whole seconds, default 1 s
+	Hang       time.Duration // maximum duration of a hanging response, default 30 s
 
 	CacheBytes int64 // of rendered pages of closed candles to keep, default none
 }
@@ -66,36 +64,36 @@ type Server struct {
 	limits  *limits
 	cache   *pageCache // nil without
 
-	requests atomic.Uint64 // numbers them, for the draws of faults and jitter
+	requests atomic.Uint64 // seeds the draws of faults and jitter
 	running  atomic.Int64
 
 	mu    sync.Mutex
 	stats Stats
 }
 
-// Stats is what a server has seen and done since it was made.
+// Stats are the counters of a server since it was created.
 type Stats struct {
-	Requests map[string]int // all that arrived, by endpoint: "klines", "ticker/24hr", ...; "other" for what there is not
+	Requests map[string]int // all received, by endpoint: "klines", "ticker/24hr", ...; "other" for unknown ones
 	Faults   map[string]int // injected, by kind as in Faults
-	Refused  int            // answered 429 or 418 for the sake of a limit, pause or ban
-	Peak     int            // most requests at the same time
-	// Early holds the first thousand of the requests that arrived in a pause
-	// after it had been announced, EarlyCount how many there were.
+	Refused  int            // refused with 429 or 418 by a limit, pause or ban
+	Peak     int            // maximum of concurrent requests
+	// Early holds the first thousand requests that arrived during an announced
+	// pause, EarlyCount their number.
 	Early      []Early
 	EarlyCount int
 }
 
-// Early is a request that arrived before a Retry-After it should have heeded had
-// ended. One that was on its way when the pause was announced has a small After.
+// Early is a request that arrived before the end of a Retry-After. A request that was
+// already on its way when the pause was announced has a small After.
 type Early struct {
 	Endpoint string
-	After    time.Duration // since the response that announced the pause was finished
-	Left     time.Duration // what the pause had left to go
+	After    time.Duration // since the end of the response that announced the pause
+	Left     time.Duration // remaining time of the pause
 }
 
 const keptEarly = 1_000
 
-// New returns the server of a market. Nothing runs until it is asked something.
+// New returns the server of a market. It does nothing until the first request.
 func New(o Options) *Server {
 	if o.Pairs <= 0 {
 		o.Pairs = 500
@@ -127,7 +125,7 @@ func New(o Options) *Server {
 	return s
 }
 
-// Pairs returns the truth about every pair, in the order of exchangeInfo.
+// Pairs returns the properties of all pairs, in the order of exchangeInfo.
 func (s *Server) Pairs() []Pair {
 	all := make([]Pair, len(s.market.pairs))
 	for i := range all {
@@ -146,7 +144,7 @@ func (s *Server) Stats() Stats {
 	return c
 }
 
-// request is one request, read but not answered.
+// request is one parsed request.
 type request struct {
 	endpoint string // in Stats
 	weight   int
@@ -265,7 +263,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// finish sends what is left in o, with its length if that is all.
+// finish sends the rest of o, with Content-Length if nothing was sent before.
 func (o *out) finish() {
 	if !o.sent {
 		o.w.Header()["Content-Length"] = []string{strconv.Itoa(len(o.buf))}
@@ -274,7 +272,7 @@ func (o *out) finish() {
 	o.release()
 }
 
-// page answers with klines, from the cache if it is there.
+// page replies with klines, from the cache if present.
 func (s *Server) page(w http.ResponseWriter, k *klinesQuery, now int64) {
 	p := s.market.resolve(k, now)
 	if s.cache == nil {
@@ -300,7 +298,7 @@ func (s *Server) page(w http.ResponseWriter, k *klinesQuery, now int64) {
 	_, _ = w.Write(body)
 }
 
-// fail answers with an error in the venue's words.
+// fail replies with an error as the venue words it.
 func (s *Server) fail(w http.ResponseWriter, err *apiError) {
 	body := []byte("<html><body><h2>404 Not found</h2></body></html>")
 	if err.status == http.StatusNotFound {
@@ -313,7 +311,7 @@ func (s *Server) fail(w http.ResponseWriter, err *apiError) {
 	_, _ = w.Write(body)
 }
 
-// refuse answers 429 or 418, and notes when the answer was out.
+// refuse replies with 429 or 418, and records when the response was sent.
 func (s *Server) refuse(w http.ResponseWriter, address string, v verdict, now time.Time) {
 	err := &apiError{http.StatusTooManyRequests, -1003, fmt.Sprintf("Too much request weight used; current limit is %d request weight per 1 MINUTE. "+
 		"Please use WebSocket Streams for live updates to avoid polling the API.", s.options.WeightLimit)}
@@ -336,7 +334,7 @@ func (s *Server) latency(hash uint64) time.Duration {
 	return s.options.Latency + time.Duration((2*b.share()-1)*float64(s.options.Jitter))
 }
 
-// remote is the address a request came from, without its port.
+// remote returns the address of the client, without its port.
 func remote(r *http.Request) string {
 	if a, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		return a.Addr().Unmap().String()
@@ -344,7 +342,7 @@ func remote(r *http.Request) string {
 	return r.RemoteAddr
 }
 
-// note counts a request as it arrives.
+// note counts an incoming request.
 func (s *Server) note(endpoint string, running int, v *verdict) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

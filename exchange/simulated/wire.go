@@ -7,15 +7,15 @@ import (
 	"sync"
 )
 
-// out collects a response. What is larger than a few pages of klines is sent
-// while it is made, without Content-Length, so that a list of five thousand
-// pairs costs no memory; kept makes it collect all of it, for faults.
+// out is a response being written. A response larger than a few pages of klines is
+// streamed without Content-Length, so that a list of five thousand pairs takes no
+// memory; kept makes out hold all of it, for faults.
 type out struct {
 	buf    []byte
 	w      http.ResponseWriter
 	kept   bool
-	sent   bool // part of it is out
-	failed bool // the client went away
+	sent   bool // part of it is sent
+	failed bool // the client disconnected
 }
 
 const (
@@ -25,7 +25,7 @@ const (
 
 var outs = sync.Pool{New: func() any { return &out{buf: make([]byte, 0, outRoom)} }}
 
-// more is called after each row.
+// more is called after each row and sends a full buffer.
 func (o *out) more() {
 	if len(o.buf) < outSend || o.kept {
 		return
@@ -37,7 +37,7 @@ func (o *out) more() {
 	o.buf = o.buf[:0]
 }
 
-// release gives the buffer back, unless it grew.
+// release returns the buffer to the pool, unless it grew.
 func (o *out) release() {
 	if cap(o.buf) <= 2*outRoom {
 		*o = out{buf: o.buf[:0]}
@@ -59,7 +59,7 @@ func appendQuoted(dst []byte, v float64) []byte {
 	return append(appendAmount(append(dst, '"'), v), '"')
 }
 
-// mean is the price the quote volumes of a candle are made with.
+// mean returns the price for the quote volume of a candle.
 func (c *candle) mean(p *pair) float64 {
 	return float64(c.o+c.h+c.l+c.c) / 4 * p.tick
 }
@@ -83,13 +83,13 @@ func (p *pair) appendKline(dst []byte, iv interval, c *candle) []byte {
 	return append(dst, `,"0"]`...)
 }
 
-// until is when p has had anything to tell, up to the second under way.
+// until returns the end of p's data, up to the current second.
 func (p *pair) until(now int64) span { return span{p.life.from, min(p.life.to, now+1)} }
 
-// page is the part of a pair's history that a query asks for.
+// page is the part of a pair's history for a query.
 type page struct {
 	span              // from the first to the end of the last candle, as far as there is data
-	first, last int64 // open times; first > last if there is nothing
+	first, last int64 // open times; first > last if empty
 }
 
 // resolve finds the page of k, now in Unix seconds.
@@ -103,7 +103,7 @@ func (m *market) resolve(k *klinesQuery, now int64) page {
 	if k.hasStart {
 		p.first = max(oldest, k.iv.ceil(floorDiv(k.start+999, 1000)))
 	} else {
-		// The newest candles: as many more back as are missing.
+		// The newest candles: extend back by the number of missing ones.
 		n := k.limit - 1
 		for {
 			p.first = max(oldest, k.iv.back(p.last, n))
@@ -154,7 +154,7 @@ func (m *market) ticker(o *out, p *pair, mini bool, nowMs int64) {
 		w.run()
 	}
 	if !got && p.life.from <= now {
-		// Nothing happened, or nothing is left of it: the last price stands.
+		// No trades, or all in gaps: the last price stays.
 		last := p.path.at(min(p.life.to, now+1) - 1)
 		c.o = ticks(last.close)
 		c.h, c.l, c.c = c.o, c.o, c.o
@@ -210,13 +210,14 @@ func (m *market) ticker(o *out, p *pair, mini bool, nowMs int64) {
 	o.more()
 }
 
-// at is the second t of a path.
+// at returns the second t of a path.
 func (p *path) at(t int64) node {
 	n := p.root(t)
 	for n.length > 1 {
 		var l, r node
 		p.split(&n, &l, &r)
-		if n = l; t >= r.start {
+		n = l
+		if t >= r.start {
 			n = r
 		}
 	}
@@ -252,7 +253,7 @@ func (m *market) tickers(o *out, k *tickerQuery, nowMs int64) {
 	o.buf = append(o.buf, ']')
 }
 
-// permissions are what an account needs to trade p, any one of them.
+// permissions returns the permissions of which an account needs one to trade p.
 func (p *pair) permissions() []string {
 	switch {
 	case p.Kind == Leveraged:

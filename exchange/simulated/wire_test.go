@@ -1,8 +1,7 @@
 package simulated
 
-// The wire format, field by field: the same keys, types and decimals as what
-// was recorded from the venue (in the shared folder, where there is one) and as
-// written down here.
+// The wire format, field by field: the same keys, types and decimals as recorded
+// from the venue (in the shared folder, if it exists) and as written here.
 
 import (
 	"encoding/json"
@@ -115,7 +114,7 @@ func TestKlines_LookLikeTheVenuesOwn(t *testing.T) {
 			}
 			low, high, volume, quote := decimal(t, row[3]), decimal(t, row[2]), decimal(t, row[5]), decimal(t, row[7])
 			if quote < low*volume*(1-1e-9)-1e-8 || quote > high*volume*(1+1e-9)+1e-8 {
-				t.Errorf("%s: the quote volume is no volume at any price of the candle: %v", p.Symbol, row)
+				t.Errorf("%s: the quote volume does not match any price of the candle: %v", p.Symbol, row)
 			}
 			for i, places := range map[int]int{1: p.TickDecimals, 2: p.TickDecimals, 3: p.TickDecimals, 4: p.TickDecimals, 5: p.LotDecimals, 9: p.LotDecimals} {
 				if rest := row[i].(string); strings.Trim(rest[len(rest)-8+places:], "0") != "" {

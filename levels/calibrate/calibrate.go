@@ -1,6 +1,5 @@
-// Package calibrate fits the odds of package levels on files of candles and
-// tells how such fits do on pairs and times they have not seen. It is what made
-// levels/odds.table.
+// Package calibrate fits the odds of package levels on candle files and validates
+// such fits on unseen pairs and times. It writes levels/odds.table.
 package calibrate
 
 import (
@@ -12,21 +11,21 @@ import (
 	"tidemark/levels"
 )
 
-// Options are what a calibration can be told.
+// Options are the options of a calibration.
 type Options struct {
-	// Folder holds the candles: files named SYMBOL-INTERVAL.csv.gz with the header
+	// Folder has the candles: files named SYMBOL-INTERVAL.csv.gz with the header
 	// open_time_ms,open,high,low,close,volume. All of them are used.
 	Folder  string
-	Seed    uint64    // of the rows and features each tree is grown on
-	Command string    // what was run, for the table's provenance
+	Seed    uint64    // of the rows and features drawn for each tree
+	Command string    // the command line, for the table's provenance
 	Log     io.Writer // progress and results, in lines
 }
 
-// enough is how many levels of an interval must be judged for it to have odds.
+// enough is the number of judged levels that an interval needs to have odds.
 const enough = 100
 
-// Run fits all intervals up to four hours that the files have or make up, together.
-// Equal files and options give an equal table. It needs about 0.5 GB of memory for
+// Run fits all intervals up to four hours together, those of the files and those
+// aggregated from them. Equal files and options give an equal table. It needs about 0.5 GB of memory for
 // 170 series of 24,000 candles.
 func Run(o Options) (*levels.Table, error) {
 	all, err := list(o.Folder)
@@ -38,7 +37,7 @@ func Run(o Options) (*levels.Table, error) {
 		return nil, err
 	}
 	t := &levels.Table{Provenance: levels.Provenance{Algorithm: levels.Algorithm, Command: o.Command, Series: series}}
-	fits := make([]*levels.Fit, len(d.intervals)) // nil for what cannot be judged
+	fits := make([]*levels.Fit, len(d.intervals)) // nil for intervals that cannot be judged
 	validations := make([][]levels.Validation, len(d.intervals))
 	for k, interval := range d.intervals {
 		fits[k] = &levels.Fit{Interval: interval}
@@ -81,13 +80,12 @@ func Run(o Options) (*levels.Table, error) {
 		}
 	}
 	if len(t.Fits) == 0 {
-		return nil, errors.New("too few pairs or too short series to keep what is judged apart from what is fitted on")
+		return nil, errors.New("too few pairs or too short series to separate judged data from fitted data")
 	}
 	return t, nil
 }
 
-// ranks are the values that split the excess of all judged zones of an interval into
-// equal shares.
+// ranks returns the quantiles of the excess of all judged zones of an interval.
 func (d *data) ranks(m *model, interval int8) []float32 {
 	var all []float32
 	for i := range d.moments {

@@ -1,6 +1,6 @@
-// This file pins the calibration: what is planted in the candles is found, on
-// pairs and times the fit has not seen; where there is nothing, nothing is
-// found; equal files give an equal table; bad files are refused by name.
+// This file pins the calibration: planted effects are found on unseen pairs and
+// times, a random walk has none, equal files give an equal table, and errors of bad
+// files contain their name.
 
 package calibrate
 

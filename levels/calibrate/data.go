@@ -13,32 +13,32 @@ import (
 )
 
 const (
-	window   = 2000 // candles most moments look back over, the service's default
-	nearest  = 0.5  // levels are judged from this distance on, in ATR
-	farthest = 8.0  // and up to this one
-	// controls are the artificial levels every moment is asked about, on either
-	// side, evenly from nearest to farthest.
+	window   = 2000 // candles before most moments, the service's default
+	nearest  = 0.5  // minimum distance of judged levels, in ATR
+	farthest = 8.0  // maximum distance
+	// controls is the number of artificial levels of every moment on either side,
+	// evenly from nearest to farthest.
 	controls = 151
-	// thin is how many rows there are of a moment for each that fits use: rows of
-	// one moment know nearly the same.
+	// thin is the number of rows of a moment for each row that fits use: rows of one
+	// moment contain nearly the same information.
 	thin = 3
 )
 
-// moment is a point in time at which the levels of one pair were looked for.
+// moment is a point in time at which the levels of one pair are found.
 type moment struct {
 	interval int8 // index into data.intervals
 	pair     int32
 	at       int64 // its as-of time, Unix ms
 	from, to int32 // its rows
-	// judged moments lie Horizon candles apart; the others only serve to fit, and
+	// judged moments lie Horizon candles apart; the others are only for fitting, and
 	// have only one row in thin.
 	judged  bool
 	control int32 // of a judged moment: index into controls
 	drawn   int32 // of a judged moment: its first row in drawn
 }
 
-// data is all candidates of all intervals, what was known of them and what became of
-// them.
+// data holds the candidates of all intervals, their features and their
+// outcomes.
 type data struct {
 	intervals []levels.Interval
 	pairs     []string                      // a pair is the same on all intervals
@@ -48,7 +48,7 @@ type data struct {
 	// by row
 	distance   []float32
 	reflection []float32
-	sigma      []float32 // the reflection principle again, with the volatility of the whole window
+	sigma      []float32 // the reflection principle with the volatility of the whole window
 	role       []levels.Role
 	outcome    []levels.Outcome
 	drawnRole  []levels.Role
@@ -57,16 +57,16 @@ type data struct {
 	cuts       [][]float32 // by feature, ascending
 }
 
-// horizon is how long after its moment an outcome may come, in ms.
+// horizon returns how long after its moment an outcome may occur, in ms.
 func (d *data) horizon(m *moment) int64 {
 	return levels.Horizon * d.intervals[m.interval].Milliseconds()
 }
 
-// every is how many candles lie between the moments that are fitted on: a
-// divisor of Horizon.
+// every returns the number of candles between the moments of the fit: a divisor of
+// Horizon.
 func every(i levels.Interval) int {
 	if i.Duration() >= levels.Interval("2h").Duration() {
-		return 12 // there are fewer of them
+		return 12 // they have fewer candles
 	}
 	return 24
 }
@@ -113,7 +113,7 @@ func gather(all []series, log io.Writer) (*data, []levels.SeriesProvenance, erro
 		}
 	}
 	if len(d.moments) == 0 {
-		return nil, nil, fmt.Errorf("no file has the %d candles a moment and its horizon need", levels.MinOddsCandles+levels.Horizon)
+		return nil, nil, fmt.Errorf("no file has the %d candles that a moment and its horizon need", levels.MinOddsCandles+levels.Horizon)
 	}
 	return d, p, nil
 }
@@ -128,7 +128,7 @@ func (d *data) cut(all []series) error {
 			return err
 		}
 		for end := levels.MinOddsCandles; end+levels.Horizon <= c.Len(); end += 10 * levels.Horizon {
-			// A market that does not move has no candidates, and is no error here.
+			// A market that does not move has no candidates; that is not an error here.
 			_ = f.Candidates(slice(&c, max(0, end-window), end), func(k levels.Candidate) {
 				for i, v := range k.Features {
 					values[i] = append(values[i], v)
@@ -157,13 +157,13 @@ func (d *data) bin(columns [][]uint8, features []float32) {
 	}
 }
 
-// walk adds the moments of one series. So that the fit serves whatever number of
-// candles is asked for, one moment in seven looks back over 1,000 only, and one over
-// 500; not the judged ones.
+// walk adds the moments of one series. So that the fit works for any number of
+// candles, one moment in seven has only 1,000 candles before it, and one only 500;
+// judged moments have all.
 func (d *data) walk(c *levels.Candles, f *levels.Finder, pair int32) {
 	interval := int8(len(d.intervals) - 1)
 	step := every(c.Interval)
-	start := levels.MinOddsCandles + int(pair)*37%levels.Horizon // so that pairs take turns
+	start := levels.MinOddsCandles + int(pair)*37%levels.Horizon // so that pairs have different phases
 	for k, end := 0, start; end+levels.Horizon <= c.Len(); k, end = k+1, end+step {
 		judged := k*step%levels.Horizon == 0
 		back := window
@@ -181,7 +181,8 @@ func (d *data) walk(c *levels.Candles, f *levels.Finder, pair int32) {
 			if k.Distance < 0.25 {
 				return // touched already
 			}
-			if turn++; !judged && turn%thin != 0 {
+			turn++
+			if !judged && turn%thin != 0 {
 				return
 			}
 			d.bin(d.bins, k.Features)
@@ -194,7 +195,8 @@ func (d *data) walk(c *levels.Candles, f *levels.Finder, pair int32) {
 			d.role, d.drawnRole = append(d.role, k.Role), append(d.drawnRole, k.DrawnRole)
 			d.outcome = append(d.outcome, at.Judge(k.Price, c).Outcome)
 		})
-		if m.to = int32(len(d.role)); err != nil || m.to == m.from {
+		m.to = int32(len(d.role))
+		if err != nil || m.to == m.from {
 			continue // a market that does not move
 		}
 		if judged {
@@ -212,7 +214,7 @@ func (d *data) walk(c *levels.Candles, f *levels.Finder, pair int32) {
 	}
 }
 
-// slice is a view of candles from to to, end exclusive.
+// slice returns a view of the candles from from up to, not including, to.
 func slice(c *levels.Candles, from, to int) *levels.Candles {
 	v := *c
 	v.OpenTime, v.Open, v.High = c.OpenTime[from:to], c.Open[from:to], c.High[from:to]
@@ -220,7 +222,7 @@ func slice(c *levels.Candles, from, to int) *levels.Candles {
 	return &v
 }
 
-// meanSquare is the mean squared change from close to close.
+// meanSquare returns the mean squared change from close to close.
 func meanSquare(c *levels.Candles) float64 {
 	sum := 0.0
 	for i := 1; i < c.Len(); i++ {

@@ -7,22 +7,22 @@ import (
 	"tidemark/levels"
 )
 
-// The settings of the fits. They were chosen once, for 1h, and not tuned for
-// each interval; docs/levels-research.md has what else was tried.
+// The settings of the fits. They were chosen once, for 1h, and not tuned for each
+// interval; docs/levels-research.md lists the alternatives.
 const (
-	maxBins     = 64  // values of a feature that are told apart
+	maxBins     = 64  // distinct values of a feature
 	holdTrees   = 320 // of each sum
-	averaged    = 2   // sums of hold odds: one differs from the next by what its draws were
+	averaged    = 2   // sums of hold odds; their random draws differ
 	touchTrees  = 160
-	holdRate    = 0.06 // by which each tree corrects what is left
+	holdRate    = 0.06 // share of the residual that each tree corrects
 	touchRate   = 0.10
-	shrinkage   = 500  // rows without effect that every leaf is averaged with
+	shrinkage   = 500  // rows of zero effect averaged into every leaf
 	rowShare    = 0.12 // of the rows, drawn for each tree
 	columnShare = 0.30 // of the features, drawn for each tree
 )
 
-// model is a fit while it is still in terms of bins. Its trees serve all intervals:
-// what they compare is in ATR, candles and shares.
+// model is a fit in terms of bins. Its trees are shared by all intervals, because they
+// compare values in ATR, candles and shares.
 type model struct {
 	baseline    [][3]float64 // by interval
 	hold, touch []tree
@@ -34,7 +34,7 @@ type tree struct {
 	leaf    [4]float32
 }
 
-// of is the leaf of a row.
+// of returns the leaf of a row.
 func (t *tree) of(bins [][]uint8, row int32) int {
 	k := 0
 	if bins[t.feature[0]][row] > t.cut[0] {
@@ -58,7 +58,7 @@ func decided(o levels.Outcome) bool { return o == levels.Held || o == levels.Bro
 
 func touched(o levels.Outcome) bool { return o != levels.Untouched && o != levels.Pending }
 
-// share is 1 for what came to pass and 0 for what did not.
+// share returns 1 for an event that happened and 0 for one that did not.
 func share(yes bool) float64 {
 	if yes {
 		return 1
@@ -66,13 +66,13 @@ func share(yes bool) float64 {
 	return 0
 }
 
-// fit fits all sums on the rows of the moments that train accepts. An interval that
-// has none of them has no baseline.
+// fit fits all sums on the rows of the moments that train accepts. An interval without
+// such rows has no baseline.
 func (d *data) fit(train func(*moment) bool, seed uint64) *model {
 	m := &model{baseline: make([][3]float64, len(d.intervals))}
 	var rows, all []int32
-	above := make([]float32, len(d.role)) // of what became of a row, above its baseline
-	first := 0                            // row of an interval
+	above := make([]float32, len(d.role)) // outcome of a row minus its baseline
+	first := 0                            // first row of an interval
 	for i := range d.moments {
 		one := &d.moments[i]
 		if train(one) {
@@ -81,7 +81,8 @@ func (d *data) fit(train func(*moment) bool, seed uint64) *model {
 				step = thin
 			}
 			for r := one.from; r < one.to; r += step {
-				if all = append(all, r); decided(d.outcome[r]) {
+				all = append(all, r)
+				if decided(d.outcome[r]) {
 					rows = append(rows, r)
 				}
 			}
@@ -147,9 +148,9 @@ func (d *data) baseline(rows []int32) [3]float64 {
 // cell is a bin of a leaf.
 type cell struct{ sum, count float64 }
 
-// boost fits a sum of trees to rest by least squares and leaves in rest what it
-// does not explain. Each tree makes the same two comparisons for all rows, so
-// that it is a table of four, and sees rows and features drawn anew.
+// boost fits a sum of trees to rest by least squares and subtracts it from rest. Each
+// tree makes the same two comparisons for all rows, so it is a table of four leaves,
+// and uses its own random rows and features.
 func (d *data) boost(trees int, rate float64, rows []int32, rest []float32, width int, random *rand.Rand) []tree {
 	var sum []tree
 	for range trees {
@@ -186,8 +187,8 @@ func (d *data) boost(trees int, rate float64, rows []int32, rest []float32, widt
 	return sum
 }
 
-// grow chooses the two comparisons of a tree, one after the other, by how much
-// they explain; ok is false if none explains anything.
+// grow chooses the two comparisons of a tree, one after the other, by the variance
+// that they explain; ok is false if none explains any.
 func (d *data) grow(rows []int32, rest []float32, columns []int) (t tree, ok bool) {
 	gain := func(s, n float64) float64 { return s * s / (n + shrinkage*rowShare) }
 	node := make([]uint8, len(rows))
@@ -235,7 +236,7 @@ func (d *data) grow(rows []int32, rest []float32, columns []int) (t tree, ok boo
 	return t, true
 }
 
-// export turns a sum of trees into the table's.
+// export converts a sum of trees to the form of the table.
 func (d *data) export(sum []tree) []levels.Tree {
 	all := make([]levels.Tree, len(sum))
 	for i, t := range sum {

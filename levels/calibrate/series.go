@@ -21,16 +21,16 @@ type series struct {
 	symbol   string
 	interval levels.Interval
 	file     string
-	of       levels.Interval // that the candles of the file have: interval, or one that divides it
+	of       levels.Interval // of the file's candles: interval, or one that divides it
 }
 
-// longest is the longest interval that is fitted. Series of longer ones are too short
-// for the years that are needed to tell how odds do.
+// longest is the longest fitted interval. Series of longer ones have too few candles
+// to validate odds.
 const longest = levels.Interval("4h")
 
-// list tells which series there are in a folder, by interval, the shortest first, and
-// symbol. A pair that has no file of an interval has the candles that those of a
-// shorter one make up: the next shorter that it has a file of.
+// list returns the series in a folder by interval, shortest first, and symbol. If a
+// pair has no file of an interval, its candles are aggregated from the next shorter
+// interval with a file.
 func list(folder string) ([]series, error) {
 	var all []series
 	for _, to := range levels.Intervals() {
@@ -64,8 +64,8 @@ func list(folder string) ([]series, error) {
 	return all, nil
 }
 
-// read fills c with the candles of s. It writes the name and the content of
-// its file to sum.
+// read fills c with the candles of s. It writes the name and the content of the file
+// to sum.
 func (s series) read(c *levels.Candles, sum io.Writer) error {
 	c.Reset(s.of, 0)
 	fmt.Fprintln(sum, filepath.Base(s.file))
@@ -81,10 +81,10 @@ func (s series) read(c *levels.Candles, sum io.Writer) error {
 	return nil
 }
 
-// merge draws the candles of c together to those of a longer interval, which begin at
-// multiples of its length since the epoch, as the venues' do. The first and the last
-// are left out unless they are whole. Where candles are missing, the rest make up the
-// longer one: the venue's, too, is made of what was traded.
+// merge aggregates the candles of c to a longer interval. Candles start at multiples
+// of its length since the epoch, as at the venues. The first and the last are dropped
+// unless complete. Where candles are missing, the longer candle contains the rest, as
+// at the venue.
 func merge(c *levels.Candles, to levels.Interval) {
 	from, length := c.Interval.Milliseconds(), to.Milliseconds()
 	begin := (c.OpenTime[0] + length - 1) / length * length
@@ -117,7 +117,7 @@ func merge(c *levels.Candles, to levels.Interval) {
 
 // read appends the candles of a gzipped CSV file with the header
 // open_time_ms,open,high,low,close,volume to c and its bytes to sum. A candle
-// that could not be is left out, as a venue's decoder would refuse it.
+// with invalid values is skipped, as a venue's decoder would refuse it.
 func read(c *levels.Candles, file string, sum io.Writer) error {
 	f, err := os.Open(file)
 	if err != nil {

@@ -15,36 +15,36 @@ import (
 const (
 	blocks = 5 // of time, with about as many moments each
 	halves = 2 // of the pairs
-	best   = 3 // levels a side that are judged, by strength
+	best   = 3 // judged levels a side, by strength
 )
 
-// level is a level as the service would show it, and what became of it.
+// level is a level as the service would return it, with its outcome.
 type level struct {
 	moment, row int32
 	excess      float64
 	hold, touch float64 // odds
-	judged      bool    // among the best of its side, within the distances judged
+	judged      bool    // among the best of its side, within the judged distances
 	control     int     // the nearest artificial level
 	week        int64
 	block       int
 }
 
-// split is a way of keeping what is fitted on apart from what it is judged on.
+// split separates the data of a fit from the data that judges it.
 type split struct {
 	name string
-	// train tells whether a moment may teach about the block from … to, whose outcomes
-	// lie within it. Its own outcomes come until the time until.
+	// train reports whether a moment may be used to fit for the block from … to, whose
+	// outcomes lie within it. The outcomes of the moment itself end at until.
 	train func(at, until, from, to int64) bool
 }
 
-// splits are all: pairs are kept apart in each.
+// splits are all splits: pairs are separate in each.
 var splits = []split{
 	{"other pairs, other times", func(at, until, from, to int64) bool { return until < from || at > to }},
 	{"other pairs, earlier times", func(_, until, from, _ int64) bool { return until < from }},
 	{"other pairs, later times", func(at, _, _, to int64) bool { return at > to }},
 }
 
-// borders cuts time into blocks of about as many judged moments each.
+// borders divides time into blocks with about equal numbers of judged moments.
 func (d *data) borders() []int64 {
 	var at []int64
 	for i := range d.moments {
@@ -61,12 +61,12 @@ func (d *data) borders() []int64 {
 	return borders
 }
 
-// half tells which half of the pairs one belongs to.
+// half returns the half that a pair belongs to.
 func half(pair int32) int32 { return pair * 7 % 5 % halves }
 
-// predict returns the levels of all moments of whose interval s leaves something to
-// learn from, by fits that saw neither their pairs nor their times on any interval.
-// Moments whose outcomes lie in two blocks are not judged.
+// predict returns the levels of all moments for whose interval s leaves data to fit
+// on, by fits that used neither their pairs nor their times on any interval. Moments
+// whose outcomes lie in two blocks are not judged.
 func (d *data) predict(s split, seed uint64) []level {
 	borders := d.borders()
 	all := make([][]level, blocks*halves)
@@ -94,7 +94,7 @@ func (d *data) predict(s split, seed uint64) []level {
 				for i := range d.moments {
 					one := &d.moments[i]
 					if taught[one.interval] < of[one.interval]/20 {
-						continue // too little to learn from
+						continue // too little data to fit on
 					}
 					if one.judged && one.at >= from && one.at+d.horizon(one) <= to && half(one.pair) == h {
 						all[k] = d.choose(all[k], m, int32(i), b)
@@ -107,8 +107,8 @@ func (d *data) predict(s split, seed uint64) []level {
 	return slices.Concat(all...)
 }
 
-// choose appends the levels of a moment as Find would: chosen at the last
-// drawing, judged by what they are now.
+// choose appends the levels of a moment as Find would: chosen at the last drawing,
+// with their current features.
 func (d *data) choose(all []level, m *model, index int32, block int) []level {
 	one := &d.moments[index]
 	var kept []level
@@ -146,7 +146,7 @@ func (d *data) choose(all []level, m *model, index int32, block int) []level {
 
 func clamp(p float64) float64 { return min(max(p, 0.01), 0.99) }
 
-// rates counts what was decided and what held, of levels and of their controls.
+// rates counts decided and held outcomes, of levels and of their controls.
 type rates struct{ decided, held, controls, controlsHeld float64 }
 
 func (r *rates) add(o rates) {
@@ -156,10 +156,10 @@ func (r *rates) add(o rates) {
 	r.controlsHeld += o.controlsHeld
 }
 
-// lift is in points: hundredths of probability.
+// lift returns the lift in points: hundredths of probability.
 func (r *rates) lift() float64 { return 100 * (r.held/r.decided - r.controlsHeld/r.controls) }
 
-// report is how levels did; intervals are of 95 %, weeks drawn again.
+// report is the result for levels; 95 % intervals are from bootstrap samples of weeks.
 type report struct {
 	levels, perSide           float64
 	lift, neighbour, terciles [3]float64 // points: value, lower end, upper end
@@ -169,14 +169,13 @@ type report struct {
 	holdBins, touchBins       []levels.ReliabilityBin
 }
 
-// bands are the borders, in steps of the controls, within which an artificial
-// level stands in for a level's neighbour: 0.5, 1.5, … 6.5, 8 ATR.
+// bands are the borders, in steps of the controls, within which an artificial level
+// counts as a neighbour: 0.5, 1.5, … 6.5, 8 ATR.
 func band(control int) int { return min(control/20, 6) }
 
-// judge compares levels with artificial ones: at the same moment and on the same
-// side, their distances those of all levels on that side. Instead of drawing a
-// few it weighs all of them by how often their distance occurs, so that no
-// chance comes in.
+// judge compares levels with artificial ones at the same moment, on the same side, at
+// the distances of all levels on that side. Instead of drawing a few it weighs all of
+// them by the frequency of their distance, so the result is not random.
 func (d *data) judge(all []level) report {
 	var pool [2][controls]float64
 	sides := map[[2]int32]bool{}
@@ -230,7 +229,8 @@ func (d *data) judge(all []level) report {
 		near = one
 		weight, nearby := 0.0, 0.0
 		for k, n := range pool[role] {
-			if weight += n; band(k) == band(l.control) {
+			weight += n
+			if band(k) == band(l.control) {
 				nearby += n
 			}
 		}
@@ -289,8 +289,8 @@ func (d *data) judge(all []level) report {
 	return r
 }
 
-// resample returns f of all n weeks and the 95 % interval of f over weeks drawn
-// again, a thousand times.
+// resample returns f of all n weeks and its 95 % interval over a thousand bootstrap
+// samples of weeks.
 func resample(n int, f func(at []int) float64) [3]float64 {
 	at := make([]int, n)
 	for i := range at {
@@ -309,10 +309,10 @@ func resample(n int, f func(at []int) float64) [3]float64 {
 	return [3]float64{value, all[25], all[974]}
 }
 
-// pair is odds and what came: 1 or 0.
+// pair is odds and the outcome, 1 or 0.
 type pair struct{ odds, came float64 }
 
-// skill is the Brier skill score against the base rate.
+// skill returns the Brier skill score against the base rate.
 func skill(all []pair) float64 {
 	mean, miss := 0.0, 0.0
 	for _, p := range all {
@@ -322,7 +322,7 @@ func skill(all []pair) float64 {
 	return 1 - miss/(mean*(1-mean)*float64(len(all)))
 }
 
-// tenths compares odds with what came in ten bins of as many, and returns the
+// tenths compares odds with outcomes in ten bins of equal size, and returns the
 // expected calibration error over them.
 func tenths(all []pair) (bins []levels.ReliabilityBin, calibrationError float64) {
 	slices.SortStableFunc(all, func(a, b pair) int { return cmp.Compare(a.odds, b.odds) })
@@ -345,10 +345,11 @@ func tenths(all []pair) (bins []levels.ReliabilityBin, calibrationError float64)
 	return bins, calibrationError
 }
 
-// rounded is x to six decimals, which is more than any figure here is good for.
+// rounded returns x to six decimals, which is more than the precision of any figure
+// here.
 func rounded(x float64) float64 { return math.Round(x*1e6) / 1e6 }
 
-// validation is r as the table carries it. It fails where the levels were too few
+// validation converts r to the form of the table. It fails if the levels are too few
 // for one of the figures.
 func (r *report) validation(i levels.Interval, s split) (levels.Validation, error) {
 	v := levels.Validation{
@@ -363,13 +364,13 @@ func (r *report) validation(i levels.Interval, s split) (levels.Validation, erro
 		known += v.Lift[k] + v.NeighbourLift[k] + v.Terciles[k]
 	}
 	if math.IsNaN(known) || math.IsInf(known, 0) {
-		return v, fmt.Errorf("%s: too few levels touched to tell how the fits do on %s: %v", i, s.name, r)
+		return v, fmt.Errorf("%s: too few touched levels to validate the fits on %s: %v", i, s.name, r)
 	}
 	return v, nil
 }
 
-// reliability tells how outcomes strayed from the odds of levels the fits had
-// not seen, in ten bins of as many.
+// reliability returns how far outcomes deviated from the odds of unseen levels, in ten
+// bins of equal size.
 func (d *data) reliability(all []level) []levels.Reliability {
 	var some []level
 	for _, l := range all {
@@ -389,7 +390,7 @@ func (d *data) reliability(all []level) []levels.Reliability {
 			to = 1
 		}
 		index := map[int64]int{}
-		var off []pair // of each week: sum of what came less the odds, number
+		var off []pair // of each week: sum of outcomes minus odds, number
 		for _, l := range part {
 			w, ok := index[l.week]
 			if !ok {

@@ -1,11 +1,11 @@
-// Package evaluate tells whether levels hold more often than chance, and whether
-// their odds are true. It walks forward over candles: at each moment a method
-// sees what was known then, and the candles after judge what it said, by the
-// outcomes of levels.Moment. Beside every level stand artificial ones, because a
-// hold rate means nothing without its control: even a random walk holds 45 %.
+// Package evaluate measures whether levels hold more often than chance, and whether
+// their odds are accurate. It walks forward over candles: at each moment a method
+// sees only earlier candles, and later candles decide the outcomes, as defined by
+// levels.Moment. Every level is compared with artificial ones, because a hold rate
+// means nothing without a control: even a random walk holds 45 %.
 //
-// Equal candles, options and seed give an equal report, bit for bit, however
-// many workers there are.
+// Equal candles, options and seed give an equal report, bit for bit, for any number
+// of workers.
 package evaluate
 
 import (
@@ -22,80 +22,81 @@ import (
 	"tidemark/levels"
 )
 
-// The definitions of the evaluation; docs/evaluation.md says why.
+// The definitions of the evaluation; see docs/evaluation.md.
 const (
-	// perSide is how many levels are judged on either side of the price, the
+	// perSide is the number of levels judged on either side of the price: the
 	// strongest within reach.
 	perSide = 3
-	// nearest and farthest bound the distance of a level that is judged, in ATR.
+	// nearest and farthest bound the distance of a judged level, in ATR.
 	nearest, farthest = 0.5, 8.0
-	// draws is how many artificial levels stand beside each level.
+	// draws is the number of artificial levels for each level.
 	draws = 10
-	// topLevels is how many levels, the strongest, are looked for again later.
+	// topLevels is the number of strongest levels that are searched again later.
 	topLevels = 12
 )
 
-// later is how many candles later the strongest levels are looked for again.
+// later is the number of candles after which the strongest levels are searched
+// again.
 var later = [...]int{1, 24}
 
-// bands are the borders of the distances, in ATR, within which an artificial
-// level stands in for its neighbour.
+// bands are the borders of the distances, in ATR, within which an artificial level
+// counts as a neighbour.
 var bands = [...]float32{nearest, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, farthest}
 
-// Price is a price a method proposes at a moment.
+// Price is a price that a method proposes at a moment.
 type Price struct {
-	ID        uint64  // names it from run to run; 0 for a method that does not
+	ID        uint64  // stable from run to run; 0 for a method without IDs
 	Price     float64 // finite and positive
 	Low, High float64 // its zone; both 0 for a method without zones
-	Score     float64 // ranks, more is stronger; means nothing else
+	Score     float64 // a rank, greater is stronger; no other meaning
 	Touch     float64 // P(touched within the horizon); NaN for none
 	Hold      float64 // P(held, given decided); NaN for none
 }
 
-// Find appends to dst the prices a method proposes as of the close of the last
-// candle of c, in any order. It must depend on nothing but c, and must neither
-// change nor keep it. It is called by one goroutine at a time.
+// Find appends to dst the prices that a method proposes as of the close of the last
+// candle of c, in any order. It must depend only on c, and must not change or keep
+// it. One goroutine at a time calls it.
 type Find func(dst []Price, c *levels.Candles) []Price
 
 // Method is a way of finding levels.
 type Method struct {
 	Name string
-	// About says in a line what it does and where the definition is from.
+	// About describes it in one line, with the source of the definition.
 	About string
-	// New makes a Find with scratch memory of its own; every worker has one.
+	// New returns a Find with its own scratch memory; every worker has one.
 	New func() Find
 }
 
-// Series is a pair whose candles can be loaded, twice: the distances of all
-// levels must be known before the first artificial one can be drawn.
+// Series is a pair whose candles can be loaded. They are loaded twice, because the
+// distances of all levels must be known before the first artificial one is drawn.
 type Series struct {
 	Symbol string
-	// Load appends the pair's candles, oldest first, to dst, which is empty and
-	// carries the interval.
+	// Load appends the pair's candles, oldest first, to dst, which is empty and has
+	// the interval set.
 	Load func(ctx context.Context, dst *levels.Candles) error
 }
 
-// Options are what an evaluation can be told. Zero values are not defaults.
+// Options are the options of an evaluation. Zero values are not defaults.
 type Options struct {
 	Interval levels.Interval
-	Klines   int       // candles a method sees at a moment, at least levels.MinCandles
+	Klines   int       // candles that a method sees at a moment, at least levels.MinCandles
 	Every    int       // candles from one moment to the next
-	Seed     uint64    // of everything that is drawn
+	Seed     uint64    // of all random draws
 	From, To time.Time // moments lie at or after From, their horizons end at or before To; zero for no bound
 	Methods  []Method
-	Workers  int // pairs evaluated at once; each takes memory for the candles of one
-	// Progress, if not nil, is called when a pair has been read, twice for each:
-	// done of total. Calls do not overlap.
+	Workers  int // pairs evaluated at once; each needs memory for the candles of one
+	// Progress, if not nil, is called after each read of a pair, two for each pair.
+	// Calls do not overlap.
 	Progress func(done, total int)
 }
 
-// ErrNothing is wrapped by Run when there is no moment to judge.
+// ErrNothing is wrapped by Run if there is no moment to judge.
 var ErrNothing = errors.New("nothing to evaluate")
 
-// sides of the price; they index what is kept for each role.
+// sides of the price; indexes by role.
 const sides = 2
 
-// record is one level and what became of it and of its controls.
+// record is one level with its outcome and that of its controls.
 type record struct {
 	distance    float32 // from the last price, in ATR
 	score       float32
@@ -106,12 +107,12 @@ type record struct {
 	role        levels.Role
 	outcome     levels.Outcome
 	touched     bool
-	holes       bool // candles were missing before it was settled
+	holes       bool // candles were missing before its outcome
 	control     tally
 	neighbour   tally // controls in the band of its distance
 }
 
-// tally counts what became of draws artificial levels.
+// tally counts the outcomes of draws artificial levels.
 type tally struct{ touched, decided, held uint8 }
 
 func (t *tally) add(v levels.Verdict) {
@@ -127,19 +128,19 @@ func (t *tally) add(v levels.Verdict) {
 	}
 }
 
-// persistence counts what became of the strongest levels, for each of later.
+// persistence counts the strongest levels that remain, for each of later.
 type persistence struct{ levels, byID, byPrice [len(later)]int }
 
-// findings is what one method said about one pair.
+// findings are the results of one method for one pair.
 type findings struct {
 	records []record
 	covered int // sides with a level that is judged
 	lasting persistence
-	asked   int // moments asked about twice
-	changed int // of them: the answer was another
+	asked   int // moments at which the method ran twice
+	changed int // of them: the result differed
 }
 
-// pairFindings is what all methods said about one pair.
+// pairFindings are the results of all methods for one pair.
 type pairFindings struct {
 	candles, missing int
 	moments          []int64 // as-of times, Unix ms
@@ -150,7 +151,7 @@ type pairFindings struct {
 }
 
 // Run evaluates the methods on the series. A series that cannot be loaded is
-// reported as a failure; the rest is evaluated without it.
+// reported as a failure; the others are evaluated without it.
 func Run(ctx context.Context, series []Series, o Options) (*Report, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -162,8 +163,8 @@ func Run(ctx context.Context, series []Series, o Options) (*Report, error) {
 	return summarise(series, pairs, o)
 }
 
-// observe asks the methods about all pairs, then judges their controls. When ctx
-// ends it stops early.
+// observe runs the methods on all pairs, then judges their controls. It stops early
+// when ctx ends.
 func observe(ctx context.Context, series []Series, o *Options) []pairFindings {
 	pairs := make([]pairFindings, len(series))
 	done := 0
@@ -221,7 +222,7 @@ func (o *Options) check() error {
 	case len(o.Methods) == 0:
 		return errors.New("no method to evaluate")
 	case !o.From.IsZero() && !o.To.IsZero() && !o.From.Before(o.To):
-		return fmt.Errorf("nothing lies between %s and %s", o.From.Format(time.DateOnly), o.To.Format(time.DateOnly))
+		return fmt.Errorf("there is no time between %s and %s", o.From.Format(time.DateOnly), o.To.Format(time.DateOnly))
 	}
 	return nil
 }
@@ -245,10 +246,10 @@ func newWorker(o *Options) *worker {
 }
 
 // walk visits the moments of the worker's candles. All pairs share one clock:
-// moments are whole multiples of Every candles from the epoch, so that what
-// moves all pairs of a week at once falls into the same cluster. At a moment the
-// last of Klines candles has just closed, and the whole horizon is known. end is
-// the index of the first candle after it.
+// moments are whole multiples of Every candles from the epoch, so that events that
+// move all pairs fall into the same week. At a moment the last of Klines candles has
+// just closed, and the whole horizon is known. end is the index of the first candle
+// after it.
 func (w *worker) walk(p *pairFindings, visit func(end int, m levels.Moment)) {
 	c := &w.candles
 	if c.Len() < w.o.Klines {
@@ -285,7 +286,7 @@ func (w *worker) walk(p *pairFindings, visit func(end int, m levels.Moment)) {
 	}
 }
 
-// find asks every method about every moment of a pair and judges what it says.
+// find runs every method at every moment of a pair and judges the results.
 func (w *worker) find(p *pairFindings) {
 	c := &w.candles
 	p.candles, p.missing = c.Len(), c.Missing()
@@ -303,7 +304,7 @@ func (w *worker) find(p *pairFindings) {
 	}
 }
 
-// judge asks one method about one moment.
+// judge runs one method at one moment and judges its levels.
 func (w *worker) judge(f *findings, find Find, end int, m levels.Moment, sigma float64, moment int) {
 	c, o := &w.candles, w.o
 	known := c.Slice(end-o.Klines, end)
@@ -323,17 +324,17 @@ func (w *worker) judge(f *findings, find Find, end int, m levels.Moment, sigma f
 			})
 		}
 	}
-	// A method may draw anew on a clock that moments keep step with, as ours does
-	// every sixth candle. What lasts is looked for from each candle of a day in turn.
+	// A method may redraw its levels on a clock aligned with the moments, as ours
+	// does every sixth candle. So persistence starts at each candle of a day in turn.
 	since := end + moment%later[len(later)-1]
 	w.top = w.at(w.top, find, since)
 	slices.SortStableFunc(w.top, func(a, b Price) int { return compare(b.Score, a.Score) })
 	w.top = w.top[:min(topLevels, len(w.top))]
 	for k, n := range later {
 		w.again = w.at(w.again, find, since+n)
-		f.lasting.look(k, w.top, w.again, m.ATR)
+		f.lasting.count(k, w.top, w.again, m.ATR)
 	}
-	// Asked again, having seen what came later, it must say the same.
+	// After it has seen later candles, the method must give the same result.
 	w.again = find(w.again[:0], &known)
 	f.asked++
 	if !slices.EqualFunc(w.prices, w.again, identical) {
@@ -341,8 +342,8 @@ func (w *worker) judge(f *findings, find Find, end int, m levels.Moment, sigma f
 	}
 }
 
-// at asks a method about the candles before one that is in the horizon of a moment,
-// into the memory of prices.
+// at runs a method on the candles before one within the horizon of a moment, and
+// reuses the memory of prices.
 func (w *worker) at(prices []Price, find Find, end int) []Price {
 	known := w.candles.Slice(end-w.o.Klines, end)
 	return find(prices[:0], &known)
@@ -358,15 +359,15 @@ func compare(a, b float64) int {
 	return 0
 }
 
-// identical tells whether two prices are equal bit by bit; the odds may be NaN.
+// identical reports whether two prices are equal bit by bit; odds may be NaN.
 func identical(a, b Price) bool {
 	bits := math.Float64bits
 	return a.ID == b.ID && bits(a.Price) == bits(b.Price) && bits(a.Low) == bits(b.Low) && bits(a.High) == bits(b.High) &&
 		bits(a.Score) == bits(b.Score) && bits(a.Touch) == bits(b.Touch) && bits(a.Hold) == bits(b.Hold)
 }
 
-// strongest returns the levels of one side that are judged, the strongest
-// first; of equals the first proposed.
+// strongest returns the judged levels of one side, strongest first; equals are in
+// the order proposed.
 func strongest(prices []Price, m levels.Moment, role levels.Role) []Price {
 	var buf [perSide + 1]Price
 	best := buf[:0]
@@ -382,17 +383,17 @@ func strongest(prices []Price, m levels.Moment, role levels.Role) []Price {
 		for i > 0 && best[i-1].Score < p.Score {
 			i--
 		}
-		if best = slices.Insert(best, i, p); len(best) > perSide {
+		best = slices.Insert(best, i, p)
+		if len(best) > perSide {
 			best = best[:perSide]
 		}
 	}
 	return slices.Clone(best)
 }
 
-// look counts how many of the levels before are still there now: with their
-// name, and with a level in their zone, which without a zone is a tenth of the
-// ATR to either side.
-func (p *persistence) look(k int, before, now []Price, atr float64) {
+// count counts how many of the levels before remain now: by ID, and by a level in
+// their zone, which without a zone is a tenth of the ATR to either side.
+func (p *persistence) count(k int, before, now []Price, atr float64) {
 	for _, b := range before {
 		low, high := b.Low, b.High
 		if high == 0 {
@@ -408,11 +409,11 @@ func (p *persistence) look(k int, before, now []Price, atr float64) {
 	}
 }
 
-// week counts calendar weeks, which begin on Monday, from the one the epoch lies
-// in; t in Unix ms.
+// week returns the number of calendar weeks, starting on Monday, since the week of
+// the epoch; t is in Unix ms.
 func week(t int64) uint16 { return uint16((t/86_400_000 + 3) / 7) }
 
-// pool is the distances of all levels of one method, ascending, by side.
+// pool holds the distances of all levels of one method, ascending, by side.
 type pool [sides][]float32
 
 func (l *pool) collect(pairs []pairFindings, method int) {
@@ -429,7 +430,7 @@ func (l *pool) collect(pairs []pairFindings, method int) {
 	}
 }
 
-// near is the distances of one side within the band that d lies in.
+// near returns the distances of one side within the band of d.
 func (l *pool) near(role levels.Role, d float32) []float32 {
 	k := 1
 	for k < len(bands)-1 && d >= bands[k] {
@@ -443,9 +444,9 @@ func (l *pool) near(role levels.Role, d float32) []float32 {
 	return l[role][from:to]
 }
 
-// control judges artificial levels beside those of a pair: at the same moment,
-// on the same side, at distances drawn from the method's own on that side, all
-// of them or those of the same band. They are drawn whatever became of the level.
+// control judges artificial levels for those of a pair: at the same moment, on the
+// same side, at distances drawn from the method's own on that side, all of them or
+// those of the same band. They are drawn regardless of the level's outcome.
 func (w *worker) control(s Series, p *pairFindings, pools []pool) {
 	c := &w.candles
 	next := make([]int, len(p.methods)) // records of each method done
@@ -477,11 +478,11 @@ func (w *worker) control(s Series, p *pairFindings, pools []pool) {
 		moment++
 	})
 	if again.candles != p.candles || moment != len(p.moments) {
-		p.err = errors.New("the candles changed while they were evaluated")
+		p.err = errors.New("the candles changed during the evaluation")
 	}
 }
 
-// hash mixes names into the seed of what is drawn for them.
+// hash mixes names into the seed of their draws.
 func hash(names ...string) uint64 {
 	h := fnv.New64a()
 	for _, n := range names {
@@ -492,8 +493,8 @@ func hash(names ...string) uint64 {
 }
 
 // volatility is the standard deviation of the change from close to close of one
-// candle, without drift, as a share of the price, over as long a past as the
-// horizon: shorter and longer pasts foretell touches less well.
+// candle, without drift, as a share of the price, over as many candles
+// as the horizon: shorter and longer windows predict touches less well.
 func volatility(c *levels.Candles) float64 {
 	last := c.Close[max(0, c.Len()-levels.Horizon-1):]
 	sum := 0.0
@@ -504,7 +505,7 @@ func volatility(c *levels.Candles) float64 {
 	return math.Sqrt(sum / float64(len(last)-1))
 }
 
-// reflection is the probability that a walk without drift reaches the touch line
+// reflection returns the probability that a walk without drift reaches the touch line
 // of a level within the horizon, by the reflection principle: 2Φ(−d/(σ√H)).
 func reflection(m levels.Moment, price, sigma float64) float64 {
 	d := math.Abs(math.Log(m.TouchLine(price) / m.LastPrice))

@@ -1,6 +1,6 @@
 // This file pins what is judged, and against what: which moments, which levels,
 // which controls; that the report depends on nothing else; and that a method
-// that looks ahead or changes its mind is found out.
+// that looks ahead or repaints is detected.
 
 package evaluate
 
@@ -18,7 +18,7 @@ import (
 	"tidemark/levels"
 )
 
-// line is n hourly candles from the given hour on that swing between 99 and 101
+// line returns n hourly candles from the given hour on that swing between 99 and 101
 // about 100, so that the ATR is 2.
 func line(from, n int) *levels.Candles {
 	c := new(levels.Candles)
@@ -32,7 +32,7 @@ func line(from, n int) *levels.Candles {
 	return c
 }
 
-// at proposes fixed prices, the first the strongest.
+// at proposes fixed prices, strongest first.
 func at(name string, prices ...float64) Method {
 	return Method{Name: name, New: func() Find {
 		return func(dst []Price, _ *levels.Candles) []Price {
@@ -202,7 +202,7 @@ func TestRun_FindsOutAMethodThatLooksAhead(t *testing.T) {
 	all := walk(1, 4200, true)
 	seer := Method{Name: "seer", New: func() Find {
 		return func(dst []Price, known *levels.Candles) []Price {
-			// the extremes of the day to come: they hold by hindsight
+			// the extremes of the next day: they hold by hindsight
 			i, _ := slices.BinarySearch(all.OpenTime, known.AsOf())
 			j := min(i+100, all.Len())
 			return append(dst, unsure(slices.Min(all.Low[i:j]), 1), unsure(slices.Max(all.High[i:j]), 1))
@@ -274,11 +274,11 @@ func TestChurn_CountsTheStrongestTwelveByNameAndByPrice(t *testing.T) {
 func TestRun_SaysWhatIsWrong(t *testing.T) {
 	series := []Series{given("A", line(0, 400))}
 	for name, change := range map[string]func(*Options){
-		`unknown interval "1M"`: func(o *Options) { o.Interval = "1M" },
-		"are too few":           func(o *Options) { o.Klines = 49 },
-		"one candle apart":      func(o *Options) { o.Every = 0 },
-		"no method":             func(o *Options) { o.Methods = nil },
-		"nothing lies between":  func(o *Options) { o.From, o.To = time.UnixMilli(2), time.UnixMilli(1) },
+		`unknown interval "1M"`:    func(o *Options) { o.Interval = "1M" },
+		"are too few":              func(o *Options) { o.Klines = 49 },
+		"one candle apart":         func(o *Options) { o.Every = 0 },
+		"no method":                func(o *Options) { o.Methods = nil },
+		"there is no time between": func(o *Options) { o.From, o.To = time.UnixMilli(2), time.UnixMilli(1) },
 	} {
 		o := options(at("none"))
 		change(&o)

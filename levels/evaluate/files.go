@@ -17,14 +17,14 @@ import (
 	"tidemark/levels"
 )
 
-// Folder lists the candle files of one interval in a folder, by symbol. A file
+// Folder returns the candle files of one interval in a folder, by symbol. A file
 // is named SYMBOL-INTERVAL.csv or SYMBOL-INTERVAL.csv.gz; its first line is
 //
 //	open_time_ms,open,high,low,close,volume
 //
-// and every other one a closed candle, oldest first, open times in Unix ms.
-// Other files are left alone. Loading a series refuses a bad line, naming file
-// and line.
+// and every other line a closed candle, oldest first, with open times in Unix ms.
+// Other files are ignored. For a bad line, loading a series returns an error with
+// file and line.
 func Folder(folder string, interval levels.Interval) ([]Series, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {

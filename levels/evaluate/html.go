@@ -14,9 +14,9 @@ import (
 //go:embed report.css
 var style string
 
-// HTML writes the report as one page that needs nothing else: no script, no
-// font, no request. It is drawn by hand because a template engine would double
-// what the report adds to the program.
+// HTML writes the report as one self-contained page: no script, no font, no request.
+// It does not use a template engine, which would double the report's share of the
+// program's size.
 func (r *Report) HTML(w io.Writer) error {
 	p := &page{bufio.NewWriter(w)}
 	title := "Do levels hold? " + r.title()
@@ -25,7 +25,7 @@ func (r *Report) HTML(w io.Writer) error {
 		`<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'"/>`,
 		`<title>`, html.EscapeString(title), `</title><style>`, style, `</style></head><body><main>`)
 	if r.Simulated {
-		p.put(`<p class="simulated">SIMULATED: these prices are invented, and what is found in them says nothing about a market</p>`)
+		p.put(`<p class="simulated">SIMULATED: these prices are invented, and the results say nothing about a real market</p>`)
 	}
 	p.put(`<h1>Do levels hold?</h1><p>`, html.EscapeString(r.title()), `</p><p class="fine">`, html.EscapeString(r.scope()), `</p>`)
 	if len(r.Failures) > 0 {
@@ -35,14 +35,14 @@ func (r *Report) HTML(w io.Writer) error {
 		}
 		p.put(`</ul>`)
 	}
-	p.put(`<h2>Lift over chance</h2><p class="fine">In points: how much more often the decided levels held than artificial ones at the same moments and sides. `,
+	p.put(`<h2>Lift over chance</h2><p class="fine">In points: hold rate of the decided levels minus that of artificial ones at the same moments and sides. `,
 		`Bars are 95 % intervals over calendar weeks. <b class="all">Above</b>: at any of the method's distances. `,
-		`<b class="neighbour">Below</b>: within the same band of distance, so what this price is worth rather than its neighbour.</p>`)
+		`<b class="neighbour">Below</b>: within the same band of distance, over the neighbours of the price.</p>`)
 	p.put(`<div class="scroll">`)
 	p.lifts(r.MethodsFound)
 	p.put(`</div>`)
-	p.put(`<h2>Reliability</h2><p class="fine">What was promised against what came, in ten bins of equal size; on the dashed line promises are true. `,
-		`Where a method gives no odds of its own, only the <b class="yardstick">yardstick</b> is drawn: the touch odds of a walk without drift, on its levels.</p><div class="plots">`)
+	p.put(`<h2>Reliability</h2><p class="fine">Promised against observed, in ten bins of equal size; on the dashed line they are equal. `,
+		`For a method without odds, only the <b class="yardstick">reference</b> is drawn: the touch odds of a walk without drift, on its levels.</p><div class="plots">`)
 	for i := range r.MethodsFound {
 		p.reliability(&r.MethodsFound[i], i == 0)
 	}
@@ -54,14 +54,14 @@ func (r *Report) HTML(w io.Writer) error {
 	for _, m := range r.MethodsFound {
 		p.put(`<dt>`, html.EscapeString(m.Name), `</dt><dd>`, html.EscapeString(m.About), `</dd>`)
 	}
-	p.put(`</dl><p class="fine">One interval in twenty misses its figure by chance, so one method in twenty stands out for no reason.</p></main></body></html>`, "\n")
+	p.put(`</dl><p class="fine">One interval in twenty misses its figure by chance, so one method in twenty stands out by chance.</p></main></body></html>`, "\n")
 	return p.Flush()
 }
 
-// page is HTML being written; Flush tells of errors.
+// page is HTML being written; Flush returns errors.
 type page struct{ *bufio.Writer }
 
-// put writes parts, which the caller has escaped.
+// put writes parts, which must be escaped.
 func (p *page) put(parts ...string) {
 	for _, s := range parts {
 		p.WriteString(s)
@@ -92,7 +92,7 @@ func (p *page) text(anchor string, x, y float64, text string) {
 	fmt.Fprintf(p, `<text text-anchor="%s" x="%.1f" y="%.1f">%s</text>`, anchor, x, y, html.EscapeString(text))
 }
 
-// first is the caption up to its colon.
+// first returns the caption up to its colon.
 func first(caption string) string {
 	head, _, _ := strings.Cut(caption, ":")
 	return head
@@ -143,7 +143,7 @@ func (p *page) lifts(methods []MethodReport) {
 	p.put(`</svg>`)
 }
 
-// niceStep is the least of 1, 2 and 5 times a power of ten that is at least v.
+// niceStep returns the least of 1, 2 and 5 times a power of ten that is at least v.
 func niceStep(v float64) float64 {
 	power := math.Pow(10, math.Floor(math.Log10(v)))
 	for _, k := range [...]float64{1, 2, 5} {
@@ -154,8 +154,8 @@ func niceStep(v float64) float64 {
 	return 10 * power
 }
 
-// reliability draws the promises of a method against what came: those it gives,
-// and where it gives none and is wanted all the same, the yardstick's.
+// reliability draws the odds of a method against outcomes. For a method without touch
+// odds it draws those of the reference if wanted.
 func (p *page) reliability(m *MethodReport, wanted bool) {
 	switch {
 	case m.TouchOdds != nil:

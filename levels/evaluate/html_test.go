@@ -1,5 +1,5 @@
-// This file pins that the page is whole and safe: well-formed, everything drawn
-// inside its picture, text escaped, and nothing fetched from anywhere.
+// This file pins that the page is complete and safe: well-formed, all shapes inside
+// their picture, text escaped, and no request to anywhere.
 
 package evaluate
 
@@ -72,8 +72,8 @@ func TestHTML_IsOneWellFormedPage(t *testing.T) {
 			}
 		}
 	}
-	// lifts, what our levels promise, the walk on them, what one more method promises of
-	// touches and holds
+	// lifts, the odds of our levels, those of the walk on them, and the odds of one more
+	// method for touches and holds
 	if seen["svg"] != 5 || seen["polyline"] != 6 || seen["table"] != 8 {
 		t.Errorf("%d pictures, %d curves, %d tables: want 5, 6 and 8", seen["svg"], seen["polyline"], seen["table"])
 	}
@@ -81,7 +81,7 @@ func TestHTML_IsOneWellFormedPage(t *testing.T) {
 
 func lineOf(text string, offset int64) int { return 1 + strings.Count(text[:offset], "\n") }
 
-// full refuses to be written to.
+// full is a writer that always fails.
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, io.ErrShortWrite }

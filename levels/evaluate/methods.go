@@ -10,23 +10,23 @@ import (
 	"tidemark/levels"
 )
 
-// Methods lists the levels of this module, named tidemark, and the yardsticks
-// beside them: small honest forms of what others draw. seed is of the uniform
+// Methods returns the levels of this module, named tidemark, and the reference
+// methods: small, faithful forms of common methods. seed is that of the uniform
 // random one.
 func Methods(seed uint64) []Method {
 	return []Method{
 		{"tidemark", "this program: zones of swings and volume, ranked by strength", newOurs},
-		{"swings", "clusters of swing highs and lows (five candles either side), by how many; go-sr, and the fractals of Williams, Trading Chaos, 1995", newSwings},
+		{"swings", "clusters of swing highs and lows (five candles either side), by size; go-sr, and the fractals of Williams, Trading Chaos, 1995", newSwings},
 		{"volume", "peaks of volume by price in 200 rows, by volume; Steidlmayer's profile, rows as TradingView's", newVolume},
 		{"kde", "modes of a Gaussian density of swing prices, half an ATR wide; Silverman, Density Estimation, 1986", newDensity},
-		{"extremes", "high and low of the last whole day, week and month (UTC), the longest first", newExtremes},
-		{"pivots", "floor pivots P, R1 to R3, S1 to S3 of the last whole day (UTC), the nearest to P first", newPivots},
-		{"round", "round numbers, 10^k × 1, ½, ¼, the rounder first; Osler, Journal of Finance 58, 2003", newRound},
-		{"random", "three prices a side, uniform over the distances judged: a lift here is a fault of the test", func() Find { return uniform(seed) }},
+		{"extremes", "high and low of the last whole day, week and month (UTC), longest period first", newExtremes},
+		{"pivots", "floor pivots P, R1 to R3, S1 to S3 of the last whole day (UTC), nearest to P first", newPivots},
+		{"round", "round numbers, 10^k × 1, ½, ¼, rounder first; Osler, Journal of Finance 58, 2003", newRound},
+		{"random", "three prices a side, uniform over the judged distances: a lift here is an error of the test", func() Find { return uniform(seed) }},
 	}
 }
 
-// unsure is a price without a name, a zone or odds.
+// unsure returns a price without an ID, a zone or odds.
 func unsure(price, score float64) Price {
 	return Price{Price: price, Score: score, Touch: math.NaN(), Hold: math.NaN()}
 }
@@ -52,8 +52,8 @@ func newOurs() Find {
 	}
 }
 
-// fractalSpan is how many candles either side a yardstick's swing is the extreme
-// of; the last ones are not confirmed yet.
+// fractalSpan is the number of candles on either side over which a swing of a
+// reference method is the extreme; the last ones are not confirmed yet.
 const fractalSpan = 5
 
 // appendSwings appends the prices of all swing highs and lows, of equals in
@@ -175,7 +175,7 @@ func newDensity() Find {
 	}
 }
 
-// newExtremes takes the extremes of whole periods that the candles cover.
+// newExtremes returns the extremes of whole periods that the candles cover.
 func newExtremes() Find {
 	return func(dst []Price, c *levels.Candles) []Price {
 		first := len(dst)
@@ -215,8 +215,8 @@ func newPivots() Find {
 
 const day = 86_400_000 // ms
 
-// starts returns when the month, the week and the day of t began, UTC; t and
-// they in Unix ms.
+// starts returns the start of the month, the week and the day of t, UTC, all in
+// Unix ms.
 func starts(t int64) (month, monday, today int64) {
 	today = t - t%day
 	return startOfMonth(t), today - (t/day+3)%7*day, today
@@ -227,9 +227,9 @@ func startOfMonth(t int64) int64 {
 	return time.Date(at.Year(), at.Month(), 1, 0, 0, 0, 0, time.UTC).UnixMilli()
 }
 
-// period returns the extremes and the last close of the candles that opened from
-// from up to, not including, to. It is not ok unless the candles reach back to
-// from and at least two lie within: one is no period of candles.
+// period returns the extremes and the last close of the candles that open from from
+// up to, not including, to. ok is false unless the candles reach back to from and at
+// least two lie within.
 func period(c *levels.Candles, from, to int64) (high, low, last float64, ok bool) {
 	i, _ := slices.BinarySearch(c.OpenTime, from)
 	j, _ := slices.BinarySearch(c.OpenTime, to)
@@ -239,8 +239,8 @@ func period(c *levels.Candles, from, to int64) (high, low, last float64, ok bool
 	return slices.Max(c.High[i:j]), slices.Min(c.Low[i:j]), c.Close[j-1], true
 }
 
-// newRound takes round numbers within reach, at least one ATR apart from the
-// next of their kind: powers of ten, their halves, their quarters.
+// newRound returns round numbers within reach: powers of ten, their halves and
+// quarters, if they are at least one ATR apart from the next of their kind.
 func newRound() Find {
 	return func(dst []Price, c *levels.Candles) []Price {
 		m := levels.MomentOf(c)
@@ -253,7 +253,8 @@ func newRound() Find {
 		for power := math.Ceil(math.Log10(high)); ; power-- {
 			for _, share := range [...]float64{1, 0.5, 0.25} {
 				step := share * math.Pow(10, power)
-				if score--; step < m.ATR {
+				score--
+				if step < m.ATR {
 					return dst
 				}
 				for n := math.Max(1, math.Ceil(low/step)); n*step <= high; n++ {
@@ -268,7 +269,7 @@ func newRound() Find {
 	}
 }
 
-// uniform draws three prices a side, from what the last candle is and the seed.
+// uniform draws three prices a side, seeded by seed and the last candle.
 func uniform(seed uint64) Find {
 	return func(dst []Price, c *levels.Candles) []Price {
 		m := levels.MomentOf(c)

@@ -1,5 +1,5 @@
-// This file pins what each yardstick draws, by hand-drawn candles: a yardstick
-// that is wrong would make ours look good.
+// This file pins the levels of each reference method on hand-drawn candles: a wrong
+// reference would make ours look good.
 
 package evaluate
 
@@ -90,7 +90,7 @@ func TestExtremes_AreOfWholePeriodsOnly(t *testing.T) {
 	prices, scores := proposed(t, "extremes", days(t, "2024-04-01", ranges...))
 	want(t, "prices", prices, 80, 85, 90, 110, 120, 130)
 	want(t, "scores", scores, 3, 2, 1, 1, 2, 3)
-	// A week of candles knows neither its month nor its week.
+	// A week of candles contains neither a whole month nor a whole week.
 	prices, _ = proposed(t, "extremes", days(t, "2024-04-04", ranges[:30]...))
 	want(t, "a young pair", prices, 99, 101)
 }
@@ -194,7 +194,7 @@ func TestMethods_ProposeOnlyWhatIsKnownAndChangeNothing(t *testing.T) {
 		for end := 600; end < 4200; end += 397 {
 			known := c.Slice(end-500, end)
 			got := used(nil, &known)
-			// the same candles with nothing behind them, and a fresh Find
+			// the same candles without later ones, and a new Find
 			alone := new(levels.Candles)
 			alone.Reset("1h", 500)
 			for i := range 500 {

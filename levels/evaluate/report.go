@@ -29,13 +29,13 @@ type Estimate struct {
 	High  Figure `json:"high"`
 }
 
-// Above tells whether the whole interval lies above x.
+// Above reports whether the whole interval lies above x.
 func (e Estimate) Above(x float64) bool { return float64(e.Low) > x }
 
-// Report is what an evaluation found. Rates, lifts and odds are shares, 0.01
-// being one point.
+// Report is the result of an evaluation. Rates, lifts and odds are shares; 0.01 is
+// one point.
 type Report struct {
-	Source       string          `json:"source"` // where the candles are from, for people; set by the caller
+	Source       string          `json:"source"` // origin of the candles, for display; set by the caller
 	Simulated    bool            `json:"simulated"`
 	Algorithm    string          `json:"algorithm"`
 	Interval     levels.Interval `json:"interval"`
@@ -64,16 +64,16 @@ type Failure struct {
 	Detail string `json:"detail"`
 }
 
-// MethodReport is what was found about one method.
+// MethodReport is the result of one method.
 type MethodReport struct {
 	Name  string `json:"name"`
 	About string `json:"about"`
-	// Levels is how many were judged, three a side at most.
+	// Levels is the number of judged levels, at most three a side.
 	Levels int `json:"levels"`
 	// Coverage is the share of moments and sides with a level to judge.
 	Coverage       Figure `json:"coverage"`
 	MedianDistance Figure `json:"median_distance_atr"`
-	AcrossHoles    int    `json:"levels_across_holes"` // candles were missing before they were settled
+	AcrossHoles    int    `json:"levels_across_holes"` // candles were missing before their outcome
 
 	Touched        Figure   `json:"touched"`
 	ControlTouched Figure   `json:"control_touched"`
@@ -84,29 +84,29 @@ type MethodReport struct {
 	Held        Figure   `json:"held"` // of the decided
 	ControlHeld Figure   `json:"control_held"`
 	Lift        Estimate `json:"lift"`
-	// NeighbourLift is over controls in the same band of distance: what this
-	// price is worth rather than its neighbour.
+	// NeighbourLift is the lift over controls in the same band of distance: over
+	// the neighbours of the price.
 	NeighbourLift Estimate `json:"neighbour_lift"`
 
 	// Terciles by strength, the weakest first.
 	Terciles [3]Tercile `json:"terciles"`
-	// TopMinusBottom is the lift of the strongest tercile less that of the
-	// weakest, with distance fixed; TopHoldsMore the same of the hold rates.
+	// TopMinusBottom is the lift of the strongest tercile minus that of the
+	// weakest, with distance fixed; TopHoldsMore is the same for hold rates.
 	TopMinusBottom Estimate `json:"top_minus_bottom"`
 	TopHoldsMore   Estimate `json:"top_holds_more"`
 
-	// TouchOdds and HoldOdds are nil for a method that gives none.
+	// TouchOdds and HoldOdds are nil for a method without odds.
 	TouchOdds *Odds `json:"touch_odds"`
 	HoldOdds  *Odds `json:"hold_odds"`
-	// Reflection is the yardstick of touch odds on the same levels: a walk
+	// Reflection is the reference for touch odds on the same levels: a random walk
 	// without drift.
 	Reflection *Odds `json:"reflection"`
-	// OverReflection is the skill of the touch odds less that of the yardstick.
+	// OverReflection is the skill of the touch odds minus that of Reflection.
 	OverReflection Estimate `json:"touch_skill_over_reflection"`
 
 	Churn []Churn `json:"churn"`
-	// Repainted is how many of Asked moments had other levels when the method
-	// was asked again, having seen what came later.
+	// Repainted is how many of Asked moments had other levels when the method ran
+	// again after it had seen later candles.
 	Asked     int `json:"repaint_moments"`
 	Repainted int `json:"repainted"`
 }
@@ -118,16 +118,16 @@ type Tercile struct {
 	Lift   Estimate `json:"lift"` // over controls in the same band of distance
 }
 
-// Odds tells how true a method's probabilities are.
+// Odds describes the accuracy of a method's probabilities.
 type Odds struct {
 	Levels int    `json:"levels"`
 	Base   Figure `json:"base_rate"`
 	Brier  Figure `json:"brier"`
-	// Skill is 1 less the Brier score over that of always saying the base rate
-	// of these very levels.
+	// Skill is 1 minus the ratio of the Brier score to that of the base rate of
+	// the same levels.
 	Skill Estimate `json:"skill"`
-	// CalibrationError is the mean distance of promised and observed over the
-	// bins, weighted by their levels.
+	// CalibrationError is the mean difference between promised and observed over
+	// the bins, weighted by their levels.
 	CalibrationError Figure `json:"calibration_error"`
 	Bins             []Bin  `json:"bins"` // ten of equal mass, ascending
 }
@@ -139,16 +139,16 @@ type Bin struct {
 	Observed Figure `json:"observed"` // share
 }
 
-// Churn tells how many of the twelve strongest levels are still there.
+// Churn is the share of the twelve strongest levels that remain.
 type Churn struct {
 	Later int `json:"candles_later"`
-	// ByID is the share that kept its name; null where the method gives none.
+	// ByID is the share that kept its ID; null for a method without IDs.
 	ByID Figure `json:"by_id"`
-	// ByPrice is the share in whose zone there is a level.
+	// ByPrice is the share with a level in their zone.
 	ByPrice Figure `json:"by_price"`
 }
 
-// What is added up for each calendar week.
+// The sums of each calendar week.
 const (
 	levelCount = iota
 	levelTouched
@@ -167,11 +167,11 @@ const (
 	sumCount    = terciles + 3*tercileSums
 )
 
-// What is added up for odds, and for a tercile.
+// The sums of odds, and of a tercile.
 const (
 	oddsCount = iota
 	oddsHappened
-	oddsSquares // of promised less observed
+	oddsSquares // of promised minus observed
 	oddsSums
 )
 const (
@@ -184,7 +184,7 @@ const (
 
 type sums [sumCount]float64
 
-// ratio is NaN of nothing.
+// ratio is NaN for a zero denominator.
 func ratio(a, b float64) float64 {
 	if b == 0 {
 		return math.NaN()
@@ -216,7 +216,7 @@ func (s *sums) tercileLift(t int) float64 {
 	return s.tercileHeld(t) - s.share(at+tercileControlHeld, at+tercileControlDecided)
 }
 
-// skill is the Brier skill of the odds whose sums begin at.
+// skill returns the Brier skill of the odds whose sums start at index at.
 func (s *sums) skill(at int) float64 {
 	n := s[at+oddsCount]
 	base := ratio(s[at+oddsHappened], n)
@@ -245,8 +245,8 @@ func (s *sums) add(r *record, tercile int) {
 	s[neighbourDecided] += float64(r.neighbour.decided)
 	s[neighbourHeld] += float64(r.neighbour.held)
 	at := terciles + tercile*tercileSums
-	// Neighbours, because near levels hold more often than far ones: a rank that
-	// only prefers the near would shine.
+	// Over neighbours, because near levels hold more often than far ones: otherwise
+	// a rank that only prefers near levels would look good.
 	s[at+tercileControlDecided] += float64(r.neighbour.decided)
 	s[at+tercileControlHeld] += float64(r.neighbour.held)
 	s.addOdds(oddsTouch, float64(r.touch), r.touched)
@@ -271,15 +271,15 @@ func (r *record) decided() bool { return r.held() || r.outcome == levels.Broke }
 
 const (
 	resamples = 2000
-	// leastWeeks is the least a bootstrap is made from: the spread of fewer
-	// clusters says too little about that of their mean.
-	leastWeeks = 8
+	// minWeeks is the minimum for a bootstrap: the spread of fewer clusters is a
+	// poor estimate of that of their mean.
+	minWeeks = 8
 )
 
-// bootstrap draws calendar weeks with replacement, as many as there are, and
+// bootstrap draws calendar weeks with replacement, as many as the series has, and
 // returns the sums of each sample; none if there are too few weeks.
 func bootstrap(weeks []sums, seed uint64) []sums {
-	if len(weeks) < leastWeeks {
+	if len(weeks) < minWeeks {
 		return nil
 	}
 	random := rand.New(rand.NewPCG(seed, 0x626f6f7473747261))
@@ -294,9 +294,9 @@ func bootstrap(weeks []sums, seed uint64) []sums {
 	return samples
 }
 
-// estimate is a figure of all weeks with the middle 95 % of what it is in the
-// samples. A sample that lacks what the figure is made of is left out; if more
-// than one in a hundred does, there is no interval.
+// estimate returns a figure of all weeks with the middle 95 % of its values in the
+// samples. Samples without data for the figure are skipped; if they are more than
+// one in a hundred, there is no interval.
 func estimate(all *sums, samples []sums, figure func(*sums) float64) Estimate {
 	e := Estimate{Figure(figure(all)), Figure(math.NaN()), Figure(math.NaN())}
 	values := make([]float64, 0, len(samples))
@@ -313,7 +313,7 @@ func estimate(all *sums, samples []sums, figure func(*sums) float64) Estimate {
 	return e
 }
 
-// quantile of sorted values, straight between neighbours.
+// quantile returns a quantile of sorted values, interpolated linearly.
 func quantile(sorted []float64, q float64) float64 {
 	at := q * float64(len(sorted)-1)
 	i := int(at)
@@ -323,7 +323,7 @@ func quantile(sorted []float64, q float64) float64 {
 	return sorted[i] + (at-float64(i))*(sorted[i+1]-sorted[i])
 }
 
-// summarise turns what was found into a report.
+// summarise turns findings into a report.
 func summarise(series []Series, pairs []pairFindings, o Options) (*Report, error) {
 	r := &Report{
 		Algorithm: levels.Algorithm, Interval: o.Interval, Klines: o.Klines, Every: o.Every,
@@ -365,7 +365,7 @@ func summarise(series []Series, pairs []pairFindings, o Options) (*Report, error
 	return r, nil
 }
 
-// describe sums up what was found about one method.
+// describe summarises the findings of one method.
 func describe(m Method, method int, pairs []pairFindings, clock map[uint16]bool, moments int, seed uint64) MethodReport {
 	out := MethodReport{Name: m.Name, About: m.About}
 	var lasting persistence
@@ -455,8 +455,8 @@ func describe(m Method, method int, pairs []pairFindings, clock map[uint16]bool,
 	return out
 }
 
-// tercileOf is the third of the sorted scores that score lies in, 0 to 2; equals
-// all lie where the middle one of them does.
+// tercileOf returns the third of the sorted scores that score lies in, 0 to 2; equal
+// scores are all in that of the middle one of them.
 func tercileOf(sorted []float32, score float32) int {
 	below, _ := slices.BinarySearch(sorted, score)
 	notAbove, _ := slices.BinarySearchFunc(sorted, score, func(a, b float32) int {
@@ -468,7 +468,7 @@ func tercileOf(sorted []float32, score float32) int {
 	return min(3*(below+notAbove)/(2*len(sorted)), 2)
 }
 
-// binCount is how many bins of equal mass calibration is looked at in.
+// binCount is the number of bins of equal mass for calibration.
 const binCount = 10
 
 func describeOdds(all *sums, at int, of func(func(*sums) float64) Estimate, pairs []pairFindings, method int, promised func(*record) (float32, bool, bool)) *Odds {

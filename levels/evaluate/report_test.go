@@ -133,8 +133,8 @@ func TestReport_TercilesByStrength(t *testing.T) {
 	}
 }
 
-// The interval must be as wide as the spread of whole weeks says, not that of
-// levels: those of a week share its fate.
+// The interval must reflect the spread of whole weeks, not of levels: levels of a
+// week are correlated.
 func TestBootstrap_TakesWeeksAsOne(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	const weeks, each = 100, 200

@@ -1,6 +1,6 @@
-// This file checks the evaluation by itself: it sees nothing where there is
-// nothing to see, sees what was planted, and sees as little as 4.6 points, the
-// best lift ever published (Osler 2000).
+// This file checks the evaluation itself: it finds no lift in random levels, finds
+// planted levels, and detects a lift of 4.6 points, the best ever published (Osler
+// 2000).
 
 package evaluate
 
@@ -13,8 +13,8 @@ import (
 	"tidemark/levels"
 )
 
-// aroundZero fails unless the interval contains 0 and is narrow enough to mean
-// something.
+// aroundZero fails unless the interval contains 0 and is narrow enough to be
+// meaningful.
 func aroundZero(t *testing.T, what string, e Estimate, width Figure) {
 	t.Helper()
 	if !(e.Low <= 0 && e.High >= 0) {
@@ -56,8 +56,8 @@ func TestPlantedLevels_AreFound(t *testing.T) {
 	if m := found["oracle"]; !m.NeighbourLift.Above(0.1) {
 		t.Errorf("levels that do reflect are worth only %s over their neighbours", m.NeighbourLift.points())
 	}
-	// not ours: they rank by what was learnt from real markets, where price does not
-	// turn again exactly where it once did
+	// not ours: their rank is fitted on real markets, where price does not turn again
+	// exactly where it did before
 	for _, name := range []string{"swings", "kde"} {
 		if m := found[name]; !m.Lift.Above(0) {
 			t.Errorf("%s did not find what was planted: %s", name, m.Lift.points())

@@ -1,6 +1,6 @@
-// This file makes the markets the other tests run on: random walks, walks with
-// levels planted in them that do reflect, and the same candles with their returns
-// shuffled. Real candles come from the shared folder, where there is one.
+// This file makes the markets of the other tests: random walks, walks with planted
+// levels that reflect, and the same candles with their returns shuffled. Real
+// candles come from the shared folder, if it exists.
 
 package evaluate
 
@@ -38,8 +38,8 @@ func market(seed uint64, n int, reflecting bool) Series {
 	return given(fmt.Sprintf("P%dUSDT", seed), walk(seed, n, reflecting))
 }
 
-// walk is n hourly candles: a walk of 24 normal steps a candle from seed. With reflecting, a step over one of the planted prices is mostly
-// turned back, some way.
+// walk returns n hourly candles: a walk of 24 normal steps a candle from seed. With
+// reflecting, a step over one of the planted prices is mostly turned back.
 func walk(seed uint64, n int, reflecting bool) *levels.Candles {
 	random := rand.New(rand.NewPCG(seed, 99))
 	price := 50_000.0
@@ -110,9 +110,8 @@ func oracle() Method {
 	}}
 }
 
-// shuffled is a pair with the candles in another order: each keeps its shape and
-// its step from the close before, so that only the order is lost, and with it
-// every level.
+// shuffled is a pair with the candles in another order. Each keeps its shape and its
+// step from the previous close, so only the order is lost, and with it every level.
 func shuffled(s Series, seed uint64) Series {
 	return Series{s.Symbol, func(ctx context.Context, dst *levels.Candles) error {
 		c := new(levels.Candles)
@@ -139,8 +138,8 @@ func shuffled(s Series, seed uint64) Series {
 	}}
 }
 
-// realPairs are the shared hourly candles of some pairs; none where the shared
-// folder is absent.
+// realPairs are the shared hourly candles of some pairs; none without the shared
+// folder.
 func realPairs(t testing.TB, limit int) []Series {
 	t.Helper()
 	shared := os.Getenv("TIDEMARK_SHARED")

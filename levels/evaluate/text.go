@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Text writes the report for people. caption dresses up the title and what stands
-// above a table; draw writes a table to w.
+// Text writes the report as text. caption formats the title and the captions of
+// tables; draw writes a table to w.
 func (r *Report) Text(w io.Writer, caption func(string) string, draw func(head []string, rows [][]string) error) error {
 	fmt.Fprintln(w, caption(r.title()))
 	fmt.Fprintln(w, r.scope())
@@ -23,7 +23,7 @@ func (r *Report) Text(w io.Writer, caption func(string) string, draw func(head [
 			return err
 		}
 	}
-	_, err := fmt.Fprintln(w, "\nOne interval in twenty misses its figure by chance, so one method in twenty stands out for no reason.")
+	_, err := fmt.Fprintln(w, "\nOne interval in twenty misses its figure by chance, so one method in twenty stands out by chance.")
 	return err
 }
 
@@ -37,8 +37,8 @@ func (r *Report) title() string {
 }
 
 func (r *Report) scope() string {
-	return fmt.Sprintf("at each moment the last %d candles, a moment every %d, judged by the %d after it; seed %d, algorithm %s\n"+
-		"%s, %d missing; left out: %s too short, %s without a candle, %d without movement, %d cut off by the end",
+	return fmt.Sprintf("at each moment the last %d candles, a moment every %d, judged by the next %d; seed %d, algorithm %s\n"+
+		"%s, %d missing; skipped: %s too short, %s without a candle, %d without movement, %d cut off by the end",
 		r.Klines, r.Every, r.Horizon, r.Seed, r.Algorithm, count(r.Candles, "candle"), r.Missing,
 		count(r.TooShort, "pair"), count(r.Stale, "moment"), r.Flat, r.Unfinished)
 }
@@ -50,29 +50,29 @@ func count(n int, noun string) string {
 	return strconv.Itoa(n) + " " + noun
 }
 
-// table is one table of the report: a caption, a head, and the rows.
+// table is one table of the report.
 type table struct {
 	caption string
 	head    []string
 	rows    [][]string
 }
 
-// tables are the report's, the same as text and as HTML.
+// tables returns the tables of the report, for text and HTML.
 func (r *Report) tables() []table {
 	lift := table{
-		caption: "Lift: how many points more of the decided levels held than of artificial ones at the same moments and sides, with its 95 % interval",
+		caption: "Lift: hold rate of the decided levels minus that of artificial ones at the same moments and sides, in points, with its 95 % interval",
 		head:    []string{"method", "levels", "coverage", "median ATR", "touched", "undecided", "held", "control", "lift", "over its neighbours", "touch lift"},
 	}
 	strength := table{
-		caption: "By strength: what held of the weakest, the middle and the strongest third, and their lifts over their neighbours",
+		caption: "By strength: hold rates of the weakest, the middle and the strongest third, and their lifts over their neighbours",
 		head:    []string{"method", "weakest", "middle", "strongest", "lift of weakest", "of middle", "of strongest", "top − bottom", "top held more"},
 	}
 	lasting := table{
-		caption: "Lasting: the share of the twelve strongest that is still there, and moments at which another answer came when asked again",
+		caption: "Lasting: the share of the twelve strongest that remain, and the moments with other levels when the method runs again",
 		head:    []string{"method", "by id, 1 later", "24 later", "by price, 1 later", "24 later", "repainted", "across holes"},
 	}
 	odds := table{
-		caption: "Odds: Brier skill over the base rate in points and mean miscalibration; a walk without drift is the yardstick for touches, the base rate (0) for holds",
+		caption: "Odds: Brier skill over the base rate in points, and calibration error; the reference for touches is a walk without drift, for holds the base rate (0)",
 		head:    []string{"method", "touch skill", "its error", "walk's skill", "its error", "over the walk", "hold skill", "its error"},
 	}
 	all := []table{lift, strength, lasting, odds}
@@ -93,8 +93,8 @@ func (r *Report) tables() []table {
 	}
 	for i := range r.MethodsFound {
 		m := &r.MethodsFound[i]
-		for _, o := range m.pledges() {
-			t := table{caption: fmt.Sprintf("Reliability: what %s promises of %s, and what came", m.Name, o.of), head: []string{"levels", "promised", "observed"}}
+		for _, o := range m.ownOdds() {
+			t := table{caption: fmt.Sprintf("Reliability: promised and observed %s of %s", o.event, m.Name), head: []string{"levels", "promised", "observed"}}
 			for _, b := range o.odds.Bins {
 				t.rows = append(t.rows, []string{strconv.Itoa(b.Levels), b.Promised.percent(1), b.Observed.percent(1)})
 			}
@@ -104,20 +104,20 @@ func (r *Report) tables() []table {
 	return all
 }
 
-// pledge is odds a method gives, and of what.
-type pledge struct {
-	of   string
-	odds *Odds
+// namedOdds are odds of a method and their event.
+type namedOdds struct {
+	event string
+	odds  *Odds
 }
 
-// pledges are the odds a method itself gives.
-func (m *MethodReport) pledges() []pledge {
-	var all []pledge
+// ownOdds returns the odds that the method itself gives.
+func (m *MethodReport) ownOdds() []namedOdds {
+	var all []namedOdds
 	if m.TouchOdds != nil {
-		all = append(all, pledge{"touches", m.TouchOdds})
+		all = append(all, namedOdds{"touches", m.TouchOdds})
 	}
 	if m.HoldOdds != nil {
-		all = append(all, pledge{"holds", m.HoldOdds})
+		all = append(all, namedOdds{"holds", m.HoldOdds})
 	}
 	return all
 }

@@ -1,5 +1,5 @@
-// This file pins that the report can be read: its tables hold every method, and
-// what is not known is a dash, never a zero or NaN.
+// This file pins that the report is readable: its tables contain every method, and
+// unknown values are a dash, never a zero or NaN.
 
 package evaluate
 
@@ -60,7 +60,7 @@ func TestText_ShowsEveryMethodAndNoNumberThatIsNone(t *testing.T) {
 	if !strings.HasPrefix(text, "SIMULATED a walk 1h: 5 pairs, 105 moments in 21 weeks from 2021-") {
 		t.Errorf("it begins %.80q", text)
 	}
-	for _, want := range []string{"bad.csv:7", "what promising promises of touches", "what promising promises of holds"} {
+	for _, want := range []string{"bad.csv:7", "promised and observed touches of promising", "promised and observed holds of promising"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
