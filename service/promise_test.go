@@ -1,9 +1,8 @@
 package service
 
-// These tests pin the live scorecard's judging: an analysis is judged once its
-// horizon has passed, by the candles after it alone and once; what cannot be judged
-// is counted as that; and what nobody could have used in time promises
-// nothing.
+// These tests pin the judging of promises: an analysis is judged once, when its horizon
+// has passed, and only by the candles after it. A promise that cannot be judged is
+// counted as skipped. An analysis that was late is not a promise.
 
 import (
 	"context"
@@ -30,7 +29,7 @@ func TestAnalyze_JudgesAPromiseOnceItsHorizonHasPassed(t *testing.T) {
 			time.Sleep(wait)
 			analyzeOne(t, a, 600)
 			if len(store.judged) > 0 || !store.promises[promised].AsOf.Equal(first.AsOf) {
-				t.Fatalf("before the horizon has passed %v are judged, and %v is the promise", store.judged, store.promises[promised].AsOf)
+				t.Fatalf("before the end of the horizon %v are judged, and the promise is of %v", store.judged, store.promises[promised].AsOf)
 			}
 		}
 		time.Sleep(time.Hour)
@@ -43,7 +42,7 @@ func TestAnalyze_JudgesAPromiseOnceItsHorizonHasPassed(t *testing.T) {
 			t.Errorf("judged: %+v", got)
 		}
 
-		// what came of each level, by the venue's candles of the horizon and no others
+		// the outcome of each level, by the venue's candles of the horizon only
 		var after levels.Candles
 		after.Reset("1h", 200)
 		if err := wave(first.AsOf.UnixMilli(), &after); err != nil {
