@@ -283,7 +283,7 @@ func (c *scorecardCollector) Collect(ch chan<- prometheus.Metric) {
 			counter(ch, outcomesDesc, float64(part.of.Samples), interval, part.kind)
 			counter(ch, realisedDesc, float64(part.of.Realised), interval, part.kind)
 			counter(ch, promisedDesc, part.of.Promised, interval, part.kind)
-			counter(ch, missedDesc, part.of.Missed, interval, part.kind)
+			counter(ch, missedDesc, part.of.SquaredError, interval, part.kind)
 		}
 		counter(ch, momentsDesc, float64(card.Moments), interval, "judged")
 		counter(ch, momentsDesc, float64(card.Skipped), interval, "skipped")

@@ -62,9 +62,9 @@ func TestScorecardCollector_ShowsTheOddsOfThisProgramInItsMarket(t *testing.T) {
 		j := service.Judged{Key: service.Key{Exchange: "binance", Symbol: fmt.Sprint("P", i), Interval: "1h"}, Judgement: judgement}
 		j.AsOf = asOf
 		if j.Skipped == "" {
-			j.Touch[3] = scorecard.Score{Samples: 4, Realised: 1, Promised: 1.5, Missed: 0.5}
-			j.Touch[7] = scorecard.Score{Samples: 4, Realised: 3, Promised: 3, Missed: 0.75}
-			j.Hold[5] = scorecard.Score{Samples: 2, Realised: 1, Promised: 0.875, Missed: 0.25}
+			j.Touch[3] = scorecard.Score{Samples: 4, Realised: 1, Promised: 1.5, SquaredError: 0.5}
+			j.Touch[7] = scorecard.Score{Samples: 4, Realised: 3, Promised: 3, SquaredError: 0.75}
+			j.Hold[5] = scorecard.Score{Samples: 2, Realised: 1, Promised: 0.875, SquaredError: 0.25}
 		}
 		err := db.Put(t.Context(), service.Results{Snapshots: []service.Snapshot{{
 			Key: j.Key, AsOf: asOf, ComputedAt: asOf, ATR: 1, LastPrice: 2, Algorithm: levels.Algorithm, Supports: []levels.Level{{Price: 1, HoldProbability: 0.4}},

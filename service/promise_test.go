@@ -79,7 +79,7 @@ func TestAnalyze_JudgesAPromiseOnceItsHorizonHasPassed(t *testing.T) {
 			want sums
 		}{{got.Touch.Total(), touch}, {got.Hold.Total(), hold}} {
 			if c.want.samples == 0 || c.got.Samples != c.want.samples || c.got.Realised != c.want.realised ||
-				math.Abs(c.got.Promised-c.want.promised) > 1e-9 || math.Abs(c.got.Missed-c.want.missed) > 1e-9 {
+				math.Abs(c.got.Promised-c.want.promised) > 1e-9 || math.Abs(c.got.SquaredError-c.want.missed) > 1e-9 {
 				t.Errorf("counted %+v, want %+v", c.got, c.want)
 			}
 		}
@@ -120,10 +120,10 @@ func TestAnalyze_TellsPromisesThatCannotBeJudged(t *testing.T) {
 			}
 		}, horizon, "candles of its horizon are missing"},
 		{"the candles begin later", func(*fakeExchange, *fakeStore) {}, 700 * time.Hour, "candles of its horizon are missing"},
-		{"the market is simulated now", func(x *fakeExchange, s *fakeStore) { x.simulated = true }, horizon, "the market has become another"},
+		{"the market is simulated now", func(x *fakeExchange, s *fakeStore) { x.simulated = true }, horizon, "the market has changed between real and simulated"},
 		{"it cannot be read", func(x *fakeExchange, s *fakeStore) {
 			s.promises[promised] = scorecard.Promise{AsOf: s.promises[promised].AsOf}
-		}, horizon, "it cannot be read"},
+		}, horizon, "the promise cannot be read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
