@@ -1,8 +1,8 @@
 package e2e
 
-// These tests pin package client against the running service: that its types are those
-// of openapi.yaml, that it reads what the service answers, follows a sweep through a
-// connection that breaks, and tells problems apart.
+// These tests pin package client against a running service: its types match openapi.yaml,
+// it decodes the responses, follows a sweep over a connection that breaks, and
+// distinguishes problems.
 
 import (
 	"bytes"
@@ -116,7 +116,7 @@ func TestClient_AsksARunningService(t *testing.T) {
 	}
 	for _, err := range c.Follow(ctx, "nosuchjob") {
 		if !errors.As(err, &p) || p.Code != "unknown_job" {
-			t.Errorf("following what is not there: %v", err)
+			t.Errorf("following an unknown job: %v", err)
 		}
 	}
 

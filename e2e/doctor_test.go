@@ -36,7 +36,7 @@ func doctor(t *testing.T, environ ...string) (code int, findings map[string]doct
 	for _, f := range r.Findings {
 		findings[f.Check] = f
 		if (f.Advice == "") != (f.Verdict == "ok") {
-			t.Errorf("%+v: there is advice just when something is wrong", f)
+			t.Errorf("%+v: advice must be present exactly if the verdict is not ok", f)
 		}
 	}
 	return code, findings
