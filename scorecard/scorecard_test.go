@@ -27,16 +27,16 @@ func TestScores_TellSkillAndErrorOfTheirSums(t *testing.T) {
 	}
 	promised, realised, brier, ok := s.Total().Means()
 	skill, known := s.Total().Skill()
-	off, told := s.CalibrationError()
+	calibrationError, hasError := s.CalibrationError()
 	missed := (300*0.36 + 300*0.16 + 320*0.04 + 80*0.64) / 1000
 	for _, c := range []struct {
 		name      string
 		got, want float64
 	}{
 		{"promised", promised, 0.56}, {"realised", realised, 0.62}, {"Brier score", brier, missed},
-		{"skill", skill, 1 - missed/(0.62*0.38)}, {"calibration error", off, 0.06},
+		{"skill", skill, 1 - missed/(0.62*0.38)}, {"calibration error", calibrationError, 0.06},
 	} {
-		if math.Abs(c.got-c.want) > 1e-9 || !ok || !known || !told {
+		if math.Abs(c.got-c.want) > 1e-9 || !ok || !known || !hasError {
 			t.Errorf("%s is %v, want %v", c.name, c.got, c.want)
 		}
 	}
