@@ -74,7 +74,7 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 		w.Header().Set("Preference-Applied", "respond-async")
 	}
 
-	most := a.Analyzer.MostKlines()
+	most := a.Analyzer.MaxKlines()
 	held, err := a.uploads.take(r.Context(), uploadBytes(r.ContentLength, most))
 	if err != nil {
 		w.Header().Set("Connection", "close") // what is left of the body is not waited for

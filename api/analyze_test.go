@@ -270,7 +270,7 @@ func TestAnalyze_RefusalsNameWhatIsWrong(t *testing.T) {
 		"seconds":            {`{"interval":"1h","klines":[[1763823600,1,1,1,1,1],[1763827200,1,1,1,1,1]]}`, 400, "invalid_request", "/klines/1", "less than one interval"},
 		"not whole":          {`{"interval":"1h","klines":[[1.5,1,1,1,1,1]]}`, 400, "invalid_request", "/klines/0", "milliseconds"},
 		"still open":         {fmt.Sprintf(`{"interval":"1h","klines":[[%d,1,1,1,1,1]]}`, now), 400, "invalid_request", "-", "closed"},
-		"future":             {fmt.Sprintf(`{"interval":"1h","klines":[[%d,1,1,1,1,1]]}`, now+1e11), 400, "invalid_request", "-", "not come"},
+		"future":             {fmt.Sprintf(`{"interval":"1h","klines":[[%d,1,1,1,1,1]]}`, now+1e11), 400, "invalid_request", "-", "in the future"},
 		"too many klines":    {manyKlines(), 400, "invalid_request", "/klines/10000", "10000"},
 		"long and no klines": {`{"symbols":["` + strings.Repeat(" ", 17<<10) + `"]}`, 400, "invalid_request", "/symbols", "klines"},
 	} {

@@ -58,9 +58,9 @@ func TestCalibration_TellsWhatBecameOfTheOddsGivenOut(t *testing.T) {
 		Exchange: "binance", Interval: "1h", Algorithm: levels.Algorithm, Table: levels.OddsVersion(),
 		Since: asOf, Until: asOf.Add(24 * time.Hour), Moments: 90, Skipped: 2,
 	}
-	card.Touch[3] = scorecard.Score{Samples: 600, Realised: 150, Promised: 210, Missed: 114}
-	card.Touch[8] = scorecard.Score{Samples: 400, Realised: 350, Promised: 330, Missed: 45}
-	card.Hold[4] = scorecard.Score{Samples: 480, Realised: 240, Promised: 228, Missed: 120}
+	card.Touch[3] = scorecard.Score{Samples: 600, Realised: 150, Promised: 210, SquaredError: 114}
+	card.Touch[8] = scorecard.Score{Samples: 400, Realised: 350, Promised: 330, SquaredError: 45}
+	card.Hold[4] = scorecard.Score{Samples: 480, Realised: 240, Promised: 228, SquaredError: 120}
 	earlier, another := card, card
 	earlier.Table, earlier.Tally = "before", scorecard.Tally{}
 	another.Simulated = true

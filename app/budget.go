@@ -14,35 +14,34 @@ import (
 	"tidemark/service"
 )
 
-// What the process takes besides what it was measured to take at its start and
-// what is accounted one by one.
+// The parts of the memory that are not measured at the start and have no setting, in
+// bytes.
 const (
-	// Growth is by how much a process grows that serves and sweeps with one slot:
-	// the list of pairs, the least that clients may take but for a page of levels,
-	// the runtime's own bookkeeping. Code that
-	// is not in memory yet is not in it: the pages of the program's file that only
-	// the start needed are given back after the measurement (dropPages), and they
-	// are more, 20 MiB measured and at most 18.5 MiB in use later.
+	// Growth is the growth of a process that serves and sweeps with one slot: the list
+	// of pairs, the least memory of clients without a page of levels, and the runtime's
+	// bookkeeping. It does not include code that is not in memory yet: DropPages
+	// releases the pages that only the start needed after the measurement, and these
+	// are more: 20 MiB measured, at most 18.5 MiB in use later.
 	Growth = 1 << 20
-	// sqliteShare is what SQLite takes outside the Go heap besides its page cache.
+	// sqliteShare is the memory of SQLite outside the Go heap and its page cache.
 	sqliteShare = 512 << 10
-	// postgresConnection is what a connection to PostgreSQL takes, buffers and
+	// postgresConnection is the memory of a connection to PostgreSQL: buffers and
 	// goroutine stack.
 	postgresConnection = 32 << 10
-	// waitingAnalysis is an analysis that waits for the end of its batch, with the
-	// newest block of its candles.
+	// waitingAnalysis is the memory of an analysis that waits for the end of its batch,
+	// with the newest block of its candles.
 	waitingAnalysis = 5 << 10
 )
 
-// Budget divides the memory the process may take. Its zero value is no bound.
+// Budget divides the memory of the process. The zero value has no limit.
 type Budget struct {
 	Total  int64  // bytes
-	Source string // where total is from
+	Source string // of Total, for messages
 	Config config.Config
 }
 
-// NewBudget takes the configured budget, or the cgroup's limit (0 for none) less
-// the tenth that its kernel memory and the page cache of the database are left.
+// NewBudget returns the configured budget, or nine tenths of the cgroup's limit (0 for
+// none). The rest is for its kernel memory and the page cache of the database.
 func NewBudget(cfg config.Config, limit int64) Budget {
 	switch {
 	case cfg.MemoryBudget > 0:
@@ -53,26 +52,26 @@ func NewBudget(cfg config.Config, limit int64) Budget {
 	return Budget{Config: cfg}
 }
 
-// replies is the bound of the cache of encoded replies: what is configured, and
-// of a budget at most 1/32.
+// replies returns the size of the cache of encoded replies: the configured size, but at
+// most 1/32 of the budget.
 func (b Budget) replies() int64 { return b.share(b.Config.HTTPCacheBytes) }
 
-// clients is what clients may make the process hold.
+// clients holds the limits of what clients may use.
 type clients struct {
 	connections, streams int
 	replies, uploads     int64 // bytes
 }
 
-// The least that clients may take, and what they may when there is no budget.
+// The minimum for clients, and their limits without a budget.
 var (
 	leastClients = clients{connections: 16, streams: 8, replies: api.ScreenBytes, uploads: 256 << 10}
 	manyClients  = clients{connections: 4096, streams: 100, replies: 64 << 20, uploads: 32 << 20}
 )
 
-// clients divides what clients may take of a process that takes base bytes before it
-// serves: besides the least, half of what a slot leaves, up to 3/16 of the budget, a
-// third of it each for connections, replies and uploads. A connection may have an
-// event stream on it every other time.
+// clients returns the limits of clients for a process that uses base bytes before it
+// serves. In addition to the minimum, clients get half of what a slot leaves, at most 3/16
+// of the budget: a third each for connections, replies and uploads. It assumes one event
+// stream for every two connections.
 func (b Budget) clients(base int64) clients {
 	c := manyClients
 	if b.Total > 0 {
@@ -84,17 +83,18 @@ func (b Budget) clients(base int64) clients {
 		c.replies += third
 		c.uploads += third
 	}
-	if most := b.Config.HTTPMaxConns; most > 0 && (b.Total == 0 || most < c.connections) {
-		c.connections = most
+	limit := b.Config.HTTPMaxConns
+	if limit > 0 && (b.Total == 0 || limit < c.connections) {
+		c.connections = limit
 	}
-	// the database, the exchange and the log have files open as well
+	// The database, the exchange and the log have open files too.
 	others := 64 + b.Config.DBPoolSize + b.Config.DBMaxOverflow + 2*b.Config.AnalysisConcurrency
 	c.connections = max(1, min(c.connections, maxFiles()-others))
 	return c
 }
 
-// pages is the page cache of SQLite's two connections together: 640 KiB, and of a
-// budget at most 1/32.
+// pages returns the size of the page cache of SQLite's two connections together: 640 KiB,
+// but at most 1/32 of the budget.
 func (b Budget) pages() int64 {
 	if !b.sqlite() {
 		return 0
@@ -111,7 +111,7 @@ func (b Budget) share(wanted int64) int64 {
 
 func (b Budget) sqlite() bool { return strings.HasPrefix(b.Config.DatabaseURL, "sqlite:") }
 
-// database is what the database takes once it is used.
+// database returns the memory of the database when it is in use.
 func (b Budget) database() int64 {
 	if b.sqlite() {
 		return b.pages() + sqliteShare
@@ -119,34 +119,34 @@ func (b Budget) database() int64 {
 	return int64(b.Config.DBPoolSize+b.Config.DBMaxOverflow) * postgresConnection
 }
 
-// batches is what the results of the open batches take.
+// batches returns the memory of the results of open batches.
 func (b Budget) batches() int64 {
 	size := int64(b.Config.AnalysisBatchSize)
 	return (int64(b.Config.AnalysisConcurrency) + 2*size) * waitingAnalysis
 }
 
-// finders is what the finders take that the slots share.
+// finders returns the memory of the shared finders.
 func (b Budget) finders() int64 {
 	return service.FindersBytes(b.Config.AnalysisConcurrency, b.Config.AnalysisKlineLimit)
 }
 
-// Slot is what one slot of the configured number of klines needs.
+// Slot returns the memory of one slot for the configured number of klines.
 func (b Budget) Slot() int64 { return service.SlotBytes(b.Config.AnalysisKlineLimit) }
 
-// room is what is left for slots and clients, besides the least of these, of a
-// process that takes base bytes before it has any.
+// room returns the memory left for slots, and for clients above their minimum, in a
+// process that uses base bytes before it serves.
 func (b Budget) room(base int64) int64 {
 	return b.Total - base - Growth - b.replies() - leastClients.replies - b.database() - b.batches() - b.finders()
 }
 
-// slots is what is left for the slots.
+// slots returns the memory left for slots.
 func (b Budget) slots(base int64) int64 {
 	c := b.clients(base)
 	return b.room(base) - max(0, c.uploads-leastClients.uploads)*3
 }
 
-// smallest is the smallest budget, in whole MiB, at which one slot has room, also
-// when the next start is measured a little larger than this one.
+// smallest returns the smallest budget, in whole MiB, that is enough for one slot, even if
+// the next start is measured slightly larger.
 func (b Budget) smallest(base int64) config.Bytes {
 	const spread = 512 << 10
 	for b.Total = 1 << 20; b.slots(base+spread) < b.Slot(); {
@@ -155,26 +155,28 @@ func (b Budget) smallest(base int64) config.Bytes {
 	return config.Bytes(b.Total)
 }
 
-// Settle measures what the process takes, tells the runtime its limit and
-// returns what is left for slots, 0 for no bound, and for clients. Coming is what the
-// process will take besides before it begins to work. A budget without room for one slot
-// is an error that names the smallest that has it.
-func (b Budget) Settle(coming int64) (slots int64, c clients, m memory.Usage, err error) {
+// Settle measures the memory of the process, sets the memory limit of the runtime, and
+// returns the memory left for slots (0 for no limit) and the limits of clients. extra is
+// the memory that the process will allocate before it starts to work. If the budget is too
+// small for one slot, the error names the smallest one that is enough.
+func (b Budget) Settle(extra int64) (slots int64, c clients, m memory.Usage, err error) {
 	if b.Total == 0 {
 		return 0, b.clients(0), m, nil
 	}
-	debug.FreeOSMemory() // what the start left behind
-	if m = memory.Read(); m.RSS == 0 {
-		return 0, c, m, config.Usage(errors.New("MEMORY_BUDGET: this system does not tell how much memory a process takes, so it cannot be bounded"))
+	debug.FreeOSMemory() // garbage of the start
+	m = memory.Read()
+	if m.RSS == 0 {
+		return 0, c, m, config.Usage(errors.New("MEMORY_BUDGET: this system does not report the memory of a process, so it cannot be limited"))
 	}
-	base := m.RSS + coming
-	if slots = b.slots(base); slots < b.Slot() {
-		return 0, c, m, config.Usage(fmt.Errorf("a memory budget of %s (%s) leaves no room for one analysis of %d klines beside the %s this process takes before it begins: the smallest budget that works with this configuration is %s",
+	base := m.RSS + extra
+	slots = b.slots(base)
+	if slots < b.Slot() {
+		return 0, c, m, config.Usage(fmt.Errorf("a memory budget of %s (%s) is too small for one analysis of %d klines in addition to the %s this process uses at the start: the smallest budget that works with this configuration is %s",
 			config.Mebibytes(b.Total), b.Source, b.Config.AnalysisKlineLimit, config.Mebibytes(base), b.smallest(base)))
 	}
-	// The runtime knows nothing of pages of files and of SQLite's memory, and
-	// counts what it has reserved and not touched, some 3 MiB. It is never told
-	// more than GOMEMLIMIT or the cgroup told it.
+	// The runtime does not count pages of files and SQLite's memory, but it counts memory
+	// that is reserved and untouched, about 3 MiB. The limit never exceeds the one from
+	// GOMEMLIMIT or the cgroup.
 	outside := m.Files
 	if b.sqlite() {
 		outside += b.database()
@@ -186,8 +188,8 @@ func (b Budget) Settle(coming int64) (slots int64, c clients, m memory.Usage, er
 	return slots, b.clients(m.RSS), m, nil
 }
 
-// Print says how the budget is divided, as far as that is known without opening
-// the database, in lines that an environment file may hold.
+// Print prints how the budget is divided, as far as it is known without opening the
+// database. The lines are comments of an environment file.
 func (b Budget) Print(w io.Writer) {
 	if b.Total == 0 {
 		fmt.Fprintln(w, "# memory budget: none")

@@ -7,10 +7,8 @@ import (
 	"tidemark/config"
 )
 
-// These tests pin the memory budget: how it is written, how it is divided, that
-// one too small is refused with the smallest that works, which then does, and,
-// with the real binary as a child, that no setting takes more than it was given
-// and that inside a small cgroup many slots make a sweep slower, not dead.
+// These tests pin the memory budget: its source, its division, and the smallest budget
+// that the error of a too small one names.
 
 func TestBudget_IsThatOfTheConfigurationElseOfTheCgroup(t *testing.T) {
 	const limit = 100 << 20
@@ -72,7 +70,7 @@ func TestBudget_TheSmallestHasRoomForOneSlotAndNoMuchSmallerOneHas(t *testing.T)
 			t.Errorf("%v: %s leaves %d bytes, a slot needs %d", lines, config.Bytes(b.Total), b.slots(base), b.Slot())
 		}
 		if b.Total -= 2 << 20; b.slots(base) >= b.Slot() {
-			t.Errorf("%v: %s would do as well", lines, config.Bytes(b.Total))
+			t.Errorf("%v: %s is enough, too", lines, config.Bytes(b.Total))
 		}
 	}
 }

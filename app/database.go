@@ -8,11 +8,12 @@ import (
 	"tidemark/repository"
 )
 
+// OpenDatabase opens the configured database.
 func OpenDatabase(ctx context.Context, b Budget, log *slog.Logger) (*repository.DB, error) {
 	return repository.Open(ctx, b.DatabaseConfig(log))
 }
 
-// DatabaseConfig is the configuration of the database.
+// DatabaseConfig returns the configuration of the database.
 func (b Budget) DatabaseConfig(log *slog.Logger) repository.Config {
 	cfg := b.Config
 	return repository.Config{
@@ -22,7 +23,7 @@ func (b Budget) DatabaseConfig(log *slog.Logger) repository.Config {
 		PoolRecycle: time.Duration(cfg.DBPoolRecycle) * time.Second,
 		PrePing:     cfg.DBPoolPrePing,
 		History:     cfg.AnalysisHistory,
-		CacheBytes:  b.pages() / 5 * 4, // and a quarter of it for the connection that reads
+		CacheBytes:  b.pages() / 5 * 4, // the reading connection gets the other fifth
 		Log:         log,
 	}
 }

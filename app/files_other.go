@@ -4,5 +4,5 @@ package app
 
 import "math"
 
-// maxFiles is how many files and connections this process may have open.
+// maxFiles returns the number of files and connections this process may open.
 func maxFiles() int { return math.MaxInt32 }

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// maxFiles is how many files and connections this process may have open.
+// maxFiles returns the number of files and connections this process may open.
 func maxFiles() int {
 	var l syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil || l.Cur > math.MaxInt32 {

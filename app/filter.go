@@ -5,7 +5,7 @@ import (
 	"tidemark/job"
 )
 
-// filter is the part of the configuration that chooses pairs.
+// filter returns the filter of pairs from the configuration.
 func filter(c config.Config) job.Filter {
 	return job.Filter{
 		QuoteAssets:     c.AnalysisQuoteAssets,

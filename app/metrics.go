@@ -19,8 +19,8 @@ import (
 	"tidemark/service"
 )
 
-// exchangeMetrics counts what the exchange client does. The client itself
-// knows no Prometheus.
+// exchangeMetrics are the metrics of the exchange client, which does not import
+// Prometheus.
 type exchangeMetrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
@@ -32,11 +32,11 @@ func newExchangeMetrics(reg prometheus.Registerer) *exchangeMetrics {
 	return &exchangeMetrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidemark_exchange_requests_total",
-			Help: "Requests sent to the exchange, by endpoint and HTTP status; status 0 means that no answer came.",
+			Help: "Requests sent to the exchange, by endpoint and HTTP status; status 0 means no response.",
 		}, []string{"endpoint", "status"}),
 		duration: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "tidemark_exchange_request_duration_seconds",
-			Help:    "Time of one request to the exchange, its body read and decoded.",
+			Help:    "Duration of one request to the exchange, including reading and decoding the body.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 5, 10},
 		}, []string{"endpoint"}),
 	}
@@ -48,8 +48,8 @@ func (m *exchangeMetrics) observe(endpoint string, status int, took time.Duratio
 	m.duration.WithLabelValues(endpoint).Observe(took.Seconds())
 }
 
-// registerProcessMetrics adds the Go runtime, the process, its cgroup, the
-// exchange's weight, the database pools, the queue and the scorecard.
+// registerProcessMetrics registers the metrics of the Go runtime, the process, its cgroup,
+// the exchange's weight, the database pools, the queue and the scorecard.
 func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venue *binance.Client, b Budget) {
 	reg.MustRegister(
 		collectors.NewGoCollector(),
@@ -62,11 +62,11 @@ func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venue 
 		}, func() float64 { return 1 }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "tidemark_memory_budget_bytes",
-			Help: "Memory this process may take, as MEMORY_BUDGET or its cgroup says; 0 for no bound.",
+			Help: "Memory this process may use, from MEMORY_BUDGET or its cgroup; 0 for no limit.",
 		}, func() float64 { return float64(b.Total) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "tidemark_storage_full",
-			Help: "1 while the disk of the database is full, so that nothing is stored; otherwise 0.",
+			Help: "1 while the disk of the database is full and nothing can be stored; otherwise 0.",
 		}, func() float64 {
 			if db.Full().IsZero() {
 				return 0
@@ -75,7 +75,7 @@ func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venue 
 		}),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "tidemark_stored_analyses_unreadable_total",
-			Help: "Pairs and intervals of which a stored analysis was found that cannot be read: each once, until it is analysed again.",
+			Help: "Pairs and intervals with an unreadable stored analysis: each is counted once until it is analysed again.",
 		}, func() float64 { return float64(db.Unreadable()) }),
 	)
 }
@@ -92,17 +92,17 @@ func counter(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels 
 	ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
 }
 
-// memoryCollector reads what the operating system says at every scrape. RSS
-// itself is process_resident_memory_bytes.
+// memoryCollector reads the memory use from the operating system at every scrape. The RSS
+// is process_resident_memory_bytes.
 type memoryCollector struct{}
 
 var (
 	peakDesc = describe("tidemark_process_peak_resident_memory_bytes",
-		"High-water mark of the resident set size since the process began (VmHWM).")
+		"Maximum resident set size since the process started (VmHWM).")
 	filesDesc = describe("tidemark_process_file_memory_bytes",
-		"Part of the resident set size that is pages of files: the program's own code, which the kernel can take back.")
+		"Part of the resident set size that maps files, mostly the program's code, which the kernel can reclaim.")
 	workingSetDesc = describe("tidemark_cgroup_working_set_bytes",
-		"Memory of the cgroup less its inactive page cache, as docker stats counts; 0 outside a cgroup.")
+		"Memory of the cgroup without its inactive page cache, as in docker stats; 0 outside a cgroup.")
 	limitDesc = describe("tidemark_cgroup_memory_limit_bytes",
 		"Memory limit of the cgroup; 0 for none.")
 )
@@ -122,16 +122,16 @@ func (memoryCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(ch, limitDesc, float64(m.Limit))
 }
 
-// weightCollector shows the exchange's request budget.
+// weightCollector collects the exchange's request budget.
 type weightCollector struct{ venue *binance.Client }
 
 var (
 	weightDesc = describe("tidemark_exchange_used_weight",
-		"Request weight used in the present minute, as the exchange counts it.")
+		"Request weight used in the current minute, as counted by the exchange.")
 	weightLimitDesc = describe("tidemark_exchange_weight_limit",
-		"Request weight the exchange allows in a minute.")
+		"Request weight the exchange allows per minute.")
 	pausedDesc = describe("tidemark_exchange_paused_until_timestamp_seconds",
-		"When the exchange may be asked again, in Unix time, after a 429 or a ban; 0 when it may now.")
+		"End of the pause after a 429 or a ban, in Unix time; 0 when there is no pause.")
 )
 
 func (weightCollector) Describe(ch chan<- *prometheus.Desc) {
@@ -151,14 +151,14 @@ func (c weightCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(ch, pausedDesc, paused)
 }
 
-// poolCollector shows the database connections, by pool.
+// poolCollector collects the database connections, by pool.
 type poolCollector struct{ db *repository.DB }
 
 var (
 	openDesc     = describe("tidemark_db_connections_open", "Open database connections.", "pool")
 	inUseDesc    = describe("tidemark_db_connections_in_use", "Database connections in use.", "pool")
-	maxOpenDesc  = describe("tidemark_db_connections_max", "Most database connections there may be.", "pool")
-	waitDesc     = describe("tidemark_db_waits_total", "Times a connection had to be waited for.", "pool")
+	maxOpenDesc  = describe("tidemark_db_connections_max", "Maximum number of database connections.", "pool")
+	waitDesc     = describe("tidemark_db_waits_total", "Number of waits for a connection.", "pool")
 	waitTimeDesc = describe("tidemark_db_wait_seconds_total", "Time spent waiting for a connection.", "pool")
 )
 
@@ -178,13 +178,13 @@ func (c poolCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// queueCollector shows the queue of the database. Its numbers are of all
-// processes, so it asks for them, but no oftener than queueFor.
+// queueCollector collects the state of the queue in the database, at most once in every
+// queueFor. The numbers are of all processes.
 type queueCollector struct {
 	db *repository.DB
 
 	mu    sync.Mutex
-	asked time.Time
+	read  time.Time
 	stats repository.QueueStats
 	err   error
 }
@@ -193,13 +193,13 @@ const queueFor = 5 * time.Second
 
 var (
 	piecesDesc = describe("tidemark_queue_pieces",
-		"Pieces of work in the queue, plans and batches of jobs, by state: waiting, running, or delayed after an error or a ban. Every process on a database shows the same.", "state")
+		"Plans and batches of jobs in the queue, by state: waiting, running, or delayed after an error or a ban. All processes of a database report the same value.", "state")
 	oldestDesc = describe("tidemark_queue_oldest_waiting_seconds",
-		"How long the first of the waiting pieces of work has been waiting; 0 when none is. Every process on a database shows the same.")
+		"Age of the oldest waiting plan or batch; 0 if none is waiting. All processes of a database report the same value.")
 	retriesDesc = describe("tidemark_queue_retries_total",
-		"Errors of this process after which a piece of work was given back to be tried again.")
+		"Errors of this process after which a plan or batch was returned to the queue for a retry.")
 	rescuedDesc = describe("tidemark_queue_rescued_total",
-		"Pieces of work this process gave back to the queue: of processes that died, and of its own whose end could not be stored.")
+		"Plans and batches this process returned to the queue: those of dead processes, and its own whose end could not be stored.")
 )
 
 func (*queueCollector) Describe(ch chan<- *prometheus.Desc) {
@@ -211,16 +211,16 @@ func (*queueCollector) Describe(ch chan<- *prometheus.Desc) {
 func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if time.Since(c.asked) >= queueFor {
+	if time.Since(c.read) >= queueFor {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
 		c.stats, c.err = c.db.QueueStats(ctx)
-		c.asked = time.Now()
+		c.read = time.Now()
 	}
 	counter(ch, retriesDesc, float64(c.stats.Retries))
 	counter(ch, rescuedDesc, float64(c.stats.Rescued))
 	if c.err != nil {
-		return // what is not known is not shown
+		return // unknown values are omitted
 	}
 	gauge(ch, piecesDesc, float64(c.stats.Waiting), "waiting")
 	gauge(ch, piecesDesc, float64(c.stats.Running), "running")
@@ -228,35 +228,34 @@ func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(ch, oldestDesc, c.stats.Oldest.Seconds())
 }
 
-// scorecardCollector shows what became of the odds this program gives out, in the
-// market it is in. As with the queue, the numbers are of all processes. Those of
-// other versions and markets are told by GET /calibration alone.
+// scorecardCollector collects the scorecards of the odds of this version, in the market of
+// this process. The numbers are of all processes. Those of other versions and markets are
+// only in GET /calibration.
 type scorecardCollector struct {
 	db     *repository.DB
 	market func() service.Market
 
 	mu    sync.Mutex
-	asked time.Time
+	read  time.Time
 	cards map[levels.Interval]scorecard.Card
 	open  map[levels.Interval]int
 	err   error
 }
 
-// scorecardFor is how long what was read is shown: a scorecard changes when
-// candles close.
+// scorecardFor is how long the scorecards are cached: they change when candles close.
 const scorecardFor = time.Minute
 
 var (
 	outcomesDesc = describe("tidemark_scorecard_outcomes_total",
-		"Outcomes of levels given out with odds, judged a horizon later: of touch odds all levels, of hold odds those whose outcome was decided. This, as all of the scorecard, is of the odds of this version, and the same from every process on a database.", "interval", "kind")
+		"Outcomes of levels with odds, judged a horizon later: for touch odds all levels, for hold odds those that held or broke. All metrics of the scorecard are of the odds of this version; all processes of a database report the same values.", "interval", "kind")
 	realisedDesc = describe("tidemark_scorecard_realised_total",
-		"Of the outcomes, those that came to pass: levels that were touched, or held.", "interval", "kind")
+		"Positive outcomes: levels that were touched, or held.", "interval", "kind")
 	promisedDesc = describe("tidemark_scorecard_promised_total",
-		"Sum of the odds of the outcomes: how many would have come to pass if all odds were true.", "interval", "kind")
+		"Sum of the odds of the outcomes: the expected number of positive outcomes.", "interval", "kind")
 	missedDesc = describe("tidemark_scorecard_squared_error_total",
-		"Sum over the outcomes of the squared difference between the odds and what came, 1 or 0: divided by their number it is the Brier score.", "interval", "kind")
+		"Sum of the squared differences between odds and outcomes, 1 or 0; divided by the number of outcomes it is the Brier score.", "interval", "kind")
 	momentsDesc = describe("tidemark_scorecard_promises_total",
-		"Analyses whose horizon has passed: judged, or skipped where candles are missing.", "interval", "outcome")
+		"Analyses whose horizon has passed: judged, or skipped because candles are missing.", "interval", "outcome")
 	openPromisesDesc = describe("tidemark_scorecard_open_promises",
 		"Analyses that will be judged once their horizon has passed.", "interval")
 )
@@ -270,15 +269,15 @@ func (*scorecardCollector) Describe(ch chan<- *prometheus.Desc) {
 func (c *scorecardCollector) Collect(ch chan<- prometheus.Metric) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if time.Since(c.asked) >= scorecardFor {
-		c.ask()
+	if time.Since(c.read) >= scorecardFor {
+		c.refresh()
 	}
 	if c.err != nil {
-		return // what is not known is not shown
+		return // unknown values are omitted
 	}
 	for _, fit := range levels.Odds().Fits {
 		interval := string(fit.Interval)
-		card := c.cards[fit.Interval] // of zeros before the first
+		card := c.cards[fit.Interval] // the zero card before the first judgement
 		for _, part := range [...]struct {
 			kind string
 			of   scorecard.Score
@@ -286,7 +285,7 @@ func (c *scorecardCollector) Collect(ch chan<- prometheus.Metric) {
 			counter(ch, outcomesDesc, float64(part.of.Samples), interval, part.kind)
 			counter(ch, realisedDesc, float64(part.of.Realised), interval, part.kind)
 			counter(ch, promisedDesc, part.of.Promised, interval, part.kind)
-			counter(ch, missedDesc, part.of.Missed, interval, part.kind)
+			counter(ch, missedDesc, part.of.SquaredError, interval, part.kind)
 		}
 		counter(ch, momentsDesc, float64(card.Moments), interval, "judged")
 		counter(ch, momentsDesc, float64(card.Skipped), interval, "skipped")
@@ -294,13 +293,13 @@ func (c *scorecardCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// ask reads the scorecards. It is called with c.mu held.
-func (c *scorecardCollector) ask() {
+// refresh reads the scorecards. It is called with c.mu held.
+func (c *scorecardCollector) refresh() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	market := c.market()
 	cards, open, err := c.db.Scorecards(ctx, market.Exchange)
-	c.cards, c.open, c.err, c.asked = map[levels.Interval]scorecard.Card{}, map[levels.Interval]int{}, err, time.Now()
+	c.cards, c.open, c.err, c.read = map[levels.Interval]scorecard.Card{}, map[levels.Interval]int{}, err, time.Now()
 	for _, card := range cards {
 		if card.Current(market.Simulated) {
 			c.cards[card.Interval] = card

@@ -1,8 +1,7 @@
 package app
 
-// These tests pin what /metrics says of the queue and of the scorecard: how they
-// stand, those of this program in its market alone, and nothing when that is not
-// known.
+// These tests pin the metrics of the queue and of the scorecard: they have the stored
+// values, only those of this version and market, and are omitted when they are unknown.
 
 import (
 	"fmt"
@@ -62,9 +61,9 @@ func TestScorecardCollector_ShowsTheOddsOfThisProgramInItsMarket(t *testing.T) {
 		j := service.Judged{Key: service.Key{Exchange: "binance", Symbol: fmt.Sprint("P", i), Interval: "1h"}, Judgement: judgement}
 		j.AsOf = asOf
 		if j.Skipped == "" {
-			j.Touch[3] = scorecard.Score{Samples: 4, Realised: 1, Promised: 1.5, Missed: 0.5}
-			j.Touch[7] = scorecard.Score{Samples: 4, Realised: 3, Promised: 3, Missed: 0.75}
-			j.Hold[5] = scorecard.Score{Samples: 2, Realised: 1, Promised: 0.875, Missed: 0.25}
+			j.Touch[3] = scorecard.Score{Samples: 4, Realised: 1, Promised: 1.5, SquaredError: 0.5}
+			j.Touch[7] = scorecard.Score{Samples: 4, Realised: 3, Promised: 3, SquaredError: 0.75}
+			j.Hold[5] = scorecard.Score{Samples: 2, Realised: 1, Promised: 0.875, SquaredError: 0.25}
 		}
 		err := db.Put(t.Context(), service.Results{Snapshots: []service.Snapshot{{
 			Key: j.Key, AsOf: asOf, ComputedAt: asOf, ATR: 1, LastPrice: 2, Algorithm: levels.Algorithm, Supports: []levels.Level{{Price: 1, HoldProbability: 0.4}},
@@ -94,7 +93,7 @@ func TestScorecardCollector_ShowsTheOddsOfThisProgramInItsMarket(t *testing.T) {
 		`open_promises{interval="1h"} 1`, `outcomes_total{interval="4h",kind="hold"} 0`,
 	} {
 		if !strings.Contains(got, "tidemark_scorecard_"+line+"\n") {
-			t.Errorf("it does not say %s", line)
+			t.Errorf("the metrics lack %s", line)
 		}
 	}
 	if t.Failed() {
@@ -103,7 +102,7 @@ func TestScorecardCollector_ShowsTheOddsOfThisProgramInItsMarket(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	c.asked = time.Time{}
+	c.read = time.Time{}
 	if n := testutil.CollectAndCount(c); n != 0 {
 		t.Errorf("%d numbers of a scorecard that cannot be read", n)
 	}

@@ -8,11 +8,11 @@ import (
 	"unsafe"
 )
 
-// DropPages gives back to the kernel the pages of the program's own file that
-// starting up has touched: initialisers and migrations, which do not run again.
-// Those still needed are read anew from the page cache, so it costs some page
-// faults and nothing else. 3 MiB of RSS at the peak of a sweep at 20/50. Where
-// the kernel does not say what is mapped, nothing happens.
+// DropPages returns to the kernel the pages of the program's file that the start has
+// touched: initialisers and migrations, which do not run again. Pages that are still
+// needed are read again from the page cache, at the cost of some page faults. It saves
+// 3 MiB of RSS at the peak of a sweep at 20/50. DropPages does nothing if the kernel does
+// not list the mappings.
 func DropPages() {
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
@@ -27,9 +27,9 @@ func DropPages() {
 		var permissions string
 		if _, err := fmt.Sscanf(line, "%x-%x %s", &low, &high, &permissions); err != nil ||
 			!strings.Contains(line, program) || strings.Contains(permissions, "w") {
-			continue // what can be written may have been
+			continue // writable pages may have changed
 		}
-		// the address is the kernel's, of memory the collector does not know
+		// The address comes from the kernel; the garbage collector does not manage it.
 		start := *(*unsafe.Pointer)(unsafe.Pointer(&low))
 		_ = syscall.Madvise(unsafe.Slice((*byte)(start), high-low), syscall.MADV_DONTNEED)
 	}

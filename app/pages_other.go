@@ -2,5 +2,5 @@
 
 package app
 
-// DropPages does its work on Linux only.
+// DropPages does nothing: it is implemented only on Linux.
 func DropPages() {}

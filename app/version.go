@@ -7,7 +7,7 @@ import (
 // version is set by the linker: -ldflags "-X tidemark/app.version=1.2.3".
 var version = "dev"
 
-// BuildVersion adds to the version the revision it was built from, if known.
+// BuildVersion returns the version, the revision if known, and the Go version.
 func BuildVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -1,5 +1,6 @@
-// Package bench measures the program, as processes of their own, on the machine it runs
-// on: memory and speed against a simulated exchange, and long runs under faults.
+// Package bench measures the memory and speed of the program on this machine, against a
+// simulated exchange and in long runs under faults. All measured programs are child
+// processes.
 package bench
 
 import (
@@ -29,7 +30,7 @@ import (
 	"tidemark/wire"
 )
 
-// Options is what `bench` measures.
+// Options are the options of Run.
 type Options struct {
 	Pairs, Klines int
 	Latency       time.Duration
@@ -39,7 +40,7 @@ type Options struct {
 	JSON          bool
 }
 
-// benchReport is what `bench --json` prints. Sizes are bytes, times seconds.
+// benchReport is the output of `bench --json`. Sizes are in bytes, times in seconds.
 type benchReport struct {
 	Version     string             `json:"version"`
 	Pairs       int                `json:"pairs"`
@@ -60,7 +61,7 @@ type settingResult struct {
 	BatchSize   int     `json:"batch_size"`
 	PeakRSS     int64   `json:"peak_rss_bytes"` // VmHWM of the whole service
 	Seconds     float64 `json:"seconds"`
-	BareSeconds float64 `json:"bare_seconds"` // of a client that throws the same pages away
+	BareSeconds float64 `json:"bare_seconds"` // of a client that discards the same pages
 	CPUSeconds  float64 `json:"cpu_seconds"`
 	Done        int     `json:"symbols_done"`
 	Failed      int     `json:"symbols_failed"`
@@ -101,7 +102,7 @@ type workersResult struct {
 	PeakRSS []int64 `json:"peak_rss_bytes"` // of each
 }
 
-// Parts are the parts of a benchmark, a table each.
+// Parts are the parts of a benchmark. Each has its own table.
 var Parts = []string{"settings", "growth", "repetition", "serving", "throughput", "idle", "workers"}
 
 // Bencher runs the processes of a benchmark.
@@ -111,6 +112,7 @@ type Bencher struct {
 	say      func(format string, args ...any)
 }
 
+// Run measures the program and prints a report to stdout.
 func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
 	exe, err := os.Executable()
 	if err != nil {
@@ -190,13 +192,13 @@ func parseSetting(s string) (setting [2]int, err error) {
 	return setting, nil
 }
 
-// Process is a child that said where it listens.
+// Process is a child process with a known address.
 type Process struct {
 	Cmd  *exec.Cmd
 	Base string // http://host:port
 }
 
-// End stops the process as an operator would and waits for it.
+// End stops the process with a signal and waits for it.
 func (p *Process) End() error {
 	p.Cmd.Process.Signal(syscall.SIGTERM)
 	return p.Cmd.Wait()
@@ -204,8 +206,7 @@ func (p *Process) End() error {
 
 var listening = regexp.MustCompile(`(?:exchange on http://|"address":")(127\.0\.0\.1:\d+)`)
 
-// Start runs this program with args and waits until a line of its output tells
-// the address it listens on.
+// Start runs this program with args and waits until it prints the address it listens on.
 func (b *Bencher) Start(ctx context.Context, args ...string) (*Process, error) {
 	cmd := exec.CommandContext(ctx, b.Exe, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -222,15 +223,15 @@ func (b *Bencher) Start(ctx context.Context, args ...string) (*Process, error) {
 	found := make(chan string, 1)
 	go func() {
 		defer io.Copy(io.Discard, out)
-		var told strings.Builder
+		var output strings.Builder
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			if m := listening.FindStringSubmatch(lines.Text()); m != nil {
 				found <- "http://" + m[1]
 				return
 			}
-			fmt.Fprintln(&told, lines.Text())
+			fmt.Fprintln(&output, lines.Text())
 		}
-		found <- told.String()
+		found <- output.String()
 	}()
 	base := <-found
 	if !strings.HasPrefix(base, "http://") {
@@ -240,8 +241,8 @@ func (b *Bencher) Start(ctx context.Context, args ...string) (*Process, error) {
 	return &Process{cmd, base}, nil
 }
 
-// market starts a simulated exchange and has it render every page once, so
-// that its own work does not show in what is measured.
+// market starts a simulated exchange and requests every page once, so that rendering the
+// pages is not part of the measurement.
 func (b *Bencher) market(ctx context.Context, pairs int) (*Process, error) {
 	b.say("starting a simulated exchange of %d pairs", pairs)
 	p, err := b.Start(ctx, "simulate", "--addr", "127.0.0.1:0", "--pairs", strconv.Itoa(pairs),
@@ -264,7 +265,7 @@ func (b *Bencher) market(ctx context.Context, pairs int) (*Process, error) {
 	return p, nil
 }
 
-// service starts tidemark on a database that is empty; more are flags.
+// service starts tidemark with an empty database; more are flags.
 func (b *Bencher) service(ctx context.Context, market *Process, db string, concurrency, batch int, more ...string) (*Process, error) {
 	address, err := b.database(ctx, db)
 	if err != nil {
@@ -273,7 +274,7 @@ func (b *Bencher) service(ctx context.Context, market *Process, db string, concu
 	return b.serve(ctx, market, address, concurrency, batch, more...)
 }
 
-// serve starts tidemark on the database at an address; more are flags.
+// serve starts tidemark with the database at an address; more are flags.
 func (b *Bencher) serve(ctx context.Context, market *Process, address string, concurrency, batch int, more ...string) (*Process, error) {
 	return b.Start(ctx, append([]string{"serve", "--http-addr", "127.0.0.1:0", "--http-rate-limit", "0", "--log-format", "json",
 		"--exchange", "simulated", "--exchange-base-url", market.Base, "--database-url", address,
@@ -281,8 +282,8 @@ func (b *Bencher) serve(ctx context.Context, market *Process, address string, co
 		"--analysis-concurrency", strconv.Itoa(concurrency), "--analysis-batch-size", strconv.Itoa(batch)}, more...)...)
 }
 
-// database returns the address of a database that is empty: a new file, or the
-// schema of PostgreSQL that the benchmark has to itself.
+// database returns the address of an empty database: a new file, or the PostgreSQL schema
+// of the benchmark.
 func (b *Bencher) database(ctx context.Context, db string) (string, error) {
 	if db == "sqlite" {
 		f, err := os.CreateTemp(b.Dir, "*.db")
@@ -321,8 +322,8 @@ func (b *Bencher) onPostgres(ctx context.Context, query string) error {
 	return err
 }
 
-// setting measures one sweep of a fresh service at one setting, between two
-// runs of the bare client.
+// setting measures one sweep of a new service with one setting, between two runs of the
+// bare client.
 func (b *Bencher) setting(ctx context.Context, market *Process, db string, concurrency, batch int) (settingResult, error) {
 	b.say("%s %d/%d", db, concurrency, batch)
 	r := settingResult{Database: db, Concurrency: concurrency, BatchSize: batch}
@@ -378,8 +379,7 @@ func (b *Bencher) settingsTable(ctx context.Context, report *benchReport, market
 	return nil
 }
 
-// growth measures the peak of a sweep of a market and of one four times as
-// large.
+// growth measures the peak memory of a sweep of a market and of one four times as large.
 func (b *Bencher) growth(ctx context.Context, report *benchReport, market *Process, db string) error {
 	large, err := b.market(ctx, 4*b.Pairs)
 	if err != nil {
@@ -406,8 +406,8 @@ func (b *Bencher) growth(ctx context.Context, report *benchReport, market *Proce
 	return nil
 }
 
-// repetition sweeps ten times with one service. The first sweep fetches all
-// candles, the others what is new since.
+// repetition sweeps ten times with one service. The first sweep fetches all candles, the
+// others only new ones.
 func (b *Bencher) repetition(ctx context.Context, report *benchReport, market *Process, db string) error {
 	b.say("%s ten sweeps in a row", db)
 	p, err := b.service(ctx, market, db, 20, 50)
@@ -428,8 +428,8 @@ func (b *Bencher) repetition(ctx context.Context, report *benchReport, market *P
 	return nil
 }
 
-// serving asks for a pair's levels for five seconds at rest, and then while
-// sweeps run, of which those after the first have no candles to fetch.
+// serving measures the latency of a pair's levels for five seconds at rest, and then
+// during sweeps. Only the first sweep has candles to fetch.
 func (b *Bencher) serving(ctx context.Context, report *benchReport, market *Process, db string, concurrency, batch, sweeps int) error {
 	b.say("%s serving at rest and during a sweep at %d/%d", db, concurrency, batch)
 	p, err := b.service(ctx, market, db, concurrency, batch)
@@ -437,7 +437,7 @@ func (b *Bencher) serving(ctx context.Context, report *benchReport, market *Proc
 		return err
 	}
 	defer p.End()
-	// the sweeps have all candles to fetch, and find these levels
+	// store the levels to serve; the first sweep still fetches all candles
 	res, err := http.Post(p.Base+"/analyze", "application/json", strings.NewReader(`{"symbol":"BTCUSDT"}`))
 	if err != nil {
 		return err
@@ -474,7 +474,7 @@ func (b *Bencher) serving(ctx context.Context, report *benchReport, market *Proc
 	return nil
 }
 
-// idle looks on for a minute while a service that has swept does nothing.
+// idle measures a service that has swept and is idle for a minute.
 func (b *Bencher) idle(ctx context.Context, report *benchReport, market *Process, db string) error {
 	b.say("%s a minute of rest", db)
 	p, err := b.service(ctx, market, db, 3, 20)
@@ -506,12 +506,11 @@ func (b *Bencher) idle(ctx context.Context, report *benchReport, market *Process
 	return nil
 }
 
-// workersLatency is that of an exchange that is far away: with it, and not the
-// processor, a sweep waits.
+// workersLatency is the latency of a distant exchange: a sweep is then limited by latency,
+// not by the processor.
 const workersLatency = 100 * time.Millisecond
 
-// workers has one worker, and then three, sweep a market whose latency is the
-// limit.
+// workers measures a sweep with one worker and with three, limited by latency.
 func (b *Bencher) workers(ctx context.Context, report *benchReport) error {
 	far := *b
 	far.Latency = workersLatency
@@ -586,8 +585,8 @@ func selected(ctx context.Context, p *Process) ([]string, error) {
 	return names, nil
 }
 
-// bare fetches what a sweep of symbols fetches, at the same concurrency, and
-// throws it away. It returns how long that took.
+// bare fetches the pages of a sweep of symbols, at the same concurrency, and discards
+// them. It returns the duration.
 func (b *Bencher) bare(ctx context.Context, market *Process, symbols []string, concurrency int) (time.Duration, error) {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: concurrency, DisableCompression: true}}
 	defer client.CloseIdleConnections()
@@ -648,7 +647,7 @@ func (b *Bencher) bare(ctx context.Context, market *Process, symbols []string, c
 	return time.Since(start), err
 }
 
-// SweepOver asks a service for a sweep and waits for its end.
+// SweepOver starts a sweep of a service and waits until it ends.
 func SweepOver(ctx context.Context, p *Process) (wire.Job, error) {
 	var j wire.Job
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.Base+"/analyze", strings.NewReader(`{"all":true}`))
@@ -665,7 +664,7 @@ func SweepOver(ctx context.Context, p *Process) (wire.Job, error) {
 		err = json.NewDecoder(res.Body).Decode(&next)
 		res.Body.Close()
 		if err != nil || next.ID == "" {
-			return j, fmt.Errorf("asking for a sweep: %s: %w", res.Status, err)
+			return j, fmt.Errorf("starting a sweep: %s: %w", res.Status, err)
 		}
 		switch j = next; {
 		case j.State == "completed":
@@ -709,9 +708,9 @@ func Metric(ctx context.Context, p *Process, name string) (float64, error) {
 	return value, nil
 }
 
-// ask requests path from four connections, 200 times a second in all, until
-// ctx ends, and returns the latencies seen. The pace is open, not as fast as
-// the answers come, so that a slow answer does not thin out the ones after it.
+// ask requests path over four connections, 200 times a second in total, until ctx ends,
+// and returns the latencies. The rate does not depend on the responses, so a slow response
+// does not delay later requests.
 func ask(ctx context.Context, p *Process, path string) (servingLatency, error) {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}
 	defer client.CloseIdleConnections()
@@ -747,7 +746,7 @@ func ask(ctx context.Context, p *Process, path string) (servingLatency, error) {
 	}
 	all.Wait()
 	if n := bad.Load(); n > 0 || len(took) == 0 {
-		return servingLatency{}, fmt.Errorf("GET %s failed %d times, answered %d times", path, n, len(took))
+		return servingLatency{}, fmt.Errorf("GET %s failed %d times, succeeded %d times", path, n, len(took))
 	}
 	slices.Sort(took)
 	return servingLatency{

@@ -16,7 +16,7 @@ import (
 	"tidemark/config"
 )
 
-// SoakOptions is what `soak` does.
+// SoakOptions are the options of Soak.
 type SoakOptions struct {
 	Sweeps, Pairs int
 	Setting       string // concurrency/batch
@@ -27,26 +27,26 @@ type SoakOptions struct {
 	JSON          bool
 }
 
-// soakRun is one service that swept again and again.
+// soakRun is the run of one service.
 type soakRun struct {
 	Database string       `json:"database"`
 	Samples  []soakSample `json:"samples"`
 }
 
-// soakSample is what a service says of itself after a sweep.
+// soakSample is the state of a service after a sweep.
 type soakSample struct {
 	Sweep      int     `json:"sweep"` // from 1
 	Seconds    float64 `json:"seconds"`
 	Done       int     `json:"symbols_done"`
 	Failed     int     `json:"symbols_failed"`
 	RSS        int64   `json:"rss_bytes"`
-	Files      int64   `json:"file_bytes"` // the part of RSS that is pages of files: the program's code
+	Files      int64   `json:"file_bytes"` // part of RSS that maps files, mostly the program's code
 	Heap       int64   `json:"heap_bytes"`
 	Goroutines int     `json:"goroutines"`
 	OpenFiles  int     `json:"open_files"`
 }
 
-// settled is the sweep after which nothing should grow any more.
+// settled is the sweep after which nothing should grow.
 const settled = 10
 
 func Soak(ctx context.Context, o SoakOptions, stdout, stderr io.Writer) error {
@@ -55,7 +55,7 @@ func Soak(ctx context.Context, o SoakOptions, stdout, stderr io.Writer) error {
 		return config.Usage(fmt.Errorf("--setting: %w", err))
 	}
 	if o.Sweeps <= settled {
-		return config.Usage(fmt.Errorf("--sweeps: %d are too few: what happens after the first %d is what counts", o.Sweeps, settled))
+		return config.Usage(fmt.Errorf("--sweeps: %d are too few: only those after the first %d are evaluated", o.Sweeps, settled))
 	}
 	exe, err := os.Executable()
 	if err != nil {
@@ -104,7 +104,7 @@ func Soak(ctx context.Context, o SoakOptions, stdout, stderr io.Writer) error {
 	return printSoak(stdout, runs)
 }
 
-// soak sweeps with one service against a market of its own.
+// soak sweeps with one service against its own market.
 func (b *Bencher) soak(ctx context.Context, o SoakOptions, setting [2]int, run *soakRun) error {
 	market, err := b.Start(ctx, "simulate", "--addr", "127.0.0.1:0", "--pairs", strconv.Itoa(o.Pairs), "--weight-limit", "10000000",
 		"--faults", o.Faults, "--speed", strconv.FormatFloat(o.Speed, 'g', -1, 64))
@@ -112,7 +112,7 @@ func (b *Bencher) soak(ctx context.Context, o SoakOptions, setting [2]int, run *
 		return err
 	}
 	defer market.End()
-	// a hanging answer should not take longer than all the others of a sweep
+	// a response that hangs must not dominate the duration of a sweep
 	p, err := b.service(ctx, market, run.Database, setting[0], setting[1], "--exchange-timeout", "1s")
 	if err != nil {
 		return err
@@ -145,8 +145,8 @@ func (b *Bencher) soak(ctx context.Context, o SoakOptions, setting [2]int, run *
 	return nil
 }
 
-// printSoak prints what was after the sweep from which on nothing should grow,
-// after the last, and the most in between.
+// printSoak prints the values after the sweep settled and after the last one, and the
+// maximum between them.
 func printSoak(w io.Writer, runs []soakRun) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "database\tsweeps\tpairs analysed\tfailed\tRSS after sweep %d\tlast\tmost\tgoroutines\tlast\tmost\topen files\tlast\tmost\n", settled)
@@ -167,8 +167,8 @@ func printSoak(w io.Writer, runs []soakRun) error {
 	return t.Flush()
 }
 
-// soakPlot draws the course of a soak: a panel each for memory, goroutines and
-// open files, over the sweeps, a line for each database.
+// soakPlot draws the values over the sweeps: one panel each for memory, goroutines and
+// open files, one line for each database.
 func soakPlot(runs []soakRun, o SoakOptions) []byte {
 	const (
 		width, panel  = 760, 150 // of a panel's inside
@@ -181,7 +181,7 @@ func soakPlot(runs []soakRun, o SoakOptions) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12" fill="#57606a">`+"\n", left+width+right, height+bottom)
 	b.WriteString(`<rect width="100%" height="100%" fill="#ffffff"/>` + "\n")
-	fmt.Fprintf(&b, `<text x="%d" y="22" font-size="15" fill="#1f2328">%d sweeps of %d simulated pairs at %s, %s of the answers faulty</text>`+"\n", left, o.Sweeps, o.Pairs, o.Setting, o.Faults)
+	fmt.Fprintf(&b, `<text x="%d" y="22" font-size="15" fill="#1f2328">%d sweeps of %d simulated pairs at %s, %s of the responses faulty</text>`+"\n", left, o.Sweeps, o.Pairs, o.Setting, o.Faults)
 	x := left
 	for i, r := range runs {
 		fmt.Fprintf(&b, `<rect x="%d" y="32" width="18" height="4" fill="%s"/><text x="%d" y="38">%s</text>`+"\n", x, colours[i], x+24, r.Database)
@@ -225,8 +225,7 @@ func soakPlot(runs []soakRun, o SoakOptions) []byte {
 	return []byte(b.String())
 }
 
-// niceStep is the smallest of 1, 2 and 5 times a power of ten that is not
-// smaller than v.
+// niceStep returns the smallest of 1, 2 and 5 times a power of ten that is at least v.
 func niceStep(v float64) float64 {
 	power := math.Pow(10, math.Floor(math.Log10(v)))
 	for _, n := range []float64{1, 2, 5} {

@@ -35,7 +35,7 @@ func (in *invocation) analyzeCommand() *cobra.Command {
 		},
 	}
 	out.flags(cmd)
-	cmd.Flags().BoolVar(&store, "store", true, "keep the analysis in the database")
+	cmd.Flags().BoolVar(&store, "store", true, "store the analysis in the database")
 	config.AddFlags(cmd.Flags())
 	return cmd
 }

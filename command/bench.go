@@ -13,24 +13,24 @@ func (in *invocation) benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure memory and speed on this machine against the simulated exchange",
-		Long: `Measure this very program on this very machine: a simulated exchange, the
-service and the measuring client run as three processes. For each setting the
-service is started afresh, sweeps the market once, and is asked for its peak
-memory (VmHWM) and processor time; before and after, a bare client fetches the
-same pages at the same concurrency and throws them away. Then: a market four
-times as large, ten sweeps in a row, and of GET /levels/{symbol} the latency at rest and
-during a sweep, and how many a second are answered beside a handler that does
-nothing else than write the same bytes. Takes some minutes.`,
+		Long: `Measure this program on this machine. A simulated exchange, the service and the
+measuring client run as three processes. For each setting bench starts a new
+service, sweeps the market once, and reads its peak memory (VmHWM) and processor
+time. Before and after, a bare client fetches the same pages at the same
+concurrency and discards them. Then bench measures a market four times as large,
+ten sweeps in a row, and for GET /levels/{symbol} the latency at rest and during
+a sweep, and the requests a second, compared with a handler that only writes the
+same bytes. It takes some minutes.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return bench.Run(cmd.Context(), o, in.stdout, in.stderr) },
 	}
 	flags := cmd.Flags()
-	flags.IntVar(&o.Pairs, "pairs", 500, "pairs of the market")
-	flags.IntVar(&o.Klines, "klines", 2000, "klines of a pair")
+	flags.IntVar(&o.Pairs, "pairs", 500, "number of pairs in the market")
+	flags.IntVar(&o.Klines, "klines", 2000, "klines per pair")
 	flags.DurationVar(&o.Latency, "latency", 20*time.Millisecond, "latency of the exchange")
 	flags.StringSliceVar(&o.Settings, "settings", []string{"5/50", "3/20", "2/10", "1/5", "20/50"}, "settings to measure, concurrency/batch")
 	flags.StringSliceVar(&o.Parts, "parts", bench.Parts, "what to measure")
-	flags.StringVar(&o.Postgres, "postgres", "", "address of a PostgreSQL database to measure as well, in its schema tidemark_bench, which is made and dropped")
+	flags.StringVar(&o.Postgres, "postgres", "", "address of a PostgreSQL database to measure too; the schema tidemark_bench is created and dropped")
 	flags.BoolVar(&o.JSON, "json", false, "print JSON instead of tables")
 	cmd.AddCommand(in.benchLoadCommand(), in.benchBareCommand())
 	return cmd

@@ -15,13 +15,12 @@ func (in *invocation) calibrateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "calibrate",
 		Short: "Fit the odds of levels on files of candles",
-		Long: `Fit, on all intervals up to 4h that the files have or make up, what tells
-levels that hold from lines that do not, and the odds that levels are touched and
-hold. Prints how such fits do on pairs and times they have not seen, and writes the
-table that is built into the program: build it again to use a new one. Equal files
-and an equal seed give an equal table. Takes some ten minutes of one core and about
-0.5 GB of memory for 170 series of 24,000 candles; docs/levels-research.md tells what
-the figures mean.
+		Long: `Fit the selection of levels and the odds that levels are touched and hold, on all
+intervals up to 4h that the files contain or that can be built from them. calibrate
+prints the results of such fits on unseen pairs and times, and writes the table that
+is compiled into the program; rebuild the program to use a new table. The same files
+and seed give the same table. 170 series of 24,000 candles take about ten minutes of
+one core and 0.5 GB of memory. docs/levels-research.md explains the figures.
 
 Files are named SYMBOL-INTERVAL.csv.gz, are sorted by time and begin with the line
 open_time_ms,open,high,low,close,volume.`,
@@ -48,7 +47,7 @@ open_time_ms,open,high,low,close,volume.`,
 	flags := cmd.Flags()
 	flags.StringVar(&klines, "klines", "", "folder of candle files (required)")
 	flags.StringVar(&out, "out", "levels/odds.table", "file to write")
-	flags.Uint64Var(&seed, "seed", 1, "seed of what is drawn while fitting")
+	flags.Uint64Var(&seed, "seed", 1, "seed of the random numbers")
 	_ = cmd.MarkFlagRequired("klines")
 	return cmd
 }

@@ -1,5 +1,5 @@
-// Package command is the command line: a file for each command, and the tables and
-// colours of a terminal. It knows no SQL and no wire format.
+// Package command is the command line: one file for each command, and the tables and
+// colours of a terminal. It does not know SQL or wire formats.
 package command
 
 import (
@@ -20,26 +20,26 @@ import (
 	"tidemark/config"
 )
 
-// The exit codes besides 0.
+// The exit codes other than 0.
 const (
 	ExitFailed  = 1
 	ExitUsage   = 2
-	ExitPartial = 3 // done, with failures of single symbols
+	ExitPartial = 3 // done, but some symbols failed
 )
 
-// Main runs the command line of this process and ends it.
+// Main runs the command line of this process and exits.
 func Main(openAPI []byte) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// After the first signal the second one kills, as it would without us.
+	// The second signal kills the process, as it does by default.
 	context.AfterFunc(ctx, stop)
 	app.TuneMemory(os.Environ())
 	os.Exit(ExitCode(Run(ctx, openAPI, os.Args[1:], os.Environ(), os.Stdout, os.Stderr), os.Stderr))
 }
 
-// errPartial ends a command that did its work but for single symbols.
+// errPartial is returned by a command that has finished although some symbols failed.
 var errPartial = errors.New("some symbols failed")
 
-// ExitCode reports err in one line and turns it into the exit code.
+// ExitCode prints err in one line and returns the exit code.
 func ExitCode(err error, stderr io.Writer) int {
 	switch {
 	case err == nil:
@@ -54,29 +54,29 @@ func ExitCode(err error, stderr io.Writer) int {
 	return ExitFailed
 }
 
-// invocation is what every command is handed.
+// invocation holds what all commands share.
 type invocation struct {
 	openAPI        []byte
 	environ        []string
 	stdout, stderr io.Writer
 }
 
-// Run executes one command line. It is Main without the process around it.
+// Run executes one command line. Unlike Main it does not use the state of the process.
 // stderr must allow concurrent writes: the log and the progress share it.
 func Run(ctx context.Context, openAPI []byte, args, environ []string, stdout, stderr io.Writer) error {
 	in := &invocation{openAPI, environ, stdout, stderr}
-	began := false
+	parsed := false // the command line is valid
 	root := &cobra.Command{
 		Use:   "tidemark",
 		Short: "Support and resistance levels for every pair of an exchange",
-		Long: `tidemark pulls the klines of every pair of an exchange, finds support and
+		Long: `tidemark fetches the klines of every pair of an exchange, finds support and
 resistance levels and serves them over HTTP. Every setting is an environment
 variable and a flag of the same name (ANALYSIS_CONCURRENCY, --analysis-concurrency).
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with failures of single symbols.`,
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some symbols failed.`,
 		SilenceErrors:    true,
 		SilenceUsage:     true,
-		PersistentPreRun: func(*cobra.Command, []string) { began = true },
+		PersistentPreRun: func(*cobra.Command, []string) { parsed = true },
 	}
 	root.Version = app.BuildVersion()
 	root.SetVersionTemplate("tidemark {{.Version}}\n")
@@ -90,16 +90,16 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with failures of single symbol
 	)
 	in.complete(root)
 	err := root.ExecuteContext(ctx)
-	if err != nil && !began {
+	if err != nil && !parsed {
 		return config.Usage(err)
 	}
 	return err
 }
 
-// helpAll is --help with every setting.
+// helpAll is the flag that prints the help with all settings.
 const helpAll = "--help-all"
 
-// helpArgs has --help-all reach cobra as --help.
+// helpArgs replaces --help-all with --help for cobra.
 func helpArgs(args []string) []string {
 	args = slices.Clone(args)
 	for i, a := range args {
@@ -110,8 +110,8 @@ func helpArgs(args []string) []string {
 	return args
 }
 
-// shortHelp is the help of a command with its own flags, and of the settings, which
-// most commands share, only where they are described. With all of them it is help.
+// shortHelp returns a help function that lists the flags of the command, but not the
+// settings, which most commands share. With all set it lists the settings too.
 func shortHelp(help func(*cobra.Command, []string), all bool) func(*cobra.Command, []string) {
 	return func(cmd *cobra.Command, args []string) {
 		settings := false
@@ -122,7 +122,7 @@ func shortHelp(help func(*cobra.Command, []string), all bool) func(*cobra.Comman
 		}
 		help(cmd, args)
 		if settings && !all {
-			fmt.Fprintln(cmd.OutOrStdout(), "\nSettings (ANALYSIS_INTERVAL=4h) are flags, too (--analysis-interval 4h): "+helpAll+" lists them.")
+			fmt.Fprintln(cmd.OutOrStdout(), "\nEvery setting (ANALYSIS_INTERVAL=4h) is also a flag (--analysis-interval 4h): "+helpAll+" lists them.")
 		}
 	}
 }
@@ -136,7 +136,7 @@ func (in *invocation) config(cmd *cobra.Command) (config.Config, error) {
 	return c, nil
 }
 
-// logger writes to stderr, so that stdout carries results only.
+// logger returns a logger that writes to stderr: stdout is for results only.
 func (in *invocation) logger(c config.Config) *slog.Logger {
 	options := &slog.HandlerOptions{Level: c.LogLevel}
 	if c.LogFormat == "json" {

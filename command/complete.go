@@ -15,8 +15,8 @@ import (
 	"tidemark/service"
 )
 
-// complete has the shell complete what a command is given: the symbols of pairs
-// that are stored, candle lengths, and the values of settings that have only a few.
+// complete registers the shell completion of stored symbols, intervals, and the values
+// of settings with a fixed set of values.
 func (in *invocation) complete(root *cobra.Command) {
 	for _, cmd := range root.Commands() {
 		if strings.HasSuffix(cmd.Use, " SYMBOL") {
@@ -39,10 +39,10 @@ func (in *invocation) complete(root *cobra.Command) {
 	}
 }
 
-// completeSymbol offers the pairs stored for the exchange and the interval of the
-// configuration. Nothing is made or brought up to date for it, and nothing is said
-// where nothing can be read: the line of the shell is no place for it.
-func (in *invocation) completeSymbol(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+// completeSymbol completes the symbols stored for the configured exchange and interval.
+// It does not create or migrate a database, and it prints no errors, which would disturb
+// the command line.
+func (in *invocation) completeSymbol(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 	const nothing = cobra.ShellCompDirectiveNoFileComp
 	cfg, err := in.config(cmd)
 	if err != nil || len(args) > 0 {
@@ -63,7 +63,7 @@ func (in *invocation) completeSymbol(cmd *cobra.Command, args []string, begun st
 		if err != nil && !errors.Is(err, service.ErrUnreadable) {
 			break
 		}
-		if strings.HasPrefix(snap.Symbol, strings.ToUpper(begun)) {
+		if strings.HasPrefix(snap.Symbol, strings.ToUpper(prefix)) {
 			symbols = append(symbols, snap.Symbol)
 		}
 	}

@@ -16,10 +16,10 @@ import (
 func (in *invocation) demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Try it: serve a simulated market from a temporary folder and sweep it once",
-		Long: `Serve on SQLite in a temporary folder against the built-in simulated exchange,
-sweep its market once and print what to look at. No network, no account, and
-nothing stays behind.`,
+		Short: "Serve a simulated market from a temporary folder and sweep it once",
+		Long: `Serve the built-in simulated exchange, with SQLite in a temporary folder, sweep its
+market once and print some addresses to try. demo needs no network and no account,
+and removes the folder at the end.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			dir, err := os.MkdirTemp("", "tidemark-demo-")
@@ -46,7 +46,7 @@ nothing stays behind.`,
 	return cmd
 }
 
-// demo serves until ctx ends, with one sweep at the beginning.
+// demo serves until ctx ends and sweeps once at the start.
 func (in *invocation) demo(ctx context.Context, cfg config.Config) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -62,13 +62,13 @@ func (in *invocation) demo(ctx context.Context, cfg config.Config) error {
 	if err == nil {
 		<-swept
 		if err = context.Cause(ctx); errors.Is(err, context.Canceled) {
-			err = nil // told to stop
+			err = nil // stopped by a signal
 		}
 	}
 	return err
 }
 
-// demonstrate sweeps once and tells what there is to look at.
+// demonstrate sweeps once and prints addresses to try.
 func (in *invocation) demonstrate(ctx context.Context, a *app.App, address string) error {
 	fmt.Fprintf(in.stdout, "Sweeping a SIMULATED market of %d pairs ...\n", a.Config.ExchangePairs)
 	job, err := in.runSweep(ctx, a)
@@ -76,19 +76,19 @@ func (in *invocation) demonstrate(ctx context.Context, a *app.App, address strin
 		return err
 	}
 	memory := memory.Read()
-	fmt.Fprintf(in.stdout, `%d pairs analysed in %.1f s, %d failed, %d skipped; memory now %s, at its peak %s
+	fmt.Fprintf(in.stdout, `%d pairs analysed in %.1f s, %d failed, %d skipped; memory %s, peak %s
 
-The prices are SIMULATED. Look at:
+The prices are SIMULATED. Try:
 
   %[7]s                          the page
-  %[7]s/docs                     what can be asked
+  %[7]s/docs                     the documentation of the API
   curl %[7]s/levels/BTCUSDT      the levels of one pair
   curl '%[7]s/levels?limit=10'   the nearest levels of the market
   curl -d '{"symbol":"ETHUSDT"}' %[7]s/analyze
   curl %[7]s/jobs/%[8]s
   curl %[7]s/metrics
 
-Stop with Ctrl-C; nothing stays behind.
+Stop with Ctrl-C, which removes all data.
 `, job.Done, job.FinishedAt.Sub(job.StartedAt).Seconds(), job.Failed, job.Skipped,
 		config.Mebibytes(memory.RSS), config.Mebibytes(memory.PeakRSS), address, job.ID)
 	return nil

@@ -27,7 +27,7 @@ import (
 	"tidemark/service"
 )
 
-// evaluateFlags is the command line of evaluate beside the configuration.
+// evaluateFlags are the flags of evaluate without the configuration.
 type evaluateFlags struct {
 	klines, every int
 	methods       []string
@@ -41,22 +41,22 @@ func (in *invocation) evaluateCommand() *cobra.Command {
 	var flags evaluateFlags
 	cmd := &cobra.Command{
 		Use:   "evaluate [FOLDER]",
-		Short: "Tell how often levels held, and whether more often than chance",
-		Long: `Walk forward over candles: at each moment find levels in what was known then, and
-judge them, and artificial levels beside them, by the candles after. Printed are
-the lift over chance with its interval, for our levels and for what others draw;
-docs/evaluation.md says what every figure means.
+		Short: "Measure how often levels held, and whether more often than chance",
+		Long: `Walk forward over candles: at each moment find levels in the candles known at that
+time, and judge them and artificial levels by the candles that follow. evaluate prints
+the lift over chance with its interval, for the levels of tidemark and of other
+methods. docs/evaluation.md explains all figures.
 
-FOLDER holds files named SYMBOL-INTERVAL.csv or .csv.gz, with the first line
-open_time_ms,open,high,low,close,volume. Without it the history of the exchange is
-fetched, of a year unless --split says otherwise, for the pairs a sweep covers. With
---stored it is the candles the database keeps: only as many as the largest analysis
-took, so --klines must leave some after it.
-ANALYSIS_INTERVAL chooses the candles, ANALYSIS_KLINE_LIMIT how many levels are
-found in. Exit code 3 tells that single pairs could not be read.`,
+FOLDER contains files named SYMBOL-INTERVAL.csv or .csv.gz, with the first line
+open_time_ms,open,high,low,close,volume. Without FOLDER, evaluate fetches the history
+of the exchange for the pairs a sweep covers: one year, or the time of --split. With
+--stored it uses the candles in the database. These are only as many as the largest
+analysis used, so --klines must be smaller.
+ANALYSIS_INTERVAL is the candle length, ANALYSIS_KLINE_LIMIT the number of candles
+used to find levels. The exit code is 3 if some pairs could not be read.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return fmt.Errorf("%d folders are named where one can be", len(args))
+				return fmt.Errorf("at most one folder is allowed, got %d", len(args))
 			}
 			return nil
 		},
@@ -69,15 +69,15 @@ found in. Exit code 3 tells that single pairs could not be read.`,
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&flags.klines, "klines", 0, "candles levels are found in at a moment (default ANALYSIS_KLINE_LIMIT)")
-	f.IntVar(&flags.every, "every", levels.Horizon, "candles from one moment to the next")
-	f.StringSliceVar(&flags.methods, "methods", nil, "what to evaluate, separated by commas (default all: "+strings.Join(methodNames(), ",")+")")
-	f.Uint64Var(&flags.seed, "seed", 1, "of what is drawn: artificial levels, intervals")
-	f.StringVar(&flags.split, "split", "", "evaluate within FROM..TO, such as 2022-01-01..2023-01-01; either may be left out")
-	f.StringVar(&flags.pairs, "pairs", "*", "symbols to evaluate, with * and ? as in a shell")
-	f.BoolVar(&flags.stored, "stored", false, "evaluate on the candles the database keeps")
+	f.IntVar(&flags.klines, "klines", 0, "candles used to find levels at a moment (default ANALYSIS_KLINE_LIMIT)")
+	f.IntVar(&flags.every, "every", levels.Horizon, "candles between two moments")
+	f.StringSliceVar(&flags.methods, "methods", nil, "methods to evaluate, separated by commas (default all: "+strings.Join(methodNames(), ",")+")")
+	f.Uint64Var(&flags.seed, "seed", 1, "seed of the random numbers: artificial levels, intervals")
+	f.StringVar(&flags.split, "split", "", "evaluate only FROM..TO, such as 2022-01-01..2023-01-01; either end may be omitted")
+	f.StringVar(&flags.pairs, "pairs", "*", "pattern of symbols to evaluate, with * and ? as in a shell")
+	f.BoolVar(&flags.stored, "stored", false, "evaluate the candles in the database")
 	f.BoolVar(&flags.json, "json", false, "print the report as JSON")
-	f.StringVar(&flags.html, "html", "", "write the report to this file as a page too")
+	f.StringVar(&flags.html, "html", "", "also write the report to this file as an HTML page")
 	config.AddFlags(f)
 	return cmd
 }
@@ -90,7 +90,7 @@ func methodNames() []string {
 	return names
 }
 
-// options turns the command line into what an evaluation is told.
+// options converts the command line into the options of an evaluation.
 func (f *evaluateFlags) options(cfg config.Config) (evaluate.Options, error) {
 	o := evaluate.Options{
 		Interval: cfg.AnalysisInterval, Klines: f.klines, Every: f.every, Seed: f.seed,
@@ -100,10 +100,10 @@ func (f *evaluateFlags) options(cfg config.Config) (evaluate.Options, error) {
 		o.Klines = cfg.AnalysisKlineLimit
 	}
 	if o.Klines < levels.MinCandles {
-		return o, fmt.Errorf("--klines: %d are too few: at least %d are needed", o.Klines, levels.MinCandles)
+		return o, fmt.Errorf("--klines: %d is too small: at least %d are needed", o.Klines, levels.MinCandles)
 	}
 	if o.Every < 1 {
-		return o, fmt.Errorf("--every: %d is not at least 1", o.Every)
+		return o, fmt.Errorf("--every: %d is less than 1", o.Every)
 	}
 	if len(f.methods) > 0 {
 		for _, name := range f.methods {
@@ -114,7 +114,7 @@ func (f *evaluateFlags) options(cfg config.Config) (evaluate.Options, error) {
 		o.Methods = slices.DeleteFunc(o.Methods, func(m evaluate.Method) bool { return !slices.Contains(f.methods, m.Name) })
 	}
 	if _, err := path.Match(f.pairs, ""); err != nil {
-		return o, fmt.Errorf("--pairs: %q is no pattern of symbols: %w", f.pairs, err)
+		return o, fmt.Errorf("--pairs: %q is not a valid pattern: %w", f.pairs, err)
 	}
 	if f.split == "" {
 		return o, nil
@@ -141,8 +141,8 @@ func (in *invocation) evaluate(ctx context.Context, cfg config.Config, flags eva
 	if flags.stored && len(args) > 0 {
 		return config.Usage(errors.New("--stored and a folder exclude each other"))
 	}
-	ctx, giveUp := context.WithCancelCause(ctx)
-	defer giveUp(nil)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var source *candleSource
 	switch {
 	case flags.stored:
@@ -150,7 +150,7 @@ func (in *invocation) evaluate(ctx context.Context, cfg config.Config, flags eva
 	case len(args) > 0:
 		source, err = folderCandles(args[0], o)
 	default:
-		source, err = in.exchangeCandles(ctx, cfg, o, flags.pairs, giveUp)
+		source, err = in.exchangeCandles(ctx, cfg, o, flags.pairs, cancel)
 		o.Workers = max(o.Workers, cfg.AnalysisConcurrency) // most of them wait for the exchange
 	}
 	if err != nil {
@@ -204,7 +204,7 @@ func matches(pattern, symbol string) bool {
 	return ok && err == nil
 }
 
-// explain adds to an error why pairs could not be read, when none could.
+// explain adds the first failure to an error of an evaluation.
 func explain(err error, report *evaluate.Report) error {
 	if report == nil || len(report.Failures) == 0 {
 		return err
@@ -212,27 +212,28 @@ func explain(err error, report *evaluate.Report) error {
 	return fmt.Errorf("%w; the first of them: %s: %s", err, report.Failures[0].Symbol, report.Failures[0].Detail)
 }
 
-// candleSource is where an evaluation has its candles from.
+// candleSource is the source of the candles of an evaluation.
 type candleSource struct {
 	name      string
 	series    []evaluate.Series
-	simulated func() bool // known for certain once all has been loaded
+	simulated func() bool // final once all series are loaded
 	close     func()
 }
 
-// folderCandles are those of files, which do not say whether they are simulated.
+// folderCandles returns the candles of files. They count as real: files do not record
+// whether candles are simulated.
 func folderCandles(folder string, o evaluate.Options) (*candleSource, error) {
 	series, err := evaluate.Folder(folder, o.Interval)
 	if err != nil {
 		return nil, err
 	}
 	if len(series) == 0 {
-		return nil, fmt.Errorf("%s holds no file SYMBOL-%s.csv or SYMBOL-%[2]s.csv.gz", folder, o.Interval)
+		return nil, fmt.Errorf("%s contains no file SYMBOL-%s.csv or SYMBOL-%[2]s.csv.gz", folder, o.Interval)
 	}
 	return &candleSource{folder, series, func() bool { return false }, func() {}}, nil
 }
 
-// storedCandles are those the database keeps of the pairs it has analyses of.
+// storedCandles returns the candles in the database of all pairs with analyses.
 func (in *invocation) storedCandles(ctx context.Context, cfg config.Config, o evaluate.Options) (*candleSource, error) {
 	db, err := app.OpenDatabase(ctx, app.Budget{Config: cfg}, in.logger(quiet(cfg)))
 	if err != nil {
@@ -241,7 +242,7 @@ func (in *invocation) storedCandles(ctx context.Context, cfg config.Config, o ev
 	simulated := false
 	s := &candleSource{name: cfg.Exchange + " (stored)", simulated: func() bool { return simulated }, close: func() { db.Close() }}
 	for snap, err := range db.Latest(ctx, cfg.Exchange, o.Interval) {
-		if err != nil && !errors.Is(err, service.ErrUnreadable) { // its candles may be
+		if err != nil && !errors.Is(err, service.ErrUnreadable) { // its candles may still be readable
 			db.Close()
 			return nil, err
 		}
@@ -251,20 +252,20 @@ func (in *invocation) storedCandles(ctx context.Context, cfg config.Config, o ev
 			if _, err := db.Candles(ctx, key, 0, dst, nil); !errors.Is(err, service.ErrNotAnalyzed) {
 				return err
 			}
-			return nil // none are kept
+			return nil // no candles are stored
 		}})
 	}
 	if len(s.series) == 0 {
 		db.Close()
-		return nil, fmt.Errorf("no pair of %s has been analysed at %s; `tidemark sweep` does it", cfg.Exchange, o.Interval)
+		return nil, fmt.Errorf("no pair of %s has been analysed at %s; run `tidemark sweep`", cfg.Exchange, o.Interval)
 	}
 	return s, nil
 }
 
-// exchangeCandles is the history of the pairs a sweep covers. It is fetched once
-// and kept in files of a temporary folder, because candles are read twice. A ban
-// ends the evaluation: no other pair would fare better.
-func (in *invocation) exchangeCandles(ctx context.Context, cfg config.Config, o evaluate.Options, pattern string, giveUp context.CancelCauseFunc) (_ *candleSource, err error) {
+// exchangeCandles returns the history of the pairs a sweep covers. It is fetched once and
+// stored in a temporary folder, because candles are read twice. A ban cancels the
+// evaluation, since it applies to all pairs.
+func (in *invocation) exchangeCandles(ctx context.Context, cfg config.Config, o evaluate.Options, pattern string, cancel context.CancelCauseFunc) (_ *candleSource, err error) {
 	a, err := app.Open(ctx, cfg, in.logger(quiet(cfg)))
 	if err != nil {
 		return nil, err
@@ -301,14 +302,14 @@ func (in *invocation) exchangeCandles(ctx context.Context, cfg config.Config, o 
 		if !listing.Selected || !matches(pattern, name) {
 			continue
 		}
-		file := filepath.Join(folder, strconv.Itoa(len(s.series))) // a symbol may be no file name
+		file := filepath.Join(folder, strconv.Itoa(len(s.series))) // a symbol may not be a valid file name
 		s.series = append(s.series, evaluate.Series{Symbol: name, Load: func(ctx context.Context, dst *levels.Candles) error {
 			if _, err := os.Stat(file); err == nil {
 				return readCandles(ctx, file, dst)
 			}
 			if err := a.Venue.Candles(ctx, name, first, dst, nil); err != nil {
 				if errors.Is(err, service.ErrBanned) {
-					giveUp(err)
+					cancel(err)
 				}
 				return err
 			}
@@ -354,8 +355,7 @@ func writeCandles(file string, c *levels.Candles) error {
 	return errors.Join(w.Flush(), z.Close(), f.Close())
 }
 
-// writePage writes the report as a page to file, and leaves nothing half
-// written.
+// writePage writes the report as an HTML page to file, atomically.
 func writePage(file string, r *evaluate.Report) error {
 	f, err := os.CreateTemp(filepath.Dir(file), ".tidemark-*.html")
 	if err != nil {
@@ -368,7 +368,7 @@ func writePage(file string, r *evaluate.Report) error {
 	return os.Rename(f.Name(), file)
 }
 
-// pairProgress shows how far an evaluation is.
+// pairProgress shows the progress of an evaluation.
 type pairProgress struct {
 	*progress
 	source *candleSource

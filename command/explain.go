@@ -15,15 +15,15 @@ import (
 	"tidemark/service"
 )
 
-// explain prints why a level of a stored analysis is there. The exchange is not
-// asked for anything.
+// explain prints the explanation of a level of a stored analysis. It sends no request to
+// the exchange.
 func (in *invocation) explain(ctx context.Context, cfg config.Config, symbol string, at time.Time, id string, out output) (err error) {
 	level, err := api.ParseLevelID(id)
 	if err != nil {
-		return config.Usage(fmt.Errorf("--explain: %q is not the id of a level: 16 hexadecimal digits, as --json prints them", id))
+		return config.Usage(fmt.Errorf("--explain: %q is not a level id: 16 hexadecimal digits, as printed by --json", id))
 	}
 	if out.csv {
-		return config.Usage(errors.New("--explain is printed as text or --json, not as --csv"))
+		return config.Usage(errors.New("--explain and --csv exclude each other"))
 	}
 	a, err := app.Open(ctx, cfg, in.logger(quiet(cfg)))
 	if err != nil {
@@ -47,13 +47,13 @@ func (in *invocation) explain(ctx context.Context, cfg config.Config, symbol str
 	return printExplanation(newScreen(in.stdout, in.environ), &snap, &e, time.Now())
 }
 
-// shownTouches is how many touches, the newest, are printed; --json has them all.
+// shownTouches is the number of newest touches printed; --json prints all.
 const shownTouches = 12
 
-// outcomeColours are those of the touches that were decided.
+// outcomeColours are the colours of decided touches.
 var outcomeColours = map[levels.Outcome]colour{levels.Held: green, levels.Broke: red}
 
-// printExplanation writes why a level is there for people to read.
+// printExplanation prints an explanation as text.
 func printExplanation(w screen, s *service.Snapshot, e *levels.Explanation, now time.Time) error {
 	price := func(p float64) string { return strconv.FormatFloat(p, 'f', s.Decimals, 64) }
 	moment := func(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04") }
@@ -64,10 +64,10 @@ func printExplanation(w screen, s *service.Snapshot, e *levels.Explanation, now 
 		fmt.Fprintln(w, w.paint(warning, "STALE: "+reason))
 	}
 
-	fmt.Fprintln(w, "\n"+w.paint(bold, "What was found there"))
+	fmt.Fprintln(w, "\n"+w.paint(bold, "Sources"))
 	var found []row
 	for _, f := range e.Found {
-		found = append(found, row{cells: []string{"  " + f.Method.AppendNames(nil)[0], fmt.Sprintf("%.0f %% of what draws the zone", 100*f.Weight), told(f, price, moment)}})
+		found = append(found, row{cells: []string{"  " + f.Method.AppendNames(nil)[0], fmt.Sprintf("%.0f %% of the zone's weight", 100*f.Weight), sourceText(f, price, moment)}})
 	}
 	if err := w.list(found); err != nil {
 		return err
@@ -109,8 +109,8 @@ func printExplanation(w screen, s *service.Snapshot, e *levels.Explanation, now 
 	return w.list(factors)
 }
 
-// told says what a method found.
-func told(f levels.Source, price func(float64) string, moment func(int64) string) string {
+// sourceText returns the findings of a method as text.
+func sourceText(f levels.Source, price func(float64) string, moment func(int64) string) string {
 	if f.Method == levels.SourceEnds {
 		return fmt.Sprintf("%d highs, lows and closes", f.Count)
 	}

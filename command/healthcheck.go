@@ -18,7 +18,7 @@ func (in *invocation) healthcheckCommand() *cobra.Command {
 	var url string
 	cmd := &cobra.Command{
 		Use:   "healthcheck",
-		Short: "Ask a running service whether it is ready; exit code 0 if so",
+		Short: "Check that a running service is ready; exit code 0 if it is",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := in.config(cmd)
@@ -33,13 +33,12 @@ func (in *invocation) healthcheckCommand() *cobra.Command {
 			return checkHealth(ctx, url)
 		},
 	}
-	cmd.Flags().StringVar(&url, "url", "", "what to ask instead of /readyz at HTTP_ADDR")
+	cmd.Flags().StringVar(&url, "url", "", "URL to check instead of /readyz at HTTP_ADDR")
 	config.AddFlags(cmd.Flags())
 	return cmd
 }
 
-// reachable is the address at which a service listening on addr answers from
-// this machine.
+// reachable returns an address of this machine for a service that listens on addr.
 func reachable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {

@@ -27,7 +27,8 @@ func (in *invocation) levelsCommand() *cobra.Command {
 			}
 			var moment time.Time
 			if at != "" {
-				if moment, err = time.Parse(time.RFC3339, at); err != nil {
+				moment, err = time.Parse(time.RFC3339, at)
+				if err != nil {
 					return config.Usage(fmt.Errorf("--at: %q is not a time such as 2026-11-22T19:00:00Z", at))
 				}
 			}
@@ -50,18 +51,18 @@ func (in *invocation) levelsCommand() *cobra.Command {
 		},
 	}
 	out.flags(cmd)
-	cmd.Flags().StringVar(&at, "at", "", "the analysis as of this moment (RFC 3339) instead of the newest")
-	cmd.Flags().StringVar(&explain, "explain", "", "why the level with this id is there (ids are in --json)")
+	cmd.Flags().StringVar(&at, "at", "", "print the analysis as of this time (RFC 3339), not the newest")
+	cmd.Flags().StringVar(&explain, "explain", "", "explain the level with this id (--json prints ids)")
 	config.AddFlags(cmd.Flags())
 	return cmd
 }
 
-// storedAnalysis reads the analysis of a pair as of a moment; zero means the newest.
+// storedAnalysis reads the analysis of a pair as of a time; zero means the newest.
 func storedAnalysis(ctx context.Context, db *repository.DB, cfg config.Config, symbol string, at time.Time) (service.Snapshot, error) {
 	key := service.Key{Exchange: cfg.Exchange, Symbol: symbol, Interval: cfg.AnalysisInterval}
 	snap, err := db.Snapshot(ctx, key, at)
 	if errors.Is(err, service.ErrNotAnalyzed) {
-		return snap, fmt.Errorf("%s %s %s has not been analysed; `tidemark analyze %s` does it", key.Exchange, symbol, key.Interval, symbol)
+		return snap, fmt.Errorf("%s %s %s has not been analysed; run `tidemark analyze %s`", key.Exchange, symbol, key.Interval, symbol)
 	}
 	return snap, err
 }

@@ -18,12 +18,12 @@ import (
 	"tidemark/service"
 )
 
-// output is how an analysis is printed.
+// output is the format of a printed analysis.
 type output struct{ json, csv bool }
 
 func (o *output) flags(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&o.json, "json", false, "print the analysis as the HTTP API would")
-	cmd.Flags().BoolVar(&o.csv, "csv", false, "print one line a level, separated by commas")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print the analysis as JSON, as the HTTP API does")
+	cmd.Flags().BoolVar(&o.csv, "csv", false, "print the levels as CSV, one per line")
 	cmd.PreRunE = func(*cobra.Command, []string) error {
 		if o.json && o.csv {
 			return config.Usage(errors.New("--json and --csv exclude each other"))
@@ -45,15 +45,15 @@ func (in *invocation) pair(cmd *cobra.Command, args []string) (config.Config, st
 	return cfg, symbol, nil
 }
 
-// onePair refuses a command line that names no pair, or several.
+// onePair returns an error unless the command line has exactly one argument.
 func onePair(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("one pair must be named, not %d: %s BTCUSDT", len(args), cmd.CommandPath())
+		return fmt.Errorf("exactly one symbol is required, got %d: %s BTCUSDT", len(args), cmd.CommandPath())
 	}
 	return nil
 }
 
-// openStored opens the database to read what is stored. It makes none.
+// openStored opens an existing database. It does not create one.
 func (in *invocation) openStored(ctx context.Context, cfg config.Config) (*repository.DB, error) {
 	if err := in.needDatabase(ctx, cfg); err != nil {
 		return nil, err
@@ -61,11 +61,11 @@ func (in *invocation) openStored(ctx context.Context, cfg config.Config) (*repos
 	return app.OpenDatabase(ctx, app.Budget{Config: cfg}, in.logger(quiet(cfg)))
 }
 
-// needDatabase is an error where the database would have to be made first.
+// needDatabase returns an error if the database does not exist.
 func (in *invocation) needDatabase(ctx context.Context, cfg config.Config) error {
 	found, err := repository.Inspect(ctx, app.Budget{Config: cfg}.DatabaseConfig(in.logger(quiet(cfg))), app.Address(cfg))
 	if err == nil && found.New {
-		err = fmt.Errorf("there is no database at %s; `tidemark sweep` makes one, or DATABASE_URL names another", found.File)
+		err = fmt.Errorf("no database at %s; create one with `tidemark sweep`, or set DATABASE_URL", found.File)
 	}
 	return err
 }

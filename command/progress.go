@@ -12,13 +12,13 @@ import (
 	"tidemark/memory"
 )
 
-// progress shows how far a command is: a bar on a terminal, a line now and then
-// elsewhere, and on a terminal that cannot go back to the beginning of a line.
+// progress shows the progress of a command: as a bar on a terminal, and as a line for
+// each tenth elsewhere and on a dumb terminal.
 type progress struct {
 	w        screen
 	terminal bool
 	start    time.Time
-	lines    int // tenths already told of, when there is no terminal
+	tenths   int // last tenth printed, without a terminal
 }
 
 func newProgress(w io.Writer, environ []string) *progress {
@@ -48,18 +48,18 @@ func (p *progress) show(j job.Job) {
 		simulatedMark(j.Simulated), ended, todo, j.Failed, rate, left, config.Mebibytes(memory.Read().PeakRSS)))
 }
 
-// draw shows that done of total are done, with what text says.
+// draw shows that done of total are done, followed by text.
 func (p *progress) draw(done, total int, text string) {
 	if p.terminal {
 		const width = 24
 		full := width * done / total
 		line := []rune(fmt.Sprintf("[%s%s] %s", strings.Repeat("█", full), strings.Repeat("·", width-full), text))
-		// a line that wraps could not be drawn over
+		// a wrapped line could not be overwritten
 		fmt.Fprint(p.w, "\r\x1b[K"+string(line[:min(len(line), p.w.width-1)]))
 		return
 	}
-	if tenth := 10 * done / total; tenth > p.lines {
-		p.lines = tenth
+	if tenth := 10 * done / total; tenth > p.tenths {
+		p.tenths = tenth
 		fmt.Fprintln(p.w, text)
 	}
 }

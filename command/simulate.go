@@ -25,9 +25,9 @@ func (in *invocation) simulateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "simulate",
 		Short: "Run the simulated exchange as a server speaking Binance's wire format",
-		Long: `Run a simulated exchange. Its prices are invented; every response says so in
-the header X-Tidemark-Simulated, and everything tidemark makes of them carries
-"simulated": true. Point a service at it with
+		Long: `Run a simulated exchange. Its prices are invented: every response has the header
+X-Tidemark-Simulated, and everything tidemark computes from them has
+"simulated": true. Connect a service to it with
 EXCHANGE=simulated EXCHANGE_BASE_URL=http://127.0.0.1:8090.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -48,14 +48,14 @@ EXCHANGE=simulated EXCHANGE_BASE_URL=http://127.0.0.1:8090.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&addr, "addr", "127.0.0.1:8090", "address to serve on")
-	flags.IntVar(&options.Pairs, "pairs", 500, "healthy pairs quoted in USDT; odd ones come on top")
-	flags.Uint64Var(&seed, "seed", 1, "which market is played")
-	flags.Float64Var(&speed, "speed", 1, "how many times as fast as time the market's clock runs, from now on")
-	flags.DurationVar(&options.Latency, "latency", 0, "time every answer takes")
-	flags.DurationVar(&options.Jitter, "jitter", 0, "how much that time varies either way")
-	flags.IntVar(&options.WeightLimit, "weight-limit", 6000, "request weight allowed in a minute")
-	flags.Int64Var(&options.CacheBytes, "cache-bytes", 0, "bytes of rendered pages to keep")
-	flags.StringVar(&faults, "faults", "", "share of answers that are faulty (0.1), or shares by kind (500=0.02,reset=0.01)")
+	flags.IntVar(&options.Pairs, "pairs", 500, "normal pairs quoted in USDT; some unusual ones are added")
+	flags.Uint64Var(&seed, "seed", 1, "seed of the market")
+	flags.Float64Var(&speed, "speed", 1, "speed of the market's clock, as a multiple of real time")
+	flags.DurationVar(&options.Latency, "latency", 0, "latency of every response")
+	flags.DurationVar(&options.Jitter, "jitter", 0, "random variation of the latency, plus or minus")
+	flags.IntVar(&options.WeightLimit, "weight-limit", 6000, "request weight allowed per minute")
+	flags.Int64Var(&options.CacheBytes, "cache-bytes", 0, "size of the cache of rendered pages, in bytes")
+	flags.StringVar(&faults, "faults", "", "share of faulty responses (0.1), or shares by kind (500=0.02,reset=0.01)")
 	return cmd
 }
 

@@ -39,13 +39,14 @@ func (in *invocation) sweepCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sweep",
 		Short: "Analyse every pair of the exchange once, in the foreground",
-		Long: `Analyse every pair of the exchange that passes the filters, store the levels
-and print what became of the pairs. Exit code 3 tells that single pairs failed.
+		Long: `Analyse every pair of the exchange that passes the filters, store the levels and
+print a report. The exit code is 3 if some pairs failed.
 
-The sweep is a job: another process of the same exchange on the same database
-helps, and the same sweep under way there is joined. Interrupted, it is cancelled,
-unless it was joined: then it goes on there. Killed, it is finished by the next
-process of the exchange that works on this database.`,
+The sweep is a job: other processes of the same exchange on the same database take
+part in it. If the same sweep is already under way there, this command joins it. An
+interrupt cancels the sweep, but not one that was joined, which continues there. If
+this process is killed, the next process of the exchange on this database finishes
+the sweep.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := in.config(cmd)
@@ -60,7 +61,7 @@ process of the exchange that works on this database.`,
 	return cmd
 }
 
-// quiet keeps the log out of a progress bar's way unless it was asked for.
+// quiet raises the default log level, so that the log does not disturb the progress bar.
 func quiet(cfg config.Config) config.Config {
 	if cfg.LogLevel == 0 { // INFO, the default
 		cfg.LogLevel = 4 // WARN
@@ -69,7 +70,7 @@ func quiet(cfg config.Config) config.Config {
 }
 
 func (in *invocation) sweep(ctx context.Context, cfg config.Config, asJSON bool) (err error) {
-	// The work outlives the signal: what is analysed is stored.
+	// After a signal, finished analyses are still stored.
 	a, err := app.Open(context.WithoutCancel(ctx), cfg, in.logger(quiet(cfg)))
 	if err != nil {
 		return err
@@ -86,8 +87,9 @@ func (in *invocation) sweep(ctx context.Context, cfg config.Config, asJSON bool)
 	if err := errors.Join(err, a.Stop(stopping)); err != nil {
 		return err
 	}
-	// with its failures, and if it was cancelled with what had been analysed
-	if j, err = a.DB.Job(background, j.ID); err != nil {
+	// Read the final counts and the failures.
+	j, err = a.DB.Job(background, j.ID)
+	if err != nil {
 		return err
 	}
 	report := sweepReport{
@@ -110,17 +112,16 @@ func (in *invocation) sweep(ctx context.Context, cfg config.Config, asJSON bool)
 	case j.State == job.Failed:
 		return fmt.Errorf("the sweep failed: %s", j.Error.Detail)
 	case j.State == job.Cancelled:
-		return errors.New("the sweep was cancelled; what it had analysed is stored")
+		return errors.New("the sweep was cancelled; finished analyses are stored")
 	case j.Failed > 0:
 		return errPartial
 	}
 	return nil
 }
 
-// runSweep runs one sweep, shows its progress and returns the ended job, without its
-// failures. When
-// ctx ends, a sweep of its own is cancelled. One that it has joined is not its to
-// cancel: that is left, with an error that says so.
+// runSweep runs one sweep, shows its progress and returns the ended job without its
+// failures. If ctx ends, it cancels the sweep. It does not cancel a sweep that it has
+// joined, but returns an error with the id of the job.
 func (in *invocation) runSweep(ctx context.Context, a *app.App) (job.Job, error) {
 	background := context.WithoutCancel(ctx)
 	swept, joined, err := a.Jobs.Submit(background, job.Request{All: true, Store: true})
@@ -129,7 +130,7 @@ func (in *invocation) runSweep(ctx context.Context, a *app.App) (job.Job, error)
 	}
 	watching := ctx
 	if !joined {
-		watching = background // to the end, which comes soon
+		watching = background // wait for the cancellation to finish
 		id := swept.ID
 		stopped := context.AfterFunc(ctx, func() { a.Jobs.Cancel(background, id) })
 		defer stopped()
@@ -144,8 +145,8 @@ func (in *invocation) runSweep(ctx context.Context, a *app.App) (job.Job, error)
 	}
 	bar.end()
 	if !swept.State.Final() {
-		return swept, fmt.Errorf("interrupted; the sweep was begun by another process and goes on as job %s: "+
-			"a service on this database shows it at GET /jobs/%[1]s, and DELETE /jobs/%[1]s cancels it", swept.ID)
+		return swept, fmt.Errorf("interrupted; another process started the sweep, and it continues as job %s: "+
+			"on a service with this database, GET /jobs/%[1]s shows it and DELETE /jobs/%[1]s cancels it", swept.ID)
 	}
 	return swept, nil
 }
@@ -171,7 +172,7 @@ func (r sweepReport) print(w screen) error {
 	return w.list(rows)
 }
 
-// simulatedMark stands before everything that was made from simulated prices.
+// simulatedMark returns the prefix of everything computed from simulated prices.
 func simulatedMark(simulated bool) string {
 	if simulated {
 		return "SIMULATED "
@@ -179,7 +180,7 @@ func simulatedMark(simulated bool) string {
 	return ""
 }
 
-// cpuSeconds is the processor time of this process so far.
+// cpuSeconds returns the processor time of this process.
 func cpuSeconds() float64 {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -14,26 +14,25 @@ import (
 	"tidemark/levels"
 )
 
-// screen is where a command prints its results: a terminal, or whatever its
-// output was sent to, which gets neither colours nor a width to keep to.
+// screen is the output of a command: a terminal, or a file or pipe, which has no colours
+// and no width.
 type screen struct {
 	io.Writer
 	colours bool
-	width   int  // columns of the terminal; 0 if it is none
-	height  int  // its lines
+	width   int  // columns; 0 if it is not a terminal
+	height  int  // lines
 	picture bool // a table is cut to the width, not continued
 }
 
-// newScreen asks w what it is. Colours are for terminals only, and not for one
-// that cannot show them (TERM=dumb) or whose owner does not want them: NO_COLOR,
-// set to anything (no-color.org).
+// newScreen returns a screen that writes to w. It has colours if w is a terminal, TERM is
+// not dumb and NO_COLOR is empty (no-color.org).
 func newScreen(w io.Writer, environ []string) screen {
 	s := screen{Writer: w}
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return s
 	}
-	s.width, s.height = 80, 24 // of a terminal that does not know, such as a serial line
+	s.width, s.height = 80, 24 // for a terminal without a known size, such as a serial line
 	if columns, lines, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 && lines > 0 {
 		s.width, s.height = columns, lines
 	}
@@ -44,8 +43,8 @@ func newScreen(w io.Writer, environ []string) screen {
 	return s
 }
 
-// colour is the number of a graphic rendition (ECMA-48, SGR). The plain sixteen
-// are used: they follow the theme of the terminal, dark or light.
+// colour is the parameter of a graphic rendition (ECMA-48, SGR). Only the 16 basic
+// colours are used: they follow the theme of the terminal.
 type colour string
 
 const (
@@ -58,24 +57,23 @@ const (
 	warning    colour = "1;33"
 )
 
-// bright is c, easier to see.
+// bright returns the bright variant of c.
 func (c colour) bright() colour { return "1;" + c }
 
-// sideColour is that of a level: resistances red, supports green, and bright what
-// is expected to hold more often than any line at its distance even at the lower end
-// of its interval.
-func sideColour(role levels.Role, holdsAtLeast, anyLine float64) colour {
+// sideColour returns the colour of a level: red for a resistance, green for a support. It
+// is bright if the lower end of the interval of the hold odds exceeds the baseline.
+func sideColour(role levels.Role, lowerBound, baseline float64) colour {
 	c := green
 	if role == levels.Resistance {
 		c = red
 	}
-	if holdsAtLeast > anyLine {
+	if lowerBound > baseline {
 		return c.bright()
 	}
 	return c
 }
 
-// paint gives text its colour, where there are colours.
+// paint returns text in colour c, if the screen has colours.
 func (s screen) paint(c colour, text string) string {
 	if !s.colours || c == uncoloured || text == "" {
 		return text
@@ -83,13 +81,13 @@ func (s screen) paint(c colour, text string) string {
 	return "\x1b[" + string(c) + "m" + text + "\x1b[0m"
 }
 
-// simulated is the mark before everything that was made from simulated prices.
+// simulated returns the coloured prefix of everything computed from simulated prices.
 func (s screen) simulated(simulated bool) string {
 	return s.paint(warning, simulatedMark(simulated))
 }
 
-// row is one line of a table or a list. A cell too many is not shown, one too few is
-// empty. Cells may be painted themselves.
+// row is one line of a table or a list. Extra cells are not shown, missing cells are
+// empty. Cells may be painted.
 type row struct {
 	colour colour // of the whole line
 	cells  []string
@@ -98,15 +96,15 @@ type row struct {
 // gap is the space between two columns.
 const gap = 2
 
-// escapes are the sequences that paint writes, which take no room on a screen.
+// escapes matches the sequences that paint writes, which have no width on a screen.
 var escapes = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
-// textWidth is how many columns of a screen a cell takes.
+// textWidth returns the columns of a screen that a cell takes.
 func textWidth(cell string) int {
 	return utf8.RuneCountInString(escapes.ReplaceAllString(cell, ""))
 }
 
-// columnWidths are those of so many columns.
+// columnWidths returns the widths of the first columns of rows.
 func columnWidths(columns int, rows []row) []int {
 	widths := make([]int, columns)
 	for _, r := range rows {
@@ -117,8 +115,7 @@ func columnWidths(columns int, rows []row) []int {
 	return widths
 }
 
-// list prints rows without a head, columns aligned to the left. The last one may be as
-// long as it likes.
+// list prints rows without a head, with columns aligned to the left.
 func (s screen) list(rows []row) error {
 	columns := 0
 	for _, r := range rows {
@@ -141,10 +138,10 @@ func (s screen) list(rows []row) error {
 	return err
 }
 
-// table prints rows below a head, columns aligned to the right. One that is wider
-// than the terminal is continued below itself, as many columns at a time as there
-// is room for and the first column again before each, so that nothing is lost and
-// no line is broken; on a screen of one picture what there is no room for is left out.
+// table prints rows below a head, with columns aligned to the right. If the table is
+// wider than the terminal, table prints it in several parts below each other, each
+// beginning with the first column; on a screen of one picture it leaves out the columns
+// that do not fit.
 func (s screen) table(head []string, rows []row) error {
 	rows = slices.Insert(slices.Clone(rows), 0, row{faint, head})
 	widths := columnWidths(len(head), rows)

@@ -29,7 +29,7 @@ import (
 // Bounds of watch.
 const (
 	maxWatched   = 500      // pairs shown
-	pipedPairs   = 30       // pairs shown where there is no screen to fill
+	pipedPairs   = 30       // pairs shown without a terminal
 	maxWatchBody = 16 << 20 // bytes of one page of the service
 	askService   = 30 * time.Second
 )
@@ -40,7 +40,7 @@ type watcher struct {
 	key      string // the API key; empty for none
 	interval string // empty for the service's own
 	every    time.Duration
-	pairs    int // 0 for as many as fit the screen
+	pairs    int // 0 for as many as fit on the screen
 }
 
 func (in *invocation) watchCommand() *cobra.Command {
@@ -50,13 +50,13 @@ func (in *invocation) watchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Watch the pairs nearest to a level, live, from a running service",
-		Long: `Watch the pairs nearest to a level: for each the level nearest to its price, as
-GET /levels of a running service has them. Distances are from the close of the
-newest candle that was analysed, and age is how long ago that was.
+		Long: `Watch the pairs nearest to a level. For each pair watch shows the level nearest to
+its price, from GET /levels of a running service. Distances are measured from the
+close of the newest analysed candle; age is the time since that close.
 
-On a terminal the screen is drawn anew until Ctrl-C, and a service that restarts is
-waited for; elsewhere one table is printed, with --json one JSON object a pair. If
-the service wants a key, the first of API_KEYS is sent.`,
+On a terminal watch redraws the screen until Ctrl-C, and waits while the service
+restarts. Elsewhere it prints one table, or with --json one JSON object per pair. It
+sends the first of API_KEYS, if any is set.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := in.config(cmd)
@@ -93,16 +93,16 @@ the service wants a key, the first of API_KEYS is sent.`,
 			return w.printOnce(cmd.Context(), newScreen(in.stdout, in.environ))
 		},
 	}
-	cmd.Flags().StringVar(&base, "url", "", "the service, instead of the one at HTTP_ADDR")
-	cmd.Flags().StringVar(&w.interval, "interval", "", "candle length, instead of the service's own")
-	cmd.Flags().DurationVar(&w.every, "every", 5*time.Second, "how often the service is asked, 1s to 1h")
-	cmd.Flags().IntVar(&w.pairs, "pairs", 0, fmt.Sprintf("pairs shown, up to %d; 0: as many as the screen has room for, or %d", maxWatched, pipedPairs))
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a pair, and end")
+	cmd.Flags().StringVar(&base, "url", "", "address of the service, instead of HTTP_ADDR")
+	cmd.Flags().StringVar(&w.interval, "interval", "", "candle length, instead of the service's default")
+	cmd.Flags().DurationVar(&w.every, "every", 5*time.Second, "time between two requests, 1s to 1h")
+	cmd.Flags().IntVar(&w.pairs, "pairs", 0, fmt.Sprintf("pairs shown, up to %d; 0: as many as fit on the screen, or %d without one", maxWatched, pipedPairs))
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per pair and exit")
 	config.AddFlags(cmd.Flags())
 	return cmd
 }
 
-// canRedraw tells whether w is a terminal that can be drawn anew.
+// canRedraw reports whether w is a terminal that can be redrawn.
 func canRedraw(w io.Writer, environ []string) bool {
 	return newScreen(w, environ).width > 0 && !slices.Contains(environ, "TERM=dumb")
 }
@@ -113,19 +113,19 @@ type nearLevel struct {
 	raw json.RawMessage // as it came
 }
 
-// nearList is what the service says of the pairs nearest to a level.
+// nearList is the response of the service: the pairs nearest to a level.
 type nearList struct {
 	exchange, interval string
 	simulated          bool
-	near               []nearLevel // one a pair, the nearest first
-	at                 time.Time   // when it was asked
+	near               []nearLevel // one per pair, the nearest first
+	at                 time.Time   // of the request
 }
 
-// refusal is an answer of the service that asking again will not change.
+// refusal is an error that a repeated request would return again.
 type refusal struct{ error }
 
-// fetch asks for the nearest level of each of the n pairs nearest to one. A pair
-// has several levels, so that it may take more than one page.
+// fetch requests the nearest level of each of the n pairs nearest to a level. It may need
+// several pages, because a pair has several levels.
 func (w *watcher) fetch(ctx context.Context, n int) (nearList, error) {
 	list := nearList{at: time.Now()}
 	ctx, cancel := context.WithTimeout(ctx, askService)
@@ -147,14 +147,16 @@ func (w *watcher) fetch(ctx context.Context, n int) (nearList, error) {
 		for _, raw := range page.Levels {
 			l := nearLevel{raw: raw}
 			if err := json.Unmarshal(raw, &l.Row); err != nil || l.Symbol == "" {
-				return list, refusal{fmt.Errorf("%s does not answer as tidemark does", w.base)}
+				return list, refusal{fmt.Errorf("the response of %s is not from tidemark", w.base)}
 			}
-			if l.Symbol, l.Role = printable(l.Symbol), printable(l.Role); seen[l.Symbol] {
+			l.Symbol, l.Role = printable(l.Symbol), printable(l.Role)
+			if seen[l.Symbol] {
 				continue
 			}
 			seen[l.Symbol] = true
 			list.simulated = list.simulated || l.Simulated
-			if list.near = append(list.near, l); len(list.near) == n {
+			list.near = append(list.near, l)
+			if len(list.near) == n {
 				return list, nil
 			}
 		}
@@ -165,8 +167,8 @@ func (w *watcher) fetch(ctx context.Context, n int) (nearList, error) {
 	}
 }
 
-// printable is text without what a terminal would obey: the service may be
-// another's.
+// printable returns text without control characters: the terminal must not execute the
+// escape sequences of an untrusted service.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -176,7 +178,7 @@ func printable(text string) string {
 	}, text)
 }
 
-// get asks the service and decodes its answer.
+// get sends a request to the service and decodes the response.
 func (w *watcher) get(ctx context.Context, path string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.base+path, nil)
 	if err != nil {
@@ -197,23 +199,23 @@ func (w *watcher) get(ctx context.Context, path string, into any) error {
 		return fmt.Errorf("%s: %w", w.base, err)
 	case res.StatusCode == http.StatusOK:
 		if err := json.Unmarshal(body, into); err != nil {
-			return refusal{fmt.Errorf("%s does not answer as tidemark does", w.base)}
+			return refusal{fmt.Errorf("the response of %s is not from tidemark", w.base)}
 		}
 		return nil
 	}
 	var problem wire.Problem
-	json.Unmarshal(body, &problem) // whatever it is, the status tells most
-	err = fmt.Errorf("%s answers %s", w.base, printable(strings.TrimSpace(res.Status+" "+problem.Detail)))
+	json.Unmarshal(body, &problem) // without a detail the status is enough
+	err = fmt.Errorf("%s responds with %s", w.base, printable(strings.TrimSpace(res.Status+" "+problem.Detail)))
 	switch {
 	case res.StatusCode == http.StatusUnauthorized:
-		return refusal{fmt.Errorf("%s wants a key: give one that it knows in API_KEYS", w.base)}
+		return refusal{fmt.Errorf("%s requires an API key: set a valid one in API_KEYS", w.base)}
 	case res.StatusCode < 500 && res.StatusCode != http.StatusTooManyRequests:
 		return refusal{err}
 	}
 	return err
 }
 
-// printJSON writes one line a pair, each as GET /levels has it.
+// printJSON writes one line per pair, as returned by GET /levels.
 func (w *watcher) printJSON(ctx context.Context, out io.Writer) error {
 	list, err := w.fetch(ctx, cmp.Or(w.pairs, pipedPairs))
 	if err != nil {
@@ -251,7 +253,7 @@ func (l *nearList) title() string {
 	return fmt.Sprintf("%s %s: %d pair%s nearest to a level, %s", l.exchange, l.interval, len(l.near), plural, l.at.UTC().Format("2006-01-02 15:04:05 UTC"))
 }
 
-// note says what of the list is not as it should be, or is empty.
+// note returns a warning about the list, or "".
 func (l *nearList) note() string {
 	stale := 0
 	for _, n := range l.near {
@@ -261,17 +263,17 @@ func (l *nearList) note() string {
 	}
 	switch {
 	case len(l.near) == 0:
-		return "Nothing has been analysed yet; POST /analyze or `tidemark sweep` does it"
+		return "Nothing has been analysed yet; use POST /analyze or `tidemark sweep`"
 	case stale > 0:
-		return fmt.Sprintf("STALE: %d of them; newer candles have closed since they were analysed", stale)
+		return fmt.Sprintf("STALE: %d pairs; newer candles have closed since their analysis", stale)
 	}
 	return ""
 }
 
-// nearHead names the columns. What a narrow screen may do without comes last.
+// nearHead holds the names of the columns. A narrow screen drops the last ones.
 var nearHead = []string{"pair", "distance", "ATR", "kind", "zone", "last close", "holds", "any line", "age"}
 
-// rows are the lines of the table at a moment.
+// rows returns the rows of the table at the time now.
 func (l *nearList) rows(now time.Time) []row {
 	all := make([]row, len(l.near))
 	for i, n := range l.near {
@@ -299,10 +301,10 @@ func (l *nearList) rows(now time.Time) []row {
 	return all
 }
 
-// plain is a price as the service writes it.
+// plain formats a price as the service does.
 func plain(price float64) string { return strconv.FormatFloat(price, 'f', -1, 64) }
 
-// age is a span in its largest whole unit.
+// age returns a duration in its largest whole unit.
 func age(d time.Duration) string {
 	switch d = max(d, 0); {
 	case d < time.Minute:
@@ -315,9 +317,9 @@ func age(d time.Duration) string {
 	return fmt.Sprintf("%d d", d/(24*time.Hour))
 }
 
-// Control sequences of a live screen (ECMA-48, and xterm's second screen, which
-// leaves what was there before as it was). The cursor is hidden, and a line that is
-// too long after all, for a symbol in wide characters, is cut and not wrapped.
+// Control sequences of a live screen (ECMA-48, and xterm's alternate screen, which
+// preserves the contents of the terminal). The cursor is hidden, and a line that is too
+// long because of wide characters is cut, not wrapped.
 const (
 	enterScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 	leaveScreen = "\x1b[?7h\x1b[?25h\x1b[?1049l"
@@ -326,9 +328,9 @@ const (
 	clearBelow  = "\x1b[J"
 )
 
-// live draws the list anew until ctx ends, and leaves the terminal as it was. A
-// service that does not answer is asked again; what it said last stays, and that
-// it is old is said. Only a service that never answered, or refuses, ends it.
+// live redraws the list until ctx ends, and then restores the terminal. If the service
+// does not respond, live repeats the request and keeps showing the last list with a
+// notice. It returns an error if the first request fails or the service refuses one.
 func (w *watcher) live(ctx context.Context, tty *os.File, environ []string) (err error) {
 	resized := make(chan os.Signal, 1)
 	signal.Notify(resized, syscall.SIGWINCH)
@@ -345,7 +347,7 @@ func (w *watcher) live(ctx context.Context, tty *os.File, environ []string) (err
 		err = errors.Join(err, left)
 	}()
 	status := ""
-	var since time.Time // when the service stopped answering; zero if it answers
+	var since time.Time // when the service stopped responding; zero if it responds
 	for {
 		if err := w.draw(newScreen(tty, environ), &list, status); err != nil {
 			return err
@@ -364,31 +366,32 @@ func (w *watcher) live(ctx context.Context, tty *os.File, environ []string) (err
 		}
 		timer.Stop()
 		next, err := w.fetch(ctx, w.wanted(newScreen(tty, environ)))
-		switch refused := new(refusal); {
+		_, refused := errors.AsType[refusal](err)
+		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.As(err, refused):
+		case refused:
 			return err
 		case err != nil:
 			if since.IsZero() {
 				since = time.Now()
 			}
-			status = fmt.Sprintf("NO ANSWER since %s: %v; below is what was said before, and it is asked again every %s",
+			status = fmt.Sprintf("NO RESPONSE since %s: %v; the list below is old; retrying every %s",
 				since.UTC().Format("15:04:05 UTC"), err, min(w.every, time.Second))
 			continue
 		case !since.IsZero():
-			status = fmt.Sprintf("The service answers again since %s, after %s without", next.at.UTC().Format("15:04:05 UTC"), next.at.Sub(since).Round(time.Second))
+			status = fmt.Sprintf("The service responds again since %s, after %s", next.at.UTC().Format("15:04:05 UTC"), next.at.Sub(since).Round(time.Second))
 			since = time.Time{}
 		}
 		list = next
 	}
 }
 
-// linesAbove are those of the screen that the pairs cannot have: title, hint,
-// status, note and the head of the table.
+// linesAbove is the number of lines above the pairs: title, hint, status, note and the
+// head of the table.
 const linesAbove = 5
 
-// wanted is how many pairs to ask for.
+// wanted returns the number of pairs to request.
 func (w *watcher) wanted(s screen) int {
 	room := min(maxWatched, max(1, s.height-linesAbove))
 	if w.pairs > 0 {
@@ -397,8 +400,8 @@ func (w *watcher) wanted(s screen) int {
 	return room
 }
 
-// draw writes one picture of the list in one piece, no line wider than the screen
-// and no more of them than it has.
+// draw writes the whole screen at once. It cuts lines and the list to the size of the
+// screen.
 func (w *watcher) draw(s screen, l *nearList, status string) error {
 	var b bytes.Buffer
 	out := screen{Writer: &b, colours: s.colours, width: s.width, picture: true}
@@ -411,7 +414,7 @@ func (w *watcher) draw(s screen, l *nearList, status string) error {
 		title = warning
 	}
 	line(title, simulatedMark(l.simulated)+l.title())
-	line(faint, fmt.Sprintf("asked every %s of %s; Ctrl-C ends", w.every, w.base))
+	line(faint, fmt.Sprintf("updated every %s from %s; stop with Ctrl-C", w.every, w.base))
 	if status != "" {
 		line(warning, status)
 	}
@@ -422,7 +425,7 @@ func (w *watcher) draw(s screen, l *nearList, status string) error {
 	if err := out.table(nearHead, rows[:min(len(rows), max(0, s.height-linesAbove))]); err != nil {
 		return err
 	}
-	picture := strings.TrimSuffix(b.String(), "\n") // the last one would scroll
+	picture := strings.TrimSuffix(b.String(), "\n") // the last newline would scroll
 	_, err := io.WriteString(s, homeScreen+strings.ReplaceAll(picture, "\n", clearLine+"\n")+clearLine+clearBelow)
 	return err
 }

@@ -266,7 +266,7 @@ func (c *Config) ExchangeURL() (*url.URL, error) {
 		return nil, fmt.Errorf("%s: %q is not an http or https address", name, text)
 	case strings.ContainsAny(text, "?#"):
 		u.RawQuery, u.Fragment, u.RawFragment, u.ForceQuery = "", "", "", false
-		return nil, fmt.Errorf("%s: a query string or fragment cannot be part of the address: leave out what follows %s", name, u.Redacted())
+		return nil, fmt.Errorf("%s: a query string or fragment cannot be part of the address: remove everything after %s", name, u.Redacted())
 	}
 	return u, nil
 }

@@ -1,10 +1,9 @@
 package e2e
 
-// These tests look at the page with a real browser, Debian's Chromium, as it is
-// served by the program on a simulated market: it needs nothing from anywhere
-// else and breaks no rule of its own policy, shows the levels, follows what the
-// service does and survives its restart, is used with the keyboard alone, and axe
-// finds nothing that would keep anyone out.
+// These tests open the page in a real browser, Debian's Chromium. The program serves it
+// on a simulated market. The page loads nothing from other hosts and follows its content
+// security policy, shows the levels, follows the events of the service, survives a
+// restart of the service, works with the keyboard alone, and has no finding of axe.
 
 import (
 	"compress/gzip"
@@ -59,7 +58,7 @@ func browse(t *testing.T) *browser {
 		}
 	}
 	if program == "" {
-		t.Fatal("there is no chromium-headless-shell and no chromium: run the tests by ./test.sh, which installs one")
+		t.Fatal("found neither chromium-headless-shell nor chromium: run ./test.sh, which installs one")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program),
 		chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(t.TempDir()))
@@ -212,7 +211,7 @@ func TestPage_InABrowser(t *testing.T) {
 			t.Errorf("the first support is shown at %s, stored at %v", first, a.Supports[0].Price)
 		}
 		if banner := eval[string](t, b, `document.getElementById("simulated").innerText + document.title`); strings.Count(banner, "SIMULATED") != 2 {
-			t.Errorf("that the market is simulated is told as %q", banner)
+			t.Errorf("the banner of a simulated market is %q", banner)
 		}
 		if painted := eval[int](t, b, `[...document.querySelectorAll("#chart canvas")].reduce((n, c) => n + (c.width && new Set(c.getContext("2d").getImageData(0, 0, c.width, c.height).data).size > 8), 0)`); painted == 0 {
 			t.Error("nothing is painted on the chart")

@@ -1,7 +1,7 @@
 package e2e
 
-// This test pins the command that fits the odds: it needs a folder, says what is
-// wrong with one it cannot use, and writes a table that the program can read.
+// This test pins the command calibrate: it requires a folder, reports errors of the
+// folder, and writes a table that the program can read.
 
 import (
 	"bytes"

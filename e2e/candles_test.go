@@ -1,8 +1,8 @@
 package e2e
 
-// This test pins what keeping candles is for: a second sweep of a market asks the
-// exchange for at most half as many pages of klines as the first, none within the
-// same candle, and finds the same levels as one that fetched everything.
+// This test pins the purpose of stored candles: a second sweep of a market requests at
+// most half as many pages of klines as the first, almost none within the same candle, and
+// finds the same levels as a sweep that fetches everything.
 
 import (
 	"net/http"
@@ -62,7 +62,7 @@ func TestSweep_TheSecondOneFetchesOnlyWhatIsNew(t *testing.T) {
 				var got, want analysisReply
 				second.get(t, "/levels/"+p.Symbol, &got)
 				if status := fresh.get(t, "/levels/"+p.Symbol, &want); status != http.StatusOK || !reflect.DeepEqual(got, want) {
-					t.Fatalf("%s is\n%+v\nand of candles all fetched (%d)\n%+v", p.Symbol, got, status, want)
+					t.Fatalf("%s is\n%+v\nwith all candles fetched it is (%d)\n%+v", p.Symbol, got, status, want)
 				}
 			}
 		})

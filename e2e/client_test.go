@@ -1,8 +1,7 @@
 package e2e
 
-// These tests pin package client against the running service: that it reads what the
-// service answers, follows a sweep through a connection that breaks, and tells problems
-// apart.
+// These tests pin package client against a running service: it decodes the responses,
+// follows a sweep over a connection that breaks, and distinguishes problems.
 
 import (
 	"bytes"
@@ -76,7 +75,7 @@ func TestClient_AsksARunningService(t *testing.T) {
 	}
 	for _, err := range c.Follow(ctx, "nosuchjob") {
 		if !errors.As(err, &p) || p.Code != "unknown_job" {
-			t.Errorf("following what is not there: %v", err)
+			t.Errorf("following an unknown job: %v", err)
 		}
 	}
 

@@ -36,7 +36,7 @@ func doctor(t *testing.T, environ ...string) (code int, findings map[string]doct
 	for _, f := range r.Findings {
 		findings[f.Check] = f
 		if (f.Advice == "") != (f.Verdict == "ok") {
-			t.Errorf("%+v: there is advice just when something is wrong", f)
+			t.Errorf("%+v: advice must be present exactly if the verdict is not ok", f)
 		}
 	}
 	return code, findings
@@ -68,7 +68,7 @@ func TestDoctor_ADatabaseThatIsNotThereIsNotMade(t *testing.T) {
 			for range 2 { // the first left no trace for the second
 				_, found := doctor(t, "DATABASE_URL="+database)
 				text := found["database"].Text
-				if f := found["database"]; f.Verdict != "ok" || !strings.Contains(text, "not there yet") && !strings.Contains(text, "schema version 0; the next start") {
+				if f := found["database"]; f.Verdict != "ok" || !strings.Contains(text, "does not exist yet") && !strings.Contains(text, "schema version 0; the next start") {
 					t.Errorf("%+v", f)
 				}
 			}
@@ -103,7 +103,7 @@ func TestDoctor_SaysWhatIsBroken(t *testing.T) {
 		"a clock far ahead":     {skewed(-10 * time.Minute), "clock", "fail", "10m0s ahead of the exchange's"},
 		"too little memory":     {"MEMORY_BUDGET=1MiB", "memory", "fail", "the smallest budget that works"},
 		"too little for Go":     {"GOMEMLIMIT=1MiB", "GOMEMLIMIT", "warn", "1MiB is less than"},
-		"no number for Go":      {"GOMEMLIMIT=1M", "GOMEMLIMIT", "fail", "is no limit"},
+		"no number for Go":      {"GOMEMLIMIT=1M", "GOMEMLIMIT", "fail", "is not a valid limit"},
 		"a misspelled variable": {"ANALYSIS_CONCURENCY=3", "configuration", "fail", "ANALYSIS_CONCURRENCY"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -150,7 +150,7 @@ func TestDoctor_KnowsWhoListensAlready(t *testing.T) {
 	environ := []string{"EXCHANGE=simulated", "EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t)}
 	r := serve(t, environ...)
 	code, out, _ := execute(t, environ, "doctor", "--http-addr", strings.TrimPrefix(r.base, "http://"))
-	if code != 0 || !strings.Contains(out, "is ready; a second one needs other addresses") {
+	if code != 0 || !strings.Contains(out, "is ready; a second service needs another address") {
 		t.Errorf("a service: %d %s", code, out)
 	}
 	code, out, _ = execute(t, environ, "doctor", "--http-addr", strings.TrimPrefix(exchange, "http://"))
@@ -177,7 +177,7 @@ func TestDoctor_IsNotGreenWhereServeRefuses(t *testing.T) {
 		"that of profiles is taken":  {[]string{"DEBUG_ADDR=" + taken.Addr().String()}, "DEBUG_ADDR: listen"},
 		"no file can be made there":  {[]string{"DATABASE_URL=sqlite:///proc/levels.db"}, "cannot be opened or created"},
 		"a folder is no database":    {[]string{"DATABASE_URL=sqlite://" + t.TempDir()}, "is a folder"},
-		"no room for one analysis":   {[]string{"MEMORY_BUDGET=16MiB"}, "leaves no room for one analysis"},
+		"no room for one analysis":   {[]string{"MEMORY_BUDGET=16MiB"}, "is too small for one analysis"},
 		"a key that can be guessed":  {[]string{"API_KEYS=short"}, "API_KEYS"},
 		"a secret that is not there": {[]string{"API_KEYS_FILE=/nowhere/keys"}, "API_KEYS_FILE"},
 	} {

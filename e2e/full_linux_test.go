@@ -1,7 +1,7 @@
 package e2e
 
-// These tests fill a disk, a real and small one, under a sweep: it stands still and says
-// so everywhere, fetches nothing meanwhile, and goes on by itself when there is room.
+// These tests fill a real, small disk during a sweep: the sweep pauses, every interface
+// reports it, nothing is fetched meanwhile, and the sweep continues when space is free.
 
 import (
 	"errors"

@@ -1,6 +1,7 @@
 package e2e
 
-// A page that pointed its own name at this machine asks under that name (DNS rebinding).
+// With DNS rebinding, a page resolves its own name to this machine and sends that name as
+// the host.
 
 import (
 	"io"

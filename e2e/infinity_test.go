@@ -1,8 +1,7 @@
 package e2e
 
-// These tests pin that the dashboard of levels asks the API for what there is: every
-// path, parameter and field of its panels is in openapi.yaml, and its data source is
-// the one that is provisioned.
+// These tests pin the dashboard of levels: every path, parameter and field of its panels
+// is in openapi.yaml, and its data source is the provisioned one.
 
 import (
 	"encoding/json"
@@ -50,7 +49,7 @@ func TestInfinity_AsksForWhatTheAPIHas(t *testing.T) {
 		if v.Name == "interval" {
 			for _, name := range strings.Split(v.Query, ",") {
 				if !slices.Contains(doc.Components.Schemas["Interval"].Value.Enum, any(name)) {
-					t.Errorf("there is no interval %q", name)
+					t.Errorf("interval %q does not exist", name)
 				}
 			}
 		}
@@ -64,7 +63,7 @@ func TestInfinity_AsksForWhatTheAPIHas(t *testing.T) {
 			}
 			item := doc.Paths.Value(target.URL)
 			if item == nil || item.Get == nil {
-				t.Errorf("%s: there is no GET %s", p.Title, target.URL)
+				t.Errorf("%s: GET %s is not in openapi.yaml", p.Title, target.URL)
 				continue
 			}
 			for _, q := range target.URLOptions.Params {
@@ -97,7 +96,7 @@ func TestInfinity_AsksForWhatTheAPIHas(t *testing.T) {
 			}
 			for _, o := range p.FieldConfig.Overrides {
 				if o.Matcher.ID != "byName" || !names[o.Matcher.Options] {
-					t.Errorf("%s: there is no column %q", p.Title, o.Matcher.Options)
+					t.Errorf("%s: column %q does not exist", p.Title, o.Matcher.Options)
 				}
 			}
 			if len(target.Columns) == 0 {

@@ -504,7 +504,7 @@ func TestRun_SaysWhatIsWrongInOneLine(t *testing.T) {
 	}{
 		{[]string{"swep"}, nil, command.ExitUsage, "sweep"},
 		{[]string{"sweep", "--bogus"}, nil, command.ExitUsage, "bogus"},
-		{[]string{"levels"}, nil, command.ExitUsage, "one pair must be named, not 0: tidemark levels BTCUSDT"},
+		{[]string{"levels"}, nil, command.ExitUsage, "exactly one symbol is required, got 0: tidemark levels BTCUSDT"},
 		{[]string{"levels", "BTC USDT"}, nil, command.ExitUsage, "symbol"},
 		{[]string{"levels", "BTCUSDT", "--json", "--csv"}, nil, command.ExitUsage, "csv"},
 		{[]string{"levels", "BTCUSDT", "--at", "yesterday"}, nil, command.ExitUsage, "--at"},
@@ -766,7 +766,7 @@ func TestLevels_MakesNoDatabase(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "none.db")
 	for _, args := range [][]string{{"levels", "BTCUSDT"}, {"levels", "BTCUSDT", "--explain", "0123456789abcdef"}} {
 		code, out, errs := execute(t, []string{"DATABASE_URL=sqlite://" + file, "EXCHANGE=simulated"}, args...)
-		if code != command.ExitFailed || out != "" || !strings.Contains(errs, "there is no database at "+file) {
+		if code != command.ExitFailed || out != "" || !strings.Contains(errs, "no database at "+file) {
 			t.Errorf("%v: %d %q %q", args, code, out, errs)
 		}
 		if _, err := os.Stat(file); err == nil {

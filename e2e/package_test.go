@@ -409,7 +409,7 @@ func TestDashboard_AsksForMetricsThereAre(t *testing.T) {
 			}
 			asked[name] = true
 			if !names[name] {
-				t.Errorf("%s: there is no metric %s", where, name)
+				t.Errorf("%s: metric %s does not exist", where, name)
 			}
 		}
 	}
@@ -428,7 +428,7 @@ func TestDashboard_AsksForMetricsThereAre(t *testing.T) {
 	}
 	for metric := range runbookMetrics(t) {
 		if !names[metric] {
-			t.Errorf("the runbook looks at %s, which is not there", metric)
+			t.Errorf("the runbook uses %s, which does not exist", metric)
 		}
 	}
 	if len(asked) < 20 {

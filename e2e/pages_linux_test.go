@@ -9,8 +9,8 @@ import (
 	"tidemark/app"
 )
 
-// This test pins that pages of the program file leave memory, and that the
-// program does not mind.
+// This test pins that DropPages removes pages of the program file from memory, and that
+// the program still works.
 
 func TestDropPages_GivesBackWhatStartingUpTouched(t *testing.T) {
 	file := func() int {

@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// buildProgram builds the program into a folder as the image has it, and returns its
-// path.
+// buildProgram builds the program as in the image and returns its path.
 func buildProgram(t *testing.T, dir string) string {
 	t.Helper()
 	exe := filepath.Join(dir, "tidemark")

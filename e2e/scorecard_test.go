@@ -1,8 +1,8 @@
 package e2e
 
-// This test pins the live scorecard of a whole service: levels of a market are given
-// out with odds, a horizon of candles passes, and the next sweep tells in /metrics
-// and GET /calibration what became of each of them.
+// This test pins the live scorecard of a whole service: after a horizon of candles, the
+// next sweep judges the odds of all levels, and /metrics and GET /calibration report the
+// outcomes.
 
 import (
 	"fmt"

@@ -82,7 +82,7 @@ func TestSweep_InterruptedCancelsItsOwnAndLeavesWhatItJoined(t *testing.T) {
 	}
 	var j jobReply
 	r.post(t, `{"all":true}`, &j)
-	if said := interrupted(); !strings.Contains(said, "goes on as job "+j.ID) || !strings.Contains(said, "DELETE /jobs/"+j.ID) {
+	if said := interrupted(); !strings.Contains(said, "continues as job "+j.ID) || !strings.Contains(said, "DELETE /jobs/"+j.ID) {
 		t.Errorf("interrupted in a sweep it has joined it says %q", said)
 	}
 	if j = r.waitFor(t, j.ID, ended); j.State != job.Completed || j.Done < 200 {

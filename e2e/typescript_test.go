@@ -1,7 +1,7 @@
 package e2e
 
-// This test pins clients/typescript: that its types are what openapi-typescript makes
-// of openapi.yaml, and that answers of a running service have them.
+// This test pins clients/typescript: its types are the output of openapi-typescript for
+// openapi.yaml, and the responses of a running service match them.
 
 import (
 	"bytes"

@@ -104,8 +104,8 @@ func TestWatch_PipedIsOneTable(t *testing.T) {
 		{command.ExitUsage, "--pairs: 501 is not between", []string{"--pairs", "501"}},
 		{command.ExitUsage, "--interval: ", []string{"--interval", "61m"}},
 		{command.ExitFailed, "not reachable", []string{"--url", "http://127.0.0.1:1"}},
-		{command.ExitFailed, "answers 404", []string{"--url", r.base + "/nowhere"}},
-		{command.ExitFailed, "wants a key", []string{"--api-keys", "not-the-key-of-the-service"}},
+		{command.ExitFailed, "responds with 404", []string{"--url", r.base + "/nowhere"}},
+		{command.ExitFailed, "requires an API key", []string{"--api-keys", "not-the-key-of-the-service"}},
 	} {
 		if code, _, errs := execute(t, environ, append([]string{"watch"}, c.args...)...); code != c.code || !strings.Contains(errs, c.want) {
 			t.Errorf("%v: %d %q; want %d %q", c.args, code, errs, c.code, c.want)
@@ -174,9 +174,9 @@ func TestWatch_OutlivesTheServiceAndRestoresTheTerminal(t *testing.T) {
 	if err := r.end(t); err != nil {
 		t.Fatal(err)
 	}
-	mark = shownOn(t, screen, mark, "NO ANSWER since ")
+	mark = shownOn(t, screen, mark, "NO RESPONSE since ")
 	again()
-	mark = shownOn(t, screen, mark, "The service answers again since ")
+	mark = shownOn(t, screen, mark, "The service responds again since ")
 	mark = shownOn(t, screen, mark, clearBelowCodes)
 	if _, err := tty.Write([]byte{3}); err != nil { // Ctrl-C
 		t.Fatal(err)
@@ -215,7 +215,7 @@ func TestWatch_EndsWhereTheServiceRefuses(t *testing.T) {
 	_, environ, _ := watched(t, 0)
 	environ[len(environ)-1] = "API_KEYS=not-the-key-of-the-service"
 	code, shown := onTerminal(t, 90, environ, "watch")
-	if code != command.ExitFailed || !strings.Contains(shown, "wants a key") || strings.Contains(shown, enterScreenCodes) {
+	if code != command.ExitFailed || !strings.Contains(shown, "requires an API key") || strings.Contains(shown, enterScreenCodes) {
 		t.Errorf("%d %q", code, shown)
 	}
 }

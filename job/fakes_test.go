@@ -22,8 +22,8 @@ import (
 	"tidemark/service"
 )
 
-// fakeExchange is a venue whose every answer a test may replace. Without
-// replacements every symbol exists and has a wave for a market.
+// fakeExchange is a venue with replaceable functions. Without replacements every symbol
+// exists and its candles are a wave.
 type fakeExchange struct {
 	symbols     []service.Symbol
 	SymbolFunc  func(ctx context.Context, name string) (service.Symbol, error)
@@ -102,7 +102,7 @@ func (f *fakeExchange) Forming(context.Context, string, levels.Interval) (*servi
 	panic("no job asks for a forming candle")
 }
 
-// underWay counts the calls of Candles under way, each of which holds a slot.
+// underWay counts the calls of Candles under way. Each holds a slot.
 func (f *fakeExchange) underWay() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -125,9 +125,9 @@ func wave(from int64, dst *levels.Candles) error {
 	return nil
 }
 
-// fakeStore keeps everything in memory and remembers the batches. Its queue
-// hands work to the analyzers that work for it, as many calls at once as they
-// ask for, and tries again a second after an error, three times.
+// fakeStore stores everything in memory and records the batches. Its queue calls the
+// runners registered with it, at most Workers calls at once for each, and retries a
+// second after an error, three times.
 type fakeStore struct {
 	PutFunc      func(b Batch) error
 	WritableFunc func() error
@@ -148,8 +148,8 @@ type fakeStore struct {
 	scheduleErr error // of SetSchedules
 }
 
-// work hands what is queued to the analyzers that have room, until all is done.
-// It is called with f.mu held.
+// work hands queued work to the runners with free workers until the queue is empty. It is
+// called with f.mu held.
 func (f *fakeStore) work() {
 	for a, busy := range f.analyzers {
 		for ; busy < a.Workers() && len(f.queue) > 0; busy++ {
@@ -191,7 +191,7 @@ func (f *fakeStore) call(a *Runner, call func(ctx context.Context, a *Runner, la
 	f.work()
 }
 
-// serves has the queue hand work to a, too.
+// serves registers a with the queue.
 func (f *fakeStore) serves(a *Runner) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -436,8 +436,8 @@ func (f *fakeStore) SetListed(_ context.Context, _ string, gone, back []string, 
 	return nil
 }
 
-// Candles has some that cannot be read, so that every pair is fetched whole: what is
-// kept is the business of service.
+// Candles returns ErrStorage, so that every pair is fetched whole: the tests of service
+// cover stored candles.
 func (f *fakeStore) Candles(context.Context, service.Key, int64, *levels.Candles, []byte) (service.Kept, error) {
 	return service.Kept{}, service.ErrStorage
 }
@@ -474,15 +474,15 @@ func market(n int) []service.Symbol {
 	return all
 }
 
-// testConfig is the configuration of a Runner and of its Analyzer. Zero values mean
-// small ones.
+// testConfig is the configuration of a Runner and of its Analyzer. Zero values are
+// replaced by small ones.
 type testConfig struct {
 	Concurrency, BatchSize, KlineLimit, QueueLimit int
 	Memory                                         int64
 	Filter                                         Filter
 }
 
-// newTestRunner returns a Runner that works for the queue of s.
+// newTestRunner returns a Runner registered with the queue of s.
 func newTestRunner(t *testing.T, cfg testConfig, x *fakeExchange, s *fakeStore) *Runner {
 	t.Helper()
 	r := newIdleRunner(t, cfg, x, s)
@@ -490,7 +490,7 @@ func newTestRunner(t *testing.T, cfg testConfig, x *fakeExchange, s *fakeStore) 
 	return r
 }
 
-// newIdleRunner returns a Runner that works for no queue.
+// newIdleRunner returns a Runner that is not registered with a queue.
 func newIdleRunner(t *testing.T, cfg testConfig, x *fakeExchange, s *fakeStore) *Runner {
 	t.Helper()
 	cfg.Concurrency, cfg.QueueLimit = cmp.Or(cfg.Concurrency, 3), cmp.Or(cfg.QueueLimit, 10)

@@ -11,14 +11,14 @@ import (
 	"tidemark/service"
 )
 
-// Filter decides which pairs a sweep covers. Pairs of other quote assets and
-// pairs not trading are outside the market swept; the other rules skip a pair
-// of that market, and the job says which and why.
+// Filter decides which pairs a sweep covers. Pairs with other quote assets and pairs
+// that are not trading are outside the market of the sweep. The other rules skip pairs
+// of that market; the job lists each of them with the reason.
 type Filter struct {
 	QuoteAssets     []string // upper case; empty means every quote asset
 	MinQuoteVolume  float64  // 24 h, in the quote asset
 	KeepLeveraged   bool     // UP, DOWN, BULL, BEAR tokens
-	KeepStablePairs bool     // a stable coin or currency against another
+	KeepStablePairs bool     // pairs of two stable coins or currencies
 }
 
 // Listing is a pair of the exchange and whether a sweep covers it.
@@ -28,37 +28,37 @@ type Listing struct {
 	Reason   Outcome // why not; zero if selected
 }
 
-// Symbols streams the pairs of the exchange and whether a sweep covers them.
-// Pairs that may be of a leveraged token come last: whether they are shows only
-// once every other pair has been seen.
+// Symbols streams the pairs of the exchange and whether a sweep covers them. Pairs
+// whose base may be a leveraged token come last, because the decision needs the base
+// assets of all other pairs.
 func (r *Runner) Symbols(ctx context.Context) iter.Seq2[Listing, error] {
 	return r.list(ctx, &r.cfg.Filter)
 }
 
-// list is Symbols for sweeps with a filter of their own.
+// list is Symbols with the given filter.
 func (r *Runner) list(ctx context.Context, filter *Filter) iter.Seq2[Listing, error] {
-	return r.judged(r.exchange.Symbols(ctx), filter)
+	return r.filtered(r.exchange.Symbols(ctx), filter)
 }
 
-// LastSymbols returns what Symbols streams, and when it was read. Where it cannot
-// be read now, that is what was read last.
+// LastSymbols returns the stream of Symbols and the time at which it was read. If it
+// cannot be read now, LastSymbols returns the last one that was read.
 func (r *Runner) LastSymbols(ctx context.Context) (iter.Seq2[Listing, error], time.Time, error) {
 	symbols, at, err := r.exchange.LastSymbols(ctx)
 	if err != nil {
 		return nil, time.Time{}, r.symbolsError(err)
 	}
-	return r.judged(symbols, &r.cfg.Filter), at, nil
+	return r.filtered(symbols, &r.cfg.Filter), at, nil
 }
 
 func (r *Runner) symbolsError(err error) error {
 	return fmt.Errorf("symbols of %s: %w", r.exchange.Market().Exchange, err)
 }
 
-func (r *Runner) judged(symbols iter.Seq2[service.Symbol, error], filter *Filter) iter.Seq2[Listing, error] {
+func (r *Runner) filtered(symbols iter.Seq2[service.Symbol, error], filter *Filter) iter.Seq2[Listing, error] {
 	return func(yield func(Listing, error) bool) {
 		bases := map[string]bool{}
-		judge := func(s service.Symbol) bool {
-			reason := filter.judge(s, bases)
+		emit := func(s service.Symbol) bool {
+			reason := filter.reject(s, bases)
 			return yield(Listing{Symbol: s, Selected: reason == Outcome{}, Reason: reason}, nil)
 		}
 		var suspects []service.Symbol
@@ -70,28 +70,28 @@ func (r *Runner) judged(symbols iter.Seq2[service.Symbol, error], filter *Filter
 			bases[s.Base] = true
 			if _, suspect := stem(s.Base); suspect {
 				suspects = append(suspects, s)
-			} else if !judge(s) {
+			} else if !emit(s) {
 				return
 			}
 		}
 		for _, s := range suspects {
-			if !judge(s) {
+			if !emit(s) {
 				return
 			}
 		}
 	}
 }
 
-// The codes of the rules that put a pair outside the market swept. The codes
-// of the other rules are skips.
+// The codes of the rules that put a pair outside the market of the sweep. A pair
+// rejected by another rule is skipped.
 const (
 	notTrading = "not_trading"
 	quoteAsset = "quote_asset"
 )
 
-// judge returns why a sweep leaves s out, or nothing. bases are the base
-// assets of the whole exchange.
-func (f Filter) judge(s service.Symbol, bases map[string]bool) Outcome {
+// reject returns why a sweep excludes s, or the zero Outcome. bases are the base assets
+// of the whole exchange.
+func (f Filter) reject(s service.Symbol, bases map[string]bool) Outcome {
 	out := func(code, format string, args ...any) Outcome {
 		return Outcome{Symbol: s.Name, Code: code, Detail: fmt.Sprintf(format, args...)}
 	}
@@ -110,14 +110,14 @@ func (f Filter) judge(s service.Symbol, bases map[string]bool) Outcome {
 	return Outcome{}
 }
 
-// leveraged tells BTCUP from JUP: the name without the suffix must be an asset
-// the exchange lists.
+// leveraged reports whether base is a leveraged token: the name without its suffix must
+// be an asset that the exchange lists. So BTCUP is one and JUP is not.
 func leveraged(base string, bases map[string]bool) bool {
 	asset, suspect := stem(base)
 	return suspect && bases[asset]
 }
 
-// stem cuts the suffix of a leveraged token off an asset's name.
+// stem returns the name of an asset without the suffix of a leveraged token.
 func stem(base string) (string, bool) {
 	for _, suffix := range [...]string{"UP", "DOWN", "BULL", "BEAR"} {
 		if asset, ok := strings.CutSuffix(base, suffix); ok && asset != "" {
@@ -127,8 +127,8 @@ func stem(base string) (string, bool) {
 	return "", false
 }
 
-// stable holds the coins that follow a currency and the currencies venues list
-// as assets: a pair of two of them has a peg for a level and nothing to learn.
+// stable holds the coins that follow a currency, and the currencies that venues list
+// as assets. The price of a pair of two of them stays at a peg.
 var stable = func() map[string]bool {
 	set := map[string]bool{}
 	for s := range strings.FieldsSeq(`

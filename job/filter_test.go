@@ -27,13 +27,13 @@ func TestFilter_NamesTheRuleThatRemovesAPair(t *testing.T) {
 		{service.Symbol{Base: "EUR", Quote: "USDT", Trading: true, QuoteVolume: 5000}, "stable_pair"},
 		{service.Symbol{Base: "BTC", Quote: "USDT", Trading: true, QuoteVolume: 999}, "quote_volume"},
 	} {
-		if got := f.judge(c.symbol, bases); got.Code != c.want || (got.Code != "") != (got.Detail != "") {
-			t.Errorf("%s/%s: %+v, want code %q", c.symbol.Base, c.symbol.Quote, got, c.want)
+		if got := f.reject(c.symbol, bases); got.Code != c.want || (got.Code != "") != (got.Detail != "") {
+			t.Errorf("%s/%s: got %+v, want code %q", c.symbol.Base, c.symbol.Quote, got, c.want)
 		}
 	}
 	open := Filter{KeepLeveraged: true, KeepStablePairs: true}
 	for _, s := range []service.Symbol{{Base: "BTCUP", Quote: "USDT", Trading: true}, {Base: "USDC", Quote: "EUR", Trading: true}} {
-		if got := open.judge(s, bases); got != (Outcome{}) {
+		if got := open.reject(s, bases); got != (Outcome{}) {
 			t.Errorf("an open filter removed %s: %+v", s.Base, got)
 		}
 	}

@@ -1,7 +1,7 @@
-// Package job turns requests for many pairs into work that survives the process: a job
-// is planned once, worked on in batches, each stored in one transaction, and ended
-// once. Schedules submit jobs by themselves. It knows no HTTP, no SQL and no exchange's
-// wire format: those stand behind the ports in this file.
+// Package job runs the analyses of many pairs as jobs that survive the process. A job
+// is planned once, runs in batches, each stored in one transaction, and ends once.
+// Schedules submit jobs. The package does not know HTTP, SQL or the wire format of an
+// exchange; adapters implement the interfaces in this file.
 package job
 
 import (
@@ -16,11 +16,11 @@ import (
 // The kinds of a job.
 const (
 	KindSweep    = "sweep"    // every pair of the exchange that passes the filter
-	KindAnalysis = "analysis" // named symbols, or the caller's own klines
+	KindAnalysis = "analysis" // named symbols, or the caller's klines
 )
 
-// Job is the work one request asked for, and how far it is. Symbols is the sum
-// of Done, Failed and Skipped once the job has completed.
+// Job is the work of one request, and its progress. Symbols is the sum of Done, Failed
+// and Skipped once the job has completed.
 type Job struct {
 	ID         string
 	Kind       string // "sweep" (a whole market) or "analysis" (named symbols, or klines)
@@ -34,16 +34,16 @@ type Job struct {
 	Symbols, Done, Failed, Skipped int
 	Batches, BatchesDone           int
 	Failures                       []Outcome // one for each failed symbol
-	Skips                          []Outcome // one for each pair a filter removed, with which and why
+	Skips                          []Outcome // one for each pair that the filter rejected
 
-	CreatedAt, StartedAt, FinishedAt time.Time // zero until it has
-	Error                            *Outcome  // why a failed job failed; Symbol is empty
-	// Result is the analysis of an asynchronous job that was asked not to store
-	// it, or has no symbol to store it under.
+	CreatedAt, StartedAt, FinishedAt time.Time // zero until then
+	Error                            *Outcome  // why the job failed; Symbol is empty
+	// Result is the analysis of a job that does not store it, because of the request
+	// or because it has no symbol.
 	Result *service.Snapshot
 }
 
-// State is where a job stands.
+// State is the state of a job.
 type State string
 
 // The states of a job. The last three are final.
@@ -55,10 +55,10 @@ const (
 	Cancelled State = "cancelled"
 )
 
-// Final reports whether a job in this state will not change any more.
+// Final reports whether a job in this state no longer changes.
 func (s State) Final() bool { return s == Completed || s == Failed || s == Cancelled }
 
-// Took returns how long a job that has ended took, from its start if it had one.
+// Took returns the duration of a job that has ended, from its start if it had one.
 func (j *Job) Took() time.Duration {
 	if j.StartedAt.IsZero() {
 		return j.FinishedAt.Sub(j.CreatedAt)
@@ -66,34 +66,34 @@ func (j *Job) Took() time.Duration {
 	return j.FinishedAt.Sub(j.StartedAt)
 }
 
-// Scope says which pairs a job covers: those named or, with none named, those of
-// the market that pass the filter. It travels with the job, so that the job is the
-// same whichever process plans it.
+// Scope is the set of pairs a job covers: the named symbols or, without any, the pairs
+// of the market that pass the filter. It is stored with the job, so that every process
+// plans the same pairs.
 type Scope struct {
 	Symbols []string
-	// Filter is nil if Symbols are named. In jobs of old versions, which did not
-	// carry it, nil means the filter of the process.
+	// Filter is nil if Symbols is not empty. Jobs of old versions have no filter; for
+	// them nil means the filter of the process.
 	Filter *Filter
 }
 
-// Plan is what a job turned out to consist of.
+// Plan is the list of pairs that a job analyses.
 type Plan struct {
 	Pairs     []service.Pair
 	BatchSize int       // pairs in a batch; the last may have fewer
-	Skips     []Outcome // one for each pair a filter removed
+	Skips     []Outcome // one for each pair that the filter rejected
 	Simulated bool
 }
 
-// Batch is the unit of durability: what one batch of a job leaves behind, stored in
-// one transaction.
+// Batch is the unit of durability: the results of one batch of a job, stored in one
+// transaction.
 type Batch struct {
 	JobID string
 	Index int // of the batch in its job, from 0
 	service.Results
-	Done      int // symbols analysed, whether or not they are to be stored
+	Done      int // symbols analysed, stored or not
 	Failures  []Outcome
-	Simulated bool              // the market turned out to be simulated
-	Result    *service.Snapshot // of a job that is asked not to store its analysis
+	Simulated bool              // the market is simulated
+	Result    *service.Snapshot // of a job that does not store its analysis
 }
 
 // Outcome is why a symbol was not analysed.
@@ -103,65 +103,65 @@ type Outcome struct {
 	Detail string // one sentence
 }
 
-// PairState says how the stored series of a pair are marked. They may differ: one may
-// have been stored after the others were marked.
+// PairState holds the marks of the stored series of a pair. Both may be set, if one
+// series was stored after the others were marked as delisted.
 type PairState struct{ Listed, Delisted bool }
 
-// Exchange is what a job needs of a venue. Its errors are those of service.Exchange.
+// Exchange is the part of a venue that jobs need. Its errors are those of
+// service.Exchange.
 type Exchange interface {
 	Market() service.Market
-	// Symbols streams the pairs the venue lists, all of them, with their 24 h
-	// quote volume, in an order that is the same from call to call while the
-	// list is. Both are at most a minute old and shared by all callers within it.
-	// An error ends the sequence.
+	// Symbols streams all pairs the venue lists, with their 24 h quote volume. The
+	// order is the same in every call while the list does not change. Lists and
+	// volumes are at most a minute old and shared by all callers. An error ends the
+	// sequence.
 	Symbols(ctx context.Context) iter.Seq2[service.Symbol, error]
-	// LastSymbols returns what Symbols streams, and when it was read. If it cannot
-	// be read now, that is what was read last, however old.
+	// LastSymbols returns the stream of Symbols and the time at which it was read. If
+	// it cannot be read now, LastSymbols returns the last one that was read, of any
+	// age.
 	LastSymbols(ctx context.Context) (iter.Seq2[service.Symbol, error], time.Time, error)
-	// Now is service.Exchange's.
+	// Now is service.Exchange.Now.
 	Now(ctx context.Context) (time.Time, error)
 }
 
-// Store keeps jobs, and the queue that hands out their work. Its errors wrap
-// service.ErrStorage or service.ErrUnknownJob, or are the context's. It keeps nothing
-// it is handed.
+// Store stores jobs and the queue of their work. Its errors wrap service.ErrStorage or
+// service.ErrUnknownJob, or are the context's. It does not retain its arguments.
 type Store interface {
-	// SubmitJob creates j, queued, and in the same transaction asks the queue of
-	// its exchange for its Runner.Plan with this scope. While a job of the same
-	// work is open, in any process, it returns that one instead: joined. When
-	// limit jobs are open it is service.ErrBusy.
+	// SubmitJob creates the queued job j and, in the same transaction, queues
+	// Runner.Plan with this scope for its exchange. If a job of the same work is
+	// open in any process, SubmitJob returns that job, and joined is true. It
+	// returns service.ErrBusy if limit jobs are open.
 	SubmitJob(ctx context.Context, j Job, work string, scope Scope, limit int) (job Job, joined bool, err error)
-	// PlanJob makes a queued job a running one, as of started, stores what it
-	// consists of and asks the queue of its exchange for a Runner.RunBatch of each
-	// batch, in one transaction. A job planned before is left alone. One without
-	// pairs is completed: ended.
+	// PlanJob sets a queued job to running since started, stores its plan and queues
+	// a Runner.RunBatch for each batch, in one transaction. It does not change a job
+	// that has been planned. A job without pairs completes; ended is then true.
 	PlanJob(ctx context.Context, id string, started time.Time, p Plan) (ended bool, err error)
-	// BatchProgress returns a job without its details, and whether one of its
-	// batches is stored.
+	// BatchProgress returns a job without its details, and whether the batch with
+	// this index is stored.
 	BatchProgress(ctx context.Context, id string, index int) (j Job, stored bool, err error)
-	// Put is service.Store's.
+	// Put is service.Store.Put.
 	Put(ctx context.Context, r service.Results) error
-	// PutBatch is service.Store's Put for a batch, and notes its failures and the
-	// progress of the job (Done, Failed, BatchesDone) in the same transaction. A
-	// batch that is stored already is left alone and no error, so that a batch may
-	// be run twice. The last batch of a running job completes it: ended.
+	// PutBatch stores the results of a batch as Put does, and in the same transaction
+	// its failures and the progress of the job (Done, Failed, BatchesDone). It does
+	// nothing if the batch is stored already, so a batch may run twice. The last
+	// batch of a running job completes it; ended is then true.
 	PutBatch(ctx context.Context, b Batch) (ended bool, err error)
-	// EndJob ends an open job as failed, with the reason, or as cancelled; ended
-	// is false if it had ended before.
+	// EndJob ends an open job as failed, with the reason, or as cancelled. ended is
+	// false if the job had ended before.
 	EndJob(ctx context.Context, id string, state State, reason *Outcome) (ended bool, err error)
-	// PutJob creates a job that has ended.
+	// PutJob creates a job that has already ended.
 	PutJob(ctx context.Context, j Job) error
 	// Job returns a job with its failures and skips.
 	Job(ctx context.Context, id string) (Job, error)
 	// Progress returns a job without its details: failures, skips and result.
 	Progress(ctx context.Context, id string) (Job, error)
-	// Writable is service.Store's.
+	// Writable is service.Store.Writable.
 	Writable() error
 
-	// Listed returns the pairs of an exchange that something is stored about.
+	// Listed returns the pairs of an exchange that have stored data.
 	Listed(ctx context.Context, exchange string) (map[string]PairState, error)
-	// SetListed notes that an exchange no longer lists the pairs in gone, or not as
-	// trading, and that it lists those in back again. Open promises of the former
-	// are skipped in their scorecards. Putting an analysis lists its series, too.
+	// SetListed marks the pairs in gone as delisted (no longer listed, or not as
+	// trading) and those in back as listed again. It skips the open promises of
+	// delisted pairs in their scorecards. Put also marks a series as listed.
 	SetListed(ctx context.Context, exchange string, gone, back []string, now time.Time) error
 }

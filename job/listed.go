@@ -7,15 +7,14 @@ import (
 	"time"
 )
 
-// delisting is what a listing of the whole exchange says about the pairs there is
-// something stored about.
+// delisting compares the list of the exchange with the pairs that have stored data.
 type delisting struct {
-	seen int      // pairs that were taken to be listed, and are
-	back []string // pairs that were taken to be delisted, and are listed
+	seen int      // pairs stored as listed that are listed
+	back []string // pairs stored as delisted that are listed
 }
 
-// saw takes a pair that is trading out of stored, which Store.Listed returned.
-func (d *delisting) saw(stored map[string]PairState, symbol string) {
+// observe removes a pair that is trading from stored, the result of Store.Listed.
+func (d *delisting) observe(stored map[string]PairState, symbol string) {
 	was := stored[symbol]
 	if was.Listed {
 		d.seen++
@@ -26,14 +25,14 @@ func (d *delisting) saw(stored map[string]PairState, symbol string) {
 	delete(stored, symbol)
 }
 
-// setListed stores what changed: what is left of stored and was taken to be listed is
-// not any more. An exchange does not drop a third of its pairs from one sweep to the
-// next: such a list is taken for a fault of its own, and believed of no pair.
+// setListed stores the changes. The pairs left in the result of Store.Listed are no
+// longer listed. An exchange does not delist a third of its pairs between two sweeps:
+// such a list is treated as an error of the exchange, and no pair as delisted.
 func (r *Runner) setListed(ctx context.Context, exchange string, left map[string]PairState, d *delisting) error {
 	maps.DeleteFunc(left, func(_ string, was PairState) bool { return !was.Listed })
 	gone := slices.Sorted(maps.Keys(left))
 	if n := len(gone); 3*n > d.seen+n {
-		r.log.Warn("more than a third of the pairs is missing in the exchange's list; none is taken for delisted",
+		r.log.Warn("more than a third of the pairs is missing from the exchange's list; no pair is marked as delisted",
 			"exchange", exchange, "missing", n, "listed", d.seen, "first", gone[0])
 		gone = nil
 	}
@@ -43,6 +42,6 @@ func (r *Runner) setListed(ctx context.Context, exchange string, left map[string
 	if err := r.store.SetListed(ctx, exchange, gone, d.back, time.Now()); err != nil {
 		return err
 	}
-	r.log.Info("pairs were delisted, or are listed again", "exchange", exchange, "delisted", gone, "back", d.back)
+	r.log.Info("pairs were delisted or listed again", "exchange", exchange, "delisted", gone, "back", d.back)
 	return nil
 }

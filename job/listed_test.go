@@ -1,8 +1,8 @@
 package job
 
-// These tests pin what a sweep concludes from the exchange's list about pairs it has
-// stored: who is gone is delisted, who is back is listed, and a list that lacks much is
-// believed of nobody.
+// These tests pin how a sweep marks stored pairs: a pair missing from the exchange's list
+// is delisted, a pair that is back is listed again, and a list that lacks more than a
+// third of the pairs delists none.
 
 import (
 	"fmt"

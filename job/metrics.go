@@ -25,7 +25,7 @@ func newMetrics(reg prometheus.Registerer, r *Runner) *metrics {
 	return &metrics{
 		batch: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "tidemark_batch_duration_seconds",
-			Help:    "Time of one batch from its first request to its commit.",
+			Help:    "Duration of one batch from its first request to its commit.",
 			Buckets: []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
 		}),
 		peak: f.NewGauge(prometheus.GaugeOpts{
@@ -34,7 +34,7 @@ func newMetrics(reg prometheus.Registerer, r *Runner) *metrics {
 		}),
 		sweep: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "tidemark_sweep_duration_seconds",
-			Help:    "Time of one completed sweep.",
+			Help:    "Duration of one completed sweep.",
 			Buckets: []float64{1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600},
 		}),
 		swept: f.NewGaugeVec(prometheus.GaugeOpts{
@@ -47,7 +47,7 @@ func newMetrics(reg prometheus.Registerer, r *Runner) *metrics {
 		}, []string{"kind", "state"}),
 		scheduled: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidemark_queue_scheduled_runs_total",
-			Help: "Scheduled sweeps this process saw to, by interval and outcome: started, caught_up (a minute or more late) or refused (the one before was still open).",
+			Help: "Scheduled sweeps of this process, by interval and outcome: started, caught_up (a minute or more late) or refused (the previous sweep was still open).",
 		}, []string{"interval", "outcome"}),
 		nextRun: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "tidemark_queue_next_scheduled_run_timestamp_seconds",

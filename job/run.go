@@ -13,36 +13,39 @@ import (
 	"tidemark/service"
 )
 
-// The queue of the Store calls Plan once for every job and RunBatch once for
-// every batch, in any process that serves the job's exchange, and again where a
-// process died or an error says so. Both leave the same behind however often they
-// run. Their errors say what to do with the call: nil, it is done with, whatever
-// became of the job; service.ErrStopping, hand it to another process, or to this one once
-// it has started again; a RetryAfterError around service.ErrRateLimited, call again then,
-// which is no further try; anything else, try again later. With last set, another
-// try would be no use: they end the job instead.
+// The queue of the Store calls Plan once for every job and RunBatch once for every
+// batch, in any process that serves the job's exchange. It calls them again after a
+// process died or an error. Both are idempotent. Their error tells the queue what to
+// do with the call:
 //
-// One such call is a run. All that it waits for, the exchange included, it waits
-// for with the context of the run, which ends early for one of four causes:
+//   - nil: the call is finished, even if the job failed.
+//   - service.ErrStopping: call again in another process, or in this one after a restart.
+//   - a RetryAfterError around service.ErrRateLimited: call again at that time. The
+//     call does not count as an attempt.
+//   - any other error: call again later. If last is set, this was the last attempt,
+//     and the call ends the job instead of returning such an error.
 //
-//   - service.ErrCancelled: the job has ended, as seen from this process at once and from
-//     others within statePoll. The run is done with.
-//   - service.ErrStopping: the process stops. The run is handed back at once.
-//   - a RetryAfterError around service.ErrRateLimited: a run of the same job met a ban or a
-//     pause of the exchange. The run is called again at its end; if that is more
-//     than patience away, the job fails.
-//   - context.DeadlineExceeded: the queue bounds each run. It was a try, and the
-//     last one fails the job.
+// One such call is a run. Everything in a run, requests to the exchange included, uses
+// the context of the run, which ends early for one of four causes:
 //
-// Whatever the cause, no further pair begins, those that wait for the exchange are
-// broken off, and what has been analysed by then is stored.
+//   - service.ErrCancelled: the job has ended. A run in the same process ends at once,
+//     one in another process within statePoll. The run is finished.
+//   - service.ErrStopping: the process stops. The run returns to the queue at once.
+//   - a RetryAfterError around service.ErrRateLimited: a run of the same job met a ban
+//     or a pause of the exchange. The run is repeated at its end. If that is later
+//     than maxPause from now, the job fails.
+//   - context.DeadlineExceeded: the queue bounds each run. The run counts as an
+//     attempt, and the last attempt fails the job.
+//
+// In all cases no further pair starts, requests to the exchange are cancelled, and
+// finished analyses are stored.
 
-// Workers is how many calls of Plan and RunBatch a queue should have open in
-// this process: as many as it takes to keep every slot busy while the last pairs
-// of some batches are under way and the next is fetched. More would be batches
-// that wait here and that other processes miss in the end.
+// Workers returns the number of calls of Plan and RunBatch that a queue should run at
+// once in this process: enough to keep every slot busy while the last pairs of some
+// batches are under way and the next batch is fetched. With more, batches would wait
+// here that other processes could run.
 func (r *Runner) Workers() int {
-	const fetching = 10 // pairs that may be begun while the queue fetches a batch
+	const fetching = 10 // pairs that may start while the queue fetches a batch
 	return (r.cfg.Concurrency+fetching)/r.cfg.BatchSize + 2
 }
 
@@ -59,20 +62,20 @@ func (r *Runner) begin(ctx context.Context, jobID string) (context.Context, func
 		return nil, nil, err
 	}
 	ctx, end := context.WithCancelCause(ctx)
-	stopWaiting := context.AfterFunc(r.analyzer.Stopping(), func() { end(service.ErrStopping) })
-	one := &run{jobID, end}
+	unregister := context.AfterFunc(r.analyzer.Stopping(), func() { end(service.ErrStopping) })
+	current := &run{jobID, end}
 	r.mu.Lock()
-	r.runs[one] = struct{}{}
+	r.runs[current] = struct{}{}
 	if r.poll == nil {
 		r.poll = r.startPoll()
 	}
 	r.mu.Unlock()
 	return ctx, func() {
-		stopWaiting()
+		unregister()
 		end(nil)
 		var last *poll
 		r.mu.Lock()
-		delete(r.runs, one)
+		delete(r.runs, current)
 		if len(r.runs) == 0 {
 			last, r.poll = r.poll, nil
 		}
@@ -85,8 +88,7 @@ func (r *Runner) begin(ctx context.Context, jobID string) (context.Context, func
 	}, nil
 }
 
-// poll looks once every statePoll whether other processes have ended a job that
-// this one works on.
+// poll checks every statePoll whether other processes have ended a job of this one.
 type poll struct {
 	stop context.CancelFunc
 	done chan struct{}
@@ -110,29 +112,28 @@ func (r *Runner) startPoll() *poll {
 }
 
 // endRuns ends the runs of a job in this process.
-func (r *Runner) endRuns(jobID string, why error) {
+func (r *Runner) endRuns(jobID string, cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for one := range r.runs {
-		if one.jobID == jobID {
-			one.end(why)
+	for active := range r.runs {
+		if active.jobID == jobID {
+			active.end(cause)
 		}
 	}
 }
 
-// working returns the jobs this process is working on.
+// working returns the ids of the jobs with runs in this process.
 func (r *Runner) working() map[string]bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	jobs := map[string]bool{}
-	for one := range r.runs {
-		jobs[one.jobID] = true
+	for active := range r.runs {
+		jobs[active.jobID] = true
 	}
 	return jobs
 }
 
-// Plan finds out which pairs a job covers, and has the queue hand out its
-// batches.
+// Plan lists the pairs that a job covers and queues its batches.
 func (r *Runner) Plan(ctx context.Context, jobID string, scope Scope, last bool) error {
 	ctx, done, err := r.begin(ctx, jobID)
 	if err != nil {
@@ -155,12 +156,12 @@ func (r *Runner) Plan(ctx context.Context, jobID string, scope Scope, last bool)
 	case err == nil && ended:
 		r.ended(ctx, jobID)
 	case err == nil:
-		r.tell()
+		r.notify()
 	}
 	return r.conclude(ctx, jobID, err, last, r.log.With("job", jobID, "work", "plan"))
 }
 
-// putPlan stores the plan of a job, once there is room for it.
+// putPlan stores the plan of a job as soon as the store is writable.
 func (r *Runner) putPlan(ctx context.Context, j Job, started time.Time, p Plan) (ended bool, err error) {
 	err = r.whenWritable(ctx, func() (err error) {
 		ended, err = r.store.PlanJob(ctx, j.ID, started, p)
@@ -172,13 +173,13 @@ func (r *Runner) putPlan(ctx context.Context, j Job, started time.Time, p Plan) 
 	return ended, err
 }
 
-// conclude turns the error of a run into what the queue is told, and ends the job
-// where the error does.
+// conclude converts the error of a run into the error for the queue, and ends the job
+// if the error is final.
 func (r *Runner) conclude(ctx context.Context, jobID string, err error, last bool, log *slog.Logger) error {
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("it took longer than one run may: %w", err)
+			err = fmt.Errorf("the run exceeded its time limit: %w", err)
 		} else if !errors.Is(err, service.ErrCancelled) && !errors.Is(err, service.ErrRateLimited) {
 			err = service.ErrStopping
 		}
@@ -188,17 +189,17 @@ func (r *Runner) conclude(ctx context.Context, jobID string, err error, last boo
 		return nil
 	case errors.Is(err, service.ErrStopping):
 		return service.ErrStopping
-	case putsOff(err):
-		log.Info("work is put off", "reason", err)
+	case retryable(err):
+		log.Info("work is postponed", "reason", err)
 		return err
 	case last, endsJob(err):
 		return r.failJob(ctx, jobID, err)
 	}
-	log.Warn("work failed, trying again", "error", err)
+	log.Warn("work failed, retrying", "error", err)
 	return err
 }
 
-// plan lists the pairs a job covers, and what the filter removes.
+// plan lists the pairs a job covers and those that the filter rejects.
 func (r *Runner) plan(ctx context.Context, scope Scope) (Plan, error) {
 	p := Plan{BatchSize: r.cfg.BatchSize, Simulated: r.exchange.Market().Simulated}
 	if len(scope.Symbols) > 0 {
@@ -222,7 +223,7 @@ func (r *Runner) plan(ctx context.Context, scope Scope) (Plan, error) {
 			return Plan{}, err
 		}
 		if l.Trading {
-			delisted.saw(stored, l.Name)
+			delisted.observe(stored, l.Name)
 		}
 		switch {
 		case l.Selected:
@@ -235,34 +236,33 @@ func (r *Runner) plan(ctx context.Context, scope Scope) (Plan, error) {
 	return p, r.setListed(ctx, exchange, stored, &delisted)
 }
 
-// patience is the longest ban or pause that a job waits out. After a longer one
-// its sweep would be of another time than the one it was asked at: it fails.
-const patience = time.Hour
+// maxPause is the longest ban or pause of the exchange that a job waits for. A longer
+// one fails the job: the candles would be of a much later time than the request.
+const maxPause = time.Hour
 
-// endsJob tells the errors that end a job from those that are one pair's line
-// in its report.
-func endsJob(err error) bool { return heldBack(err) && !putsOff(err) }
+// endsJob reports whether err ends a job. Other errors fail one pair.
+func endsJob(err error) bool { return clientBlocked(err) && !retryable(err) }
 
-// heldBack tells that the whole client may not ask the exchange for a while, not only
-// the pair that met it.
-func heldBack(err error) bool {
+// clientBlocked reports whether err is a ban or a pause of the exchange, which affects
+// all pairs.
+func clientBlocked(err error) bool {
 	_, until := errors.AsType[*service.RetryAfterError](err)
 	return errors.Is(err, service.ErrBanned) || until && errors.Is(err, service.ErrRateLimited)
 }
 
-// putsOff tells the errors after which a job goes on later.
-func putsOff(err error) bool {
+// retryable reports whether the job continues later, at the time in err.
+func retryable(err error) bool {
 	later, ok := errors.AsType[*service.RetryAfterError](err)
-	return ok && (errors.Is(err, service.ErrRateLimited) && time.Until(later.Until) <= patience || service.Unwritable(err))
+	return ok && (errors.Is(err, service.ErrRateLimited) && time.Until(later.Until) <= maxPause || service.Unwritable(err))
 }
 
-// statePoll is how often a batch under way looks whether its job has been ended
-// from elsewhere.
+// statePoll is how often a process checks whether another one has ended a job it works
+// on.
 const statePoll = time.Second
 
-// RunBatch analyses the pairs of one batch and stores what came of them in one
-// transaction. The next batch begins when the last pair of this one has, so that
-// slots never idle between them.
+// RunBatch analyses the pairs of one batch and stores the results in one transaction.
+// The next batch starts after the last pair of this one has started, so that slots are
+// never idle between them.
 func (r *Runner) RunBatch(ctx context.Context, jobID string, index int, pairs []service.Pair, last bool) error {
 	ctx, done, err := r.begin(ctx, jobID)
 	if err != nil {
@@ -279,16 +279,16 @@ func (r *Runner) RunBatch(ctx context.Context, jobID string, index int, pairs []
 	return r.conclude(ctx, jobID, err, last, r.log.With("job", jobID, "work", "batch", "batch", index))
 }
 
-// BatchStats is what a batch took.
+// BatchStats describes a stored batch.
 type BatchStats struct {
-	Pairs   int           // analysed or not
-	Failed  int           // of them
+	Pairs   int // including failed ones
+	Failed  int
 	Took    time.Duration // from its first request to its commit
 	PeakRSS int64         // bytes, sampled after every pair
 	Ended   time.Time
 }
 
-// LastBatch returns the last batch this process stored, if it stored any.
+// LastBatch returns the last batch this process has stored, if any.
 func (r *Runner) LastBatch() (BatchStats, bool) {
 	if b := r.latest.Load(); b != nil {
 		return *b, true
@@ -300,55 +300,56 @@ func (r *Runner) runBatch(ctx context.Context, j Job, index int, pairs []service
 	start := time.Now()
 	b := Batch{JobID: j.ID, Index: index}
 	var (
-		mu     sync.Mutex // guards b, broken and peak
-		broken error      // why pairs that had begun were broken off, if any were
-		peak   int64      // RSS
+		mu        sync.Mutex // guards b, cancelled and peak
+		cancelled error      // why started pairs were cancelled, if any were
+		peak      int64      // RSS
 	)
 	request := service.Request{Interval: j.Interval, KlineLimit: j.KlineLimit, Store: j.Store}
-	var full error // why pairs were not begun, if nothing can be stored
+	var unwritable error // why pairs were not started, if nothing can be stored
 	whenWritable := func(yield func(service.Pair) bool) {
 		for _, p := range pairs {
-			if full = r.writable(ctx); full != nil || !yield(p) {
+			unwritable = r.waitWritable(ctx)
+			if unwritable != nil || !yield(p) {
 				return
 			}
 		}
 	}
 	err := r.analyzer.AnalyzeEach(ctx, whenWritable, request, func(p service.Pair, got service.Analysis, err error) {
-		if heldBack(err) {
-			// This run too, and before another pair gets the slot: none of the job can
-			// go on.
+		if clientBlocked(err) {
+			// No pair of the job can continue. End all its runs, including this one,
+			// before another pair gets the slot.
 			r.endRuns(j.ID, err)
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		peak = max(peak, memory.RSS())
 		if err != nil && ctx.Err() != nil {
-			broken = context.Cause(ctx)
+			cancelled = context.Cause(ctx)
 			return
 		}
 		b.add(j, p.Name, got, err)
 	})
 	switch {
 	case err != nil:
-	case full != nil:
-		err = full
+	case unwritable != nil:
+		err = unwritable
 	default:
-		err = broken
+		err = cancelled
 	}
 	b.Simulated = r.exchange.Market().Simulated
 
 	if err != nil && !errors.Is(err, service.ErrCancelled) && !endsJob(err) {
-		// What is analysed is worth keeping, but the batch is not done.
+		// Store the finished analyses. The batch is not done.
 		if b.Snapshots != nil {
 			stored := r.put(ctx, j.ID, index, func(ctx context.Context) error { return r.store.Put(ctx, b.Results) })
 			if stored != nil {
-				r.log.Warn("analyses of a batch broken off could not be stored", "job", j.ID, "batch", index, "error", stored)
+				r.log.Warn("analyses of an interrupted batch could not be stored", "job", j.ID, "batch", index, "error", stored)
 			}
 		}
 		return err
 	}
 	if endsJob(err) {
-		// First, or the last of the batches that met it would complete the job.
+		// Fail the job before storing the batch: the last batch would complete it.
 		if failed := r.failJob(ctx, j.ID, err); failed != nil {
 			return failed
 		}
@@ -370,12 +371,12 @@ func (r *Runner) runBatch(ctx context.Context, j Job, index int, pairs []service
 	if ended {
 		r.ended(ctx, j.ID)
 	} else {
-		r.tell()
+		r.notify()
 	}
 	return err
 }
 
-// add notes the outcome of one pair.
+// add adds the outcome of one pair.
 func (b *Batch) add(j Job, symbol string, got service.Analysis, err error) {
 	switch {
 	case err != nil:
@@ -389,15 +390,15 @@ func (b *Batch) add(j Job, symbol string, got service.Analysis, err error) {
 	b.Done++
 }
 
-// put calls store, although the job may be over, and again where a database may come
-// back: what was fetched is not thrown away lightly. While there is no room it waits,
-// as long as the run may. Once the process is being stopped, no further try follows.
+// put calls store, even if the run has been cancelled, and retries storage errors. While
+// the store is unwritable it waits, until the run ends. Once Stop cancels work, put makes
+// one last attempt.
 func (r *Runner) put(run context.Context, jobID string, index int, store func(ctx context.Context) error) (err error) {
 	ctx := context.WithoutCancel(run)
 	for _, pause := range [...]time.Duration{0, 200 * time.Millisecond, time.Second, 3 * time.Second} {
 		select {
 		case <-time.After(pause):
-		case <-r.analyzer.Killing().Done(): // one last try, at once
+		case <-r.analyzer.Killing().Done(): // make the last attempt at once
 		}
 		last := r.analyzer.Killing().Err() != nil
 		for {
@@ -410,9 +411,9 @@ func (r *Runner) put(run context.Context, jobID string, index int, store func(ct
 			if !service.Unwritable(err) || r.store.Writable() == nil {
 				break
 			}
-			if waited := r.writable(run); waited != nil {
-				if putsOff(waited) {
-					err = waited
+			if waitErr := r.waitWritable(run); waitErr != nil {
+				if retryable(waitErr) {
+					err = waitErr
 				}
 				return err
 			}

@@ -26,11 +26,11 @@ import (
 type Config struct {
 	Concurrency int    // slots of the Analyzer
 	BatchSize   int    // pairs stored in one transaction
-	QueueLimit  int    // jobs that may be open in all processes; one more is service.ErrBusy
+	QueueLimit  int    // open jobs in all processes; a further one returns service.ErrBusy
 	Filter      Filter // which pairs a sweep covers
 }
 
-// Runner submits jobs and does their work with an Analyzer.
+// Runner submits jobs and runs them with an Analyzer.
 type Runner struct {
 	cfg      Config
 	analyzer *service.Analyzer
@@ -46,8 +46,8 @@ type Runner struct {
 	changed chan struct{} // closed when this process changes a job, and replaced
 }
 
-// NewRunner returns a Runner that registers its metrics with reg. The Analyzer's Stop
-// stops it, too.
+// NewRunner returns a Runner that registers its metrics with reg. Stopping the Analyzer
+// stops it.
 func NewRunner(cfg Config, analyzer *service.Analyzer, exchange Exchange, store Store, reg prometheus.Registerer, log *slog.Logger) *Runner {
 	r := &Runner{
 		cfg: cfg, analyzer: analyzer, exchange: exchange, store: store, log: log,
@@ -58,20 +58,20 @@ func NewRunner(cfg Config, analyzer *service.Analyzer, exchange Exchange, store 
 	return r
 }
 
-// Request asks for a job: All pairs that pass the filter, or those named.
+// Request asks for a job: All pairs that pass the filter, or the named Symbols.
 type Request struct {
 	All        bool
-	Symbols    []string // order kept, repeats dropped
+	Symbols    []string // in this order, without repeats
 	Interval   levels.Interval
 	KlineLimit int
-	Store      bool // false only for a single symbol, whose analysis the job then carries
+	Store      bool // may be false only for a single symbol; the job then carries the analysis
 }
 
-// busyRetry is how long a caller that found too many open jobs is asked to wait.
+// busyRetry is the Retry-After of a request refused because too many jobs are open.
 const busyRetry = 2 * time.Second
 
-// Submit queues a job and returns at once. The same work already queued or
-// running, in whichever process, is joined: the job returned is that one.
+// Submit queues a job and returns at once. If a job of the same work is queued or
+// running in any process, Submit returns that job, and joined is true.
 func (r *Runner) Submit(ctx context.Context, q Request) (j Job, joined bool, err error) {
 	if err := r.analyzer.Settle(&q.Interval, &q.KlineLimit); err != nil {
 		return Job{}, false, err
@@ -79,9 +79,9 @@ func (r *Runner) Submit(ctx context.Context, q Request) (j Job, joined bool, err
 	q.Symbols = unique(q.Symbols)
 	switch {
 	case q.All == (len(q.Symbols) > 0):
-		return Job{}, false, fmt.Errorf("%w: a job covers either all pairs or the symbols named", service.ErrInvalid)
+		return Job{}, false, fmt.Errorf("%w: a job covers either all pairs or the named symbols", service.ErrInvalid)
 	case !q.Store && len(q.Symbols) != 1:
-		return Job{}, false, fmt.Errorf("%w: without storing, the analyses of several pairs could not be read", service.ErrInvalid)
+		return Job{}, false, fmt.Errorf("%w: the analyses of several pairs must be stored", service.ErrInvalid)
 	case r.analyzer.Stopping().Err() != nil:
 		return Job{}, false, service.ErrStopping
 	}
@@ -90,7 +90,7 @@ func (r *Runner) Submit(ctx context.Context, q Request) (j Job, joined bool, err
 	switch {
 	case errors.Is(err, service.ErrBusy):
 		return Job{}, false, &service.RetryAfterError{
-			Err:   fmt.Errorf("%w: %d jobs are open already (ANALYSIS_QUEUE_LIMIT)", service.ErrBusy, r.cfg.QueueLimit),
+			Err:   fmt.Errorf("%w: %d jobs are already open (ANALYSIS_QUEUE_LIMIT)", service.ErrBusy, r.cfg.QueueLimit),
 			Until: time.Now().Add(busyRetry),
 		}
 	case err != nil:
@@ -101,7 +101,7 @@ func (r *Runner) Submit(ctx context.Context, q Request) (j Job, joined bool, err
 	return j, joined, nil
 }
 
-// scope is what a request covers: all pairs are those that the filter of this
+// scope returns the scope of a request. All means the pairs that the filter of this
 // process selects.
 func (r *Runner) scope(q Request) Scope {
 	if q.All {
@@ -110,8 +110,8 @@ func (r *Runner) scope(q Request) Scope {
 	return Scope{Symbols: q.Symbols}
 }
 
-// work names what a job does, by all that shapes its result: equal for the same
-// work, and short.
+// work returns a key of everything that shapes the result of a job. Jobs of the same
+// work have equal keys.
 func (s Scope) work(j Job) string {
 	b := fmt.Appendf(nil, "%q %v %d %v %q", j.Exchange, j.Interval, j.KlineLimit, j.Store, s.Symbols)
 	if f := s.Filter; f != nil {
@@ -135,8 +135,8 @@ func (r *Runner) newJob(q Request) Job {
 	}
 }
 
-// SubmitCandles analyses the caller's own candles as Analyzer.AnalyzeCandles does, and
-// returns a job that is complete and carries the analysis as its Result.
+// SubmitCandles analyses candles of the caller, as Analyzer.AnalyzeCandles does, and
+// returns a completed job with the analysis as its Result.
 func (r *Runner) SubmitCandles(ctx context.Context, n int, fill func(dst *levels.Candles) error) (Job, error) {
 	created := time.Now().UTC().Truncate(time.Millisecond)
 	snap, err := r.analyzer.AnalyzeCandles(ctx, n, fill)
@@ -156,10 +156,9 @@ func (r *Runner) SubmitCandles(ctx context.Context, n int, fill func(dst *levels
 	return j, nil
 }
 
-// Cancel ends a job at once, whichever process works on it, and returns it. No
-// further pair begins and none waits for the exchange any more; what has been
-// analysed is stored, and still added to the job's counts. service.ErrJobFinished if the
-// job has ended.
+// Cancel ends a job in all processes and returns it. No further pair starts, and
+// requests to the exchange are cancelled. Finished analyses are stored and added to the
+// job's counts. Cancel returns service.ErrJobFinished if the job had already ended.
 func (r *Runner) Cancel(ctx context.Context, id string) (Job, error) {
 	ended, err := r.store.EndJob(ctx, id, Cancelled, nil)
 	if err != nil {
@@ -176,14 +175,14 @@ func (r *Runner) Cancel(ctx context.Context, id string) (Job, error) {
 	return j, err
 }
 
-// GiveUp ends a job of which a plan or a batch was begun so many times and never
-// came to an end: the process was killed each time, most likely by that work.
-func (r *Runner) GiveUp(ctx context.Context, id string, begun int) error {
-	err := fmt.Errorf("a part of the job was begun %d times, and each time the process died before its end", begun)
+// GiveUp fails a job whose plan or batch has started the given number of times and
+// never finished: the process was killed each time, most likely because of this work.
+func (r *Runner) GiveUp(ctx context.Context, id string, starts int) error {
+	err := fmt.Errorf("a part of the job was started %d times, and each time the process died before it finished", starts)
 	return r.endFailed(ctx, id, err, Outcome{Code: "interrupted", Detail: err.Error()})
 }
 
-// failJob ends a job for good, because of err.
+// failJob ends a job as failed, because of err.
 func (r *Runner) failJob(ctx context.Context, id string, err error) error {
 	return r.endFailed(ctx, id, err, Outcome{Code: service.Code(err), Detail: detail(err)})
 }
@@ -203,12 +202,12 @@ func (r *Runner) endFailed(ctx context.Context, id string, err error, reason Out
 	return nil
 }
 
-// ended counts and logs a job this process has ended, and tells who watches.
+// ended counts and logs a job that this process has ended, and wakes its watchers.
 func (r *Runner) ended(ctx context.Context, id string) {
-	r.tell()
+	r.notify()
 	j, err := r.store.Progress(context.WithoutCancel(ctx), id)
 	if err != nil {
-		r.log.Warn("job ended, and cannot be read", "job", id, "error", err)
+		r.log.Warn("a job that ended cannot be read", "job", id, "error", err)
 		return
 	}
 	r.metrics.jobs.WithLabelValues(j.Kind, string(j.State)).Inc()
@@ -223,21 +222,20 @@ func (r *Runner) ended(ctx context.Context, id string) {
 		"rss_bytes", used.RSS, "peak_rss_bytes", used.PeakRSS, "simulated", j.Simulated)
 }
 
-// tell wakes those in this process who watch a job.
-func (r *Runner) tell() {
+// notify wakes the callers of Watch in this process.
+func (r *Runner) notify() {
 	r.mu.Lock()
 	close(r.changed)
 	r.changed = make(chan struct{})
 	r.mu.Unlock()
 }
 
-// watchPoll is how often a watched job is looked up: other processes work on it
-// too.
+// watchPoll is how often a watched job is read: other processes may change it.
 const watchPoll = time.Second
 
-// Watch yields the job as it stands and again whenever it changed, at most
-// once in every interval, until it has ended, which is the last one yielded. All
-// are without failures, skips and result.
+// Watch yields the current job, and again after each change, but at most once in every
+// interval. The last job it yields has ended. The jobs have no failures, skips and
+// result.
 func (r *Runner) Watch(ctx context.Context, id string, every time.Duration) iter.Seq2[Job, error] {
 	return func(yield func(Job, error) bool) {
 		var seen [5]int
@@ -264,7 +262,7 @@ func (r *Runner) Watch(ctx context.Context, id string, every time.Duration) iter
 	}
 }
 
-// wait waits for d, or for ready if that comes first; false if ctx ended.
+// wait waits for d or ready, whichever is first. It returns false if ctx ends.
 func wait(ctx context.Context, d time.Duration, ready <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -288,8 +286,8 @@ func unique(names []string) []string {
 	})
 }
 
-// detail is what a client may read of an error: the chain where the code tells
-// it is one of ours, and no more than that it happened where it is not.
+// detail returns the text of an error for clients: the whole chain of a known error, and
+// no details of an internal one.
 func detail(err error) string {
 	if service.Code(err) == "internal" {
 		return "an internal error; the log has the details"

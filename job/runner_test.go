@@ -1,10 +1,10 @@
 package job
 
-// These tests pin what jobs promise: every pair has an outcome, slots are never idle
-// between batches, the same work is joined, one transaction a batch, a pair's failure
-// or panic kept to the pair, bans and pauses waited out, and a cancellation or stop
-// that loses nothing. Time is fake (testing/synctest), which also fails a test that
-// leaves a goroutine behind.
+// These tests pin the Runner: every pair has an outcome, slots are never idle between
+// batches, requests for the same work are joined, each batch is one transaction, an error
+// or panic fails only its pair, jobs wait for bans and pauses to end, and a cancellation
+// or stop loses no result. Time is fake (testing/synctest), which also fails a test that
+// leaks a goroutine.
 
 import (
 	"context"
@@ -58,7 +58,7 @@ func TestSubmit_SweepGivesEveryPairAnOutcome(t *testing.T) {
 		a := newTestRunner(t, testConfig{Filter: Filter{QuoteAssets: []string{"USDT"}, MinQuoteVolume: 1000}}, x, store)
 		j, _, err := a.Submit(t.Context(), Request{All: true, Store: true})
 		if err != nil || j.Kind != KindSweep || j.State != Queued {
-			t.Fatalf("submitted: %+v, %v", j, err)
+			t.Fatalf("Submit returned %+v, %v", j, err)
 		}
 		j = finished(t, a, j.ID)
 		if j.State != Completed || j.Symbols != 21 || j.Done != 15 || j.Failed != 3 || j.Skipped != 3 ||
@@ -69,7 +69,7 @@ func TestSubmit_SweepGivesEveryPairAnOutcome(t *testing.T) {
 		for _, o := range slices.Concat(j.Failures, j.Skips) {
 			codes[o.Symbol] = o.Code
 			if o.Detail == "" || strings.Contains(o.Detail, "boom") {
-				t.Errorf("%s is explained by %q", o.Symbol, o.Detail)
+				t.Errorf("the detail of %s is %q", o.Symbol, o.Detail)
 			}
 		}
 		for symbol, want := range map[string]string{
@@ -207,7 +207,7 @@ func TestCancel_BreaksOffPairsUnderWayAndKeepsWhatIsAnalysed(t *testing.T) {
 		}
 		time.Sleep(1500 * time.Millisecond) // 3 done, 3 under way
 		if j, err := a.Cancel(t.Context(), j.ID); err != nil || j.State != Cancelled {
-			t.Fatalf("cancelled: %+v, %v", j, err)
+			t.Fatalf("Cancel returned %+v, %v", j, err)
 		}
 		synctest.Wait()
 		j = finished(t, a, j.ID)
@@ -215,16 +215,16 @@ func TestCancel_BreaksOffPairsUnderWayAndKeepsWhatIsAnalysed(t *testing.T) {
 			t.Errorf("ended as %s with %d done, %d failed and %d stored, want cancelled with 3, 0 and 3", j.State, j.Done, j.Failed, len(store.snapshots))
 		}
 		if _, err := a.Cancel(t.Context(), j.ID); !errors.Is(err, service.ErrJobFinished) {
-			t.Errorf("cancelled again: %v", err)
+			t.Errorf("the second Cancel returned %v", err)
 		}
 		if _, err := a.Cancel(t.Context(), "nope"); !errors.Is(err, service.ErrUnknownJob) {
-			t.Errorf("cancelling what is not there: %v", err)
+			t.Errorf("Cancel of an unknown job returned %v", err)
 		}
 		a.analyzer.Stop(t.Context())
 	})
 }
 
-// An exchange that wants a pause of a day: whoever asks for something waits.
+// The exchange asks for a pause of a day, so all requests wait.
 func TestCancel_FreesTheSlotsThatWaitForTheExchange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := &fakeExchange{symbols: market(30), CandlesFunc: func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
@@ -276,7 +276,7 @@ func TestCancel_ReachesTheOtherProcesses(t *testing.T) {
 			t.Fatal(err)
 		}
 		if joined, _, err := asks.Submit(t.Context(), Request{All: true, Store: true}); err != nil || joined.ID != j.ID {
-			t.Errorf("the same sweep asked of another process is %v, %v, want %s joined", joined.ID, err, j.ID)
+			t.Errorf("the same sweep in another process is %v, %v, want %s joined", joined.ID, err, j.ID)
 		}
 		time.Sleep(5500 * time.Millisecond)
 		if _, err := asks.Cancel(t.Context(), j.ID); err != nil {
@@ -287,7 +287,7 @@ func TestCancel_ReachesTheOtherProcesses(t *testing.T) {
 		asked := len(x.calls)
 		time.Sleep(time.Minute)
 		if len(x.calls) != asked {
-			t.Errorf("%d pairs were begun later than %s after the cancellation", len(x.calls)-asked, statePoll)
+			t.Errorf("%d pairs started later than %s after the cancellation", len(x.calls)-asked, statePoll)
 		}
 		if j = finished(t, works, j.ID); j.State != Cancelled || j.Done < asked-3 || len(store.snapshots) != j.Done {
 			t.Errorf("ended as %s with %d done, %d stored, %d asked for", j.State, j.Done, len(store.snapshots), asked)
@@ -306,7 +306,7 @@ func TestSubmit_ALongBanOrPauseEndsTheJob(t *testing.T) {
 func longPause(t *testing.T, reason error) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{}
-		until := time.Now().Add(patience + time.Minute)
+		until := time.Now().Add(maxPause + time.Minute)
 		var asked atomic.Int64
 		x := &fakeExchange{symbols: market(100), CandlesFunc: func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
 			if asked.Add(1) > 20 {
@@ -342,7 +342,7 @@ func shortPause(t *testing.T, reason error) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{}
 		begun := time.Now()
-		until := begun.Add(patience - time.Minute)
+		until := begun.Add(maxPause - time.Minute)
 		asked := map[string]int{}
 		var mu sync.Mutex
 		var refused, early atomic.Int64
@@ -371,19 +371,19 @@ func shortPause(t *testing.T, reason error) {
 			t.Errorf("ended as %+v, %d pairs analysed", j, len(asked))
 		}
 		if j.FinishedAt.Before(until) || refused.Load() == 0 || early.Load() > 0 {
-			t.Errorf("ended at %s with the ban until %s; refused %d times, %d of them long after it was known", j.FinishedAt, until, refused.Load(), early.Load())
+			t.Errorf("ended at %s with the ban until %s; refused %d times, %d of them late in the ban", j.FinishedAt, until, refused.Load(), early.Load())
 		}
 		a.analyzer.Stop(t.Context())
 	})
 }
 
-// What the exchange asks for is honoured by the job as a whole: its pairs are not
-// reported as failed, one by one, within a second.
+// A pause of the exchange applies to the whole job. It does not fail the pairs one by one
+// within a second.
 func TestSubmit_ALongPauseIsWaitedOutOrEndsTheJob(t *testing.T) {
 	for name, c := range map[string]struct {
 		pause time.Duration
 		want  State
-	}{"short": {patience - time.Minute, Completed}, "long": {patience + time.Minute, Failed}} {
+	}{"short": {maxPause - time.Minute, Completed}, "long": {maxPause + time.Minute, Failed}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				until := time.Now().Add(c.pause)
@@ -408,8 +408,8 @@ func TestSubmit_ALongPauseIsWaitedOutOrEndsTheJob(t *testing.T) {
 	}
 }
 
-// The last try of a run that takes too long must not leave its job open: the same
-// sweep would be joined, and refused to its schedule, for ever.
+// A job must end when the last attempt of a run exceeds its time limit. Otherwise every
+// later request for the sweep would join it, and its schedule would be refused for ever.
 func TestRun_ThatTakesTooLongOnItsLastTryFailsTheJob(t *testing.T) {
 	for _, what := range []string{"plan", "batch"} {
 		t.Run(what, func(t *testing.T) {
@@ -438,7 +438,7 @@ func TestRun_ThatTakesTooLongOnItsLastTryFailsTheJob(t *testing.T) {
 					t.Errorf("ended as %+v, %+v", j, j.Error)
 				}
 				if took := j.FinishedAt.Sub(j.CreatedAt); took < 4*time.Hour {
-					t.Errorf("it failed after %s, want all four tries of an hour", took)
+					t.Errorf("it failed after %s, want four attempts of an hour", took)
 				}
 				if what == "batch" && len(store.snapshots) != 1 {
 					t.Errorf("%d stored, want the one that was analysed", len(store.snapshots))
@@ -452,7 +452,7 @@ func TestRun_ThatTakesTooLongOnItsLastTryFailsTheJob(t *testing.T) {
 	}
 }
 
-// Two processes of one exchange that are configured with different filters.
+// Two processes of one exchange have different filters.
 func TestSubmit_ASweepIsOfTheFilterItWasAskedWith(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{}
@@ -506,8 +506,8 @@ func TestSubmit_ASweepIsOfTheFilterItWasAskedWith(t *testing.T) {
 	})
 }
 
-// A job of another process, which has more memory, must not wait for ever for a
-// slot that there is not.
+// A job of a process with more memory must not wait for ever for a slot that cannot exist
+// here.
 func TestRunBatch_OfMoreKlinesThanThisProcessHasRoomForIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{}
@@ -589,7 +589,7 @@ func TestStop_KeepsWhatIsAnalysedAndLeavesTheRestToTheNextProcess(t *testing.T) 
 			t.Fatal(err)
 		}
 		if took := time.Since(start); took != 0 {
-			t.Errorf("the stop waited %s for the exchange", took)
+			t.Errorf("Stop waited %s for the exchange", took)
 		}
 		left, err := store.Job(t.Context(), j.ID)
 		if err != nil || left.State != Running || left.Done != 10 || left.BatchesDone != 1 {
@@ -614,11 +614,11 @@ func TestStop_KeepsWhatIsAnalysedAndLeavesTheRestToTheNextProcess(t *testing.T) 
 		next := newTestRunner(t, testConfig{Concurrency: 3, BatchSize: 10}, x, store)
 		j = finished(t, next, j.ID)
 		if j.State != Completed || j.Done != 50 || j.BatchesDone != 5 || len(store.snapshots) != 50 {
-			t.Errorf("the next process ended it as %+v with %d stored", j, len(store.snapshots))
+			t.Errorf("in the next process it ended as %+v with %d stored", j, len(store.snapshots))
 		}
 		for symbol, n := range x.calls {
 			if ofBatches[symbol] && n != 1 {
-				t.Errorf("%s is of the batch that was stored, and was fetched %d times", symbol, n)
+				t.Errorf("%s of the stored batch was fetched %d times", symbol, n)
 			}
 		}
 		next.analyzer.Stop(t.Context())
@@ -658,8 +658,8 @@ func TestRunBatch_TwiceCountsOnce(t *testing.T) {
 	})
 }
 
-// A database that refuses after its own long time, and one that does not answer at
-// all and heeds no context, as a frozen PostgreSQL does.
+// One database returns an error after a long time. The other one never responds and
+// ignores the context, like a frozen PostgreSQL.
 func TestStop_ReturnsByItsDeadlineWhateverTheDatabaseDoes(t *testing.T) {
 	for name, answers := range map[string]time.Duration{"refuses": 29 * time.Second, "frozen": time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -677,10 +677,10 @@ func TestStop_ReturnsByItsDeadlineWhateverTheDatabaseDoes(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 				defer cancel()
 				if err := a.analyzer.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("stopped with %v", err)
+					t.Errorf("Stop returned %v", err)
 				}
 				if took := time.Since(start); took > 6*time.Second {
-					t.Errorf("the stop took %s, want its 5 s and at most 1 s more", took)
+					t.Errorf("Stop took %s, want 5 s and at most 1 s more", took)
 				}
 			})
 		})
@@ -710,11 +710,11 @@ func TestWatch_EndsWithTheJobOrTheWatcher(t *testing.T) {
 			done = j.Done
 		}
 		if done != 20 {
-			t.Errorf("the last look saw %d done, want 20", done)
+			t.Errorf("the last job watched has %d done, want 20", done)
 		}
 		for _, err := range a.Watch(t.Context(), "nope", time.Second) {
 			if !errors.Is(err, service.ErrUnknownJob) {
-				t.Errorf("watching nothing: %v", err)
+				t.Errorf("Watch of an unknown job: %v", err)
 			}
 		}
 		a.analyzer.Stop(t.Context())

@@ -10,11 +10,11 @@ import (
 	"tidemark/service"
 )
 
-// Schedule says when sweeps of one interval begin without being asked for.
+// Schedule is the times at which sweeps of one interval start.
 type Schedule struct {
 	Interval levels.Interval
-	Text     string // as it was configured; another text is another schedule
-	// Next returns the first moment after t that the schedule names, in UTC.
+	Text     string // as configured; identifies the schedule
+	// Next returns the first time of the schedule after t, in UTC.
 	Next func(t time.Time) time.Time
 }
 
@@ -23,35 +23,35 @@ type ScheduleState struct {
 	Exchange string
 	Interval levels.Interval
 	Text     string    // of the Schedule
-	NextRun  time.Time // when the next sweep begins, by the venue's clock
-	LastRun  time.Time // when the last one was begun; zero before the first
-	LastJob  string    // the job of that one, which may be forgotten by now
+	NextRun  time.Time // start of the next sweep, by the venue's clock
+	LastRun  time.Time // start of the last sweep; zero before the first
+	LastJob  string    // job of the last sweep, which may have been pruned
 }
 
 const (
-	// closeMargin is how long after a candle's close a run begins at the
-	// earliest: a venue may take a moment to print its last trades.
+	// closeMargin is the least time between the close of a candle and a run. The
+	// venue may need a moment to report its last trades.
 	closeMargin = 2 * time.Second
-	// startSpread is within how long after that runs begin, at random, so that
-	// intervals, and deployments that know nothing of each other, do not all ask
-	// a venue in the same second: half of the minute over which venues count
-	// weight. For short candles it is a tenth of their length. Within a run the
-	// slots and the request budget spread the pairs.
+	// startSpread bounds the random delay added to closeMargin, so that intervals and
+	// independent deployments do not all send requests in the same second. It is half
+	// of the minute over which venues count weight. For short candles the bound is a
+	// tenth of their length. Within a run, slots and the request budget spread the
+	// pairs.
 	startSpread = 30 * time.Second
-	// scheduleLook is how often a process looks whether a run is due.
-	scheduleLook = 5 * time.Second
-	// caughtUpAfter is how late a run is when it counts as caught up.
+	// schedulePoll is how often a process checks whether a run is due.
+	schedulePoll = 5 * time.Second
+	// caughtUpAfter is the delay from which a run counts as caught up.
 	caughtUpAfter = time.Minute
 )
 
-// moment returns the first moment of the schedule at which a candle has closed
-// that had not at t: sweeping sooner would find the same candles.
+// moment returns the first time of the schedule at or after the next close of a candle.
+// An earlier sweep would find the same candles as one at t.
 func (s Schedule) moment(t time.Time) time.Time {
 	closes := levels.NextBoundary(t, s.Interval.Duration())
 	return s.Next(closes.Add(-time.Millisecond))
 }
 
-// run returns when to begin the first run after one that begins now.
+// run returns the start of the first run after one that starts now.
 func (s Schedule) run(now time.Time) time.Time {
 	spread := min(startSpread, s.Interval.Duration()/10)
 	return s.moment(now.Add(-closeMargin)).Add(closeMargin + rand.N(spread)).Truncate(time.Millisecond)
@@ -59,72 +59,74 @@ func (s Schedule) run(now time.Time) time.Time {
 
 // longest returns the longest time between two of the next hundred runs.
 func (s Schedule) longest(now time.Time) time.Duration {
-	var most time.Duration
-	for last, i := s.moment(now), 0; i < 100; i++ {
+	var longest time.Duration
+	last := s.moment(now)
+	for range 100 {
 		next := s.moment(last)
-		most = max(most, next.Sub(last))
+		longest = max(longest, next.Sub(last))
 		last = next
 	}
-	return most
+	return longest
 }
 
 // ScheduledRun is the outcome of a run that was due.
 type ScheduledRun struct {
 	Job       Job
-	Joined    bool // Job was open already; none was created
-	Elsewhere bool // another process has begun the run; Job is zero
+	Joined    bool // Job was open already; no job was created
+	Elsewhere bool // another process has started the run; Job is zero
 }
 
-// ScheduleStore keeps schedules. Its errors are those of Store.
+// ScheduleStore stores schedules. Its errors are those of Store.
 type ScheduleStore interface {
-	// SetSchedules makes these the schedules of an exchange, and returns how many of
-	// other intervals it removed. One that is there with the same text stays as it
-	// is; under another text it becomes the new one, unless it is due by now: then
-	// that run is still made. None removes all, but only from a process that works
-	// alone: one that was started without them must not stop the others'.
+	// SetSchedules replaces the schedules of an exchange and returns the number of
+	// removed schedules, those of other intervals. A stored schedule with the same
+	// text does not change. One with another text is replaced, but if it is due by
+	// now, that run still starts. An empty list removes all schedules, but only if no
+	// other process is running: a process without schedules must not stop those of
+	// the others.
 	SetSchedules(ctx context.Context, exchange string, schedules []ScheduleState, now time.Time) (removed int, err error)
 	// Schedules returns the schedules of an exchange, the shortest interval first.
 	Schedules(ctx context.Context, exchange string) ([]ScheduleState, error)
-	// RunSchedule puts off a schedule that is due to its next run, and submits j as
-	// Store.SubmitJob does, in one transaction. If the schedule has changed since it
-	// was due, another process has done so, and this one does nothing.
+	// RunSchedule sets the next run of a due schedule and submits j as
+	// Store.SubmitJob does, in one transaction. If the schedule has changed since due
+	// was read, another process has started the run, and RunSchedule does nothing.
 	RunSchedule(ctx context.Context, due ScheduleState, next time.Time, j Job, work string, scope Scope, limit int) (ScheduledRun, error)
 }
 
-// scheduler begins the runs of some schedules.
+// scheduler starts the runs of schedules.
 type scheduler struct {
 	*Runner
 	store     ScheduleStore
 	schedules []Schedule
-	set       bool                     // the store has them
+	installed bool                     // the store has the schedules
 	replaced  map[levels.Interval]bool // logged as replaced by another process
 	busy      bool                     // logged as waiting for an open job to end
 }
 
-// RunSchedules makes these the schedules of the exchange, in place of all it had,
-// and submits a sweep of all pairs whenever one is due, until ctx ends. Any
-// number of processes may do so with the same schedules: each run is begun once.
-// If they differ, those of the process that began last count.
+// RunSchedules replaces the schedules of the exchange and submits a sweep of all pairs
+// whenever one is due, until ctx ends. Any number of processes may call it with the same
+// schedules: each run starts once. If their schedules differ, those of the process that
+// started last apply.
 //
-// A run is due by the venue's clock, of which a lower bound is known, so that its
-// candle has certainly closed. Runs missed while no process was there are made up
-// for by one, at once. A run that is due while the sweep of the same work is
-// still open is refused.
+// A run is due by a lower bound of the venue's clock, so its candle has certainly
+// closed. One run, at once, replaces all runs that were missed while no process was
+// running. A run that is due while a sweep of the same work is open is refused.
 func (r *Runner) RunSchedules(ctx context.Context, store ScheduleStore, schedules []Schedule) {
 	s := &scheduler{Runner: r, store: store, schedules: schedules, replaced: map[levels.Interval]bool{}}
 	failing := false
 	for {
-		pause, err := s.look(ctx)
+		pause, err := s.startDue(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err == nil && len(schedules) == 0:
 			return
 		case err != nil && !failing:
-			r.log.Warn("the schedules cannot be looked at, trying again; what is due meanwhile is caught up", "error", err)
+			r.log.Warn("the schedules cannot be read, retrying; missed runs will be caught up", "error", err)
 		}
-		if failing = err != nil; failing {
-			pause = scheduleLook
+		failing = err != nil
+		if failing {
+			pause = schedulePoll
 		}
 		if !wait(ctx, pause, nil) {
 			return
@@ -132,9 +134,10 @@ func (r *Runner) RunSchedules(ctx context.Context, store ScheduleStore, schedule
 	}
 }
 
-// look begins what is due and returns how long to wait before the next look.
-func (s *scheduler) look(ctx context.Context) (time.Duration, error) {
-	if !s.set {
+// startDue starts the runs that are due and returns how long to wait before the next
+// call.
+func (s *scheduler) startDue(ctx context.Context) (time.Duration, error) {
+	if !s.installed {
 		if err := s.install(ctx); err != nil {
 			return 0, err
 		}
@@ -150,14 +153,15 @@ func (s *scheduler) look(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	pause := scheduleLook
+	pause := schedulePoll
 	for _, schedule := range s.schedules {
 		state, ok := s.find(states, schedule)
 		if !ok {
 			continue
 		}
 		if !now.Before(state.NextRun) {
-			if state, err = s.begin(ctx, schedule, state, now); err != nil {
+			state, err = s.start(ctx, schedule, state, now)
+			if err != nil {
 				return 0, err
 			}
 		}
@@ -169,14 +173,15 @@ func (s *scheduler) look(ctx context.Context) (time.Duration, error) {
 	return pause, nil
 }
 
-// install makes the schedules those of the exchange.
+// install stores the schedules as those of the exchange.
 func (s *scheduler) install(ctx context.Context) error {
 	exchange := s.exchange.Market().Exchange
 	states := make([]ScheduleState, len(s.schedules))
 	var now time.Time
 	if len(states) > 0 {
 		var err error
-		if now, err = s.exchange.Now(ctx); err != nil {
+		now, err = s.exchange.Now(ctx)
+		if err != nil {
 			return err
 		}
 	}
@@ -187,11 +192,12 @@ func (s *scheduler) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.set = true
+	s.installed = true
 	if removed > 0 {
-		s.log.Warn("schedules that are not configured any more were removed, for all processes", "exchange", exchange, "schedules", removed)
+		s.log.Warn("schedules that are no longer configured were removed, for all processes", "exchange", exchange, "schedules", removed)
 	}
-	if states, err = s.store.Schedules(ctx, s.exchange.Market().Exchange); err != nil {
+	states, err = s.store.Schedules(ctx, exchange)
+	if err != nil {
 		return err
 	}
 	for _, state := range states {
@@ -206,8 +212,8 @@ func (s *scheduler) install(ctx context.Context) error {
 	return nil
 }
 
-// find returns the state of a schedule; false, and a word in the log, if another
-// process has replaced it.
+// find returns the state of a schedule. If another process has replaced the schedule,
+// find logs it once and returns false.
 func (s *scheduler) find(states []ScheduleState, schedule Schedule) (ScheduleState, bool) {
 	for _, state := range states {
 		if state.Interval == schedule.Interval && state.Text == schedule.Text {
@@ -219,22 +225,22 @@ func (s *scheduler) find(states []ScheduleState, schedule Schedule) (ScheduleSta
 		s.replaced[schedule.Interval] = true
 		s.metrics.nextRun.DeleteLabelValues(string(schedule.Interval))
 		s.metrics.period.DeleteLabelValues(string(schedule.Interval))
-		s.log.Warn("a process that began later has another schedule, which counts; all should have the same",
+		s.log.Warn("a process that started later has replaced this schedule; all processes should have the same schedules",
 			"interval", schedule.Interval, "schedule", schedule.Text)
 	}
 	return ScheduleState{}, false
 }
 
-// What became of a run that was due.
+// The outcomes of a run that was due.
 const (
 	runStarted  = "started"
 	runCaughtUp = "caught_up"
 	runRefused  = "refused"
 )
 
-// begin begins the run that state says is due, unless another process has, and
-// returns the state as it is then.
-func (s *scheduler) begin(ctx context.Context, schedule Schedule, state ScheduleState, now time.Time) (ScheduleState, error) {
+// start starts the run that is due, unless another process has, and returns the new
+// state.
+func (s *scheduler) start(ctx context.Context, schedule Schedule, state ScheduleState, now time.Time) (ScheduleState, error) {
 	q := Request{All: true, Interval: schedule.Interval, Store: true}
 	if err := s.analyzer.Settle(&q.Interval, &q.KlineLimit); err != nil {
 		return state, err
@@ -244,7 +250,7 @@ func (s *scheduler) begin(ctx context.Context, schedule Schedule, state Schedule
 	run, err := s.store.RunSchedule(ctx, state, next, created, scope.work(created), scope, s.cfg.QueueLimit)
 	if errors.Is(err, service.ErrBusy) {
 		if !s.busy {
-			s.log.Warn("a scheduled sweep waits: as many jobs are open as ANALYSIS_QUEUE_LIMIT allows", "interval", schedule.Interval)
+			s.log.Warn("a scheduled sweep waits: ANALYSIS_QUEUE_LIMIT jobs are open", "interval", schedule.Interval)
 		}
 		s.busy = true
 		return state, nil
@@ -259,15 +265,15 @@ func (s *scheduler) begin(ctx context.Context, schedule Schedule, state Schedule
 	outcome := runStarted
 	switch {
 	case run.Elsewhere:
-		return state, nil // the next look tells when it is due again
+		return state, nil // the next call reads the time of the next run
 	case run.Joined:
 		outcome = runRefused
-		s.log.Warn("a scheduled sweep was refused: the one before is still open", "interval", schedule.Interval, "job", run.Job.ID, "next_run", next)
+		s.log.Warn("a scheduled sweep was refused: the previous sweep is still open", "interval", schedule.Interval, "job", run.Job.ID, "next_run", next)
 	case late >= caughtUpAfter:
 		outcome = runCaughtUp
-		s.log.Info("a scheduled sweep is caught up", "interval", schedule.Interval, "job", run.Job.ID, "due", due, "next_run", next)
+		s.log.Info("a missed scheduled sweep started", "interval", schedule.Interval, "job", run.Job.ID, "due", due, "next_run", next)
 	default:
-		s.log.Info("a scheduled sweep begins", "interval", schedule.Interval, "job", run.Job.ID, "next_run", next)
+		s.log.Info("a scheduled sweep started", "interval", schedule.Interval, "job", run.Job.ID, "next_run", next)
 	}
 	s.metrics.scheduled.WithLabelValues(string(schedule.Interval), outcome).Inc()
 	return state, nil

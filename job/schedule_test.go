@@ -1,9 +1,9 @@
 package job
 
-// These tests pin the schedules, under fake time: runs are aligned to the clock,
-// begin shortly after a candle has closed by the venue's clock and never sooner,
-// once in all processes, once for all that were missed, and not while the sweep
-// before is open; a changed configuration leaves nothing behind that still runs.
+// These tests pin the schedules, under fake time: a run starts shortly after a candle has
+// closed by the venue's clock, never before, and once for all processes. One run replaces
+// all missed ones. No run starts while the previous sweep is open. A changed
+// configuration removes the old schedules.
 
 import (
 	"context"
@@ -26,7 +26,7 @@ func every(interval levels.Interval, d time.Duration) Schedule {
 	return Schedule{Interval: interval, Text: d.String(), Next: func(t time.Time) time.Time { return levels.NextBoundary(t, d) }}
 }
 
-// at is a moment of the day on which fake time begins.
+// at returns a time on the day on which fake time begins.
 func at(hour, minute, second int) time.Time {
 	return time.Date(2000, 1, 1, hour, minute, second, 0, time.UTC)
 }
@@ -41,7 +41,7 @@ func fromTenPast(t *testing.T, f func(t *testing.T)) {
 
 func sleepUntil(t time.Time) { time.Sleep(time.Until(t)) }
 
-// scheduled runs schedules on an analyzer until the function it returns is called.
+// scheduled runs schedules on an analyzer until the returned function is called.
 func scheduled(t *testing.T, a *Runner, schedules ...Schedule) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
@@ -51,7 +51,7 @@ func scheduled(t *testing.T, a *Runner, schedules ...Schedule) (stop func()) {
 	return stop
 }
 
-// began lists when the sweeps of an interval were begun.
+// began returns the start times of the sweeps of an interval.
 func began(s *fakeStore, interval levels.Interval) []time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,17 +65,17 @@ func began(s *fakeStore, interval levels.Interval) []time.Time {
 	return all
 }
 
-// wantBegan checks that one sweep was begun shortly after each moment.
+// wantBegan checks that one sweep started shortly after each moment.
 func wantBegan(t *testing.T, s *fakeStore, interval levels.Interval, moments ...time.Time) {
 	t.Helper()
 	got := began(s, interval)
 	ok := len(got) == len(moments)
 	for i := range min(len(got), len(moments)) {
-		// a look may come 0.1 s late
+		// a poll may be 0.1 s late
 		ok = ok && !got[i].Before(moments[i].Add(closeMargin)) && got[i].Before(moments[i].Add(closeMargin+startSpread+time.Second))
 	}
 	if !ok {
-		t.Errorf("sweeps of %s began at %v, want shortly after %v", interval, got, moments)
+		t.Errorf("sweeps of %s started at %v, want shortly after %v", interval, got, moments)
 	}
 }
 
@@ -99,10 +99,10 @@ func TestRunSchedules_BeginsAfterEachCloseAndNoOftener(t *testing.T) {
 			t.Errorf("afterwards: %+v, %v", states, err)
 		}
 		if got := testutil.ToFloat64(a.metrics.nextRun.WithLabelValues("4h")); math.Abs(got-float64(at(8, 0, 17).Unix())) > 16 {
-			t.Errorf("the next run of 4h is shown as %v", got)
+			t.Errorf("the metric of the next run of 4h is %v", got)
 		}
 		if got := testutil.ToFloat64(a.metrics.period.WithLabelValues("4h")); got != 4*3600 {
-			t.Errorf("the period of 4h is shown as %v", got)
+			t.Errorf("the metric of the period of 4h is %v", got)
 		}
 		stop()
 		sleepUntil(at(6, 30, 0))
@@ -138,7 +138,7 @@ func TestRunSchedules_TheVenuesClockDecides(t *testing.T) {
 		scheduled(t, a, every("1h", time.Hour))
 		sleepUntil(at(1, 19, 59))
 		if got := began(s, "1h"); len(got) != 0 {
-			t.Errorf("before the candle had closed there, a sweep began at %v", got)
+			t.Errorf("a sweep started at %v, before the candle closed by the venue's clock", got)
 		}
 		sleepUntil(at(2, 0, 0))
 		wantBegan(t, s, "1h", at(1, 20, 0))
@@ -165,7 +165,7 @@ func TestRunSchedules_OnceInAllProcesses(t *testing.T) {
 			refused += runs(a, "1h", runRefused)
 		}
 		if counted != 8 || refused != 0 {
-			t.Errorf("%v runs counted as begun, %v as refused", counted, refused)
+			t.Errorf("%v runs counted as started, %v as refused", counted, refused)
 		}
 	})
 }
@@ -218,7 +218,7 @@ func TestRunSchedules_AVenueThatWasSilentIsCaughtUp(t *testing.T) {
 		sleepUntil(at(3, 20, 0))
 		set(false)
 		sleepUntil(at(3, 30, 0))
-		if got := began(s, "1h"); len(got) != 1 || got[0].Sub(at(3, 20, 0)) > scheduleLook || runs(a, "1h", runCaughtUp) != 1 {
+		if got := began(s, "1h"); len(got) != 1 || got[0].Sub(at(3, 20, 0)) > schedulePoll || runs(a, "1h", runCaughtUp) != 1 {
 			t.Errorf("sweeps began at %v, %v caught up", got, runs(a, "1h", runCaughtUp))
 		}
 	})
@@ -280,13 +280,13 @@ func TestRunSchedules_ChangedConfigurationLeavesNothingBehind(t *testing.T) {
 		wantBegan(t, s, "1h", at(1, 0, 0), at(2, 0, 0), at(4, 0, 0))
 		wantBegan(t, s, "15m", at(1, 0, 0))
 		if n := testutil.CollectAndCount(old.metrics.nextRun); n != 0 {
-			t.Errorf("the old process still shows %d next runs", n)
+			t.Errorf("the old process still has %d next runs in its metrics", n)
 		}
 		scheduled(t, newTestRunner(t, testConfig{}, x, s)) // switched off
 		sleepUntil(at(8, 30, 0))
 		wantBegan(t, s, "1h", at(1, 0, 0), at(2, 0, 0), at(4, 0, 0))
 		if states, err := old.store.(ScheduleStore).Schedules(t.Context(), "fake"); len(states) != 0 || err != nil {
-			t.Errorf("left behind: %+v, %v", states, err)
+			t.Errorf("stored schedules: %+v, %v", states, err)
 		}
 	})
 }
@@ -308,7 +308,7 @@ func TestRunSchedules_SubmitsTheWorkThatARequestForAllPairsIs(t *testing.T) {
 		}
 		j, _, err := a.Submit(t.Context(), Request{All: true, Store: true})
 		if err != nil || j.ID != states[0].LastJob {
-			t.Errorf("a request for all pairs got job %s (%v), not the scheduled one %s", j.ID, err, states[0].LastJob)
+			t.Errorf("a request for all pairs got job %s (%v), want the scheduled one, %s", j.ID, err, states[0].LastJob)
 		}
 		close(hold)
 		if end := finished(t, a, j.ID); end.Done != 3 || end.Kind != KindSweep {

@@ -1,4 +1,4 @@
-// Package memory reads what the operating system says this process uses.
+// Package memory reads the memory use of this process from the operating system.
 package memory
 
 import (
@@ -13,17 +13,16 @@ import (
 	"strings"
 )
 
-// Usage is what the operating system says this process uses, in bytes. A
-// field is 0 where the system does not tell (anything but Linux, no cgroup, no
-// limit).
+// Usage is the memory use of this process, in bytes. A field is 0 if the system does not
+// report it (not Linux, no cgroup, no limit).
 type Usage struct {
-	RSS     int64 // resident set size now
-	Files   int64 // the part of RSS that is pages of files: the binary's, above all
-	PeakRSS int64 // its high-water mark since the process began (VmHWM)
-	// WorkingSet is the memory of the cgroup less its inactive page cache, which
-	// is how `docker stats` and Kubernetes count.
+	RSS     int64 // current resident set size
+	Files   int64 // part of RSS that maps files, mostly the binary
+	PeakRSS int64 // maximum of RSS since the process started (VmHWM)
+	// WorkingSet is the memory of the cgroup without its inactive page cache, as
+	// `docker stats` and Kubernetes report it.
 	WorkingSet int64
-	Limit      int64 // of the cgroup, the tightest on the way up
+	Limit      int64 // lowest limit of the cgroup and its parents
 }
 
 // Read reads /proc and the cgroup (version 2, else version 1).
@@ -31,14 +30,14 @@ func Read() Usage {
 	return read("/proc/self", "/sys/fs/cgroup")
 }
 
-// RSS is the resident set size now, the cheap part of Read.
+// RSS returns the current resident set size. It is cheaper than Read.
 func RSS() int64 {
 	rss, _ := statm("/proc/self")
 	return rss
 }
 
-// statm returns the resident set size and the part of it that is pages of files
-// or shared memory.
+// statm returns the resident set size and the part of it that maps files or shared
+// memory.
 func statm(proc string) (rss, files int64) {
 	b, err := os.ReadFile(filepath.Join(proc, "statm"))
 	if err != nil {
@@ -77,9 +76,9 @@ func read(proc, cgroup string) Usage {
 	return m
 }
 
-// cgroup reads the files of one memory controller. Inside a container the
-// path in /proc/self/cgroup may be the host's, while the mount shows the
-// container's own group at its root: then the root is read.
+// cgroup reads the files of one memory controller. Inside a container,
+// /proc/self/cgroup may hold the path on the host, while the root of the mount is the
+// container's group. If the path does not exist, cgroup reads the root.
 func (m *Usage) cgroup(root, path, current, limit, inactive string) {
 	dir := filepath.Join(root, path)
 	if _, err := os.Stat(filepath.Join(dir, current)); errors.Is(err, fs.ErrNotExist) {
@@ -89,15 +88,15 @@ func (m *Usage) cgroup(root, path, current, limit, inactive string) {
 		m.WorkingSet = max(0, used-keyed(filepath.Join(dir, "memory.stat"), inactive))
 	}
 	for ; strings.HasPrefix(dir, root); dir = filepath.Dir(dir) {
-		// version 1 writes "no limit" as a number near 2^63
+		// version 1 reports "no limit" as a number near 2^63
 		if l := number(filepath.Join(dir, limit)); l > 0 && l < 1<<60 && (m.Limit == 0 || l < m.Limit) {
 			m.Limit = l
 		}
 	}
 }
 
-// number reads a file that holds one number; 0 if it holds another thing, such
-// as "max", or is not there.
+// number reads a file that holds one number. It returns 0 if the file does not exist or
+// holds something else, such as "max".
 func number(file string) int64 {
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -110,7 +109,7 @@ func number(file string) int64 {
 	return n
 }
 
-// keyed reads the number behind a key in a file of "key number" lines.
+// keyed returns the number after a key in a file of "key number" lines, or 0.
 func keyed(file, key string) int64 {
 	f, err := os.Open(file)
 	if err != nil {

@@ -1,8 +1,8 @@
 package memory
 
-// These tests pin how memory is read: this process's own numbers are plausible,
-// and files of either cgroup version give the working set docker stats shows
-// and the tightest limit on the way up.
+// These tests pin the reading of memory: the numbers of this process are plausible, and
+// the files of both cgroup versions yield the working set of docker stats and the lowest
+// limit of the cgroup and its parents.
 
 import (
 	"maps"

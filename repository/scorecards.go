@@ -225,7 +225,7 @@ func (db *DB) putCard(ctx context.Context, tx *sqlx.Tx, name card, c *scorecard.
 	}{{"hold", &c.Hold}, {"touch", &c.Touch}} {
 		for bin, s := range part.scores {
 			if s.Samples > 0 {
-				args = append(args, id, part.kind, bin, s.Samples, s.Realised, s.Promised, s.Missed)
+				args = append(args, id, part.kind, bin, s.Samples, s.Realised, s.Promised, s.SquaredError)
 			}
 		}
 	}
@@ -297,7 +297,7 @@ func (db *DB) Scorecards(ctx context.Context, exchange string) ([]scorecard.Card
 		if s.Kind == "touch" {
 			of = &c.Touch
 		}
-		of[s.Bin] = scorecard.Score{Samples: s.Samples, Realised: s.Realised, Promised: s.Promised, Missed: s.Missed}
+		of[s.Bin] = scorecard.Score{Samples: s.Samples, Realised: s.Realised, Promised: s.Promised, SquaredError: s.Missed}
 	}
 	slices.SortStableFunc(all, func(a, b scorecard.Card) int { return cmp.Compare(a.Interval.Duration(), b.Interval.Duration()) })
 	waiting := make([]scorecard.Open, len(open))

@@ -41,9 +41,9 @@ func due(t *testing.T, db *DB, symbol string, n int) (scorecard.Promise, bool) {
 // judgement counts three of ten lines touched, and one of two held.
 func judgement(symbol string, n int) service.Judged {
 	j := service.Judged{Key: key(symbol), Judgement: scorecard.Judgement{AsOf: at(n), Algorithm: "2", Table: "abc"}}
-	j.Touch[2] = scorecard.Score{Samples: 4, Realised: 1, Promised: 1.1, Missed: 0.25}
-	j.Touch[9] = scorecard.Score{Samples: 6, Realised: 2, Promised: 5.5, Missed: 2.5}
-	j.Hold[0] = scorecard.Score{Samples: 2, Realised: 1, Promised: 0.9, Missed: 0.5}
+	j.Touch[2] = scorecard.Score{Samples: 4, Realised: 1, Promised: 1.1, SquaredError: 0.25}
+	j.Touch[9] = scorecard.Score{Samples: 6, Realised: 2, Promised: 5.5, SquaredError: 2.5}
+	j.Hold[0] = scorecard.Score{Samples: 2, Realised: 1, Promised: 0.9, SquaredError: 0.5}
 	return j
 }
 
@@ -121,7 +121,7 @@ func TestPromise_ThatCannotBeReadIsToldApartAndCountsNothing(t *testing.T) {
 			if !ok || !got.AsOf.Equal(at(0)) || got.Algorithm != "" || got.Levels != nil {
 				t.Errorf("%s: %v, %+v", name, ok, got)
 			}
-			judge(t, db, service.Judged{Key: key("BTCUSDT"), Judgement: scorecard.Judgement{AsOf: got.AsOf, Skipped: "it cannot be read"}})
+			judge(t, db, service.Judged{Key: key("BTCUSDT"), Judgement: scorecard.Judgement{AsOf: got.AsOf, Skipped: "the promise cannot be read"}})
 			if n := count(t, db, "promises"); n != 0 {
 				t.Errorf("%s: it is still there", name)
 			}
@@ -212,7 +212,7 @@ func TestScorecards_CountAPromiseOnceHoweverManyProcessesJudgeIt(t *testing.T) {
 		if len(cards) != 1 || cards[0].Moments != pairs || cards[0].Touch.Total().Samples != 10*pairs {
 			t.Errorf("%+v", cards)
 		}
-		if got := cards[0].Hold[0]; math.Abs(got.Promised-0.9*pairs) > 1e-9 || math.Abs(got.Missed-0.5*pairs) > 1e-9 {
+		if got := cards[0].Hold[0]; math.Abs(got.Promised-0.9*pairs) > 1e-9 || math.Abs(got.SquaredError-0.5*pairs) > 1e-9 {
 			t.Errorf("sums: %+v", got)
 		}
 		same(t, []scorecard.Open{{Interval: "1h", Count: pairs, First: at(168)}}, open)

@@ -1,6 +1,6 @@
 package scorecard
 
-// This test pins that the figures of a scorecard are those of its sums.
+// This test pins the figures computed from the sums of a scorecard.
 
 import (
 	"math"
@@ -10,9 +10,9 @@ import (
 func TestScores_TellSkillAndErrorOfTheirSums(t *testing.T) {
 	var s Scores
 	if _, _, _, ok := s.Total().Means(); ok {
-		t.Error("nothing has a mean")
+		t.Error("a score without outcomes has a mean")
 	}
-	// 600 times 0.4, of which 300 come to pass; 400 times 0.8, of which 320 do
+	// odds 0.4 for 600 outcomes, 300 of them positive; 0.8 for 400, 320 of them positive
 	for i := range 600 {
 		s[4].add(0.4, i < 300)
 	}
@@ -27,16 +27,16 @@ func TestScores_TellSkillAndErrorOfTheirSums(t *testing.T) {
 	}
 	promised, realised, brier, ok := s.Total().Means()
 	skill, known := s.Total().Skill()
-	off, told := s.CalibrationError()
+	calibrationError, hasError := s.CalibrationError()
 	missed := (300*0.36 + 300*0.16 + 320*0.04 + 80*0.64) / 1000
 	for _, c := range []struct {
 		name      string
 		got, want float64
 	}{
 		{"promised", promised, 0.56}, {"realised", realised, 0.62}, {"Brier score", brier, missed},
-		{"skill", skill, 1 - missed/(0.62*0.38)}, {"calibration error", off, 0.06},
+		{"skill", skill, 1 - missed/(0.62*0.38)}, {"calibration error", calibrationError, 0.06},
 	} {
-		if math.Abs(c.got-c.want) > 1e-9 || !ok || !known || !told {
+		if math.Abs(c.got-c.want) > 1e-9 || !ok || !known || !hasError {
 			t.Errorf("%s is %v, want %v", c.name, c.got, c.want)
 		}
 	}
@@ -45,6 +45,6 @@ func TestScores_TellSkillAndErrorOfTheirSums(t *testing.T) {
 		same[9].add(0.99, true)
 	}
 	if skill, ok := same.Total().Skill(); ok {
-		t.Errorf("where everything came to pass the skill is %v: there is nothing to compare with", skill)
+		t.Errorf("with only positive outcomes the skill is %v, want none", skill)
 	}
 }

@@ -19,20 +19,20 @@ import (
 type Config struct {
 	Concurrency int             // slots: pairs analysed at once, each with its workspace
 	KlineLimit  int             // candles per pair, unless a request says otherwise
-	Memory      int64           // bytes the slots may need together, by SlotBytes; 0: no bound but their number
+	Memory      int64           // bytes all busy slots may need together, by SlotBytes; 0: no limit
 	QueueLimit  int             // requests that may wait for a slot; one more is ErrBusy
 	Interval    levels.Interval // unless a request says otherwise
-	Timeout     time.Duration   // of one analysis asked for by itself, waiting included
+	Timeout     time.Duration   // of Analyze, including the wait for a slot
 }
 
-// Bounds of a request's kline limit.
+// The bounds of a request's kline limit.
 const (
 	MinKlineLimit = 100
 	MaxKlineLimit = 10_000
 )
 
-// Request asks for the analysis of one pair. Zero values mean the configured
-// ones.
+// Request asks for the analysis of one pair. Zero values of Interval and KlineLimit
+// select the configured ones.
 type Request struct {
 	Symbol     string
 	Interval   levels.Interval
@@ -40,10 +40,10 @@ type Request struct {
 	Store      bool
 }
 
-// Analyzer runs analyses on a fixed number of slots. A slot is a workspace:
-// the candle columns and the decode buffer its holder needs. There are
-// exactly Config.Concurrency of them, and one more for what needs no exchange, and
-// together they never hold more than Config.Memory, so memory is a configured number.
+// Analyzer runs analyses on a fixed number of slots. A slot is a workspace: candle
+// columns and a decode buffer. There are Config.Concurrency slots, and one more for
+// work that does not need the exchange. Together they never hold more than
+// Config.Memory.
 type Analyzer struct {
 	cfg      Config
 	exchange Exchange
@@ -51,17 +51,18 @@ type Analyzer struct {
 	log      *slog.Logger
 	metrics  *metrics
 
-	slots   *pool
-	finders chan *levels.Finder // shared by the slots
-	most    int                 // klines an analysis has room for
-	waiting atomic.Int64        // requests waiting for a slot
-	turn    chan struct{}       // held by the call of AnalyzeEach that is beginning pairs
-	forming forming
+	slots     *pool
+	finders   chan *levels.Finder // shared by the slots
+	maxKlines int                 // largest analysis that fits in Config.Memory
+	waiting   atomic.Int64        // requests waiting for a slot
+	dispatch  chan struct{}       // holds one element while a call of AnalyzeEach is starting pairs
+	forming   forming
 
 	mu      sync.Mutex
 	flights map[Request]*flight
 
-	// stopping ends the taking of new work; killing, later, the work itself.
+	// stopping ends when new work is refused; killing ends later and cancels the
+	// work itself.
 	stopping, killing context.Context
 	stop, kill        context.CancelCauseFunc
 	work              sync.WaitGroup
@@ -71,12 +72,12 @@ type Analyzer struct {
 func New(cfg Config, exchange Exchange, store Store, reg prometheus.Registerer, log *slog.Logger) *Analyzer {
 	a := &Analyzer{
 		cfg: cfg, exchange: exchange, store: store, log: log,
-		slots:   newPool(cfg.Concurrency, cmp.Or(cfg.Memory, math.MaxInt64), SlotBytes(2*cfg.KlineLimit)),
-		finders: make(chan *levels.Finder, finders(cfg.Concurrency)),
-		turn:    make(chan struct{}, 1),
-		flights: map[Request]*flight{},
+		slots:    newPool(cfg.Concurrency, cmp.Or(cfg.Memory, math.MaxInt64), SlotBytes(2*cfg.KlineLimit)),
+		finders:  make(chan *levels.Finder, finders(cfg.Concurrency)),
+		dispatch: make(chan struct{}, 1),
+		flights:  map[Request]*flight{},
 	}
-	a.most = cfg.most(a.slots.limit)
+	a.maxKlines = cfg.maxKlines(a.slots.limit)
 	for range finders(cfg.Concurrency) {
 		a.finders <- new(levels.Finder)
 	}
@@ -86,13 +87,13 @@ func New(cfg Config, exchange Exchange, store Store, reg prometheus.Registerer, 
 	return a
 }
 
-// breakOff is how long what is broken off may take to end.
-const breakOff = time.Second
+// cancelGrace is how long Stop waits for cancelled work to end.
+const cancelGrace = time.Second
 
-// Stop accepts no new work and waits for what is under way: single analyses, and
-// work that was registered by Begin. When ctx is done first, what is left is
-// cancelled and has breakOff to end; then Stop returns anyway: a database that does
-// not answer must not keep the process from ending.
+// Stop refuses new work and waits for the work under way: single analyses and work
+// registered by Begin. When ctx is done first, Stop cancels the rest and waits for
+// at most cancelGrace, because a database that does not respond must not keep the
+// process from ending.
 func (a *Analyzer) Stop(ctx context.Context) error {
 	a.mu.Lock()
 	a.stop(ErrStopping)
@@ -107,13 +108,13 @@ func (a *Analyzer) Stop(ctx context.Context) error {
 	a.kill(ErrStopping)
 	select {
 	case <-done:
-	case <-time.After(breakOff):
+	case <-time.After(cancelGrace):
 	}
-	return fmt.Errorf("work was broken off: %w", context.Cause(ctx))
+	return fmt.Errorf("work under way was cancelled: %w", context.Cause(ctx))
 }
 
-// Begin registers work that Stop is to wait for, until done is called. It is
-// ErrStopping after Stop was called.
+// Begin registers work. Stop waits until done is called. Begin returns ErrStopping
+// after Stop has been called.
 func (a *Analyzer) Begin() (done func(), err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -124,17 +125,18 @@ func (a *Analyzer) Begin() (done func(), err error) {
 	return a.work.Done, nil
 }
 
-// Stopping ends when Stop is called.
+// Stopping returns a context that ends when Stop is called.
 func (a *Analyzer) Stopping() context.Context { return a.stopping }
 
-// Killing ends when Stop does not wait any longer.
+// Killing returns a context that ends when Stop cancels the work under way.
 func (a *Analyzer) Killing() context.Context { return a.killing }
 
-// Defaults returns the interval and kline limit of a request that names none.
+// Defaults returns the configured interval and kline limit.
 func (a *Analyzer) Defaults() (levels.Interval, int) { return a.cfg.Interval, a.cfg.KlineLimit }
 
-// Settle fills in the interval and the kline limit that a request leaves out, and
-// refuses with ErrInvalid what is out of range or has no room.
+// Settle sets the interval and the kline limit to the configured ones if they are
+// zero. It returns ErrInvalid if they are out of range or the analysis does not fit
+// in memory.
 func (a *Analyzer) Settle(interval *levels.Interval, limit *int) error {
 	if *interval == "" {
 		*interval = a.cfg.Interval
@@ -151,8 +153,8 @@ func (a *Analyzer) Settle(interval *levels.Interval, limit *int) error {
 	return a.fits(*limit)
 }
 
-// flight is one analysis under way, the context of its work, and who waits for
-// it. It ends when the last of them has left.
+// flight is one analysis under way, the context of its work, and the number of
+// callers that wait for it. It is cancelled when the last of them has left.
 type flight struct {
 	context.Context
 	cancel  context.CancelCauseFunc
@@ -163,13 +165,13 @@ type flight struct {
 	err     error
 }
 
-// Deadline implements context.Context: the latest of those who wait. It moves on
-// with each who joins.
+// Deadline implements context.Context. It returns the latest deadline of the callers
+// that wait, so a caller that joins may move it.
 func (f *flight) Deadline() (time.Time, bool) { return *f.until.Load(), true }
 
-// Analyze analyses one pair now, within Config.Timeout. Identical requests under
-// way are joined: the work goes on while anyone waits for it, and each waits for
-// as long as if it had been the first.
+// Analyze analyses one pair, within Config.Timeout. A request that is identical to
+// one under way joins it. The work continues while a caller waits for it, and every
+// caller has the whole timeout.
 func (a *Analyzer) Analyze(ctx context.Context, r Request) (Snapshot, error) {
 	if err := a.Settle(&r.Interval, &r.KlineLimit); err != nil {
 		return Snapshot{}, err
@@ -202,7 +204,7 @@ func (a *Analyzer) Analyze(ctx context.Context, r Request) (Snapshot, error) {
 		if f.waiters--; f.waiters == 0 {
 			f.cancel(context.Cause(ctx))
 			if a.flights[r] == f {
-				delete(a.flights, r) // who asks next wants it done, not cancelled
+				delete(a.flights, r) // the next caller must not join a cancelled flight
 			}
 		}
 		a.mu.Unlock()
@@ -229,11 +231,11 @@ func (a *Analyzer) launch(r Request, deadline time.Time) *flight {
 	return f
 }
 
-// analyze takes a slot, analyses one pair and stores the result if asked to.
+// analyze takes a slot, analyses one pair and stores the result if r.Store is set.
 func (a *Analyzer) analyze(ctx context.Context, r Request) (Snapshot, error) {
 	if r.Store {
 		if err := a.store.Writable(); err != nil {
-			return Snapshot{}, err // before anything is fetched for it
+			return Snapshot{}, err // without fetching anything
 		}
 	}
 	s, err := a.acquire(ctx, &a.slots.fetching, r.KlineLimit, 0, true)
@@ -253,7 +255,7 @@ func (a *Analyzer) analyze(ctx context.Context, r Request) (Snapshot, error) {
 	return got.Snapshot, nil
 }
 
-// analyzePair analyses one pair on s, whose tick it looks up if p has none.
+// analyzePair analyses one pair on s. It looks up the tick if p has none.
 func (a *Analyzer) analyzePair(ctx context.Context, s *slot, p Pair, r Request) (Analysis, error) {
 	if p.Tick == (Tick{}) {
 		listed, err := a.exchange.Symbol(ctx, p.Name)
@@ -266,41 +268,42 @@ func (a *Analyzer) analyzePair(ctx context.Context, s *slot, p Pair, r Request) 
 	return a.analyzeSymbol(ctx, s, p, r)
 }
 
-// MostKlines is the largest number of klines whose analysis has room.
-func (a *Analyzer) MostKlines() int { return a.most }
+// MaxKlines returns the largest number of klines whose analysis fits in memory.
+func (a *Analyzer) MaxKlines() int { return a.maxKlines }
 
-// AnalyzeCandles analyses n candles of the caller's own: it takes a slot with room
-// for so many, lets fill reset and fill the slot's columns, and returns the analysis,
-// whose Key has neither exchange nor symbol and which is never stored. A last candle that
-// is not closed yet is ErrInvalid. Errors of fill are returned as they are.
+// AnalyzeCandles analyses n candles that the caller supplies. It takes a slot with
+// room for n candles, calls fill to reset and fill the slot's columns, and returns the
+// analysis. Its Key has no exchange and no symbol, and it is never stored. If the last
+// candle is not closed yet, the error is ErrInvalid. Errors of fill are returned
+// unchanged.
 func (a *Analyzer) AnalyzeCandles(ctx context.Context, n int, fill func(dst *levels.Candles) error) (Snapshot, error) {
 	if err := a.fits(n); err != nil {
 		return Snapshot{}, err
 	}
-	s, err := a.acquire(ctx, &a.slots.aside, n, 0, true)
+	s, err := a.acquire(ctx, &a.slots.local, n, 0, true)
 	if err != nil {
 		return Snapshot{}, err
 	}
 	defer a.slots.release(s)
-	return a.contained(s, "the caller's klines", func() (Snapshot, error) {
+	return a.recovered(s, "the caller's klines", func() (Snapshot, error) {
 		if err := fill(&s.candles); err != nil {
 			return Snapshot{}, err
 		}
 		now := time.Now()
 		if asOf := time.UnixMilli(s.candles.AsOf()); asOf.After(now) {
-			return Snapshot{}, fmt.Errorf("%w: the last of the %d klines closes at %s, which has not come yet: send closed klines only",
+			return Snapshot{}, fmt.Errorf("%w: the last of the %d klines closes at %s, in the future: send closed klines only",
 				ErrInvalid, s.candles.Len(), asOf.UTC().Format(time.RFC3339))
 		}
 		snap, err := a.snapshot(s, Pair{}, now)
-		snap.Exchange, snap.Simulated = "", false // the candles are not the exchange's
+		snap.Exchange, snap.Simulated = "", false // the caller supplied the candles
 		return snap, err
 	})
 }
 
-// Candles lends the last limit closed candles of a pair to fn, whose slot they
-// are in: fn must not keep them. Those that are kept are not fetched, and when all
-// are, no slot of an analysis is waited for; those that are fetched are not stored,
-// since reading must not write.
+// Candles calls fn with the last limit closed candles of a pair. They belong to a
+// slot: fn must not retain them. Stored candles are not fetched. If all of them are
+// stored, the call does not wait for the slots that fetch. Fetched candles are not
+// stored, because reading must not write.
 func (a *Analyzer) Candles(ctx context.Context, symbol string, interval levels.Interval, limit int, fn func(c *levels.Candles) error) error {
 	if _, err := levels.ParseInterval(string(interval)); err != nil {
 		return err
@@ -308,7 +311,8 @@ func (a *Analyzer) Candles(ctx context.Context, symbol string, interval levels.I
 	if err := a.fits(limit); err != nil {
 		return err
 	}
-	if all, err := a.kept(ctx, symbol, interval, limit, fn); all || err != nil {
+	all, err := a.storedCandles(ctx, symbol, interval, limit, fn)
+	if all || err != nil {
 		return err
 	}
 	s, err := a.acquire(ctx, &a.slots.fetching, limit, 0, true)
@@ -316,7 +320,7 @@ func (a *Analyzer) Candles(ctx context.Context, symbol string, interval levels.I
 		return err
 	}
 	defer a.slots.release(s)
-	_, err = a.contained(s, symbol, func() (Snapshot, error) {
+	_, err = a.recovered(s, symbol, func() (Snapshot, error) {
 		f, err := a.fetch(ctx, s, symbol, interval, limit, 1)
 		if err != nil {
 			return Snapshot{}, err
@@ -327,5 +331,5 @@ func (a *Analyzer) Candles(ctx context.Context, symbol string, interval levels.I
 	return err
 }
 
-// CountJoined counts a request that joined identical work under way.
+// CountJoined counts a request that has joined identical work under way.
 func (a *Analyzer) CountJoined() { a.metrics.joined.Inc() }

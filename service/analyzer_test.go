@@ -1,10 +1,9 @@
 package service
 
-// These tests pin what the executor promises: never more analyses at once than
-// slots, a bounded queue, identical requests joined, a panic kept to its pair, and a
-// stop that ends in time.
-// Time is fake (testing/synctest), which also fails a test that leaves a
-// goroutine behind.
+// These tests pin the Analyzer: it never runs more analyses than slots, it bounds the
+// queue, it joins identical requests, a panic fails only its pair, and Stop returns
+// in time. Time is fake (testing/synctest), which also fails a test that leaks a
+// goroutine.
 
 import (
 	"context"
@@ -131,7 +130,7 @@ func TestAnalyze_PastTheQueueLimitIsBusy(t *testing.T) {
 		_, err := a.Analyze(t.Context(), Request{Symbol: "LATE"})
 		var retry *RetryAfterError
 		if !errors.Is(err, ErrBusy) || !errors.As(err, &retry) || !retry.Until.After(time.Now()) {
-			t.Errorf("the fourth got %v, want ErrBusy with a time to come back", err)
+			t.Errorf("the fourth request got %v, want ErrBusy with a retry time", err)
 		}
 		for range 3 {
 			if err := <-results; err != nil {
@@ -162,7 +161,7 @@ func TestAnalyze_JoinsIdenticalRequests(t *testing.T) {
 		synctest.Wait()
 		leave() // who leads may leave; the others wait on
 		if err := <-results; !errors.Is(err, context.Canceled) {
-			t.Errorf("who left got %v", err)
+			t.Errorf("the caller that left got %v", err)
 		}
 		for range 3 {
 			if err := <-results; err != nil {
@@ -179,14 +178,14 @@ func TestAnalyze_JoinsIdenticalRequests(t *testing.T) {
 	})
 }
 
-// Each who waits has the whole timeout, whenever the work was begun.
+// Every caller has the whole timeout, whenever the work started.
 func TestAnalyze_WhoJoinsHasTheWholeTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const timeout = 10 * time.Second
 		x := &fakeExchange{CandlesFunc: func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error {
 			time.Sleep(timeout - time.Second) // the second caller has joined
 			if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) < timeout-2*time.Second {
-				return fmt.Errorf("only %s are left", time.Until(deadline))
+				return fmt.Errorf("only %s left", time.Until(deadline))
 			}
 			return slow(3*time.Second)(ctx, symbol, from, dst)
 		}}
@@ -202,10 +201,10 @@ func TestAnalyze_WhoJoinsHasTheWholeTimeout(t *testing.T) {
 		}()
 		time.Sleep(timeout - 2*time.Second)
 		if _, err := a.Analyze(t.Context(), Request{Symbol: "A"}); err != nil {
-			t.Errorf("who joined after 8 s got %v", err)
+			t.Errorf("the caller that joined after 8 s got %v", err)
 		}
 		if took := time.Since(start); took != timeout+2*time.Second {
-			t.Errorf("who joined had its answer after %s, want the one request to take 12 s", took)
+			t.Errorf("the caller that joined had its result after %s, want one request of 12 s", took)
 		}
 		if err := <-first; !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("the first caller got %v, want its deadline", err)
@@ -230,7 +229,7 @@ func TestAnalyze_IsGivenUpWhenNobodyWaits(t *testing.T) {
 		}
 		synctest.Wait()
 		if !cancelled.Load() {
-			t.Error("the fetch went on for nobody")
+			t.Error("the fetch continued without a caller")
 		}
 		a.Stop(t.Context())
 	})
@@ -247,7 +246,7 @@ func TestAnalyze_ContainsPanics(t *testing.T) {
 	for range 3 {
 		_, err := a.Analyze(t.Context(), Request{Symbol: "BAD"})
 		if err == nil || Code(err) != "internal" {
-			t.Fatalf("a panic came out as %v", err)
+			t.Fatalf("a panic returned %v", err)
 		}
 	}
 	if _, err := a.Analyze(t.Context(), Request{Symbol: "GOOD"}); err != nil {
@@ -265,7 +264,7 @@ func TestAnalyze_DoesNotKeepTheMemoryOfALargeRequest(t *testing.T) {
 	}
 	s, _ := a.slots.acquire(&a.slots.fetching, SlotBytes(200))
 	if n := cap(s.candles.OpenTime); n > 400 {
-		t.Errorf("the slot kept room for %d candles", n)
+		t.Errorf("the slot still has room for %d candles", n)
 	}
 	a.slots.release(s)
 }
@@ -292,14 +291,14 @@ func TestAnalyzeCandles_IsTheCallersOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	if snap.Exchange != "" || snap.Symbol != "" || snap.Simulated || snap.Klines != 200 {
-		t.Errorf("the caller's candles came out as %q %q, simulated %v, %d klines", snap.Exchange, snap.Symbol, snap.Simulated, snap.Klines)
+		t.Errorf("the analysis of the caller's candles has exchange %q, symbol %q, simulated %v, %d klines", snap.Exchange, snap.Symbol, snap.Simulated, snap.Klines)
 	}
 	if _, err := a.AnalyzeCandles(t.Context(), 200, fill(now+hour)); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a candle still open: %v, want ErrInvalid", err)
 	}
 	sentinel := errors.New("the caller's")
 	if _, err := a.AnalyzeCandles(t.Context(), 200, func(*levels.Candles) error { return sentinel }); err != sentinel {
-		t.Errorf("fill's own error came out as %v", err)
+		t.Errorf("the error of fill became %v", err)
 	}
 }
 
@@ -317,13 +316,13 @@ func TestStop_BreaksOffWhatOutlastsItsTime(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		if err := a.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("stopped with %v", err)
+			t.Errorf("Stop returned %v", err)
 		}
 		if took := time.Since(start); took != 2*time.Second {
-			t.Errorf("the stop took %s, want its 2 s", took)
+			t.Errorf("Stop took %s, want its 2 s", took)
 		}
 		if err := <-single; !errors.Is(err, ErrStopping) && !errors.Is(err, context.Canceled) {
-			t.Errorf("the request broken off got %v", err)
+			t.Errorf("the cancelled request got %v", err)
 		}
 	})
 }

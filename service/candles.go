@@ -11,12 +11,11 @@ import (
 	"tidemark/levels"
 )
 
-// BlockCandles is how many open times a block of kept candles spans. The block
-// that holds the newest candle is stored anew with each new candle; the blocks
-// before it are not touched again.
+// BlockCandles is the number of open times that a block of stored candles spans. Each
+// new candle rewrites the newest block; older blocks do not change.
 const BlockCandles = 128
 
-// list is the change as Results carry it: nothing, if there is none.
+// list returns the change for Results.Candles: empty if nothing changed.
 func (c CandleChange) list() []CandleChange {
 	if len(c.Blocks) == 0 {
 		return nil
@@ -24,38 +23,38 @@ func (c CandleChange) list() []CandleChange {
 	return []CandleChange{c}
 }
 
-// spanOf returns the first open time of the block that a candle belongs to.
+// spanOf returns the first open time of a candle's block.
 func spanOf(openTime int64, interval levels.Interval) int64 {
 	span := BlockCandles * interval.Milliseconds()
 	return openTime / span * span
 }
 
-// The reasons to fetch a pair anew although candles of it are kept.
+// The reasons to fetch the whole window of a pair although candles are stored.
 const (
-	refetchDisagree  = "disagree"  // the venue's candle is not the one kept
-	refetchDamaged   = "damaged"   // what is kept cannot be read
-	refetchSimulated = "simulated" // simulated candles are kept of a real market, or the reverse
-	refetchShort     = "short"     // they begin after, or end before, the window asked for
+	refetchDisagree  = "disagree"  // the venue's candle differs from the stored one
+	refetchDamaged   = "damaged"   // the stored candles cannot be read
+	refetchSimulated = "simulated" // one is simulated: the stored candles or the market
+	refetchShort     = "short"     // they begin after, or end before, the window
 )
 
 var refetches = [...]string{refetchDisagree, refetchDamaged, refetchSimulated, refetchShort}
 
-// fetched is what fetch has found out about the candles in a slot.
+// fetched describes the candles that fetch has put into a slot.
 type fetched struct {
-	window int64 // first open time asked for
-	from   int64 // Unix ms; the venue has no candle since that is not in the slot
+	window int64 // first open time of the window
+	from   int64 // Unix ms; from here to the last candle the slot has all of the venue's
 	kept   int   // candles at the front that are stored already
-	anew   bool  // nothing stored is of use
-	first  bool  // nothing is stored
+	whole  bool  // the whole window was fetched; no stored candle was used
+	first  bool  // no candle is stored
 	market Market
 }
 
-// fetch fills s with the last limit closed candles of a pair, and at times some
-// before them: those that are kept, and from the exchange those that are not. The last
-// one kept is fetched again, and must be the same. What is kept is not used, and
-// the whole window fetched, when it cannot be read, when it is not of the same
-// market, or when it does not cover the window. A pair of which is known that it
-// cannot have as many candles as least yet is levels.ErrTooFewCandles.
+// fetch fills s with the last limit closed candles of a pair, and possibly some older
+// ones. It reads stored candles and fetches the rest. It also fetches the last stored
+// candle again, which must not have changed. It fetches the whole window if the
+// stored candles cannot be read, belong to another market or do not cover the window.
+// It returns levels.ErrTooFewCandles if the pair is known to have fewer than least
+// candles.
 func (a *Analyzer) fetch(ctx context.Context, s *slot, symbol string, interval levels.Interval, limit, least int) (fetched, error) {
 	now, err := a.exchange.Now(ctx)
 	if err != nil {
@@ -75,35 +74,35 @@ func (a *Analyzer) fetch(ctx context.Context, s *slot, symbol string, interval l
 		return fetched{}, fmt.Errorf("klines %s %s: %w", symbol, interval, err)
 	}
 	a.metrics.candles.WithLabelValues("exchange").Add(float64(s.candles.Len()))
-	return fetched{window: from, from: from, anew: true, first: reason == firstTime, market: a.exchange.Market()}, nil
+	return fetched{window: from, from: from, whole: true, first: reason == firstTime, market: a.exchange.Market()}, nil
 }
 
-// windowOf returns the first moment (Unix ms) at which one of the last limit candles
-// closed by now can have opened, wherever the venue aligns the interval (weeks begin
-// on Monday, the epoch did not).
+// windowOf returns the earliest time (Unix ms) at which one of the last limit candles
+// closed by now can have opened. It holds for every alignment of the interval: weeks
+// begin on a Monday, the Unix epoch on a Thursday.
 func windowOf(now time.Time, interval levels.Interval, limit int) int64 {
 	return now.UnixMilli() - int64(limit+1)*interval.Milliseconds() + 1
 }
 
-// kept calls fn, on a slot aside of those for fetching, with the last limit closed candles of a pair
-// if all of them are kept, which it tells.
-func (a *Analyzer) kept(ctx context.Context, symbol string, interval levels.Interval, limit int, fn func(c *levels.Candles) error) (all bool, err error) {
+// storedCandles calls fn with the last limit closed candles of a pair if all of them
+// are stored, and reports whether they are. It uses a local slot.
+func (a *Analyzer) storedCandles(ctx context.Context, symbol string, interval levels.Interval, limit int, fn func(c *levels.Candles) error) (all bool, err error) {
 	now, err := a.exchange.Now(ctx)
 	if err != nil {
 		return false, err
 	}
-	s, err := a.acquire(ctx, &a.slots.aside, limit, 0, true)
+	s, err := a.acquire(ctx, &a.slots.local, limit, 0, true)
 	if err != nil {
 		return false, err
 	}
 	defer a.slots.release(s)
-	_, err = a.contained(s, symbol, func() (Snapshot, error) {
+	_, err = a.recovered(s, symbol, func() (Snapshot, error) {
 		c := &s.candles
 		c.Reset(interval, limit+1)
 		from, market := windowOf(now, interval, limit), a.exchange.Market()
 		kept, err := a.store.Candles(ctx, Key{Exchange: market.Exchange, Symbol: symbol, Interval: interval}, from, c, s.buf)
-		if err != nil || unfit(kept, market, c, from, now.UnixMilli()) != "" || now.UnixMilli() >= c.AsOf()+interval.Milliseconds() {
-			return Snapshot{}, nil // whoever fetches says what is wrong
+		if err != nil || unusable(kept, market, c, from, now.UnixMilli()) != "" || now.UnixMilli() >= c.AsOf()+interval.Milliseconds() {
+			return Snapshot{}, nil // fetch logs the reason
 		}
 		all = true
 		a.metrics.candles.WithLabelValues("store").Add(float64(c.Len()))
@@ -113,32 +112,32 @@ func (a *Analyzer) kept(ctx context.Context, symbol string, interval levels.Inte
 	return all, err
 }
 
-// unfit tells why candles kept since from, which c has, cannot be gone on from; it is
-// empty if they can.
-func unfit(kept Kept, market Market, c *levels.Candles, from, now int64) (reason string) {
+// unusable returns the reason why the stored candles in c cannot serve a window that
+// begins at from, or "" if they can.
+func unusable(kept Kept, market Market, c *levels.Candles, from, now int64) (reason string) {
 	step := c.Interval.Milliseconds()
 	switch {
 	case kept.Simulated != market.Simulated:
 		return refetchSimulated
 	case c.AsOf() > now+step:
 		return refetchDisagree
-	// Candles are a whole number of intervals apart, so that none can be missing
-	// in less than one.
+	// Candles are a whole number of intervals apart, so a gap of less than one
+	// interval misses none.
 	case kept.From > from && c.OpenTime[0]-step >= from, c.OpenTime[c.Len()-1] < from:
 		return refetchShort
 	}
 	return ""
 }
 
-// cut drops what is in the slot besides the last limit candles of the window.
+// cut drops all candles but the last limit ones of the window.
 func (f fetched) cut(c *levels.Candles, limit int) {
 	older, _ := slices.BinarySearch(c.OpenTime, f.window)
 	c.KeepLast(min(limit, c.Len()-older))
 }
 
-// resume fills s from what is kept and fetches the rest. A reason says that the
-// window must be fetched anew instead; it is firstTime for a pair of which
-// nothing is kept.
+// resume fills s with stored candles and fetches the rest. If it returns a reason, the
+// caller must fetch the whole window; the reason is firstTime for a pair without
+// stored candles.
 func (a *Analyzer) resume(ctx context.Context, s *slot, symbol string, from, now int64, least int) (f fetched, reason string, err error) {
 	c := &s.candles
 	step := c.Interval.Milliseconds()
@@ -153,13 +152,14 @@ func (a *Analyzer) resume(ctx context.Context, s *slot, symbol string, from, now
 	case err != nil:
 		return f, a.refetch(key, refetchDamaged, "error", err), nil
 	}
-	if reason := unfit(kept, market, c, from, now); reason != "" {
+	if reason := unusable(kept, market, c, from, now); reason != "" {
 		return f, a.refetch(key, reason, "kept_from", kept.From, "kept_to", c.AsOf(), "kept_simulated", kept.Simulated, "wanted_from", from, "venue_time", now), nil
 	}
 	last := c.Len() - 1
 	overlap := c.At(last)
-	if most := c.Len() + int(max(0, now-c.AsOf())/step); most < least {
-		return f, "", fmt.Errorf("%w: at most %d yet, at least %d are needed", levels.ErrTooFewCandles, most, least)
+	available := c.Len() + int(max(0, now-c.AsOf())/step)
+	if available < least {
+		return f, "", fmt.Errorf("%w: the pair has at most %d, at least %d are needed", levels.ErrTooFewCandles, available, least)
 	}
 	f = fetched{window: from, from: kept.From, kept: c.Len(), market: market}
 	if now >= c.AsOf()+step {
@@ -181,24 +181,23 @@ func (a *Analyzer) resume(ctx context.Context, s *slot, symbol string, from, now
 	return f, "", nil
 }
 
-// firstTime is why a pair is fetched whole of which nothing is kept; it needs
-// no words.
+// firstTime is the reason for a pair without stored candles. It is not logged.
 const firstTime = "first time"
 
-// refetch says that, and why, a pair is fetched anew.
+// refetch counts and logs that a pair is fetched again, and returns the reason.
 func (a *Analyzer) refetch(key Key, reason string, details ...any) string {
 	a.metrics.refetched.WithLabelValues(reason).Inc()
 	args := append([]any{"symbol", key.Symbol, "interval", key.Interval, "reason", reason}, details...)
 	if reason == refetchShort {
-		a.log.Debug("kept candles do not cover the klines asked for: fetching the pair anew", args...)
+		a.log.Debug("kept candles do not cover the requested klines: fetching the pair again", args...)
 	} else {
-		a.log.Warn("kept candles cannot be used: fetching the pair anew", args...)
+		a.log.Warn("kept candles cannot be used: fetching the pair again", args...)
 	}
 	return reason
 }
 
-// change packs what fetch has brought that is not stored yet, in the slot's
-// decode buffer. Blocks before the last KlineLimit candles are left out.
+// change packs the candles that are not stored yet into the slot's decode buffer. It
+// leaves out blocks older than the last KlineLimit candles.
 func (a *Analyzer) change(s *slot, symbol string, f fetched) (change CandleChange) {
 	c, b := &s.candles, s.buf[:0]
 	change = CandleChange{
@@ -213,7 +212,7 @@ func (a *Analyzer) change(s *slot, symbol string, f fetched) (change CandleChang
 	switch change.Keep = oldest; {
 	case f.first:
 		change.Keep = 0
-	case f.anew:
+	case f.whole:
 		change.Keep = math.MaxInt64
 	}
 	span := max(oldest, spanOf(c.OpenTime[f.kept], c.Interval))
@@ -233,13 +232,13 @@ func (a *Analyzer) change(s *slot, symbol string, f fetched) (change CandleChang
 	return change
 }
 
-// keep stores or returns what fetch has brought that is not stored yet. The
-// candles of a pair fetched whole are stored at once: some 13 KB each would be
-// too much to wait for the end of a batch. The few hundred bytes of a new candle
-// are returned, to be stored with the analysis.
+// keep stores or returns the candles that are not stored yet. It stores a whole window
+// at once: about 13 KB for each pair would be too much to hold until the end of a
+// batch. It returns the few hundred bytes of a new candle, which are stored with the
+// analysis.
 func (a *Analyzer) keep(ctx context.Context, s *slot, symbol string, f fetched) CandleChange {
 	change := a.change(s, symbol, f)
-	if !f.anew {
+	if !f.whole {
 		for i := range change.Blocks {
 			b := &change.Blocks[i]
 			b.Packed = slices.Clone(b.Packed)
@@ -248,7 +247,7 @@ func (a *Analyzer) keep(ctx context.Context, s *slot, symbol string, f fetched) 
 	}
 	if all := change.list(); all != nil {
 		if err := a.store.Put(ctx, Results{Candles: all}); err != nil && ctx.Err() == nil && !Unwritable(err) {
-			a.log.Warn("candles could not be stored, and will be fetched again", "symbol", symbol, "interval", s.candles.Interval, "error", err)
+			a.log.Warn("candles could not be stored and will be fetched again", "symbol", symbol, "interval", s.candles.Interval, "error", err)
 		}
 	}
 	return CandleChange{}

@@ -1,7 +1,7 @@
 package service
 
-// These tests pin what becomes of the candles kept of a pair: that an analysis
-// fetches only what is new, when what is kept is not used, and that this is said.
+// These tests pin the use of stored candles: an analysis fetches only new candles,
+// and it counts and logs when it cannot use the stored ones.
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 	"tidemark/levels"
 )
 
-// asked remembers the first open time of every request for candles.
+// asked records the first open time of every request for candles.
 func asked(x *fakeExchange) *[]time.Time {
 	all := new([]time.Time)
 	fill := x.CandlesFunc
@@ -40,7 +40,7 @@ func analyzeOne(t *testing.T, a *Analyzer, klines int) Snapshot {
 	return snap
 }
 
-// keptCandles reads what is kept of P000USDT.
+// keptCandles reads the stored candles of P000USDT.
 func keptCandles(t *testing.T, s *fakeStore) *levels.Candles {
 	t.Helper()
 	c := new(levels.Candles)
@@ -72,11 +72,11 @@ func TestAnalyze_FetchesOnlyWhatIsNew(t *testing.T) {
 			}
 			fresh := newTestAnalyzer(t, Config{}, &fakeExchange{}, &fakeStore{})
 			if want := analyzeOne(t, fresh, 200); fmt.Sprint(got) != fmt.Sprint(want) {
-				t.Errorf("%d hours later: the analysis is\n%v\nand of candles all fetched\n%v", hours, got, want)
+				t.Errorf("%d hours later: the analysis is\n%v\nwith all candles fetched it is\n%v", hours, got, want)
 			}
 		}
 		if n := testutil.ToFloat64(a.metrics.candles.WithLabelValues("store")); n < 600 {
-			t.Errorf("%v candles counted that were not fetched", n)
+			t.Errorf("%v candles counted as read from the store", n)
 		}
 		if most := 200 + BlockCandles; keptCandles(t, store).Len() > most {
 			t.Errorf("%d candles are kept, want at most %d", keptCandles(t, store).Len(), most)
@@ -163,7 +163,7 @@ func TestAnalyze_FetchesAnewWhatKeptCandlesAreOfNoUseFor(t *testing.T) {
 				*requests = nil
 				analyzeOne(t, a, 200)
 				if len(*requests) > 0 {
-					t.Errorf("fetched anew a second time, since %v", *requests)
+					t.Errorf("the whole window was fetched twice, since %v", *requests)
 				}
 			})
 		})
@@ -220,7 +220,7 @@ func TestAnalyze_PairThatCannotHaveEnoughCandlesYetIsNotAskedFor(t *testing.T) {
 			}
 			err = a.Candles(t.Context(), "P000USDT", "1h", 100, func(c *levels.Candles) error {
 				if c.Len() != hours {
-					t.Errorf("after %d hours %d candles are lent", hours, c.Len())
+					t.Errorf("after %d hours fn got %d candles", hours, c.Len())
 				}
 				return nil
 			})
@@ -286,7 +286,7 @@ func TestCandles_AreLentFromTheStore(t *testing.T) {
 			}
 		}
 		if len(store.puts) != puts {
-			t.Error("reading klines wrote")
+			t.Error("reading klines stored candles")
 		}
 	})
 }

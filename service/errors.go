@@ -1,6 +1,6 @@
-// Package service decides which symbols are analysed, how many at once and what
-// becomes of each. It knows no HTTP, no SQL and no exchange's wire format: those
-// stand behind the ports in ports.go.
+// Package service analyses pairs: it fetches their candles, bounds how many
+// analyses run at once, and stores the results. It does not know HTTP, SQL or the
+// wire format of an exchange; adapters implement the interfaces in ports.go.
 package service
 
 import (
@@ -13,26 +13,26 @@ import (
 )
 
 // The errors of the service. Adapters wrap them; api.status maps them to HTTP.
-// levels.ErrTooFewCandles belongs to this list too. levels.ErrBadCandle does not: it
-// says what is wrong with a candle, and the caller of Append says whose candle it
-// was, as an exchange client does with ErrExchange.
+// levels.ErrTooFewCandles belongs to this list too. levels.ErrBadCandle does not:
+// the caller of Append wraps it in an error that names the source of the candle,
+// as an exchange client does with ErrExchange.
 var (
-	// ErrInvalid: the request asks for what cannot be; the text says what.
+	// ErrInvalid: the request is not valid; the text says why.
 	ErrInvalid = errors.New("invalid request")
-	// ErrNotAnalyzed: nothing is stored for this pair, interval and moment.
+	// ErrNotAnalyzed: no analysis is stored for this pair, interval and moment.
 	ErrNotAnalyzed = errors.New("not analyzed")
-	// ErrUnreadable: what is stored for it cannot be read, until it is analysed again.
-	ErrUnreadable = fmt.Errorf("%w: what is stored cannot be read", ErrNotAnalyzed)
+	// ErrUnreadable: the stored analysis cannot be read. A new analysis replaces it.
+	ErrUnreadable = fmt.Errorf("%w: the stored analysis cannot be read", ErrNotAnalyzed)
 	// ErrUnknownLevel: the stored analysis has no level with this id.
 	ErrUnknownLevel = errors.New("unknown level")
-	// ErrNotExplainable: the candles a stored analysis was made from are not kept
-	// any more, or another version made it.
+	// ErrNotExplainable: the candles of a stored analysis are no longer kept, or
+	// another version made the analysis.
 	ErrNotExplainable = errors.New("not explainable")
-	// ErrNotKept: the candles a stored analysis was made from are not kept any more.
+	// ErrNotKept: the candles of a stored analysis are no longer kept.
 	ErrNotKept = errors.New("candles not kept")
 	// ErrUnknownSymbol: the exchange does not list the pair, or not as tradable.
 	ErrUnknownSymbol = errors.New("unknown symbol")
-	// ErrUnknownExchange: this process does not talk to the exchange named.
+	// ErrUnknownExchange: this process does not serve the exchange.
 	ErrUnknownExchange = errors.New("unknown exchange")
 	// ErrUnknownJob: no job has this id, or it has been pruned.
 	ErrUnknownJob = errors.New("unknown job")
@@ -40,30 +40,30 @@ var (
 	ErrJobFinished = errors.New("job has finished")
 	// ErrBusy: the queue for slots is full.
 	ErrBusy = errors.New("busy")
-	// ErrStopping: the process is shutting down and takes no new work.
+	// ErrStopping: the process is shutting down and accepts no new work.
 	ErrStopping = errors.New("stopping")
-	// ErrCancelled: the job has been ended, mostly by request.
+	// ErrCancelled: the job has ended, usually by request.
 	ErrCancelled = errors.New("cancelled")
-	// ErrRateLimited: the exchange asked to be left alone for longer than the
-	// caller can wait. A RetryAfterError around it says until when.
+	// ErrRateLimited: the exchange asked for a pause that is longer than the caller
+	// can wait. A RetryAfterError around it holds the end of the pause.
 	ErrRateLimited = errors.New("rate limited by the exchange")
-	// ErrBanned: the exchange banned this address (HTTP 418 on Binance). It is
-	// also ErrRateLimited. A job waits for its end, or fails if that is far away.
+	// ErrBanned: the exchange banned this IP address (HTTP 418 on Binance). It is
+	// also ErrRateLimited. A job waits for a short ban to end and fails on a long one.
 	ErrBanned = fmt.Errorf("banned: %w", ErrRateLimited)
-	// ErrExchange: the exchange answered nonsense, or failed after all retries.
+	// ErrExchange: the exchange sent an invalid response, or failed after all retries.
 	ErrExchange = errors.New("exchange unavailable")
-	// ErrStorage: the database refused or cannot be reached.
+	// ErrStorage: the database returned an error or cannot be reached.
 	ErrStorage = errors.New("storage unavailable")
-	// ErrFull: the disk of the database is full. What is read is still answered.
+	// ErrFull: the disk of the database is full. Reads still work.
 	ErrFull = fmt.Errorf("%w: the disk is full", ErrStorage)
 	// ErrGone: the file of the database was deleted or replaced under the process.
 	ErrGone = fmt.Errorf("%w: the file is gone", ErrStorage)
 )
 
-// Unwritable reports whether err means that nothing can be stored for a while.
+// Unwritable reports whether err means that nothing can be stored for some time.
 func Unwritable(err error) bool { return errors.Is(err, ErrFull) || errors.Is(err, ErrGone) }
 
-// RetryAfterError says when the same call may succeed.
+// RetryAfterError carries the earliest time at which the same call may succeed.
 type RetryAfterError struct {
 	Err   error     // ErrRateLimited, ErrBanned, ErrBusy, ...
 	Until time.Time // not before
@@ -75,8 +75,8 @@ func (e *RetryAfterError) Error() string {
 
 func (e *RetryAfterError) Unwrap() error { return e.Err }
 
-// Code is the name the client reads for an error: the "code" of a problem
-// document and of a failure line. Errors that are not ours are "internal".
+// Code returns the name of an error in the API: the "code" of a problem document
+// and of a failure line. It returns "internal" for errors that are not listed.
 func Code(err error) string {
 	for _, c := range codes {
 		if errors.Is(err, c.err) {

@@ -1,8 +1,7 @@
 package service
 
-// These tests pin how a level of a stored analysis is explained: from the candles
-// kept, as of the analysis and no later, with effects that add up in the digits
-// that are told, and with a reason where that cannot be.
+// These tests pin the explanation of a stored level: it uses the kept candles up to
+// the analysis, its rounded effects add up, and a refusal has a reason.
 
 import (
 	"context"
@@ -18,7 +17,7 @@ import (
 	"tidemark/levels"
 )
 
-// tides fills dst like wave, with a market that is less regular.
+// tides fills dst like wave, with a less regular market.
 func tides(_ context.Context, _ string, from int64, dst *levels.Candles) error {
 	length := dst.Interval.Milliseconds()
 	now := time.Now().UnixMilli()
@@ -57,7 +56,7 @@ func TestExplain_TellsTheStoredLevelFromKeptCandles(t *testing.T) {
 				t.Fatal(err)
 			}
 			if e.Level != l || e.AsOf != snap.AsOf.UnixMilli() || e.Candles != snap.Klines || len(e.Touches) != l.Touches || len(e.Found) == 0 {
-				t.Errorf("%+v explained as %+v", l, e)
+				t.Errorf("the explanation of %+v is %+v", l, e)
 			}
 			var sum int64
 			for _, f := range e.Factors {
@@ -87,13 +86,13 @@ func TestExplain_LooksAtNoCandleAfterTheAnalysis(t *testing.T) {
 		time.Sleep(3 * time.Hour)
 		analyzeOne(t, a, 600)
 		if kept := keptCandles(t, store); kept.AsOf() != first.AsOf.Add(3*time.Hour).UnixMilli() {
-			t.Fatalf("kept to %v", time.UnixMilli(kept.AsOf()))
+			t.Fatalf("candles are kept until %v", time.UnixMilli(kept.AsOf()))
 		}
 		after, err := a.Explain(t.Context(), &first, id)
 		if err != nil || !reflect.DeepEqual(before, after) {
 			t.Errorf("three candles later: %v %+v\nwant %+v", err, after, before)
 		}
-		// Now the first of its candles fall out of what is kept.
+		// The first of its candles are no longer kept.
 		time.Sleep(200 * time.Hour)
 		analyzeOne(t, a, 600)
 		if _, err := a.Explain(t.Context(), &first, id); !errors.Is(err, ErrNotExplainable) || !strings.Contains(err.Error(), "of its 600 candles") {
@@ -120,12 +119,12 @@ func TestExplain_SaysWhyItCannot(t *testing.T) {
 			"another market":    {func(s *Snapshot) func() { s.Simulated = true; return nil }, id, ErrNotExplainable, "simulated"},
 			"another pair":      {func(s *Snapshot) func() { s.Symbol = "P001USDT"; return nil }, id, ErrNotExplainable, "none of its candles"},
 			"more than kept":    {func(s *Snapshot) func() { s.Klines = 900; return nil }, id, ErrNotExplainable, "of its 900 candles"},
-			"other candles":     {func(s *Snapshot) func() { s.ATR *= 1.001; return nil }, id, ErrNotExplainable, "not those"},
+			"other candles":     {func(s *Snapshot) func() { s.ATR *= 1.001; return nil }, id, ErrNotExplainable, "have changed"},
 			"another level": {func(s *Snapshot) func() {
 				s.Supports = slices.Clone(s.Supports)
 				s.Supports[0].ID = 7
 				return nil
-			}, 7, ErrNotExplainable, "no longer have this level"},
+			}, 7, ErrNotExplainable, "this level is not found"},
 			"no database": {func(*Snapshot) func() {
 				store.CandlesErr = broken
 				return func() { store.CandlesErr = nil }
@@ -143,7 +142,7 @@ func TestExplain_SaysWhyItCannot(t *testing.T) {
 			restore()
 		}
 		if _, err := a.Explain(t.Context(), &snap, id); err != nil {
-			t.Errorf("after all that: %v", err)
+			t.Errorf("with everything restored: %v", err)
 		}
 	})
 }
@@ -205,15 +204,15 @@ func TestRecall_LendsTheLastCandlesOfTheAnalysis(t *testing.T) {
 			t.Errorf("the error of the caller became %v", err)
 		}
 		for says, change := range map[string]func(s *Snapshot){
-			"one of the two is simulated": func(s *Snapshot) { s.Simulated = true },
-			"none of its candles":         func(s *Snapshot) { s.Symbol = "P001USDT" },
-			"of its 600 candles, 50":      func(s *Snapshot) { s.AsOf = s.AsOf.Add(4 * time.Hour) },
-			"not those it was made from":  func(s *Snapshot) { s.LastPrice += 11 },
+			"one of them is simulated":        func(s *Snapshot) { s.Simulated = true },
+			"none of its candles":             func(s *Snapshot) { s.Symbol = "P001USDT" },
+			"of its 600 candles, 50":          func(s *Snapshot) { s.AsOf = s.AsOf.Add(4 * time.Hour) },
+			"have changed since the analysis": func(s *Snapshot) { s.LastPrice += 11 },
 		} {
 			s := snap
 			change(&s)
 			err := a.Recall(t.Context(), &s, 50, 0, func(*levels.Candles) error {
-				t.Errorf("%s: candles are lent", says)
+				t.Errorf("%s: fn was called", says)
 				return nil
 			})
 			if !errors.Is(err, ErrNotKept) || !strings.Contains(err.Error(), says) {
@@ -240,7 +239,7 @@ func TestRecall_IsAdmittedWithTheBytesOfItsCaller(t *testing.T) {
 		}
 		err := a.Recall(t.Context(), &snap, 50, more+1, func(*levels.Candles) error { return nil })
 		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "MEMORY_BUDGET") {
-			t.Errorf("a byte more: %v", err)
+			t.Errorf("with one more byte: %v", err)
 		}
 	})
 }

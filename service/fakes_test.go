@@ -19,8 +19,8 @@ import (
 	"tidemark/scorecard"
 )
 
-// fakeExchange is a venue whose every answer a test may replace. Without
-// replacements every symbol exists and has a wave for a market.
+// fakeExchange is a venue with replaceable functions. Without replacements every symbol
+// exists and its candles are a wave.
 type fakeExchange struct {
 	SymbolFunc  func(ctx context.Context, name string) (Symbol, error)
 	CandlesFunc func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error
@@ -74,8 +74,8 @@ func (f *fakeExchange) Forming(ctx context.Context, symbol string, interval leve
 	return f.FormingFunc(symbol, interval)
 }
 
-// wave fills dst with a market that swings between 90 and 110, from the first
-// open time at or after from to the last candle closed by now.
+// wave fills dst with candles that swing between 90 and 110, from the first open time at
+// or after from to the last candle closed by now.
 func wave(from int64, dst *levels.Candles) error {
 	length := dst.Interval.Milliseconds()
 	now := time.Now().UnixMilli()
@@ -90,7 +90,7 @@ func wave(from int64, dst *levels.Candles) error {
 	return nil
 }
 
-// fakeStore keeps everything in memory and remembers what was put.
+// fakeStore stores everything in memory and records what was put.
 type fakeStore struct {
 	PutFunc    func(r Results) error
 	CandlesErr error
@@ -173,7 +173,7 @@ func (f *fakeStore) DuePromise(ctx context.Context, key Key, by time.Time) (scor
 
 func (f *fakeStore) Writable() error { return nil }
 
-// keptBlock is a block as the fake keeps it.
+// keptBlock is a block stored by the fake.
 type keptBlock struct {
 	Kept
 	packed []byte

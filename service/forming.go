@@ -11,27 +11,27 @@ import (
 )
 
 const (
-	// formingAge is how long a forming candle is repeated before the exchange is
-	// asked again: many who look at a pair cost it as much as one does.
+	// formingAge is how long a forming candle is cached. The number of clients that
+	// look at a pair does not change the number of requests to the exchange.
 	formingAge = 2 * time.Second
-	// formingTimeout bounds one request for a forming candle, which is of no use
-	// when it comes late.
+	// formingTimeout bounds one request for a forming candle, which is useless when
+	// it is late.
 	formingTimeout = 5 * time.Second
-	// formingCalls is for how many pairs the exchange is asked at once.
+	// formingCalls is the maximum number of concurrent requests.
 	formingCalls = 16
-	// formingKept is how many pairs are kept for formingAge.
+	// formingKept is the maximum number of cached pairs.
 	formingKept = 256
 )
 
-// forming shares what the exchange says of candles that are not closed: those who
-// ask for a pair wait for one request, and for no other pair's.
+// forming caches the candles that are not closed. All callers for a pair share one
+// request. They do not wait for the requests of other pairs.
 type forming struct {
 	mu    sync.Mutex
 	calls map[Key]*formingCall // under way, at most formingCalls
 	known map[Key]known        // at most formingKept
 }
 
-// known is a forming candle, nil for none, and when it was learnt.
+// known is a cached forming candle, nil if the pair has none.
 type known struct {
 	candle *Forming
 	at     time.Time // by this machine's clock
@@ -44,9 +44,8 @@ type formingCall struct {
 	err    error
 }
 
-// Forming returns the candle of a pair that is not closed, at most some seconds
-// old, or nil if there is none. It takes no slot, and nothing of it is kept or
-// analysed.
+// Forming returns the open candle of a pair, at most some seconds old, or nil if the
+// pair has none. It takes no slot. The candle is not stored or analysed.
 func (a *Analyzer) Forming(ctx context.Context, symbol string, interval levels.Interval) (*Forming, error) {
 	if _, err := levels.ParseInterval(string(interval)); err != nil {
 		return nil, err
@@ -61,7 +60,8 @@ func (a *Analyzer) Forming(ctx context.Context, symbol string, interval levels.I
 	call := f.calls[key]
 	if call == nil {
 		var err error
-		if call, err = a.callForming(key); err != nil {
+		call, err = a.callForming(key)
+		if err != nil {
 			f.mu.Unlock()
 			return nil, err
 		}
@@ -75,13 +75,13 @@ func (a *Analyzer) Forming(ctx context.Context, symbol string, interval levels.I
 	}
 }
 
-// callForming starts a request, which goes on when the caller that wanted it first
-// has gone: others may have joined. It is called with a.forming.mu held.
+// callForming starts a request. It continues when its first caller has left, because
+// others may have joined. It is called with a.forming.mu held.
 func (a *Analyzer) callForming(key Key) (*formingCall, error) {
 	f := &a.forming
 	if len(f.calls) == formingCalls {
 		return nil, &RetryAfterError{
-			Err:   fmt.Errorf("%w: the forming candles of %d pairs are being asked for already", ErrBusy, formingCalls),
+			Err:   fmt.Errorf("%w: %d requests for forming candles are already under way", ErrBusy, formingCalls),
 			Until: time.Now().Add(busyRetry),
 		}
 	}
@@ -110,20 +110,21 @@ func (a *Analyzer) callForming(key Key) (*formingCall, error) {
 	return call, nil
 }
 
-// askForming asks the exchange and contains a panic, which no handler would.
+// askForming asks the exchange and recovers a panic: its goroutine has no handler that
+// would.
 func (a *Analyzer) askForming(ctx context.Context, key Key) (candle *Forming, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			a.metrics.panics.Inc()
-			a.log.Error("asking for a forming candle panicked", "symbol", key.Symbol, "panic", p, "stack", string(debug.Stack()))
-			candle, err = nil, fmt.Errorf("the forming candle of %s: panicked: %v", key.Symbol, p)
+			a.log.Error("request for a forming candle panicked", "symbol", key.Symbol, "panic", p, "stack", string(debug.Stack()))
+			candle, err = nil, fmt.Errorf("forming candle of %s: panicked: %v", key.Symbol, p)
 		}
 	}()
 	return a.exchange.Forming(ctx, key.Symbol, key.Interval)
 }
 
-// keep adds what was learnt of a pair and drops what has become too old. It is
-// called with f.mu held.
+// keep caches the candle of a pair and drops those that are too old. It is called with
+// f.mu held.
 func (f *forming) keep(key Key, candle *Forming) {
 	now := time.Now()
 	for k, of := range f.known {

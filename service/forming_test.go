@@ -1,7 +1,7 @@
 package service
 
-// The candle that is not closed: repeated for a moment however many ask, never for
-// longer, asked for once a pair, and no pair waits for another.
+// These tests pin the forming candle: it is cached for formingAge, concurrent callers
+// for a pair share one request, and no pair waits for another.
 
 import (
 	"context"
@@ -40,19 +40,19 @@ func TestForming_ManyWhoLookCostAsMuchAsOne(t *testing.T) {
 		}
 		all.Wait()
 		if calls.Load() != 3 || most.Load() != 3 {
-			t.Errorf("30 who ask for three pairs are %d calls, %d at once", calls.Load(), most.Load())
+			t.Errorf("30 callers for three pairs made %d requests, %d at once", calls.Load(), most.Load())
 		}
 		first := ask("P0")
 		time.Sleep(formingAge - 100*time.Millisecond)
 		if again := ask("P0"); again != first {
-			t.Errorf("asked anew after less than %v", formingAge)
+			t.Errorf("asked again after less than %v", formingAge)
 		}
 		time.Sleep(100 * time.Millisecond)
 		if later := ask("P0"); later == first {
-			t.Errorf("told again after %v", formingAge)
+			t.Errorf("the cached candle was returned after %v", formingAge)
 		}
 		if n := len(a.forming.known); n != 1 {
-			t.Errorf("%d candles are kept, want only the one that is fresh", n)
+			t.Errorf("%d candles are cached, want only the fresh one", n)
 		}
 	})
 }
@@ -71,7 +71,7 @@ func TestForming_AnErrorIsNotRepeatedToOthers(t *testing.T) {
 	}
 	fail = false
 	if f, err := a.Forming(t.Context(), "A", "1h"); f != nil || err != nil {
-		t.Errorf("of a pair without one: %v, %v", f, err)
+		t.Errorf("a pair without a forming candle: %v, %v", f, err)
 	}
 	if _, err := a.Forming(t.Context(), "A", "7h"); !errors.Is(err, levels.ErrUnknownInterval) {
 		t.Error(err)
@@ -98,7 +98,7 @@ func TestForming_NoPairWaitsForAnother(t *testing.T) {
 		go func() { first <- ask("A", time.Hour) }()
 		synctest.Wait()
 		if err := ask("A", time.Second); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("the second caller for a pair whose answer does not come: %v", err)
+			t.Errorf("the second caller for a pair without a response: %v", err)
 		}
 		if err := ask("B", time.Second); err != nil {
 			t.Errorf("another pair: %v", err)
@@ -110,7 +110,7 @@ func TestForming_NoPairWaitsForAnother(t *testing.T) {
 		synctest.Wait()
 		var after *RetryAfterError
 		if err := ask("Q", time.Second); !errors.Is(err, ErrBusy) || !errors.As(err, &after) {
-			t.Errorf("with %d pairs being asked for: %v", formingCalls, err)
+			t.Errorf("with %d requests under way: %v", formingCalls, err)
 		}
 		close(stuck)
 		all.Wait()

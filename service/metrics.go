@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics of the executor. Symbols are never labels: 2,000 pairs would be
-// 2,000 series that nothing ever removes.
+// metrics are the metrics of the Analyzer. Symbols are never labels: 2,000 pairs would
+// be 2,000 series that are never removed.
 type metrics struct {
 	symbols  *prometheus.CounterVec // by outcome
 	analysis prometheus.Histogram
@@ -29,9 +29,9 @@ func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
 		func() float64 { return float64(a.slots.fetching.size) })
 	gauge("tidemark_slots_busy", "Slots in use.",
 		func() float64 { n, _ := a.slots.inUse(); return float64(n) })
-	gauge("tidemark_slots_admitted_bytes", "Memory that the analyses under way may need: the sum of what they were admitted with.",
+	gauge("tidemark_slots_admitted_bytes", "Memory reserved by the analyses under way.",
 		func() float64 { _, bytes := a.slots.inUse(); return float64(bytes) })
-	gauge("tidemark_slots_limit_bytes", "Memory that analyses may need at once, as the memory budget leaves it; 0 for no bound.",
+	gauge("tidemark_slots_limit_bytes", "Memory that all analyses may reserve, from the memory budget; 0 for no limit.",
 		func() float64 { return float64(a.cfg.Memory) })
 	gauge("tidemark_queue_waiting", "Requests waiting for a slot.",
 		func() float64 { return float64(a.waiting.Load()) })
@@ -44,7 +44,7 @@ func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
 		}, []string{"outcome"}),
 		analysis: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "tidemark_analysis_duration_seconds",
-			Help:    "Time of one analysis from holding a slot to having levels, fetching included.",
+			Help:    "Duration of one analysis with a slot, including fetching.",
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60},
 		}),
 		joined: f.NewCounter(prometheus.CounterOpts{
@@ -53,19 +53,19 @@ func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
 		}),
 		panics: f.NewCounter(prometheus.CounterOpts{
 			Name: "tidemark_analysis_panics_total",
-			Help: "Panics contained to one pair. Any is a defect.",
+			Help: "Panics recovered while analysing one pair. Any is a defect.",
 		}),
 		missing: f.NewCounter(prometheus.CounterOpts{
 			Name: "tidemark_klines_missing_total",
-			Help: "Candles absent inside the windows analysed: counted, never filled.",
+			Help: "Candles missing inside the analysed windows: counted, never filled.",
 		}),
 		candles: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidemark_candles_total",
-			Help: "Candles analysed or shown, by where they came from: exchange, or store for those kept.",
+			Help: "Candles analysed or returned, by source: exchange or store.",
 		}, []string{"source"}),
 		refetched: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidemark_candle_refetches_total",
-			Help: "Pairs fetched whole although candles of them are kept, by reason: disagree (the venue's last one differs), damaged, simulated (of another market), short (they do not cover the klines asked for).",
+			Help: "Pairs whose whole window was fetched although candles are stored, by reason: disagree (the venue's candle differs), damaged, simulated (another market), short (the window is not covered).",
 		}, []string{"reason"}),
 	}
 	m.symbols.WithLabelValues("analyzed") // the series exists before the first pair does

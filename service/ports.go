@@ -28,50 +28,50 @@ type Tick struct {
 // Market describes where the data of an Exchange comes from.
 type Market struct {
 	Exchange string // the venue's name in our API: "binance"
-	// Simulated is true when the exchange is configured as simulated, and from
-	// the first response that says it is, whatever the configuration.
+	// Simulated is true if the configuration says that the exchange is simulated,
+	// or once a response has said so.
 	Simulated bool
 }
 
 // Exchange is a venue: one client, one weight budget, shared by all callers.
 //
 // Errors wrap ErrUnknownSymbol, ErrRateLimited, ErrBanned (in a RetryAfterError)
-// or ErrExchange, or are the context's. A call waits out a rate limit of some
-// minutes when the context's deadline allows it. Where it does not, and for a
-// longer one, it returns a RetryAfterError at once.
+// or ErrExchange, or are the context's. A call waits for a rate limit of a few
+// minutes to end if the context's deadline allows it; otherwise it returns a
+// RetryAfterError at once.
 type Exchange interface {
 	Market() Market
 	// Symbol returns one pair, without QuoteVolume.
 	Symbol(ctx context.Context, name string) (Symbol, error)
-	// Candles appends to dst, which carries the interval, the closed candles
-	// that opened at or after from (Unix ms), oldest first, through the last one
-	// closed by the venue's clock. A young or halted pair yields few or none.
-	// buf is scratch memory the caller lends for decoding.
+	// Candles appends to dst the closed candles that opened at or after from
+	// (Unix ms), oldest first, through the last one closed by the venue's clock.
+	// dst carries the interval. A young or halted pair has few candles or none.
+	// buf is scratch memory for decoding; the caller owns it.
 	Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error
-	// Forming returns the candle of a pair that is open now; nil if there is
-	// none, as for a halted pair.
+	// Forming returns the open candle of a pair, or nil if the pair has none, for
+	// example because it is halted.
 	Forming(ctx context.Context, symbol string, interval levels.Interval) (*Forming, error)
-	// Now is a time the venue's clock has certainly reached. Once one is known it
-	// waits for no rate limit to end.
+	// Now returns a lower bound of the venue's clock. It does not wait for a rate
+	// limit once it knows a bound.
 	Now(ctx context.Context) (time.Time, error)
 }
 
-// Forming is a candle that is not closed: all of it but its opening may still
-// change, and no analysis sees it.
+// Forming is a candle that is not closed. Only its opening is final. Analyses do
+// not use it.
 type Forming struct {
 	levels.Candle
-	At time.Time // by the venue's clock; the candle is as it was then, or later
+	At time.Time // by the venue's clock; the candle is at least as new
 }
 
-// Key names a series of candles, and so what is stored about it.
+// Key identifies a series of candles and the data stored for it.
 type Key struct {
 	Exchange string
 	Symbol   string
 	Interval levels.Interval
 }
 
-// Snapshot is one analysis with where it came from: what is stored and served.
-// Prices are rounded to the pair's tick.
+// Snapshot is one analysis and its origin, as it is stored and served. Prices are
+// rounded to the pair's tick.
 type Snapshot struct {
 	Key
 	AsOf, ComputedAt      time.Time // UTC
@@ -81,12 +81,12 @@ type Snapshot struct {
 	Algorithm             string
 	Decimals              int // of the tick, for printing prices
 	Supports, Resistances []levels.Level
-	// DelistedAt is since when the exchange no longer lists the pair, or not as
-	// trading; zero while it does. It is known of stored analyses only.
+	// DelistedAt is when the exchange stopped listing the pair as trading; zero
+	// while it lists it. Only stored analyses have it.
 	DelistedAt time.Time
 }
 
-// StoredMarket is an exchange and interval there are analyses of.
+// StoredMarket is an exchange and interval with stored analyses.
 type StoredMarket struct {
 	Exchange string
 	Interval levels.Interval
@@ -94,7 +94,7 @@ type StoredMarket struct {
 	AsOf     time.Time // of the newest analysis
 }
 
-// Level returns the level with an id, or nil.
+// Level returns the level with the given id, or nil.
 func (s *Snapshot) Level(id uint64) *levels.Level {
 	for _, side := range [...][]levels.Level{s.Supports, s.Resistances} {
 		for i := range side {
@@ -106,73 +106,74 @@ func (s *Snapshot) Level(id uint64) *levels.Level {
 	return nil
 }
 
-// Kept says what is known about the candles that Store.Candles has read.
+// Kept describes the candles that Store.Candles has read.
 type Kept struct {
-	// From is where knowledge begins (Unix ms): the venue has no candle that
-	// opened since and is not there.
+	// From is the time (Unix ms) from which the candles are complete: the venue
+	// has no other candle between it and the last one.
 	From      int64
 	Simulated bool
 }
 
-// KeptBlock is a block of candles that is to be kept.
+// KeptBlock is a block of candles to store.
 type KeptBlock struct {
-	Span   int64  // first open time the block is for, Unix ms, inclusive
+	Span   int64  // first open time of the block's span, Unix ms, inclusive
 	From   int64  // the venue has no other candles from here to the last of the block
 	Packed []byte // by levels.Candles.Pack
 }
 
-// CandleChange is what an analysis changes about the candles kept of a series.
+// CandleChange is a change of the stored candles of a series.
 type CandleChange struct {
 	Key
 	Simulated bool
-	// Keep is the first span that stays: blocks before it have fallen out of the
-	// last KlineLimit candles. math.MaxInt64 if none is of use any more, 0 if there
+	// Keep is the first span that stays. Earlier blocks are older than the last
+	// KlineLimit candles. math.MaxInt64 drops all stored blocks; 0 means that there
 	// are none.
 	Keep   int64
-	Blocks []KeptBlock // in the place of those of their span
+	Blocks []KeptBlock // replace the stored blocks of the same spans
 }
 
-// Pair is a symbol that is to be analysed.
+// Pair is a symbol to analyse.
 type Pair struct {
 	Name string
-	Tick Tick // zero: to be asked of the exchange, with the symbol itself
+	Tick Tick // zero: the analysis asks the exchange for the symbol
 }
 
-// Judged is what became of the promise of a series.
+// Judged is the judgement of the promise of a series.
 type Judged struct {
 	Key
 	scorecard.Judgement
 }
 
-// Results are what analyses leave behind. They are stored in one transaction.
+// Results are the results of analyses, stored in one transaction.
 type Results struct {
 	Snapshots []Snapshot
-	Candles   []CandleChange // one for each series
-	Judged    []Judged       // one for each series, whose promise it ends
+	Candles   []CandleChange // at most one for each series
+	Judged    []Judged       // at most one for each series; it ends the promise
 }
 
-// Store keeps what analyses leave behind. Its errors wrap ErrStorage or
-// ErrNotAnalyzed, or are the context's. It keeps nothing it is handed.
+// Store stores the results of analyses. Its errors wrap ErrStorage or
+// ErrNotAnalyzed, or are the context's. It does not retain its arguments.
 type Store interface {
-	// Put stores results in one transaction: every snapshot with its history
-	// trimmed, and every change of the candles kept. A snapshot older than the
+	// Put stores results in one transaction: every snapshot, with its history
+	// trimmed, and every change of the stored candles. A snapshot older than the
 	// newest one stored for its key joins the history and does not replace it.
 	//
-	// Every judged promise is deleted and its outcome added to its scorecard,
-	// unless it has been deleted already: so it counts once, however many
-	// processes have judged it. Then each snapshot that is the newest of a series
-	// without a promise becomes one, if Snapshot.Promise allows it.
+	// Put deletes every judged promise and adds its outcome to the scorecard. If
+	// the promise has been deleted already, its outcome is dropped, so that it
+	// counts once even if several processes judge it. Then each snapshot that is
+	// the newest of a series without a promise becomes the promise, if
+	// Snapshot.Promise allows it.
 	Put(ctx context.Context, r Results) error
 	// Candles fills dst, which is empty and carries the interval of key, with the
-	// candles kept that opened at or after from (Unix ms), oldest first: never
-	// fetched, and with no other holes than the venue's. It may begin earlier.
-	// What cannot be read is ErrStorage, and dst may have some of it then;
-	// ErrNotAnalyzed when no candles are kept. buf is scratch memory the caller
-	// lends.
+	// stored candles that opened at or after from (Unix ms), oldest first. It
+	// never fetches. The only gaps are the venue's. dst may begin before from.
+	// It returns ErrNotAnalyzed if no candles are stored, and ErrStorage if they
+	// cannot be read; dst may then be filled in part. buf is scratch memory; the
+	// caller owns it.
 	Candles(ctx context.Context, key Key, from int64, dst *levels.Candles, buf []byte) (Kept, error)
 	// DuePromise returns the promise of a series if it was made at or before by.
 	DuePromise(ctx context.Context, key Key, by time.Time) (p scorecard.Promise, due bool, err error)
-	// Writable returns why nothing can be stored at present, ErrFull or ErrGone,
-	// as far as is known; nil if nothing is in the way. It does no I/O.
+	// Writable returns ErrFull or ErrGone if, as far as is known, nothing can be
+	// stored at present, and nil otherwise. It does no I/O.
 	Writable() error
 }

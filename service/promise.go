@@ -8,13 +8,12 @@ import (
 	"tidemark/scorecard"
 )
 
-// Promise returns what s promises; ok is false where nothing can be judged by
-// it: it has no odds, the market did not move, or it was computed when the candle
-// after its moment may have closed already. Such an analysis may well be right,
-// but nobody could have used it in time.
+// Promise returns the promise of s. ok is false if s cannot be judged: it has no odds,
+// the market did not move, or s was computed when the next candle may already have
+// closed. Odds that were not available before the outcome are not evidence.
 func (s *Snapshot) Promise() (p scorecard.Promise, ok bool) {
-	fit, own := levels.Odds().For(s.Interval)
-	if !own || !(s.ATR > 0) || !s.ComputedAt.Before(s.AsOf.Add(s.Interval.Duration())) {
+	fit, calibrated := levels.Odds().For(s.Interval)
+	if !calibrated || !(s.ATR > 0) || !s.ComputedAt.Before(s.AsOf.Add(s.Interval.Duration())) {
 		return scorecard.Promise{}, false
 	}
 	p = scorecard.Promise{
@@ -35,9 +34,9 @@ func (s *Snapshot) Promise() (p scorecard.Promise, ok bool) {
 	return p, len(p.Levels) > 0
 }
 
-// judge judges the promise of the series in c if it is due; nil if it is not. limit is
-// how many candles the analysis asked for. Its failure fails no analysis: what is not
-// judged now is due the next time.
+// judge judges the promise of the series in c. It returns nil if no promise is due.
+// limit is the kline limit of the analysis. An error does not fail the analysis: the
+// promise stays due.
 func (a *Analyzer) judge(ctx context.Context, c *levels.Candles, symbol string, limit int) *Judged {
 	if c.Len() == 0 {
 		return nil
@@ -46,14 +45,14 @@ func (a *Analyzer) judge(ctx context.Context, c *levels.Candles, symbol string, 
 	key := Key{Exchange: market.Exchange, Symbol: symbol, Interval: c.Interval}
 	p, due, err := a.store.DuePromise(ctx, key, time.UnixMilli(c.AsOf()-levels.Horizon*c.Interval.Milliseconds()))
 	if err != nil && ctx.Err() == nil {
-		a.log.Warn("a promise could not be read, and will be judged later", "symbol", symbol, "interval", c.Interval, "error", err)
+		a.log.Warn("a promise could not be read and will be judged later", "symbol", symbol, "interval", c.Interval, "error", err)
 	}
 	if err != nil || !due {
 		return nil
 	}
 	readable := p.Algorithm != "" && p.Simulated == market.Simulated
 	if readable && c.OpenTime[0] > p.AsOf.UnixMilli() && limit < a.cfg.KlineLimit {
-		return nil // an analysis of the usual length reaches back farther
+		return nil // an analysis of the configured length has older candles
 	}
 	j := p.Judge(c, market.Simulated)
 	if j.Skipped != "" {

@@ -1,9 +1,8 @@
 package service
 
-// These tests pin the live scorecard's judging: an analysis is judged once its
-// horizon has passed, by the candles after it alone and once; what cannot be judged
-// is counted as that; and what nobody could have used in time promises
-// nothing.
+// These tests pin the judging of promises: an analysis is judged once, when its horizon
+// has passed, and only by the candles after it. A promise that cannot be judged is
+// counted as skipped. An analysis that was late is not a promise.
 
 import (
 	"context"
@@ -30,7 +29,7 @@ func TestAnalyze_JudgesAPromiseOnceItsHorizonHasPassed(t *testing.T) {
 			time.Sleep(wait)
 			analyzeOne(t, a, 600)
 			if len(store.judged) > 0 || !store.promises[promised].AsOf.Equal(first.AsOf) {
-				t.Fatalf("before the horizon has passed %v are judged, and %v is the promise", store.judged, store.promises[promised].AsOf)
+				t.Fatalf("before the end of the horizon %v are judged, and the promise is of %v", store.judged, store.promises[promised].AsOf)
 			}
 		}
 		time.Sleep(time.Hour)
@@ -43,7 +42,7 @@ func TestAnalyze_JudgesAPromiseOnceItsHorizonHasPassed(t *testing.T) {
 			t.Errorf("judged: %+v", got)
 		}
 
-		// what came of each level, by the venue's candles of the horizon and no others
+		// the outcome of each level, by the venue's candles of the horizon only
 		var after levels.Candles
 		after.Reset("1h", 200)
 		if err := wave(first.AsOf.UnixMilli(), &after); err != nil {
@@ -80,7 +79,7 @@ func TestAnalyze_JudgesAPromiseOnceItsHorizonHasPassed(t *testing.T) {
 			want sums
 		}{{got.Touch.Total(), touch}, {got.Hold.Total(), hold}} {
 			if c.want.samples == 0 || c.got.Samples != c.want.samples || c.got.Realised != c.want.realised ||
-				math.Abs(c.got.Promised-c.want.promised) > 1e-9 || math.Abs(c.got.Missed-c.want.missed) > 1e-9 {
+				math.Abs(c.got.Promised-c.want.promised) > 1e-9 || math.Abs(c.got.SquaredError-c.want.missed) > 1e-9 {
 				t.Errorf("counted %+v, want %+v", c.got, c.want)
 			}
 		}
@@ -121,10 +120,10 @@ func TestAnalyze_TellsPromisesThatCannotBeJudged(t *testing.T) {
 			}
 		}, horizon, "candles of its horizon are missing"},
 		{"the candles begin later", func(*fakeExchange, *fakeStore) {}, 700 * time.Hour, "candles of its horizon are missing"},
-		{"the market is simulated now", func(x *fakeExchange, s *fakeStore) { x.simulated = true }, horizon, "the market has become another"},
+		{"the market is simulated now", func(x *fakeExchange, s *fakeStore) { x.simulated = true }, horizon, "the market has changed between real and simulated"},
 		{"it cannot be read", func(x *fakeExchange, s *fakeStore) {
 			s.promises[promised] = scorecard.Promise{AsOf: s.promises[promised].AsOf}
-		}, horizon, "it cannot be read"},
+		}, horizon, "the promise cannot be read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -14,59 +14,60 @@ import (
 	"tidemark/levels"
 )
 
-// slot is what one analysis needs, and the right to run it: the semaphore
-// carries the memory.
+// slot is the workspace of one analysis and the permission to run it.
 type slot struct {
-	lane    *lane // it belongs to
+	lane    *lane
 	candles levels.Candles
 	buf     []byte
 
-	// bytes is what the slot is accounted: while it is busy what its holder may
-	// need, while it is idle what its workspace has kept; 0 for an empty one.
+	// bytes is the memory accounted to the slot: what the holder of a busy slot may
+	// need, or what an idle slot still holds.
 	bytes int64
 }
 
-// clear gives the workspace of s to the collector.
+// clear releases the workspace of s to the garbage collector.
 func (s *slot) clear() { *s = slot{lane: s.lane} }
 
-// decodeBuffer is the scratch an exchange client gets to decode in. A kline of
-// Binance is about 170 bytes, so this holds 190 of them at a time.
+// decodeBuffer is the size, in bytes, of the scratch buffer of an exchange client. A
+// kline of Binance is about 170 bytes, so the buffer holds 190 of them.
 const decodeBuffer = 32 << 10
 
-// connection is what the holder of a slot takes besides its workspace: a kept
-// TLS connection to the exchange (28 KiB of heap and 10 KiB of stacks, measured
-// over 40 of them with net/http of Go 1.26) and a goroutine's stack of 8 KiB.
+// connection is the memory, in bytes, of the holder of a slot outside its workspace:
+// an idle TLS connection to the exchange (28 KiB of heap and 10 KiB of stacks,
+// measured over 40 connections with net/http of Go 1.26) and a goroutine stack of
+// 8 KiB.
 const connection = 46 << 10
 
-// packedCandle is what a kept candle takes at most, packed, in the decode buffer:
-// 6.4 bytes on average over 3.7 million real ones, 11.3 in the greediest series.
+// packedCandle is an upper bound of the size, in bytes, of a packed candle in the
+// decode buffer: 3.7 million real candles took 6.4 bytes on average, and 11.3 in the
+// largest series.
 const packedCandle = 16
 
-// SlotBytes is the memory a slot may need for an analysis of the given number of
-// klines: columns, decode buffer, connection, and on top of them the quarter
-// by which GOGC=25 lets a heap grow before it is collected.
+// SlotBytes returns the memory a slot may need for an analysis of the given number
+// of klines: columns, decode buffer and connection, plus the quarter by which GOGC=25
+// allows the heap to grow between collections.
 func SlotBytes(klines int) int64 {
 	buffer := max(decodeBuffer, packedCandle*int64(klines))
 	return (int64(levels.CandlesBytes(klines)) + buffer + connection) * 5 / 4
 }
 
-// FindersBytes is the memory the finders may hold that the slots share, with the
-// quarter that GOGC=25 leaves uncollected.
+// FindersBytes returns the memory the shared finders may hold, plus the quarter for
+// GOGC=25.
 func FindersBytes(concurrency, klineLimit int) int64 {
 	return int64(finders(concurrency)) * finderBytes(sharedKlines(klineLimit))
 }
 
-// finders is how many finders the slots share: as many as can compute at once.
-// An analysis waits for its klines most of its time, and needs one for 0.15 ms.
+// finders returns the number of finders the slots share: as many as can compute at
+// once. An analysis mostly waits for its klines and needs a finder for 0.15 ms.
 func finders(concurrency int) int { return min(concurrency, runtime.GOMAXPROCS(0)) }
 
-// sharedKlines is the largest analysis that uses a shared finder. A larger one
-// has a finder for itself, or its scratch would be kept for ever.
+// sharedKlines returns the size of the largest analysis that uses a shared finder. A
+// larger one gets its own, because a shared finder never shrinks.
 func sharedKlines(klineLimit int) int { return min(2*klineLimit, MaxKlineLimit) }
 
 func finderBytes(klines int) int64 { return int64(levels.FinderBytes(klines)) * 5 / 4 }
 
-// need is what an analysis of so many klines is admitted with.
+// need returns the memory that an analysis of the given number of klines reserves.
 func (c Config) need(klines int) int64 {
 	if klines > sharedKlines(c.KlineLimit) {
 		return SlotBytes(klines) + finderBytes(klines)
@@ -74,38 +75,39 @@ func (c Config) need(klines int) int64 {
 	return SlotBytes(klines)
 }
 
-// busyRetry is what a caller refused for a full queue is told to wait: a slot
-// frees within the time of a few requests to the exchange.
+// busyRetry is the Retry-After of a request refused because the queue is full. A slot
+// becomes free within the time of a few requests to the exchange.
 const busyRetry = 2 * time.Second
 
-// lane is a number of slots for one kind of work.
+// lane is the set of slots for one kind of work.
 type lane struct {
 	size int
-	idle []*slot // the one used last at the end: few slots in use stay few with memory
+	idle []*slot // a stack: reusing the last slot keeps few workspaces allocated
 }
 
-// waiter is a caller in line.
+// waiter is a caller in the queue.
 type waiter struct {
 	lane  *lane
 	need  int64
 	ready chan *slot // holds one
 }
 
-// pool is the semaphore: a fixed number of slots, and a number of bytes that
-// they never exceed together. Those for fetching may all be waiting for the
-// exchange, for as long as it wants a pause. What needs no exchange has one more
-// slot for itself, so that it need not wait for that, and any that nobody who
-// fetches wants.
+// pool is the semaphore: a fixed number of slots, and a number of bytes that they
+// never exceed together. All fetching slots may be waiting for a pause of the
+// exchange to end. Work that does not need the exchange has a slot of its own, so
+// that it does not wait with them. It may also borrow an idle fetching slot when no
+// fetch is queued.
 //
-// There is one line for all: who comes first is served first. Who waits for a slot
-// of its lane lets the other lane pass, but who waits for bytes lets nobody pass,
-// or a large request, and what comes beside a sweep, would wait for ever.
+// All callers wait in one queue, in order of arrival. A caller that waits for a slot
+// of its lane does not block callers of the other lane. A caller that waits for bytes
+// blocks all later ones; otherwise smaller requests, such as the pairs of a sweep,
+// could starve a large one.
 type pool struct {
 	limit    int64 // bytes
-	keep     int64 // bytes of workspace an idle slot may hold on to
+	keep     int64 // bytes of workspace an idle slot may keep
 	mu       sync.Mutex
 	fetching lane
-	aside    lane // one slot, of what needs no exchange
+	local    lane // one slot, for work that does not need the exchange
 	waiting  []*waiter
 	busy     int64 // bytes of busy slots
 	idling   int64 // bytes of idle ones
@@ -113,7 +115,7 @@ type pool struct {
 
 func newPool(size int, limit, keep int64) *pool {
 	p := &pool{limit: limit, keep: keep}
-	p.fetching.size, p.aside.size = size, 1
+	p.fetching.size, p.local.size = size, 1
 	for _, l := range p.lanes() {
 		for range l.size {
 			l.idle = append(l.idle, &slot{lane: l})
@@ -122,12 +124,12 @@ func newPool(size int, limit, keep int64) *pool {
 	return p
 }
 
-func (p *pool) lanes() [2]*lane { return [...]*lane{&p.fetching, &p.aside} }
+func (p *pool) lanes() [2]*lane { return [...]*lane{&p.fetching, &p.local} }
 
-// open returns the lane that has an idle slot for who comes to l, nil for none. It is
-// called with p.mu held.
-func (p *pool) open(l *lane) *lane {
-	if l == &p.aside && len(l.idle) == 0 && !slices.ContainsFunc(p.waiting, func(w *waiter) bool { return w.lane == &p.fetching }) {
+// available returns the lane with an idle slot for a caller of l, or nil. It is called
+// with p.mu held.
+func (p *pool) available(l *lane) *lane {
+	if l == &p.local && len(l.idle) == 0 && !slices.ContainsFunc(p.waiting, func(w *waiter) bool { return w.lane == &p.fetching }) {
 		l = &p.fetching
 	}
 	if len(l.idle) == 0 {
@@ -136,15 +138,15 @@ func (p *pool) open(l *lane) *lane {
 	return l
 }
 
-// take takes an idle slot of l for a holder of so many bytes, for which there is
-// room. It is called with p.mu held.
+// take removes an idle slot from l and reserves need bytes, which the caller has
+// checked to fit. It is called with p.mu held.
 func (p *pool) take(l *lane, need int64) *slot {
 	last := len(l.idle) - 1
 	s := l.idle[last]
 	l.idle = l.idle[:last]
 	p.idling -= s.bytes
 	if s.bytes < need || p.busy+s.bytes > p.limit {
-		s.clear() // too small, and growing would overshoot; or larger than what is left
+		s.clear() // too small, and growing it would exceed the limit; or larger than what is left
 	}
 	s.bytes = max(s.bytes, need)
 	p.busy += s.bytes
@@ -160,7 +162,7 @@ func (p *pool) take(l *lane, need int64) *slot {
 	return s
 }
 
-// acquire returns a slot at once, or a place in line for one of l.
+// acquire returns a slot, or a waiter in the queue if none is free.
 func (p *pool) acquire(l *lane, need int64) (*slot, *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -175,30 +177,30 @@ func (p *pool) acquire(l *lane, need int64) (*slot, *waiter) {
 	}
 }
 
-// leave gives up a place in line, or the slot that came meanwhile.
-func (p *pool) leave(w *waiter) {
+// cancel removes w from the queue, or releases the slot it has received meanwhile.
+func (p *pool) cancel(w *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if i := slices.Index(p.waiting, w); i >= 0 {
 		p.waiting = slices.Delete(p.waiting, i, i+1)
-		p.serve() // those behind may need less
+		p.serve() // later waiters may need fewer bytes
 		return
 	}
 	p.put(<-w.ready)
 }
 
-// release gives a slot back. Memory a large request left in it goes first, so
-// that one request of 10,000 candles is not paid for ever after.
+// release returns a slot to the pool. It drops a workspace larger than p.keep, so
+// that one request of 10,000 candles does not hold its memory for ever.
 func (p *pool) release(s *slot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.put(s)
 }
 
-// put makes s idle and serves the line. It is called with p.mu held.
+// put makes s idle and serves the queue. It is called with p.mu held.
 func (p *pool) put(s *slot) {
 	p.busy -= s.bytes
-	// what it has, which may be less than what its holder might have needed
+	// The workspace may be smaller than the reservation.
 	if s.bytes = min(s.bytes, SlotBytes(cap(s.candles.OpenTime))); s.bytes > p.keep {
 		s.clear()
 	}
@@ -207,11 +209,12 @@ func (p *pool) put(s *slot) {
 	p.serve()
 }
 
-// serve hands slots to the first in line. It is called with p.mu held.
+// serve hands slots to the waiters, first come, first served. It is called with p.mu
+// held.
 func (p *pool) serve() {
 	for i := 0; i < len(p.waiting); {
 		w := p.waiting[i]
-		l := p.open(w.lane)
+		l := p.available(w.lane)
 		if l == nil {
 			i++
 			continue
@@ -224,58 +227,58 @@ func (p *pool) serve() {
 	}
 }
 
-// inUse returns the number of busy slots of those for fetching, and what all busy slots may
-// need, in bytes.
+// inUse returns the number of busy fetching slots, and the bytes that all busy slots
+// have reserved.
 func (p *pool) inUse() (slots int, bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.fetching.size - len(p.fetching.idle), p.busy
 }
 
-// most is the largest number of klines, up to MaxKlineLimit, whose analysis has
-// room in so many bytes at all.
-func (c Config) most(limit int64) int {
+// maxKlines returns the largest number of klines, at most MaxKlineLimit, whose
+// analysis needs no more than limit bytes.
+func (c Config) maxKlines(limit int64) int {
 	return sort.Search(MaxKlineLimit, func(n int) bool { return c.need(n+1) > limit })
 }
 
-// fits refuses a number of klines that would wait for ever.
+// fits returns ErrInvalid if an analysis of so many klines could never get a slot.
 func (a *Analyzer) fits(klines int) error {
-	if klines <= a.most {
+	if klines <= a.maxKlines {
 		return nil
 	}
-	return fmt.Errorf("%w: an analysis of %d klines needs more memory than MEMORY_BUDGET leaves: ask for at most %d", ErrInvalid, klines, a.most)
+	return fmt.Errorf("%w: an analysis of %d klines needs more memory than MEMORY_BUDGET leaves: ask for at most %d", ErrInvalid, klines, a.maxKlines)
 }
 
-// acquire waits in the line of l for a slot that has room for so many klines, and for more bytes
-// that its holder takes while it has it. Callers from outside are counted against the
-// queue limit; the dispatcher of a job is not, there is one of them.
-func (a *Analyzer) acquire(ctx context.Context, l *lane, klines int, more int64, queued bool) (*slot, error) {
+// acquire waits for a slot of l and reserves memory for the given number of klines
+// and extra bytes. A call with queued set counts against the queue limit. The one
+// dispatcher of jobs does not set it.
+func (a *Analyzer) acquire(ctx context.Context, l *lane, klines int, extra int64, queued bool) (*slot, error) {
 	switch {
 	case a.stopping.Err() != nil:
 		return nil, ErrStopping
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	}
-	s, place := a.slots.acquire(l, a.cfg.need(klines)+more)
-	if place != nil && queued {
+	s, w := a.slots.acquire(l, a.cfg.need(klines)+extra)
+	if w != nil && queued {
 		if a.waiting.Add(1) > int64(a.cfg.QueueLimit) {
 			a.waiting.Add(-1)
-			a.slots.leave(place)
+			a.slots.cancel(w)
 			return nil, &RetryAfterError{
-				Err:   fmt.Errorf("%w: %d requests wait for a slot already (ANALYSIS_QUEUE_LIMIT)", ErrBusy, a.cfg.QueueLimit),
+				Err:   fmt.Errorf("%w: %d requests already wait for a slot (ANALYSIS_QUEUE_LIMIT)", ErrBusy, a.cfg.QueueLimit),
 				Until: time.Now().Add(busyRetry),
 			}
 		}
 		defer a.waiting.Add(-1)
 	}
-	if place != nil {
+	if w != nil {
 		select {
-		case s = <-place.ready:
+		case s = <-w.ready:
 		case <-ctx.Done():
-			a.slots.leave(place)
+			a.slots.cancel(w)
 			return nil, context.Cause(ctx)
 		case <-a.stopping.Done():
-			a.slots.leave(place)
+			a.slots.cancel(w)
 			return nil, ErrStopping
 		}
 	}
@@ -285,9 +288,9 @@ func (a *Analyzer) acquire(ctx context.Context, l *lane, klines int, more int64,
 	return s, nil
 }
 
-// contained runs f and turns a panic into an error: one pair's, never the
-// process's. What the panic left in the slot is thrown away.
-func (a *Analyzer) contained(s *slot, symbol string, f func() (Snapshot, error)) (snap Snapshot, err error) {
+// recovered calls f and converts a panic into an error, so that a panic fails one
+// pair and not the process. It drops the candles of the slot after a panic.
+func (a *Analyzer) recovered(s *slot, symbol string, f func() (Snapshot, error)) (snap Snapshot, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			a.metrics.panics.Inc()
@@ -299,14 +302,14 @@ func (a *Analyzer) contained(s *slot, symbol string, f func() (Snapshot, error))
 	return f()
 }
 
-// Analysis is the analysis of one pair, with what is stored beside it.
+// Analysis is the analysis of one pair, and the changes that are stored with it.
 type Analysis struct {
 	Snapshot
-	change CandleChange // of the candles kept; no blocks: none
-	judged *Judged      // nil for none
+	change CandleChange // has no blocks if the stored candles do not change
+	judged *Judged      // nil if no promise is due
 }
 
-// Add adds an analysis to what is to be stored.
+// Add adds an analysis to r.
 func (r *Results) Add(a Analysis) {
 	r.Snapshots = append(r.Snapshots, a.Snapshot)
 	r.Candles = append(r.Candles, a.change.list()...)
@@ -315,13 +318,14 @@ func (r *Results) Add(a Analysis) {
 	}
 }
 
-// AnalyzeEach analyses pairs, each as soon as a slot is free, as r says but for its
-// Symbol, and stores nothing. It calls done with the outcome of each, from several
-// goroutines at once and before the slot is free again. It returns when all that have
-// begun have ended; its error says why others have not begun.
+// AnalyzeEach analyses each pair as soon as a slot is free and stores nothing. r
+// applies to every pair; its Symbol is ignored. AnalyzeEach calls done with each
+// outcome, from several goroutines at once and before the slot is released. It
+// returns when all analyses it has started have ended. Its error says why pairs were
+// not started.
 //
-// A call begins its pairs when the call before it has begun its last one: slots never
-// idle between two calls, and two calls do not compete.
+// A call starts its first pair after the previous call has started its last one, so
+// that slots are never idle between two calls and two calls do not compete.
 func (a *Analyzer) AnalyzeEach(ctx context.Context, pairs iter.Seq[Pair], r Request, done func(p Pair, got Analysis, err error)) error {
 	if err := a.fits(r.KlineLimit); err != nil {
 		return err
@@ -329,8 +333,8 @@ func (a *Analyzer) AnalyzeEach(ctx context.Context, pairs iter.Seq[Pair], r Requ
 	var analyses sync.WaitGroup
 	defer analyses.Wait()
 	select {
-	case a.turn <- struct{}{}:
-		defer func() { <-a.turn }()
+	case a.dispatch <- struct{}{}:
+		defer func() { <-a.dispatch }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -351,7 +355,7 @@ func (a *Analyzer) AnalyzeEach(ctx context.Context, pairs iter.Seq[Pair], r Requ
 // analyzeSymbol fetches the candles of one pair into s and analyses them.
 func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p Pair, r Request) (got Analysis, err error) {
 	start := time.Now()
-	got.Snapshot, err = a.contained(s, p.Name, func() (Snapshot, error) {
+	got.Snapshot, err = a.recovered(s, p.Name, func() (Snapshot, error) {
 		f, err := a.fetch(ctx, s, p.Name, r.Interval, r.KlineLimit, levels.MinCandles)
 		if err != nil {
 			return Snapshot{}, err
@@ -376,7 +380,7 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p Pair, r Request
 	return got, err
 }
 
-// withFinder lends use a finder for so many candles.
+// withFinder calls use with a finder for the given number of candles.
 func (a *Analyzer) withFinder(candles int, use func(f *levels.Finder) error) error {
 	finder, after := new(levels.Finder), new(levels.Finder)
 	if candles <= sharedKlines(a.cfg.KlineLimit) {
@@ -384,11 +388,11 @@ func (a *Analyzer) withFinder(candles int, use func(f *levels.Finder) error) err
 		defer func() { a.finders <- after }()
 	}
 	err := use(finder)
-	after = finder // unless it panicked, which may have left it odd
+	after = finder // not reached after a panic, which may have left it inconsistent
 	return err
 }
 
-// snapshot finds the levels of the candles in s and copies them out.
+// snapshot finds the levels of the candles in s and returns a copy of them.
 func (a *Analyzer) snapshot(s *slot, p Pair, now time.Time) (Snapshot, error) {
 	var found levels.Analysis
 	var all []levels.Level

@@ -1,9 +1,9 @@
 package service
 
-// These tests pin the semaphore that carries the memory: slots are admitted by
-// the bytes they may need, on top of their number; who comes first is served
-// first; idle workspaces make way; what can never have room is refused at once; and
-// what is only read does not wait for those who wait for the exchange.
+// These tests pin the semaphore: it bounds the number of busy slots and the bytes they
+// reserve; it serves callers in order of arrival; it frees idle workspaces when memory
+// is needed; it refuses at once what can never fit; and reads of stored data do not
+// wait for slots that wait for the exchange.
 
 import (
 	"context"
@@ -72,7 +72,7 @@ func TestSlots_ALargeRequestIsNotPassedOver(t *testing.T) {
 		}
 		ask("FIRST", 200)
 		ask("LARGE", 10_000)
-		ask("LAST", 200) // would have room beside FIRST
+		ask("LAST", 200) // would fit together with FIRST
 		for range 3 {
 			ended = append(ended, <-results)
 		}
@@ -98,7 +98,7 @@ func TestSlots_WhoLeavesTheLineMakesWay(t *testing.T) {
 			t.Error(err)
 		}
 		if took := time.Since(start); took != time.Minute {
-			t.Errorf("beside FIRST it took %s, want the minute of its own", took)
+			t.Errorf("together with FIRST it took %s, want its own minute", took)
 		}
 		a.Stop(t.Context())
 	})
@@ -116,17 +116,17 @@ func TestSlots_WhatHasNoRoomIsRefusedAndSaysWhatHas(t *testing.T) {
 		}
 	}
 	if _, err := a.Analyze(t.Context(), Request{Symbol: "A", KlineLimit: 1000}); err != nil {
-		t.Errorf("what has room exactly: %v", err)
+		t.Errorf("an analysis that fits exactly: %v", err)
 	}
-	if most := a.MostKlines(); most != 1000 {
-		t.Errorf("the caller may bring %d candles, want 1000", most)
+	if most := a.MaxKlines(); most != 1000 {
+		t.Errorf("the caller may send %d candles, want 1000", most)
 	}
 	if _, err := a.AnalyzeCandles(t.Context(), 1001, nil); !errors.Is(err, ErrInvalid) {
-		t.Errorf("one more of the caller's own: %v", err)
+		t.Errorf("one more candle of the caller: %v", err)
 	}
 }
 
-// held is what the slots' workspaces take, by their real size.
+// held returns the real size of the workspaces of the slots.
 func held(slots []*slot) (bytes int64) {
 	for _, s := range slots {
 		if s.buf != nil || s.candles.OpenTime != nil {
@@ -153,7 +153,7 @@ func TestSlots_BusyAndIdleTogetherStayWithinTheirBytes(t *testing.T) {
 			klines := 100 + random.IntN(5000)
 			l := &p.fetching
 			if random.IntN(8) == 0 {
-				l = &p.aside
+				l = &p.local
 			}
 			s, w := p.acquire(l, SlotBytes(klines))
 			if w != nil {
@@ -168,7 +168,7 @@ func TestSlots_BusyAndIdleTogetherStayWithinTheirBytes(t *testing.T) {
 			busy = append(busy[:i], busy[i+1:]...)
 		case len(line) > 0:
 			i := random.IntN(len(line))
-			p.leave(line[i].waiter)
+			p.cancel(line[i].waiter)
 			line = append(line[:i], line[i+1:]...)
 		}
 		for i := 0; i < len(line); i++ {
@@ -181,9 +181,9 @@ func TestSlots_BusyAndIdleTogetherStayWithinTheirBytes(t *testing.T) {
 			default:
 			}
 		}
-		idle := slices.Concat(p.fetching.idle, p.aside.idle)
-		if len(busy)+len(idle) != 13 || len(p.fetching.idle) > 12 || len(p.aside.idle) > 1 {
-			t.Fatalf("%d busy slots, %d and %d idle ones", len(busy), len(p.fetching.idle), len(p.aside.idle))
+		idle := slices.Concat(p.fetching.idle, p.local.idle)
+		if len(busy)+len(idle) != 13 || len(p.fetching.idle) > 12 || len(p.local.idle) > 1 {
+			t.Fatalf("%d busy slots, %d and %d idle ones", len(busy), len(p.fetching.idle), len(p.local.idle))
 		}
 		if p.busy+p.idling > limit || p.busy < 0 || p.idling < 0 {
 			t.Fatalf("accounted: %d busy and %d idle of %d bytes", p.busy, p.idling, limit)
@@ -191,7 +191,7 @@ func TestSlots_BusyAndIdleTogetherStayWithinTheirBytes(t *testing.T) {
 		// Columns are rounded up by the allocator, by a fifth at worst (of 4,097 klines,
 		// beyond 32 KiB it rounds to pages), which the quarter in SlotBytes allows for.
 		if got := held(idle) + held(busy); got > limit/4*5 {
-			t.Fatalf("the workspaces hold %d bytes, %d may be", got, limit/4*5)
+			t.Fatalf("the workspaces hold %d bytes, at most %d are allowed", got, limit/4*5)
 		}
 		largest = max(largest, len(busy))
 	}
@@ -199,18 +199,18 @@ func TestSlots_BusyAndIdleTogetherStayWithinTheirBytes(t *testing.T) {
 		t.Errorf("never more than %d slots were busy: the test shows little", largest)
 	}
 	for _, w := range line {
-		p.leave(w.waiter)
+		p.cancel(w.waiter)
 	}
 	for _, s := range busy {
 		p.release(s)
 	}
-	if p.busy != 0 || len(p.fetching.idle) != 12 || len(p.aside.idle) != 1 {
-		t.Errorf("in the end %d bytes are busy, %d and %d slots idle", p.busy, len(p.fetching.idle), len(p.aside.idle))
+	if p.busy != 0 || len(p.fetching.idle) != 12 || len(p.local.idle) != 1 {
+		t.Errorf("in the end %d bytes are busy, %d and %d slots idle", p.busy, len(p.fetching.idle), len(p.local.idle))
 	}
 }
 
-// A sweep takes what another of its pairs gives back, so that what comes aside of it
-// would find no room until the sweep has ended, if it had a line of its own.
+// A sweep takes the memory that its other pairs release. With a separate queue, other
+// work would not get memory until the sweep ends.
 func TestSlots_OneLineForWhatFetchesAndWhatDoesNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := &fakeExchange{CandlesFunc: slow(time.Second)}
@@ -234,14 +234,14 @@ func TestSlots_OneLineForWhatFetchesAndWhatDoesNot(t *testing.T) {
 			t.Error(err)
 		}
 		if took := time.Since(start); took > 2*time.Second { // behind the two that waited already
-			t.Errorf("the caller's own klines waited %s", took)
+			t.Errorf("the caller's klines waited %s", took)
 		}
 		time.Sleep(2 * time.Minute)
 		a.Stop(t.Context())
 	})
 }
 
-// While the exchange has everybody wait, what is kept is still told.
+// Stored candles are served while all fetches wait for the exchange.
 func TestSlots_WhatIsKeptDoesNotWaitForTheExchange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := &fakeExchange{CandlesFunc: tides}
@@ -269,15 +269,15 @@ func TestSlots_WhatIsKeptDoesNotWaitForTheExchange(t *testing.T) {
 			t.Error(err)
 		}
 		if took := time.Since(start); took != 0 || lent != 901 {
-			t.Errorf("%d candles were lent in %s", lent, took)
+			t.Errorf("fn got %d candles after %s", lent, took)
 		}
 		if _, err := a.AnalyzeCandles(t.Context(), 200, func(dst *levels.Candles) error {
 			dst.Reset("1h", 200)
 			return wave(time.Now().Add(-200*time.Hour).UnixMilli(), dst)
 		}); err != nil || time.Since(start) != 0 {
-			t.Errorf("the caller's own candles: after %s %v", time.Since(start), err)
+			t.Errorf("the caller's candles: after %s %v", time.Since(start), err)
 		}
-		// what is not kept must be asked for, and waits its turn
+		// candles that are not stored must be fetched, and wait for a slot
 		if err := a.Candles(t.Context(), "D", "1h", 100, count); err != nil || time.Since(start) < time.Minute {
 			t.Errorf("after %s: %v", time.Since(start), err)
 		}

@@ -6,8 +6,8 @@ import (
 	"tidemark/levels"
 )
 
-// Round returns the multiple of the tick nearest to p, as the float64 nearest
-// to that decimal, so that it prints as the venue would write it.
+// Round returns the multiple of the tick nearest to p, as the float64 nearest to that
+// decimal, so that it prints as the venue writes it.
 func (t Tick) Round(p float64) float64 {
 	if t.Units <= 0 {
 		return p
@@ -15,13 +15,13 @@ func (t Tick) Round(p float64) float64 {
 	scale := math.Pow10(t.Decimals)
 	units := math.Round(p*scale/float64(t.Units)) * float64(t.Units)
 	if units == 0 {
-		units = float64(t.Units) // no price is zero, however fine the level
+		units = float64(t.Units) // a price is never zero
 	}
 	return units / scale
 }
 
-// oddsDecimals is how many decimals of odds are kept: far more than they are known
-// to, and few enough to be stored exactly.
+// oddsDecimals is the number of decimals of odds: far more than their precision, and
+// few enough to be stored exactly.
 const oddsDecimals = 4
 
 func roundOdds(p float64) float64 {
@@ -29,10 +29,8 @@ func roundOdds(p float64) float64 {
 	return math.Round(p*scale) / scale
 }
 
-// appendRounded appends ls to dst with their prices on the tick and their odds on
-// four decimals. Where the
-// tick is coarser than the levels are apart, the nearer of two that fall
-// together stands for both.
+// appendRounded appends ls to dst, with prices rounded to the tick and odds to
+// oddsDecimals. If two levels round to the same price, it keeps only the nearer one.
 func (t Tick) appendRounded(dst, ls []levels.Level) []levels.Level {
 	begin := len(dst)
 	for _, l := range ls {
