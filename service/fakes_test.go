@@ -202,9 +202,6 @@ func (f *fakeStore) Candles(ctx context.Context, key Key, from int64, dst *level
 	return kept, nil
 }
 
-// textLog writes to w, which only one goroutine at a time may read.
-func textLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
-
 func newTestAnalyzer(t *testing.T, cfg Config, x *fakeExchange, s *fakeStore) *Analyzer {
 	t.Helper()
 	cfg.Concurrency = cmp.Or(cfg.Concurrency, 3)
