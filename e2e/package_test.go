@@ -104,9 +104,6 @@ func TestDockerfile_SaysWhatAnOrchestratorNeeds(t *testing.T) {
 }
 
 func TestDockerfile_BuildsAStaticBinaryFromItsContext(t *testing.T) {
-	if testing.Short() {
-		t.Skip("compiles everything anew")
-	}
 	if runtime.GOOS != "linux" {
 		t.Skip("the image is for Linux")
 	}
