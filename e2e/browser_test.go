@@ -190,6 +190,7 @@ func (b *browser) violations(t *testing.T) []string {
 const shown = `document.querySelectorAll("#levels tr.support, #levels tr.resistance").length`
 
 func TestPage_InABrowser(t *testing.T) {
+	t.Parallel()
 	database := "DATABASE_URL=" + sqliteURL(t)
 	const pairs = "EXCHANGE_SIMULATED_PAIRS=24"
 	s := serve(t, database, pairs)
@@ -702,6 +703,7 @@ func TestPage_MemoryOfViewers(t *testing.T) {
 // Two processes with an exchange each share a database; the page of one shows what
 // the other has stored.
 func TestPage_SwitchesTheExchange(t *testing.T) {
+	t.Parallel()
 	database := "DATABASE_URL=" + sqliteURL(t)
 	_, venue := market(t, simulated.Options{Pairs: 6, Seed: 7})
 	other := serve(t, database, "EXCHANGE=binance", "EXCHANGE_BASE_URL="+venue, "ANALYSIS_INTERVAL=4h")
@@ -749,6 +751,7 @@ func TestPage_SwitchesTheExchange(t *testing.T) {
 }
 
 func TestPage_AsksForAKeyOnce(t *testing.T) {
+	t.Parallel()
 	s := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=4", "API_KEYS=correct-horse-battery")
 	b := browse(t)
 	b.do(t, chromedp.Navigate(s.base+"/"))

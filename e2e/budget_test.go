@@ -20,18 +20,12 @@ import (
 )
 
 func TestBudget_BoundsTheRealProcess(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells what a process takes")
 	}
-	b := &bench.Bencher{Dir: t.TempDir(), Options: bench.Options{Klines: 2000}}
-	// not the test binary: the race detector takes many times the memory
-	b.Exe = filepath.Join(b.Dir, "tidemark")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.Exe, "tidemark")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	b := &bench.Bencher{Exe: program(t), Dir: t.TempDir(), Options: bench.Options{Klines: 2000}}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	start := func(t *testing.T, exe string, args ...string) *bench.Process {
 		t.Helper()

@@ -18,6 +18,7 @@ import (
 )
 
 func TestCalibrate_WritesATableOrSaysWhyNot(t *testing.T) {
+	t.Parallel()
 	folder, out := t.TempDir(), filepath.Join(t.TempDir(), "odds.table")
 	calibrate := func(args ...string) (string, error) {
 		var said bytes.Buffer

@@ -21,8 +21,9 @@ func TestSweep_TheSecondOneFetchesOnlyWhatIsNew(t *testing.T) {
 	for name, url := range bothDatabases {
 		t.Run(name, func(t *testing.T) {
 			var later atomic.Int64
-			// in the middle of a candle, so that none closes while a sweep runs
-			middle := time.Now().Truncate(time.Hour).Add(30 * time.Minute)
+			// In the middle of a candle, so that none closes while a sweep runs, and always the
+			// same one: how many pairs have a hole at the end depends on the hour.
+			middle := time.Date(2026, 11, 2, 12, 30, 0, 0, time.UTC)
 			truth, exchange := market(t, simulated.Options{Pairs: 100, Now: func() time.Time {
 				return middle.Add(time.Duration(later.Load()))
 			}})

@@ -16,8 +16,8 @@ import (
 // doing so makes no database.
 
 func TestCompletion_BashCompletesSymbolsIntervalsAndFlags(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
-	buildProgram(t, folder)
 	_, exchange := market(t, simulated.Options{Pairs: 6})
 	stored := []string{"EXCHANGE=simulated", "EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t)}
 	if code, _, errs := execute(t, stored, "sweep"); code != command.ExitPartial {
@@ -35,7 +35,7 @@ printf '%s\n' "${COMPREPLY[@]}"`
 	complete := func(environ []string, words ...string) []string {
 		t.Helper()
 		cmd := exec.Command("bash", append([]string{"--norc", "-c", script, "bash", "tidemark"}, words...)...)
-		cmd.Env = append(environ, "PATH="+folder+":"+os.Getenv("PATH"), "HOME="+folder)
+		cmd.Env = append(environ, "PATH="+filepath.Dir(program(t))+":"+os.Getenv("PATH"), "HOME="+folder)
 		out, err := cmd.Output()
 		if err != nil {
 			t.Fatalf("%v: %v", words, err)

@@ -30,6 +30,10 @@ import (
 //	TIDEMARK_TEST_KILLS=20 TIDEMARK_TEST_PAIRS=500 scripts/with-postgres \
 //	    go test -run 'TestCrash|TestWorkers' -v -timeout 60m ./e2e
 
+// shortSeries has a quarter of the klines analysed, in one page a pair. What kills and
+// pauses do to a sweep is the same, and the time goes into waiting for the exchange.
+const shortSeries = "ANALYSIS_KLINE_LIMIT=500"
+
 // A process started with this variable is the program, not its tests.
 const childVariable = "TIDEMARK_TEST_CHILD"
 
@@ -131,9 +135,9 @@ func TestCrash_KilledInTheMiddleOfASweepItLosesNothing(t *testing.T) {
 	for name, url := range bothDatabases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // most of it is waiting
-			_, exchange := market(t, simulated.Options{Pairs: pairs, Latency: 100 * time.Millisecond})
+			_, exchange := market(t, simulated.Options{Pairs: pairs, Latency: 200 * time.Millisecond})
 			database := url(t)
-			environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + database, "ANALYSIS_BATCH_SIZE=10"}
+			environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + database, "ANALYSIS_BATCH_SIZE=10", shortSeries}
 			var slowest time.Duration
 			c := spawn(t, environ...)
 			var j jobReply
@@ -191,8 +195,9 @@ func checkIntegrity(t *testing.T, path string) {
 }
 
 func TestProcesses_OneJobWhoeverAsksAndAllWork(t *testing.T) {
-	_, exchange := market(t, simulated.Options{Pairs: 120, Latency: 50 * time.Millisecond})
-	environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + postgresURL(t), "ANALYSIS_BATCH_SIZE=10"}
+	t.Parallel()
+	_, exchange := market(t, simulated.Options{Pairs: 120, Latency: 100 * time.Millisecond})
+	environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + postgresURL(t), "ANALYSIS_BATCH_SIZE=10", shortSeries}
 	one, two := spawn(t, environ...), spawn(t, environ...)
 	door := spawn(t, append(environ, "ROLE=api")...)
 	var first, second jobReply
@@ -256,8 +261,8 @@ func TestWorkers_SurviveADeathAPauseAndACrashOfTheDatabase(t *testing.T) {
 	t.Parallel() // most of it is waiting
 	pairs := number(t, "TIDEMARK_TEST_PAIRS", 150)
 	url, crash := crashable(t)
-	_, exchange := market(t, simulated.Options{Pairs: pairs, Latency: 300 * time.Millisecond})
-	environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + url, "ANALYSIS_BATCH_SIZE=5"}
+	_, exchange := market(t, simulated.Options{Pairs: pairs, Latency: 600 * time.Millisecond})
+	environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + url, "ANALYSIS_BATCH_SIZE=5", shortSeries}
 	door := spawn(t, append(environ, "ROLE=api")...)
 	var workers [3]*child
 	for i := range workers {
@@ -299,8 +304,8 @@ func TestProcesses_CancelReachesThem(t *testing.T) {
 	t.Parallel()
 	for name, url := range bothDatabases {
 		t.Run(name, func(t *testing.T) {
-			truth, exchange := market(t, simulated.Options{Pairs: 300, Latency: 50 * time.Millisecond})
-			environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + url(t)}
+			truth, exchange := market(t, simulated.Options{Pairs: 300, Latency: 100 * time.Millisecond})
+			environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + url(t), shortSeries}
 			works := spawn(t, append(environ, "ROLE=worker")...)
 			door := spawn(t, append(environ, "ROLE=api")...)
 			var j jobReply

@@ -161,6 +161,7 @@ func TestDoctor_KnowsWhoListensAlready(t *testing.T) {
 
 // What serve refuses the doctor finds broken, and each says why in the same words.
 func TestDoctor_IsNotGreenWhereServeRefuses(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func TestLevels_AreExplainedOnBothDatabases(t *testing.T) {
 	for name, url := range bothDatabases {
 		t.Run(name, func(t *testing.T) {
 			var later atomic.Int64
-			truth, exchange := market(t, simulated.Options{Pairs: 10, Now: func() time.Time {
+			truth, exchange := market(t, simulated.Options{Pairs: 6, Now: func() time.Time {
 				return time.Now().Truncate(time.Hour).Add(30*time.Minute + time.Duration(later.Load()))
 			}})
 			environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + url(t)}

@@ -163,6 +163,7 @@ func TestServe_AFullDiskStopsASweepUntilThereIsRoom(t *testing.T) {
 // A file that is deleted, or replaced, under the process: nothing more goes into what
 // is lost when the process ends.
 func TestServe_ADatabaseFileThatIsGoneIsNoticed(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	file := filepath.Join(folder, "levels.db")
 	_, exchange := market(t, simulated.Options{Pairs: 20})

@@ -263,6 +263,7 @@ func (r *running) sweepTo(t *testing.T) jobReply {
 }
 
 func TestServe_SweepsAndServesOnBothDatabases(t *testing.T) {
+	t.Parallel()
 	for name, url := range map[string]func(*testing.T) string{"sqlite": sqliteURL, "postgres": postgresURL} {
 		t.Run(name, func(t *testing.T) {
 			truth, exchange := market(t, simulated.Options{})
@@ -381,10 +382,11 @@ func TestSweep_TenPercentFaultsLoseNoHealthyPair(t *testing.T) {
 }
 
 func TestServe_StoppedInTheMiddleOfASweepGoesOnWithItAfterwards(t *testing.T) {
+	t.Parallel()
 	for name, url := range bothDatabases {
 		t.Run(name, func(t *testing.T) {
-			_, exchange := market(t, simulated.Options{Pairs: 100, Latency: 20 * time.Millisecond})
-			environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + url(t), "STOP_TIMEOUT=10s"}
+			_, exchange := market(t, simulated.Options{Pairs: 100, Latency: 40 * time.Millisecond})
+			environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + url(t), "STOP_TIMEOUT=10s", shortSeries}
 			r := serve(t, environ...)
 			var j jobReply
 			r.post(t, `{"all":true}`, &j)
@@ -438,6 +440,7 @@ func TestServe_ABanIsRememberedOverARestart(t *testing.T) {
 }
 
 func TestServe_ABanStopsEveryProcessBehindTheAddress(t *testing.T) {
+	t.Parallel()
 	faults, err := simulated.ParseFaults("ban=1")
 	if err != nil {
 		t.Fatal(err)
@@ -687,6 +690,7 @@ func TestServe_ProfilesAreOffUnlessAsked(t *testing.T) {
 }
 
 func TestServe_SymbolsOfManyClientsAreOneRequest(t *testing.T) {
+	t.Parallel()
 	truth, exchange := market(t, simulated.Options{Pairs: 20, Latency: 20 * time.Millisecond})
 	r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+sqliteURL(t))
 	ask := func() {
@@ -719,6 +723,7 @@ func TestServe_SymbolsOfManyClientsAreOneRequest(t *testing.T) {
 }
 
 func TestServe_EventsFollowASweep(t *testing.T) {
+	t.Parallel()
 	_, exchange := market(t, simulated.Options{Pairs: 20, Latency: 10 * time.Millisecond})
 	r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+sqliteURL(t))
 	var j jobReply

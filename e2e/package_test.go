@@ -104,9 +104,6 @@ func TestDockerfile_SaysWhatAnOrchestratorNeeds(t *testing.T) {
 }
 
 func TestDockerfile_BuildsAStaticBinaryFromItsContext(t *testing.T) {
-	if testing.Short() {
-		t.Skip("compiles everything anew")
-	}
 	if runtime.GOOS != "linux" {
 		t.Skip("the image is for Linux")
 	}
@@ -482,34 +479,46 @@ func runbookMetrics(t *testing.T) map[string]bool {
 	return all
 }
 
+// ruleTests are the files with the unit tests of the rules.
+func ruleTests(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("deploy/prometheus/*.test.yml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no tests of the rules: %v", err)
+	}
+	return files
+}
+
 func TestRules_PassTheirUnitTests(t *testing.T) {
 	t.Parallel()
-	out, err := exec.Command("promtool", "test", "rules", "deploy/prometheus/tidemark.test.yml").CombinedOutput()
+	out, err := exec.Command("promtool", append([]string{"test", "rules"}, ruleTests(t)...)...).CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
 
 func TestRules_EveryAlertIsTestedAndHasASectionInTheRunbook(t *testing.T) {
-	var tests struct {
-		Tests []struct {
-			AlertRuleTest []struct {
-				Alertname string
-				ExpAlerts []any `yaml:"exp_alerts"`
-			} `yaml:"alert_rule_test"`
-		}
-	}
-	if err := yaml.Unmarshal([]byte(text(t, "deploy/prometheus/tidemark.test.yml")), &tests); err != nil {
-		t.Fatal(err)
-	}
 	lengths := 0
 	fires, rests := map[string]bool{}, map[string]bool{}
-	for _, group := range tests.Tests {
-		for _, a := range group.AlertRuleTest {
-			if len(a.ExpAlerts) > 0 {
-				fires[a.Alertname] = true
-			} else {
-				rests[a.Alertname] = true
+	for _, file := range ruleTests(t) {
+		var tests struct {
+			Tests []struct {
+				AlertRuleTest []struct {
+					Alertname string
+					ExpAlerts []any `yaml:"exp_alerts"`
+				} `yaml:"alert_rule_test"`
+			}
+		}
+		if err := yaml.Unmarshal([]byte(text(t, file)), &tests); err != nil {
+			t.Fatal(err)
+		}
+		for _, group := range tests.Tests {
+			for _, a := range group.AlertRuleTest {
+				if len(a.ExpAlerts) > 0 {
+					fires[a.Alertname] = true
+				} else {
+					rests[a.Alertname] = true
+				}
 			}
 		}
 	}

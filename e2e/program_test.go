@@ -1,23 +1,47 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
-// buildProgram builds the program as in the image and returns its path.
-func buildProgram(t *testing.T, dir string) string {
+// program builds the program as in the image, once, and returns its path. The binary of
+// the tests is not it: the race detector takes many times the memory.
+func program(t *testing.T) (exe string) {
 	t.Helper()
+	exe, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exe
+}
+
+var built = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "tidemark-built-")
+	if err != nil {
+		return "", err
+	}
+	builtIn = dir
 	exe := filepath.Join(dir, "tidemark")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", exe, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		return "", fmt.Errorf("%w\n%s", err, out)
 	}
-	return exe
+	return exe, nil
+})
+
+var builtIn string // the folder of built
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	os.RemoveAll(builtIn)
+	os.Exit(code)
 }
 
 func TestConfig_ShowsTheEffectiveBudget(t *testing.T) {

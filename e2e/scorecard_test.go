@@ -18,6 +18,7 @@ import (
 )
 
 func TestSweep_JudgesTheLevelsOfAHorizonAgo(t *testing.T) {
+	t.Parallel()
 	for name, url := range bothDatabases {
 		t.Run(name, func(t *testing.T) {
 			var later atomic.Int64

@@ -24,10 +24,11 @@ import (
 // own result, at full length; here it is too short to tell.
 
 func TestSoak_SamplesEverySweepAndDrawsThem(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	plot := filepath.Join(dir, "soak.svg")
 	var log bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), buildProgram(t, dir), "soak", "--sweeps", "12", "--pairs", "10",
+	cmd := exec.CommandContext(t.Context(), program(t), "soak", "--sweeps", "12", "--pairs", "10",
 		"--faults", "500=0.05,short=0.05", "--plot", plot, "--json")
 	cmd.Stderr = &log
 	out, err := cmd.Output()

@@ -48,8 +48,8 @@ func TestProcesses_AJobIsDoneByThoseOfItsExchangeOnly(t *testing.T) {
 
 func TestSweep_InterruptedCancelsItsOwnAndLeavesWhatItJoined(t *testing.T) {
 	t.Parallel()
-	_, exchange := market(t, simulated.Options{Pairs: 200, Latency: 30 * time.Millisecond})
-	environ := []string{"EXCHANGE=simulated", "EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t)}
+	_, exchange := market(t, simulated.Options{Pairs: 200, Latency: 60 * time.Millisecond})
+	environ := []string{"EXCHANGE=simulated", "EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t), shortSeries}
 	interrupted := func() string {
 		t.Helper()
 		ctx, interrupt := context.WithCancel(t.Context())

@@ -129,6 +129,7 @@ func TestTerminal_LevelsAreColouredAndFit(t *testing.T) {
 }
 
 func TestTerminal_AnExplanationShowsWhatHeldAndWhatBroke(t *testing.T) {
+	t.Parallel()
 	_, exchange := market(t, simulated.Options{Pairs: 6})
 	environ := []string{"EXCHANGE=simulated", "EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t), "TERM=xterm"}
 	code, out, errs := execute(t, environ, "analyze", "BTCUSDT", "--json")
@@ -166,6 +167,7 @@ func TestTerminal_AnExplanationShowsWhatHeldAndWhatBroke(t *testing.T) {
 }
 
 func TestTerminal_AnEvaluationFits(t *testing.T) {
+	t.Parallel()
 	folder := candleFolder(t, 2)
 	evaluate := []string{"evaluate", folder, "--klines", "1000", "--methods", "tidemark,random"}
 	code, piped, errs := execute(t, nil, evaluate...)
@@ -198,6 +200,7 @@ func TestTerminal_AnEvaluationFits(t *testing.T) {
 }
 
 func TestTerminal_ASweepDrawsItsBarWithinTheScreen(t *testing.T) {
+	t.Parallel()
 	_, exchange := market(t, simulated.Options{Pairs: 6})
 	environ := []string{"EXCHANGE=simulated", "EXCHANGE_BASE_URL=" + exchange}
 	sweep := func(extra string) string {

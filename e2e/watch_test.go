@@ -56,6 +56,7 @@ const (
 )
 
 func TestWatch_PipedIsOneTable(t *testing.T) {
+	t.Parallel()
 	r, environ, _ := watched(t, 0)
 	code, out, errs := execute(t, environ, "watch", "--json")
 	if code != 0 {
@@ -114,6 +115,7 @@ func TestWatch_PipedIsOneTable(t *testing.T) {
 }
 
 func TestWatch_SaysWhatIsStale(t *testing.T) {
+	t.Parallel()
 	_, environ, _ := watched(t, 72*time.Hour)
 	_, table, _ := execute(t, environ, "watch")
 	if !strings.Contains(table, "\nSTALE: ") || !strings.Contains(table, " STALE BTC") || !strings.Contains(table, " 3 d\n") {
@@ -136,6 +138,7 @@ func shownOn(t *testing.T, screen *syncBuffer, mark int, want string) int {
 }
 
 func TestWatch_OutlivesTheServiceAndRestoresTheTerminal(t *testing.T) {
+	t.Parallel()
 	r, environ, again := watched(t, 0)
 	program, err := os.Executable()
 	if err != nil {
@@ -212,6 +215,7 @@ func TestWatch_ObeysNoServiceOnTheTerminal(t *testing.T) {
 }
 
 func TestWatch_EndsWhereTheServiceRefuses(t *testing.T) {
+	t.Parallel()
 	_, environ, _ := watched(t, 0)
 	environ[len(environ)-1] = "API_KEYS=not-the-key-of-the-service"
 	code, shown := onTerminal(t, 90, environ, "watch")

@@ -52,6 +52,7 @@ func throughBlocks(c *Candles, size int) (bytes int, err error) {
 
 // Thirty series, or as many as TIDEMARK_TEST_SERIES says.
 func TestBlock_RealCandlesComeBackExactly(t *testing.T) {
+	computes(t)
 	series := 30
 	if s := os.Getenv("TIDEMARK_TEST_SERIES"); s != "" {
 		var err error
@@ -122,6 +123,7 @@ func randomCandles(r *rand.Rand) *Candles {
 }
 
 func TestBlock_WhateverAppendAcceptsComesBackExactly(t *testing.T) {
+	computes(t)
 	for seed := range uint64(3000) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		c := randomCandles(r)
@@ -174,6 +176,7 @@ func TestBlock_PacksAndReadsWithoutMemoryOfItsOwn(t *testing.T) {
 }
 
 func TestBlock_OneThatIsCutOffOrGoesOnIsRefused(t *testing.T) {
+	computes(t)
 	c := randomCandles(rand.New(rand.NewPCG(5, 1)))
 	block := c.Pack(nil, 0, c.Len())
 	refuse := func(b []byte, what string) {

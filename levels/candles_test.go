@@ -193,6 +193,7 @@ func TestCandles_ResetKeepsTheMemory(t *testing.T) {
 }
 
 func TestCandles_RealKlinesPassTheDoor(t *testing.T) {
+	computes(t)
 	for _, file := range realFiles(t, "*.csv.gz", 30) {
 		c, refused := load(t, file, 100_000)
 		if len(refused) > 0 {

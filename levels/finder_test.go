@@ -453,6 +453,7 @@ func TestFinder_Golden(t *testing.T) {
 }
 
 func TestFinder_HoldsOnRealCandles(t *testing.T) {
+	computes(t)
 	for _, file := range realFiles(t, "*.csv.gz", 24) {
 		c, _ := load(t, file, 8000)
 		var f Finder

@@ -173,3 +173,12 @@ func load(t testing.TB, path string, limit int) (*Candles, []error) {
 	}
 	return c, refused
 }
+
+// computes marks a test that computes for long, in one goroutine: the test command
+// runs it without the race detector, and what has the detector is -short.
+func computes(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("only computes")
+	}
+}

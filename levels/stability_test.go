@@ -65,6 +65,7 @@ func (s *stability) slide(t testing.TB, c *Candles, size, steps int) {
 }
 
 func TestFinder_LevelsOutliveTheNextCandle(t *testing.T) {
+	computes(t)
 	check := func(t *testing.T, s stability, churn, names float64) {
 		t.Helper()
 		t.Logf("%d of the top twelve: %.4f still there; %d levels: %.4f keep their ID", s.top, s.churn(), s.same, s.names())

@@ -11,6 +11,7 @@ import (
 )
 
 func TestBytes_CoverQuietAndWildMarkets(t *testing.T) {
+	computes(t)
 	reachable := func() int {
 		var m runtime.MemStats
 		runtime.GC()

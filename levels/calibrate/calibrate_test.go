@@ -56,6 +56,16 @@ func write(t *testing.T, folder string, pairs, n int, reverting bool) {
 	}
 }
 
+// computes marks a test that computes for long: the test command runs it without the
+// race detector, and what has the detector is -short. That sees the fits, which are
+// made side by side, in e2e's test of tidemark calibrate.
+func computes(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("only computes")
+	}
+}
+
 func gatherFrom(t *testing.T, folder string) *data {
 	t.Helper()
 	all, err := list(folder)
@@ -70,9 +80,7 @@ func gatherFrom(t *testing.T, folder string) *data {
 }
 
 func TestValidation_FindsWhatIsPlantedAndNothingWhereThereIsNothing(t *testing.T) {
-	if testing.Short() {
-		t.Skip("fits some models")
-	}
+	computes(t)
 	for _, planted := range []bool{true, false} {
 		t.Run(fmt.Sprintf("planted %v", planted), func(t *testing.T) {
 			folder := t.TempDir()
@@ -97,6 +105,7 @@ func TestValidation_FindsWhatIsPlantedAndNothingWhereThereIsNothing(t *testing.T
 }
 
 func TestPredict_LearnsFromNoPairAndNoTimeItIsJudgedOn(t *testing.T) {
+	computes(t)
 	folder := t.TempDir()
 	write(t, folder, 4, 3000, false)
 	d := gatherFrom(t, folder)
@@ -131,9 +140,7 @@ func TestPredict_LearnsFromNoPairAndNoTimeItIsJudgedOn(t *testing.T) {
 }
 
 func TestRun_EqualFilesGiveAnEqualTable(t *testing.T) {
-	if testing.Short() {
-		t.Skip("fits many models")
-	}
+	computes(t)
 	folder := t.TempDir()
 	write(t, folder, 5, 3000, true)
 	run := func(seed uint64) []byte {

@@ -47,8 +47,12 @@ func at(name string, prices ...float64) Method {
 func TestRun_IsTheSameForAnyNumberOfWorkers(t *testing.T) {
 	series := slices.Clone(echoes()[:6])
 	series[2].Load = func(context.Context, *levels.Candles) error { return errors.New("the disk is on fire") }
+	counts := []int{1, 2, 5, 5}
+	if testing.Short() {
+		counts = []int{1, 5}
+	}
 	var first []byte
-	for _, workers := range []int{1, 2, 5, 5} {
+	for _, workers := range counts {
 		o := options(Methods(7)...)
 		o.Workers = workers
 		r, err := Run(context.Background(), series, o)

@@ -26,6 +26,7 @@ func aroundZero(t *testing.T, what string, e Estimate, width Figure) {
 }
 
 func TestRandomLevels_HaveNoLift(t *testing.T) {
+	computes(t)
 	check := func(t *testing.T, series []Series, o Options) {
 		_, found := evaluate(t, series, o)
 		m := found["random"]
@@ -48,6 +49,7 @@ func TestRandomLevels_HaveNoLift(t *testing.T) {
 }
 
 func TestPlantedLevels_AreFound(t *testing.T) {
+	computes(t)
 	o := options(append(methods(t, "swings", "kde", "volume"), oracle())...)
 	_, found := evaluate(t, echoes(), o)
 	if m := found["oracle"]; !m.Lift.Above(0.2) {
@@ -66,6 +68,7 @@ func TestPlantedLevels_AreFound(t *testing.T) {
 }
 
 func TestShuffledReturns_MakeEveryLiftVanish(t *testing.T) {
+	computes(t)
 	check := func(t *testing.T, series []Series, klines int, width Figure) {
 		series = slices.Clone(series)
 		for i := range series {
@@ -94,6 +97,7 @@ func TestShuffledReturns_MakeEveryLiftVanish(t *testing.T) {
 }
 
 func TestAnInjectedEffectOf46Points_ReachesSignificance(t *testing.T) {
+	computes(t)
 	check := func(t *testing.T, series []Series, klines int) {
 		o := options(methods(t, "random")...)
 		o.Klines = klines

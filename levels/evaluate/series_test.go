@@ -197,3 +197,13 @@ func evaluate(t testing.TB, series []Series, o Options) (*Report, map[string]*Me
 	}
 	return r, found
 }
+
+// computes marks a test that computes for long, with no more goroutines than others
+// here have: the test command runs it without the race detector, and what has the
+// detector is -short.
+func computes(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("only computes")
+	}
+}
