@@ -59,7 +59,7 @@ func TestBudget_BoundsTheRealProcess(t *testing.T) {
 		cmd := exec.CommandContext(ctx, b.Exe, append(args, "8MiB")...)
 		cmd.Env = []string{}
 		out, _ := cmd.CombinedOutput()
-		m := regexp.MustCompile(`^tidemark: a memory budget of 8\.0 MiB \(MEMORY_BUDGET\) leaves no room .* is (\d+MiB)\n$`).FindSubmatch(out)
+		m := regexp.MustCompile(`^tidemark: a memory budget of 8\.0 MiB \(MEMORY_BUDGET\) is too small for one analysis .* is (\d+MiB)\n$`).FindSubmatch(out)
 		if cmd.ProcessState.ExitCode() != 2 || m == nil {
 			t.Fatalf("exit code %d: %s", cmd.ProcessState.ExitCode(), out)
 		}
