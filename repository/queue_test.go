@@ -200,7 +200,7 @@ func TestQueue_AnErrorIsTriedAgain(t *testing.T) {
 func TestQueue_APauseOfTheExchangeIsNoTry(t *testing.T) {
 	for _, reason := range []error{service.ErrBanned, service.ErrRateLimited} {
 		db := new(DB)
-		q := &queue{db: db, held: map[int64]bool{}, workers: map[string]Worker{}}
+		q := &queue{db: db, working: map[int64]bool{}, workers: map[string]Worker{}}
 		until := time.Now().Add(20 * time.Minute)
 		err := q.run(t.Context(), &rivertype.JobRow{ID: 1, Attempt: 1}, "j", func(Worker, bool) error {
 			return fmt.Errorf("klines: %w", &service.RetryAfterError{Err: reason, Until: until})
@@ -210,7 +210,7 @@ func TestQueue_APauseOfTheExchangeIsNoTry(t *testing.T) {
 			t.Errorf("%v: %v, %d retries", reason, err, db.retries.Load())
 		}
 	}
-	q := &queue{db: new(DB), held: map[int64]bool{}, workers: map[string]Worker{}}
+	q := &queue{db: new(DB), working: map[int64]bool{}, workers: map[string]Worker{}}
 	if err := q.run(t.Context(), &rivertype.JobRow{ID: 1, Attempt: 1}, "j", func(Worker, bool) error { return &service.RetryAfterError{Err: service.ErrBusy} }); !errors.Is(err, service.ErrBusy) {
 		t.Errorf("busy: %v", err)
 	}
@@ -218,7 +218,7 @@ func TestQueue_APauseOfTheExchangeIsNoTry(t *testing.T) {
 
 func TestQueue_TheLastTryIsToldSo(t *testing.T) {
 	// the count is of errors, so it can be had without waiting for the pauses
-	q := &queue{held: map[int64]bool{}, workers: map[string]Worker{}}
+	q := &queue{working: map[int64]bool{}, workers: map[string]Worker{}}
 	for errs := range 6 {
 		row := &rivertype.JobRow{ID: 1, Attempt: errs + 1, Errors: make([]rivertype.AttemptError, errs)}
 		q.run(t.Context(), row, "j", func(_ Worker, last bool) error {
@@ -228,7 +228,7 @@ func TestQueue_TheLastTryIsToldSo(t *testing.T) {
 			return nil
 		})
 	}
-	q.run(t.Context(), &rivertype.JobRow{ID: 1, Attempt: begins}, "j", func(_ Worker, last bool) error {
+	q.run(t.Context(), &rivertype.JobRow{ID: 1, Attempt: maxStarts}, "j", func(_ Worker, last bool) error {
 		if !last {
 			t.Error("what was begun as often as may be is not told so")
 		}
@@ -330,7 +330,7 @@ func TestQueue_WorkThatKillsItsProcessIsGivenUp(t *testing.T) {
 			holder = `'{dead}'`
 		}
 		// as a process leaves it that died under it for the last time
-		if n, err := exec(t.Context(), db.write, `UPDATE river_job SET state = 'running', attempt = ?, attempted_by = `+holder, begins); err != nil || n != 1 {
+		if n, err := exec(t.Context(), db.write, `UPDATE river_job SET state = 'running', attempt = ?, attempted_by = `+holder, maxStarts); err != nil || n != 1 {
 			t.Fatalf("%d rows, %v", n, err)
 		}
 		w := works(t, db, &fakeWorker{PlanFunc: func(string, job.Scope, bool) error {
@@ -338,7 +338,7 @@ func TestQueue_WorkThatKillsItsProcessIsGivenUp(t *testing.T) {
 			return nil
 		}})
 		eventually(t, "the job has ended", func() bool { return getJob(t, db, "j").State.Final() })
-		if j := getJob(t, db, "j"); j.State != job.Failed || j.Error.Code != "interrupted" || j.Error.Detail != fmt.Sprint(begins) {
+		if j := getJob(t, db, "j"); j.State != job.Failed || j.Error.Code != "interrupted" || j.Error.Detail != fmt.Sprint(maxStarts) {
 			t.Errorf("it ended as %+v, %+v", j, j.Error)
 		}
 		if !slices.Equal(w.given, []string{"j"}) {

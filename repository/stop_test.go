@@ -89,8 +89,8 @@ func TestStopWork_ReturnsWhileTheServerIsFrozen(t *testing.T) {
 	if err := db.StopWork(stopping); err == nil {
 		t.Error("the stop says that all went well")
 	}
-	if took := time.Since(start); took > time.Second+farewell+2*time.Second {
-		t.Errorf("the stop took %s, want its second and at most %s", took, farewell)
+	if took := time.Since(start); took > time.Second+stopGrace+2*time.Second {
+		t.Errorf("the stop took %s, want its second and at most %s", took, stopGrace)
 	}
 	start = time.Now()
 	db.Close() // with or without an error: what matters is that it returns
