@@ -128,7 +128,7 @@ func (db *DB) enqueue(ctx context.Context, tx *sqlx.Tx, exchange string, priorit
 	return nil
 }
 
-// dequeue deletes the work of a job that is not running.
+// dequeue deletes the work of a job, except work that is running.
 func (db *DB) dequeue(ctx context.Context, tx *sqlx.Tx, jobID string) error {
 	const part = 1000
 	for {
