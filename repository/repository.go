@@ -163,7 +163,7 @@ func newDB(cfg Config) (db *DB, dialect string, err error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	db = &DB{history: cfg.History, log: log, id: newID(), room: room{closed: make(chan struct{}, 1)}}
+	db = &DB{history: cfg.History, log: log, id: newID(), room: room{marked: make(chan struct{}, 1)}}
 
 	switch scheme, rest, ok := strings.Cut(cfg.URL, "://"); {
 	case ok && scheme == "sqlite":
