@@ -1,8 +1,8 @@
 package repository
 
-// What a sweep's worth of writing, a market's worth of reading and the candles of
-// a pair cost. CPU time is that of this process: on SQLite all there is, on
-// PostgreSQL without the server's.
+// The cost of storing a sweep, of reading a market and of reading the candles of a pair.
+// CPU time is that of this process: all of it on SQLite, without the server's on
+// PostgreSQL.
 
 import (
 	"fmt"
@@ -15,9 +15,8 @@ import (
 	"tidemark/service"
 )
 
-// BenchmarkPut stores 500 pairs, the history full, in batches of the usual
-// sizes, as batches of a job, each with the newest block of its candles, half
-// full as it is on average.
+// BenchmarkPut stores 500 pairs with a full history in batches of a job, of the usual
+// sizes. Each pair has its newest block of candles, which is half full on average.
 func BenchmarkPut(b *testing.B) {
 	for _, name := range []string{"sqlite", "postgres"} {
 		for _, size := range []int{5, 20, 50} {
@@ -74,7 +73,7 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
-// halfBlock is what a block with half its candles takes.
+// halfBlock returns a block with half of its candles.
 func halfBlock(b *testing.B) []byte {
 	c := new(levels.Candles)
 	c.Reset("1h", 0)
@@ -85,7 +84,7 @@ func halfBlock(b *testing.B) []byte {
 	return c.Pack(nil, 0, c.Len())
 }
 
-// BenchmarkCandles reads 2,000 candles of a pair of which they are kept.
+// BenchmarkCandles reads the 2,000 stored candles of a pair.
 func BenchmarkCandles(b *testing.B) {
 	for name, on := range map[string]func(testing.TB) database{"sqlite": onSQLite, "postgres": onPostgres} {
 		b.Run(name, func(b *testing.B) {
@@ -158,7 +157,7 @@ func BenchmarkCodec(b *testing.B) {
 	})
 }
 
-// cpuTime is what this process has used, user and system.
+// cpuTime returns the user and system time of this process.
 func cpuTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

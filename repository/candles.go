@@ -14,15 +14,15 @@ import (
 	"tidemark/service"
 )
 
-// blocksPerStatement bounds the memory of a statement that stores blocks of some
-// 800 bytes: lib/pq writes each out in hexadecimal, twice as long.
+// blocksPerStatement bounds the memory of a statement that stores blocks of about 800
+// bytes: lib/pq encodes them in hexadecimal, which doubles the length.
 const blocksPerStatement = 20
 
-// errCandles is wrapped where kept candles are not what was stored.
+// errCandles is wrapped by the errors for damaged candles.
 var errCandles = errors.New("kept candles cannot be read")
 
-// Candles reads the candles kept of a series, as service.Store requires. The blocks
-// are copied into buf first, so that no connection waits while they are unpacked.
+// Candles reads the stored candles of a series, as service.Store requires. It copies
+// the blocks into buf first, so that it holds no connection while it unpacks them.
 func (db *DB) Candles(ctx context.Context, key service.Key, from int64, dst *levels.Candles, buf []byte) (service.Kept, error) {
 	blocks, packed, err := db.blocks(ctx, key, from, buf[:0])
 	if err != nil {
@@ -35,7 +35,7 @@ func (db *DB) Candles(ctx context.Context, key service.Key, from int64, dst *lev
 	start := 0
 	for i, b := range blocks {
 		if i == 0 || b.kept.From != dst.AsOf() || b.kept.Simulated != kept.Simulated {
-			// what is before was stored by an analysis of another window
+			// an analysis of another window stored the blocks before this one
 			dst.Truncate(0)
 			kept = b.kept
 		}
@@ -44,7 +44,7 @@ func (db *DB) Candles(ctx context.Context, key service.Key, from int64, dst *lev
 		}
 		start = b.end
 		if i == 0 && len(blocks) > 1 {
-			// not of the newest block, which is stored anew as it stands in dst
+			// the newest block stays whole: the caller stores it again from dst
 			older, _ := slices.BinarySearch(dst.OpenTime, from)
 			dst.KeepLast(dst.Len() - older)
 		}
@@ -52,14 +52,14 @@ func (db *DB) Candles(ctx context.Context, key service.Key, from int64, dst *lev
 	return kept, nil
 }
 
-// keptBlock is a block as it is stored.
+// keptBlock is a stored block.
 type keptBlock struct {
 	kept service.Kept
-	end  int // of its bytes among those of all
+	end  int // of its bytes in the buffer of all blocks
 }
 
-// blocks appends to buf the blocks of a series from the one that from falls into,
-// or the last one before.
+// blocks appends to buf the blocks of a series, beginning with the one that contains
+// from or else the last one before it.
 func (db *DB) blocks(ctx context.Context, key service.Key, from int64, buf []byte) ([]keptBlock, []byte, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
@@ -85,9 +85,9 @@ func (db *DB) blocks(ctx context.Context, key service.Key, from int64, buf []byt
 	return blocks, buf, rows.Err()
 }
 
-// putCandles changes the candles kept of the series of changes, which differ and
-// are locked before their candles: those of shown, whose ids are known, and the
-// others here.
+// putCandles applies changes, which are of distinct series. A series is locked before
+// its candles: those in shown are locked already and have ids, and putCandles locks the
+// others.
 func (db *DB) putCandles(ctx context.Context, tx *sqlx.Tx, changes []service.CandleChange, shown []*analysis) error {
 	changes = slices.Clone(changes)
 	slices.SortFunc(changes, func(a, b service.CandleChange) int { return compareKeys(a.Key, b.Key) })
@@ -98,7 +98,8 @@ func (db *DB) putCandles(ctx context.Context, tx *sqlx.Tx, changes []service.Can
 			ids[i] = shown[at].id
 			continue
 		}
-		// Candles are stored before a first analysis, too; none is as old as 0.
+		// Candles may be stored before the first analysis; every analysis is newer
+		// than 0.
 		err := tx.GetContext(ctx, &ids[i], tx.Rebind(`INSERT INTO series (exchange, interval, symbol, latest_as_of) VALUES (?, ?, ?, 0)
 			ON CONFLICT (exchange, interval, symbol) DO UPDATE SET latest_as_of = series.latest_as_of RETURNING id`), c.Exchange, c.Interval, c.Symbol)
 		if err != nil {

@@ -1,8 +1,8 @@
 package repository
 
-// These tests pin the candles kept of a series: that an analyzer on top of them
-// sees what one without them sees, whatever the order of analyses, processes and
-// what the venue has; and that what is damaged or does not fit is not used.
+// These tests pin the stored candles of a series: an analyzer that uses them gets the
+// same candles as one without them, in any order of analyses and processes and for any
+// data of the venue; damaged or unsuitable candles are not used.
 
 import (
 	"context"
@@ -24,13 +24,13 @@ import (
 
 // venue is an exchange with one pair, whose candles a test removes or changes.
 type venue struct {
-	service.Exchange // what is not below is not used by an analysis
+	service.Exchange // an analysis uses only the methods below
 
 	now     int64 // Unix ms
 	listed  int64 // first open time
 	seed    uint64
 	holes   map[int64]bool // open times without a candle
-	fetched int            // candles since the test last looked
+	fetched int            // candles since the test reset it
 	asked   int            // requests
 }
 
@@ -90,7 +90,7 @@ func lent(t testing.TB, a *service.Analyzer, limit int) (all []levels.Candle) {
 
 const hour = int64(time.Hour / time.Millisecond)
 
-// truth is the last limit candles as the venue has them.
+// truth returns the last limit candles of the venue.
 func (v *venue) truth(t testing.TB, limit int) (all []levels.Candle) {
 	t.Helper()
 	c := new(levels.Candles)
@@ -120,7 +120,7 @@ func TestCandles_AnAnalyzerSeesWhatItWouldSeeWithoutThem(t *testing.T) {
 			v := &venue{now: at(0).UnixMilli() + r.Int64N(hour), seed: seed, holes: map[int64]bool{}}
 			v.listed = v.now/hour*hour - (60+r.Int64N(1500))*hour
 			db := d.open(t)
-			// processes that are not of one mind about how many candles to keep
+			// processes that keep different numbers of candles
 			all := []*service.Analyzer{analyzerOn(db, v, 600), analyzerOn(db, v, 600)}
 			if seed%3 == 0 {
 				all[1] = analyzerOn(db, v, 200)
@@ -143,7 +143,7 @@ func TestCandles_AnAnalyzerSeesWhatItWouldSeeWithoutThem(t *testing.T) {
 					v.holes[(v.now/hour-r.Int64N(2))*hour] = r.IntN(20) == 0
 				}
 				if r.IntN(40) == 0 {
-					v.seed++ // every candle is another, which shows with the next
+					v.seed++ // every candle changes, which the next fetch reveals
 					v.now += hour
 				}
 				a := all[r.IntN(2)]
@@ -183,7 +183,7 @@ func differ(got, want []levels.Candle) string {
 	return "one has more"
 }
 
-// kept reads all that is kept of BTCUSDT.
+// kept returns all stored candles of BTCUSDT.
 func kept(t testing.TB, db *DB) (*levels.Candles, service.Kept, error) {
 	t.Helper()
 	c := new(levels.Candles)
@@ -300,7 +300,7 @@ func TestPut_StoresCandlesWithTheirBatchOrNotAtAll(t *testing.T) {
 			t.Fatal(err)
 		}
 		before, _, _ := kept(t, db)
-		// twice the same series cannot be stored: its statement fails
+		// one statement cannot store a series twice, so it fails
 		again := service.CandleChange{Key: key("ETHUSDT"), Blocks: []service.KeptBlock{{Packed: nil}}}
 		change := service.CandleChange{Key: key("BTCUSDT"), Keep: math.MaxInt64}
 		if err := db.Put(t.Context(), service.Results{Snapshots: []service.Snapshot{snapshot("BTCUSDT", 1)}, Candles: []service.CandleChange{change, again}}); !errors.Is(err, service.ErrStorage) {

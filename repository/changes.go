@@ -2,21 +2,20 @@ package repository
 
 import "tidemark/levels"
 
-// Change says that the newest analyses of some symbols are others than before.
+// Change lists the symbols of a market whose newest analysis has changed.
 type Change struct {
 	Exchange string // empty: anything may have changed
 	Interval levels.Interval
-	Symbols  []string // in order; the callee must not keep or change it
-	// AsOf is up to when each of the analyses goes, in Unix ms, where this process has
-	// stored them; else it is nil.
+	Symbols  []string // sorted; the callee must not retain or modify it
+	// AsOf is the AsOf of each analysis, in Unix ms, if this process has stored them;
+	// else nil.
 	AsOf []int64
 }
 
-// Subscribe has f called after each change: of this process synchronously,
-// after the commit and before Put returns; of others that use the same
-// database within a moment on PostgreSQL, within about a second on SQLite. f
-// must be quick, may be called by several goroutines at once, and is called
-// until Close.
+// Subscribe registers f to be called after each change, until Close. Changes of this
+// process are reported after the commit and before Put returns; those of other processes
+// on the same database at once on PostgreSQL, and within about a second on SQLite. f
+// must be quick, and may be called by several goroutines at once.
 func (db *DB) Subscribe(f func(Change)) {
 	db.mu.Lock()
 	defer db.mu.Unlock()

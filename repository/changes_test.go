@@ -1,7 +1,7 @@
 package repository
 
-// These tests pin who is told that the newest analyses have changed: this
-// process before Put returns, and every other process that uses the database.
+// These tests pin who is notified of new analyses: this process before Put returns, and
+// every other process that uses the database.
 
 import (
 	"slices"
@@ -78,7 +78,7 @@ func TestSubscribe_ChangesOfAnotherProcess(t *testing.T) {
 			same(t, Change{"binance", "1h", []string{"ADAUSDT", "BTCUSDT"}, nil}, got)
 			return
 		}
-		// one event may be the beginning of the watch; three are not
+		// one event may be from the start of the watch, three cannot
 		for n := range 3 {
 			put(t, other, snapshot("BTCUSDT", n))
 			same(t, Change{}, await(t, events, func(Change) bool { return true }))
@@ -91,7 +91,7 @@ func listening(t *testing.T, other *DB, events <-chan Change) {
 	t.Helper()
 	for n := 0; ; n++ {
 		put(t, other, snapshot("KNOCK", n))
-		// in order: the answer to this one, or the beginning of the watch
+		// in order: the change above, or the start of the watch
 		if await(t, events, func(Change) bool { return true }).Exchange != "" {
 			return
 		}
@@ -117,7 +117,7 @@ func TestPostgres_ListeningSurvivesALostConnection(t *testing.T) {
 	events := subscribe(db)
 	listening(t, other, events)
 	terminate(t, db)
-	// what happened meanwhile is unknown: anything may have
+	// changes in between are unknown, so anything may have changed
 	await(t, events, func(c Change) bool { return c.Exchange == "" })
 	put(t, other, snapshot("BTCUSDT", 0))
 	await(t, events, func(c Change) bool { return slices.Contains(c.Symbols, "BTCUSDT") })
@@ -142,8 +142,8 @@ func TestPostgres_OwnChangesAreToldOnce(t *testing.T) {
 	}
 }
 
-// The watch of SQLite rests on this: the connection that writes sees another
-// version after the commits of others, and not after its own.
+// The watch of SQLite depends on this: the connection that writes sees a new version
+// after the commits of others, and not after its own.
 func TestSQLite_OwnChangesDoNotLookLikeThoseOfOthers(t *testing.T) {
 	d := onSQLite(t)
 	db, other := d.open(t), d.open(t)

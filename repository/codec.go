@@ -12,16 +12,15 @@ import (
 	"tidemark/service"
 )
 
-// A stored snapshot is one run of bytes: the version, then the fields in the
-// order of appendSnapshot. Whole numbers are varints (encoding/binary), prices
-// the eight bytes of the float64 so that they come back bit for bit, strings
-// and lists carry their length in front, and times are milliseconds: those of
-// touches as distances, which are short, from the moment of the analysis. Odds
-// are whole numbers of oddsUnit. A level takes about 66 bytes. At the end is a
-// checksum of all before it: a price with a flipped bit is a price, too.
+// A snapshot is encoded as its version, the fields in the order of appendSnapshot, and
+// a checksum of everything before it, because a flipped bit in a price gives another
+// valid price. Integers are varints (encoding/binary). Prices are the eight bytes of
+// the float64, so they are restored bit for bit. Strings and lists begin with their
+// length. Times are in milliseconds; those of touches are differences from AsOf, which
+// are short. Odds are multiples of oddsUnit. A level takes about 66 bytes.
 //
-// Version 2 had no checksum, and version 1 no odds. There is no version 3: one
-// flipped bit would make it one of those, which are read without a checksum.
+// Version 2 has no checksum, and version 1 no odds. Version 3 is not used: one flipped
+// bit would turn it into 1 or 2, which are read without a checksum.
 const (
 	snapshotVersion     = 4
 	snapshotBeforeCheck = 2
@@ -33,12 +32,12 @@ const checksumSize = 4
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// appendChecksum appends the checksum of what b has from start on.
+// appendChecksum appends the checksum of b[start:].
 func appendChecksum(b []byte, start int) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
 
-// checked cuts the checksum off b; ok tells whether it is right.
+// checked removes the checksum from b and reports whether it is correct.
 func checked(b []byte) (rest []byte, ok bool) {
 	end := len(b) - checksumSize
 	if end < 0 || crc32.Checksum(b[:end], castagnoli) != binary.LittleEndian.Uint32(b[end:]) {
@@ -47,14 +46,14 @@ func checked(b []byte) (rest []byte, ok bool) {
 	return b[:end], true
 }
 
-// oddsUnit is what odds are multiples of, as service has rounded them.
+// oddsUnit is the unit to which service rounds odds.
 const oddsUnit = 1e-4
 
-// The least a level takes: an id and four float64, and one byte for each of
-// the state, the sources, the touches and their two times.
+// minLevelSize is the smallest encoding of a level: an id, four float64, and one byte
+// for each of the state, the sources, the touches and their two times.
 const minLevelSize = 8 + 4*8 + 5
 
-// errSnapshot is wrapped by decodeSnapshot.
+// errSnapshot is wrapped by the errors of decodeSnapshot.
 var errSnapshot = errors.New("a stored analysis cannot be read")
 
 func appendSnapshot(b []byte, s *service.Snapshot) []byte {
@@ -115,9 +114,9 @@ func appendFloat(b []byte, f float64) []byte {
 	return binary.LittleEndian.AppendUint64(b, math.Float64bits(f))
 }
 
-// decodeSnapshot reads what appendSnapshot wrote into s, whose slices it
-// reuses, and whose strings where they are the same. It takes no more memory
-// than a small multiple of b, whatever b holds. Its errors wrap errSnapshot.
+// decodeSnapshot decodes the output of appendSnapshot into s. It reuses the slices of s,
+// and strings that are equal. For any b it allocates at most a small multiple of the
+// size of b. Its errors wrap errSnapshot.
 func decodeSnapshot(b []byte, s *service.Snapshot) error {
 	if len(b) == 0 {
 		return fmt.Errorf("%w: it is empty", errSnapshot)
@@ -155,12 +154,12 @@ func decodeSnapshot(b []byte, s *service.Snapshot) error {
 	return nil
 }
 
-// decoder takes values off the front of b. Past its end everything is zero and
-// short is set, so that the caller asks once, at the end.
+// decoder reads values from the front of b. Reads past the end return zero and set
+// short, so that the caller checks once, at the end.
 type decoder struct {
 	b     []byte
 	short bool // b ended too early
-	odd   bool // b holds what no encoder writes
+	odd   bool // b holds a value that no encoder writes
 }
 
 func (d *decoder) take(n uint64) []byte {
@@ -201,8 +200,8 @@ func (d *decoder) varint() int64 {
 	return v
 }
 
-// skip drops the n bytes of a varint; n ≤ 0 is the error of encoding/binary,
-// which comes with the value 0.
+// skip removes the n bytes of a varint. n ≤ 0 is an error of encoding/binary, whose
+// value is then 0.
 func (d *decoder) skip(n int) {
 	switch {
 	case n > 0:

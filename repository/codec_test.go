@@ -1,7 +1,7 @@
 package repository
 
-// These tests pin the encoding of stored analyses: what was written comes back
-// bit for bit, and no bytes whatever make decoding panic or take much memory.
+// These tests pin the encoding of stored analyses: decoding restores them bit for bit,
+// and no input makes it panic or take much memory.
 
 import (
 	"encoding/binary"
@@ -42,7 +42,7 @@ func TestCodec_RoundTrip(t *testing.T) {
 			return l
 		}), 0, 12)
 	}
-	used := snapshot("WHATEVER", 3) // decoded into: what it held must not shine through
+	used := snapshot("WHATEVER", 3) // decoded into; its old contents must not remain
 	rapid.Check(t, func(t *rapid.T) {
 		want := service.Snapshot{
 			Key: service.Key{
@@ -78,8 +78,7 @@ func TestCodec_RoundTrip(t *testing.T) {
 	})
 }
 
-// What version 1 wrote must be read by every later program: these bytes are in
-// people's databases.
+// Every later program must read version 1: these bytes are in users' databases.
 func TestCodec_Version1DoesNotChange(t *testing.T) {
 	s := service.Snapshot{
 		Key:  service.Key{Exchange: "binance", Symbol: "BTCUSDT", Interval: "1h"},
@@ -106,7 +105,7 @@ func TestCodec_Version1DoesNotChange(t *testing.T) {
 	same(t, s, got)
 }
 
-// The same of version 2, which had no checksum, and of version 4, which this program
+// The same for version 2, which has no checksum, and version 4, which this program
 // writes.
 func TestCodec_Versions2And4DoNotChange(t *testing.T) {
 	s := service.Snapshot{
@@ -145,7 +144,7 @@ func TestCodec_Versions2And4DoNotChange(t *testing.T) {
 	}
 }
 
-// A disk or a memory that flips a bit: what is stored now is never read changed.
+// A disk or memory may flip a bit: decoding never returns the changed values.
 func TestCodec_EveryFlippedBitIsNoticed(t *testing.T) {
 	withOdds := promising("BTCUSDT", 0)
 	promise, ok := withOdds.Promise()
@@ -172,7 +171,7 @@ func TestCodec_EveryFlippedBitIsNoticed(t *testing.T) {
 	}
 }
 
-// What was promised before there were checksums is still judged.
+// Promises stored without a checksum are still judged.
 func TestCodec_PromisesOfVersion1AreRead(t *testing.T) {
 	s := promising("BTCUSDT", 0)
 	want, _ := s.Promise()
@@ -183,7 +182,7 @@ func TestCodec_PromisesOfVersion1AreRead(t *testing.T) {
 	if !ok {
 		t.Fatal("cannot be read")
 	}
-	got.AsOf = want.AsOf // stands beside it
+	got.AsOf = want.AsOf // stored in a column of its own
 	same(t, want, got)
 }
 
@@ -204,7 +203,7 @@ func TestCodec_RefusesWhatItCannotKnow(t *testing.T) {
 			t.Errorf("an unknown %s: %v", name, err)
 		}
 	}
-	// a number of levels that cannot be there must not be made room for
+	// no memory is allocated for an impossible number of levels
 	b := binary.AppendUvarint(slices.Clone(good[:level-1]), 1<<40)
 	b = appendChecksum(append(b, good[level:]...), 0)
 	used := service.Snapshot{}
@@ -234,7 +233,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(binary.AppendUvarint([]byte{snapshotBeforeCheck}, math.MaxUint64))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > 0 && b[0] == snapshotVersion {
-			b = appendChecksum(b, 0) // else nothing behind it would be looked at
+			b = appendChecksum(b, 0) // otherwise decoding would stop at the checksum
 		}
 		var s service.Snapshot
 		err := decodeSnapshot(b, &s)
@@ -249,7 +248,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		for _, l := range append(s.Supports, s.Resistances...) {
-			_, _ = l.Role.String(), l.Status.String() // panic for what does not exist
+			_, _ = l.Role.String(), l.Status.String() // panic for invalid values
 		}
 		again := appendSnapshot(nil, &s)
 		var second service.Snapshot
@@ -262,7 +261,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// What codec.go and ARCHITECTURE.md say of the size of a level.
+// codec.go and ARCHITECTURE.md state this size.
 func TestCodec_ALevelTakesAbout66Bytes(t *testing.T) {
 	const hour = 3_600_000
 	asOf := int64(500_000) * hour

@@ -14,24 +14,24 @@ import (
 	"tidemark/service"
 )
 
-// Inspection is what Inspect found.
+// Inspection is the result of Inspect.
 type Inspection struct {
 	File        string // of SQLite, absolute; "" on PostgreSQL
-	New         bool   // there is no file yet: the first start makes it
+	New         bool   // the file does not exist; the first start creates it
 	Version     int    // of the schema; 0 for none
 	Known       int    // the newest version this program knows
 	Bytes       int64  // of the whole database
 	BannedUntil time.Time
 }
 
-// errInspected ends the transaction of Inspect without a trace.
+// errInspected rolls back the transaction of Inspect.
 var errInspected = errors.New("inspected")
 
-// Inspect looks at a database and changes nothing in it: that it can be reached,
-// that it can be written (in a transaction that is taken back), its schema, its
-// size, and until when the exchange has banned an address, as DB.Ban. Its errors
-// are those of Open. A SQLite file that is not there is not made; whether it could be
-// is tried with another file of its folder, which is removed.
+// Inspect checks a database without changing it: that it can be reached and written (in
+// a transaction that it rolls back), its schema, its size, and the ban of an address as
+// DB.Ban returns it. Its errors are those of Open. Inspect does not create a missing
+// SQLite file. It creates and removes another file in the folder instead, to see whether
+// that is possible.
 func Inspect(ctx context.Context, cfg Config, address string) (Inspection, error) {
 	db, dialect, err := newDB(cfg)
 	if err != nil {
@@ -79,7 +79,7 @@ func Inspect(ctx context.Context, cfg Config, address string) (Inspection, error
 	return found, nil
 }
 
-// creatable tells whether a file can be made where the database will be.
+// creatable returns an error if no file can be created in the folder of the database.
 func (e *sqliteEngine) creatable() error {
 	f, err := os.CreateTemp(filepath.Dir(e.path), ".tidemark-*")
 	if err != nil {

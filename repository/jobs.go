@@ -86,10 +86,10 @@ const (
 	skip    = "skip"
 )
 
-// ofJob is the batch of outcomes that came with the job itself.
+// ofJob is the batch index of outcomes stored with the job itself.
 const ofJob = -1
 
-// PutJob creates a job as it is, as job.Store requires.
+// PutJob creates a job that has already ended, as job.Store requires.
 func (db *DB) PutJob(ctx context.Context, j job.Job) error {
 	return db.fail(ctx, db.inTx(ctx, func(tx *sqlx.Tx) error {
 		if _, err := createJob(ctx, tx, &j, sql.NullString{}); err != nil {
@@ -102,7 +102,7 @@ func (db *DB) PutJob(ctx context.Context, j job.Job) error {
 	}))
 }
 
-// createJob stores the row of a job unless one of the same work is open.
+// createJob inserts the row of a job unless a job of the same work is open.
 func createJob(ctx context.Context, tx *sqlx.Tx, j *job.Job, work sql.NullString) (created bool, err error) {
 	row := newJobRow(j)
 	row.Work = work
@@ -123,9 +123,9 @@ func createJob(ctx context.Context, tx *sqlx.Tx, j *job.Job, work sql.NullString
 // isOpen is the condition for a job that has not ended.
 const isOpen = `state IN ('queued', 'running')`
 
-// SubmitJob creates a job with its plan in the queue, or joins the one of the
-// same work, as job.Store requires. The limit is not exact: requests at the
-// same moment may each find the last free place.
+// SubmitJob creates a job and queues its plan, or joins an open job of the same work,
+// as job.Store requires. The limit is not exact: concurrent requests may each take the
+// last free place.
 func (db *DB) SubmitJob(ctx context.Context, j job.Job, work string, scope job.Scope, limit int) (open job.Job, joined bool, err error) {
 	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
 		open, joined, err = db.submit(ctx, tx, j, work, scope, limit)
@@ -140,7 +140,7 @@ func (db *DB) SubmitJob(ctx context.Context, j job.Job, work string, scope job.S
 // submit is SubmitJob within tx.
 func (db *DB) submit(ctx context.Context, tx *sqlx.Tx, j job.Job, work string, scope job.Scope, limit int) (job.Job, bool, error) {
 	for {
-		var rows []jobRow // none or one
+		var rows []jobRow // at most one
 		err := tx.SelectContext(ctx, &rows, tx.Rebind(`SELECT `+progressColumns+` FROM jobs WHERE work = ? AND `+isOpen), work)
 		if err == nil && len(rows) == 1 {
 			open, err := rows[0].job()
@@ -163,19 +163,18 @@ func (db *DB) submit(ctx context.Context, tx *sqlx.Tx, j job.Job, work string, s
 		if created {
 			return j, false, db.enqueue(ctx, tx, j.Exchange, planPriority, []river.JobArgs{planArgs{j.ID, scope.Symbols, scope.Filter}})
 		}
-		// another process was quicker
+		// another process has just created a job of the same work
 	}
 }
 
-// PlanJob starts a job, stores what it consists of and queues its batches, as
-// job.Store requires.
+// PlanJob starts a job, stores its plan and queues its batches, as job.Store requires.
 func (db *DB) PlanJob(ctx context.Context, id string, started time.Time, p job.Plan) (ended bool, err error) {
 	now := time.Now().UnixMilli()
 	batches := (len(p.Pairs) + p.BatchSize - 1) / p.BatchSize
-	var planned []jobRow // none or one
+	var planned []jobRow // at most one
 	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
-		// A process of an earlier version may have started it. batches = 0: it has not
-		// been planned.
+		// COALESCE: a process of an earlier version may have started the job.
+		// batches = 0: the job has not been planned.
 		state, finished := job.Running, sql.NullInt64{}
 		if batches == 0 {
 			state, finished = job.Completed, sql.NullInt64{Int64: now, Valid: true}
@@ -237,9 +236,9 @@ func putOutcomes(ctx context.Context, tx *sqlx.Tx, id, kind string, batch int, o
 	return nil
 }
 
-// putProgress notes that a batch of a job is stored; stored is true, and
-// nothing is done, if it has been before. The last batch of a running job
-// completes it, which ended tells.
+// putProgress records that a batch of a job is stored. If it was already, putProgress
+// does nothing and stored is true. The last batch of a running job completes it; ended
+// is then true.
 func (db *DB) putProgress(ctx context.Context, tx *sqlx.Tx, b job.Batch) (stored, ended bool, err error) {
 	now := time.Now().UnixMilli()
 	n, err := exec(ctx, tx, `INSERT INTO job_batches (job_id, idx, stored_at)
@@ -281,13 +280,14 @@ func (db *DB) Job(ctx context.Context, id string) (job.Job, error) {
 func (db *DB) job(ctx context.Context, id string) (job.Job, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
-	// the job and its outcomes as of one moment; SQLite has no weaker isolation
+	// the job and its outcomes from one state of the database; SQLite has no weaker
+	// isolation
 	tx, err := db.read.BeginTxx(limited, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {
 		return job.Job{}, err
 	}
-	defer tx.Rollback() // it has only read
-	var rows []jobRow   // none or one
+	defer tx.Rollback() // it only reads
+	var rows []jobRow   // at most one
 	if err := tx.SelectContext(ctx, &rows, tx.Rebind(`SELECT * FROM jobs WHERE id = ?`), id); err != nil {
 		return job.Job{}, err
 	}
@@ -318,7 +318,7 @@ func (db *DB) job(ctx context.Context, id string) (job.Job, error) {
 	return j, outcomes.Err()
 }
 
-// progressColumns are the columns of jobs but for the result.
+// progressColumns are the columns of jobs without the result and the work.
 const progressColumns = `id, kind, state, exchange, interval, kline_limit, store, simulated,
 	symbols, done, failed, skipped, batches, batches_done,
 	created_at, started_at, finished_at, updated_at, error_code, error_detail`
@@ -334,7 +334,7 @@ func (db *DB) Progress(ctx context.Context, id string) (job.Job, error) {
 func (db *DB) BatchProgress(ctx context.Context, id string, index int) (j job.Job, stored bool, err error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
-	var rows []struct { // none or one
+	var rows []struct { // at most one
 		jobRow
 		Stored bool
 	}
@@ -369,8 +369,8 @@ func (db *DB) Jobs(ctx context.Context, limit int) ([]job.Job, error) {
 	return jobs, nil
 }
 
-// PruneJobs deletes the jobs that finished before a moment, with their
-// outcomes, and returns how many they were. Analyses stay.
+// PruneJobs deletes the jobs that finished before a time, with their outcomes, and
+// returns their number. It keeps the analyses.
 func (db *DB) PruneJobs(ctx context.Context, before time.Time) (int, error) {
 	n := 0
 	err := db.inTx(ctx, func(tx *sqlx.Tx) (err error) {
@@ -380,9 +380,8 @@ func (db *DB) PruneJobs(ctx context.Context, before time.Time) (int, error) {
 	return n, db.fail(ctx, err)
 }
 
-// PutBan remembers that an exchange has banned an address until a moment, and
-// tells other processes that anything may have changed. A ban that lasts longer
-// already stays.
+// PutBan stores that an exchange has banned an address until a time, and notifies other
+// processes with the zero Change. A stored ban that lasts longer stays.
 func (db *DB) PutBan(ctx context.Context, address string, until time.Time) error {
 	return db.fail(ctx, db.inTx(ctx, func(tx *sqlx.Tx) error {
 		_, err := exec(ctx, tx, `INSERT INTO exchange_bans (exchange, banned_until) VALUES (?, ?)
@@ -395,8 +394,8 @@ func (db *DB) PutBan(ctx context.Context, address string, until time.Time) error
 	}))
 }
 
-// Ban returns until when an exchange has banned an address, which may be over;
-// the zero time if it never has.
+// Ban returns the end of the last ban of an address by an exchange, which may be in
+// the past, or the zero time if the address was never banned.
 func (db *DB) Ban(ctx context.Context, address string) (time.Time, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()

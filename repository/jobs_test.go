@@ -1,8 +1,7 @@
 package repository
 
-// These tests pin what is stored of jobs: progress that a repeated batch does
-// not count twice, one open job for the same work, the states a job goes through,
-// and bans that outlive the process.
+// These tests pin stored jobs: a repeated batch does not count twice, the same work has
+// one open job, a job passes through its states, and bans outlive the process.
 
 import (
 	"errors"
@@ -72,7 +71,7 @@ func TestJob_Unknown(t *testing.T) {
 	})
 }
 
-// submitted creates a job of the work named, in whichever state it is then.
+// submitted submits a job of the given work, or joins the open one.
 func submitted(t testing.TB, db *DB, id, work string) (got string, joined bool) {
 	t.Helper()
 	j, joined, err := db.SubmitJob(t.Context(), job.Job{ID: id, Kind: "sweep", Exchange: "binance", State: job.Queued, CreatedAt: start}, work, job.Scope{}, 100)

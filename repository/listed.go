@@ -39,7 +39,7 @@ func (db *DB) SetListed(ctx context.Context, exchange string, gone, back []strin
 	if len(gone)+len(back) == 0 {
 		return nil
 	}
-	// in the order in which batches lock them
+	// batches lock series in the same order
 	gone, back = slices.Sorted(slices.Values(gone)), slices.Sorted(slices.Values(back))
 	err := db.inTx(ctx, func(tx *sqlx.Tx) error {
 		for part := range slices.Chunk(gone, rowsPerStatement) {
@@ -69,8 +69,8 @@ func (db *DB) SetListed(ctx context.Context, exchange string, gone, back []strin
 	return db.fail(ctx, err)
 }
 
-// openPromises returns a judgement of each open promise of pairs that are delisted:
-// nobody will ever have the candles to judge it.
+// openPromises returns a skipping judgement of each open promise of delisted pairs: the
+// candles to judge it will never exist.
 func (db *DB) openPromises(ctx context.Context, tx *sqlx.Tx, exchange string, symbols []string) ([]service.Judged, error) {
 	var found []struct {
 		Symbol   string

@@ -15,19 +15,19 @@ import (
 	"tidemark/migrations"
 )
 
-// errSchema is wrapped when the schema is not one this program can work with.
+// errSchema is wrapped when this program cannot use the schema.
 var errSchema = errors.New("the database's schema does not fit")
 
-// migrate runs the migrations that are missing, all in one transaction and
-// under a lock, so that processes that start together do not meet. Sixty lines
-// here instead of goose or golang-migrate: both databases run DDL in
-// transactions, which leaves those libraries nothing to add but memory.
+// migrate runs the missing migrations in one transaction and under a lock, so that
+// processes that start together do not conflict. These sixty lines replace goose or
+// golang-migrate: both databases run DDL in transactions, so those libraries would add
+// only memory.
 func (db *DB) migrate(ctx context.Context, dialect string) error {
 	files, err := fs.Glob(migrations.Files, dialect+"/*.sql") // sorted
 	if err != nil {
 		return err
 	}
-	return transact(ctx, db.write, func(tx *sqlx.Tx) error { // however long it takes
+	return transact(ctx, db.write, func(tx *sqlx.Tx) error { // without a time limit
 		if err := db.engine.lock(ctx, tx); err != nil {
 			return err
 		}
@@ -62,8 +62,8 @@ func (db *DB) migrate(ctx context.Context, dialect string) error {
 	})
 }
 
-// schemaVersion is the number of the last migration that ran; 0 for none. It
-// fails where nothing can be written.
+// schemaVersion returns the number of the last migration that ran, or 0. It fails if
+// the database cannot be written.
 func schemaVersion(ctx context.Context, tx *sqlx.Tx) (version int, err error) {
 	if _, err := exec(ctx, tx, `CREATE TABLE IF NOT EXISTS tidemark_migrations (
 		version    BIGINT NOT NULL PRIMARY KEY,
@@ -71,8 +71,8 @@ func schemaVersion(ctx context.Context, tx *sqlx.Tx) (version int, err error) {
 		applied_at BIGINT NOT NULL)`); err != nil {
 		return 0, err
 	}
-	// deletes nothing, and fails where nothing can be written, which is
-	// better known now than when the first results are ready
+	// deletes nothing, but fails if the database cannot be written: an error at the
+	// start is better than one at the first results
 	if _, err := exec(ctx, tx, `DELETE FROM tidemark_migrations WHERE version < 0`); err != nil {
 		return 0, err
 	}

@@ -1,8 +1,8 @@
 package repository
 
-// These tests pin what happens at the door: which URLs are understood, how the
-// schema comes about, and that everything that can be wrong with a database is
-// said in one sentence that names the cause and never the password.
+// These tests pin Open: which URLs it accepts, how it creates the schema, and that it
+// reports each problem of a database in one sentence with the cause and without the
+// password.
 
 import (
 	"context"
@@ -291,7 +291,7 @@ func TestSQLite_FullDiskFailsThePutAndNothingElse(t *testing.T) {
 		t.Errorf("%d series, want 1", n)
 	}
 
-	limit(1 << 20) // somebody made room
+	limit(1 << 20) // there is room again
 	if _, err := db.PutBatch(t.Context(), big); err != nil {
 		t.Fatal(err)
 	}
@@ -376,8 +376,8 @@ func TestPostgres_PoolAsConfigured(t *testing.T) {
 	}
 }
 
-// The server closes connections that lie in the pool, and a firewall forgets
-// others: with pre-ping nobody notices.
+// The server closes pooled connections, and a firewall drops others: with pre-ping no
+// call fails.
 func TestPostgres_DeadConnectionsAreReplaced(t *testing.T) {
 	t.Run("terminated", func(t *testing.T) {
 		d := onPostgres(t)
@@ -406,7 +406,7 @@ func TestPostgres_DeadConnectionsAreReplaced(t *testing.T) {
 	})
 }
 
-// terminate closes every connection of the test's schema but the one asking.
+// terminate closes every connection of the test's schema except its own.
 func terminate(t *testing.T, db *DB) {
 	t.Helper()
 	admin := administrator(t)
@@ -414,7 +414,7 @@ func terminate(t *testing.T, db *DB) {
 	if err := db.read.Get(&schema, `SELECT current_schema()`); err != nil {
 		t.Fatal(err)
 	}
-	// connections of this test carry their schema in the name of the application
+	// connections of this test have the schema as their application name
 	var n int
 	if err := admin.Get(&n, `SELECT COUNT(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1) x`, schema); err != nil {
 		t.Fatal(err)
@@ -424,16 +424,16 @@ func terminate(t *testing.T, db *DB) {
 	}
 }
 
-// proxy stands between the program and the server.
+// proxy forwards between the program and the server.
 type proxy struct {
 	d      database
 	mu     sync.Mutex
 	conns  []*net.TCPConn // of the program
-	frozen chan struct{}  // closed when bytes pass, which they do from the start
+	frozen chan struct{}  // closed while bytes pass, as they do at first
 }
 
-// freeze lets connections stand and be made, and no byte through, as a server that
-// is stopped does, until the function it returns is called.
+// freeze keeps and accepts connections but passes no bytes, as a stopped server does,
+// until the returned function is called.
 func (p *proxy) freeze() (thaw func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -505,7 +505,7 @@ func proxyTo(t *testing.T, d database) *proxy {
 	return p
 }
 
-// reset breaks every connection as a firewall does that has forgotten it.
+// reset breaks every connection, as a firewall does after it has dropped its state.
 func (p *proxy) reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -550,7 +550,7 @@ func TestPostgres_CloseWhileTheServerIsAway(t *testing.T) {
 	}
 }
 
-// await waits for a change that is wanted.
+// await returns the next change for which wanted is true.
 func await(t *testing.T, events <-chan Change, wanted func(Change) bool) Change {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
@@ -575,9 +575,8 @@ func subscribe(db *DB) <-chan Change {
 	return events
 }
 
-// A server that is frozen (SIGSTOP, a host that thrashes, a cable that was pulled)
-// accepts connections and answers nothing. Every call ends all the same, and the
-// pool is whole again afterwards.
+// A frozen server (SIGSTOP, a thrashing host, a broken network) accepts connections and
+// answers nothing. Every call still ends, and the pool works again afterwards.
 func TestPostgres_EveryCallEndsWhileTheServerIsFrozen(t *testing.T) {
 	for _, prePing := range []bool{true, false} {
 		t.Run(fmt.Sprintf("pre-ping %v", prePing), func(t *testing.T) {
@@ -586,7 +585,7 @@ func TestPostgres_EveryCallEndsWhileTheServerIsFrozen(t *testing.T) {
 			db.readLimit, db.writeLimit = time.Second, 2*time.Second
 			put(t, db, snapshot("BTCUSDT", 0))
 			var work sync.WaitGroup
-			for range 5 { // connections in the pool, and below one in a transaction
+			for range 5 { // pooled connections; the next one is in a transaction
 				work.Go(func() { db.Ping(t.Context()) })
 			}
 			work.Wait()
@@ -639,7 +638,7 @@ func TestPostgres_EveryCallEndsWhileTheServerIsFrozen(t *testing.T) {
 			thaw()
 			put(t, db, snapshot("BTCUSDT", 1))
 			same(t, []string{"BTCUSDT 1"}, market(t, db))
-			// those that are being opened for who has gone count as in use
+			// connections still being opened for ended calls count as in use
 			for deadline := time.Now().Add(time.Minute); db.Stats()[0].InUse > 0; time.Sleep(10 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatalf("%d connections are still taken", db.Stats()[0].InUse)

@@ -33,7 +33,7 @@ type postgresEngine struct {
 	user      string
 	database  string
 	address   string // host:port, for people
-	id        string // tells our own notifications from those of other processes
+	id        string // marks the notifications of this process
 	connector driver.Connector
 	pool      *sqlx.DB
 	keep      int           // connections of pool to keep when they are idle
@@ -43,7 +43,7 @@ type postgresEngine struct {
 
 func (db *DB) openPostgres(cfg Config) error {
 	u, err := url.Parse(cfg.URL)
-	if err != nil { // not shown: it may quote the password
+	if err != nil { // not shown, because it may quote the password
 		return errors.New("the PostgreSQL URL cannot be read: in its password, @ : / ? # % and spaces must be percent-encoded")
 	}
 	options := u.Query()
@@ -53,12 +53,12 @@ func (db *DB) openPostgres(cfg Config) error {
 		}
 	}
 	if os.Getenv("PGSSLMODE") == "" {
-		byDefault("sslmode", "prefer") // as libpq has it; lib/pq's own default refuses a server without TLS
+		byDefault("sslmode", "prefer") // the default of libpq; that of lib/pq refuses a server without TLS
 	}
 	byDefault("connect_timeout", "5")
 	byDefault("fallback_application_name", "tidemark")
-	// one round trip for a statement with arguments instead of two, and blobs
-	// as they are instead of in hexadecimal
+	// a statement with arguments takes one round trip instead of two, and blobs are
+	// not encoded in hexadecimal
 	byDefault("binary_parameters", "yes")
 	u.RawQuery = options.Encode()
 	settings, err := pq.NewConfig(u.String())
@@ -91,8 +91,8 @@ func (db *DB) openPostgres(cfg Config) error {
 
 func (e *postgresEngine) connect(ctx context.Context) error { return e.pool.PingContext(ctx) }
 
-// newListenerPool makes the pool River takes its connection from that listens, when
-// it begins to work.
+// newListenerPool returns the pool from which River takes its listening connection when
+// it starts.
 func newListenerPool(u url.URL, recycle time.Duration) (*pgxpool.Pool, error) {
 	options := u.Query()
 	name := options.Get("fallback_application_name")
@@ -114,9 +114,9 @@ func newListenerPool(u url.URL, recycle time.Duration) (*pgxpool.Pool, error) {
 	return pgxpool.NewWithConfig(context.Background(), config)
 }
 
-// migrateQueue does not use tx: what adds a value to an enumeration must be committed
-// before the value is used. Nor does it use the pool, which may have no connection
-// beside that of tx.
+// migrateQueue does not use tx, because a new value of an enumeration must be committed
+// before it is used. It does not use the pool either, which may have no connection
+// other than that of tx.
 func (e *postgresEngine) migrateQueue(ctx context.Context, _ *sqlx.Tx) error {
 	pool := sql.OpenDB(e.connector)
 	defer pool.Close()
@@ -142,7 +142,7 @@ func (*postgresEngine) queueSQL() queueSQL {
 
 func (*postgresEngine) enqueued(string) {} // the server notifies
 
-// diskFull is disk_full in Appendix A of the manual.
+// diskFull is the code disk_full in Appendix A of the PostgreSQL manual.
 const diskFull = "53100"
 
 func (*postgresEngine) full(err error) bool {
@@ -150,7 +150,7 @@ func (*postgresEngine) full(err error) bool {
 	return ok && failure.Code == diskFull
 }
 
-// probe fills a table that is taken back with its transaction.
+// probe fills a new table and rolls it back.
 func (e *postgresEngine) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -160,7 +160,7 @@ func (e *postgresEngine) probe(ctx context.Context) error {
 			return err
 		}
 		filler := make([]byte, probeBytes)
-		rand.Read(filler) // which PostgreSQL cannot compress
+		rand.Read(filler) // PostgreSQL cannot compress random bytes
 		if _, err := tx.ExecContext(ctx, `INSERT INTO tidemark_room VALUES ($1)`, filler); err != nil {
 			return err
 		}
@@ -172,13 +172,13 @@ func (e *postgresEngine) probe(ctx context.Context) error {
 	return err
 }
 
-func (*postgresEngine) present() string { return "" } // the server would tell
+func (*postgresEngine) present() string { return "" } // the server reports it as an error
 
 func (e *postgresEngine) close() { e.listener.Close() }
 
-// unblocking makes connections whose calls end soon after their context, whatever
-// the server does. lib/pq only asks the server to cancel, over a new connection, and
-// reads on: from one that is frozen, or behind a cable that was pulled, for ever.
+// unblocking makes connections whose calls end soon after their context, whatever the
+// server does. lib/pq only sends a cancel request over a new connection and keeps
+// reading: for ever, if the server is frozen or the network is down.
 type unblocking struct{ settings pq.Config }
 
 func (unblocking) Driver() driver.Driver { return pq.Driver{} }
@@ -208,7 +208,7 @@ type unblockingConn struct {
 	dialer *dialer
 }
 
-// BeginTx is the one call that lib/pq makes without looking at its context.
+// BeginTx ends with ctx too. It is the only call in which lib/pq ignores the context.
 func (c unblockingConn) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx, error) {
 	stop := context.AfterFunc(ctx, c.dialer.unblock)
 	defer stop()
@@ -218,20 +218,20 @@ func (c unblockingConn) BeginTx(ctx context.Context, options driver.TxOptions) (
 // dialer dials for one connection of lib/pq.
 type dialer struct {
 	net.Dialer
-	connected atomic.Bool // the connection stands; what is dialled after is to cancel
+	connected atomic.Bool // later calls dial only to cancel a query
 
 	mu   sync.Mutex
-	conn net.Conn // dialled last, to connect
+	conn net.Conn // the last one dialled before connected
 }
 
-// cancelTime is how long a server may take to cancel a query. It is also the time
-// to dial for that, which lib/pq does not always bound.
+// cancelTime is the longest a server may take to cancel a query. It also bounds the
+// dialling of the cancel request, which lib/pq does not always bound.
 const cancelTime = time.Second / 2
 
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if d.connected.Load() {
-		// lib/pq does not use the connection any more; whoever reads from it may
-		// learn of the cancellation until then
+		// lib/pq sends no more queries on conn; a pending read gets until then to
+		// receive the cancellation
 		time.AfterFunc(cancelTime, d.unblock)
 		ctx, cancel := context.WithTimeout(ctx, cancelTime)
 		defer cancel()
@@ -256,7 +256,7 @@ func (d *dialer) DialTimeout(network, address string, timeout time.Duration) (ne
 	return d.DialContext(ctx, network, address)
 }
 
-// unblock has whoever reads from the connection, or writes to it, fail.
+// unblock makes pending and later reads and writes of the connection fail.
 func (d *dialer) unblock() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -265,14 +265,14 @@ func (d *dialer) unblock() {
 	}
 }
 
-// pinging makes connections that are pinged before they are used again, so that one
-// the server has closed meanwhile (a restart, a firewall) is replaced instead of
-// failing a query.
+// pinging makes connections that are pinged before they are used again. One that was
+// closed in the meantime (a server restart, a firewall) is replaced instead of failing
+// a query.
 type pinging struct{ driver.Connector }
 
-// pingAfter is how long a connection may have been idle to be used without a ping, if
-// nothing has arrived on it: a sweep takes one from the pool several times for each
-// pair, and a ping is a round trip.
+// pingAfter is the idle time after which a connection is pinged. Before that it is
+// pinged only if something has arrived on it: a sweep takes a connection several times
+// for each pair, and a ping is a round trip.
 const pingAfter = time.Second
 
 func (p pinging) Connect(ctx context.Context) (driver.Conn, error) {
@@ -283,7 +283,7 @@ func (p pinging) Connect(ctx context.Context) (driver.Conn, error) {
 	return &pingingConn{unblockingConn: c.(unblockingConn)}, nil
 }
 
-// postgresConn is all that database/sql looks for in a connection of lib/pq.
+// postgresConn holds the driver interfaces that connections of lib/pq implement.
 type postgresConn interface {
 	driver.Conn
 	driver.ConnBeginTx
@@ -298,7 +298,7 @@ type postgresConn interface {
 
 type pingingConn struct {
 	unblockingConn
-	returned time.Time // to the pool
+	returned time.Time // when the connection was returned to the pool
 }
 
 // IsValid is called when the connection is returned to the pool.
@@ -307,7 +307,7 @@ func (c *pingingConn) IsValid() bool {
 	return c.unblockingConn.IsValid()
 }
 
-// ResetSession is called before each use of a pooled connection but the first.
+// ResetSession is called before each use of a pooled connection except the first.
 func (c *pingingConn) ResetSession(ctx context.Context) error {
 	if err := c.unblockingConn.ResetSession(ctx); err != nil {
 		return err
@@ -318,9 +318,9 @@ func (c *pingingConn) ResetSession(ctx context.Context) error {
 	return c.Ping(ctx) // driver.ErrBadConn: the pool drops it and takes another
 }
 
-// overflowIdle is how long a connection beyond the pool's size may be idle at most.
-// Closed as soon as it is idle, as database/sql would, it would be opened again within
-// milliseconds during a sweep, which costs the server more than the query.
+// overflowIdle is the longest a connection beyond the pool's size may be idle.
+// database/sql would close it at once, and a sweep would open it again within
+// milliseconds, which costs the server more than the query.
 const overflowIdle = 30 * time.Second
 
 // maintain closes idle connections beyond the pool's size, until ctx ends.
@@ -346,14 +346,14 @@ func (e *postgresEngine) closeOverflow() {
 // migrationLock is the key of the advisory lock, the same in every version.
 const migrationLock = 0x7469_6465_6d61_726b // "tidemark"
 
-// lock takes a lock that ends with the transaction: one of the session would
-// not survive a pooler such as PgBouncer.
+// lock takes a lock that ends with the transaction: a session lock would not work
+// through a pooler such as PgBouncer.
 func (e *postgresEngine) lock(ctx context.Context, tx *sqlx.Tx) error {
 	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(migrationLock))
 	return err
 }
 
-// notification is a Change on its way to other processes.
+// notification is the payload that carries a Change to other processes.
 type notification struct {
 	From     string          `json:"from"`
 	Exchange string          `json:"exchange,omitempty"`
@@ -361,12 +361,12 @@ type notification struct {
 	Symbols  []string        `json:"symbols,omitempty"`
 }
 
-// channel is an expression for the name of the channel. Channels belong to the
-// database: deployments in two schemas of one must not hear each other. A name
-// has at most 63 bytes.
+// channel is the SQL expression for the name of the channel. It contains the schema,
+// because channels belong to the database and deployments in two of its schemas must
+// not receive each other's notifications. A name has at most 63 bytes.
 const channel = `left('tidemark.' || current_schema(), 63)`
 
-// maxPayload is the most that NOTIFY carries, in bytes (PostgreSQL manual,
+// maxPayload is the longest payload of NOTIFY, in bytes (PostgreSQL manual,
 // NOTIFY: "must be shorter than 8000 bytes").
 const maxPayload = 7999
 
@@ -406,10 +406,10 @@ func (e *postgresEngine) watch(ctx context.Context, emit func(Change)) {
 	}
 }
 
-// listen waits for notifications on a connection of its own, outside the pool,
-// until it breaks or ctx ends; connected is called once it stands.
+// listen receives notifications on its own connection, outside the pool, until the
+// connection fails or ctx ends. It calls connected once it listens.
 func (e *postgresEngine) listen(ctx context.Context, emit func(Change), connected func()) error {
-	// the channel's name first, with a context: what follows has none, and is
+	// the channel's name first, with a context: the calls below take none and are
 	// bounded by connect_timeout
 	var name string
 	if err := e.pool.GetContext(ctx, &name, `SELECT `+channel); err != nil {
@@ -431,11 +431,11 @@ func (e *postgresEngine) listen(ctx context.Context, emit func(Change), connecte
 		return err
 	}
 	connected()
-	emit(Change{}) // whatever happened before we listened
+	emit(Change{}) // changes before this may have been missed
 	for n := range notifications {
 		var got notification
 		if err := json.Unmarshal([]byte(n.Extra), &got); err != nil {
-			emit(Change{}) // of a version that says it in another way
+			emit(Change{}) // from a version with another format
 		} else if got.From != e.id {
 			emit(Change{Exchange: got.Exchange, Interval: got.Interval, Symbols: got.Symbols})
 		}

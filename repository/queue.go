@@ -18,23 +18,22 @@ import (
 	"tidemark/service"
 )
 
-// The queue is River, in tables of its own beside ours. Work is inserted through River
-// in the transaction that makes it necessary (a job's plan with the job, its batches
-// with the plan), and what is left of a job that ended is deleted in the transaction
-// that ends it. So an open job always has its work in the queue.
+// The queue is River, which has its own tables in the same database. Work is inserted
+// through River in the transaction that requires it: the plan with the job, the batches
+// with the plan. The transaction that ends a job deletes the rest of its work. So an
+// open job always has its work in the queue.
 //
-// Work belongs to an exchange. Each has a queue of its own, and a process works on
-// the queues of the exchanges it serves; what else shapes the result of a job is in
-// the arguments of its work.
+// Each exchange has its own queue, and a process works on the queues of the exchanges
+// it serves. The arguments of the work hold everything else that affects the result.
 //
-// Three statements of ours use River's tables, for what River lacks. It has no
-// heartbeat: its rescue only knows how long a job has been running, and so waits for
-// the longest there may be; pulse returns the work of processes that have been silent
-// for deadAfter. It cannot move jobs between queues: pulse moves those of versions with
-// one queue for all exchanges. And it does not count jobs by state: QueueStats does.
+// This package also uses River's tables directly, for three features that River lacks.
+// River has no heartbeat: it rescues a job by its running time, so only after the
+// longest possible one; pulse returns the work of processes silent for deadAfter. River
+// cannot move jobs between queues: pulse moves those of versions with one queue for all
+// exchanges. River does not count jobs by state: QueueStats does.
 
-// Worker does the work of jobs: a job.Runner, which says what the methods
-// do and what their errors mean.
+// Worker does the work of jobs. job.Runner implements it and documents the methods and
+// their errors.
 type Worker interface {
 	Plan(ctx context.Context, jobID string, scope job.Scope, last bool) error
 	RunBatch(ctx context.Context, jobID string, index int, pairs []service.Pair, last bool) error
@@ -42,36 +41,36 @@ type Worker interface {
 	Workers() int
 }
 
-// queueOf names the queue of an exchange. River takes lower-case letters, digits
-// and single hyphens, which names of exchanges are made of.
+// queueOf returns the name of an exchange's queue. River accepts lower-case letters,
+// digits and single hyphens, and names of exchanges contain nothing else.
 func queueOf(exchange string) string { return "tidemark-" + exchange }
 
 const (
-	// ourQueues is the condition for rows of river_job in a queue of ours.
+	// ourQueues selects the rows of river_job in the queues of this package.
 	ourQueues = `queue LIKE 'tidemark%'`
-	// sharedQueue was the one queue of versions before exchanges had their own.
+	// sharedQueue is the queue of older versions, shared by all exchanges.
 	sharedQueue = "tidemark"
-	// beatEvery is how often a process that works says that it lives.
+	// beatEvery is the period of the heartbeat of a process that runs jobs.
 	beatEvery = 2 * time.Second
-	// deadAfter is how long a process may be silent before its work is given to
-	// others: what it still does then is done twice, and stored once.
+	// deadAfter is the silence after which other processes get the work of a
+	// process. What it still does then is done twice, and stored once.
 	deadAfter = 10 * time.Second
-	// tries is how often a plan or batch is tried that ends with an error.
+	// tries is how often a plan or batch is tried while it returns errors.
 	tries = 4
-	// begins is how often one is begun at most, whether it ended with an error or
-	// its process died under it. River counts before it calls, so that work which
-	// kills its process is counted too. A batch takes seconds to minutes: one that
-	// only happens to run when processes die does not get here, and one that kills
-	// them has done so twenty times by then.
-	begins = 20
-	// riverBegins is after how many River would drop a piece: never before its
-	// job has been ended.
-	riverBegins = 1000
-	// runLimit is how long one may take; then it is broken off and begun again.
+	// maxStarts is how often one is started at most, including the starts in which
+	// its process died. River counts a start before the call, so work that kills
+	// its process is counted too. A batch takes seconds to minutes: one that only
+	// happens to run when processes die does not reach the limit, and one that
+	// kills them has then done so twenty times.
+	maxStarts = 20
+	// riverMaxAttempts is the number of starts after which River drops work. It is
+	// out of reach, because maxStarts ends the job first.
+	riverMaxAttempts = 1000
+	// runLimit is the longest one may run; then it is cancelled and started again.
 	runLimit = time.Hour
 )
 
-// planArgs and batchArgs are what the queue keeps of a plan and of a batch.
+// planArgs and batchArgs are the arguments of a plan and of a batch in the queue.
 type planArgs struct {
 	Job     string      `json:"job" river:"unique"`
 	Symbols []string    `json:"symbols,omitempty"`
@@ -87,7 +86,7 @@ type batchArgs struct {
 func (planArgs) Kind() string  { return "plan" }
 func (batchArgs) Kind() string { return "batch" }
 
-// The priorities of River: 1 comes first. What is short goes before sweeps.
+// River's priorities; 1 is the first. Short work goes before sweeps.
 const (
 	planPriority     = 1
 	analysisPriority = 2
@@ -101,20 +100,20 @@ func batchPriority(kind string) int {
 	return analysisPriority
 }
 
-// queueSQL is how the statements about River's tables differ.
+// queueSQL holds the expressions on River's tables that differ between the databases.
 type queueSQL struct {
 	now    string // the database's clock, in Unix milliseconds
-	holder string // the process that took a row of river_job last
-	since  string // how long ago the moment in column %s was, in milliseconds
+	holder string // the last process that took a row of river_job
+	since  string // the age of the time in column %s, in milliseconds
 }
 
-// riverClient inserts work, and does it if it was configured to.
+// riverClient inserts work, and runs it if it is configured with workers.
 type riverClient = river.Client[*sql.Tx]
 
 // enqueue inserts work into the queue of an exchange.
 func (db *DB) enqueue(ctx context.Context, tx *sqlx.Tx, exchange string, priority int, work []river.JobArgs) error {
 	opts := &river.InsertOpts{
-		Queue: queueOf(exchange), Priority: priority, MaxAttempts: riverBegins,
+		Queue: queueOf(exchange), Priority: priority, MaxAttempts: riverMaxAttempts,
 		UniqueOpts: river.UniqueOpts{ByArgs: true},
 	}
 	for part := range slices.Chunk(work, rowsPerStatement) {
@@ -129,7 +128,7 @@ func (db *DB) enqueue(ctx context.Context, tx *sqlx.Tx, exchange string, priorit
 	return nil
 }
 
-// dequeue deletes the work of a job that nobody has begun.
+// dequeue deletes the work of a job, except work that is running.
 func (db *DB) dequeue(ctx context.Context, tx *sqlx.Tx, jobID string) error {
 	const part = 1000
 	for {
@@ -142,24 +141,23 @@ func (db *DB) dequeue(ctx context.Context, tx *sqlx.Tx, jobID string) error {
 	}
 }
 
-// QueueStats is how the queue stands, and what this process has done for it since
-// it was opened. A piece of work is a plan or a batch of a job.
+// QueueStats holds the state of the queue, and counters of this process since Open. A
+// piece of work is a plan or a batch of a job.
 type QueueStats struct {
-	Waiting int // pieces that could be begun
+	Waiting int // pieces ready to start
 	Running int // in all processes
-	Delayed int // pieces that are begun again later, after an error or a ban
-	// Oldest is how long the first of the waiting pieces has been waiting.
+	Delayed int // pieces that start again later, after an error or a ban
+	// Oldest is the longest time that a waiting piece has been ready.
 	Oldest time.Duration
-	// Retries counts the errors of this process after which a piece was, or will
-	// be, begun again.
+	// Retries counts the errors in this process after which a piece starts again.
 	Retries int64
-	// Rescued counts the pieces this process gave back to the queue: of processes
-	// that died, and of its own whose end could not be stored.
+	// Rescued counts the pieces this process returned to the queue: those of
+	// processes that died, and its own whose end could not be stored.
 	Rescued int64
 }
 
-// QueueStats returns how the queue stands. With an error, Retries and Rescued are
-// valid all the same.
+// QueueStats returns the state of the queue. Retries and Rescued are valid even with
+// an error.
 func (db *DB) QueueStats(ctx context.Context) (QueueStats, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
@@ -188,24 +186,25 @@ func (db *DB) QueueStats(ctx context.Context) (QueueStats, error) {
 	return s, nil
 }
 
-// queue is what a process that works knows of its queues.
+// queue is the state of the queues in a process that runs jobs.
 type queue struct {
 	db      *DB
 	workers map[string]Worker // by queue
 	client  *riverClient
 
-	mu   sync.Mutex
-	held map[int64]bool // the rows of river_job that this process works on
-	odd  []int64        // those it holds and does not work on, as of the last beat
+	mu      sync.Mutex
+	working map[int64]bool // the rows of river_job that this process works on
+	// rows assigned to this process that it did not work on at the last heartbeat
+	unaccounted []int64
 
-	stop context.CancelFunc // of the beat
+	stop context.CancelFunc // of the heartbeat
 	beat sync.WaitGroup
 }
 
-// Work has each worker do the work of jobs of its exchange, of this and every
-// other process, until StopWork or Close. It is called once.
+// Work runs the queued work of each exchange on its worker, whichever process queued
+// it, until StopWork or Close. It is called once.
 func (db *DB) Work(ctx context.Context, byExchange map[string]Worker) error {
-	q := &queue{db: db, workers: map[string]Worker{}, held: map[int64]bool{}}
+	q := &queue{db: db, workers: map[string]Worker{}, working: map[int64]bool{}}
 	queues := map[string]river.QueueConfig{}
 	for exchange, w := range byExchange {
 		name := queueOf(exchange)
@@ -222,15 +221,14 @@ func (db *DB) Work(ctx context.Context, byExchange map[string]Worker) error {
 		FetchCooldown:               10 * time.Millisecond,
 		JobTimeout:                  runLimit,
 		RescueStuckJobsAfter:        runLimit + time.Hour,
-		CompletedJobRetentionPeriod: 10 * time.Minute, // our own tables know what became of them
+		CompletedJobRetentionPeriod: 10 * time.Minute, // the result is in our own tables
 		DiscardedJobRetentionPeriod: 24 * time.Hour,
 		Logger:                      db.queueLog(),
 	})
 	if err != nil {
 		return fmt.Errorf("the queue: %w", err)
 	}
-	// before the first work is taken, so that nobody takes it for a dead
-	// process's
+	// first, so that other processes do not take this one for dead
 	if err := q.pulse(ctx); err != nil {
 		return db.fail(ctx, err)
 	}
@@ -244,14 +242,14 @@ func (db *DB) Work(ctx context.Context, byExchange map[string]Worker) error {
 	return nil
 }
 
-// farewell is how long StopWork takes for what is left at the end: long enough for
-// a database that answers.
-const farewell = 2 * time.Second
+// stopGrace bounds the last steps of StopWork. It is long enough for a database that
+// answers.
+const stopGrace = 2 * time.Second
 
-// StopWork takes no more work and waits for what is under way, which its Worker
-// should have been told to end, and is broken off when ctx is done. It returns at
-// most farewell after that: what a database that does not answer leaves undone is
-// given back by others, as that of a process that died.
+// StopWork takes no more work and waits for running work. The caller stops the Workers
+// first. When ctx is done, StopWork cancels what still runs and returns within
+// stopGrace. If the database does not answer, other processes return the rest to the
+// queue, as that of a process that died.
 func (db *DB) StopWork(ctx context.Context) error {
 	q := db.queue
 	if q == nil {
@@ -259,7 +257,7 @@ func (db *DB) StopWork(ctx context.Context) error {
 	}
 	db.queue = nil
 	err := q.client.Stop(ctx)
-	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 	defer cancel()
 	if err != nil {
 		err = errors.Join(err, q.client.StopAndCancel(leaving))
@@ -267,7 +265,7 @@ func (db *DB) StopWork(ctx context.Context) error {
 	q.stop()
 	return errors.Join(err, within(leaving, func() error {
 		q.beat.Wait()
-		// what is still held, after an error, is free at once
+		// other processes can take work left after an error at once
 		return db.fail(leaving, db.inTx(leaving, func(tx *sqlx.Tx) error {
 			_, err := exec(leaving, tx, `DELETE FROM processes WHERE id = ?`, q.db.id)
 			return err
@@ -275,8 +273,8 @@ func (db *DB) StopWork(ctx context.Context) error {
 	}))
 }
 
-// within returns what f does, or an error when ctx is done first: drivers
-// wait for a server that does not answer for longer than a context allows.
+// within returns the result of f, or an error if ctx is done first: drivers wait for
+// an unresponsive server beyond the end of a context.
 func within(ctx context.Context, f func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- f() }()
@@ -288,7 +286,7 @@ func within(ctx context.Context, f func() error) error {
 	}
 }
 
-// keepBeating says that this process lives, until ctx ends.
+// keepBeating stores the heartbeat of this process until ctx ends.
 func (q *queue) keepBeating(ctx context.Context) {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
@@ -310,10 +308,10 @@ func (q *queue) keepBeating(ctx context.Context) {
 	}
 }
 
-// pulse says that this process lives and gives back to the queue what was taken
-// by those that do not, and what this one lost: work whose end could not be
-// stored while the database was away. Not on the first look, since the end of
-// work is stored a moment after it.
+// pulse stores a heartbeat of this process. It returns to the queue the work of dead
+// processes, and work of this one whose end could not be stored while the database was
+// unavailable. The latter must be found by two calls in a row, because the end of work
+// is stored a moment after it.
 func (q *queue) pulse(ctx context.Context) error {
 	dialect := q.db.engine.queueSQL()
 	ctx, cancel := context.WithTimeout(ctx, deadAfter)
@@ -327,7 +325,7 @@ func (q *queue) pulse(ctx context.Context) error {
 		if _, err := exec(ctx, tx, `DELETE FROM processes WHERE seen_at < `+dialect.now+` - ?`, deadAfter.Milliseconds()); err != nil {
 			return err
 		}
-		// A process of a version with one queue for all may still put work there.
+		// A process of an older version may still insert into the shared queue.
 		if _, err := exec(ctx, tx, `UPDATE river_job SET queue = ? || (SELECT exchange FROM jobs WHERE id = args ->> 'job')
 			WHERE queue = ? AND state NOT IN ('completed', 'cancelled', 'discarded')
 			AND EXISTS (SELECT 1 FROM jobs WHERE id = args ->> 'job')`, queueOf(""), sharedQueue); err != nil {
@@ -359,10 +357,10 @@ func (q *queue) giveBackLost(ctx context.Context, tx *sqlx.Tx, dialect queueSQL)
 		return 0, err
 	}
 	q.mu.Lock()
-	odd := slices.DeleteFunc(taken, func(id int64) bool { return q.held[id] })
+	unaccounted := slices.DeleteFunc(taken, func(id int64) bool { return q.working[id] })
 	q.mu.Unlock()
-	for _, id := range odd {
-		if !slices.Contains(q.odd, id) {
+	for _, id := range unaccounted {
+		if !slices.Contains(q.unaccounted, id) {
 			continue
 		}
 		if _, err := exec(ctx, tx, `UPDATE river_job SET state = 'available' WHERE id = ? AND state = 'running'`, id); err != nil {
@@ -371,28 +369,28 @@ func (q *queue) giveBackLost(ctx context.Context, tx *sqlx.Tx, dialect queueSQL)
 		n++
 		q.db.log.Warn("work whose end was not stored was given back to the queue", "pieces", 1)
 	}
-	q.odd = odd
+	q.unaccounted = unaccounted
 	return n, nil
 }
 
-// run runs one piece of work of a job and turns its error into what River does
+// run runs one piece of work of a job and converts its error into what River does
 // next.
 func (q *queue) run(ctx context.Context, row *rivertype.JobRow, jobID string, f func(w Worker, last bool) error) error {
 	q.mu.Lock()
-	q.held[row.ID] = true
+	q.working[row.ID] = true
 	q.mu.Unlock()
 	defer func() {
 		q.mu.Lock()
-		delete(q.held, row.ID)
+		delete(q.working, row.ID)
 		q.mu.Unlock()
 	}()
 	w := q.workers[row.Queue]
-	if row.Attempt > begins {
-		return w.GiveUp(ctx, jobID, begins)
+	if row.Attempt > maxStarts {
+		return w.GiveUp(ctx, jobID, maxStarts)
 	}
-	err := f(w, len(row.Errors)+1 >= tries || row.Attempt >= begins)
+	err := f(w, len(row.Errors)+1 >= tries || row.Attempt >= maxStarts)
 	if errors.Is(err, service.ErrStopping) {
-		return river.JobSnooze(0) // another process may have it at once
+		return river.JobSnooze(0) // another process may take it at once
 	}
 	if later, ok := errors.AsType[*service.RetryAfterError](err); ok &&
 		(errors.Is(err, service.ErrRateLimited) || errors.Is(err, service.ErrFull) || errors.Is(err, service.ErrGone)) {
@@ -404,8 +402,8 @@ func (q *queue) run(ctx context.Context, row *rivertype.JobRow, jobID string, f 
 	return err
 }
 
-// nextRetry is 1 s after the first error, then 4 s, then 9 s; with what the
-// scheduler of River adds, up to 5 s.
+// nextRetry returns the time 1 s after the first error, 4 s after the second and 9 s
+// after the third. River's scheduler adds up to 5 s.
 func nextRetry(errs int) time.Time {
 	return time.Now().Add(time.Duration((errs+1)*(errs+1)) * time.Second)
 }
@@ -436,20 +434,20 @@ func (b *batcher) Work(ctx context.Context, j *river.Job[batchArgs]) error {
 	})
 }
 
-// queueLog is the log River writes to: warnings and errors only.
-func (db *DB) queueLog() *slog.Logger { return slog.New(quietHandler{db.log.Handler()}) }
+// queueLog returns the logger for River, which keeps warnings and errors only.
+func (db *DB) queueLog() *slog.Logger { return slog.New(warnHandler{db.log.Handler()}) }
 
-// quietHandler drops records below warnings.
-type quietHandler struct{ slog.Handler }
+// warnHandler drops records below warnings.
+type warnHandler struct{ slog.Handler }
 
-func (h quietHandler) Enabled(ctx context.Context, level slog.Level) bool {
+func (h warnHandler) Enabled(ctx context.Context, level slog.Level) bool {
 	return level >= slog.LevelWarn && h.Handler.Enabled(ctx, level)
 }
 
-func (h quietHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return quietHandler{h.Handler.WithAttrs(attrs)}
+func (h warnHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return warnHandler{h.Handler.WithAttrs(attrs)}
 }
 
-func (h quietHandler) WithGroup(name string) slog.Handler {
-	return quietHandler{h.Handler.WithGroup(name)}
+func (h warnHandler) WithGroup(name string) slog.Handler {
+	return warnHandler{h.Handler.WithGroup(name)}
 }

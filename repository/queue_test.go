@@ -1,9 +1,8 @@
 package repository
 
-// These tests pin what the queue promises the work of jobs, on both databases:
-// every piece reaches a worker, of whichever process; what a process that died
-// or stopped had taken goes to another; an error is tried again; what was lost
-// while its end could not be stored is found.
+// These tests pin the guarantees of the queue on both databases: every piece of work
+// reaches a worker of some process; the work of a dead or stopped process goes to
+// another; work that fails is tried again; work whose end could not be stored is found.
 
 import (
 	"context"
@@ -21,15 +20,15 @@ import (
 	"tidemark/service"
 )
 
-// fakeWorker plans jobs of ten batches and stores them, unless told otherwise.
+// fakeWorker plans jobs of ten batches and stores them, unless its functions are set.
 type fakeWorker struct {
 	db        *DB
 	PlanFunc  func(jobID string, scope job.Scope, last bool) error
 	BatchFunc func(index int) error
 
 	mu    sync.Mutex
-	seen  []int    // the batches begun
-	of    []string // the jobs they are of
+	seen  []int    // the batches started
+	of    []string // their jobs
 	given []string // the jobs given up
 }
 
@@ -77,7 +76,7 @@ func (w *fakeWorker) begun() []int {
 	return slices.Sorted(slices.Values(w.seen))
 }
 
-// works starts the work of w on db, for the exchange that jobs of tests are of.
+// works runs the work of the test jobs' exchange on w.
 func works(t testing.TB, db *DB, w *fakeWorker) *fakeWorker {
 	t.Helper()
 	w.db = db
@@ -87,7 +86,7 @@ func works(t testing.TB, db *DB, w *fakeWorker) *fakeWorker {
 	return w
 }
 
-// eventually waits for something that other goroutines do.
+// eventually waits until other goroutines have made the condition true.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(10 * time.Millisecond) {
@@ -124,7 +123,7 @@ func TestQueue_WorkOfADeadProcessGoesToAnother(t *testing.T) {
 		dead := works(t, dies, &fakeWorker{BatchFunc: func(int) error { <-block; return service.ErrStopping }})
 		submitted(t, dies, "j", "w")
 		eventually(t, "three batches are begun", func() bool { return len(dead.begun()) == 3 })
-		// as if it were killed: it says no more that it lives
+		// as if it were killed: no more heartbeats
 		dies.queue.stop()
 		dies.queue.beat.Wait()
 		if _, err := exec(t.Context(), dies.write, `UPDATE processes SET seen_at = seen_at - ?`, deadAfter.Milliseconds()); err != nil {
@@ -155,7 +154,7 @@ func TestQueue_WhatAStoppingProcessGivesBackIsTakenAtOnce(t *testing.T) {
 		eventually(t, "three batches are begun", func() bool { return len(leaver.begun()) == 3 })
 		stopped := make(chan error)
 		go func() { stopped <- leaves.StopWork(t.Context()) }()
-		time.Sleep(50 * time.Millisecond) // for the stop to begin; without, it would be given the same again
+		time.Sleep(50 * time.Millisecond) // for the stop to begin; otherwise it would get the same work again
 		close(stopping)
 		if err := <-stopped; err != nil {
 			t.Fatal(err)
@@ -200,7 +199,7 @@ func TestQueue_AnErrorIsTriedAgain(t *testing.T) {
 func TestQueue_APauseOfTheExchangeIsNoTry(t *testing.T) {
 	for _, reason := range []error{service.ErrBanned, service.ErrRateLimited} {
 		db := new(DB)
-		q := &queue{db: db, held: map[int64]bool{}, workers: map[string]Worker{}}
+		q := &queue{db: db, working: map[int64]bool{}, workers: map[string]Worker{}}
 		until := time.Now().Add(20 * time.Minute)
 		err := q.run(t.Context(), &rivertype.JobRow{ID: 1, Attempt: 1}, "j", func(Worker, bool) error {
 			return fmt.Errorf("klines: %w", &service.RetryAfterError{Err: reason, Until: until})
@@ -210,15 +209,15 @@ func TestQueue_APauseOfTheExchangeIsNoTry(t *testing.T) {
 			t.Errorf("%v: %v, %d retries", reason, err, db.retries.Load())
 		}
 	}
-	q := &queue{db: new(DB), held: map[int64]bool{}, workers: map[string]Worker{}}
+	q := &queue{db: new(DB), working: map[int64]bool{}, workers: map[string]Worker{}}
 	if err := q.run(t.Context(), &rivertype.JobRow{ID: 1, Attempt: 1}, "j", func(Worker, bool) error { return &service.RetryAfterError{Err: service.ErrBusy} }); !errors.Is(err, service.ErrBusy) {
 		t.Errorf("busy: %v", err)
 	}
 }
 
 func TestQueue_TheLastTryIsToldSo(t *testing.T) {
-	// the count is of errors, so it can be had without waiting for the pauses
-	q := &queue{held: map[int64]bool{}, workers: map[string]Worker{}}
+	// the errors are counted, so the test needs no pauses
+	q := &queue{working: map[int64]bool{}, workers: map[string]Worker{}}
 	for errs := range 6 {
 		row := &rivertype.JobRow{ID: 1, Attempt: errs + 1, Errors: make([]rivertype.AttemptError, errs)}
 		q.run(t.Context(), row, "j", func(_ Worker, last bool) error {
@@ -228,7 +227,7 @@ func TestQueue_TheLastTryIsToldSo(t *testing.T) {
 			return nil
 		})
 	}
-	q.run(t.Context(), &rivertype.JobRow{ID: 1, Attempt: begins}, "j", func(_ Worker, last bool) error {
+	q.run(t.Context(), &rivertype.JobRow{ID: 1, Attempt: maxStarts}, "j", func(_ Worker, last bool) error {
 		if !last {
 			t.Error("what was begun as often as may be is not told so")
 		}
@@ -288,7 +287,7 @@ func TestQueue_WorkIsDoneByProcessesOfItsExchangeOnly(t *testing.T) {
 	})
 }
 
-// Versions before had one queue for all exchanges, and may still run beside this one.
+// Older versions have one queue for all exchanges, and may run at the same time.
 func TestQueue_WorkOfTheSharedQueueGoesToThatOfItsExchange(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
@@ -305,7 +304,7 @@ func TestQueue_WorkOfTheSharedQueueGoesToThatOfItsExchange(t *testing.T) {
 		works(t, d.open(t), &fakeWorker{})
 		eventually(t, "the job is completed", completed(t, db, "before"))
 
-		old := d.open(t) // of another exchange, so that it takes nothing
+		old := d.open(t) // works for another exchange, so it takes nothing
 		if err := old.Work(t.Context(), map[string]Worker{"kraken": &fakeWorker{db: old}}); err != nil {
 			t.Fatal(err)
 		}
@@ -329,8 +328,8 @@ func TestQueue_WorkThatKillsItsProcessIsGivenUp(t *testing.T) {
 		if d.postgres {
 			holder = `'{dead}'`
 		}
-		// as a process leaves it that died under it for the last time
-		if n, err := exec(t.Context(), db.write, `UPDATE river_job SET state = 'running', attempt = ?, attempted_by = `+holder, begins); err != nil || n != 1 {
+		// the state after its process has died for the last time
+		if n, err := exec(t.Context(), db.write, `UPDATE river_job SET state = 'running', attempt = ?, attempted_by = `+holder, maxStarts); err != nil || n != 1 {
 			t.Fatalf("%d rows, %v", n, err)
 		}
 		w := works(t, db, &fakeWorker{PlanFunc: func(string, job.Scope, bool) error {
@@ -338,7 +337,7 @@ func TestQueue_WorkThatKillsItsProcessIsGivenUp(t *testing.T) {
 			return nil
 		}})
 		eventually(t, "the job has ended", func() bool { return getJob(t, db, "j").State.Final() })
-		if j := getJob(t, db, "j"); j.State != job.Failed || j.Error.Code != "interrupted" || j.Error.Detail != fmt.Sprint(begins) {
+		if j := getJob(t, db, "j"); j.State != job.Failed || j.Error.Code != "interrupted" || j.Error.Detail != fmt.Sprint(maxStarts) {
 			t.Errorf("it ended as %+v, %+v", j, j.Error)
 		}
 		if !slices.Equal(w.given, []string{"j"}) {

@@ -1,7 +1,7 @@
 package repository
 
-// These tests pin what is said about files and folders this process may not
-// write. Root may write everything; under it, they run as somebody else.
+// These tests pin the errors for files and folders this process may not write. Root may
+// write everything, so under root they run as another user.
 
 import (
 	"errors"
@@ -14,8 +14,8 @@ import (
 	"tidemark/service"
 )
 
-// asNobody runs f without root's right to every file. That right belongs to
-// the thread, and everything SQLite does here happens on the caller's.
+// asNobody runs f without root's access to every file. That access belongs to the
+// thread, and here SQLite does everything on the caller's thread.
 func asNobody(t *testing.T, f func()) {
 	if os.Geteuid() != 0 {
 		f()

@@ -1,8 +1,8 @@
-// Package repository keeps analyses and jobs in PostgreSQL or SQLite, and runs
-// the queue that hands the work of jobs out (queue.go). Both databases run the
-// same queries; what differs between them (how to connect, how to hear of other
-// processes' changes, what their errors mean) is in postgres.go and sqlite.go.
-// It knows no exchange and no HTTP.
+// Package repository stores analyses and jobs in PostgreSQL or SQLite, and runs the
+// queue of the jobs' work (queue.go). Both databases run the same queries. What
+// differs (connecting, watching for changes of other processes, the meaning of
+// errors) is in postgres.go and sqlite.go. The package does not know exchanges or
+// HTTP.
 package repository
 
 import (
@@ -27,31 +27,29 @@ import (
 	"tidemark/service"
 )
 
-// Config says which database, and how it is used.
+// Config selects a database and how to use it.
 type Config struct {
 	// URL is sqlite://PATH, relative or absolute (sqlite:///var/lib/x.db), or
 	// postgres://user:password@host/database?options with the options of lib/pq.
-	// Of these, sslmode is prefer, connect_timeout 5 s and application_name
-	// tidemark unless it says otherwise.
+	// Defaults: sslmode prefer, connect_timeout 5 s, application_name tidemark.
 	URL string
-	// The pool of PostgreSQL connections: at most PoolSize+MaxOverflow in all, of
-	// which those beyond PoolSize are closed when they have been idle for a while. SQLite has one connection that writes and
-	// one that reads, whatever stands here.
+	// The pool of PostgreSQL connections has at most PoolSize+MaxOverflow. Those
+	// beyond PoolSize are closed after some idle time. SQLite always has one
+	// connection that writes and one that reads.
 	PoolSize    int           // 1 or more
 	MaxOverflow int           // 0 or more
 	PoolRecycle time.Duration // a connection older than this is replaced; 0: never
-	PrePing     bool          // ask a pooled connection for a sign of life before each use
+	PrePing     bool          // ping a pooled connection before it is used again
 	History     int           // analyses kept for each series, 1 or more
-	// CacheBytes is the page cache of the SQLite connection that writes; 0:
-	// 512 KiB, a quarter of SQLite's own default. The one that reads has a
-	// quarter of that.
+	// CacheBytes is the page cache of the SQLite connection that writes. 0 means
+	// 512 KiB, a quarter of SQLite's own default. The connection that reads has a
+	// quarter of it.
 	CacheBytes int64
 	Log        *slog.Logger // nil: nothing is logged
 }
 
-// DB is an open database. It is the store of service, job and api, and safe for
-// concurrent use.
-// Times are kept to the millisecond.
+// DB is an open database. It implements the stores of service, job and api, and is
+// safe for concurrent use. Times are stored in milliseconds.
 type DB struct {
 	engine  engine
 	write   *sqlx.DB
@@ -59,8 +57,8 @@ type DB struct {
 	history int
 	log     *slog.Logger
 
-	// how long a query and a transaction may take; 0 for no limit, as on SQLite,
-	// where nobody can be away
+	// the longest a query and a transaction may take; 0 means no limit, as on
+	// SQLite, which has no server to wait for
 	readLimit, writeLimit time.Duration
 
 	mu          sync.RWMutex
@@ -69,11 +67,11 @@ type DB struct {
 	unreadable unreadable
 	room       room
 
-	gone atomic.Bool // the database is not where it was, which was logged
+	gone atomic.Bool // the database file is missing or replaced, and that was logged
 
-	id               string       // of this process, where it works
-	inserter         *riverClient // inserts work, and does none
-	queue            *queue       // nil unless this process works
+	id               string       // of this process, in processes and in the queue
+	inserter         *riverClient // only inserts work
+	queue            *queue       // nil unless this process runs jobs
 	retries, rescued atomic.Int64
 
 	stop context.CancelFunc // of the watch
@@ -86,45 +84,44 @@ var (
 	_ job.ScheduleStore = (*DB)(nil)
 )
 
-// engine is what PostgreSQL and SQLite do not have in common.
+// engine is what differs between PostgreSQL and SQLite.
 type engine interface {
-	// connect makes the first connection, and waits for other processes that
-	// do so at the same time.
+	// connect makes the first connection. It waits for other processes that do so
+	// at the same time.
 	connect(ctx context.Context) error
 	// lock keeps other processes from migrating until tx ends.
 	lock(ctx context.Context, tx *sqlx.Tx) error
-	// announce tells other processes of a change, if tx is committed.
+	// announce notifies other processes of a change once tx is committed.
 	announce(ctx context.Context, tx *sqlx.Tx, c Change) error
-	// watch calls emit for the changes other processes make, until ctx ends. It
-	// calls it for "anything" whenever it cannot know that it missed nothing,
-	// which is so at its start.
+	// watch calls emit for the changes other processes make, until ctx ends.
+	// Whenever it may have missed some, as at its start, it emits the zero Change.
 	watch(ctx context.Context, emit func(Change))
-	// maintain looks after the pool of connections, until ctx ends.
+	// maintain closes idle connections of the pool, until ctx ends.
 	maintain(ctx context.Context)
 	// migrateQueue brings River's own tables up to date. tx holds the lock.
 	migrateQueue(ctx context.Context, tx *sqlx.Tx) error
-	// queueDriver is River's driver on the connections that write.
+	// queueDriver returns River's driver on the connections that write.
 	queueDriver() riverdriver.Driver[*sql.Tx]
 	queueSQL() queueSQL
 	// enqueued is called when inserted work has been committed.
 	enqueued(queue string)
-	// full tells whether err says that the disk is.
+	// full reports whether err means that the disk is full.
 	full(err error) bool
-	// probe writes probeBytes to where the database is, and leaves no trace. An
-	// error says that there is no room for them, or that nobody knows.
+	// probe writes probeBytes to the disk of the database and removes them. An
+	// error means that there is no room, or that it cannot be determined.
 	probe(ctx context.Context) error
-	// present tells what has become of the database under this process; "" if it is
-	// where it was.
+	// present returns what happened to the database file while it was open, or ""
+	// if it is in place.
 	present() string
-	// close closes what is beside the pools of DB.
+	// close closes the resources of the engine other than the pools of DB.
 	close()
-	// explain says in one plain sentence, without secrets, what went wrong.
+	// explain returns one plain sentence, without secrets, about what went wrong.
 	explain(err error) string
 }
 
 // Open connects, brings the schema up to date and watches for changes until
-// Close. An error about cfg says what is wrong with it; all others wrap
-// service.ErrStorage or are the context's. None contains the password.
+// Close. Errors wrap service.ErrStorage or are the context's, except those about cfg.
+// None contains the password.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	db, dialect, err := newDB(cfg)
 	if err != nil {
@@ -150,7 +147,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	return db, nil
 }
 
-// newDB is a database by its configuration, not connected yet.
+// newDB returns the database of a configuration, not connected yet.
 func newDB(cfg Config) (db *DB, dialect string, err error) {
 	switch {
 	case cfg.PoolSize < 1:
@@ -166,7 +163,7 @@ func newDB(cfg Config) (db *DB, dialect string, err error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	db = &DB{history: cfg.History, log: log, id: newID(), room: room{closed: make(chan struct{}, 1)}}
+	db = &DB{history: cfg.History, log: log, id: newID(), room: room{marked: make(chan struct{}, 1)}}
 
 	switch scheme, rest, ok := strings.Cut(cfg.URL, "://"); {
 	case ok && scheme == "sqlite":
@@ -177,13 +174,13 @@ func newDB(cfg Config) (db *DB, dialect string, err error) {
 		err = db.openPostgres(cfg)
 	case ok:
 		err = fmt.Errorf("no database driver is called %q: the URL must begin with sqlite://, postgres:// or postgresql://", scheme)
-	default: // not shown: it may be another spelling of a DSN, with a password
+	default: // the URL is not shown: it may be a DSN of another form, with a password
 		err = errors.New("the database URL must begin with sqlite://, postgres:// or postgresql://")
 	}
 	return db, dialect, err
 }
 
-// Close ends the work and the watch and closes all connections. Calls under way
+// Close stops the work and the watch and closes all connections. Calls in progress
 // fail.
 func (db *DB) Close() error {
 	stopping, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -202,13 +199,14 @@ func (db *DB) closePools() error {
 	db.engine.close()
 	err := db.read.Close()
 	if db.write == db.read {
-		return nil // all that can fail is the goodbye to a server that is gone
+		return nil // the only possible error is that the server did not receive the close message
 	}
-	// last, since the last connection to close tidies SQLite's files up
+	// the writer last: the last connection to close cleans up SQLite's files
 	return errors.Join(err, db.write.Close())
 }
 
-// Ping tells whether the database answers, and can store as far as is known.
+// Ping returns an error if the database does not answer or, as far as is known,
+// cannot store.
 func (db *DB) Ping(ctx context.Context) error {
 	if err := db.Writable(); err != nil {
 		return err
@@ -216,17 +214,17 @@ func (db *DB) Ping(ctx context.Context) error {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
 	var one int
-	// a query, since SQLite's driver has nothing to ping
+	// a query, because SQLite's driver cannot ping
 	return db.fail(ctx, db.read.GetContext(limited, &one, `SELECT 1`))
 }
 
-// PoolStats are the figures of one pool of connections.
+// PoolStats holds the statistics of one connection pool.
 type PoolStats struct {
 	Name string // "main" on PostgreSQL, "write" and "read" on SQLite
 	sql.DBStats
 }
 
-// Stats returns the figures of every pool there is.
+// Stats returns the statistics of every connection pool.
 func (db *DB) Stats() []PoolStats {
 	if db.read == db.write {
 		return []PoolStats{{"main", db.read.Stats()}}
@@ -234,8 +232,8 @@ func (db *DB) Stats() []PoolStats {
 	return []PoolStats{{"write", db.write.Stats()}, {"read", db.read.Stats()}}
 }
 
-// present is service.ErrGone if the database is not where it was: what would be
-// stored in it is lost when this process ends.
+// present returns service.ErrGone if the database file is missing or replaced:
+// everything stored from then on would be lost when this process ends.
 func (db *DB) present() error {
 	sentence := db.engine.present()
 	if sentence == "" {
@@ -251,8 +249,8 @@ func (db *DB) present() error {
 	return err
 }
 
-// storageError is an error of the database: one sentence for people, and the
-// driver's own behind it.
+// storageError is an error of the database: one sentence for people, and the error
+// of the driver as its cause.
 type storageError struct {
 	kind     error // service.ErrStorage, or a kind of it
 	sentence string
@@ -262,14 +260,14 @@ type storageError struct {
 func (e *storageError) Error() string   { return service.ErrStorage.Error() + ": " + e.sentence }
 func (e *storageError) Unwrap() []error { return []error{e.kind, e.cause} }
 
-// fail turns what a driver returned into what a Store returns.
+// fail converts the error of a driver into the error that a Store returns.
 func (db *DB) fail(ctx context.Context, err error) error {
 	var done *storageError
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return ctx.Err() // drivers report it in words of their own
+		return ctx.Err() // each driver wraps or replaces it differently
 	case errors.As(err, &done), errors.Is(err, service.ErrNotAnalyzed),
 		errors.Is(err, service.ErrUnknownJob), errors.Is(err, service.ErrBusy):
 		return err
@@ -281,8 +279,8 @@ func (db *DB) fail(ctx context.Context, err error) error {
 	return &storageError{service.ErrStorage, db.engine.explain(err), err}
 }
 
-// bounded is ctx for at most d, or for as long as it lasts if d is 0. What ends by it
-// is an error of the database, which fail tells by the ctx that was given.
+// bounded returns ctx with timeout d, or without one if d is 0. Its expiry is an error
+// of the database: fail gets the caller's ctx, which has not ended then.
 func bounded(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if d == 0 {
 		return ctx, func() {}
@@ -290,8 +288,8 @@ func bounded(ctx context.Context, d time.Duration) (context.Context, context.Can
 	return context.WithTimeout(ctx, d)
 }
 
-// inTx runs f in a transaction that writes, of at most db.writeLimit. After f
-// returned nil it commits.
+// inTx runs f in a write transaction that lasts at most db.writeLimit, and commits it
+// if f returns nil.
 func (db *DB) inTx(ctx context.Context, f func(tx *sqlx.Tx) error) error {
 	if err := db.present(); err != nil {
 		return err
@@ -301,7 +299,7 @@ func (db *DB) inTx(ctx context.Context, f func(tx *sqlx.Tx) error) error {
 	err := transact(limited, db.write, f)
 	db.noteFull(err)
 	if err != nil && ctx.Err() == nil && limited.Err() != nil {
-		return limited.Err() // drivers report it in words of their own
+		return limited.Err() // each driver wraps or replaces it differently
 	}
 	return err
 }
@@ -318,7 +316,7 @@ func transact(ctx context.Context, on *sqlx.DB, f func(tx *sqlx.Tx) error) error
 	return tx.Commit()
 }
 
-// exec runs one statement, with ? for arguments, and returns how many rows it
+// exec runs one statement, with ? for arguments, and returns the number of rows it
 // changed.
 func exec(ctx context.Context, on sqlx.ExtContext, query string, args ...any) (int, error) {
 	res, err := on.ExecContext(ctx, on.(interface{ Rebind(string) string }).Rebind(query), args...)
@@ -333,21 +331,21 @@ func exec(ctx context.Context, on sqlx.ExtContext, query string, args ...any) (i
 // 32,766 on SQLite) of a statement that stores many rows.
 const rowsPerStatement = 100
 
-// values is the text "(?,?),(?,?)" for n rows of width arguments each.
+// values returns the text "(?,?),(?,?)" for n rows of width arguments each.
 func values(n, width int) string {
 	row := "(" + strings.Repeat("?,", width-1) + "?)"
 	return strings.Repeat(row+",", n-1) + row
 }
 
-// newID is different for every call in the world.
+// newID returns a globally unique identifier.
 func newID() string { return rand.Text() }
 
-// milliseconds is t as it is stored: NULL for the zero time.
+// milliseconds returns t as it is stored: NULL for the zero time.
 func milliseconds(t time.Time) sql.NullInt64 {
 	return sql.NullInt64{Int64: t.UnixMilli(), Valid: !t.IsZero()}
 }
 
-// moment is what milliseconds stored.
+// moment is the inverse of milliseconds.
 func moment(ms sql.NullInt64) time.Time {
 	if !ms.Valid {
 		return time.Time{}

@@ -1,8 +1,7 @@
 package repository
 
-// What every test here stands on: a claim about the repository is tried on
-// SQLite and on PostgreSQL alike, each in a database (or schema) of its own,
-// and nothing may be left running after the last one.
+// The basis of all tests here: each runs on SQLite and on PostgreSQL, in its own database
+// or schema, and no goroutine may remain after the last one.
 
 import (
 	"context"
@@ -24,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// database is an empty one, for one test.
+// database is an empty database for one test.
 type database struct {
 	url      string
 	postgres bool
@@ -51,12 +50,12 @@ func onPostgres(t testing.TB) database {
 	}
 	q := u.Query()
 	q.Set("search_path", schema)
-	q.Set("application_name", schema) // tells this test's connections from others
+	q.Set("application_name", schema) // identifies the connections of this test
 	u.RawQuery = q.Encode()
 	return database{url: u.String(), postgres: true}
 }
 
-// serverURL is the URL of the PostgreSQL server for tests.
+// serverURL returns the URL of the PostgreSQL server for tests.
 func serverURL(t testing.TB) string {
 	u := os.Getenv("TIDEMARK_TEST_POSTGRES")
 	if u == "" {
@@ -97,17 +96,17 @@ func (d database) open(t testing.TB, change ...func(*Config)) *DB {
 	return db
 }
 
-// start is the moment of the first analysis of every test.
+// start is the AsOf of the first analysis of every test.
 var start = time.Date(2026, 11, 22, 19, 0, 0, 0, time.UTC)
 
-// at is the moment of the analysis n candles later.
+// at returns the AsOf of the analysis n candles later.
 func at(n int) time.Time { return start.Add(time.Duration(n) * time.Hour) }
 
 func key(symbol string) service.Key {
 	return service.Key{Exchange: "binance", Symbol: symbol, Interval: "1h"}
 }
 
-// snapshot is an analysis of symbol at at(n), with ten levels a side whose
+// snapshot returns an analysis of symbol at at(n), with ten levels on each side whose
 // numbers depend on both.
 func snapshot(symbol string, n int) service.Snapshot {
 	r := rand.New(rand.NewPCG(uint64(n), uint64(len(symbol))))
@@ -136,7 +135,7 @@ func snapshot(symbol string, n int) service.Snapshot {
 	return s
 }
 
-// put stores snapshots as a batch of their own.
+// put stores snapshots as one batch.
 func put(t testing.TB, db *DB, snapshots ...service.Snapshot) {
 	t.Helper()
 	if err := db.Put(t.Context(), service.Results{Snapshots: snapshots}); err != nil {

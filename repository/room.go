@@ -8,37 +8,37 @@ import (
 	"tidemark/service"
 )
 
-// room knows whether there is any for what is to be stored. The first write that the
-// disk has no room for closes the door, and a probe opens it again: those who have
-// much to store look at the door instead of trying over and over.
+// room tracks whether the disk has room for new data. The first write that fails for
+// lack of room marks the disk as full, and a successful probe clears the mark. Callers
+// with much to store check the mark instead of retrying.
 type room struct {
-	mu     sync.Mutex
-	err    error         // why nothing can be stored; nil if it can
-	since  time.Time     // since when
-	opened time.Time     // when the door was opened last
-	pause  time.Duration // before the next probe
-	closed chan struct{} // of capacity 1: the door was closed
+	mu      sync.Mutex
+	err     error         // why nothing can be stored; nil if the disk is not full
+	since   time.Time     // when the disk was marked as full; else zero
+	cleared time.Time     // when the mark was last cleared
+	pause   time.Duration // before the next probe
+	marked  chan struct{} // signals a new mark; capacity 1
 }
 
-// The pauses between probes double, and go on from where they were if the door is
-// closed again within a minute of having been opened: a probe may find room where a
-// batch does not.
+// The pauses between probes double. If the disk is marked again within a minute after
+// the mark was cleared, they do not start over: a probe may find room where a batch
+// does not.
 const (
 	firstProbe = time.Second
 	lastProbe  = 30 * time.Second
 	relapse    = time.Minute
 )
 
-// Full tells since when the disk of the database has been full; the zero time if it
-// is not.
+// Full returns the time since which the disk of the database has been full, or the zero
+// time if it is not full.
 func (db *DB) Full() time.Time {
 	db.room.mu.Lock()
 	defer db.room.mu.Unlock()
 	return db.room.since
 }
 
-// Writable tells why nothing can be stored at present; nil if nothing is known to be
-// in the way.
+// Writable returns why nothing can be stored at present, or nil if nothing is known to
+// prevent it.
 func (db *DB) Writable() error {
 	if err := db.present(); err != nil {
 		return err
@@ -48,7 +48,7 @@ func (db *DB) Writable() error {
 	return db.room.err
 }
 
-// noteFull closes the door if err says that the disk is full.
+// noteFull marks the disk as full if err means that.
 func (db *DB) noteFull(err error) {
 	if err == nil || !db.engine.full(err) {
 		return
@@ -60,27 +60,27 @@ func (db *DB) noteFull(err error) {
 		return
 	}
 	now := time.Now()
-	if r.pause == 0 || now.Sub(r.opened) > relapse {
+	if r.pause == 0 || now.Sub(r.cleared) > relapse {
 		r.pause = firstProbe
 	}
 	r.err, r.since = &storageError{service.ErrFull, db.engine.explain(err), err}, now
 	db.log.Error("nothing can be stored until there is room again", "error", r.err)
 	select {
-	case r.closed <- struct{}{}:
+	case r.marked <- struct{}{}:
 	default:
 	}
 }
 
-// keepRoom opens the door again, until ctx ends.
+// keepRoom probes a full disk and clears the mark, until ctx ends.
 func (db *DB) keepRoom(ctx context.Context) {
 	r := &db.room
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-r.closed:
+		case <-r.marked:
 		}
-		for shut := true; shut; {
+		for full := true; full; {
 			r.mu.Lock()
 			pause := r.pause
 			r.pause = min(2*pause, lastProbe)
@@ -94,14 +94,14 @@ func (db *DB) keepRoom(ctx context.Context) {
 				continue
 			}
 			r.mu.Lock()
-			shut = false
+			full = false
 			db.log.Info("there is room again: what waited is stored now", "after", time.Since(r.since).Round(time.Second).String())
-			r.err, r.since, r.opened = nil, time.Time{}, time.Now()
+			r.err, r.since, r.cleared = nil, time.Time{}, time.Now()
 			r.mu.Unlock()
 		}
 	}
 }
 
-// probeBytes is what a probe writes: more than a batch is, so that there is room for
-// one once there is for a probe.
+// probeBytes is the size of a probe. It exceeds the size of a batch, so that a batch
+// fits after a successful probe.
 const probeBytes = 1 << 20

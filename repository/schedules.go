@@ -23,13 +23,13 @@ type scheduleRow struct {
 	LastJob  sql.NullString `db:"last_job"`
 }
 
-// SetSchedules makes these the schedules of an exchange, as job.ScheduleStore requires.
+// SetSchedules replaces the schedules of an exchange, as job.ScheduleStore requires.
 func (db *DB) SetSchedules(ctx context.Context, exchange string, schedules []job.ScheduleState, now time.Time) (removed int, err error) {
 	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
 		args := []any{exchange}
 		for _, s := range schedules {
 			args = append(args, s.Interval)
-			// not created with a past: who switches a schedule on has missed nothing
+			// a new schedule has no missed run, so its next run is in the future
 			if _, err := exec(ctx, tx, `INSERT INTO schedules (exchange, interval, schedule, next_run) VALUES (?, ?, ?, ?)
 				ON CONFLICT (exchange, interval) DO UPDATE SET schedule = excluded.schedule,
 					next_run = CASE WHEN schedules.next_run <= ? THEN schedules.next_run ELSE excluded.next_run END
@@ -71,11 +71,11 @@ func (db *DB) Schedules(ctx context.Context, exchange string) ([]job.ScheduleSta
 	return all, nil
 }
 
-// RunSchedule begins a run that is due, as job.ScheduleStore requires.
+// RunSchedule starts a due run, as job.ScheduleStore requires.
 func (db *DB) RunSchedule(ctx context.Context, due job.ScheduleState, next time.Time, j job.Job, work string, scope job.Scope, limit int) (run job.ScheduledRun, err error) {
 	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
 		run = job.ScheduledRun{}
-		// first, since it makes other processes wait until tx has ended
+		// first, because it locks out other processes until tx ends
 		n, err := exec(ctx, tx, `UPDATE schedules SET next_run = ? WHERE exchange = ? AND interval = ? AND schedule = ? AND next_run = ?`,
 			next.UnixMilli(), due.Exchange, due.Interval, due.Text, due.NextRun.UnixMilli())
 		if err != nil || n == 0 {

@@ -1,9 +1,8 @@
 package repository
 
-// These tests pin what is stored of schedules, on both databases: a run that is
-// due is begun by one process, with its job and its plan in one transaction, or
-// not at all; a changed configuration leaves one row for each interval, and what
-// was due under the old one is still made.
+// These tests pin stored schedules on both databases: one process starts a due run, with
+// its job and its plan in one transaction, or none does; after a change of the
+// configuration each interval has one row, and a run due before the change still starts.
 
 import (
 	"errors"
@@ -18,7 +17,7 @@ import (
 	"tidemark/service"
 )
 
-// hourly is the state of a schedule of the exchange binance.
+// hourly returns the state of a schedule of the exchange binance.
 func hourly(interval levels.Interval, next time.Time) job.ScheduleState {
 	return job.ScheduleState{Exchange: "binance", Interval: interval, Text: "1h", NextRun: next}
 }
@@ -59,18 +58,18 @@ func TestSetSchedules_OneRowForAnIntervalAndNoOthers(t *testing.T) {
 		}
 		same(t, []job.ScheduleState{hour, day}, schedules(t, db)) // the shortest first
 
-		// the same text: stays as it is, due or not
+		// the same text: unchanged, due or not
 		setSchedules(t, db, at(2), hourly("1h", at(3)), hourly("1d", at(9)))
 		same(t, []job.ScheduleState{hour, day}, schedules(t, db))
 
-		// another text: the new one, but what is due is still made
+		// another text: the new one, but a due run still starts
 		changedHour, changedDay := hourly("1h", at(4)), hourly("1d", at(9))
 		changedHour.Text, changedDay.Text = "2h", "0 4 * * *"
 		setSchedules(t, db, at(2), changedHour, changedDay)
 		changedHour.NextRun = hour.NextRun
 		same(t, []job.ScheduleState{changedHour, changedDay}, schedules(t, db))
 
-		// an interval that is not swept any more, and none at all
+		// one interval is no longer swept; then none
 		if n := setSchedules(t, db, at(2), changedDay); n != 1 {
 			t.Errorf("%d removed, want 1", n)
 		}
@@ -103,8 +102,8 @@ func TestRunSchedule_OneOfManyProcessesBeginsTheRun(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 10 {
 			all.Go(func() {
-				// as if the first sweep had ended at once: nothing else keeps the others
-				// from beginning one
+				// as if the first sweep had ended at once: nothing else stops the others
+				// from starting one
 				run, err := processes[i%2].RunSchedule(t.Context(), due, at(2).Add(time.Duration(i)), sweepJob(fmt.Sprint("job", i)), fmt.Sprint("work", i), job.Scope{}, 100)
 				switch {
 				case err != nil:

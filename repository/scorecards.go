@@ -14,9 +14,8 @@ import (
 	"tidemark/service"
 )
 
-// A stored promise is one run of bytes as a snapshot is: the version, then the
-// fields in the order of appendPromise, then a checksum. A level takes 26 bytes.
-// Version 1 had no checksum.
+// A promise is encoded like a snapshot: the version, then the fields in the order of
+// appendPromise, then a checksum. A level takes 26 bytes. Version 1 has no checksum.
 const (
 	promiseVersion     = 2
 	promiseBeforeCheck = 1
@@ -44,7 +43,7 @@ func appendPromise(b []byte, p *scorecard.Promise) []byte {
 	return appendChecksum(b, start)
 }
 
-// decodePromise reads what appendPromise wrote; ok is false for anything else.
+// decodePromise decodes the output of appendPromise; ok is false for other bytes.
 func decodePromise(b []byte) (p scorecard.Promise, ok bool) {
 	switch {
 	case len(b) > 0 && b[0] == promiseVersion:
@@ -77,11 +76,11 @@ func decodePromise(b []byte) (p scorecard.Promise, ok bool) {
 	return p, true
 }
 
-// DuePromise reads the promise of a series, as service.Store requires.
+// DuePromise returns the promise of a series, as service.Store requires.
 func (db *DB) DuePromise(ctx context.Context, key service.Key, by time.Time) (scorecard.Promise, bool, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
-	var found []struct { // none or one
+	var found []struct { // at most one
 		AsOf    int64 `db:"as_of"`
 		Promise []byte
 	}
@@ -95,8 +94,8 @@ func (db *DB) DuePromise(ctx context.Context, key service.Key, by time.Time) (sc
 	return p, true, nil
 }
 
-// putPromises makes a promise of each snapshot that is the newest of a series
-// without one. shown are the newest of the batch, as newAnalyses has them.
+// putPromises stores a promise for each snapshot that is the newest of a series without
+// one. shown is the second result of newAnalyses.
 func (db *DB) putPromises(ctx context.Context, tx *sqlx.Tx, snapshots []service.Snapshot, shown []*analysis) error {
 	var encoded []byte
 	var args []any
@@ -126,7 +125,7 @@ func (db *DB) putPromises(ctx context.Context, tx *sqlx.Tx, snapshots []service.
 		if len(args) == 0 {
 			continue
 		}
-		// a conflict is another process's, or the same analysis twice in a batch
+		// conflicts: another process was first, or the batch holds an analysis twice
 		if _, err := exec(ctx, tx, `INSERT INTO promises (series_id, as_of, promise) VALUES `+values(len(args)/3, 3)+`
 			ON CONFLICT (series_id) DO NOTHING`, args...); err != nil {
 			return err
@@ -135,7 +134,7 @@ func (db *DB) putPromises(ctx context.Context, tx *sqlx.Tx, snapshots []service.
 	return nil
 }
 
-// card names a scorecard.
+// card is the key of a scorecard.
 type card struct {
 	exchange         string
 	interval         levels.Interval
@@ -143,8 +142,8 @@ type card struct {
 	simulated        bool
 }
 
-// putJudged deletes the promises that have been judged, and adds those that were
-// still there to their scorecards.
+// putJudged deletes the judged promises. It adds the outcomes of those that still
+// existed to their scorecards.
 func (db *DB) putJudged(ctx context.Context, tx *sqlx.Tx, judged []service.Judged) error {
 	cards := map[card]*scorecard.Card{}
 	judged = slices.Clone(judged)
@@ -157,7 +156,7 @@ func (db *DB) putJudged(ctx context.Context, tx *sqlx.Tx, judged []service.Judge
 			return err
 		}
 		if n == 0 || j.Algorithm == "" {
-			continue // counted by another process; or unreadable, so that nobody knows where it belongs
+			continue // another process has counted it; or it is unreadable, and its scorecard unknown
 		}
 		name := card{j.Exchange, j.Interval, j.Algorithm, j.Table, j.Simulated}
 		c := cards[name]
@@ -185,7 +184,7 @@ func (db *DB) putJudged(ctx context.Context, tx *sqlx.Tx, judged []service.Judge
 	for name := range cards {
 		names = append(names, name)
 	}
-	// in the same order in every process, as their rows are locked until the end
+	// in the same order in every process, because tx keeps their rows locked
 	slices.SortFunc(names, func(a, b card) int {
 		simulated := func(c card) int {
 			if c.simulated {
@@ -204,7 +203,7 @@ func (db *DB) putJudged(ctx context.Context, tx *sqlx.Tx, judged []service.Judge
 	return nil
 }
 
-// putCard adds what c counts to its scorecard.
+// putCard adds the counts of c to the stored scorecard called name.
 func (db *DB) putCard(ctx context.Context, tx *sqlx.Tx, name card, c *scorecard.Card) error {
 	var id int64
 	err := tx.GetContext(ctx, &id, tx.Rebind(`INSERT INTO scorecards (exchange, interval, algorithm, odds_table, simulated, first_as_of, last_as_of, moments, skipped)
@@ -239,7 +238,7 @@ func (db *DB) putCard(ctx context.Context, tx *sqlx.Tx, name card, c *scorecard.
 	return err
 }
 
-// Scorecards reads those of an exchange, as api.Store requires.
+// Scorecards returns the scorecards of an exchange, as api.Store requires.
 func (db *DB) Scorecards(ctx context.Context, exchange string) ([]scorecard.Card, []scorecard.Open, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
@@ -291,7 +290,7 @@ func (db *DB) Scorecards(ctx context.Context, exchange string) ([]scorecard.Card
 	for _, s := range scores {
 		c := at[s.Card]
 		if c == nil || s.Bin < 0 || s.Bin >= scorecard.Bins {
-			continue // of a card that another process began in between
+			continue // of a card that another process created after the first query
 		}
 		of := &c.Hold
 		if s.Kind == "touch" {

@@ -1,8 +1,8 @@
 package repository
 
-// These tests pin the live scorecard as it is stored: one promise of a series at a
-// time, as it was made; what became of it counts once, whoever judged it, and in the
-// scorecard of its own kind; what cannot be read is not taken for a promise.
+// These tests pin the stored live scorecard: a series has one promise at a time, which
+// does not change; its outcome counts once, even if several processes judge it, and in
+// the scorecard of its kind; unreadable bytes are not a promise.
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ import (
 	"tidemark/service"
 )
 
-// promising is snapshot with odds.
+// promising returns snapshot with odds.
 func promising(symbol string, n int) service.Snapshot {
 	s := snapshot(symbol, n)
 	for _, side := range [][]levels.Level{s.Supports, s.Resistances} {
@@ -28,7 +28,7 @@ func promising(symbol string, n int) service.Snapshot {
 	return s
 }
 
-// due returns the promise made of symbol up to at(n).
+// due returns the promise of symbol made by at(n).
 func due(t *testing.T, db *DB, symbol string, n int) (scorecard.Promise, bool) {
 	t.Helper()
 	p, ok, err := db.DuePromise(t.Context(), key(symbol), at(n))
@@ -89,7 +89,7 @@ func TestPromise_IsOfTheFirstAnalysisUntilItIsJudged(t *testing.T) {
 		if p, _ := due(t, db, "BTCUSDT", 100); !p.AsOf.Equal(at(5)) {
 			t.Errorf("a later analysis has taken its place: %v", p.AsOf)
 		}
-		judge(t, db, judgement("BTCUSDT", 6)) // of another moment
+		judge(t, db, judgement("BTCUSDT", 6)) // with another AsOf
 		if _, ok := due(t, db, "BTCUSDT", 100); !ok {
 			t.Error("a judgement of another moment has ended it")
 		}
@@ -297,15 +297,15 @@ func TestListed_ADelistedPairLeavesTheScreenAndEndsItsPromises(t *testing.T) {
 		if skipped != 2 || len(open) != 1 || open[0].Count != 1 || open[0].Interval != "1h" {
 			t.Errorf("%d promises skipped and %+v open, want 2 and that of BTCUSDT", skipped, open)
 		}
-		if n := count(t, db, "promises"); n != 2 { // and of the other exchange
+		if n := count(t, db, "promises"); n != 2 { // the other is of the other exchange
 			t.Errorf("%d promises, want 2", n)
 		}
 
-		set([]string{"OLDUSDT"}, nil, 9) // said again
+		set([]string{"OLDUSDT"}, nil, 9) // repeated
 		if s, err := db.Snapshot(t.Context(), key("OLDUSDT"), time.Time{}); err != nil || !s.DelistedAt.Equal(at(7)) {
 			t.Errorf("delisted at %v, want %v still (%v)", s.DelistedAt, at(7), err)
 		}
-		// an analysis proves that it trades, of its own series only
+		// an analysis proves that the pair trades, for its own series only
 		put(t, db, promising("OLDUSDT", 20))
 		same(t, []string{"BTCUSDT 5", "OLDUSDT 20"}, market(t, db))
 		same(t, job.PairState{Listed: true, Delisted: true}, listed()["OLDUSDT"])

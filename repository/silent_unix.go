@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// silent reports whether nothing has arrived on a connection, not even its end. It
-// does not wait. A connection that a firewall has forgotten is silent, too.
+// silent reports whether nothing has arrived on a connection, not even its end. It does
+// not wait. A connection that a firewall dropped without notice is silent, too.
 func silent(c net.Conn) bool {
 	with, ok := c.(syscall.Conn)
 	if !ok {

@@ -32,8 +32,8 @@ func (db *DB) PutBatch(ctx context.Context, b job.Batch) (ended bool, err error)
 	return ended && err == nil, db.fail(ctx, err)
 }
 
-// put stores results in one transaction, unless first, which comes before, finds them
-// stored already.
+// put stores results in one transaction. It first calls first, and stores nothing if
+// that reports them as stored.
 func (db *DB) put(ctx context.Context, r service.Results, first func(tx *sqlx.Tx) (stored bool, err error)) error {
 	all, shown := newAnalyses(r.Snapshots)
 	var changes []Change
@@ -70,26 +70,26 @@ func (db *DB) put(ctx context.Context, r service.Results, first func(tx *sqlx.Tx
 			db.emit(c)
 		}
 	case written && len(changes) > 0:
-		// the commit failed: if only its reply was lost, it may have happened
+		// the commit may have succeeded although its reply was lost
 		db.emit(Change{})
 	}
 	return err
 }
 
-// analysis is a snapshot on its way into the database.
+// analysis is a snapshot that is being stored.
 type analysis struct {
 	key      service.Key
 	asOf     int64
 	snapshot []byte
 
 	id     int64 // of its series, once known
-	newest bool  // it is the newest analysis of its series now
+	newest bool  // whether it is now the newest analysis of its series
 }
 
-// newAnalyses returns the snapshots encoded, ordered by key and moment, without
-// those a later one of the same key and moment replaces; and the newest of each
-// key. The order is the same in every process: two that store the same pairs
-// take the same locks in turn, and cannot wait for each other.
+// newAnalyses encodes the snapshots and sorts them by key and AsOf. Of several with the
+// same key and AsOf it keeps the last. shown is the newest of each key. The order is the
+// same in every process: two that store the same pairs lock them in the same order and
+// cannot deadlock.
 func newAnalyses(snapshots []service.Snapshot) (all []analysis, shown []*analysis) {
 	if len(snapshots) == 0 {
 		return nil, nil
@@ -100,7 +100,7 @@ func newAnalyses(snapshots []service.Snapshot) (all []analysis, shown []*analysi
 	for i := range snapshots {
 		buf = appendSnapshot(buf, &snapshots[i])
 		ends[i] = len(buf)
-		if i == 0 { // they are of much the same length
+		if i == 0 { // the lengths are similar
 			buf = slices.Grow(buf, (len(snapshots)-1)*(len(buf)+len(buf)/4))
 		}
 	}
@@ -150,8 +150,8 @@ func changesOf(shown []*analysis) []Change {
 	return changes
 }
 
-// putAnalyses stores all and trims the history of their series. It sets id and
-// newest of those shown.
+// putAnalyses stores all and trims the history of their series. It sets the id of all,
+// and newest of those in shown.
 func (db *DB) putAnalyses(ctx context.Context, tx *sqlx.Tx, all []analysis, shown []*analysis) error {
 	var args []any
 	for rows := range slices.Chunk(shown, rowsPerStatement) {
@@ -188,9 +188,9 @@ func (db *DB) putAnalyses(ctx context.Context, tx *sqlx.Tx, all []analysis, show
 	return nil
 }
 
-// trim deletes what falls out of the history of the series of rows. In two
-// steps, and the first is a lookup in the primary key for each series: of one
-// statement that does both, PostgreSQL makes a scan of the whole table.
+// trim deletes the analyses beyond the history limit of the series of rows. It takes
+// two statements, of which the first looks up the primary key once for each series:
+// PostgreSQL runs a single statement as a scan of the whole table.
 func (db *DB) trim(ctx context.Context, tx *sqlx.Tx, rows []*analysis) error {
 	args := []any{db.history}
 	for _, a := range rows {
@@ -198,7 +198,7 @@ func (db *DB) trim(ctx context.Context, tx *sqlx.Tx, rows []*analysis) error {
 	}
 	var found []struct {
 		ID    int64
-		First sql.NullInt64 // the newest of those past the history; NULL without any
+		First sql.NullInt64 // the newest analysis beyond the limit; NULL if there are none
 	}
 	err := tx.SelectContext(ctx, &found, tx.Rebind(`SELECT s.id, (
 			SELECT a.as_of FROM analyses a WHERE a.series_id = s.id ORDER BY a.as_of DESC LIMIT 1 OFFSET ?
@@ -221,7 +221,7 @@ func (db *DB) trim(ctx context.Context, tx *sqlx.Tx, rows []*analysis) error {
 	return err
 }
 
-// putSeries creates or updates the series of rows, whose keys differ, and sets
+// putSeries creates or updates the series of rows, which have distinct keys, and sets
 // their id and newest.
 func (db *DB) putSeries(ctx context.Context, tx *sqlx.Tx, rows []*analysis, args []any) error {
 	found, err := tx.QueryContext(ctx, tx.Rebind(`INSERT INTO series (exchange, interval, symbol, latest_as_of) VALUES `+values(len(rows), 4)+`
@@ -255,8 +255,7 @@ func (db *DB) putSeries(ctx context.Context, tx *sqlx.Tx, rows []*analysis, args
 	return found.Close()
 }
 
-// Snapshot returns the newest analysis with AsOf not after at, as
-// service.Store has it.
+// Snapshot returns the newest analysis with AsOf not after at, as api.Store requires.
 func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (service.Snapshot, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
@@ -264,12 +263,12 @@ func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (serv
 	if !at.IsZero() {
 		newest = at.UnixMilli()
 	}
-	var stored []struct { // none or one
+	var stored []struct { // at most one
 		Snapshot   []byte
 		DelistedAt sql.NullInt64 `db:"delisted_at"`
 	}
-	// MAX and not ORDER BY … LIMIT 1: that is one step in the index for both
-	// planners, where PostgreSQL may fetch the whole history to sort it
+	// MAX takes one index step on both databases; for ORDER BY … LIMIT 1,
+	// PostgreSQL may fetch and sort the whole history
 	err := db.read.SelectContext(limited, &stored, db.read.Rebind(`SELECT a.snapshot, s.delisted_at FROM series s JOIN analyses a ON a.series_id = s.id
 		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ?
 			AND a.as_of = (SELECT MAX(k.as_of) FROM analyses k WHERE k.series_id = s.id AND k.as_of <= ?)`),
@@ -292,14 +291,13 @@ func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (serv
 	return s, nil
 }
 
-// latestPage is how many analyses Latest holds at once, encoded.
+// latestPage is the number of encoded analyses that Latest holds at once.
 const latestPage = 64
 
-// Latest streams the newest analyses of a market by symbol, as service.Store
-// has it. It reads a page at a time, and holds no connection and no transaction
-// while the caller is at work: a slow reader of the whole market neither keeps
-// others waiting nor SQLite's log from being folded. Each analysis is the newest
-// as of the moment its page is read.
+// Latest streams the newest analyses of a market by symbol, as api.Store requires. It
+// reads a page at a time, and holds no connection or transaction while the caller runs:
+// a slow reader of the whole market neither blocks others nor delays SQLite's
+// checkpoints. Each analysis is the newest at the time its page is read.
 func (db *DB) Latest(ctx context.Context, exchange string, interval levels.Interval) iter.Seq2[service.Snapshot, error] {
 	return func(yield func(service.Snapshot, error) bool) {
 		var s service.Snapshot
@@ -330,14 +328,14 @@ func (db *DB) Latest(ctx context.Context, exchange string, interval levels.Inter
 	}
 }
 
-// storedPair is a pair of a page of Latest, and where its analysis ends there.
+// storedPair is a pair in a page of Latest.
 type storedPair struct {
 	symbol string
-	end    int
+	end    int // of its analysis in the page
 }
 
-// latest appends to page the newest analyses of the symbols behind after, one
-// page of them, and to pairs whose they are.
+// latest reads the next page: the newest analyses of the symbols that follow after. It
+// appends the analyses to page and their pairs to pairs.
 func (db *DB) latest(ctx context.Context, exchange string, interval levels.Interval, after string, page []byte, pairs []storedPair) ([]byte, []storedPair, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
@@ -360,8 +358,8 @@ func (db *DB) latest(ctx context.Context, exchange string, interval levels.Inter
 	return page, pairs, rows.Err()
 }
 
-// Markets returns what there are analyses of, as api.Store requires. Every series
-// is looked at: some hundreds of an interval.
+// Markets returns the exchanges and intervals that have analyses, as api.Store
+// requires. It reads every series: some hundreds for each interval.
 func (db *DB) Markets(ctx context.Context) ([]service.StoredMarket, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()

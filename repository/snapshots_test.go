@@ -1,8 +1,7 @@
 package repository
 
-// These tests pin what is stored of analyses: which one is the newest, what
-// becomes of the history, in what order a market is read, and that a batch is
-// stored whole, once, or not at all.
+// These tests pin stored analyses: which one is the newest, how the history is trimmed,
+// in which order a market is read, and that a batch is stored whole, once, or not at all.
 
 import (
 	"context"
@@ -21,7 +20,7 @@ import (
 	"tidemark/service"
 )
 
-// same fails unless got is want, where an empty list is as good as none.
+// same fails unless got equals want. An empty slice equals a nil one.
 func same(t *testing.T, want, got any) {
 	t.Helper()
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
@@ -219,7 +218,7 @@ func TestLatest_OneMarketBySymbol(t *testing.T) {
 		other.Exchange = "okx"
 		longer := snapshot("BTCUSDT", 9)
 		longer.Interval = "4h"
-		// the order of bytes: capitals, "_", small letters, others
+		// in byte order: capitals, "_", small letters, others
 		put(t, db, snapshot("é", 0), snapshot("b", 0), snapshot("_", 0), snapshot("a", 0), snapshot("B", 0), snapshot("1INCHUSDT", 1), other, longer)
 		same(t, []string{"1INCHUSDT 1", "B 0", "_ 0", "a 0", "b 0", "é 0"}, market(t, db))
 	})
@@ -239,7 +238,7 @@ func TestMarkets_AreThoseWithAnalyses(t *testing.T) {
 		b := service.Results{Snapshots: []service.Snapshot{
 			of("other", "A", "15m", 0), of("binance", "B", "1w", 1), of("binance", "A", "2h", 3), of("binance", "B", "2h", 2), of("binance", "A", "15m", 0),
 		}}
-		// candles alone are no analysis
+		// candles alone are not an analysis
 		b.Candles = []service.CandleChange{{Key: service.Key{Exchange: "kept", Symbol: "A", Interval: "1h"}, Blocks: []service.KeptBlock{{Packed: []byte{1}}}}}
 		if err := db.Put(t.Context(), b); err != nil {
 			t.Fatal(err)
@@ -304,7 +303,7 @@ func TestLatest_CallerMayStopAndMayAskMeanwhile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// with one connection: it must be free while the caller is at work
+			// the one connection must be free while the caller runs
 			if _, err := db.Snapshot(ctxOf(t, 5*time.Second), s.Key, time.Time{}); err != nil {
 				t.Fatal(err)
 			}
@@ -410,8 +409,8 @@ func TestCalls_EndWithTheirContext(t *testing.T) {
 	})
 }
 
-// A writer that waits for another gives up when its context ends, leaves
-// nothing behind, and the next one works.
+// A writer that waits for another returns when its context ends, stores nothing, and the
+// next writer works.
 func TestPut_WaitingForAnotherWriterEndsWithItsContext(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db, other := d.open(t), d.open(t)
@@ -436,8 +435,8 @@ func TestPut_WaitingForAnotherWriterEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// market lists the newest analyses of the market of these tests, as "SYMBOL n"
-// for the one of at(n).
+// market returns the newest analyses of the market of these tests, as "SYMBOL n" for the
+// one of at(n).
 func market(t testing.TB, db *DB) []string {
 	t.Helper()
 	var list []string
@@ -450,7 +449,7 @@ func market(t testing.TB, db *DB) []string {
 	return list
 }
 
-// count is the number of rows of a table.
+// count returns the number of rows of a table.
 func count(t testing.TB, db *DB, table string) (n int) {
 	t.Helper()
 	if err := db.read.GetContext(t.Context(), &n, `SELECT COUNT(*) FROM `+table); err != nil {

@@ -25,17 +25,17 @@ import (
 // busyTimeout is how long a writer waits for the writer of another process.
 const busyTimeout = 10 * time.Second
 
-// defaultCache is the page cache of the connection that writes, in bytes, unless
-// told another. The one that reads has a quarter: most of what it reads are
-// candles, each block once a sweep.
+// defaultCache is the default page cache of the connection that writes, in bytes. The
+// connection that reads has a quarter of the cache: it mostly reads candles, each block
+// once a sweep.
 const (
 	defaultCache = 512 << 10
 	readShare    = 4
 )
 
-// sqliteEngine is a SQLite file in WAL mode: readers see the last commit while
-// a writer writes. One connection writes and one reads, because each costs its
-// own page cache and because more than one writer would only wait.
+// sqliteEngine is a SQLite file in WAL mode: readers see the last commit while a writer
+// writes. One connection writes and one reads, because each has its own page cache and
+// a second writer would only wait.
 type sqliteEngine struct {
 	path  string
 	file  fs.FileInfo // of path, once connected
@@ -52,7 +52,7 @@ func (db *DB) openSQLite(path string, cache int64) error {
 	case strings.ContainsAny(path, "?\x00"):
 		return errors.New("a sqlite:// URL is a path and nothing else, without '?'")
 	}
-	// absolute, so that no name can be mistaken for SQLite's own file: URLs
+	// absolute, so that SQLite does not parse a name as its own file: URL
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return err
@@ -62,13 +62,13 @@ func (db *DB) openSQLite(path string, cache int64) error {
 	if sentence := e.inspect(); sentence != "" {
 		return &storageError{service.ErrStorage, sentence, fs.ErrInvalid}
 	}
-	// NORMAL: in WAL mode a power cut may lose the last commits, never tear
-	// one. cache_size: negative, so KiB and not pages.
+	// NORMAL: in WAL mode a power failure may lose the last commits, but never part
+	// of one. cache_size: a negative number is in KiB instead of pages.
 	options := func(cache int64) string {
 		return fmt.Sprintf("?_busy_timeout=%d&_synchronous=NORMAL&_foreign_keys=1&_error_rc=1&_pragma=cache_size(-%d)", busyTimeout.Milliseconds(), max(1, cache>>10))
 	}
-	// immediate: a transaction that writes waits for its turn at its start,
-	// where waiting works, not at its first write, where it would fail
+	// immediate: a write transaction waits for the lock at its start, where the busy
+	// timeout applies; at its first write it would fail
 	if e.write, err = sqlx.Open("sqlite", path+options(cache)+"&_journal_mode=WAL&_txlock=immediate"); err != nil {
 		return err
 	}
@@ -81,9 +81,9 @@ func (db *DB) openSQLite(path string, cache int64) error {
 	return nil
 }
 
-// connect makes the connection that writes. Of several processes that turn a
-// new file to WAL mode at once, SQLite tells all but one that it is busy
-// without letting them wait; they wait here.
+// connect makes the connection that writes. If several processes set WAL mode on a new
+// file at once, SQLite returns SQLITE_BUSY to all but one without waiting, so connect
+// retries.
 func (e *sqliteEngine) connect(ctx context.Context) error {
 	for begin := time.Now(); ; {
 		err := e.write.PingContext(ctx)
@@ -103,8 +103,8 @@ func (e *sqliteEngine) connect(ctx context.Context) error {
 	}
 }
 
-// inspect looks at what SQLite would only call "unable to open database file",
-// and says what is wrong; "" if nothing is.
+// inspect returns what is wrong with the path, or "". SQLite itself would only report
+// "unable to open database file".
 func (e *sqliteEngine) inspect() string {
 	folder := filepath.Dir(e.path)
 	if info, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
@@ -126,17 +126,17 @@ func (e *sqliteEngine) inaccessible() string {
 	return fmt.Sprintf("%s cannot be opened or created: this process needs read and write permission for the file and its folder", e.path)
 }
 
-// lock has nothing to do: every transaction that writes begins immediate, and
-// holds the only write lock there is.
+// lock does nothing: every write transaction is immediate, so it holds the only write
+// lock of the file.
 func (e *sqliteEngine) lock(context.Context, *sqlx.Tx) error { return nil }
 
-// maxWakes is how many notifications of new work may wait. More are dropped: River
-// looks for work once a second anyway.
+// maxWakes is the most pending notifications of new work. More are dropped, because
+// River also polls once a second.
 const maxWakes = 16
 
-// localDriver is River's SQLite driver with another listener. Its own reads the file
-// twenty times a second, which takes an idle process 2 % of a processor instead of
-// 0.8 %; this one hears of the work that this process inserts.
+// localDriver is River's SQLite driver with another listener. River's listener reads
+// the file twenty times a second, so an idle process uses 2 % of a processor instead of
+// 0.8 %. This one is notified of the work that this process inserts.
 type localDriver struct {
 	*riversqlite.Driver
 	wake <-chan string
@@ -148,8 +148,8 @@ func (d localDriver) GetListener(*riverdriver.GetListenenerParams) riverdriver.L
 	return localListener{d.wake}
 }
 
-// localListener receives the queues with new work of this process. Work that other
-// processes insert is found by River's poll, once a second.
+// localListener receives the names of the queues into which this process inserts work.
+// River's poll, once a second, finds the work that other processes insert.
 type localListener struct{ wake <-chan string }
 
 func (localListener) Close(context.Context) error            { return nil }
@@ -174,7 +174,7 @@ func (e *sqliteEngine) migrateQueue(ctx context.Context, tx *sqlx.Tx) error {
 	if err != nil {
 		return err
 	}
-	//lint:ignore SA1019 tx holds the one connection there is; what must not share a transaction are enumerations of PostgreSQL
+	//lint:ignore SA1019 tx holds the only connection; MigrateTx is deprecated because of PostgreSQL's enumerations
 	_, err = m.MigrateTx(ctx, tx.Tx, rivermigrate.DirectionUp, nil)
 	return err
 }
@@ -198,8 +198,8 @@ func (*sqliteEngine) queueSQL() queueSQL {
 	}
 }
 
-// full: SQLite itself tells that a write found no room; a quota, or a shared memory
-// file beside the database that could not grow, are errors of writing.
+// full also accepts write errors: SQLite returns SQLITE_FULL for a full disk, but a write
+// error if a quota is used up or its shared memory file cannot grow.
 func (e *sqliteEngine) full(err error) bool {
 	failure, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {
@@ -213,8 +213,8 @@ func (e *sqliteEngine) full(err error) bool {
 	return failure.Code()&0xff == sqlite3.SQLITE_FULL
 }
 
-// probe writes a file without a name beside the database: within it, the pages of
-// what failed before would be written over.
+// probe writes an unnamed file in the folder of the database. A write to the database
+// would prove nothing, because it reuses the pages of the write that failed.
 func (e *sqliteEngine) probe(context.Context) error {
 	f, err := os.CreateTemp(filepath.Dir(e.path), filepath.Base(e.path)+"-room-*")
 	if err != nil {
@@ -230,7 +230,7 @@ func (e *sqliteEngine) probe(context.Context) error {
 	return f.Sync()
 }
 
-// present asks the file system: SQLite goes on with a file that has no name any more.
+// present checks the file system, because SQLite keeps writing to a deleted file.
 func (e *sqliteEngine) present() string {
 	if e.file == nil {
 		return "" // not connected yet
@@ -244,17 +244,17 @@ func (e *sqliteEngine) present() string {
 	return ""
 }
 
-// maintain has nothing to do: there are two connections, always.
+// maintain does nothing: there are always two connections.
 func (*sqliteEngine) maintain(context.Context) {}
 
 func (*sqliteEngine) close() {}
 
-// announce has nothing to do: others see that the file changed.
+// announce does nothing: other processes see that the file changed.
 func (e *sqliteEngine) announce(context.Context, *sqlx.Tx, Change) error { return nil }
 
-// watch asks once a second whether another process has written the file. It
-// asks on the connection that writes: PRAGMA data_version changes with the
-// commits of every connection but the one that asks.
+// watch checks once a second whether another process has written the file. It uses the
+// connection that writes: PRAGMA data_version changes with the commits of every
+// connection except the one that reads it.
 func (e *sqliteEngine) watch(ctx context.Context, emit func(Change)) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -285,7 +285,7 @@ func (e *sqliteEngine) explain(err error) string {
 	if !ok {
 		return fmt.Sprintf("SQLite at %s: %v", e.path, err)
 	}
-	switch failure.Code() & 0xff { // the rest are details of it
+	switch failure.Code() & 0xff { // the higher bits are details
 	case sqlite3.SQLITE_FULL:
 		return fmt.Sprintf("the disk that holds %s is full", e.path)
 	case sqlite3.SQLITE_READONLY:

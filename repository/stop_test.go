@@ -1,6 +1,6 @@
 package repository
 
-// These tests pin that a process can end whatever its database does.
+// This test pins that a process can stop while its database does not answer.
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// stalling stands between the program and the server, and passes nothing on while
-// its lock is held: a server that is frozen, not one that is gone.
+// stalling is a connection to the server that passes nothing on while its lock is held:
+// the server is frozen, not down.
 type stalling struct{ sync.RWMutex }
 
 func (s *stalling) pass(to, from net.Conn) {
@@ -31,7 +31,7 @@ func (s *stalling) pass(to, from net.Conn) {
 	}
 }
 
-// stallingTo returns d behind a stalling.
+// stallingTo returns d with connections through a stalling proxy.
 func stallingTo(t *testing.T, d database) (*stalling, database) {
 	u, err := url.Parse(d.url)
 	if err != nil {
@@ -82,21 +82,21 @@ func TestStopWork_ReturnsWhileTheServerIsFrozen(t *testing.T) {
 	stopped := db.queue.client.Stopped()
 	submitted(t, db, "j", "w")
 	<-begun
-	time.Sleep(beatEvery) // a beat is under way, too
+	time.Sleep(beatEvery) // a heartbeat is in progress too
 	start := time.Now()
 	stopping, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	if err := db.StopWork(stopping); err == nil {
 		t.Error("the stop says that all went well")
 	}
-	if took := time.Since(start); took > time.Second+farewell+2*time.Second {
-		t.Errorf("the stop took %s, want its second and at most %s", took, farewell)
+	if took := time.Since(start); took > time.Second+stopGrace+2*time.Second {
+		t.Errorf("the stop took %s, want its second and at most %s", took, stopGrace)
 	}
 	start = time.Now()
-	db.Close() // with or without an error: what matters is that it returns
+	db.Close() // it may return an error, but it must return
 	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("closing took %s", took)
 	}
 	frozen.Unlock()
-	<-stopped // what River left behind ends now
+	<-stopped // River's remaining goroutines end now
 }

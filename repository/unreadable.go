@@ -8,21 +8,20 @@ import (
 	"tidemark/service"
 )
 
-// unreadable are the series in which a stored analysis was found that cannot be
-// read. Each is counted and logged once, until the next analysis of it is stored.
+// unreadable is the set of series with a stored analysis that cannot be read. Each is
+// counted and logged once, until its next analysis is stored.
 type unreadable struct {
 	mu    sync.Mutex
 	found map[service.Key]bool
 	count atomic.Int64
 }
 
-// Unreadable returns how many series with a stored analysis that cannot be read
-// were found since Open. One that was analysed again and is found again counts
-// again.
+// Unreadable returns the number of series found since Open with a stored analysis that
+// cannot be read. A series counts again if that happens after another analysis of it.
 func (db *DB) Unreadable() int64 { return db.unreadable.count.Load() }
 
-// cannotRead notes that a stored analysis of key cannot be read, and returns what
-// the caller is told: there is none, and why.
+// cannotRead records that a stored analysis of key cannot be read. It returns
+// service.ErrUnreadable with the reason.
 func (db *DB) cannotRead(key service.Key, err error) error {
 	u := &db.unreadable
 	u.mu.Lock()
@@ -42,7 +41,7 @@ func (db *DB) cannotRead(key service.Key, err error) error {
 	return fmt.Errorf("%w: %s %s on %s: %w; the next analysis of the pair replaces it", service.ErrUnreadable, key.Symbol, key.Interval, key.Exchange, err)
 }
 
-// healed forgets what was found in the series of those stored.
+// healed removes the series of the stored analyses from the set.
 func (u *unreadable) healed(stored []*analysis) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -1,8 +1,7 @@
 package repository
 
-// These tests pin what a stored analysis that cannot be read does: it is missing by
-// itself, the others are there, it is counted and logged once with the name of its
-// pair, and the next analysis heals it.
+// This test pins a stored analysis that cannot be read: only it is missing, it is counted
+// and logged once with the name of its pair, and the next analysis replaces it.
 
 import (
 	"errors"
@@ -15,7 +14,7 @@ import (
 	"tidemark/service"
 )
 
-// lines is where a log goes in a test.
+// lines collects the log of a test.
 type lines struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -49,7 +48,7 @@ func TestUnreadable_IsLeftOutAloneUntilItIsAnalysedAgain(t *testing.T) {
 			names = append(names, symbolOf(i))
 		}
 		slices.Sort(names)
-		// the last of the first page, which tells where the second begins; and one more
+		// the last of the first page, after which the second begins; and one more
 		damaged := []string{names[latestPage-1], names[3]}
 		for _, symbol := range damaged {
 			s := snapshot(symbol, 0)
