@@ -133,10 +133,10 @@ func (c *cache) done(w *awaited, e *cached, asOf int64) {
 	}
 }
 
-// invalidate drops replies. It keeps pictures: their keys name the analysis, which a
-// request reads from the store first, so no request asks for an old one. asOf are the
-// analyses that this process has stored instead, in Unix ms; nil if another process
-// has.
+// invalidate drops replies. With symbols it keeps pictures: their keys name the
+// analysis, which a request reads from the store first, so no request asks for an old
+// one. asOf are the analyses that this process has stored instead, in Unix ms; nil if
+// another process has.
 func (c *cache) invalidate(exchange string, interval levels.Interval, symbols []string, asOf []int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
