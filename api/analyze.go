@@ -21,12 +21,12 @@ import (
 const directBytes = 16 << 10
 
 // uploadBytes returns the memory needed for a body of a given size, -1 if unknown. The
-// body is read and decoded in pieces, and its klines, most at most, are kept as
+// body is read and decoded in pieces, and its klines, at most maxKlines, are kept as
 // numbers.
-func uploadBytes(length int64, most int) int64 {
+func uploadBytes(length int64, maxKlines int) int64 {
 	const decoder = 16 << 10
 	const shortest = int64(len(`[0,1,1,1,1,1],`))
-	n := int64(most)
+	n := int64(maxKlines)
 	if length >= 0 {
 		n = min(n, length/shortest)
 	} else {
@@ -75,8 +75,8 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 		w.Header().Set("Preference-Applied", "respond-async")
 	}
 
-	most := a.Analyzer.MaxKlines()
-	held, err := a.uploads.take(r.Context(), uploadBytes(r.ContentLength, most))
+	maxKlines := a.Analyzer.MaxKlines()
+	held, err := a.uploads.take(r.Context(), uploadBytes(r.ContentLength, maxKlines))
 	if err != nil {
 		w.Header().Set("Connection", "close") // does not wait for the rest of the body
 		return err
@@ -94,14 +94,14 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 	}
 	var body *analyzeBody
 	if len(head) > directBytes {
-		body, err = decodeAnalyze(&tokens{r: io.MultiReader(bytes.NewReader(head), in)}, most)
+		body, err = decodeAnalyze(&tokens{r: io.MultiReader(bytes.NewReader(head), in)}, maxKlines)
 		head = nil
 		if err == nil && !body.Klines.given {
 			err = errNotKlines(directBytes)
 		}
 	} else {
 		r.Body = http.NoBody // read completely
-		body, err = decodeAnalyze(bytes.NewReader(head), most)
+		body, err = decodeAnalyze(bytes.NewReader(head), maxKlines)
 	}
 	if err != nil {
 		return err
@@ -182,21 +182,21 @@ func (a *API) settleStore(b *analyzeBody) error {
 func (a *API) analyzeKlines(w *reply, r *http.Request, async bool, body *analyzeBody, drop func()) error {
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
-	own := &body.Klines
+	klines := &body.Klines
 	fill := func(dst *levels.Candles) error {
-		err := own.fill(dst, levels.Interval(body.Interval), body.KlineLimit)
-		*own = rows{}
+		err := klines.fill(dst, levels.Interval(body.Interval), body.KlineLimit)
+		*klines = rows{}
 		drop()
 		return err
 	}
 	if async {
-		j, err := a.Jobs.SubmitCandles(ctx, own.n, fill)
+		j, err := a.Jobs.SubmitCandles(ctx, klines.n, fill)
 		if err != nil {
 			return err
 		}
 		return accepted(w, &j)
 	}
-	snap, err := a.Analyzer.AnalyzeCandles(ctx, own.n, fill)
+	snap, err := a.Analyzer.AnalyzeCandles(ctx, klines.n, fill)
 	if err != nil {
 		return err
 	}

@@ -70,10 +70,10 @@ func (b *analyzeBody) stored() bool { return b.Store == nil || *b.Store }
 // rows holds the klines of a request in pieces, so that their memory grows only by what
 // they need.
 type rows struct {
-	given  bool
-	most   int // maximum number of klines
-	pieces [][]levels.Candle
-	n      int
+	given     bool
+	maxKlines int // maximum number of klines
+	pieces    [][]levels.Candle
+	n         int
 }
 
 // rowsPiece is the number of klines in a piece.
@@ -111,12 +111,12 @@ var bodyOptions = json.JoinOptions(json.RejectUnknownMembers(true), json.WithUnm
 	json.UnmarshalFromFunc(readTrue), json.UnmarshalFromFunc(readStore), json.UnmarshalFromFunc(readSymbols),
 )))
 
-// decodeAnalyze decodes a body with at most most klines. It refuses what is not in the
-// contract: unknown and repeated names, wrong types, values out of range, trailing
+// decodeAnalyze decodes a body with at most maxKlines klines. It refuses what is not in
+// the contract: unknown and repeated names, wrong types, values out of range, trailing
 // data.
-func decodeAnalyze(r io.Reader, most int) (*analyzeBody, error) {
+func decodeAnalyze(r io.Reader, maxKlines int) (*analyzeBody, error) {
 	d := jsontext.NewDecoder(r)
-	b := &analyzeBody{Klines: rows{most: most}}
+	b := &analyzeBody{Klines: rows{maxKlines: maxKlines}}
 	err := json.UnmarshalDecode(d, b, bodyOptions)
 	if err == io.EOF {
 		return nil, badField("", "the body is empty: it must be a JSON object")
@@ -241,11 +241,11 @@ func (k *rows) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		if err != nil {
 			return err
 		}
-		if k.n == k.most {
-			if k.most < service.MaxKlineLimit {
-				return badValue(dec, "more than the %d klines MEMORY_BUDGET leaves room for", k.most)
+		if k.n == k.maxKlines {
+			if k.maxKlines < service.MaxKlineLimit {
+				return badValue(dec, "more than the %d klines MEMORY_BUDGET leaves room for", k.maxKlines)
 			}
-			return badValue(dec, "more than %d klines", k.most)
+			return badValue(dec, "more than %d klines", k.maxKlines)
 		}
 		k.add(c)
 	}

@@ -53,7 +53,7 @@ func (a *API) getCalibration(w *reply, r *http.Request) error {
 func calibrationOf(i levels.Interval) wire.CalibrationInterval {
 	odds := levels.Odds()
 	one := wire.CalibrationInterval{Interval: string(i), OutOfSample: []wire.OutOfSample{}}
-	if _, own := odds.For(i); !own {
+	if _, known := odds.For(i); !known {
 		reason := levels.UnknownInterval.String()
 		one.Reason = &reason
 		return one
@@ -118,7 +118,7 @@ func liveOf(i levels.Interval, cards []scorecard.Card, open []scorecard.Open, si
 	}
 	if !current {
 		reason := "no analysis with these odds has been stored yet, before the next candle had closed"
-		if _, own := levels.Odds().For(i); !own {
+		if _, known := levels.Odds().For(i); !known {
 			reason = levels.UnknownInterval.String()
 		} else if live.Waiting > 0 {
 			reason = fmt.Sprintf("the first of the analyses that wait can be judged from %s on, %d candles after it",

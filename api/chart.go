@@ -107,12 +107,12 @@ func (a *API) draw(ctx context.Context, key cacheKey, s *service.Snapshot, now t
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	most, contentType := int64(svgBytes), contentSVG
+	memory, contentType := int64(svgBytes), contentSVG
 	if key.picture.png {
-		most, contentType = pngBytes, contentPNG
+		memory, contentType = pngBytes, contentPNG
 	}
 	var b []byte
-	err := a.Analyzer.Recall(ctx, s, key.picture.candles, most, func(c *levels.Candles) error {
+	err := a.Analyzer.Recall(ctx, s, key.picture.candles, memory, func(c *levels.Candles) error {
 		p := chart.Draw(s, c, StaleReason(s, now), key.picture.Options)
 		if !key.picture.png {
 			b = p.AppendSVG(nil)

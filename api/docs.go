@@ -44,12 +44,12 @@ func (a *API) getOpenAPI(w *reply, _ *http.Request) error {
 // getMetrics serves GET /metrics, one client at a time, since the reply is built in
 // memory as a whole.
 func (a *API) getMetrics(w *reply, r *http.Request) error {
-	patience := time.NewTimer(roomWait)
-	defer patience.Stop()
+	timer := time.NewTimer(roomWait)
+	defer timer.Stop()
 	select {
 	case a.scraping <- struct{}{}:
 		defer func() { <-a.scraping }()
-	case <-patience.C:
+	case <-timer.C:
 		return fmt.Errorf("%w: others are being sent the metrics", service.ErrBusy)
 	case <-r.Context().Done():
 		return context.Cause(r.Context())

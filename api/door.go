@@ -237,10 +237,10 @@ func (d *Door) notify() {
 	}
 }
 
-// doorPatience is how long a new connection may take to send its first request when
+// doorWait is how long a new connection may take to send its first request when
 // other clients wait for its place, and how long a new connection waits for another to
 // end.
-const doorPatience = 20 * time.Millisecond
+const doorWait = 20 * time.Millisecond
 
 // admit counts a new connection, after closing an idle one if necessary. It returns nil
 // if the limit is reached and no connection is idle.
@@ -256,20 +256,20 @@ func (d *Door) admit(nc net.Conn) *doorConn {
 			d.mu.Unlock()
 			d.refused.WithLabelValues("idle").Inc()
 			old.Close()
-			d.await(doorPatience, func() bool { return !old.counted })
+			d.await(doorWait, func() bool { return !old.counted })
 			continue
 		}
 		if d.open < d.limit+doorReserve {
 			c.reserve = true
 			break
 		}
-		full := d.idle.next == &d.idle && time.Since(since) >= doorPatience
+		full := d.idle.next == &d.idle && time.Since(since) >= doorWait
 		d.mu.Unlock()
 		if full {
 			d.refused.WithLabelValues("closed").Inc()
 			return nil
 		}
-		d.await(doorPatience, func() bool { return d.open < d.limit+doorReserve || d.idlest() != nil })
+		d.await(doorWait, func() bool { return d.open < d.limit+doorReserve || d.idlest() != nil })
 	}
 	d.open++
 	c.counted = true
@@ -279,22 +279,22 @@ func (d *Door) admit(nc net.Conn) *doorConn {
 }
 
 // idlest returns the connection that has been idle the longest, or nil. It skips a new
-// connection that has not yet been read from for doorPatience. The caller must hold
+// connection that has not yet been read from for doorWait. The caller must hold
 // d.mu.
 func (d *Door) idlest() *doorConn {
 	for c := d.idle.next; c != &d.idle; c = c.next {
-		if began := c.began.Load(); c.served || c.reading.Load() && time.Now().UnixNano()-began >= int64(doorPatience) {
+		if began := c.began.Load(); c.served || c.reading.Load() && time.Now().UnixNano()-began >= int64(doorWait) {
 			return c
 		}
 	}
 	return nil
 }
 
-// await waits until is, called under d.mu, returns true, but at most for patience. A
+// await waits until is, called under d.mu, returns true, but at most for wait. A
 // closed connection counts until its memory is released, so that a flood of new
 // connections cannot outrun the ends of the old.
-func (d *Door) await(patience time.Duration, is func() bool) {
-	timer := time.NewTimer(patience)
+func (d *Door) await(wait time.Duration, is func() bool) {
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
 		d.mu.Lock()

@@ -174,7 +174,7 @@ func oddsReason(s *service.Snapshot) string {
 // pageOddsReason returns why the probabilities of an interval are null, empty if it has
 // odds.
 func pageOddsReason(i levels.Interval) string {
-	if _, own := levels.Odds().For(i); !own {
+	if _, known := levels.Odds().For(i); !known {
 		return levels.UnknownInterval.String()
 	}
 	return ""

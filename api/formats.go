@@ -34,7 +34,7 @@ var varyAccept = []string{"Accept"}
 // negotiated returns the format that an Accept header ranks highest: rows if they rank
 // above JSON, else JSON. Ranges (text/*) and a missing header mean JSON.
 func negotiated(accept []string) format {
-	best, most := formatJSON, 0.0
+	best, highest := formatJSON, 0.0
 	json := 0.0
 	for _, line := range accept {
 		for part := range strings.SplitSeq(line, ",") {
@@ -48,14 +48,14 @@ func negotiated(accept []string) format {
 			switch media = strings.TrimSpace(media); {
 			case strings.EqualFold(media, "application/json"):
 				json = quality
-			case strings.EqualFold(media, "text/csv") && quality > most:
-				best, most = formatCSV, quality
-			case strings.EqualFold(media, "application/x-ndjson") && quality > most:
-				best, most = formatNDJSON, quality
+			case strings.EqualFold(media, "text/csv") && quality > highest:
+				best, highest = formatCSV, quality
+			case strings.EqualFold(media, "application/x-ndjson") && quality > highest:
+				best, highest = formatNDJSON, quality
 			}
 		}
 	}
-	if json >= most {
+	if json >= highest {
 		return formatJSON
 	}
 	return best

@@ -226,11 +226,11 @@ const readyTimeout = 1500 * time.Millisecond
 
 // readiness pings the database, one ping at a time.
 type readiness struct {
-	mu    sync.Mutex
-	asked *question // the ping in progress, or nil
+	mu      sync.Mutex
+	pending *ping // the ping in progress, or nil
 }
 
-type question struct {
+type ping struct {
 	done chan struct{} // closed once err is set
 	err  error
 }
@@ -239,27 +239,27 @@ type question struct {
 // longer even if the call to the database does not return.
 func (a *API) ready(ctx context.Context) error {
 	a.readiness.mu.Lock()
-	q := a.readiness.asked
+	q := a.readiness.pending
 	if q == nil {
-		q = &question{done: make(chan struct{})}
-		a.readiness.asked = q
+		q = &ping{done: make(chan struct{})}
+		a.readiness.pending = q
 		go func() {
 			ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 			defer cancel()
 			q.err = a.Store.Ping(ctx)
 			a.readiness.mu.Lock()
-			a.readiness.asked = nil
+			a.readiness.pending = nil
 			a.readiness.mu.Unlock()
 			close(q.done)
 		}()
 	}
 	a.readiness.mu.Unlock()
-	patience := time.NewTimer(readyTimeout)
-	defer patience.Stop()
+	timer := time.NewTimer(readyTimeout)
+	defer timer.Stop()
 	select {
 	case <-q.done:
 		return q.err
-	case <-patience.C:
+	case <-timer.C:
 		return context.DeadlineExceeded
 	case <-ctx.Done():
 		return ctx.Err()

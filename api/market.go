@@ -13,8 +13,9 @@ import (
 	"tidemark/wire"
 )
 
-// own returns the requested exchange. It refuses one that this process does not serve.
-func (a *API) own(q *query) (string, error) {
+// requireServedExchange returns the requested exchange. It refuses one that this
+// process does not serve.
+func (a *API) requireServedExchange(q *query) (string, error) {
 	name, err := q.exchange(a)
 	if served := a.Market().Exchange; err == nil && name != served {
 		return "", unknownExchange(name, served)
@@ -58,7 +59,7 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	exchange, err := a.own(&q)
+	exchange, err := a.requireServedExchange(&q)
 	if err != nil {
 		return err
 	}
@@ -209,7 +210,7 @@ func (a *API) getForming(w *reply, r *http.Request) error {
 	}
 	key, err := a.series(&q, w, r)
 	if err == nil {
-		_, err = a.own(&q)
+		_, err = a.requireServedExchange(&q)
 	}
 	if err != nil {
 		return err

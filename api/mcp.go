@@ -218,11 +218,11 @@ func (a *API) newMCP() http.Handler {
 	if err := json.Unmarshal(mcpFile, &tools); err != nil {
 		panic(fmt.Sprintf("api: mcp.json: %v", err)) // the file is embedded
 	}
-	own := false // these tools reach only this exchange
+	openWorld := false // these tools reach only this exchange
 	for _, t := range tools {
 		server.AddTool(&mcp.Tool{
 			Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: t.InputSchema, OutputSchema: t.OutputSchema,
-			Annotations: &mcp.ToolAnnotations{Title: t.Title, ReadOnlyHint: true, IdempotentHint: true, OpenWorldHint: &own},
+			Annotations: &mcp.ToolAnnotations{Title: t.Title, ReadOnlyHint: true, IdempotentHint: true, OpenWorldHint: &openWorld},
 		}, func(ctx context.Context, call *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 			return a.callTool(ctx.Value(mcpCallKey{}).(*mcpCall), t.Name, call.Params.Arguments), nil
 		})

@@ -21,20 +21,20 @@ import (
 func appendPine(b []byte, s *service.Snapshot, now time.Time) []byte {
 	asOf := s.AsOf.UTC().Format("2006-01-02 15:04 UTC")
 	name := fmt.Sprintf("%s %s levels as of %s", s.Symbol, s.Interval, asOf)
-	said := []string{fmt.Sprintf("%s %s on %s, levels as of %s", s.Symbol, s.Interval, s.Exchange, asOf)}
+	notes := []string{fmt.Sprintf("%s %s on %s, levels as of %s", s.Symbol, s.Interval, s.Exchange, asOf)}
 	if reason := StaleReason(s, now); reason != "" {
 		name = "STALE " + name
-		said = append(said, "STALE: "+reason)
+		notes = append(notes, "STALE: "+reason)
 	}
 	if s.Simulated {
 		name = "SIMULATED " + name
-		said = append(said, "SIMULATED: this market is invented")
+		notes = append(notes, "SIMULATED: this market is invented")
 	}
 	if s.Missing > 0 {
-		said = append(said, fmt.Sprintf("%d of %d candles are missing", s.Missing, s.Missing+s.Klines))
+		notes = append(notes, fmt.Sprintf("%d of %d candles are missing", s.Missing, s.Missing+s.Klines))
 	}
 	if reason := oddsReason(s); reason != "" {
-		said = append(said, "No odds: "+reason)
+		notes = append(notes, "No odds: "+reason)
 	}
 	b = fmt.Appendf(b, `//@version=6
 // Support and resistance found by tidemark, algorithm %s. "Holds" are the odds that price,
@@ -52,7 +52,7 @@ if barstate.islast and not drawn
     drawn := true
     string other = syminfo.ticker == %[5]s or syminfo.ticker == %[5]s + ".P" ? "" : "\nThis chart is of " + syminfo.ticker + ": these are not its levels."
     table.cell(note, 0, 0, %[6]s + other, text_color = color.orange, text_size = size.small, text_halign = text.align_right)
-`, pineText(s.Algorithm), levels.Horizon, pineString(name), 2*levels.MaxSide, pineString(s.Symbol), pineString(strings.Join(said, "\n")))
+`, pineText(s.Algorithm), levels.Horizon, pineString(name), 2*levels.MaxSide, pineString(s.Symbol), pineString(strings.Join(notes, "\n")))
 	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
 		tint := "color.teal"
 		if role == levels.Resistance {
