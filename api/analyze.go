@@ -16,16 +16,17 @@ import (
 	"tidemark/service"
 )
 
-// directBytes is how long a body may be to be read as a whole. A longer one is
-// decoded from the connection into rows of klines, as it comes.
+// directBytes is the longest body that is read as a whole. A longer body is decoded
+// from the connection, its klines into rows.
 const directBytes = 16 << 10
 
-// uploadBytes is the memory a body of so many bytes may need, -1 for an unknown number:
-// it is read and decoded in pieces, and its klines, most at most, are kept as numbers.
-func uploadBytes(length int64, most int) int64 {
+// uploadBytes returns the memory needed for a body of a given size, -1 if unknown. The
+// body is read and decoded in pieces, and its klines, at most maxKlines, are kept as
+// numbers.
+func uploadBytes(length int64, maxKlines int) int64 {
 	const decoder = 16 << 10
 	const shortest = int64(len(`[0,1,1,1,1,1],`))
-	n := int64(most)
+	n := int64(maxKlines)
 	if length >= 0 {
 		n = min(n, length/shortest)
 	} else {
@@ -35,8 +36,8 @@ func uploadBytes(length int64, most int) int64 {
 	return decoder + 2*min(length, directBytes) + (n+rowsPiece)*size
 }
 
-// arriving reads a body with a deadline: for the next piece of it, and for all that
-// has come, which must have come in the time the slowest client there may be takes.
+// arriving reads a body with two deadlines: for the next piece, and for all bytes so
+// far, at the slowest permitted rate.
 type arriving struct {
 	io.Reader
 	c     *http.ResponseController
@@ -55,7 +56,7 @@ func (b *arriving) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// postAnalyze answers POST /analyze.
+// postAnalyze serves POST /analyze.
 func (a *API) postAnalyze(w *reply, r *http.Request) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
 		return err
@@ -64,7 +65,7 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 		return err
 	}
 	if r.ContentLength > a.MaxBodyBytes {
-		// refused without reading it, so the connection cannot be used again
+		// refused without reading the body, so the connection cannot be used again
 		w.Header().Set("Connection", "close")
 		p := tooLarge(a.MaxBodyBytes)
 		return &p
@@ -74,15 +75,15 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 		w.Header().Set("Preference-Applied", "respond-async")
 	}
 
-	most := a.Analyzer.MaxKlines()
-	held, err := a.uploads.take(r.Context(), uploadBytes(r.ContentLength, most))
+	maxKlines := a.Analyzer.MaxKlines()
+	held, err := a.uploads.take(r.Context(), uploadBytes(r.ContentLength, maxKlines))
 	if err != nil {
-		w.Header().Set("Connection", "close") // what is left of the body is not waited for
+		w.Header().Set("Connection", "close") // does not wait for the rest of the body
 		return err
 	}
 	drop := sync.OnceFunc(func() { a.uploads.give(held) })
 	defer drop()
-	// net/http looks for its own type to close the connection with
+	// net/http needs its own type to close the connection
 	in := &arriving{
 		Reader: http.MaxBytesReader(w.ResponseWriter, r.Body, a.MaxBodyBytes), c: http.NewResponseController(w.ResponseWriter),
 		pause: a.uploadTimeout, due: time.Now().Add(2 * a.uploadTimeout),
@@ -93,19 +94,19 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 	}
 	var body *analyzeBody
 	if len(head) > directBytes {
-		body, err = decodeAnalyze(&tokens{r: io.MultiReader(bytes.NewReader(head), in)}, most)
+		body, err = decodeAnalyze(&tokens{r: io.MultiReader(bytes.NewReader(head), in)}, maxKlines)
 		head = nil
 		if err == nil && !body.Klines.given {
 			err = errNotKlines(directBytes)
 		}
 	} else {
-		r.Body = http.NoBody // read to its end
-		body, err = decodeAnalyze(bytes.NewReader(head), most)
+		r.Body = http.NoBody // read completely
+		body, err = decodeAnalyze(bytes.NewReader(head), maxKlines)
 	}
 	if err != nil {
 		return err
 	}
-	r.Body = http.NoBody // read to its end
+	r.Body = http.NoBody // read completely
 	w.wait(r)
 	if body.Klines.given {
 		return a.analyzeKlines(w, r, async, body, drop)
@@ -136,8 +137,8 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 	return accepted(w, &j)
 }
 
-// analyzeSymbol analyses one pair. If the analysis is stored, the reply is what the readers
-// of GET /levels/{symbol} get next, without reading it.
+// analyzeSymbol analyses one pair. If the analysis is stored, the reply is also cached
+// for GET /levels/{symbol}.
 func (a *API) analyzeSymbol(w *reply, r *http.Request, body *analyzeBody) error {
 	key := service.Key{Exchange: a.Market().Exchange, Symbol: body.Symbol, Interval: levels.Interval(body.Interval)}
 	if key.Interval == "" {
@@ -161,9 +162,9 @@ func (a *API) analyzeSymbol(w *reply, r *http.Request, body *analyzeBody) error 
 	return analysis(w, &snap)
 }
 
-// settleStore decides whether an analysis is kept where the request does not say: not
-// if it is made from another number of klines than the stored ones are, which
-// everybody reads.
+// settleStore decides whether the analysis is stored if the request does not say so. It
+// is not if its number of klines differs from the configured one, since all clients
+// read the stored analysis.
 func (a *API) settleStore(b *analyzeBody) error {
 	_, configured := a.Analyzer.Defaults()
 	if b.Store != nil || b.KlineLimit == 0 || b.KlineLimit == configured {
@@ -176,26 +177,26 @@ func (a *API) settleStore(b *analyzeBody) error {
 	return nil
 }
 
-// analyzeKlines analyses the caller's own klines. They are dropped once they are in a
-// slot.
+// analyzeKlines analyses klines that the client sent. They are dropped once they are in
+// a slot.
 func (a *API) analyzeKlines(w *reply, r *http.Request, async bool, body *analyzeBody, drop func()) error {
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
-	own := &body.Klines
+	klines := &body.Klines
 	fill := func(dst *levels.Candles) error {
-		err := own.fill(dst, levels.Interval(body.Interval), body.KlineLimit)
-		*own = rows{}
+		err := klines.fill(dst, levels.Interval(body.Interval), body.KlineLimit)
+		*klines = rows{}
 		drop()
 		return err
 	}
 	if async {
-		j, err := a.Jobs.SubmitCandles(ctx, own.n, fill)
+		j, err := a.Jobs.SubmitCandles(ctx, klines.n, fill)
 		if err != nil {
 			return err
 		}
 		return accepted(w, &j)
 	}
-	snap, err := a.Analyzer.AnalyzeCandles(ctx, own.n, fill)
+	snap, err := a.Analyzer.AnalyzeCandles(ctx, klines.n, fill)
 	if err != nil {
 		return err
 	}
@@ -203,8 +204,8 @@ func (a *API) analyzeKlines(w *reply, r *http.Request, async bool, body *analyze
 	return analysis(w, &snap)
 }
 
-// analysis sends what was just analysed. It is judged as of when it was made:
-// a halted pair, or klines of long ago, are stale at once.
+// analysis sends a new analysis. Staleness is judged at the time of the analysis: a
+// halted pair, or old klines, are stale at once.
 func analysis(w *reply, s *service.Snapshot) error {
 	return sendAnalysis(w, append(AppendAnalysis(make([]byte, 0, 8<<10), s, s.ComputedAt), '\n'))
 }
@@ -217,7 +218,7 @@ func sendAnalysis(w *reply, body []byte) error {
 	return write(w, body)
 }
 
-// accepted sends a job that goes on, with the place to follow it.
+// accepted sends a job in progress, with its URL.
 func accepted(w *reply, j *job.Job) error {
 	w.deadline(writeTimeout)
 	h := w.Header()
@@ -232,8 +233,8 @@ func unknownExchange(asked, served string) error {
 	return &problem{code: "unknown_exchange", detail: "this process talks to " + served + ", not to " + clip(asked)}
 }
 
-// jsonBody refuses a body that says it is something else than JSON. What says
-// nothing is taken for JSON, and so is what curl -d calls a form.
+// jsonBody refuses a body whose Content-Type is not JSON. A missing type counts as
+// JSON, and so does the form type that curl -d sends.
 func jsonBody(r *http.Request) error {
 	text := r.Header.Get("Content-Type")
 	if text == "" {
@@ -246,7 +247,7 @@ func jsonBody(r *http.Request) error {
 	return nil
 }
 
-// preferAsync tells whether the client prefers not to wait (RFC 7240).
+// preferAsync reports whether the client prefers not to wait (RFC 7240).
 func preferAsync(r *http.Request) bool {
 	for _, line := range r.Header["Prefer"] {
 		for p := range strings.SplitSeq(line, ",") {

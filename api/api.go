@@ -1,6 +1,6 @@
-// Package api is the HTTP door: routes, JSON shapes, status codes, event streams
-// and the page. It knows no SQL and no exchange. The contract is openapi.yaml; the
-// tests hold every response of every handler against it.
+// Package api serves HTTP: routes, JSON shapes, status codes, event streams and the
+// page. It knows no SQL and no exchange. The contract is openapi.yaml; the tests check
+// every response of every handler against it.
 package api
 
 import (
@@ -23,23 +23,23 @@ import (
 	"tidemark/service"
 )
 
-// Store is what the API reads. Its errors are those of service.Store and job.Store.
+// Store is the storage that the API reads. Its errors are those of service.Store and
+// job.Store.
 type Store interface {
-	// Snapshot returns the newest analysis with AsOf not after at; a zero at
-	// means the newest of all. service.ErrNotAnalyzed when there is none, which is
-	// service.ErrUnreadable when it cannot be read.
+	// Snapshot returns the newest analysis with AsOf not after at, or the newest of all
+	// if at is zero. Its error is service.ErrNotAnalyzed if there is none, and
+	// service.ErrUnreadable, which wraps the former, if it cannot be read.
 	Snapshot(ctx context.Context, key service.Key, at time.Time) (service.Snapshot, error)
-	// Latest streams the newest analysis of every pair of an exchange and
-	// interval that is not delisted, by symbol. The slices of a Snapshot are valid
-	// until the next. One that cannot be read comes as its Key with
-	// service.ErrUnreadable, and the others follow; any other error ends the
-	// sequence.
+	// Latest streams the newest analysis of every pair of an exchange and interval that
+	// is not delisted, by symbol. The slices of a Snapshot are valid until the next. An
+	// analysis that cannot be read comes as its Key with service.ErrUnreadable, and the
+	// sequence continues; any other error ends it.
 	Latest(ctx context.Context, exchange string, interval levels.Interval) iter.Seq2[service.Snapshot, error]
-	// Markets returns the exchanges and intervals of analyses, without delisted
-	// pairs, by exchange, and of each the shortest interval first.
+	// Markets returns the exchanges and intervals that have analyses, without delisted
+	// pairs: by exchange, then the shortest interval first.
 	Markets(ctx context.Context) ([]service.StoredMarket, error)
-	// Scorecards returns those of an exchange, the shortest interval first, and
-	// the promises that are not judged yet, in the same order.
+	// Scorecards returns the scorecards of an exchange, the shortest interval first,
+	// and the promises that are not judged yet, in the same order.
 	Scorecards(ctx context.Context, exchange string) ([]scorecard.Card, []scorecard.Open, error)
 	// Job returns a job with its failures and skips.
 	Job(ctx context.Context, id string) (job.Job, error)
@@ -58,78 +58,76 @@ type Store interface {
 type Config struct {
 	Analyzer   *service.Analyzer
 	Jobs       *job.Runner
-	Market     func() service.Market // of the exchange this process serves
+	Market     func() service.Market // the market of the exchange that this process serves
 	Store      Store
-	Registerer prometheus.Registerer // of the metrics of this package
-	Gatherer   prometheus.Gatherer   // what GET /metrics shows
+	Registerer prometheus.Registerer // for the metrics of this package
+	Gatherer   prometheus.Gatherer   // read by GET /metrics
 	OpenAPI    []byte                // the document served at /openapi.yaml
 
-	// Keys that clients must present; empty means that none is needed. Only
-	// their SHA-256 is kept.
+	// Keys are the API keys that clients may use; empty means that no key is needed.
+	// Only their SHA-256 is kept.
 	Keys []string
-	// Hosts are names the service is reached under, beside addresses and localhost.
-	// Without keys it answers under no other (DNS rebinding).
+	// Hosts are the names of the service, in addition to IP addresses and localhost.
+	// Without keys, requests for any other name are refused (DNS rebinding).
 	Hosts []string
-	// RateLimit is how many requests a second each key may make, or without
-	// keys each client address but the loopback, on which one address is
-	// everyone; 0 means no limit. A client that was quiet may make Burst of them
-	// at once; 0 means two seconds' worth.
+	// RateLimit is the number of requests a second permitted for each key, or without
+	// keys for each client address except loopback, which all local clients share; 0
+	// means no limit. A client that has been idle may send Burst requests at once; 0
+	// means two seconds' worth.
 	RateLimit float64
 	Burst     int
-	// CacheBytes bounds the memory of the cache of encoded replies; 0 turns it
-	// off.
+	// CacheBytes bounds the memory of the cache of encoded replies; 0 disables it.
 	CacheBytes int64
-	// ReplyBytes bounds the memory of large replies under way together: pages and
-	// streams of levels, klines, pictures, what agents ask for. Others wait for a
-	// moment, and are then told to come again. 0 means no bound.
+	// ReplyBytes bounds the total memory of large replies in progress: pages and
+	// streams of levels, klines, pictures, replies to agents. Other requests wait for a
+	// moment, and are then asked to retry. 0 means no bound.
 	ReplyBytes int64
-	// UploadBytes bounds the memory of request bodies under way together in the same
+	// UploadBytes bounds the total memory of request bodies in progress in the same
 	// way. 0 means no bound.
 	UploadBytes int64
-	// Streams bounds the event streams open at once; 0 means 100. Each holds
-	// StreamBytes besides its connection for as long as its job runs.
+	// Streams bounds the event streams open at once; 0 means 100. Each takes
+	// StreamBytes, in addition to its connection, while its job runs.
 	Streams int
-	// MemoryBudget is what the process may take, in bytes, as GET /memory shows
-	// it; 0 for no bound.
+	// MemoryBudget is the memory the process may take, in bytes, shown by GET /memory;
+	// 0 means no bound.
 	MemoryBudget int64
-	// MaxBodyBytes bounds a request body; 0 means 2 MiB, which holds 10,000
-	// klines as the exchange itself writes them.
+	// MaxBodyBytes bounds a request body; 0 means 2 MiB, which holds 10,000 klines in
+	// the exchange's own format.
 	MaxBodyBytes int64
 
 	Log     *slog.Logger // nil means none
 	Version string
 }
 
-// ScreenBytes is what the largest page of GET /levels takes while it is put
-// together: 1,000 rows of 144 bytes in a slice that grows, so that for a moment
-// there are two of it, and a buffer.
+// ScreenBytes is the memory needed to build the largest page of GET /levels: a buffer,
+// and 1,000 rows of 144 bytes in a growing slice, which is briefly in memory twice.
 const ScreenBytes = 320 << 10
 
-// StreamBytes is what an event stream takes besides its connection: a goroutine that
-// watches its job, and buffers.
+// StreamBytes is the memory of an event stream in addition to its connection: buffers
+// and a goroutine that watches the job.
 const StreamBytes = 16 << 10
 
 const (
 	defaultBodyBytes = 2 << 20
 	defaultStreams   = 100
-	// slotTimeout bounds the wait for a slot and the work in it, for requests
-	// that do not run under the Analyzer's own timeout.
+	// slotTimeout bounds the wait for a slot and the work in it, for requests that do
+	// not run under the Analyzer's own timeout.
 	slotTimeout = 30 * time.Second
 	// writeTimeout bounds the writing of a reply, or of one piece of a stream.
 	writeTimeout = 10 * time.Second
-	// slowest is how fast, in bytes a second, a client must at least send a long body
-	// or read a long reply, on the whole.
+	// slowest is the lowest average rate, in bytes a second, at which a client may send
+	// a long body or read a long reply.
 	slowest = 32 << 10
 	// defaultUploadTimeout bounds a pause within a body.
 	defaultUploadTimeout = 3 * time.Second
 )
 
-// API is the handler of the whole service.
+// API is the HTTP handler of the service.
 type API struct {
 	Config
 	log     *slog.Logger
 	router  *chi.Mux
-	levels  http.HandlerFunc // of GET /levels/{symbol}, for ServeHTTP
+	levels  http.HandlerFunc // handler of GET /levels/{symbol}, for ServeHTTP
 	keys    [][sha256.Size]byte
 	hosts   map[string]bool // by hostname
 	limiter limiter
@@ -141,15 +139,15 @@ type API struct {
 	page    map[string]asset // files of the page, by name
 	mcp     func() http.Handler
 
-	messages chan struct{} // one token for each message to POST /mcp under way
-	reads    chan struct{} // one token for each tool among them that reads
+	messages chan struct{} // one token for each message to POST /mcp in progress
+	reads    chan struct{} // one token for each reading tool in progress
 
-	scope         string        // what a reply says about caching by others than its reader
-	uploadTimeout time.Duration // defaultUploadTimeout, but for tests
+	scope         string        // the Cache-Control scope: may shared caches store a reply
+	uploadTimeout time.Duration // defaultUploadTimeout, except in tests
 	drawing       chan struct{} // holds a token while a picture is drawn
 	streams       chan struct{} // one token for each open event stream
 	readiness     readiness
-	scraping      chan struct{} // holds a token while the metrics are put together
+	scraping      chan struct{} // holds a token while the metrics are collected
 	replies       room
 	uploads       room
 	closing       chan struct{} // closed by Close
@@ -165,8 +163,9 @@ func New(c Config) *API {
 		Config:  c,
 		log:     c.Log,
 		origins: http.NewCrossOriginProtection(),
-		// Without OpenMetrics: in it Go's own collector has a gauge and a counter of one
-		// name, which strict readers refuse, and the le labels of buckets change.
+		// OpenMetrics is off: with it, Go's own collector has a gauge and a counter of
+		// the same name, which strict parsers refuse, and the le labels of buckets
+		// change.
 		prom:    promhttp.HandlerFor(c.Gatherer, promhttp.HandlerOpts{}),
 		drawing: make(chan struct{}, 1),
 		streams: make(chan struct{}, cmp.Or(c.Streams, defaultStreams)),
@@ -204,7 +203,7 @@ func New(c Config) *API {
 	return a
 }
 
-// routing registers every route there is.
+// routing registers all routes.
 func (a *API) routing() *chi.Mux {
 	m := chi.NewRouter()
 	m.Use(headAsGet)
@@ -243,22 +242,22 @@ func (a *API) routing() *chi.Mux {
 	return m
 }
 
-// unmatched is the route of requests that match none. They share one label, so
-// that a scanner of paths cannot grow the metrics.
+// unmatched is the route of requests that match no other. They share one label, so that
+// a scanner of paths cannot grow the metrics.
 func (a *API) unmatched() *route {
 	return &route{pattern: "none", metrics: a.metrics.route("other", "none")}
 }
 
-// Invalidate drops cached replies: those of the symbols, or with no symbols all
-// of the exchange and interval, or with an empty exchange everything. A reply
-// read from the store before the call is not cached after it.
+// Invalidate drops cached replies: those of the symbols; without symbols, all of the
+// exchange and interval; with an empty exchange, all replies. A reply read from the
+// store before the call is not cached after it.
 func (a *API) Invalidate(exchange string, interval levels.Interval, symbols []string) {
 	a.cache.invalidate(exchange, interval, symbols, nil)
 }
 
-// Stored is Invalidate for the analyses that this process has just stored, one for each
-// symbol; asOf is up to when they go, in Unix ms. If one was asked for by POST /analyze,
-// the cache gets the reply that is sent.
+// Stored is like Invalidate, for analyses that this process has just stored, one for
+// each symbol; asOf holds their AsOf in Unix ms. If POST /analyze asked for one of
+// them, its reply is cached.
 func (a *API) Stored(exchange string, interval levels.Interval, symbols []string, asOf []int64) {
 	a.cache.invalidate(exchange, interval, symbols, asOf)
 }
@@ -268,9 +267,9 @@ func (a *API) Stored(exchange string, interval levels.Interval, symbols []string
 // http.Server.RegisterOnShutdown.
 func (a *API) Close() { a.closeOnce.Do(func() { close(a.closing) }) }
 
-// Server returns a server for h with the limits that keep slow or greedy
-// clients from holding memory: headers within 5 s and 16 KiB, a request within
-// 30 s, a reply within 30 s unless its handler sets deadlines of its own.
+// Server returns a server for h with limits against slow or greedy clients: headers
+// within 5 s and 16 KiB, a request within 30 s, a reply within 30 s unless its handler
+// sets its own deadlines.
 func Server(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
@@ -278,13 +277,12 @@ func Server(h http.Handler) *http.Server {
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		// net/http allows 4 KiB more than it is told, for its own buffer
+		// net/http adds 4 KiB for its own buffer
 		MaxHeaderBytes: 12 << 10,
 	}
 }
 
-// write sends b as the whole body of a reply. A client that went away is not
-// an error of ours.
+// write sends b as the whole body of a reply. It ignores a client that went away.
 func write(w http.ResponseWriter, b []byte) error {
 	_, _ = w.Write(b)
 	return nil

@@ -16,30 +16,30 @@ import (
 	"tidemark/wire"
 )
 
-// maxSymbols bounds the list of symbols in one request; for more there is all.
+// maxSymbols bounds the list of symbols of a request; all covers more.
 const maxSymbols = 500
 
-// The elements of a kline row. Rows may be longer, as those of exchanges are;
-// what follows the volume is not read.
+// The number of elements in a kline row. Rows may be longer than needed, as those of
+// exchanges are; the elements after the volume are ignored.
 const (
 	minColumns = 6
 	maxColumns = 16
 )
 
-// maxToken bounds a value and a run of white space of a body that is decoded from
-// the connection, and with it what the decoder holds of it.
+// maxToken bounds a value, or a run of white space, in a body that is decoded from the
+// connection. It thereby bounds the decoder's buffer.
 const maxToken = 4 << 10
 
-// errLongToken is what tokens says of one that is longer.
+// errLongToken is the error of tokens for a longer token.
 var errLongToken = fmt.Errorf("a value, or a run of white space, of more than %d bytes", maxToken)
 
-// tokens passes JSON on as long as none of its tokens is too long.
+// tokens is a reader of JSON that fails at a token longer than maxToken.
 type tokens struct {
 	r       io.Reader
-	n       int  // bytes of the token so far
+	n       int  // bytes of the current token so far
 	blank   bool // it is white space
 	text    bool // it is a string
-	escaped bool // the next byte of the string stands for itself
+	escaped bool // the next byte of the string is escaped
 }
 
 func (t *tokens) Read(p []byte) (int, error) {
@@ -64,19 +64,19 @@ func (t *tokens) Read(p []byte) (int, error) {
 // analyzeBody is the body of POST /analyze.
 type analyzeBody wire.AnalyzeRequest[rows]
 
-// stored tells whether the analysis is kept, unless settleStore decides otherwise.
+// stored reports whether the analysis is stored, unless settleStore decides otherwise.
 func (b *analyzeBody) stored() bool { return b.Store == nil || *b.Store }
 
-// rows holds klines as they were sent, in pieces, so that their memory grows by no
-// more than what they take.
+// rows holds the klines of a request in pieces, so that their memory grows only by what
+// they need.
 type rows struct {
-	given  bool
-	most   int // klines there may be
-	pieces [][]levels.Candle
-	n      int
+	given     bool
+	maxKlines int // maximum number of klines
+	pieces    [][]levels.Candle
+	n         int
 }
 
-// rowsPiece is how many klines a piece holds.
+// rowsPiece is the number of klines in a piece.
 const rowsPiece = 256
 
 func (k *rows) add(c levels.Candle) {
@@ -88,8 +88,8 @@ func (k *rows) add(c levels.Candle) {
 	k.n++
 }
 
-// fill puts the klines into dst, each checked by levels.Candles.Append, and cuts them
-// to the last limit, 0 for all. The first that is refused is named.
+// fill copies the klines to dst and keeps the last limit of them, or all if limit is 0.
+// levels.Candles.Append checks each kline. The error names the first one refused.
 func (k *rows) fill(dst *levels.Candles, interval levels.Interval, limit int) error {
 	dst.Reset(interval, k.n)
 	for i := range k.n {
@@ -103,20 +103,20 @@ func (k *rows) fill(dst *levels.Candles, interval levels.Interval, limit int) er
 	return nil
 }
 
-// bodyOptions refuse names that are unknown or repeated. Each type of value has a function
-// that reads one token at a time: the library alone would hold the whole of a list before
-// it refuses it where text belongs, and would take null for a value that is not given.
+// bodyOptions refuse unknown and repeated names. Each type of value has a function that
+// reads one token at a time: without it, the library would buffer a whole list before
+// refusing it in place of a string, and would accept null as a missing value.
 var bodyOptions = json.JoinOptions(json.RejectUnknownMembers(true), json.WithUnmarshalers(json.JoinUnmarshalers(
 	json.UnmarshalFromFunc(readObject), json.UnmarshalFromFunc(readText), json.UnmarshalFromFunc(readLimit),
 	json.UnmarshalFromFunc(readTrue), json.UnmarshalFromFunc(readStore), json.UnmarshalFromFunc(readSymbols),
 )))
 
-// decodeAnalyze reads one body and refuses what is not in the contract: unknown
-// and repeated names, wrong types, values out of range, data that follows. There may be
-// so many klines at most.
-func decodeAnalyze(r io.Reader, most int) (*analyzeBody, error) {
+// decodeAnalyze decodes a body with at most maxKlines klines. It refuses what is not in
+// the contract: unknown and repeated names, wrong types, values out of range, trailing
+// data.
+func decodeAnalyze(r io.Reader, maxKlines int) (*analyzeBody, error) {
 	d := jsontext.NewDecoder(r)
-	b := &analyzeBody{Klines: rows{most: most}}
+	b := &analyzeBody{Klines: rows{maxKlines: maxKlines}}
 	err := json.UnmarshalDecode(d, b, bodyOptions)
 	if err == io.EOF {
 		return nil, badField("", "the body is empty: it must be a JSON object")
@@ -135,7 +135,8 @@ func decodeAnalyze(r io.Reader, most int) (*analyzeBody, error) {
 	return b, b.check()
 }
 
-// token reads a token of one of these kinds, else says what it must be.
+// token reads a token of one of the kinds. For other kinds, its error says what the
+// value must be.
 func token(dec *jsontext.Decoder, kinds, must string) (jsontext.Token, error) {
 	t, err := dec.ReadToken()
 	if err == nil && strings.IndexByte(kinds, byte(t.Kind())) < 0 {
@@ -144,12 +145,12 @@ func token(dec *jsontext.Decoder, kinds, must string) (jsontext.Token, error) {
 	return t, err
 }
 
-// badValue refuses the value last read.
+// badValue returns an error for the value read last.
 func badValue(dec *jsontext.Decoder, format string, args ...any) error {
 	return badField(string(dec.StackPointer()), format, args...)
 }
 
-// readObject refuses what is not an object.
+// readObject refuses a body that is not an object.
 func readObject(dec *jsontext.Decoder, _ *analyzeBody) error {
 	if dec.PeekKind() != '{' {
 		_, err := token(dec, "", "the body must be a JSON object")
@@ -181,7 +182,7 @@ func readLimit(dec *jsontext.Decoder, to *int) error {
 	return nil
 }
 
-// readTrue reads all, the one bool that is not a pointer.
+// readTrue reads the field all, the only bool that is not a pointer.
 func readTrue(dec *jsontext.Decoder, to *bool) error {
 	t, err := token(dec, "tf", "must be true or false")
 	if err != nil {
@@ -229,7 +230,7 @@ func readSymbols(dec *jsontext.Decoder, to *[]string) error {
 	return nil
 }
 
-// UnmarshalJSONFrom reads the rows as they come.
+// UnmarshalJSONFrom reads the rows one at a time.
 func (k *rows) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	if _, err := token(dec, "[", "must be a list of rows [open_time, open, high, low, close, volume]"); err != nil {
 		return err
@@ -240,11 +241,11 @@ func (k *rows) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		if err != nil {
 			return err
 		}
-		if k.n == k.most {
-			if k.most < service.MaxKlineLimit {
-				return badValue(dec, "more than the %d klines MEMORY_BUDGET leaves room for", k.most)
+		if k.n == k.maxKlines {
+			if k.maxKlines < service.MaxKlineLimit {
+				return badValue(dec, "more than the %d klines MEMORY_BUDGET leaves room for", k.maxKlines)
 			}
-			return badValue(dec, "more than %d klines", k.most)
+			return badValue(dec, "more than %d klines", k.maxKlines)
 		}
 		k.add(c)
 	}
@@ -291,8 +292,8 @@ func (k *rows) read(dec *jsontext.Decoder) (c levels.Candle, err error) {
 	}, nil
 }
 
-// scalar reads a value of a row that is not used. No exchange has a list or an
-// object there, and one could be as long as the body.
+// scalar skips an unused value of a row. It refuses lists and objects: no exchange
+// sends them there, and one could be as long as the body.
 func (k *rows) scalar(dec *jsontext.Decoder) error {
 	t, err := dec.ReadToken()
 	if err == nil && (t.Kind() == '[' || t.Kind() == '{') {
@@ -301,7 +302,7 @@ func (k *rows) scalar(dec *jsontext.Decoder) error {
 	return err
 }
 
-// number reads a number, bare or in a string as exchanges write them.
+// number reads a number, either bare or in a string as exchanges write it.
 func (k *rows) number(dec *jsontext.Decoder) (float64, error) {
 	if kind := dec.PeekKind(); kind == '[' || kind == '{' {
 		return 0, k.scalar(dec)
@@ -314,7 +315,7 @@ func (k *rows) number(dec *jsontext.Decoder) (float64, error) {
 	if len(text) >= 2 && text[0] == '"' {
 		text = text[1 : len(text)-1]
 	}
-	// Go also reads hexadecimal, underscores, Inf and NaN; JSON has none
+	// Go also accepts hexadecimal, underscores, Inf and NaN; JSON does not
 	for _, c := range text {
 		if !('0' <= c && c <= '9' || c == '.' || c == '-' || c == '+' || c == 'e' || c == 'E') {
 			return 0, badValue(dec, "kline %d: %s is not a number", k.n, clip(string(v)))
@@ -327,8 +328,8 @@ func (k *rows) number(dec *jsontext.Decoder) (float64, error) {
 	return f, nil
 }
 
-// check refuses values and combinations that make no sense, and writes the symbol as
-// the exchange does.
+// check refuses invalid values and combinations. It writes the symbol in the exchange's
+// form.
 func (b *analyzeBody) check() (err error) {
 	if b.Symbol != "" {
 		if b.Symbol, err = ParseSymbol(b.Symbol); err != nil {
@@ -367,7 +368,7 @@ func (b *analyzeBody) check() (err error) {
 	return nil
 }
 
-// errNotKlines refuses a long body that carries no klines.
+// errNotKlines is the error for a long body without klines.
 func errNotKlines(direct int) error {
 	return fmt.Errorf("%w: a body of more than %d bytes must carry klines", service.ErrInvalid, direct)
 }

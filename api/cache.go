@@ -10,10 +10,10 @@ import (
 	"tidemark/service"
 )
 
-// cacheKey names a reply of GET /levels/{symbol}, or a picture.
+// cacheKey identifies a reply of GET /levels/{symbol}, or a picture.
 type cacheKey struct {
 	service.Key
-	picture picture // zero for the former
+	picture picture // zero for GET /levels/{symbol}
 }
 
 // cached is one encoded reply, ready to be sent.
@@ -23,28 +23,28 @@ type cached struct {
 	// header values, made once: net/http takes slices
 	contentType, etag, lastModified, length []string
 	vary                                    []string  // nil for none
-	lines                                   []byte    // etag, lastModified and vary as they are sent; nil if they may not be
-	fresh                                   time.Time // close of the candle that follows: nothing newer can exist before
-	flips                                   time.Time // when the reply turns stale, and its bytes change; zero if it is stale
+	lines                                   []byte    // etag, lastModified and vary as header lines; nil if they may not be sent as such
+	fresh                                   time.Time // close of the next candle; there can be nothing newer before
+	flips                                   time.Time // when the reply becomes stale and its bytes change; zero if it is stale
 	age                                     atomic.Pointer[maxAge]
 
 	newer, older *cached // in the order of use
 }
 
-// maxAge is the Cache-Control of a reply that so many seconds are left of.
+// maxAge is the Cache-Control value of a reply with that many seconds left.
 type maxAge struct {
 	seconds int64
 	value   [1]string
 }
 
-// overhead is what an entry costs besides its body: itself, its strings and its
-// place in the map.
+// overhead is the memory of an entry in addition to its body: itself, its strings and
+// its place in the map.
 const overhead = 512
 
 func (c *cached) size() int64 { return int64(cap(c.body)) + overhead }
 
-// cache keeps encoded replies under a bound in bytes; what was used longest ago
-// goes first. It is safe for concurrent use.
+// cache is an LRU cache of encoded replies, bounded in bytes. It is safe for concurrent
+// use.
 type cache struct {
 	limit int64
 
@@ -56,12 +56,12 @@ type cache struct {
 	awaited    map[*awaited]struct{}
 }
 
-// awaited is an analysis that is being made to be stored, so that its reply can be kept
+// awaited is an analysis in progress that will be stored. Its reply can then be cached
 // without reading it back.
 type awaited struct {
 	key     service.Key
-	asOf    int64 // of the change that was seen, in Unix ms; 0 if another process made it
-	changes int   // of the key that were seen
+	asOf    int64 // of the last change seen, in Unix ms; 0 if another process made it
+	changes int   // number of changes of the key seen
 }
 
 func (c *cache) init(limit int64) {
@@ -71,8 +71,9 @@ func (c *cache) init(limit int64) {
 	c.root.newer, c.root.older = &c.root, &c.root
 }
 
-// get returns the reply for key as of now, or nil and the generation a reply
-// read from the store from here on belongs to.
+// get returns the reply for key at the time now. If there is none, it returns nil and
+// the current generation, which put needs for a reply that is read from the store after
+// the call.
 func (c *cache) get(key cacheKey, now time.Time) (*cached, uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,8 +92,8 @@ func (c *cache) get(key cacheKey, now time.Time) (*cached, uint64) {
 	return e, 0
 }
 
-// put keeps e, unless something was invalidated since the generation was
-// handed out: e might have been read before the change.
+// put caches e, unless there was an invalidation since get returned the generation: e
+// might have been read before the change.
 func (c *cache) put(e *cached, generation uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -110,7 +111,7 @@ func (c *cache) put(e *cached, generation uint64) {
 	}
 }
 
-// await begins to watch the changes of key. Each call takes one of done.
+// await starts to watch the changes of key. Each call needs one call of done.
 func (c *cache) await(key service.Key) *awaited {
 	w := &awaited{key: key}
 	c.mu.Lock()
@@ -119,9 +120,9 @@ func (c *cache) await(key service.Key) *awaited {
 	return w
 }
 
-// done ends the watch, and keeps e, if it is not nil: the reply that shows an analysis which
-// this process has stored since, as of asOf. If anything else was stored meanwhile, or may
-// have been, it may not be the newest, and is not kept.
+// done ends the watch. A non-nil e is the reply with the analysis as of asOf that this
+// process has stored since; done caches it. If anything else was, or may have been,
+// stored meanwhile, e may not be the newest and is not cached.
 func (c *cache) done(w *awaited, e *cached, asOf int64) {
 	c.mu.Lock()
 	delete(c.awaited, w)
@@ -132,9 +133,10 @@ func (c *cache) done(w *awaited, e *cached, asOf int64) {
 	}
 }
 
-// invalidate drops replies. A picture names the analysis it shows, which was read
-// from the store first, so that one of an analysis that is old is not asked for. asOf are
-// the analyses that this process has stored instead, in Unix ms; nil if another has.
+// invalidate drops replies. With symbols it keeps pictures: their keys name the
+// analysis, which a request reads from the store first, so no request asks for an old
+// one. asOf are the analyses that this process has stored instead, in Unix ms; nil if
+// another process has.
 func (c *cache) invalidate(exchange string, interval levels.Interval, symbols []string, asOf []int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -165,7 +167,7 @@ func (c *cache) invalidate(exchange string, interval levels.Interval, symbols []
 	}
 }
 
-// usage returns the bytes and the number of replies kept.
+// usage returns the number of bytes and of replies in the cache.
 func (c *cache) usage() (bytes int64, entries int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

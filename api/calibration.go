@@ -12,8 +12,8 @@ import (
 	"tidemark/wire"
 )
 
-// getCalibration answers GET /calibration: where the odds come from, how they did
-// on what the fit had not seen, and what has become of those given out.
+// getCalibration serves GET /calibration: the origin of the odds, how they did on data
+// that the fit had not seen, and the outcomes of the odds given out.
 func (a *API) getCalibration(w *reply, r *http.Request) error {
 	q, err := parseQuery(r.URL.RawQuery, "exchange", "interval")
 	if err != nil {
@@ -34,7 +34,7 @@ func (a *API) getCalibration(w *reply, r *http.Request) error {
 		return err
 	}
 	odds, market := levels.Odds(), a.Market()
-	// of another exchange's market nothing is known but what its scorecards say
+	// the market of another exchange is known only from its scorecards
 	all := wire.Calibration{
 		Exchange: exchange, Simulated: market.Simulated && exchange == market.Exchange, Algorithm: levels.Algorithm, Table: levels.OddsVersion(),
 		Command: odds.Provenance.Command, HorizonCandles: levels.Horizon, Intervals: []wire.CalibrationInterval{},
@@ -49,11 +49,11 @@ func (a *API) getCalibration(w *reply, r *http.Request) error {
 	return sendJSON(w, &all)
 }
 
-// calibrationOf tells of the odds of an interval what is known from the fit.
+// calibrationOf returns what the fit says about the odds of an interval.
 func calibrationOf(i levels.Interval) wire.CalibrationInterval {
 	odds := levels.Odds()
 	one := wire.CalibrationInterval{Interval: string(i), OutOfSample: []wire.OutOfSample{}}
-	if _, own := odds.For(i); !own {
+	if _, known := odds.For(i); !known {
 		reason := levels.UnknownInterval.String()
 		one.Reason = &reason
 		return one
@@ -86,7 +86,7 @@ func calibrationOf(i levels.Interval) wire.CalibrationInterval {
 	return one
 }
 
-// liveOf tells what became of the odds given out for an interval, the current
+// liveOf returns the outcomes of the odds given out for an interval, the current
 // scorecard first.
 func liveOf(i levels.Interval, cards []scorecard.Card, open []scorecard.Open, simulated bool) wire.Live {
 	live := wire.Live{Scorecards: []wire.Scorecard{}}
@@ -118,7 +118,7 @@ func liveOf(i levels.Interval, cards []scorecard.Card, open []scorecard.Open, si
 	}
 	if !current {
 		reason := "no analysis with these odds has been stored yet, before the next candle had closed"
-		if _, own := levels.Odds().For(i); !own {
+		if _, known := levels.Odds().For(i); !known {
 			reason = levels.UnknownInterval.String()
 		} else if live.Waiting > 0 {
 			reason = fmt.Sprintf("the first of the analyses that wait can be judged from %s on, %d candles after it",
@@ -129,9 +129,10 @@ func liveOf(i levels.Interval, cards []scorecard.Card, open []scorecard.Open, si
 	return live
 }
 
-// scoreOf tells what the sums of a scorecard say, and where they say too little.
+// scoreOf returns the results of a scorecard, with a reason if the samples do not
+// suffice.
 func scoreOf(s *scorecard.Scores) wire.LiveScore {
-	told := func(v float64, ok bool) *float64 {
+	pointer := func(v float64, ok bool) *float64 {
 		if !ok {
 			return nil
 		}
@@ -141,13 +142,13 @@ func scoreOf(s *scorecard.Scores) wire.LiveScore {
 	total := s.Total()
 	promised, realised, brier, ok := total.Means()
 	c := wire.LiveScore{
-		Promised: told(promised, ok), Realised: told(realised, ok), BrierScore: told(brier, ok),
-		BrierSkill: told(total.Skill()), CalibrationError: told(s.CalibrationError()),
+		Promised: pointer(promised, ok), Realised: pointer(realised, ok), BrierScore: pointer(brier, ok),
+		BrierSkill: pointer(total.Skill()), CalibrationError: pointer(s.CalibrationError()),
 		Bins: []wire.Bin{},
 	}
 	for _, b := range s {
 		if promised, realised, _, ok := b.Means(); ok {
-			c.Bins = append(c.Bins, wire.Bin{Promised: *told(promised, true), Realised: *told(realised, true), Samples: b.Samples})
+			c.Bins = append(c.Bins, wire.Bin{Promised: *pointer(promised, true), Realised: *pointer(realised, true), Samples: b.Samples})
 		}
 	}
 	reason := ""

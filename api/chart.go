@@ -11,20 +11,20 @@ import (
 	"tidemark/service"
 )
 
-// The picture that is drawn when nothing else is asked for.
+// The picture without parameters.
 const (
 	chartWidth, chartHeight = 1000, 560 // pixels
 	chartCandles            = 168       // one horizon of the odds
 )
 
-// What drawing the largest picture takes besides its candles: what BenchmarkSVG and
-// BenchmarkPNG allocate, with the reply.
+// The memory for drawing the largest picture, without its candles: the allocations of
+// BenchmarkSVG and BenchmarkPNG, with the reply.
 const svgBytes, pngBytes = 384 << 10, 2 << 20
 
-// pictureBytes is what the largest picture takes as a reply under way.
+// pictureBytes is the memory of the largest picture while it is sent.
 const pictureBytes = 256 << 10
 
-// picture names what a picture shows, and how.
+// picture identifies the content and the look of a picture.
 type picture struct {
 	asOf, computedAt int64 // Unix ms
 	chart.Options
@@ -35,18 +35,18 @@ type picture struct {
 var (
 	contentSVG = []string{"image/svg+xml"}
 	contentPNG = []string{"image/png"}
-	// a picture that is opened as a page may load and run nothing
+	// a picture opened as a page may load and run nothing
 	pictureSecurity = []string{"default-src 'none'"}
 )
 
-// getSVG answers GET /levels/{symbol}/chart.svg.
+// getSVG serves GET /levels/{symbol}/chart.svg.
 func (a *API) getSVG(w *reply, r *http.Request) error { return a.getChart(w, r, false) }
 
-// getPNG answers GET /levels/{symbol}/chart.png.
+// getPNG serves GET /levels/{symbol}/chart.png.
 func (a *API) getPNG(w *reply, r *http.Request) error { return a.getChart(w, r, true) }
 
-// getChart answers with a picture, from the cache if it can. The stored analysis
-// is read first, so a picture is never of an older one.
+// getChart sends a picture, from the cache if possible. It reads the stored analysis
+// first, so a picture never shows an older one.
 func (a *API) getChart(w *reply, r *http.Request, png bool) error {
 	q, err := parseQuery(r.URL.RawQuery, "interval", "exchange", "theme", "width", "height", "candles")
 	if err != nil {
@@ -98,8 +98,8 @@ func (a *API) getChart(w *reply, r *http.Request, png bool) error {
 	return e.send(w, r, noCache)
 }
 
-// draw draws a picture of s, one at a time, on a slot that is admitted with what
-// that takes.
+// draw draws a picture of s, one at a time, on a slot admitted with the memory for
+// drawing.
 func (a *API) draw(ctx context.Context, key cacheKey, s *service.Snapshot, now time.Time) (*cached, error) {
 	select {
 	case a.drawing <- struct{}{}:
@@ -107,12 +107,12 @@ func (a *API) draw(ctx context.Context, key cacheKey, s *service.Snapshot, now t
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	most, contentType := int64(svgBytes), contentSVG
+	memory, contentType := int64(svgBytes), contentSVG
 	if key.picture.png {
-		most, contentType = pngBytes, contentPNG
+		memory, contentType = pngBytes, contentPNG
 	}
 	var b []byte
-	err := a.Analyzer.Recall(ctx, s, key.picture.candles, most, func(c *levels.Candles) error {
+	err := a.Analyzer.Recall(ctx, s, key.picture.candles, memory, func(c *levels.Candles) error {
 		p := chart.Draw(s, c, StaleReason(s, now), key.picture.Options)
 		if !key.picture.png {
 			b = p.AppendSVG(nil)

@@ -13,7 +13,7 @@ const csvHeader = "symbol,exchange,interval,as_of,last_price,atr,stale,simulated
 	"id,price,low,high,strength,touches,first_touch,last_touch,sources,distance_pct,distance_atr,status," +
 	"touch_probability,hold_probability,hold_low,hold_high,baseline_hold_probability,samples\r\n"
 
-// appendCSV appends a level as one line. What does not exist is an empty cell.
+// appendCSV appends a level as one line. A missing value is an empty cell.
 func appendCSV(b []byte, r *wire.Row) []byte {
 	b = appendCell(b, r.Symbol)
 	b = appendCell(append(b, ','), r.Exchange)
@@ -56,9 +56,9 @@ func appendCSV(b []byte, r *wire.Row) []byte {
 	return append(b, "\r\n"...)
 }
 
-// appendCell appends text as one cell. Spreadsheets run text that begins with
-// one of =, +, -, @, tab or carriage return as a formula; an apostrophe before
-// it makes it text (OWASP, CSV Injection).
+// appendCell appends text as one cell. Spreadsheets run text that begins with =, +, -,
+// @, tab or carriage return as a formula; a leading apostrophe makes it text (OWASP,
+// CSV Injection).
 func appendCell(b []byte, s string) []byte {
 	formula := s != "" && strings.IndexByte("=+-@\t\r", s[0]) >= 0
 	if !formula && !strings.ContainsAny(s, ",\"\r\n") {

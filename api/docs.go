@@ -10,8 +10,8 @@ import (
 	"tidemark/service"
 )
 
-// docsPage is the API reference, made from openapi.yaml. TestDocsPage renders
-// it anew; with -update it rewrites the file.
+// docsPage is the API reference, generated from openapi.yaml. TestDocsPage generates it
+// again and compares; with -update it rewrites the file.
 //
 //go:embed docs.html
 var docsPage []byte
@@ -20,11 +20,11 @@ var (
 	contentHTML = []string{"text/html; charset=utf-8"}
 	contentYAML = []string{"application/yaml"}
 	hourly      = []string{"max-age=3600"}
-	// the page has one style sheet of its own and nothing else
+	// the page has one inline style sheet and nothing else
 	docsPolicy = []string{"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
 )
 
-// getDocs answers GET /docs.
+// getDocs serves GET /docs.
 func (a *API) getDocs(w *reply, _ *http.Request) error {
 	h := w.Header()
 	h["Content-Type"] = contentHTML
@@ -33,7 +33,7 @@ func (a *API) getDocs(w *reply, _ *http.Request) error {
 	return write(w, docsPage)
 }
 
-// getOpenAPI answers GET /openapi.yaml.
+// getOpenAPI serves GET /openapi.yaml.
 func (a *API) getOpenAPI(w *reply, _ *http.Request) error {
 	h := w.Header()
 	h["Content-Type"] = contentYAML
@@ -41,15 +41,15 @@ func (a *API) getOpenAPI(w *reply, _ *http.Request) error {
 	return write(w, a.OpenAPI)
 }
 
-// getMetrics answers GET /metrics, one client at a time: they are put together as a
-// whole.
+// getMetrics serves GET /metrics, one client at a time, since the reply is built in
+// memory as a whole.
 func (a *API) getMetrics(w *reply, r *http.Request) error {
-	patience := time.NewTimer(roomWait)
-	defer patience.Stop()
+	timer := time.NewTimer(roomWait)
+	defer timer.Stop()
 	select {
 	case a.scraping <- struct{}{}:
 		defer func() { <-a.scraping }()
-	case <-patience.C:
+	case <-timer.C:
 		return fmt.Errorf("%w: others are being sent the metrics", service.ErrBusy)
 	case <-r.Context().Done():
 		return context.Cause(r.Context())

@@ -14,37 +14,36 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// ConnectionBytes is what a connection takes in this process: the goroutine that
-// serves it with its stack, buffers of 4 KiB to read and to write, and its request.
-// Measured, see docs/memory.md.
+// ConnectionBytes is the memory a connection takes: its goroutine and stack, a read and
+// a write buffer of 4 KiB each, and its request. Measured, see docs/memory.md.
 const ConnectionBytes = 20 << 10
 
-// doorReserve is how many connections more there may be for probes.
+// doorReserve is the number of connections beyond the limit that are kept for probes.
 const doorReserve = 16
 
-// Door bounds the connections of a server. When there are as many as may be, the one
-// that has been without a request the longest makes way for a new one. When all have
-// requests, a few more are accepted for health probes, and the
-// others of those few are told to come again; beyond, connections are closed.
+// Door bounds the connections of a server. At the limit, the connection that has been
+// idle the longest is closed to accept a new one. If no connection is idle, the reserve
+// is accepted for health probes. Other requests on the reserve are answered with 503.
+// Connections beyond the reserve are closed.
 type Door struct {
 	limit int
-	// sendBuffer, if positive, bounds what the kernel keeps of a reply that is not read.
+	// sendBuffer, if positive, bounds the unread reply bytes that the kernel keeps.
 	sendBuffer int
 
-	mu    sync.Mutex
-	open  int
-	quiet doorConn // ring of those without a request: quiet.next is the longest so
+	mu   sync.Mutex
+	open int
+	idle doorConn // ring of connections without a request; idle.next is idle the longest
 
-	changed chan struct{} // gets a token when a connection has ended or its request has
+	changed chan struct{} // gets a token when a connection or its request has ended
 
 	refused *prometheus.CounterVec
 }
 
-// NewDoor returns a Door for limit connections and a few of reserve, and registers its
-// metrics.
+// NewDoor returns a Door for limit connections and the reserve. It registers its
+// metrics with reg.
 func NewDoor(limit, sendBuffer int, reg prometheus.Registerer) *Door {
 	d := &Door{limit: limit, sendBuffer: sendBuffer, changed: make(chan struct{}, 1)}
-	d.quiet.next, d.quiet.previous = &d.quiet, &d.quiet
+	d.idle.next, d.idle.previous = &d.idle, &d.idle
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "tidemark_http_connections", Help: "Connections of clients that are open.",
@@ -62,8 +61,8 @@ func NewDoor(limit, sendBuffer int, reg prometheus.Registerer) *Door {
 	return d
 }
 
-// Guard has server, which is not serving yet, keep to the bound, and returns the
-// listener it is to serve.
+// Guard bounds the connections of server, which must not be serving yet. It returns the
+// listener that server must serve.
 func (d *Door) Guard(server *http.Server, l net.Listener) net.Listener {
 	next := server.Handler
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -78,8 +77,8 @@ func (d *Door) Guard(server *http.Server, l net.Listener) net.Listener {
 		}
 		d.refused.WithLabelValues("busy").Inc()
 		w.Header().Set("Connection", "close")
-		// What is left of a body is read for a moment only, lest the reply be lost, and
-		// no longer than nobody else wants the place.
+		// The rest of the body is read only briefly: long enough that the client gets
+		// the reply, short enough that the place is soon free.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 		r.Body = http.NoBody
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), refusedKey{}, true)))
@@ -104,15 +103,15 @@ func (d *Door) Guard(server *http.Server, l net.Listener) net.Listener {
 }
 
 type (
-	doorKey    struct{} // of the doorConn in a request's context
-	refusedKey struct{} // of true in the context of a request that is to be refused
+	doorKey    struct{} // context key of the request's *doorConn
+	refusedKey struct{} // context key, set in a request that must be refused
 )
 
-// refusedAtDoor reports whether there is no room for the connection of a request.
+// refusedAtDoor reports whether the connection limit refuses the request of ctx.
 func refusedAtDoor(ctx context.Context) bool { return ctx.Value(refusedKey{}) != nil }
 
-// probe tells the requests that are answered when all connections are in use. What may
-// take its time has half of the reserve.
+// probe reports whether r is answered when all connections are in use. Probes that may
+// take time get half of the reserve.
 func (d *Door) probe(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead || r.ContentLength != 0 {
 		return false
@@ -128,20 +127,20 @@ func (d *Door) probe(r *http.Request) bool {
 	return false
 }
 
-// doorConn is a connection of a client.
+// doorConn is a client connection.
 type doorConn struct {
 	net.Conn
-	reserve bool // let in beyond the limit
-	heard   bool // it has had a request
+	reserve bool // accepted beyond the limit
+	served  bool // it has had a request
 	counted bool
 
-	next, previous *doorConn // in the ring Door.quiet, nil while it has a request
+	next, previous *doorConn // in the ring Door.idle; nil during a request
 
-	began   atomic.Int64 // when it was first read from, in Unix ns
-	reading atomic.Bool  // it is being waited for what it sends
+	began   atomic.Int64 // time of the first Read, in Unix ns
+	reading atomic.Bool  // a Read is in progress
 
-	lines   []byte // to be added to the head of a reply, which is written next
-	holding bool   // head is to be sent with what is written after it
+	lines   []byte // header lines to add to the next reply
+	holding bool   // head is sent together with the next write
 	head    []byte
 	parts   [2][]byte
 	both    net.Buffers
@@ -157,12 +156,12 @@ func (c *doorConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// addLines has lines, each with its end, stand in the head of the reply that is written
-// next. If hold is set, that head waits for the body, which must follow, and leaves in
-// one system call with it.
+// addLines adds lines, each with its line end, to the header of the next reply. If hold
+// is set, that header waits for the body, which must follow. Both are then sent in one
+// system call.
 func (c *doorConn) addLines(lines []byte, hold bool) { c.lines, c.holding = lines, hold }
 
-// Write writes to the client. What is written next after addLines begins with the status
+// Write writes to the client. After addLines, the next write must begin with the status
 // line of a reply.
 func (c *doorConn) Write(p []byte) (int, error) {
 	if len(c.lines) > 0 {
@@ -186,13 +185,13 @@ func (c *doorConn) Write(p []byte) (int, error) {
 	return max(0, int(n)-len(c.head)), err
 }
 
-// join puts c at the end of a ring.
+// join puts c at the end of ring.
 func (c *doorConn) join(ring *doorConn) {
 	c.next, c.previous = ring, ring.previous
 	c.next.previous, c.previous.next = c, c
 }
 
-// leave takes c out of the ring it is in, if it is.
+// leave removes c from its ring, if it is in one.
 func (c *doorConn) leave() {
 	if c.next != nil {
 		c.next.previous, c.previous.next = c.previous, c.next
@@ -200,7 +199,7 @@ func (c *doorConn) leave() {
 	}
 }
 
-// busy notes that c has a request, and reports whether there is no room for it.
+// busy marks c as serving a request. It reports whether c is beyond the limit.
 func (d *Door) busy(c *doorConn) (beyond bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -209,17 +208,17 @@ func (d *Door) busy(c *doorConn) (beyond bool) {
 	return c.reserve
 }
 
-// rest notes that c has no request any more.
+// rest marks c as idle.
 func (d *Door) rest(c *doorConn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if c.heard = true; c.counted && c.next == nil {
-		c.join(&d.quiet)
+	if c.served = true; c.counted && c.next == nil {
+		c.join(&d.idle)
 	}
-	d.tell()
+	d.notify()
 }
 
-// gone notes that c is closed, and nothing of it left.
+// gone marks c as closed, with its memory released.
 func (d *Door) gone(c *doorConn) {
 	d.busy(c)
 	d.mu.Lock()
@@ -228,22 +227,23 @@ func (d *Door) gone(c *doorConn) {
 		c.counted = false
 		d.open--
 	}
-	d.tell()
+	d.notify()
 }
 
-func (d *Door) tell() {
+func (d *Door) notify() {
 	select {
 	case d.changed <- struct{}{}:
 	default:
 	}
 }
 
-// doorPatience is how long a new connection is listened to for its first request when
-// others want its place, and how long one more waits for another to end.
-const doorPatience = 20 * time.Millisecond
+// doorWait is how long a new connection may take to send its first request when
+// other clients wait for its place, and how long a new connection waits for another to
+// end.
+const doorWait = 20 * time.Millisecond
 
-// admit counts a new connection in, if need be in the place of one without a request.
-// It is nil when there is none.
+// admit counts a new connection, after closing an idle one if necessary. It returns nil
+// if the limit is reached and no connection is idle.
 func (d *Door) admit(nc net.Conn) *doorConn {
 	c, since := &doorConn{Conn: nc}, time.Now()
 	for {
@@ -256,45 +256,45 @@ func (d *Door) admit(nc net.Conn) *doorConn {
 			d.mu.Unlock()
 			d.refused.WithLabelValues("idle").Inc()
 			old.Close()
-			d.await(doorPatience, func() bool { return !old.counted })
+			d.await(doorWait, func() bool { return !old.counted })
 			continue
 		}
 		if d.open < d.limit+doorReserve {
 			c.reserve = true
 			break
 		}
-		full := d.quiet.next == &d.quiet && time.Since(since) >= doorPatience
+		full := d.idle.next == &d.idle && time.Since(since) >= doorWait
 		d.mu.Unlock()
 		if full {
 			d.refused.WithLabelValues("closed").Inc()
 			return nil
 		}
-		d.await(doorPatience, func() bool { return d.open < d.limit+doorReserve || d.idlest() != nil })
+		d.await(doorWait, func() bool { return d.open < d.limit+doorReserve || d.idlest() != nil })
 	}
 	d.open++
 	c.counted = true
-	c.join(&d.quiet)
+	c.join(&d.idle)
 	d.mu.Unlock()
 	return c
 }
 
-// idlest returns the connection that has been without a request the longest, of those
-// whose next may be long in coming. A new one is left until it has been listened to
-// for a moment in vain. It is called with d.mu held.
+// idlest returns the connection that has been idle the longest, or nil. It skips a new
+// connection that has not yet been read from for doorWait. The caller must hold
+// d.mu.
 func (d *Door) idlest() *doorConn {
-	for c := d.quiet.next; c != &d.quiet; c = c.next {
-		if began := c.began.Load(); c.heard || c.reading.Load() && time.Now().UnixNano()-began >= int64(doorPatience) {
+	for c := d.idle.next; c != &d.idle; c = c.next {
+		if began := c.began.Load(); c.served || c.reading.Load() && time.Now().UnixNano()-began >= int64(doorWait) {
 			return c
 		}
 	}
 	return nil
 }
 
-// await waits until what is asked under d.mu is true, but not for long. A connection
-// that was closed counts until it holds no memory any more, so that a flood of new ones
-// cannot outrun the ends of the old.
-func (d *Door) await(patience time.Duration, is func() bool) {
-	timer := time.NewTimer(patience)
+// await waits until is, called under d.mu, returns true, but at most for wait. A
+// closed connection counts until its memory is released, so that a flood of new
+// connections cannot outrun the ends of the old.
+func (d *Door) await(wait time.Duration, is func() bool) {
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
 		d.mu.Lock()
@@ -316,7 +316,7 @@ type doorListener struct {
 	door *Door
 }
 
-// tooMany is what a connection is told that is closed unheard.
+// tooMany is the reply to a connection that is closed without reading its request.
 var tooMany = []byte(strings.Join([]string{"HTTP/1.1 503 Service Unavailable", "Retry-After: 2", "Connection: close", "Content-Length: 0", "", ""}, "\r\n"))
 
 func (l *doorListener) Accept() (net.Conn, error) {

@@ -18,9 +18,9 @@ import (
 	"tidemark/wire"
 )
 
-// wireOptions are how values of wire are written: numbers in plain decimals, as short as
-// reads back the same; a nil slice as null; invalid UTF-8 as U+FFFD. Fields have a fixed
-// order, so that equal values give equal bytes.
+// wireOptions define the encoding of values of wire: numbers in plain decimals, the
+// shortest that read back the same; nil slices as null; invalid UTF-8 as U+FFFD. Fields
+// have a fixed order, so that equal values give equal bytes.
 var wireOptions = json.JoinOptions(
 	json.FormatNilSliceAsNull(true),
 	jsontext.AllowInvalidUTF8(true),
@@ -31,12 +31,12 @@ func writeFloat(enc *jsontext.Encoder, f *float64) error {
 	return enc.WriteValue(appendFloat(enc.AvailableBuffer(), *f))
 }
 
-// writePlace leaves out the pointer of a place that is a parameter.
+// writePlace omits the pointer if the place is a parameter.
 func writePlace(enc *jsontext.Encoder, p *wire.ProblemPlace) error {
 	if p.Parameter == "" {
 		return errors.ErrUnsupported
 	}
-	type place wire.ProblemPlace // without this function
+	type place wire.ProblemPlace // without the custom function
 	return json.MarshalEncode(enc, struct {
 		*place
 		Pointer struct{} `json:"pointer,omitzero"`
@@ -52,17 +52,17 @@ func writeJSON(w io.Writer, v any) error {
 	return err
 }
 
-// appendJSON appends v, a pointer to a value of wire that is all there.
+// appendJSON appends v, a pointer to a complete value of wire.
 func appendJSON(b []byte, v any) []byte {
 	w := bytes.NewBuffer(b)
 	if err := json.MarshalWrite(w, v, wireOptions); err != nil {
-		panic(fmt.Sprintf("api: %T: %v", v, err)) // a number that JSON does not have: there are none
+		panic(fmt.Sprintf("api: %T: %v", v, err)) // only for NaN or infinities, which wire never holds
 	}
 	return w.Bytes()
 }
 
-// each is an array whose elements are encoded one at a time as it hands them out, so
-// that no more than one is held.
+// each is an array whose elements are encoded one at a time, so that only one is in
+// memory.
 type each[T any] func(yield func(*T) error) error
 
 func (e each[T]) MarshalJSONTo(enc *jsontext.Encoder) error {
@@ -75,32 +75,32 @@ func (e each[T]) MarshalJSONTo(enc *jsontext.Encoder) error {
 	return enc.WriteToken(jsontext.EndArray)
 }
 
-// appendFloat appends f in plain decimals, as short as reads back the same.
+// appendFloat appends f in plain decimals, the shortest that read back the same.
 func appendFloat(b []byte, f float64) []byte { return strconv.AppendFloat(b, f, 'f', -1, 64) }
 
-// rounded is f with at most n decimals.
+// rounded returns f with at most n decimals.
 func rounded(f float64, n int) float64 {
-	if scale := math.Pow10(n); math.Abs(f) < 1e15 { // beyond, there are no decimals
+	if scale := math.Pow10(n); math.Abs(f) < 1e15 { // larger numbers have no decimals
 		f = math.Round(f*scale) / scale
 	}
 	if f == 0 {
-		return 0 // never "-0"
+		return 0 // not "-0"
 	}
 	return f
 }
 
-// sixDigits is f with six significant digits: enough for a mean, and independent of how
-// small the prices of a pair are.
+// sixDigits returns f with six significant digits: enough for a mean, however small the
+// prices of a pair are.
 func sixDigits(f float64) float64 {
 	var text [32]byte
 	f, _ = strconv.ParseFloat(string(strconv.AppendFloat(text[:0], f, 'e', 5, 64)), 64)
 	return f
 }
 
-// moment is t as replies have it: UTC, with milliseconds.
+// moment returns t in the form of replies: UTC, with milliseconds.
 func moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
-// momentOrNil is nil if t is zero.
+// momentOrNil returns nil if t is zero.
 func momentOrNil(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
@@ -108,7 +108,7 @@ func momentOrNil(t time.Time) *time.Time {
 	return new(moment(t))
 }
 
-// stringOrNil is nil if s is empty.
+// stringOrNil returns nil if s is empty.
 func stringOrNil(s string) *string {
 	if s == "" {
 		return nil
@@ -125,20 +125,19 @@ func appendID(b []byte, id uint64) []byte {
 	return b
 }
 
-// leastGrace is the time a sweep is given after a close: its start is spread over half
-// a minute, and the request weight of an exchange lasts it most of the rest.
+// leastGrace is the time for a sweep after a close: its start is spread over half a
+// minute, and the exchange's request weight spreads it over most of the rest.
 const leastGrace = 2 * time.Minute
 
-// delisted reports whether the pair of s was delisted at the moment now.
+// delisted reports whether the pair of s was delisted at the time now.
 func delisted(s *service.Snapshot, now time.Time) bool {
 	return !s.DelistedAt.IsZero() && now.After(s.DelistedAt)
 }
 
-// staleAfter is the moment from which an analysis is stale: the close of the candle
-// that follows it, and a grace in which the analysis of that candle may still be on its
-// way. The grace is a twentieth of the interval, at least leastGrace, and never longer
-// than the interval. A pair that is delisted is stale from then on, as nothing newer will
-// come.
+// staleAfter returns the time from which an analysis is stale: the close of the next
+// candle, plus a grace period for the analysis of that candle. The grace period is a
+// twentieth of the interval, at least leastGrace and at most the interval. If the pair
+// is delisted before, s is stale from then on, since there will be no newer analysis.
 func staleAfter(s *service.Snapshot) time.Time {
 	interval := s.Interval.Duration()
 	limit := s.AsOf.Add(interval + min(interval, max(leastGrace, interval/20)))
@@ -148,8 +147,8 @@ func staleAfter(s *service.Snapshot) time.Time {
 	return limit
 }
 
-// StaleReason says in words why s is stale at the moment now, or is empty. It names
-// moments, not ages, so that the same reply stays true.
+// StaleReason returns why s is stale at the time now, empty if it is not. It states
+// times, not ages, so that a cached reply stays true.
 func StaleReason(s *service.Snapshot, now time.Time) string {
 	if delisted(s, now) {
 		return s.Exchange + " does not list the pair as trading since " + s.DelistedAt.UTC().Format(time.RFC3339) + ", and there will be no newer analysis while it does not"
@@ -161,8 +160,8 @@ func StaleReason(s *service.Snapshot, now time.Time) string {
 	return ""
 }
 
-// oddsReason is why the probabilities of the levels of s are null, all of them;
-// empty when they are not.
+// oddsReason returns why the probabilities of all levels of s are null, empty if they
+// are not.
 func oddsReason(s *service.Snapshot) string {
 	for _, side := range [...][]levels.Level{s.Supports, s.Resistances} {
 		if len(side) > 0 {
@@ -172,17 +171,17 @@ func oddsReason(s *service.Snapshot) string {
 	return ""
 }
 
-// pageOddsReason is why probabilities of an interval are null; empty where there
-// are odds.
+// pageOddsReason returns why the probabilities of an interval are null, empty if it has
+// odds.
 func pageOddsReason(i levels.Interval) string {
-	if _, own := levels.Odds().For(i); !own {
+	if _, known := levels.Odds().For(i); !known {
 		return levels.UnknownInterval.String()
 	}
 	return ""
 }
 
-// AppendAnalysis appends s as one JSON object, the way the API shows it at the
-// moment now: nothing in it but stale, stale_reason and delisted_at depends on that.
+// AppendAnalysis appends s as a JSON object, as the API shows it at the time now. Only
+// stale, stale_reason and delisted_at depend on now.
 func AppendAnalysis(b []byte, s *service.Snapshot, now time.Time) []byte {
 	return appendJSON(b, analysisOf(s, now))
 }
@@ -212,9 +211,9 @@ func levelsOf(s *service.Snapshot, side []levels.Level) []wire.Level {
 	return all
 }
 
-// distance returns how far l is from the last price, in percent of it and in
-// ATR, both negative below it. Without an ATR (a market that did not move), or
-// with one so small that the quotient is no number, the second does not exist.
+// distance returns how far l is from the last price, in percent of it and in ATR, both
+// negative below it. ok is false if inATR is undefined: the ATR is zero (a market that
+// did not move), or so small that the quotient overflows.
 func distance(l *levels.Level, last, atr float64) (pct, inATR float64, ok bool) {
 	pct = min((l.Price-last)/last*100, math.MaxFloat64)
 	inATR = (l.Price - last) / atr
@@ -224,8 +223,8 @@ func distance(l *levels.Level, last, atr float64) (pct, inATR float64, ok bool) 
 	return pct, inATR, true
 }
 
-// levelValues has what the pointers of a wire.Level point to, so that they need not be
-// allocated one by one.
+// levelValues holds the values that the pointers of a wire.Level point to, which saves
+// allocating each.
 type levelValues struct {
 	firstTouch, lastTouch              time.Time
 	distanceATR, touch, hold, baseline float64
@@ -234,7 +233,7 @@ type levelValues struct {
 	sources                            [8]string
 }
 
-// level is l as replies have it. It is valid until the next call.
+// level converts l to the form of replies. The result is valid until the next call.
 func (v *levelValues) level(l *levels.Level, last, atr float64) wire.Level {
 	var id [16]byte
 	w := wire.Level{
@@ -262,7 +261,7 @@ func (v *levelValues) level(l *levels.Level, last, atr float64) wire.Level {
 	return w
 }
 
-// summaryOf is j without what can be long.
+// summaryOf converts j without the fields that can be long.
 func summaryOf(j *job.Job) *wire.JobSummary {
 	s := &wire.JobSummary{Job: wire.Job{
 		ID: j.ID, Kind: j.Kind, State: string(j.State), Exchange: stringOrNil(j.Exchange), Interval: string(j.Interval), KlineLimit: j.KlineLimit,
@@ -276,12 +275,12 @@ func summaryOf(j *job.Job) *wire.JobSummary {
 	return s
 }
 
-// jobOf is j with failures, skips and result.
+// jobOf converts j with failures, skips and result.
 func jobOf(j *job.Job) *wire.Job {
 	w := &summaryOf(j).Job
 	w.Failures, w.Skips = outcomesOf(j.Failures), outcomesOf(j.Skips)
 	if j.Result != nil {
-		// what a job found is judged as of when it was found
+		// a result is judged at the time it was computed
 		w.Result = analysisOf(j.Result, j.Result.ComputedAt)
 	}
 	return w
@@ -295,7 +294,7 @@ func outcomesOf(list []job.Outcome) []wire.Outcome {
 	return all
 }
 
-// symbolOf is a pair as GET /symbols shows it.
+// symbolOf converts a pair to the form of GET /symbols.
 func symbolOf(l *job.Listing) wire.Symbol {
 	s := wire.Symbol{
 		Symbol: l.Name, Base: l.Base, Quote: l.Quote, Trading: l.Trading, Status: l.Status,
@@ -307,8 +306,8 @@ func symbolOf(l *job.Listing) wire.Symbol {
 	return s
 }
 
-// tickOf is the float64 nearest to the tick, which is printed as that decimal; nil if
-// it is unknown.
+// tickOf returns the float64 nearest to the tick, which is printed as that decimal. It
+// is nil if the tick is unknown.
 func tickOf(t service.Tick) *float64 {
 	if t.Units <= 0 || t.Decimals < 0 {
 		return nil
@@ -320,11 +319,11 @@ func tickOf(t service.Tick) *float64 {
 	return &f
 }
 
-// kline is a candle the way exchanges write them, and the way POST /analyze reads them.
+// kline is a candle in the row format of exchanges and of POST /analyze.
 type kline levels.Candle
 
-// MarshalJSONTo appends the row by hand: a reply has thousands, and six values through
-// reflection take several times as long.
+// MarshalJSONTo appends the row by hand: a reply has thousands, and reflection over six
+// values takes several times as long.
 func (k *kline) MarshalJSONTo(enc *jsontext.Encoder) error {
 	return enc.WriteValue(appendKline(enc.AvailableBuffer(), levels.Candle(*k)))
 }

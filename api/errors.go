@@ -15,9 +15,9 @@ import (
 	"tidemark/wire"
 )
 
-// problem is an error that knows what to tell the client, beyond what status
-// knows from service.Code. Where the fault is goes into one of pointer (RFC
-// 6901, into the body) and parameter (of path or query).
+// problem is an error with more for the client than status gets from service.Code. The
+// place of the fault is in pointer (RFC 6901, into the body) or in parameter (of path
+// or query).
 type problem struct {
 	status             int
 	code               string
@@ -30,22 +30,22 @@ type problem struct {
 
 func (p *problem) Error() string { return p.code + ": " + p.detail }
 
-// badParameter refuses a parameter of the path or the query.
+// badParameter returns an error for a parameter of the path or the query.
 func badParameter(name, format string, args ...any) error {
 	return &problem{status: 400, code: "invalid_request", detail: fmt.Sprintf(name+": "+format, args...), parameter: name, located: true}
 }
 
-// badField refuses a value in the body. The pointer is RFC 6901.
+// badField returns an error for a value in the body. The pointer is RFC 6901.
 func badField(pointer, format string, args ...any) error {
 	return &problem{status: 400, code: "invalid_request", detail: fmt.Sprintf(format, args...), pointer: pointer, located: true}
 }
 
-// statuses maps what service.Code names to HTTP. Every code of the service has
-// a line; a test walks them.
+// statuses maps the names of service.Code to HTTP. Every code of the service has a
+// line; a test checks that.
 var statuses = map[string]struct {
 	status int
 	title  string
-	retry  time.Duration // where the error itself does not say when
+	retry  time.Duration // used if the error itself does not say when
 }{
 	"invalid_request":        {400, "Invalid request", 0},
 	"unauthorized":           {401, "Key missing or unknown", 0},
@@ -77,8 +77,8 @@ var statuses = map[string]struct {
 	"timeout":                {504, "Timeout", 0},
 }
 
-// status turns an error of a handler into what the client is told. It is the
-// only place that does. r tells a client that went away from one that waits.
+// status converts an error of a handler to what the client sees. It is the only place
+// that does. r shows whether the client is still connected.
 func status(r *http.Request, err error) problem {
 	var p *problem
 	var large *http.MaxBytesError
@@ -111,7 +111,7 @@ func status(r *http.Request, err error) problem {
 	case code == "storage_unavailable" && errors.Is(err, context.DeadlineExceeded):
 		q.detail = "the database does not answer"
 	case code == "internal" || code == "storage_unavailable":
-		// the chain is for the log: it may name hosts, files and statements
+		// the chain is only for the log: it may name hosts, files and statements
 		q.detail = "the log of the service has the details under this request_id"
 	case code == "timeout":
 		q.detail = "the work took longer than it may"
@@ -129,8 +129,8 @@ func tooLarge(limit int64) problem {
 // contentProblem is the media type of RFC 9457.
 var contentProblem = []string{"application/problem+json"}
 
-// appendProblem appends the document of RFC 9457 for p. The type is a
-// reference into the API's own documentation.
+// appendProblem appends p as a document of RFC 9457. The type is a reference into the
+// API's own documentation.
 func appendProblem(b []byte, p problem, instance, requestID string) []byte {
 	w := wire.Problem{
 		Type: "/docs#error-" + p.code, Title: statuses[p.code].title, Status: p.status, Detail: p.detail,
@@ -142,8 +142,8 @@ func appendProblem(b []byte, p problem, instance, requestID string) []byte {
 	return append(appendJSON(b, &w), '\n')
 }
 
-// bodyError turns what the JSON decoder or the connection said about a body
-// into an error for the client.
+// bodyError converts an error of the JSON decoder or the connection while reading a
+// body to an error for the client.
 func bodyError(err error) error {
 	var p *problem
 	var where *json.SemanticError

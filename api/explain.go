@@ -13,7 +13,7 @@ import (
 	"tidemark/wire"
 )
 
-// ParseLevelID reads the id of a level: 16 hexadecimal digits.
+// ParseLevelID parses the id of a level: 16 hexadecimal digits.
 func ParseLevelID(s string) (uint64, error) {
 	id, err := strconv.ParseUint(s, 16, 64)
 	if err != nil || len(s) != 16 {
@@ -22,8 +22,8 @@ func ParseLevelID(s string) (uint64, error) {
 	return id, nil
 }
 
-// getLevel answers GET /levels/{symbol}/{id}. The stored analysis is made again
-// on a slot, and the reply put together once that has been given back.
+// getLevel serves GET /levels/{symbol}/{id}. It repeats the stored analysis on a slot,
+// and builds the reply after releasing the slot.
 func (a *API) getLevel(w *reply, r *http.Request) error {
 	q, err := parseQuery(r.URL.RawQuery, "interval", "exchange")
 	if err != nil {
@@ -55,8 +55,8 @@ func (a *API) getLevel(w *reply, r *http.Request) error {
 	return write(w, append(b, '\n'))
 }
 
-// AppendExplanation appends why a level of s is there as one JSON object, the way
-// the API shows it at the moment now.
+// AppendExplanation appends why s has a level as a JSON object, as the API shows it at
+// the time now.
 func AppendExplanation(b []byte, s *service.Snapshot, e *levels.Explanation, now time.Time) []byte {
 	stale := StaleReason(s, now)
 	var values levelValues
@@ -82,7 +82,7 @@ func AppendExplanation(b []byte, s *service.Snapshot, e *levels.Explanation, now
 	return appendJSON(b, &w)
 }
 
-// Side is the side that price came from.
+// Side returns the side that price came from.
 func Side(t levels.Touch) string {
 	if t.Above {
 		return "above"
@@ -90,8 +90,8 @@ func Side(t levels.Touch) string {
 	return "below"
 }
 
-// findingOf is what a method found. Prices that no candle had are rounded to the
-// decimals of the pair.
+// findingOf returns the finding of a method. Prices that no candle had are rounded to
+// the decimals of the pair.
 func findingOf(s *levels.Source, decimals int) wire.Finding {
 	f := wire.Finding{Name: s.Method.AppendNames(nil)[0], Weight: rounded(s.Weight, 3), Count: s.Count, Found: make([]wire.Mark, len(s.Marks))}
 	for i, m := range s.Marks {

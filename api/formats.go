@@ -11,7 +11,7 @@ import (
 	"tidemark/wire"
 )
 
-// format is what levels are written as.
+// format is an output format of levels.
 type format string
 
 const (
@@ -21,7 +21,7 @@ const (
 	formatPine   format = "pine"
 )
 
-// formatTypes are the Content-Types. Those of lists have rows: one for each level.
+// formatTypes are the Content-Types. List formats have one row for each level.
 var formatTypes = map[format][]string{
 	formatJSON:   contentJSON,
 	formatCSV:    {"text/csv; charset=utf-8; header=present"},
@@ -31,10 +31,10 @@ var formatTypes = map[format][]string{
 
 var varyAccept = []string{"Accept"}
 
-// negotiated is the format that an Accept header ranks highest: rows if it ranks them
-// above JSON, else JSON. Ranges (text/*) and no header mean JSON.
+// negotiated returns the format that an Accept header ranks highest: rows if they rank
+// above JSON, else JSON. Ranges (text/*) and a missing header mean JSON.
 func negotiated(accept []string) format {
-	best, most := formatJSON, 0.0
+	best, highest := formatJSON, 0.0
 	json := 0.0
 	for _, line := range accept {
 		for part := range strings.SplitSeq(line, ",") {
@@ -48,21 +48,21 @@ func negotiated(accept []string) format {
 			switch media = strings.TrimSpace(media); {
 			case strings.EqualFold(media, "application/json"):
 				json = quality
-			case strings.EqualFold(media, "text/csv") && quality > most:
-				best, most = formatCSV, quality
-			case strings.EqualFold(media, "application/x-ndjson") && quality > most:
-				best, most = formatNDJSON, quality
+			case strings.EqualFold(media, "text/csv") && quality > highest:
+				best, highest = formatCSV, quality
+			case strings.EqualFold(media, "application/x-ndjson") && quality > highest:
+				best, highest = formatNDJSON, quality
 			}
 		}
 	}
-	if json >= most {
+	if json >= highest {
 		return formatJSON
 	}
 	return best
 }
 
-// format returns the format that a request asks for, among those given: by the
-// parameter, or else by its Accept header.
+// format returns the requested format, one of values: from the parameter, or else from
+// the Accept header.
 func (q *query) format(r *http.Request, values ...string) (format, error) {
 	text, err := q.oneOf("format", values...)
 	if err != nil || text != "" {
@@ -71,7 +71,7 @@ func (q *query) format(r *http.Request, values ...string) (format, error) {
 	return negotiated(r.Header["Accept"]), nil
 }
 
-// appendRows appends the levels of s as rows, judged as of now.
+// appendRows appends the levels of s as rows, judged at the time now.
 func appendRows(b []byte, f format, s *service.Snapshot, now time.Time) []byte {
 	b = appendHeader(b, f)
 	q := screenQuery{exchange: s.Exchange, interval: s.Interval}
@@ -86,7 +86,7 @@ func appendRows(b []byte, f format, s *service.Snapshot, now time.Time) []byte {
 	return b
 }
 
-// appendHeader appends what comes before the first row.
+// appendHeader appends what precedes the first row.
 func appendHeader(b []byte, f format) []byte {
 	if f == formatCSV {
 		b = append(b, csvHeader...)
@@ -102,8 +102,8 @@ func appendRow(b []byte, f format, r *wire.Row) []byte {
 	return append(appendJSON(b, r), '\n')
 }
 
-// AppendCSV appends a header and the levels of s, the columns being those of
-// GET /levels as CSV at the moment now.
+// AppendCSV appends a header and the levels of s, with the columns of GET /levels as
+// CSV, at the time now.
 func AppendCSV(b []byte, s *service.Snapshot, now time.Time) []byte {
 	return appendRows(b, formatCSV, s, now)
 }

@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// eventInterval is the least time between two events of a stream.
+	// eventInterval is the shortest time between two events of a stream.
 	eventInterval = 250 * time.Millisecond
-	// heartbeat is how often a stream says that it lives, under the idle limits
-	// of the usual proxies.
+	// heartbeat is the time between two keep-alives of a stream, below the idle limits
+	// of common proxies.
 	heartbeat = 15 * time.Second
 )
 
-// jobID returns the id in the path of r. Those of other forms name no job.
+// jobID returns the id in the path of r. An id in another form names no job.
 func jobID(r *http.Request) (string, error) {
 	id := chi.URLParam(r, "id")
 	if !saneID(id) {
@@ -31,10 +31,11 @@ func jobID(r *http.Request) (string, error) {
 	return id, nil
 }
 
-// jobsBytes is what a hundred jobs take, or one with what became of a market's pairs.
+// jobsBytes is the memory of a hundred jobs, or of one with the outcomes of a market's
+// pairs.
 const jobsBytes = 128 << 10
 
-// getJobs answers GET /jobs with the newest jobs.
+// getJobs serves GET /jobs with the newest jobs.
 func (a *API) getJobs(w *reply, r *http.Request) error {
 	q, err := parseQuery(r.URL.RawQuery, "limit")
 	if err != nil {
@@ -58,8 +59,8 @@ func (a *API) getJobs(w *reply, r *http.Request) error {
 	return sendJSON(w, &list)
 }
 
-// getSchedules answers GET /schedules: when sweeps begin by themselves. The
-// schedules are those of the database, so every process answers the same.
+// getSchedules serves GET /schedules: when sweeps start on schedule. It reads the
+// schedules from the database, so every process answers the same.
 func (a *API) getSchedules(w *reply, r *http.Request) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
 		return err
@@ -78,7 +79,7 @@ func (a *API) getSchedules(w *reply, r *http.Request) error {
 	return sendJSON(w, &list)
 }
 
-// sendJSON sends a reply that must be asked for again each time.
+// sendJSON sends a reply that clients must revalidate.
 func sendJSON(w *reply, v any) error {
 	h := w.Header()
 	h["Content-Type"] = contentJSON
@@ -86,12 +87,12 @@ func sendJSON(w *reply, v any) error {
 	return write(w, append(appendJSON(nil, v), '\n'))
 }
 
-// getJob answers GET /jobs/{id}.
+// getJob serves GET /jobs/{id}.
 func (a *API) getJob(w *reply, r *http.Request) error {
 	return a.sendJob(w, r, a.Store.Job)
 }
 
-// deleteJob answers DELETE /jobs/{id}: it asks the job to stop.
+// deleteJob serves DELETE /jobs/{id}: it asks the job to stop.
 func (a *API) deleteJob(w *reply, r *http.Request) error {
 	return a.sendJob(w, r, a.Jobs.Cancel)
 }
@@ -114,14 +115,14 @@ func (a *API) sendJob(w *reply, r *http.Request, get func(context.Context, strin
 	return sendJSON(w, jobOf(&j))
 }
 
-// eventID names how far a job is: equal ids, equal events.
+// eventID identifies the state of a job: equal ids mean equal events.
 func eventID(j *job.Job) string {
 	return fmt.Sprintf("%s-%d-%d-%d-%d", j.State, j.Symbols, j.Done, j.Failed, j.BatchesDone)
 }
 
-// getEvents answers GET /jobs/{id}/events: one event for each change of the
-// job, until it has ended. A browser that reconnects after the last event,
-// which it does by itself, is told by 204 to leave it.
+// getEvents serves GET /jobs/{id}/events: one event for each change of the job, until
+// it has ended. Browsers reconnect by themselves; after the last event, status 204
+// makes them stop.
 func (a *API) getEvents(w *reply, r *http.Request) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
 		return err
@@ -148,7 +149,7 @@ func (a *API) getEvents(w *reply, r *http.Request) error {
 	h := w.Header()
 	h["Content-Type"] = contentEvents
 	h["Cache-Control"] = noStore
-	h["X-Accel-Buffering"] = []string{"no"} // nginx would hold events back
+	h["X-Accel-Buffering"] = []string{"no"} // disables buffering in nginx
 	if r.Method == http.MethodHead {
 		return nil
 	}
@@ -205,8 +206,7 @@ func (a *API) getEvents(w *reply, r *http.Request) error {
 
 var contentEvents = []string{"text/event-stream"}
 
-// appendEvent appends a job as one server-sent event (WHATWG HTML, section
-// 9.2).
+// appendEvent appends a job as one server-sent event (WHATWG HTML, section 9.2).
 func appendEvent(b []byte, id string, j *job.Job) []byte {
 	b = append(b, "event: job\nid: "...)
 	b = append(b, id...)
@@ -215,59 +215,59 @@ func appendEvent(b []byte, id string, j *job.Job) []byte {
 	return append(b, "\n\n"...)
 }
 
-// getHealth answers GET /healthz: the process serves. It asks nobody, so that
-// a database that is away does not get the process restarted.
+// getHealth serves GET /healthz: the process serves. It does not ask the database, so
+// that an orchestrator does not restart the process when the database is down.
 func (a *API) getHealth(w *reply, _ *http.Request) error {
 	return sendJSON(w, &wire.Health{Status: "ok", Version: a.Version})
 }
 
-// readyTimeout bounds the question to the database.
+// readyTimeout bounds the wait for the database.
 const readyTimeout = 1500 * time.Millisecond
 
-// readiness asks the database, one question at a time.
+// readiness pings the database, one ping at a time.
 type readiness struct {
-	mu    sync.Mutex
-	asked *question // nil while none is open
+	mu      sync.Mutex
+	pending *ping // the ping in progress, or nil
 }
 
-type question struct {
-	done chan struct{} // closed with the answer in err
+type ping struct {
+	done chan struct{} // closed once err is set
 	err  error
 }
 
-// ready tells within readyTimeout whether the database answers, even if the call to
-// it does not return.
+// ready returns nil if the database answers within readyTimeout. It does not wait
+// longer even if the call to the database does not return.
 func (a *API) ready(ctx context.Context) error {
 	a.readiness.mu.Lock()
-	q := a.readiness.asked
+	q := a.readiness.pending
 	if q == nil {
-		q = &question{done: make(chan struct{})}
-		a.readiness.asked = q
+		q = &ping{done: make(chan struct{})}
+		a.readiness.pending = q
 		go func() {
 			ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 			defer cancel()
 			q.err = a.Store.Ping(ctx)
 			a.readiness.mu.Lock()
-			a.readiness.asked = nil
+			a.readiness.pending = nil
 			a.readiness.mu.Unlock()
 			close(q.done)
 		}()
 	}
 	a.readiness.mu.Unlock()
-	patience := time.NewTimer(readyTimeout)
-	defer patience.Stop()
+	timer := time.NewTimer(readyTimeout)
+	defer timer.Stop()
 	select {
 	case <-q.done:
 		return q.err
-	case <-patience.C:
+	case <-timer.C:
 		return context.DeadlineExceeded
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// getReady answers GET /readyz: the database answers too, and can store. The
-// exchange is told and not asked; without it stored levels are still served.
+// getReady serves GET /readyz: the database answers too, and can store. The exchange is
+// named but not asked: stored levels are served without it.
 func (a *API) getReady(w *reply, r *http.Request) error {
 	if err := a.ready(r.Context()); err != nil {
 		return fmt.Errorf("%w: %w", service.ErrStorage, err)

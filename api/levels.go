@@ -13,7 +13,7 @@ import (
 	"tidemark/service"
 )
 
-// getLevels answers GET /levels/{symbol}, from the cache if it can.
+// getLevels serves GET /levels/{symbol}, from the cache if possible.
 func (a *API) getLevels(w *reply, r *http.Request) error {
 	err := a.sendLevels(w, r)
 	if err != nil {
@@ -58,7 +58,7 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 	} else {
 		a.metrics.hits.Inc()
 	}
-	// Until the candle that follows has closed nothing newer can be known.
+	// There can be no newer analysis before the next candle has closed.
 	cacheControl := noCache
 	if left := e.fresh.Sub(now); left >= time.Second {
 		cacheControl = e.maxAge(a.scope, int64(left/time.Second))
@@ -66,8 +66,8 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 	return e.send(w, r, cacheControl)
 }
 
-// maxAge is the value of Cache-Control with so many seconds left. It is made once for
-// each second.
+// maxAge returns the value of Cache-Control with seconds left. It is made once for each
+// second.
 func (e *cached) maxAge(scope string, seconds int64) []string {
 	m := e.age.Load()
 	if m == nil || m.seconds != seconds {
@@ -77,13 +77,13 @@ func (e *cached) maxAge(scope string, seconds int64) []string {
 	return m.value[:]
 }
 
-// pastAge is how long an answer about the past may be used without asking again.
+// pastAge is how long a client may cache an answer about the past.
 const pastAge = 5 * time.Minute
 
-// uncached answers in any format with the newest analysis, or if at is not zero with the
-// one that was the newest at that moment of the past, judged as of it. That seldom
-// changes once the candle after that moment has had its time to be analysed, but a
-// batch may come late, and what is old is deleted.
+// uncached answers in any format with the newest analysis. If at is not zero, it
+// answers with the analysis that was the newest at that time, judged at that time. The
+// answer seldom changes once the next candle has been analysed, but a batch may be
+// late, and old analyses are deleted.
 func (a *API) uncached(w *reply, r *http.Request, key service.Key, f format, at, now time.Time) error {
 	snap, err := a.Store.Snapshot(r.Context(), key, at)
 	if err != nil {
@@ -99,7 +99,7 @@ func (a *API) uncached(w *reply, r *http.Request, key service.Key, f format, at,
 	return encodeLevels(key, f, &snap, now).send(w, r, cacheControl)
 }
 
-// encodeLevels builds the reply that tells s, judged as of now.
+// encodeLevels builds the reply with s, judged at the time now.
 func encodeLevels(key service.Key, f format, s *service.Snapshot, now time.Time) *cached {
 	b := make([]byte, 0, 1024+512*(len(s.Supports)+len(s.Resistances)))
 	switch f {
@@ -116,7 +116,7 @@ func encodeLevels(key service.Key, f format, s *service.Snapshot, now time.Time)
 	return e
 }
 
-// newCached is the reply of body b that shows s, judged as of now.
+// newCached returns the reply with body b, which shows s, judged at the time now.
 func newCached(key cacheKey, b []byte, contentType []string, s *service.Snapshot, now time.Time) *cached {
 	sum := sha256.Sum256(b)
 	e := &cached{
@@ -134,17 +134,17 @@ func newCached(key cacheKey, b []byte, contentType []string, s *service.Snapshot
 	return e
 }
 
-// send writes the reply, or 304 when the client has it. If-Modified-Since is
-// not looked at: a reply that turns stale, or is made anew from more klines, has
-// the same moment.
+// send writes the reply, or 304 if the client has it. It ignores If-Modified-Since: a
+// reply that becomes stale, or is made again from more klines, has the same
+// Last-Modified.
 func (e *cached) send(w *reply, r *http.Request, cacheControl []string) error {
 	same := slices.ContainsFunc(r.Header["If-None-Match"], func(list string) bool { return matches(list, e.etag[0]) })
 	hold := false
 	if c := w.direct(r); c != nil && e.lines != nil {
-		// net/http copies a header map, sorts it and looks at each value: with these
-		// headers in it that costs as much as all the rest of the reply. And it sends a
-		// body that is longer than its buffer in two pieces, for the first of which the
-		// client wakes in vain.
+		// net/http copies a header map, sorts it and checks each value. With these
+		// headers in the map, that costs as much as the rest of the reply. It also
+		// sends a body longer than its buffer in two pieces, and the first one wakes
+		// the client for nothing.
 		hold = !same && r.Method == http.MethodGet
 		b := append(w.appendHead(c.lines[:0]), e.lines...)
 		b = append(append(append(b, "Cache-Control: "...), cacheControl[0]...), "\r\n"...)
@@ -164,16 +164,16 @@ func (e *cached) send(w *reply, r *http.Request, cacheControl []string) error {
 	}
 	h := w.Header()
 	h["Content-Type"] = e.contentType
-	h["Content-Length"] = e.length // else net/http would send it in chunks
+	h["Content-Length"] = e.length // otherwise net/http would send it in chunks
 	if hold {
 		_ = http.NewResponseController(w.ResponseWriter).Flush()
 	}
 	return write(w, e.body)
 }
 
-// matches tells whether an If-None-Match list names the strong tag etag, by the
-// weak comparison RFC 9110 section 13.1.2 asks for. A list that is malformed
-// matches up to where it is.
+// matches reports whether an If-None-Match list contains the strong tag etag, by the
+// weak comparison of RFC 9110, section 13.1.2. A malformed list is read up to the
+// error.
 func matches(list, etag string) bool {
 	if strings.TrimSpace(list) == "*" {
 		return true

@@ -6,23 +6,22 @@ import (
 	"time"
 )
 
-// client is who a request counts against: the number of its key, or 0 and its
+// client identifies the client of a request: the number of its key, or 0 and its
 // address.
 type client struct {
 	key  int
 	addr netip.Addr
 }
 
-// maxClients bounds the memory of the limiter to some 400 KiB.
+// maxClients bounds the memory of the limiter to about 400 KiB.
 const maxClients = 4096
 
-// limiter is a token bucket for each client in the form of the generic cell
-// rate algorithm (ITU-T I.371): of each client it keeps only the moment at
-// which its bucket will be full again. A client whose moment has passed is like
-// one never seen, so forgetting it changes nothing.
+// limiter is a token bucket for each client, as the generic cell rate algorithm (ITU-T
+// I.371): it stores only the time at which a client's bucket will be full again. A
+// client whose time has passed is like a new one, so removing it changes nothing.
 type limiter struct {
-	every time.Duration // between requests at the full rate; 0 turns the limiter off
-	depth time.Duration // how far ahead of the clock a bucket may be: burst × every
+	every time.Duration // between requests at the full rate; 0 disables the limiter
+	depth time.Duration // how far ahead of the clock full may be: burst × every
 
 	mu   sync.Mutex
 	full map[client]time.Time
@@ -42,8 +41,8 @@ func (l *limiter) init(rate float64, burst int) {
 
 func (l *limiter) on() bool { return l.every > 0 }
 
-// take takes one request from c's bucket, or returns how long c must wait until
-// there is one.
+// take takes one request from c's bucket. If there is none, it returns how long c must
+// wait.
 func (l *limiter) take(c client, now time.Time) (wait time.Duration) {
 	if !l.on() {
 		return 0
@@ -65,9 +64,8 @@ func (l *limiter) take(c client, now time.Time) (wait time.Duration) {
 	return 0
 }
 
-// forget drops every client whose bucket is full. When none is, a few that
-// happen to come first go: under so many clients at once none of them is what
-// overloads the service.
+// forget removes every client whose bucket is full. If few are, it also removes some
+// others: with that many clients at once, no single one overloads the service.
 func (l *limiter) forget(now time.Time) {
 	for c, full := range l.full {
 		if !full.After(now) {

@@ -13,8 +13,9 @@ import (
 	"tidemark/wire"
 )
 
-// own refuses an exchange this process does not talk to.
-func (a *API) own(q *query) (string, error) {
+// requireServedExchange returns the requested exchange. It refuses one that this
+// process does not serve.
+func (a *API) requireServedExchange(q *query) (string, error) {
 	name, err := q.exchange(a)
 	if served := a.Market().Exchange; err == nil && name != served {
 		return "", unknownExchange(name, served)
@@ -22,8 +23,8 @@ func (a *API) own(q *query) (string, error) {
 	return name, err
 }
 
-// getExchanges answers GET /exchanges: the exchange this process talks to, and the
-// others that the database has levels of.
+// getExchanges serves GET /exchanges: the exchange this process serves, and the others
+// with levels in the database.
 func (a *API) getExchanges(w *reply, r *http.Request) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
 		return err
@@ -46,19 +47,19 @@ func (a *API) getExchanges(w *reply, r *http.Request) error {
 	return sendJSON(w, &list)
 }
 
-// symbolsFresh is how long the list of pairs and their volumes need not be asked
-// for again: the exchange client reads them no more often.
+// symbolsFresh is how long a client may cache the list of pairs and their volumes: the
+// exchange client reads them no more often.
 const symbolsFresh = time.Minute
 
-// getSymbols answers GET /symbols: every pair of the exchange, with whether a
-// sweep covers it and why not. Age tells how old the list is: more than
-// symbolsFresh where the exchange cannot be asked.
+// getSymbols serves GET /symbols: every pair of the exchange, and whether a sweep
+// covers it and why not. Age is the age of the list; it exceeds symbolsFresh if the
+// exchange does not answer.
 func (a *API) getSymbols(w *reply, r *http.Request) error {
 	q, err := parseQuery(r.URL.RawQuery, "exchange", "symbol", "quote", "selected", "trading", "reason")
 	if err != nil {
 		return err
 	}
-	exchange, err := a.own(&q)
+	exchange, err := a.requireServedExchange(&q)
 	if err != nil {
 		return err
 	}
@@ -116,21 +117,21 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 		list.Simulated = a.Market().Simulated // known for certain only once the exchange has answered
 		return nil
 	}
-	if err := out.encode(&list); err != nil { // what follows the symbols is read after them
+	if err := out.encode(&list); err != nil { // out reads the fields after the symbols once these are written
 		return err
 	}
 	return out.flush()
 }
 
-// defaultKlines is how many klines GET /klines returns when it is not told.
+// defaultKlines is the default limit of GET /klines.
 const defaultKlines = 500
 
-// klineBytes is about what a kline takes in a reply.
+// klineBytes is about the size of a kline in a reply.
 const klineBytes = 80
 
-// getKlines answers GET /klines/{symbol} from the columns of a slot. The reply is
-// encoded while the slot is held and sent once it has been given back, so that a
-// client that reads slowly keeps no analysis waiting.
+// getKlines serves GET /klines/{symbol} from the columns of a slot. It encodes the
+// reply while it holds the slot and sends it after releasing the slot, so that a slow
+// client delays no analysis.
 func (a *API) getKlines(w *reply, r *http.Request) error {
 	q, err := parseQuery(r.URL.RawQuery, "exchange", "interval", "limit")
 	if err != nil {
@@ -147,9 +148,9 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
 	w.wait(r)
-	// Nothing is fetched for a reply that there is no room for. But none is kept while
-	// the exchange is waited for, which is for others to use; nor is room waited for
-	// while a slot is held.
+	// Refuse early, before fetching, if there is no room for the reply. But do not hold
+	// room while waiting for the exchange, since others can use it, and do not wait for
+	// room while holding a slot.
 	taken, err := a.replies.take(ctx, int64(limit)*klineBytes)
 	if err != nil {
 		return err
@@ -181,7 +182,8 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 			return encode(c, a.Market().Simulated)
 		})
 	} else {
-		// Another exchange is asked by another process; what that has analysed is kept.
+		// Another process serves the other exchange; the candles it has analysed are
+		// stored.
 		var snap service.Snapshot
 		if snap, err = a.Store.Snapshot(ctx, key, time.Time{}); err != nil {
 			return err
@@ -200,7 +202,7 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 	return write(w, b)
 }
 
-// getForming answers GET /klines/{symbol}/forming.
+// getForming serves GET /klines/{symbol}/forming.
 func (a *API) getForming(w *reply, r *http.Request) error {
 	q, err := parseQuery(r.URL.RawQuery, "exchange", "interval")
 	if err != nil {
@@ -208,7 +210,7 @@ func (a *API) getForming(w *reply, r *http.Request) error {
 	}
 	key, err := a.series(&q, w, r)
 	if err == nil {
-		_, err = a.own(&q)
+		_, err = a.requireServedExchange(&q)
 	}
 	if err != nil {
 		return err

@@ -20,14 +20,14 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// mcpFile describes the tools of the Model Context Protocol: their names, what they
-// take and what they return, the latter as openapi.yaml has it. TestMCP_Tools makes it
-// of that document with -update, and compares them without.
+// mcpFile describes the tools of the Model Context Protocol: their names, parameters
+// and results. The results are those in openapi.yaml. TestMCP_Tools compares the file
+// with that document; with -update it rewrites the file.
 //
 //go:embed mcp.json
 var mcpFile []byte
 
-// mcpTool is one tool: a GET of this API, or the analysis that is not stored.
+// mcpTool is a tool: a GET route of this API, or an analysis that is not stored.
 type mcpTool struct {
 	Name         string          `json:"name"`
 	Title        string          `json:"title"`
@@ -37,25 +37,25 @@ type mcpTool struct {
 }
 
 const (
-	// mcpBytes is how long a message to POST /mcp may be.
+	// mcpBytes bounds a message to POST /mcp, in bytes.
 	mcpBytes = 64 << 10
-	// mcpReply is how long what a tool answers may be. It is there several times,
-	// among them as text in JSON, until it is sent: about a mebibyte for this.
+	// mcpReply bounds the reply of a tool, in bytes. Several copies of it, among them
+	// text in JSON, are in memory until it is sent: about 1 MiB for the largest.
 	mcpReply = 128 << 10
-	// mcpMessages bounds the messages under way at once, mcpReads the tools among
-	// them that read and put their reply together. An analysis is short; the slots
-	// and ANALYSIS_QUEUE_LIMIT bound those.
+	// mcpMessages bounds the messages in progress, and mcpReads the reading tools that
+	// build their replies. An analysis has a short reply; the slots and
+	// ANALYSIS_QUEUE_LIMIT bound analyses.
 	mcpMessages = 32
 	mcpReads    = 4
 )
 
-// mcpMethods are the requests there is an answer to. There are neither prompts nor
-// resources, and nothing to subscribe to.
+// mcpMethods are the supported requests. There are no prompts, resources or
+// subscriptions.
 var mcpMethods = map[string]bool{"initialize": true, "ping": true, "server/discover": true, "tools/list": true, "tools/call": true}
 
-// postMCP answers POST /mcp: the Model Context Protocol over streamable HTTP without
-// sessions (revision 2025-03-26 and later), every reply as JSON. Key, rate, Host and
-// Origin are checked as on every route. Nothing is held for it until it is first asked.
+// postMCP serves POST /mcp: the Model Context Protocol over streamable HTTP without
+// sessions (revision 2025-03-26 and later), with every reply as JSON. Key, rate, Host
+// and Origin are checked as on every route. The server is made at the first request.
 func (a *API) postMCP(w *reply, r *http.Request) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
 		return err
@@ -67,7 +67,7 @@ func (a *API) postMCP(w *reply, r *http.Request) error {
 	if err != nil {
 		return bodyError(err)
 	}
-	r.Body = http.NoBody // read to its end
+	r.Body = http.NoBody // read completely
 	w.wait(r)
 	m, err := parseMessage(body)
 	if err != nil {
@@ -75,7 +75,7 @@ func (a *API) postMCP(w *reply, r *http.Request) error {
 	}
 	h := w.Header()
 	h["Cache-Control"] = noStore
-	if m.ID == nil { // a notification, or a response to what was never asked
+	if m.ID == nil { // a notification, or an unexpected response
 		w.WriteHeader(http.StatusAccepted)
 		return nil
 	}
@@ -108,7 +108,7 @@ func (a *API) postMCP(w *reply, r *http.Request) error {
 	defer done()
 	r = r.WithContext(context.WithValue(r.Context(), mcpCallKey{}, call))
 	r.Body = io.NopCloser(bytes.NewReader(message))
-	// The answer is JSON whatever the client would take besides.
+	// The reply is JSON even if the client also accepts other types.
 	r.Header["Accept"] = []string{"application/json, text/event-stream"}
 	var out answer
 	a.mcp().ServeHTTP(&out, r.WithContext(context.WithValue(r.Context(), outerKey{}, w)))
@@ -136,25 +136,25 @@ func (a *API) postMCP(w *reply, r *http.Request) error {
 	return write(w, rest)
 }
 
-// mcpCall is a message under way. It travels in the context of its request, since the
-// library gives a tool that context, but not always its end.
+// mcpCall is a message in progress. It is passed in the context of its request: the
+// library passes that context to a tool, but does not always cancel it.
 type mcpCall struct {
-	client context.Context // ends when the client goes away
-	reply  context.Context // ends once the reply is put together
+	client context.Context // cancelled when the client disconnects
+	reply  context.Context // cancelled once the reply is built
 }
 
 type mcpCallKey struct{}
 
-// mcpMessage is a message.
+// mcpMessage is a JSON-RPC message.
 type mcpMessage struct {
-	ID     jsontext.Value `json:"id,omitzero"` // a string or a number as it came; nil if there is none
+	ID     jsontext.Value `json:"id,omitzero"` // a string or a number, unchanged; nil if absent
 	Method string         `json:"method,omitzero"`
 	Result jsontext.Value `json:"result,omitzero"`
 	Error  jsontext.Value `json:"error,omitzero"`
-	Rest   jsontext.Value `json:",embed"` // all other members, as they came
+	Rest   jsontext.Value `json:",embed"` // all other members, unchanged
 }
 
-// The library reads a message under an id of ours: it would make 1 of 1.5.
+// The library gets the message under another id, since it would change 1.5 to 1.
 const renamedReply = `{"jsonrpc":"2.0","id":1,`
 
 func (m mcpMessage) renamed() ([]byte, error) {
@@ -162,8 +162,8 @@ func (m mcpMessage) renamed() ([]byte, error) {
 	return jsonv2.Marshal(&m)
 }
 
-// parseMessage reads one JSON-RPC message. Lists of them (batches), which revision
-// 2025-03-26 had, are refused: one request would stand for any number.
+// parseMessage reads one JSON-RPC message. It refuses lists of messages (the batches of
+// revision 2025-03-26): one request would count for any number.
 func parseMessage(body []byte) (m mcpMessage, err error) {
 	d := jsontext.NewDecoder(bytes.NewReader(body))
 	switch d.PeekKind() {
@@ -190,7 +190,7 @@ func parseMessage(body []byte) (m mcpMessage, err error) {
 	return m, nil
 }
 
-// mcpRefusal is the reply to a request there is no answer to.
+// mcpRefusal is the reply to an unsupported request.
 type mcpRefusal struct {
 	JSONRPC string         `json:"jsonrpc"`
 	ID      jsontext.Value `json:"id"`
@@ -200,13 +200,13 @@ type mcpRefusal struct {
 	} `json:"error"`
 }
 
-// mcpCodes are the problems for what the library refuses in plain text.
+// mcpCodes are the problem codes for requests that the library refuses in plain text.
 var mcpCodes = map[int]string{
 	http.StatusBadRequest: "invalid_request", http.StatusForbidden: "cross_origin",
 	http.StatusRequestEntityTooLarge: "body_too_large", http.StatusUnsupportedMediaType: "unsupported_media_type",
 }
 
-// newMCP makes the handler of POST /mcp.
+// newMCP returns the handler of POST /mcp.
 func (a *API) newMCP() http.Handler {
 	server := mcp.NewServer(&mcp.Implementation{Name: "tidemark", Version: a.Version}, &mcp.ServerOptions{
 		Instructions: "Support and resistance levels of trading pairs, with odds. Say so when an answer is simulated or stale. Odds are of " +
@@ -216,13 +216,13 @@ func (a *API) newMCP() http.Handler {
 	})
 	var tools []mcpTool
 	if err := json.Unmarshal(mcpFile, &tools); err != nil {
-		panic(fmt.Sprintf("api: mcp.json: %v", err)) // it is embedded
+		panic(fmt.Sprintf("api: mcp.json: %v", err)) // the file is embedded
 	}
-	own := false // the world of these tools ends at this exchange
+	openWorld := false // these tools reach only this exchange
 	for _, t := range tools {
 		server.AddTool(&mcp.Tool{
 			Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: t.InputSchema, OutputSchema: t.OutputSchema,
-			Annotations: &mcp.ToolAnnotations{Title: t.Title, ReadOnlyHint: true, IdempotentHint: true, OpenWorldHint: &own},
+			Annotations: &mcp.ToolAnnotations{Title: t.Title, ReadOnlyHint: true, IdempotentHint: true, OpenWorldHint: &openWorld},
 		}, func(ctx context.Context, call *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 			return a.callTool(ctx.Value(mcpCallKey{}).(*mcpCall), t.Name, call.Params.Arguments), nil
 		})
@@ -231,8 +231,8 @@ func (a *API) newMCP() http.Handler {
 		&mcp.StreamableHTTPOptions{Stateless: true, JSONResponse: true, DisableLocalhostProtection: true})
 }
 
-// callTool answers with what the route behind a tool answers; its problem is an error
-// of the tool, which a model may read and correct.
+// callTool returns the reply of the route behind a tool. A problem becomes an error of
+// the tool, which a model may read and correct.
 func (a *API) callTool(call *mcpCall, name string, arguments json.RawMessage) *mcp.CallToolResult {
 	body, err := a.tool(call, name, arguments)
 	if err != nil {
@@ -250,8 +250,8 @@ func (a *API) callTool(call *mcpCall, name string, arguments json.RawMessage) *m
 	}
 }
 
-// tool runs a tool, once it is one of the few that may. It contains a panic, which on a
-// goroutine of the library nobody would.
+// tool runs a tool, after waiting for a place if it reads. It recovers from panics,
+// since the library's goroutine does not.
 func (a *API) tool(call *mcpCall, name string, arguments json.RawMessage) (body []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -270,7 +270,7 @@ func (a *API) tool(call *mcpCall, name string, arguments json.RawMessage) (body 
 	return a.askTool(call.client, name, arguments)
 }
 
-// askTool asks the handler behind a tool.
+// askTool calls the handler behind a tool.
 func (a *API) askTool(ctx context.Context, name string, arguments json.RawMessage) ([]byte, error) {
 	given := map[string]any{}
 	if len(arguments) > 0 {
@@ -350,15 +350,15 @@ func (a *API) askTool(ctx context.Context, name string, arguments json.RawMessag
 	return a.ask(h, r)
 }
 
-// outerKey is of the reply to the agent, in the context of what a tool asks.
+// outerKey is the context key of the reply to the agent, in a tool's request.
 type outerKey struct{}
 
-// ask has h answer r, for a request that was admitted already.
+// ask returns the answer of h to r, which must have been admitted already.
 func (a *API) ask(h handler, r *http.Request) ([]byte, error) {
 	b := answer{limit: mcpReply}
 	outer, _ := r.Context().Value(outerKey{}).(*reply)
 	w := &reply{ResponseWriter: &b, start: time.Now(), outer: outer}
-	defer func() { a.replies.give(w.held.Load()) }() // if there is no outer one to do so
+	defer func() { a.replies.give(w.held.Load()) }() // for a request without an outer reply
 	err := h(w, r)
 	if b.cut {
 		return nil, &problem{code: "invalid_request", detail: fmt.Sprintf("the reply would be longer than %d KiB: narrow what you ask for, with limit, symbol, quote or another filter", mcpReply>>10)}
@@ -371,11 +371,11 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
-	limit  int  // of body; 0 for none
-	cut    bool // there was more
+	limit  int  // of body; 0 means none
+	cut    bool // body would have exceeded limit
 }
 
-// errCut ends the writing of a reply that is too long.
+// errCut is the error of a write beyond the limit.
 var errCut = errors.New("the reply is too long")
 
 func (b *answer) Header() http.Header {

@@ -9,7 +9,7 @@ import (
 	"tidemark/wire"
 )
 
-// getMemory answers GET /memory: what this process uses, by whoever counts.
+// getMemory serves GET /memory: the memory of this process, by several measures.
 func (a *API) getMemory(w *reply, r *http.Request) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
 		return err

@@ -58,16 +58,15 @@ func newMetrics(reg prometheus.Registerer, a *API) *metrics {
 	}
 }
 
-// routeMetrics holds the histograms of one route, one for each status it ever
-// answered with, so that a request looks up no labels.
+// routeMetrics holds the histograms of a route, one for each status answered so far, so
+// that a request needs no label lookup.
 type routeMetrics struct {
 	vec           *prometheus.HistogramVec
 	method, route string
 	byStatus      [len(observed)]atomic.Pointer[prometheus.Observer]
 }
 
-// observed lists the statuses whose histograms are kept at hand, the frequent
-// ones first.
+// observed lists the statuses whose histograms are cached, the frequent ones first.
 var observed = [...]int{200, 304, 404, 202, 400, 401, 422, 429, 503}
 
 func (m *metrics) route(method, pattern string) *routeMetrics {

@@ -9,23 +9,24 @@ import (
 	"strings"
 )
 
-// A page in somebody's browser can send requests to a service that the browser
-// reaches, on this machine or in its network. A service with keys asks for one, which
-// the page does not have. Without keys, two checks keep such pages out: of Host, since
-// a page whose own name was pointed at the service (DNS rebinding) counts as of the
-// same origin, and of Origin and Sec-Fetch-Site, which browsers set and pages cannot.
+// A page in a browser can send requests to a service that the browser can reach, on
+// this machine or in its network. A service with keys asks for one, which the page does
+// not have. Without keys, two checks keep such pages out: of Host, since a page whose
+// own name points at the service (DNS rebinding) counts as the same origin, and of
+// Origin and Sec-Fetch-Site, which browsers set and pages cannot.
 
-// anyHost tells the routes that answer under any Host: those of monitors, which show
-// nothing of the market.
+// anyHost reports whether the route answers under any Host: those for monitoring do, as
+// they show no market data.
 func (rt *route) anyHost() bool { return rt.pattern == "/metrics" }
 
-// embedded tells the routes whose replies are made to be shown by pages of others.
+// embedded reports whether the replies of the route may be embedded in other sites'
+// pages.
 func (rt *route) embedded() bool {
 	return rt.pattern == "/levels/{symbol}/chart.svg" || rt.pattern == "/levels/{symbol}/chart.png"
 }
 
-// checkHost refuses a Host that is neither an address, nor a name of this machine, nor
-// one of Config.Hosts. An address cannot be rebound: the browser asked for no name.
+// checkHost refuses a Host that is neither an IP address, nor a name of this machine,
+// nor one of Config.Hosts. An address cannot be rebound: the browser resolved no name.
 func (a *API) checkHost(r *http.Request) error {
 	host := hostname(r.Host)
 	if _, err := netip.ParseAddr(host); err == nil || host == "localhost" || strings.HasSuffix(host, ".localhost") || a.hosts[host] {
@@ -34,7 +35,7 @@ func (a *API) checkHost(r *http.Request) error {
 	return &problem{code: "forbidden_host", detail: fmt.Sprintf("without API_KEYS this service answers under an address, as localhost and under the names in HTTP_ALLOWED_HOSTS, not as %q", clip(r.Host))}
 }
 
-// hostname is the host of a Host header, or of a setting, without its port.
+// hostname returns the host of a Host header, or of a setting, without its port.
 func hostname(s string) string {
 	if host, _, err := net.SplitHostPort(s); err == nil {
 		s = host
@@ -42,8 +43,8 @@ func hostname(s string) string {
 	return strings.ToLower(strings.TrimSuffix(strings.Trim(s, "[]"), "."))
 }
 
-// checkOrigin refuses what a page of another origin sends. With keys only requests that
-// change something are checked: others need a key.
+// checkOrigin refuses requests from a page of another origin. With keys it checks only
+// requests that change something: the others need a key.
 func (a *API) checkOrigin(rt *route, r *http.Request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		if err := a.origins.Check(r); err != nil {
@@ -55,7 +56,7 @@ func (a *API) checkOrigin(rt *route, r *http.Request) error {
 		return nil
 	}
 	h := r.Header
-	opened := func() bool { // a link that was followed
+	opened := func() bool { // a followed link
 		return first(h["Sec-Fetch-Mode"]) == "navigate" && first(h["Sec-Fetch-Dest"]) == "document"
 	}
 	origin := first(h["Origin"])
@@ -65,7 +66,7 @@ func (a *API) checkOrigin(rt *route, r *http.Request) error {
 	return nil
 }
 
-// first is http.Header.Get for a name that is canonical.
+// first is like http.Header.Get for a canonical name.
 func first(values []string) string {
 	if len(values) == 0 {
 		return ""
@@ -73,7 +74,8 @@ func first(values []string) string {
 	return values[0]
 }
 
-// sameOrigin compares as http.CrossOriginProtection does: a proxy may have ended TLS.
+// sameOrigin compares as http.CrossOriginProtection does: without the scheme, since a
+// proxy may have ended TLS.
 func sameOrigin(origin, host string) bool {
 	u, err := url.Parse(origin)
 	return err == nil && strings.EqualFold(u.Host, host)

@@ -16,15 +16,15 @@ import (
 	"github.com/go-chi/chi/v5"
 )
 
-// pageFiles are the files of the page at /, each compressed: the bytes stay in
-// the binary, where the kernel can take them back, and are sent as they are.
-// TestPage_Assets compares them with their sources; with -update it compresses
-// them anew. The chart library is put there by scripts/vendor.
+// pageFiles are the files of the page at /, each compressed. The bytes stay in the
+// binary, where the kernel can reclaim them, and are sent unchanged. TestPage_Assets
+// compares them with their sources; with -update it compresses them again.
+// scripts/vendor adds the chart library.
 //
 //go:embed page/dist/*.gz
 var pageFiles embed.FS
 
-// The page has nothing inline and needs nothing but this service.
+// The page has nothing inline and loads nothing from other hosts.
 var pagePolicy = []string{"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
 
@@ -32,7 +32,7 @@ var pagePolicy = []string{"default-src 'none'; script-src 'self'; style-src 'sel
 type asset struct {
 	gz          []byte
 	contentType []string
-	etag        []string // weak: the same for the compressed bytes and the plain ones
+	etag        []string // weak: the same for compressed and plain bytes
 }
 
 var pageTypes = map[string][]string{
@@ -46,7 +46,7 @@ var pageTypes = map[string][]string{
 func readPage() map[string]asset {
 	entries, err := pageFiles.ReadDir("page/dist")
 	if err != nil {
-		panic(err) // they are embedded
+		panic(err) // the files are embedded
 	}
 	assets := make(map[string]asset, len(entries))
 	for _, e := range entries {
@@ -65,19 +65,19 @@ func readPage() map[string]asset {
 	return assets
 }
 
-// getPage answers GET / with the page people look at.
+// getPage serves GET / with the page.
 func (a *API) getPage(w *reply, r *http.Request) error {
 	w.Header()["Content-Security-Policy"] = pagePolicy
 	return a.sendAsset(w, r, "index.html")
 }
 
-// getAsset answers GET /page/{file} with what the page is made of.
+// getAsset serves GET /page/{file} with a file of the page.
 func (a *API) getAsset(w *reply, r *http.Request) error {
 	return a.sendAsset(w, r, chi.URLParam(r, "file"))
 }
 
-// sendAsset sends a file of the page. A browser keeps it, and asks each time
-// whether it is still the same: after an update no old script meets a new page.
+// sendAsset sends a file of the page. Browsers cache it but revalidate it each time, so
+// that after an update no old script runs in a new page.
 func (a *API) sendAsset(w *reply, r *http.Request, name string) error {
 	f, ok := a.page[name]
 	if !ok {
@@ -111,8 +111,8 @@ func (a *API) sendAsset(w *reply, r *http.Request, name string) error {
 	return nil
 }
 
-// acceptsGzip tells whether a client that sent these Accept-Encoding headers
-// takes gzip. A quality of 0 is a refusal; all others are the same to us.
+// acceptsGzip reports whether a client that sent these Accept-Encoding headers accepts
+// gzip. A quality of 0 is a refusal; all others count the same.
 func acceptsGzip(headers []string) bool {
 	for _, h := range headers {
 		for part := range strings.SplitSeq(h, ",") {

@@ -12,29 +12,29 @@ import (
 )
 
 // appendPine appends a script for TradingView, in Pine version 6, that draws the zones
-// of s over a chart: a box from its first touch on, and a label with its price and odds.
-// What is stale, simulated or missing is said in the script's name and on the chart,
-// and so is a chart of another pair. There are no more zones than Pine has room for:
-// it keeps up to 500 boxes and labels of a script, and an analysis has at most twice
-// levels.MaxSide. The language is that of the Pine Script v6 reference manual and user
-// manual (Drawings: boxes, labels, tables).
+// of s over a chart: a box from the first touch on, and a label with price and odds.
+// The script's name and the chart say if data is stale, simulated or missing, and if
+// the chart is of another pair. The zones always fit: Pine keeps up to 500 boxes and
+// labels of a script, and an analysis has at most twice levels.MaxSide. The language is
+// that of the Pine Script v6 reference manual and user manual (Drawings: boxes, labels,
+// tables).
 func appendPine(b []byte, s *service.Snapshot, now time.Time) []byte {
 	asOf := s.AsOf.UTC().Format("2006-01-02 15:04 UTC")
 	name := fmt.Sprintf("%s %s levels as of %s", s.Symbol, s.Interval, asOf)
-	said := []string{fmt.Sprintf("%s %s on %s, levels as of %s", s.Symbol, s.Interval, s.Exchange, asOf)}
+	notes := []string{fmt.Sprintf("%s %s on %s, levels as of %s", s.Symbol, s.Interval, s.Exchange, asOf)}
 	if reason := StaleReason(s, now); reason != "" {
 		name = "STALE " + name
-		said = append(said, "STALE: "+reason)
+		notes = append(notes, "STALE: "+reason)
 	}
 	if s.Simulated {
 		name = "SIMULATED " + name
-		said = append(said, "SIMULATED: this market is invented")
+		notes = append(notes, "SIMULATED: this market is invented")
 	}
 	if s.Missing > 0 {
-		said = append(said, fmt.Sprintf("%d of %d candles are missing", s.Missing, s.Missing+s.Klines))
+		notes = append(notes, fmt.Sprintf("%d of %d candles are missing", s.Missing, s.Missing+s.Klines))
 	}
 	if reason := oddsReason(s); reason != "" {
-		said = append(said, "No odds: "+reason)
+		notes = append(notes, "No odds: "+reason)
 	}
 	b = fmt.Appendf(b, `//@version=6
 // Support and resistance found by tidemark, algorithm %s. "Holds" are the odds that price,
@@ -52,7 +52,7 @@ if barstate.islast and not drawn
     drawn := true
     string other = syminfo.ticker == %[5]s or syminfo.ticker == %[5]s + ".P" ? "" : "\nThis chart is of " + syminfo.ticker + ": these are not its levels."
     table.cell(note, 0, 0, %[6]s + other, text_color = color.orange, text_size = size.small, text_halign = text.align_right)
-`, pineText(s.Algorithm), levels.Horizon, pineString(name), 2*levels.MaxSide, pineString(s.Symbol), pineString(strings.Join(said, "\n")))
+`, pineText(s.Algorithm), levels.Horizon, pineString(name), 2*levels.MaxSide, pineString(s.Symbol), pineString(strings.Join(notes, "\n")))
 	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
 		tint := "color.teal"
 		if role == levels.Resistance {
@@ -68,7 +68,7 @@ if barstate.islast and not drawn
 			shown := l.Strength
 			if l.NoOdds == levels.OddsKnown {
 				words += fmt.Sprintf(", holds %.0f %% (line %.0f %%)", 100*l.HoldProbability, 100*l.BaselineHold)
-				shown = (l.HoldProbability - 0.35) / 0.2 // about where odds lie
+				shown = (l.HoldProbability - 0.35) / 0.2 // about the range of the odds
 			}
 			b = fmt.Appendf(b, "    draw(%s, %s, %d, %s, %s, %.0f)\n", pinePrice(l.Low), pinePrice(l.High), since, pineString(words), tint,
 				90-50*min(max(shown, 0), 1))
@@ -77,7 +77,7 @@ if barstate.islast and not drawn
 	return b
 }
 
-// pinePrice is a price as a literal: digits and a point, without an exponent.
+// pinePrice returns a price as a literal: digits and a point, without an exponent.
 func pinePrice(f float64) string {
 	text := strconv.FormatFloat(f, 'f', -1, 64)
 	if f == math.Trunc(f) {
@@ -86,11 +86,11 @@ func pinePrice(f float64) string {
 	return text
 }
 
-// pineString is text as a string literal.
+// pineString returns text as a string literal.
 func pineString(text string) string { return `"` + pineText(text) + `"` }
 
-// pineText is text as it stands between quotes; of control characters only the end of
-// a line is left.
+// pineText returns text escaped for a string literal. Of control characters it keeps
+// only the line feed.
 func pineText(text string) string {
 	var b strings.Builder
 	for _, r := range text {

@@ -24,9 +24,8 @@ type query struct {
 	given  uint16
 }
 
-// parseQuery reads a raw query and refuses parameters that are not among names
-// (at most 16), are there twice, or are not decodable. Empty values count as
-// not given.
+// parseQuery parses a raw query. It refuses parameters that are not among names (at
+// most 16), repeated, or not decodable. Empty values count as not given.
 func parseQuery(raw string, names ...string) (query, error) {
 	q := query{names: names}
 	for raw != "" {
@@ -60,7 +59,7 @@ func parseQuery(raw string, names ...string) (query, error) {
 	return q, nil
 }
 
-// clip shortens what a client sent before it is sent back.
+// clip shortens a client's text for an error message.
 func clip(s string) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= 64 {
@@ -85,7 +84,7 @@ func (q *query) integer(name string, low, high, fallback int) (int, error) {
 	return n, nil
 }
 
-// number returns a finite number of at least 0, and whether one is given.
+// number returns a finite number of at least 0, and whether it is given.
 func (q *query) number(name string) (float64, bool, error) {
 	text := q.get(name)
 	if text == "" {
@@ -98,7 +97,7 @@ func (q *query) number(name string) (float64, bool, error) {
 	return f, true, nil
 }
 
-// boolean returns a truth value and whether one is given.
+// boolean returns a truth value, and whether it is given.
 func (q *query) boolean(name string) (value, given bool, err error) {
 	switch text := q.get(name); text {
 	case "":
@@ -110,7 +109,7 @@ func (q *query) boolean(name string) (value, given bool, err error) {
 	}
 }
 
-// oneOf returns a value among those there are, or empty if none is given.
+// oneOf returns one of the permitted values, or empty if none is given.
 func (q *query) oneOf(name string, values ...string) (string, error) {
 	text := q.get(name)
 	if text == "" || slices.Contains(values, text) {
@@ -119,7 +118,7 @@ func (q *query) oneOf(name string, values ...string) (string, error) {
 	return "", badParameter(name, "%q is none of %s", clip(text), strings.Join(values, ", "))
 }
 
-// moment returns a time in RFC 3339, zero if none is given.
+// moment returns a time in RFC 3339, zero if not given.
 func (q *query) moment(name string) (time.Time, error) {
 	text := q.get(name)
 	if text == "" {
@@ -132,7 +131,7 @@ func (q *query) moment(name string) (time.Time, error) {
 	return t.UTC(), nil
 }
 
-// interval returns an interval, or the configured one.
+// interval returns an interval, the configured one if not given.
 func (q *query) interval(a *API) (levels.Interval, error) {
 	text := q.get("interval")
 	if text == "" {
@@ -146,8 +145,8 @@ func (q *query) interval(a *API) (levels.Interval, error) {
 	return i, nil
 }
 
-// exchange returns the name of an exchange, or that of this process. What is
-// stored may come from others than the one this process talks to.
+// exchange returns the name of an exchange, that of this process if not given. Stored
+// analyses may come from exchanges that other processes serve.
 func (q *query) exchange(a *API) (string, error) {
 	text := q.get("exchange")
 	if text == "" {
@@ -159,7 +158,7 @@ func (q *query) exchange(a *API) (string, error) {
 	return text, nil
 }
 
-// series returns what a request names by the symbol in its path, its interval and
+// series returns the key of a request, from the symbol in its path, its interval and
 // its exchange.
 func (a *API) series(q *query, w *reply, r *http.Request) (key service.Key, err error) {
 	if key.Symbol, err = pathSymbol(w, r); err != nil {
@@ -188,7 +187,7 @@ func pathSymbol(w *reply, r *http.Request) (string, error) {
 	if text == "" {
 		text = chi.URLParam(r, "symbol")
 	}
-	if r.URL.RawPath != "" { // then the router matched the escaped path: BTC%2FUSDT
+	if r.URL.RawPath != "" { // the router matched the escaped path: BTC%2FUSDT
 		var err error
 		if text, err = url.PathUnescape(text); err != nil {
 			return "", badParameter("symbol", "%v", err)
@@ -201,8 +200,8 @@ func pathSymbol(w *reply, r *http.Request) (string, error) {
 	return s, nil
 }
 
-// ParseSymbol turns the ways people write a pair into the exchange's own
-// (btcusdt, BTC-USDT, BTC/USDT: BTCUSDT), or says in a sentence that it cannot.
+// ParseSymbol converts the usual spellings of a pair to the exchange's own (btcusdt,
+// BTC-USDT, BTC/USDT: BTCUSDT). Its error is a sentence for people.
 func ParseSymbol(s string) (string, error) {
 	if symbol, ok := canonical(s); ok {
 		return symbol, nil
@@ -213,10 +212,10 @@ func ParseSymbol(s string) (string, error) {
 // maxSymbol bounds a symbol in characters.
 const maxSymbol = 40
 
-// canonical turns the ways people write a pair into the exchange's own: upper
-// case, without the hyphen or slash between the assets (btcusdt, BTC-USDT,
-// BTC/USDT: BTCUSDT). Letters of every script, digits, '_', ':' and '.' are part
-// of symbols somewhere; all else is refused.
+// canonical converts the usual spellings of a pair to the exchange's own: upper case,
+// without the hyphen or slash between the assets (btcusdt, BTC-USDT, BTC/USDT:
+// BTCUSDT). It accepts letters of every script, digits, '_', ':' and '.', which all
+// occur in symbols of some exchange, and refuses other characters.
 func canonical(s string) (string, bool) {
 	plain := len(s) > 0 && len(s) <= maxSymbol
 	for i := 0; plain && i < len(s); i++ {

@@ -13,9 +13,9 @@ import (
 	"tidemark/service"
 )
 
-// room is memory that replies, or bodies, under way share. Who finds none waits in
-// line, first come, first served, but not for long: a client that is told to come
-// again holds nothing meanwhile.
+// room is memory that the replies, or the request bodies, in progress share. Callers
+// that find too little free wait in line, first come, first served, but not for long: a
+// client that is asked to retry holds no memory meanwhile.
 type room struct {
 	size    int64 // bytes; 0 means no bound
 	refused prometheus.Counter
@@ -30,16 +30,16 @@ type roomWaiter struct {
 	ready chan struct{} // closed once it has been given its bytes
 }
 
-// roomWait is how long room is waited for.
+// roomWait is the longest wait for room.
 const roomWait = 2 * time.Second
 
-// take returns with so many bytes, or with all there are if those are fewer, to be
-// given back. It is ErrBusy when none came free in roomWait.
+// take takes need bytes, or the whole size if need is larger. The caller must give
+// taken back. The error wraps service.ErrBusy if they were not free within roomWait.
 func (m *room) take(ctx context.Context, need int64) (taken int64, err error) {
 	return m.takeWithin(ctx, need, roomWait)
 }
 
-// takeWithin is take with a wait of the caller's own.
+// takeWithin is like take with another wait.
 func (m *room) takeWithin(ctx context.Context, need int64, wait time.Duration) (taken int64, err error) {
 	size := m.size
 	if size <= 0 {
@@ -73,16 +73,16 @@ func (m *room) takeWithin(ctx context.Context, need int64, wait time.Duration) (
 	i := slices.Index(m.waiting, w)
 	if i < 0 {
 		m.mu.Unlock()
-		m.give(need) // it came meanwhile
+		m.give(need) // it arrived meanwhile
 		return 0, err
 	}
 	m.waiting = slices.Delete(m.waiting, i, i+1)
-	m.serve() // those behind may need less
+	m.serve() // the next waiters may need less
 	m.mu.Unlock()
 	return 0, err
 }
 
-// give gives bytes back.
+// give returns bytes to m.
 func (m *room) give(bytes int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -90,7 +90,7 @@ func (m *room) give(bytes int64) {
 	m.serve()
 }
 
-// serve lets in whom there is room for. It is called with m.mu held.
+// serve gives memory to the first waiters while it suffices. The caller must hold m.mu.
 func (m *room) serve() {
 	for len(m.waiting) > 0 && m.used <= m.size-m.waiting[0].need {
 		m.used += m.waiting[0].need
@@ -106,13 +106,13 @@ func (m *room) inUse() int64 {
 	return m.used
 }
 
-// hold takes room for a reply until it has been written, once for a request. A tool's
-// reply is there several times over on its way to the agent.
+// hold takes room for a reply until it is written, once per request. The reply of a
+// tool counts toolCopies times.
 func (a *API) hold(ctx context.Context, w *reply, bytes int64) error {
 	return a.holdWithin(ctx, w, bytes, roomWait)
 }
 
-// holdWithin is hold with a wait of the caller's own.
+// holdWithin is like hold with another wait.
 func (a *API) holdWithin(ctx context.Context, w *reply, bytes int64, wait time.Duration) error {
 	if w.outer != nil {
 		w, bytes = w.outer, toolCopies*bytes
@@ -127,6 +127,6 @@ func (a *API) holdWithin(ctx context.Context, w *reply, bytes int64, wait time.D
 	return err
 }
 
-// toolCopies is how often the reply of a tool is in memory at once: as the route
-// answers it, as text, as structured content, and in the message.
+// toolCopies is the number of copies of a tool's reply in memory at once: the route's
+// reply, text, structured content and the message.
 const toolCopies = 4

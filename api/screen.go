@@ -26,7 +26,7 @@ const (
 	maxPage     = 1000
 )
 
-// row is one level of one pair, with what of its analysis is shown beside it.
+// row is a level of a pair, with the fields of its analysis that are shown beside it.
 type row struct {
 	symbol    string
 	asOf      time.Time
@@ -35,10 +35,10 @@ type row struct {
 	simulated bool
 	level     levels.Level
 
-	key float64 // what the page is sorted by, smaller first; 0 where that is the symbol
+	key float64 // the sort key of the page, ascending; 0 when sorting by symbol
 }
 
-// screenQuery is what GET /levels was asked.
+// screenQuery holds the parameters of GET /levels.
 type screenQuery struct {
 	exchange string
 	interval levels.Interval
@@ -60,7 +60,7 @@ type screenQuery struct {
 	filterAndSort string
 }
 
-// sorts are what a page can be sorted by. The value of a level is never NaN.
+// sorts are the sort keys of a page. The value of a level is never NaN.
 var sorts = map[string]func(r *row) float64{
 	"distance_atr": func(r *row) float64 {
 		if _, d, ok := distance(&r.level, r.last, r.atr); ok {
@@ -78,7 +78,7 @@ var sorts = map[string]func(r *row) float64{
 // sortNames lists the keys of sorts, for messages.
 const sortNames = "distance_atr, distance_pct, strength, touches, last_touch, symbol"
 
-// sourceByName finds a source by its name in the contract.
+// sourceByName returns the source with a name in the contract.
 func sourceByName(name string) (levels.Sources, bool) {
 	for bit := levels.Sources(1); bit != 0; bit <<= 1 {
 		if names := bit.AppendNames(nil); len(names) == 1 && names[0] == name {
@@ -174,7 +174,7 @@ func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
 	return s, nil
 }
 
-// fingerprint tells lists apart that order or select rows differently.
+// fingerprint returns a string that differs for lists with another order or selection.
 func (s *screenQuery) fingerprint() string {
 	b := make([]byte, 0, 128)
 	for _, part := range append([]string{s.exchange, string(s.interval), s.role, s.status, s.prefix, s.sortBy}, s.symbols...) {
@@ -194,9 +194,9 @@ func hash(s string) uint32 {
 	return h.Sum32()
 }
 
-// rows yields the levels asked for in the order of the store: by symbol, each
-// pair's supports from the nearest outwards, then its resistances. The row is
-// valid until the next. unreadable counts the pairs that could not be asked.
+// rows yields the selected levels in the order of the store: by symbol, each pair's
+// supports from the nearest outwards, then its resistances. The row is valid until the
+// next. unreadable is the number of pairs that could not be read.
 func (a *API) rows(r *http.Request, s *screenQuery, now time.Time, yield func(*row) error) (unreadable int, err error) {
 	key := sorts[s.sortBy]
 	for snap, err := range a.Store.Latest(r.Context(), s.exchange, s.interval) {
@@ -249,8 +249,8 @@ func (s *screenQuery) selects(r *row) bool {
 		(ok && math.Abs(inATR) <= s.maxATR || math.IsInf(s.maxATR, 1))
 }
 
-// before is the order of a page: by key, then by symbol, then by level. It is
-// total, so that a page begins exactly where the one before it ended.
+// before is the order of a page: by key, then by symbol, then by level. It is total, so
+// that a page begins exactly where the previous one ended.
 func (s *screenQuery) before(x, y position) int {
 	symbols := cmp.Compare(x.symbol, y.symbol)
 	if s.descending && s.sortBy == "symbol" {
@@ -269,7 +269,7 @@ type position struct {
 
 func (r *row) position() position { return position{r.key, r.symbol, r.level.ID, r.level.Role} }
 
-// page is a heap of the best rows so far, the last of them on top.
+// page is a heap of the best rows so far, the worst of them on top.
 type page struct {
 	s    *screenQuery
 	rows []row
@@ -281,8 +281,8 @@ func (p *page) Swap(i, j int)      { p.rows[i], p.rows[j] = p.rows[j], p.rows[i]
 func (p *page) Push(x any)         { p.rows = append(p.rows, *x.(*row)) }
 func (p *page) Pop() any           { panic("a page only grows or replaces its top") }
 
-// add keeps r if it belongs to the first limit rows after the cursor. more is
-// set once a row had to be left out.
+// add keeps r if it is among the first limit rows after the cursor. It sets more once a
+// row is left out.
 func (p *page) add(r *row, more *bool) {
 	if p.s.paged && p.s.before(r.position(), p.s.after.position) <= 0 {
 		return
@@ -298,12 +298,11 @@ func (p *page) add(r *row, more *bool) {
 	}
 }
 
-// unreadableHeader says how many pairs were left out, if any, as what is stored of
-// them cannot be read: a header of a page, a trailer of all rows.
+// unreadableHeader is the number of pairs left out because their stored analyses cannot
+// be read, if any: a header of a page, a trailer of a list of all rows.
 const unreadableHeader = "Tidemark-Unreadable"
 
-// getScreen answers GET /levels. It goes over everything stored and holds one
-// page of it.
+// getScreen serves GET /levels. It reads everything stored and holds one page of it.
 func (a *API) getScreen(w *reply, r *http.Request) error {
 	w.Header()["Vary"] = varyAccept
 	s, err := a.screenQuery(r)
@@ -372,13 +371,13 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 	return out.flush()
 }
 
-// rowValues is a row as replies have it, with what its pointers point to.
+// rowValues is a row of a reply, with the values of its pointers.
 type rowValues struct {
 	levelValues
 	row wire.Row
 }
 
-// of is r as replies have it. It is valid until the next call.
+// of converts r to a row of a reply. The result is valid until the next call.
 func (v *rowValues) of(s *screenQuery, r *row) *wire.Row {
 	v.row = wire.Row{
 		Symbol: r.symbol, Exchange: s.exchange, Interval: string(s.interval), AsOf: moment(r.asOf),
@@ -388,7 +387,7 @@ func (v *rowValues) of(s *screenQuery, r *row) *wire.Row {
 	return &v.row
 }
 
-// streamRows sends every level asked for, row by row.
+// streamRows sends all selected levels, row by row.
 func (a *API) streamRows(w *reply, r *http.Request, s *screenQuery, now time.Time) error {
 	if err := a.hold(r.Context(), w, streamBytes); err != nil {
 		return err
@@ -407,15 +406,15 @@ func (a *API) streamRows(w *reply, r *http.Request, s *screenQuery, now time.Tim
 	if err != nil {
 		return err
 	}
-	if unreadable > 0 { // known only now, behind the rows
+	if unreadable > 0 { // known only after the rows
 		h.Set(http.TrailerPrefix+unreadableHeader, strconv.Itoa(unreadable))
 	}
 	return out.flush()
 }
 
-// cursor says where in which list a page ended. It is opaque to clients.
+// cursor is the position in a list at which a page ended. It is opaque to clients.
 type cursor struct {
-	query uint32 // of the parameters that select and order the list
+	query uint32 // hash of the parameters that select and order the list
 	position
 }
 

@@ -21,19 +21,19 @@ import (
 	"tidemark/service"
 )
 
-// handler answers a request or returns why not. Replies are built before
-// anything is written, so that an error still has a status to go with; streams
-// are the exception, and break off the connection instead.
+// handler answers a request or returns an error. It builds the reply before it writes
+// anything, so that an error still gets its own status. Streams are the exception: they
+// abort the connection.
 type handler func(w *reply, r *http.Request) error
 
-// route is one line of the routing table.
+// route is one route of the router.
 type route struct {
 	pattern string
 	metrics *routeMetrics
 }
 
-// open tells the routes that need no key: what orchestrators probe, and the page,
-// which holds no data and must be there to ask for one.
+// open reports whether the route needs no key: probes of orchestrators, and the page,
+// which holds no data and must load to ask for a key.
 func (rt *route) open() bool {
 	switch rt.pattern {
 	case "/healthz", "/readyz", "/", "/page/{file}":
@@ -42,21 +42,21 @@ func (rt *route) open() bool {
 	return false
 }
 
-// reply is the ResponseWriter of every handler. It notes what was sent.
+// reply is the ResponseWriter of every handler. It records what was sent.
 type reply struct {
 	http.ResponseWriter
 	route     *route
 	start     time.Time
-	requestID [1]string // also the value of the header
-	symbol    string    // in the path, if it was not the router that found it
-	headed    bool      // the headers of every reply are set
+	requestID [1]string // also the header value
+	symbol    string    // from the path, if the router was bypassed
+	headed    bool      // the common headers are set
 	status    int       // 0 until the header is written
 	bytes     int64
-	held      atomic.Int64 // of API.replies, until the reply is written
-	outer     *reply       // whose tool this answers, if it does
+	held      atomic.Int64 // bytes taken from API.replies until the reply is written
+	outer     *reply       // the reply of the tool call that this answers, or nil
 }
 
-// Header returns the headers, those of every reply among them.
+// Header returns the headers, including the common ones.
 func (w *reply) Header() http.Header {
 	h := w.ResponseWriter.Header()
 	if !w.headed {
@@ -73,7 +73,7 @@ func (w *reply) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// begin notes the status, and that no header can be set any more.
+// begin records the status. No header can be set after it.
 func (w *reply) begin(status int) {
 	if w.status != 0 {
 		return
@@ -84,17 +84,17 @@ func (w *reply) begin(status int) {
 	}
 }
 
-// direct returns the connection that w goes to, if it is one that takes lines for the
-// head and no header is set yet.
+// direct returns the connection of w if it accepts header lines and no header is set
+// yet, else nil.
 func (w *reply) direct(r *http.Request) *doorConn {
 	c, _ := r.Context().Value(doorKey{}).(*doorConn)
-	if _, sends := w.ResponseWriter.(http.Flusher); w.headed || !sends { // a tool's reply does not
+	if _, sends := w.ResponseWriter.(http.Flusher); w.headed || !sends { // the reply of a tool has no connection
 		return nil
 	}
 	return c
 }
 
-// appendHead appends the headers of every reply as lines, in place of Header.
+// appendHead appends the common headers as lines. It replaces Header.
 func (w *reply) appendHead(b []byte) []byte {
 	w.headed = true
 	b = append(b, "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nX-Request-Id: "...)
@@ -111,8 +111,8 @@ func (w *reply) Write(b []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (w *reply) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// deadline bounds the time until what is written from now on must be read by
-// the client; 0 lifts the bound.
+// deadline bounds the time in which the client must read what is written from now on; 0
+// removes the bound.
 func (w *reply) deadline(d time.Duration) {
 	var t time.Time
 	if d > 0 {
@@ -122,11 +122,10 @@ func (w *reply) deadline(d time.Duration) {
 	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(t)
 }
 
-// wait lifts the deadlines of the server for a handler that takes its time: it
-// bounds its own work, and its writing when it comes to that. The read deadline
-// must go too, since net/http takes its passing for the client's going. But it
-// must not go while there is a body left to read: net/http reads the rest of it
-// after the handler, and would wait for that for ever.
+// wait removes the server's deadlines for a handler that takes long: it bounds its own
+// work, and later its writing. The read deadline must go too, since net/http treats its
+// expiry as a client that went away. It must stay while part of the body is unread:
+// net/http reads the rest after the handler, and would wait forever.
 func (w *reply) wait(r *http.Request) {
 	w.deadline(0)
 	if r.Body == http.NoBody {
@@ -148,9 +147,9 @@ func (a *API) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w := &reply{ResponseWriter: rw, start: time.Now(), requestID: [1]string{a.ids.of(r)}}
 	a.metrics.inFlight.Inc()
 	defer a.finish(w, r)
-	// The router copies the request and allocates a context and a map: as much
-	// as all the rest of a cached reply. The one route that is asked for in bulk
-	// goes round it; the router has it too, for what is not plain.
+	// The router copies the request and allocates a context and a map, which costs as
+	// much as the rest of a cached reply. The one route with heavy traffic bypasses it.
+	// The router has that route too, for unusual requests.
 	if symbol, is := strings.CutPrefix(r.URL.Path, "/levels/"); is && r.Method == http.MethodGet &&
 		r.URL.RawPath == "" && symbol != "" && strings.IndexByte(symbol, '/') < 0 {
 		w.symbol = symbol
@@ -160,7 +159,7 @@ func (a *API) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	a.router.ServeHTTP(w, r)
 }
 
-// finish contains a panic and records the request. It is deferred itself,
+// finish recovers from a panic and records the request. It must be deferred directly,
 // since recover works only there.
 func (a *API) finish(w *reply, r *http.Request) {
 	p := recover()
@@ -174,7 +173,7 @@ func (a *API) finish(w *reply, r *http.Request) {
 		}
 	}
 	if p == nil {
-		w.begin(http.StatusOK) // what says nothing is that
+		w.begin(http.StatusOK) // the default status
 	}
 	a.record(w, r)
 	if p != nil {
@@ -182,8 +181,8 @@ func (a *API) finish(w *reply, r *http.Request) {
 	}
 }
 
-// errPanicked is what the client of a handler that panicked is told: no more
-// than that it is an internal error.
+// errPanicked is the error of a handler that panicked. The client sees only that it is
+// an internal error.
 var errPanicked = errors.New("the handler panicked")
 
 func (a *API) record(w *reply, r *http.Request) {
@@ -204,8 +203,8 @@ func (a *API) record(w *reply, r *http.Request) {
 	}
 }
 
-// serve makes a handler of the router's kind out of one of ours: key, rate, host
-// and origin are checked, then it runs, then its error becomes a problem.
+// serve converts h to a handler for the router: it checks key, rate, host and origin,
+// runs h, and sends its error as a problem.
 func (a *API) serve(rt *route, h handler) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
 		w := rw.(*reply)
@@ -220,8 +219,8 @@ func (a *API) serve(rt *route, h handler) http.HandlerFunc {
 	}
 }
 
-// fail answers with a problem. When the reply has begun already the connection
-// is broken off, which is the one way left to tell that it is not whole.
+// fail sends err as a problem. If the reply has already begun, it aborts the
+// connection, which is the only way left to signal an incomplete reply.
 func (a *API) fail(w *reply, r *http.Request, err error) {
 	p := status(r, err)
 	level := slog.LevelDebug
@@ -240,13 +239,13 @@ func (a *API) fail(w *reply, r *http.Request, err error) {
 	case w.status != 0:
 		panic(http.ErrAbortHandler)
 	case p.status == 499:
-		w.status = p.status // nobody is there to read it
+		w.status = p.status // no client is there to read it
 	default:
 		a.problem(w, r, p)
 	}
 }
 
-// problem writes p. Headers a handler set for the reply it meant to give go.
+// problem sends p. It removes the headers that a handler set for its own reply.
 func (a *API) problem(w *reply, r *http.Request, p problem) {
 	h := w.Header()
 	for _, name := range [...]string{"Age", "Etag", "Last-Modified", "Content-Disposition", "Link", "Location", "Preference-Applied"} {
@@ -282,7 +281,7 @@ func (a *API) admit(rt *route, w *reply, r *http.Request) error {
 		c.addr = address(r)
 	}
 	if local := len(a.keys) == 0 && c.addr.IsLoopback(); local {
-		// who runs on this machine may use it
+		// local users have free access
 	} else if wait := a.limiter.take(c, w.start); wait > 0 {
 		return &problem{code: "too_many_requests", retry: wait, detail: fmt.Sprintf("more than %v requests a second", a.RateLimit)}
 	}
@@ -297,8 +296,8 @@ func (a *API) admit(rt *route, w *reply, r *http.Request) error {
 	return a.checkOrigin(rt, r)
 }
 
-// address returns who a request without a (known) key counts against. Headers
-// of proxies are not asked, since whoever sends one can claim to be another.
+// address returns the address that a request without a (known) key counts against.
+// Proxy headers are ignored, since a client can forge them.
 func address(r *http.Request) netip.Addr {
 	at, _ := netip.ParseAddrPort(r.RemoteAddr)
 	addr := at.Addr().Unmap().WithZone("")
@@ -310,8 +309,8 @@ func address(r *http.Request) netip.Addr {
 	return p.Addr()
 }
 
-// key returns the number of the key a request carries, from 1. Every key is
-// compared, each in constant time.
+// key returns the number, from 1, of the key of a request. It compares with every key,
+// each in constant time.
 func (a *API) key(r *http.Request) (int, bool) {
 	text := r.Header.Get("X-Api-Key")
 	if text == "" {
@@ -329,8 +328,8 @@ func (a *API) key(r *http.Request) (int, bool) {
 	return found, found != 0
 }
 
-// requestIDs names requests: the client's own name if it is a sane one, else a
-// number unique in this process behind a prefix that is not in any other.
+// requestIDs assigns request IDs: the client's own if it is valid, else a number unique
+// in this process, with a prefix unique to this process.
 type requestIDs struct {
 	prefix string
 	last   atomic.Uint64
@@ -368,7 +367,7 @@ func noRoute(*reply, *http.Request) error {
 	return &problem{code: "not_found", detail: "there is nothing at this path; GET /openapi.yaml lists what there is"}
 }
 
-// wrongMethod names the methods the path does have.
+// wrongMethod lists the methods that the path supports.
 func (a *API) wrongMethod(_ *reply, r *http.Request) error {
 	path := r.URL.RawPath
 	if path == "" {

@@ -7,21 +7,21 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// streamBuffer is how much of a streamed reply is held before it is sent. A
-// failure before that still gets a status of its own.
+// streamBuffer is the part of a streamed reply that is buffered before it is sent. An
+// error before that still gets its own status.
 const streamBuffer = 32 << 10
 
-// streamBytes is what a stream of levels takes: its buffer, and a page of analyses as
-// the store reads them, encoded and decoded.
+// streamBytes is the memory of a stream of levels: its buffer, and a page of analyses
+// from the store, encoded and decoded.
 const streamBytes = 256 << 10
 
-// stream sends a long reply in pieces. Each piece must be read by the client
-// within writeTimeout, and the whole in the time the slowest client there may be takes.
+// stream sends a long reply in pieces. The client must read each piece within
+// writeTimeout, and the whole at the slowest permitted rate.
 type stream struct {
 	w   *reply
 	buf []byte
-	due time.Time // when what has been sent must have been read; zero before the first piece
-	// bounded is set when the caller has set a deadline for the whole reply
+	due time.Time // deadline for reading what has been sent; zero before the first piece
+	// bounded is set if the caller has set a deadline for the whole reply
 	bounded bool
 }
 
@@ -31,8 +31,8 @@ func (s *stream) Write(p []byte) (int, error) {
 	return len(p), s.spill()
 }
 
-// encode writes v, a pointer to a value of wire, and a line feed. Its error is the cause
-// alone, without where in v it came up.
+// encode writes v, a pointer to a value of wire, and a line feed. Its error is only the
+// cause, without the place in v.
 func (s *stream) encode(v any) error {
 	err := writeJSON(s, v)
 	if where := (*json.SemanticError)(nil); errors.As(err, &where) {
@@ -41,7 +41,7 @@ func (s *stream) encode(v any) error {
 	return err
 }
 
-// spill sends what is buffered if it is enough to be worth it.
+// spill sends the buffer if it is large enough.
 func (s *stream) spill() error {
 	if len(s.buf) < streamBuffer {
 		return nil
@@ -56,7 +56,7 @@ func (s *stream) flush() error {
 			s.due = now.Add(writeTimeout)
 		}
 		s.due = s.due.Add(time.Duration(len(s.buf)) * time.Second / slowest)
-		s.w.deadline(max(min(s.due.Sub(now), writeTimeout), time.Millisecond)) // 0 would lift it
+		s.w.deadline(max(min(s.due.Sub(now), writeTimeout), time.Millisecond)) // 0 would remove the deadline
 	}
 	_, err := s.w.Write(s.buf)
 	s.buf = s.buf[:0]

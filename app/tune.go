@@ -11,21 +11,20 @@ import (
 	"tidemark/memory"
 )
 
-// gcPercent is what a heap may grow by before it is collected, in percent of itself.
+// gcPercent is the heap growth, in percent, that triggers a collection.
 const gcPercent = 25
 
-// leastHeap is what the heap of a process that serves may grow to before it is collected,
-// in bytes. It is what Go lets every heap grow to, and divides by four at a quarter of
-// growth. A service at rest has 1.5 MiB in use: a quarter of that is 150 replies.
+// leastHeap is the heap size, in bytes, below which a serving process is not collected.
+// It is Go's own minimum, of which a GOGC of 25 leaves a quarter. An idle service has
+// 1.5 MiB in use: a quarter of that is 150 replies.
 const leastHeap = 4 << 20
 
-// TuneMemory trades a little processor time for memory unless the environment
-// already said otherwise: the heap is a few MiB, so collecting it four times as
-// often costs 0.05 s of a sweep of 500 pairs and saves 1.5 MiB at its peak. Still
-// more often saves nothing more. Inside a memory limit the collector is told to
-// respect it; Go does not read the cgroup by itself. Allocations are sampled for a
-// heap profile only once somebody can ask for one (DEBUG_ADDR): the table of what
-// was sampled takes 1.5 MiB.
+// TuneMemory trades a little processor time for memory, unless the environment sets
+// GOGC: the heap is a few MiB, so collecting it four times as often costs 0.05 s of a
+// sweep of 500 pairs and saves 1.5 MiB at its peak. Collecting even more often saves
+// nothing more. Under a cgroup memory limit, TuneMemory sets the collector's limit,
+// unless GOMEMLIMIT is set; Go does not read the cgroup itself. It disables heap
+// profiling, whose table takes 1.5 MiB, until a profile can be requested (DEBUG_ADDR).
 func TuneMemory(environ []string) {
 	set := func(name string) bool {
 		return slices.ContainsFunc(environ, func(line string) bool { return strings.HasPrefix(line, name+"=") })
@@ -40,13 +39,13 @@ func TuneMemory(environ []string) {
 	}
 }
 
-// tuned is set once TuneMemory, and not the environment, has chosen how often to collect.
+// tuned is set if TuneMemory, and not the environment, has set GOGC.
 var tuned bool
 
 // grower lets a small heap grow to least bytes before it is collected: after each
-// collection it sets by how many percent that is. Not while work is done, which is what
-// makes the peak: work counts its steps. A memory limit has the collector run earlier all
-// the same.
+// collection it sets the percentage for that. It does not while work, which counts
+// steps, advances, since work makes the peak. A memory limit still makes the collector
+// run earlier.
 type grower struct {
 	least uint64
 	work  func() uint64
@@ -57,8 +56,8 @@ type grower struct {
 	stopped bool
 }
 
-// growHeap begins with the next collection, and returns a function that ends it. Where the
-// environment says how often to collect, nothing happens.
+// growHeap starts a grower at the next collection, and returns a function that stops
+// it. If the environment sets GOGC, it does nothing.
 func growHeap(least uint64, work func() uint64) (stop func()) {
 	if !tuned {
 		return func() {}
@@ -73,8 +72,8 @@ func growHeap(least uint64, work func() uint64) (stop func()) {
 	}
 }
 
-// await has adjust called after the next collection: it finds an object that nothing
-// points to.
+// await arranges a call of adjust after the next collection, by a cleanup of an
+// unreachable object.
 func (g *grower) await() { runtime.AddCleanup(&struct{ _ *byte }{}, (*grower).adjust, g) }
 
 func (g *grower) adjust() {
@@ -94,8 +93,8 @@ func (g *grower) adjust() {
 	g.await()
 }
 
-// growth returns by how many percent a heap with so many bytes in use may grow. The
-// collector takes them of the roots, which are stacks and globals, as well.
+// growth returns the percentage by which a heap with live bytes in use may grow. The
+// collector applies it to the roots, which are stacks and globals, as well.
 func growth(least, live, roots uint64) int {
 	if live == 0 || live >= least {
 		return gcPercent

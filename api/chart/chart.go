@@ -1,6 +1,6 @@
 // Package chart draws the levels of a pair over its candles, once, as a list of
-// rectangles and lines of text, which is then written as a file. It is told all it
-// draws: no clock, no I/O.
+// rectangles and lines of text, which is then written as a file. All input is in its
+// arguments: no clock, no I/O.
 package chart
 
 import (
@@ -17,34 +17,34 @@ import (
 	"tidemark/service"
 )
 
-// The bounds of a picture: width and height in pixels, and candles in it.
+// The bounds of a picture: width and height in pixels, and its number of candles.
 const (
 	MinWidth, MaxWidth     = 480, 1600
 	MinHeight, MaxHeight   = 270, 1000
 	MinCandles, MaxCandles = 50, 1000
 )
 
-// Options are how a picture is to look.
+// Options are the options of a picture.
 type Options struct {
-	Light         bool // dark on light; else light on dark
+	Light         bool // dark on light; otherwise light on dark
 	Width, Height int  // pixels
 }
 
-// Picture is what Draw has drawn. What comes later in it lies on top.
+// Picture is the result of Draw. Later shapes cover earlier ones.
 type Picture struct {
 	width, height int
 	ground        color.NRGBA
-	title         string // what is to be seen, in a sentence, for those who do not see it
+	title         string // a sentence that describes the picture to those who cannot see it
 	shapes        []shape
 }
 
-// shape is rectangles of one colour, or one line of text.
+// shape is a set of rectangles of one colour, or one line of text.
 type shape struct {
 	colour color.NRGBA
-	rects  []rect // pixels; they do not overlap where the colour is not opaque
+	rects  []rect // pixels; they do not overlap if the colour is not opaque
 
 	text   string
-	x, y   int // of the text's anchor, on its baseline
+	x, y   int // of the text's anchor, on the baseline
 	size   int // em, pixels
 	anchor anchor
 	bold   bool
@@ -62,8 +62,8 @@ const (
 
 type theme struct{ background, grid, text, faint, up, down, support, resistance, warning, last, lastText color.NRGBA }
 
-// The colours of zones differ from those of candles, also to those who see no
-// difference between red and green.
+// The colours of zones differ from those of candles, also for people who cannot tell
+// red from green.
 var (
 	dark = theme{
 		background: rgb(0x12161c), grid: rgb(0x222933), text: rgb(0xe4e8ee), faint: rgb(0x98a3b3),
@@ -81,28 +81,28 @@ func rgb(v uint32) color.NRGBA {
 	return color.NRGBA{R: uint8(v >> 16), G: uint8(v >> 8), B: uint8(v), A: 255}
 }
 
-// faded is c, opaque by a share of 0 to 1.
+// faded returns c with an opacity of 0 to 1.
 func faded(c color.NRGBA, share float64) color.NRGBA {
 	c.A = uint8(math.Round(255 * share))
 	return c
 }
 
-// canvas is a picture while it is drawn.
+// canvas is a picture in progress.
 type canvas struct {
 	Picture
 	theme
 	snap    *service.Snapshot
 	candles *levels.Candles
-	em      int  // size of text
-	plot    rect // candles and, to the right of them, the labels of zones
-	room    int  // of those labels
+	em      int  // text size
+	plot    rect // candles and, to the right, the labels of zones
+	room    int  // width of those labels
 	low     float64
 	high    float64
-	written []int // where there are labels of zones
+	written []int // y of the labels of zones so far
 }
 
-// Draw draws the levels of s over candles that end where the analysis does, at
-// least one. Stale says in words why s is stale and is empty when it is not.
+// Draw draws the levels of s over at least one candle. The candles must end where the
+// analysis does. Stale is the reason why s is stale, empty if it is not.
 func Draw(s *service.Snapshot, candles *levels.Candles, stale string, o Options) *Picture {
 	c := &canvas{theme: dark, snap: s, candles: candles, em: min(max(o.Width/80, 11), 18)}
 	if o.Light {
@@ -139,7 +139,7 @@ func (c *canvas) write(text string, colour color.NRGBA, x, y, size int, a anchor
 	c.shapes = append(c.shapes, shape{colour: colour, text: text, x: x, y: y, size: size, anchor: a})
 }
 
-// wide is about how wide a text is in the fonts of viewers, in pixels.
+// wide estimates the width of a text in the fonts of viewers, in pixels.
 func wide(text string, size int) int {
 	sum := 0.0
 	for _, r := range text {
@@ -157,7 +157,7 @@ func wide(text string, size int) int {
 	return int(math.Ceil(sum * float64(size)))
 }
 
-// lines breaks a text between words so that it fits a width.
+// lines breaks a text between words to fit a width.
 func lines(text string, size, width int) []string {
 	var out []string
 	for word := range strings.FieldsSeq(text) {
@@ -170,8 +170,7 @@ func lines(text string, size, width int) []string {
 	return out
 }
 
-// head writes what the picture is of and what is to be known about it, and
-// returns where the rest begins.
+// head writes the title and the warnings of the picture. It returns the y below them.
 func (c *canvas) head(stale string) int {
 	s, margin := c.snap, c.em
 	x, y := margin, margin+c.em+2
@@ -198,7 +197,7 @@ func (c *canvas) head(stale string) int {
 	return y + c.em
 }
 
-// legend tells the colours of the zones and what makes them strong.
+// legend explains the colours of the zones and their opacity.
 func (c *canvas) legend(x, y int) {
 	side := c.em * 3 / 4
 	for _, of := range [...]struct {
@@ -227,7 +226,7 @@ func (c *canvas) legend(x, y int) {
 	c.write(words, c.faint, x, y, c.em, start)
 }
 
-// warnings are what must be known of the picture, in words.
+// warnings returns what a viewer must know about the picture.
 func (c *canvas) warnings(stale string) (list []string) {
 	s := c.snap
 	if s.Simulated {
@@ -245,12 +244,12 @@ func (c *canvas) warnings(stale string) (list []string) {
 
 func levelsOf(s *service.Snapshot) []levels.Level { return slices.Concat(s.Supports, s.Resistances) }
 
-// scale finds the prices that the picture spans: of all its candles, of the zones
-// not too far from them, and of some air.
+// scale computes the price range of the picture: all candles, the zones near them, and
+// a margin.
 func (c *canvas) scale() {
 	k := c.candles
 	c.low, c.high = slices.Min(k.Low), slices.Max(k.High)
-	// a flat market still has a price in the middle of something
+	// a flat market still needs a range around its price
 	least := max(3*c.snap.ATR, 1e-4*c.high)
 	reach := max(0.25*(c.high-c.low), least)
 	bottom, top := c.low-reach, c.high+reach
@@ -266,7 +265,7 @@ func (c *canvas) scale() {
 	c.low, c.high = c.low-air, c.high+air
 }
 
-// lay divides what is below top.
+// lay lays out the area below top.
 func (c *canvas) lay(top int) {
 	for _, l := range levelsOf(c.snap) {
 		c.room = max(c.room, wide(c.label(&l), c.em)+c.em)
@@ -278,28 +277,28 @@ func (c *canvas) lay(top int) {
 	c.plot = rect{x: c.em, y: top, w: c.width - 2*c.em - axis - c.em/2, h: c.height - top - 2*c.em - c.em/2}
 }
 
-// y is where a price is.
+// y returns the y of a price.
 func (c *canvas) y(price float64) int {
 	at := (c.high - price) / (c.high - c.low)
 	return c.plot.y + int(math.Round(min(max(at, 0), 1)*float64(c.plot.h)))
 }
 
-// pitch is how many pixels there are from candle to candle. Candles stand where
-// their time is: what the exchange does not have leaves a gap.
+// pitch is the distance between candles, in pixels. Candles are placed by time, so
+// missing candles leave a gap.
 func (c *canvas) pitch() float64 {
 	return float64(c.plot.w-c.room) / float64(c.candles.Len()+c.candles.Missing())
 }
 
-// x is where the middle of a candle is that opens at a time in Unix ms.
+// x returns the x of the middle of the candle that opens at openTime, in Unix ms.
 func (c *canvas) x(openTime int64) int {
 	candles := float64(openTime-c.candles.OpenTime[0]) / float64(c.candles.Interval.Milliseconds())
 	return c.plot.x + int((candles+0.5)*c.pitch())
 }
 
-// price prints a price with the decimals of the pair.
+// price formats a price with the decimals of the pair.
 func (c *canvas) price(p float64) string { return short(p, c.snap.Decimals) }
 
-// short prints a price, or if that is too long for an axis, its first digits.
+// short formats a price. If the result is too long for an axis, it keeps six digits.
 func short(p float64, decimals int) string {
 	text := strconv.FormatFloat(p, 'f', max(decimals, 0), 64)
 	if len(text) > 14 {
@@ -308,8 +307,8 @@ func short(p float64, decimals int) string {
 	return text
 }
 
-// step is the distance of the lines of the price axis: 1, 2 or 5 times a power of
-// ten. Its decimals are those that tell the lines apart.
+// step returns the distance between the lines of the price axis, which is 1, 2 or 5
+// times a power of ten, and the decimals needed to distinguish them.
 func (c *canvas) step(height int) (step float64, decimals int) {
 	rough := (c.high - c.low) / float64(max(2, height/(3*c.em)))
 	power := math.Floor(math.Log10(rough))
@@ -334,7 +333,7 @@ func (c *canvas) tick(p float64, height int) string {
 	return short(p, decimals)
 }
 
-// prices draws the price axis and the lines across the plot.
+// prices draws the price axis and the horizontal grid lines.
 func (c *canvas) prices() {
 	x := c.plot.x + c.plot.w
 	last := c.y(c.snap.LastPrice)
@@ -342,7 +341,7 @@ func (c *canvas) prices() {
 	for _, p := range c.ticks(c.plot.h) {
 		y := c.y(p)
 		across = append(across, rect{c.plot.x, y, c.plot.w, 1})
-		if abs(y-last) > c.em*3/2 && y > c.plot.y+c.em/2 && y < c.plot.y+c.plot.h-c.em/2 { // else the last price is there
+		if abs(y-last) > c.em*3/2 && y > c.plot.y+c.em/2 && y < c.plot.y+c.plot.h-c.em/2 { // otherwise the label of the last price is there
 			c.write(c.tick(p, c.plot.h), c.faint, x+c.em/2, y+c.em/3, c.em, start)
 		}
 	}
@@ -351,8 +350,8 @@ func (c *canvas) prices() {
 
 func abs(n int) int { return max(n, -n) }
 
-// zones draws each level as a band with a line at its price, dashed if it is broken,
-// and as far as they do not cover one another, the labels, the nearest first.
+// zones draws each level as a band with a line at its price, dashed if the level is
+// broken. It adds the labels that do not cover another, the nearest first.
 func (c *canvas) zones() {
 	var above, below int
 	left, right := c.plot.x, c.plot.x+c.plot.w
@@ -372,7 +371,7 @@ func (c *canvas) zones() {
 				colour = c.resistance
 			}
 			top, bottom := c.y(l.High), c.y(l.Low)
-			c.fill(faded(colour, opacity(l)), rect{left, top, c.plot.w, max(bottom-top-1, 2)}) // a pixel less, so that neighbours can be told apart
+			c.fill(faded(colour, opacity(l)), rect{left, top, c.plot.w, max(bottom-top-1, 2)}) // one pixel less, to separate neighbours
 			y, to := c.y(l.Price), right
 			if y >= c.plot.y+c.em/2 && y <= c.plot.y+c.plot.h-c.em/2 && !c.labelled(y) {
 				c.written = append(c.written, y)
@@ -394,13 +393,13 @@ func (c *canvas) zones() {
 	}
 }
 
-// labelled tells whether a label of a zone is in the way at y.
+// labelled reports whether a zone has a label at y.
 func (c *canvas) labelled(y int) bool {
 	return slices.ContainsFunc(c.written, func(other int) bool { return abs(y-other) < c.em })
 }
 
-// opacity of a zone: its hold odds, which lie between 35 and 60 % but for a few,
-// or without odds its strength.
+// opacity returns the opacity of a zone, from its hold odds, nearly all of which lie
+// between 35 and 60 %, or without odds from its strength.
 func opacity(l *levels.Level) float64 {
 	share := l.Strength
 	if l.NoOdds == levels.OddsKnown {
@@ -409,7 +408,7 @@ func opacity(l *levels.Level) float64 {
 	return 0.10 + 0.40*min(max(share, 0), 1)
 }
 
-// label is the price of a level and its odds to hold.
+// label returns the price of a level and its hold odds.
 func (c *canvas) label(l *levels.Level) string {
 	text := c.price(l.Price)
 	if l.NoOdds == levels.OddsKnown {
@@ -418,7 +417,7 @@ func (c *canvas) label(l *levels.Level) string {
 	return text
 }
 
-// elsewhere tells of levels beyond the picture.
+// elsewhere describes the levels outside the picture.
 func elsewhere(above, below int) string {
 	switch {
 	case above > 0 && below > 0:
@@ -431,12 +430,11 @@ func elsewhere(above, below int) string {
 	return ""
 }
 
-// bars draws the candles: a body on a wick, or where they are too dense for that,
-// their range alone.
+// bars draws the candles: a body and a wick, or only the range if they are too dense.
 func (c *canvas) bars() {
 	k := c.candles
 	width := int(0.7 * c.pitch())
-	if width%2 == 0 { // so that the wick has a middle
+	if width%2 == 0 { // the wick needs a middle
 		width--
 	}
 	var up, down []rect
@@ -472,14 +470,14 @@ func (c *canvas) lastPrice() {
 	c.write(c.price(c.snap.LastPrice), c.lastText, x+c.em/2, y+c.em/3+1, c.em, start)
 }
 
-// The distances of the lines of the time axis: below a month in hours, then in
+// The distances between the lines of the time axis: in hours below a month, then in
 // months.
 var (
 	hourSteps  = [...]float64{1. / 60, 2. / 60, 5. / 60, 10. / 60, 15. / 60, 0.5, 1, 2, 3, 4, 6, 12, 24, 48, 96, 168, 336}
 	monthSteps = [...]int{1, 2, 3, 6, 12, 24, 60, 120}
 )
 
-// times draws the time axis, in UTC, and the lines up the plot.
+// times draws the time axis, in UTC, and the vertical grid lines.
 func (c *canvas) times() {
 	k := c.candles
 	first, last := k.OpenTime[0], k.OpenTime[k.Len()-1]

@@ -16,16 +16,16 @@ import (
 	"golang.org/x/image/math/fixed"
 )
 
-// stripRows is how many rows of a picture are pixels at a time.
+// stripRows is the number of rows of a picture rendered at once.
 const stripRows = 32
 
-// WritePNG writes p as a PNG. Its pixels are made in strips, as the encoder comes
-// to them, so that there are never more than stripRows rows of them in memory.
-// Letters the Go font does not have (it has Latin, Greek and Cyrillic ones) are boxes.
+// WritePNG writes p as a PNG. It renders the picture in strips as the encoder needs
+// them, so at most stripRows rows of pixels are in memory. Letters outside the Go font
+// (which has Latin, Greek and Cyrillic) become boxes.
 func (p *Picture) WritePNG(w io.Writer) error {
 	s := strips{p: p, faces: map[int]font.Face{}}
 	defer s.close()
-	for _, sh := range p.shapes { // here, where there is an error to return
+	for _, sh := range p.shapes { // here, since At cannot return an error
 		if sh.text == "" || s.faces[sh.size] != nil {
 			continue
 		}
@@ -40,21 +40,21 @@ func (p *Picture) WritePNG(w io.Writer) error {
 	return (&png.Encoder{CompressionLevel: png.BestSpeed}).Encode(w, &s)
 }
 
-// regular is the Go font: the index of a file that is in the program.
+// regular is the Go font, parsed from the bytes in the binary.
 var regular = sync.OnceValues(func() (*sfnt.Font, error) { return opentype.Parse(goregular.TTF) })
 
-// strips is a picture as the image that the encoder asks for, from the top down.
+// strips is a picture as an image for the encoder, which reads it from the top down.
 type strips struct {
 	p     *Picture
 	faces map[int]font.Face // by size
-	strip *image.RGBA       // the rows at hand; nil before the first
-	pixel color.RGBA        // the one asked for: a pointer to it needs no memory
+	strip *image.RGBA       // the current rows; nil before the first
+	pixel color.RGBA        // the last pixel; returning a pointer to it avoids an allocation
 }
 
 func (s *strips) ColorModel() color.Model { return color.RGBAModel }
 func (s *strips) Bounds() image.Rectangle { return image.Rect(0, 0, s.p.width, s.p.height) }
 
-// Opaque has the encoder write three bytes for a pixel.
+// Opaque makes the encoder write three bytes for each pixel.
 func (s *strips) Opaque() bool { return true }
 
 func (s *strips) At(x, y int) color.Color {
@@ -80,14 +80,14 @@ func (s *strips) draw(y int) {
 				draw.Draw(s.strip, image.Rect(r.x, r.y, r.x+r.w, r.y+r.h), ink, image.Point{}, draw.Over)
 			}
 		}
-		// nothing of a line is more than its size away from its base
+		// no part of a line is farther than its size from the baseline
 		if sh.text != "" && sh.y-sh.size < y+stripRows && sh.y+sh.size > y {
 			s.write(sh, ink)
 		}
 	}
 }
 
-// write writes a line of text, bold by writing it twice, most of a pixel apart.
+// write draws a line of text. Bold text is drawn twice, most of a pixel apart.
 func (s *strips) write(sh *shape, ink image.Image) {
 	d := font.Drawer{Dst: s.strip, Src: ink, Face: s.faces[sh.size]}
 	x := fixed.I(sh.x) - d.MeasureString(sh.text)*fixed.Int26_6(sh.anchor)/2

@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// AppendSVG appends p as an SVG document. It has no script, style or reference to
-// anything outside it.
+// AppendSVG appends p as an SVG document. It has no script, style or external
+// reference.
 func (p *Picture) AppendSVG(b []byte) []byte {
 	b = fmt.Appendf(b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" role="img" font-family="Helvetica,Arial,sans-serif">`, p.width, p.height)
 	b = fmt.Appendf(b, "\n<title>%s</title>\n", html.EscapeString(p.title))
