@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The test command: installs what is missing, then checks formatting, vet,
-# staticcheck and all tests, under the race detector, against a real PostgreSQL
-# and a real promtool. Arguments are passed on to go test, in place of ./...
+# staticcheck and all tests, under the race detector but for those that only compute,
+# against a real PostgreSQL and a real promtool. Arguments are passed on to go test, in place of ./...
 set -euo pipefail
 cd "$(dirname "$0")"
 
