@@ -24,7 +24,7 @@ import (
 type exchangeMetrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
-	sent     atomic.Uint64
+	heap     atomic.Pointer[grower] // of which each request is a step; nil for none
 }
 
 func newExchangeMetrics(reg prometheus.Registerer) *exchangeMetrics {
@@ -43,7 +43,7 @@ func newExchangeMetrics(reg prometheus.Registerer) *exchangeMetrics {
 }
 
 func (m *exchangeMetrics) observe(endpoint string, status int, took time.Duration) {
-	m.sent.Add(1)
+	m.heap.Load().step()
 	m.requests.WithLabelValues(endpoint, strconv.Itoa(status)).Inc()
 	m.duration.WithLabelValues(endpoint).Observe(took.Seconds())
 }

@@ -158,8 +158,10 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 		log.Warn("anyone who reaches the address is served (ALLOW_ANONYMOUS)", "address", cfg.HTTPAddr)
 	}
 	log.Info("serving", "address", listener.Addr().String(), "role", cfg.Role, "exchange", cfg.Exchange, "version", BuildVersion())
-	DropPages()
-	defer growHeap(leastHeap, a.requests.sent.Load)()
+	releaseMemory()
+	heap := growHeap(leastHeap)
+	defer heap.stop()
+	a.requests.heap.Store(heap)
 	if ready != nil {
 		ready(a, listener.Addr().String())
 	}

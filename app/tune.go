@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"tidemark/memory"
 )
@@ -43,33 +44,71 @@ func TuneMemory(environ []string) {
 var tuned bool
 
 // grower lets a small heap grow to least bytes before it is collected: after each
-// collection it sets the percentage for that. It does not while work, which counts
-// steps, advances, since work makes the peak. A memory limit still makes the collector
-// run earlier.
+// collection it sets the percentage for that. It does not if there was work since the
+// last collection, and takes it back when work begins, since work makes the peak. A
+// memory limit still makes the collector run earlier.
 type grower struct {
-	least uint64
-	work  func() uint64
+	least   uint64
+	steps   atomic.Uint64 // of work
+	grown   atomic.Bool   // no work since the last collection: the heap may grow to least
+	samples [3]metrics.Sample
 
 	mu      sync.Mutex
-	samples [3]metrics.Sample
-	done    uint64 // work at the last collection
+	seen    uint64 // steps at the last collection
 	stopped bool
 }
 
-// growHeap starts a grower at the next collection, and returns a function that stops
-// it. If the environment sets GOGC, it does nothing.
-func growHeap(least uint64, work func() uint64) (stop func()) {
+// growHeap starts a grower at the next collection. If the environment sets GOGC, it
+// returns nil.
+func growHeap(least uint64) *grower {
 	if !tuned {
-		return func() {}
+		return nil
 	}
-	g := &grower{least: least, work: work, done: work(), samples: [3]metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}}
+	g := &grower{least: least, samples: [3]metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}}
+	g.grown.Store(true) // the start is a rest, too
 	g.await()
-	return func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.stopped = true
-		debug.SetGCPercent(gcPercent)
+	return g
+}
+
+// stepsPerDrop is after how many steps of work the pages of the program file are
+// released again: those that the work still needs return within a millisecond.
+const stepsPerDrop = 200
+
+// step notes a step of work. The first one after a rest makes the heap small again and
+// releases the pages of the program that only the rest needed.
+func (g *grower) step() {
+	if g == nil {
+		return
 	}
+	n := g.steps.Add(1)
+	if !g.grown.CompareAndSwap(true, false) {
+		if n%stepsPerDrop == 0 {
+			DropPages()
+		}
+		return
+	}
+	g.mu.Lock()
+	debug.SetGCPercent(gcPercent)
+	g.mu.Unlock()
+	releaseMemory()
+}
+
+// releaseMemory returns to the kernel what only the time before needed: garbage, and
+// pages of the program file.
+func releaseMemory() {
+	debug.FreeOSMemory()
+	DropPages()
+}
+
+// stop ends the growth.
+func (g *grower) stop() {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stopped = true
+	debug.SetGCPercent(gcPercent)
 }
 
 // await arranges a call of adjust after the next collection, by a cleanup of an
@@ -83,13 +122,14 @@ func (g *grower) adjust() {
 		return
 	}
 	percent := gcPercent
-	if done := g.work(); done == g.done {
+	if steps := g.steps.Load(); steps == g.seen {
 		metrics.Read(g.samples[:])
 		percent = growth(g.least, g.samples[0].Value.Uint64(), g.samples[1].Value.Uint64()+g.samples[2].Value.Uint64())
 	} else {
-		g.done = done
+		g.seen = steps
 	}
 	debug.SetGCPercent(percent)
+	g.grown.Store(percent > gcPercent)
 	g.await()
 }
 

@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -43,31 +42,33 @@ func TestGrowHeap_FollowsTheHeapUntilItIsStopped(t *testing.T) {
 	t.Cleanup(func() { debug.SetGCPercent(was); tuned = wasTuned })
 
 	tuned = false // GOGC is in the environment
-	var work atomic.Uint64
-	stop := growHeap(1<<30, work.Load)
+	heap := growHeap(1 << 30)
 	for range 3 {
 		runtime.GC()
 	}
-	if stop(); percent() != gcPercent {
-		t.Errorf("%d %%, though the environment says how often", percent())
+	heap.step()
+	if heap.stop(); percent() != gcPercent {
+		t.Errorf("%d %%, though the environment sets GOGC", percent())
 	}
 
 	tuned = true
-	stop = growHeap(1<<30, work.Load)
-	for deadline := time.Now().Add(10 * time.Second); percent() == gcPercent; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the heap may not grow")
+	heap = growHeap(1 << 30)
+	grows := func() {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); percent() == gcPercent; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the heap may not grow")
+			}
+			runtime.GC()
 		}
-		runtime.GC()
 	}
-	for deadline := time.Now().Add(10 * time.Second); percent() != gcPercent; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the heap may grow while work is done")
-		}
-		work.Add(1)
-		runtime.GC()
+	grows()
+	heap.step()
+	if percent() != gcPercent {
+		t.Errorf("%d %% when work has begun", percent())
 	}
-	stop()
+	grows()
+	heap.stop()
 	for range 3 {
 		runtime.GC()
 		time.Sleep(time.Millisecond)

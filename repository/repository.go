@@ -135,7 +135,12 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		db.closePools()
 		return nil, err
 	}
-	if db.inserter, err = river.NewClient(db.engine.queueDriver(), &river.Config{Logger: db.queueLog()}); err != nil {
+	if db.inserter, err = river.NewClient(db.engine.queueDriver(), &river.Config{
+		Logger: db.queueLog(),
+		// Within a cooldown River announces only the first insert: the batches of a job
+		// would wait for a poll if they followed its plan sooner.
+		FetchCooldown: river.FetchCooldownMin,
+	}); err != nil {
 		db.closePools()
 		return nil, fmt.Errorf("the queue: %w", err)
 	}

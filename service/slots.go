@@ -28,8 +28,8 @@ type slot struct {
 func (s *slot) clear() { *s = slot{lane: s.lane} }
 
 // decodeBuffer is the size, in bytes, of the scratch buffer of an exchange client. A
-// kline of Binance is about 170 bytes, so the buffer holds 190 of them.
-const decodeBuffer = 32 << 10
+// kline of Binance is about 170 bytes, so the buffer holds 95 of them.
+const decodeBuffer = 16 << 10
 
 // connection is the memory, in bytes, of the holder of a slot outside its workspace:
 // an idle TLS connection to the exchange (28 KiB of heap and 10 KiB of stacks,
