@@ -321,13 +321,18 @@ func (r *Runner) runBatch(ctx context.Context, j Job, index int, pairs []service
 			r.endRuns(j.ID, err)
 		}
 		mu.Lock()
-		defer mu.Unlock()
 		peak = max(peak, memory.RSS())
 		if err != nil && ctx.Err() != nil {
 			cancelled = context.Cause(ctx)
+			mu.Unlock()
 			return
 		}
 		b.add(j, p.Name, got, err)
+		candles := b.takeCandles()
+		mu.Unlock()
+		if candles != nil {
+			r.putCandles(ctx, j, candles)
+		}
 	})
 	switch {
 	case err != nil:
@@ -340,7 +345,7 @@ func (r *Runner) runBatch(ctx context.Context, j Job, index int, pairs []service
 
 	if err != nil && !errors.Is(err, service.ErrCancelled) && !endsJob(err) {
 		// Store the finished analyses. The batch is not done.
-		if b.Snapshots != nil {
+		if b.Snapshots != nil || b.Candles != nil {
 			stored := r.put(ctx, j.ID, index, func(ctx context.Context) error { return r.store.Put(ctx, b.Results) })
 			if stored != nil {
 				r.log.Warn("analyses of an interrupted batch could not be stored", "job", j.ID, "batch", index, "error", stored)
@@ -380,6 +385,7 @@ func (r *Runner) runBatch(ctx context.Context, j Job, index int, pairs []service
 func (b *Batch) add(j Job, symbol string, got service.Analysis, err error) {
 	switch {
 	case err != nil:
+		b.AddCandles(got)
 		b.Failures = append(b.Failures, Outcome{Symbol: symbol, Code: service.Code(err), Detail: detail(err)})
 		return
 	case j.Store:
@@ -388,6 +394,34 @@ func (b *Batch) add(j Job, symbol string, got service.Analysis, err error) {
 		b.Result = &got.Snapshot
 	}
 	b.Done++
+}
+
+// candlesPerPut is how many bytes of packed candles are held before they are stored,
+// ahead of their batch: those of four or five whole windows.
+const candlesPerPut = 64 << 10
+
+// takeCandles returns the candles of b and removes them, if there are enough to be
+// stored ahead; nil if not.
+func (b *Batch) takeCandles() []service.CandleChange {
+	n := 0
+	for _, c := range b.Candles {
+		n += c.Bytes()
+	}
+	if n < candlesPerPut {
+		return nil
+	}
+	all := b.Candles
+	b.Candles = nil
+	return all
+}
+
+// putCandles stores candles ahead of their batch. If that fails, they are fetched again
+// with a later analysis.
+func (r *Runner) putCandles(ctx context.Context, j Job, candles []service.CandleChange) {
+	err := r.store.Put(ctx, service.Results{Candles: candles})
+	if err != nil && ctx.Err() == nil && !service.Unwritable(err) {
+		r.log.Warn("candles could not be stored and will be fetched again", "job", j.ID, "pairs", len(candles), "error", err)
+	}
 }
 
 // put calls store, even if the run has been cancelled, and retries storage errors. While

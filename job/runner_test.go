@@ -737,3 +737,32 @@ func TestSweep_JudgesEveryPair(t *testing.T) {
 		}
 	})
 }
+
+func TestRunBatch_StoresCandlesAheadAndGoesOnIfThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ahead, most := 0, 0
+		store := &fakeStore{PutFunc: func(b Batch) error {
+			n := 0
+			for _, c := range b.Candles {
+				n += c.Bytes()
+			}
+			most = max(most, n)
+			if len(b.Snapshots) > 0 {
+				return nil
+			}
+			ahead++
+			return service.ErrStorage
+		}}
+		a := newTestRunner(t, testConfig{Concurrency: 1, BatchSize: 30, KlineLimit: 2000}, &fakeExchange{symbols: market(30)}, store)
+		j, _, err := a.Submit(t.Context(), Request{All: true, Store: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j = finished(t, a, j.ID); j.State != Completed || j.Done != 30 {
+			t.Errorf("ended as %+v", j)
+		}
+		if ahead < 2 || most > 2*candlesPerPut {
+			t.Errorf("%d times candles were stored ahead, at most %d bytes at once", ahead, most)
+		}
+	})
+}

@@ -15,8 +15,8 @@ import (
 )
 
 // blocksPerStatement bounds the memory of a statement that stores blocks of about 800
-// bytes: lib/pq encodes them in hexadecimal, which doubles the length.
-const blocksPerStatement = 20
+// bytes.
+const blocksPerStatement = 40
 
 // errCandles is wrapped by the errors for damaged candles.
 var errCandles = errors.New("kept candles cannot be read")
@@ -92,18 +92,32 @@ func (db *DB) putCandles(ctx context.Context, tx *sqlx.Tx, changes []service.Can
 	changes = slices.Clone(changes)
 	slices.SortFunc(changes, func(a, b service.CandleChange) int { return compareKeys(a.Key, b.Key) })
 	ids := make([]int64, len(changes))
+	var args []any // of the series that are not among shown
 	for i, c := range changes {
 		at, ok := slices.BinarySearchFunc(shown, c.Key, func(a *analysis, k service.Key) int { return compareKeys(a.key, k) })
 		if ok {
 			ids[i] = shown[at].id
-			continue
+		} else {
+			args = append(args, c.Exchange, c.Interval, c.Symbol, 0)
 		}
+	}
+	for part := range slices.Chunk(args, 4*rowsPerStatement) {
 		// Candles may be stored before the first analysis; every analysis is newer
 		// than 0.
-		err := tx.GetContext(ctx, &ids[i], tx.Rebind(`INSERT INTO series (exchange, interval, symbol, latest_as_of) VALUES (?, ?, ?, 0)
-			ON CONFLICT (exchange, interval, symbol) DO UPDATE SET latest_as_of = series.latest_as_of RETURNING id`), c.Exchange, c.Interval, c.Symbol)
+		var found []struct {
+			ID               int64
+			Exchange, Symbol string
+			Interval         levels.Interval
+		}
+		err := tx.SelectContext(ctx, &found, tx.Rebind(`INSERT INTO series (exchange, interval, symbol, latest_as_of) VALUES `+values(len(part)/4, 4)+`
+			ON CONFLICT (exchange, interval, symbol) DO UPDATE SET latest_as_of = series.latest_as_of RETURNING id, exchange, interval, symbol`), part...)
 		if err != nil {
 			return err
+		}
+		for _, f := range found {
+			key := service.Key{Exchange: f.Exchange, Symbol: f.Symbol, Interval: f.Interval}
+			at, _ := slices.BinarySearchFunc(changes, key, func(c service.CandleChange, k service.Key) int { return compareKeys(c.Key, k) })
+			ids[at] = f.ID
 		}
 	}
 	for len(changes) > 0 {

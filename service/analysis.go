@@ -16,10 +16,13 @@ type Analysis struct {
 	judged *Judged      // nil if no promise is due
 }
 
+// AddCandles adds the candles of an analysis to r, which may have failed.
+func (r *Results) AddCandles(a Analysis) { r.Candles = append(r.Candles, a.change.list()...) }
+
 // Add adds an analysis to r.
 func (r *Results) Add(a Analysis) {
 	r.Snapshots = append(r.Snapshots, a.Snapshot)
-	r.Candles = append(r.Candles, a.change.list()...)
+	r.AddCandles(a)
 	if a.judged != nil {
 		r.Judged = append(r.Judged, *a.judged)
 	}
@@ -68,7 +71,7 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p Pair, r Request
 			return Snapshot{}, err
 		}
 		if r.Store {
-			got.change = a.keep(ctx, s, p.Name, f)
+			got.change = a.keep(s, p.Name, f)
 			if !f.first { // a new pair has no promise
 				got.judged = a.judge(ctx, &s.candles, p.Name, r.KlineLimit)
 			}

@@ -244,10 +244,19 @@ func (a *Analyzer) analyze(ctx context.Context, r Request) (Snapshot, error) {
 	}
 	got, err := a.analyzePair(ctx, s, Pair{Name: r.Symbol}, r)
 	a.slots.release(s)
-	if err != nil || !r.Store {
+	if !r.Store {
 		return got.Snapshot, err
 	}
 	var results Results
+	if err != nil {
+		results.AddCandles(got)
+		if results.Candles != nil {
+			if err := a.store.Put(ctx, results); err != nil && ctx.Err() == nil && !Unwritable(err) {
+				a.log.Warn("candles could not be stored and will be fetched again", "symbol", r.Symbol, "interval", r.Interval, "error", err)
+			}
+		}
+		return Snapshot{}, err
+	}
 	results.Add(got)
 	if err := a.store.Put(ctx, results); err != nil {
 		return Snapshot{}, err

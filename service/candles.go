@@ -23,6 +23,14 @@ func (c CandleChange) list() []CandleChange {
 	return []CandleChange{c}
 }
 
+// Bytes returns the size of the packed candles of c.
+func (c CandleChange) Bytes() (n int) {
+	for _, b := range c.Blocks {
+		n += len(b.Packed)
+	}
+	return n
+}
+
 // spanOf returns the first open time of a candle's block.
 func spanOf(openTime int64, interval levels.Interval) int64 {
 	span := BlockCandles * interval.Milliseconds()
@@ -232,23 +240,16 @@ func (a *Analyzer) change(s *slot, symbol string, f fetched) (change CandleChang
 	return change
 }
 
-// keep stores or returns the candles that are not stored yet. It stores a whole window
-// at once: about 13 KB for each pair would be too much to hold until the end of a
-// batch. It returns the few hundred bytes of a new candle, which are stored with the
-// analysis.
-func (a *Analyzer) keep(ctx context.Context, s *slot, symbol string, f fetched) CandleChange {
+// keep returns the candles that are not stored yet: a few hundred bytes for a new
+// candle, about 13 KB for a whole window.
+func (a *Analyzer) keep(s *slot, symbol string, f fetched) CandleChange {
 	change := a.change(s, symbol, f)
-	if !f.whole {
-		for i := range change.Blocks {
-			b := &change.Blocks[i]
-			b.Packed = slices.Clone(b.Packed)
-		}
-		return change
+	packed := make([]byte, 0, change.Bytes())
+	for i := range change.Blocks {
+		b := &change.Blocks[i]
+		start := len(packed)
+		packed = append(packed, b.Packed...) // which is in the slot
+		b.Packed = packed[start:len(packed):len(packed)]
 	}
-	if all := change.list(); all != nil {
-		if err := a.store.Put(ctx, Results{Candles: all}); err != nil && ctx.Err() == nil && !Unwritable(err) {
-			a.log.Warn("candles could not be stored and will be fetched again", "symbol", symbol, "interval", s.candles.Interval, "error", err)
-		}
-	}
-	return CandleChange{}
+	return change
 }

@@ -246,21 +246,6 @@ func TestAnalyze_WithoutStoringKeepsNoCandles(t *testing.T) {
 	})
 }
 
-func TestAnalyze_CandlesThatCannotBeStoredFailNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := &fakeStore{PutFunc: func(b Results) error {
-			if len(b.Snapshots) == 0 {
-				return ErrStorage
-			}
-			return nil
-		}}
-		a := newTestAnalyzer(t, Config{}, &fakeExchange{}, store)
-		if snap := analyzeOne(t, a, 200); snap.Klines != 200 {
-			t.Errorf("%d klines", snap.Klines)
-		}
-	})
-}
-
 func TestCandles_AreLentFromTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, store := &fakeExchange{}, &fakeStore{}

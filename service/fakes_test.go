@@ -92,7 +92,6 @@ func wave(from int64, dst *levels.Candles) error {
 
 // fakeStore stores everything in memory and records what was put.
 type fakeStore struct {
-	PutFunc    func(r Results) error
 	CandlesErr error
 	PromiseErr error
 
@@ -107,11 +106,6 @@ type fakeStore struct {
 func (f *fakeStore) Put(ctx context.Context, r Results) error {
 	if err := ctx.Err(); err != nil {
 		return err
-	}
-	if f.PutFunc != nil {
-		if err := f.PutFunc(r); err != nil {
-			return err
-		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
