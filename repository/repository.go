@@ -135,7 +135,10 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		db.closePools()
 		return nil, err
 	}
-	if db.inserter, err = river.NewClient(db.engine.queueDriver(), &river.Config{Logger: db.queueLog()}); err != nil {
+	// River notifies of inserted work at most once in FetchCooldown, and would leave the
+	// batches of a job that is planned within it to the next poll.
+	inserting := &river.Config{FetchCooldown: river.FetchCooldownMin, Logger: db.queueLog()}
+	if db.inserter, err = river.NewClient(db.engine.queueDriver(), inserting); err != nil {
 		db.closePools()
 		return nil, fmt.Errorf("the queue: %w", err)
 	}
