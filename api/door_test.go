@@ -238,6 +238,7 @@ func TestDoor_ACachedReplyHasTheHeadersOfTheHandler(t *testing.T) {
 		{"HEAD", "/levels/BTCUSDT", []string{"If-None-Match", tag}, 304},
 		{"GET", "/levels/NONEUSDT", nil, 404},
 		{"GET", "/levels/TINYUSDT", nil, 200},
+		{"GET", "/levels/TINYUSDT?format=ndjson", nil, 200}, // without levels: no rows
 		{"GET", "/levels/BTCUSDT?format=csv", nil, 200},
 		{"GET", "/levels/BTCUSDT", []string{"X-Request-Id", "mine"}, 200},
 		{"GET", "/healthz", nil, 200},

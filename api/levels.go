@@ -145,7 +145,7 @@ func (e *cached) send(w *reply, r *http.Request, cacheControl []string) error {
 		// headers in the map, that costs as much as the rest of the reply. It also
 		// sends a body longer than its buffer in two pieces, and the first one wakes
 		// the client for nothing.
-		hold = !same && r.Method == http.MethodGet
+		hold = !same && r.Method == http.MethodGet && len(e.body) > 0
 		b := append(w.appendHead(c.lines[:0]), e.lines...)
 		b = append(append(append(b, "Cache-Control: "...), cacheControl[0]...), "\r\n"...)
 		c.addLines(b, hold)

@@ -131,6 +131,7 @@ func wave(from int64, dst *levels.Candles) error {
 type fakeStore struct {
 	PutFunc      func(b Batch) error
 	WritableFunc func() error
+	ListedFunc   func() error // called before SetListed
 
 	mu          sync.Mutex
 	listed      map[string]PairState // pairs there is something stored about
@@ -425,6 +426,11 @@ func (f *fakeStore) Listed(context.Context, string) (map[string]PairState, error
 }
 
 func (f *fakeStore) SetListed(_ context.Context, _ string, gone, back []string, _ time.Time) error {
+	if f.ListedFunc != nil {
+		if err := f.ListedFunc(); err != nil {
+			return err
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, symbol := range gone {

@@ -39,7 +39,8 @@ func (r *Runner) setListed(ctx context.Context, exchange string, left map[string
 	if len(gone)+len(d.back) == 0 {
 		return nil
 	}
-	if err := r.store.SetListed(ctx, exchange, gone, d.back, time.Now()); err != nil {
+	err := r.whenWritable(ctx, func() error { return r.store.SetListed(ctx, exchange, gone, d.back, time.Now()) })
+	if err != nil {
 		return err
 	}
 	r.log.Info("pairs were delisted or listed again", "exchange", exchange, "delisted", gone, "back", d.back)

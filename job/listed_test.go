@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"tidemark/service"
 )
@@ -54,4 +55,29 @@ func TestPlan_DelistsWhatTheExchangeNoLongerLists(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestPlan_WaitsUntilWhatIsDelistedCanBeStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, store := &fakeExchange{symbols: market(2)}, &fakeStore{listed: map[string]PairState{"P000USDT": {Delisted: true}}}
+		full := time.Now().Add(10 * time.Minute)
+		store.ListedFunc = func() error {
+			if time.Now().Before(full) {
+				return service.ErrFull
+			}
+			return nil
+		}
+		store.WritableFunc = store.ListedFunc
+		a := newTestRunner(t, testConfig{}, x, store)
+		j, _, err := a.Submit(t.Context(), Request{All: true, Store: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j = finished(t, a, j.ID); j.State != Completed || j.Done != 2 || time.Now().Before(full) {
+			t.Errorf("%v before there is room: %+v, %+v", time.Until(full), j, j.Error)
+		}
+		if got := store.listed["P000USDT"]; got != (PairState{Listed: true}) {
+			t.Errorf("a pair that is listed again: %+v", got)
+		}
+	})
 }

@@ -115,6 +115,26 @@ func TestQueue_EveryBatchIsWorkedOnWhicheverProcessSubmitted(t *testing.T) {
 	})
 }
 
+// River limits how often a client notifies of inserted work. The batches of a job that is
+// planned within moments must not wait for the next poll.
+func TestQueue_BatchesOfAJobPlannedAtOnceAreTakenAtOnce(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db := d.open(t)
+		works(t, db, &fakeWorker{})
+		var took []time.Duration
+		for i := range 5 {
+			begun, id := time.Now(), fmt.Sprint("j", i)
+			submitted(t, db, id, id)
+			eventually(t, "the job is completed", completed(t, db, id))
+			took = append(took, time.Since(begun))
+		}
+		slices.Sort(took)
+		if took[2] > 600*time.Millisecond {
+			t.Errorf("jobs took %v", took)
+		}
+	})
+}
+
 func TestQueue_WorkOfADeadProcessGoesToAnother(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		dies := d.open(t)
