@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"tidemark/memory"
 )
@@ -44,17 +45,17 @@ func TuneMemory(environ []string) {
 var tuned bool
 
 // grower lets a small heap grow to least bytes before it is collected: after each
-// collection it sets the percentage for that. It does not if there was work since the
-// last collection, and takes it back when work begins, since work makes the peak. A
-// memory limit still makes the collector run earlier.
+// collection it sets the percentage for that. It does so only at rest, and takes it back
+// when work begins, since work makes the peak. A memory limit still makes the collector
+// run earlier.
 type grower struct {
 	least   uint64
 	steps   atomic.Uint64 // of work
-	grown   atomic.Bool   // no work since the last collection: the heap may grow to least
+	last    atomic.Int64  // when the last step was, in Unix ns
+	grown   atomic.Bool   // at rest: the heap may grow to least
 	samples [3]metrics.Sample
 
 	mu      sync.Mutex
-	seen    uint64 // steps at the last collection
 	stopped bool
 }
 
@@ -70,6 +71,9 @@ func growHeap(least uint64) *grower {
 	return g
 }
 
+// restAfter is how long after the last step of work a rest begins.
+const restAfter = time.Second
+
 // stepsPerDrop is after how many steps of work the pages of the program file are
 // released again: those that the work still needs return within a millisecond.
 const stepsPerDrop = 200
@@ -80,6 +84,7 @@ func (g *grower) step() {
 	if g == nil {
 		return
 	}
+	g.last.Store(time.Now().UnixNano())
 	n := g.steps.Add(1)
 	if !g.grown.CompareAndSwap(true, false) {
 		if n%stepsPerDrop == 0 {
@@ -122,11 +127,9 @@ func (g *grower) adjust() {
 		return
 	}
 	percent := gcPercent
-	if steps := g.steps.Load(); steps == g.seen {
+	if time.Since(time.Unix(0, g.last.Load())) >= restAfter {
 		metrics.Read(g.samples[:])
 		percent = growth(g.least, g.samples[0].Value.Uint64(), g.samples[1].Value.Uint64()+g.samples[2].Value.Uint64())
-	} else {
-		g.seen = steps
 	}
 	debug.SetGCPercent(percent)
 	g.grown.Store(percent > gcPercent)
