@@ -148,9 +148,9 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
 	w.wait(r)
-	// Refuse early, before fetching, if there is no room for the reply. But do not hold
-	// room while waiting for the exchange, since others can use it, and do not wait for
-	// room while holding a slot.
+	// Without room for the reply, refuse before anything is fetched. The room is not
+	// held while the request waits for the exchange, so that other replies can use it,
+	// nor is it waited for while the request holds a slot.
 	taken, err := a.replies.take(ctx, int64(limit)*klineBytes)
 	if err != nil {
 		return err

@@ -118,7 +118,7 @@ func (c *shapes) compare(path string, node *yaml.Node, typ reflect.Type) {
 	switch {
 	case typ == reflect.TypeFor[time.Time]():
 		if f := at(schema, "format"); f == nil || f.Value != "date-time" {
-			c.t.Errorf("%s is no time", path)
+			c.t.Errorf("%s is not a time", path)
 		}
 	case typ.Kind() == reflect.Struct:
 		names, of := fields(typ)
@@ -136,7 +136,7 @@ func (c *shapes) compare(path string, node *yaml.Node, typ reflect.Type) {
 		}
 	case typ.Kind() == reflect.Slice || typ.Kind() == reflect.Array:
 		if items := at(schema, "items"); kind != "array" || items == nil {
-			c.t.Errorf("%s is no list", path)
+			c.t.Errorf("%s is not a list", path)
 		} else if typ.Elem().Kind() != reflect.Interface {
 			c.compare(path+"[]", items, typ.Elem())
 		}

@@ -131,7 +131,7 @@ var (
 	weightLimitDesc = describe("tidemark_exchange_weight_limit",
 		"Request weight the exchange allows per minute.")
 	pausedDesc = describe("tidemark_exchange_paused_until_timestamp_seconds",
-		"End of the pause after a 429 or a ban, in Unix time; 0 when there is no pause.")
+		"End of the pause after a 429 or a ban, in Unix time; 0 without a pause.")
 )
 
 func (weightCollector) Describe(ch chan<- *prometheus.Desc) {

@@ -22,7 +22,7 @@ import (
 func TestBudget_BoundsTheRealProcess(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
-		t.Skip("only Linux tells what a process takes")
+		t.Skip("the memory of a process is read from Linux's /proc")
 	}
 	b := &bench.Bencher{Exe: program(t), Dir: t.TempDir(), Options: bench.Options{Klines: 2000}}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
