@@ -428,6 +428,19 @@ func (b *Bencher) repetition(ctx context.Context, report *benchReport, market *P
 	return nil
 }
 
+// analyzeOne has a service store the levels of BTCUSDT.
+func analyzeOne(p *Process) error {
+	res, err := http.Post(p.Base+"/analyze", "application/json", strings.NewReader(`{"symbol":"BTCUSDT"}`))
+	if err != nil {
+		return err
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("analysing BTCUSDT: %s", res.Status)
+	}
+	return nil
+}
+
 // serving measures the latency of a pair's levels for five seconds at rest, and then
 // during sweeps. Only the first sweep has candles to fetch.
 func (b *Bencher) serving(ctx context.Context, report *benchReport, market *Process, db string, concurrency, batch, sweeps int) error {
@@ -438,13 +451,8 @@ func (b *Bencher) serving(ctx context.Context, report *benchReport, market *Proc
 	}
 	defer p.End()
 	// store the levels to serve; the first sweep still fetches all candles
-	res, err := http.Post(p.Base+"/analyze", "application/json", strings.NewReader(`{"symbol":"BTCUSDT"}`))
-	if err != nil {
+	if err := analyzeOne(p); err != nil {
 		return err
-	}
-	res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("analysing BTCUSDT: %s", res.Status)
 	}
 	rest, cancel := context.WithTimeout(ctx, 5*time.Second)
 	at, err := ask(rest, p, "/levels/BTCUSDT")

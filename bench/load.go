@@ -45,13 +45,8 @@ func (b *Bencher) throughput(ctx context.Context, report *benchReport, market *P
 		return err
 	}
 	defer p.End()
-	res, err := http.Post(p.Base+"/analyze", "application/json", strings.NewReader(`{"symbol":"BTCUSDT"}`))
-	if err != nil {
+	if err := analyzeOne(p); err != nil {
 		return err
-	}
-	res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("analysing BTCUSDT: %s", res.Status)
 	}
 	const path = "/levels/BTCUSDT"
 	bare, err := b.Start(ctx, "bench", "bare", "--url", p.Base+path)
@@ -59,7 +54,8 @@ func (b *Bencher) throughput(ctx context.Context, report *benchReport, market *P
 		return err
 	}
 	defer bare.End()
-	if res, err = http.Get(p.Base + path); err != nil {
+	res, err := http.Get(p.Base + path)
+	if err != nil {
 		return err
 	}
 	res.Body.Close()

@@ -20,7 +20,7 @@ type (
 	Mark = wire.Mark
 	// Factor is one reason for the hold odds.
 	Factor = wire.Factor
-	// Job is the work a request asked for, how far it is and what came of it.
+	// Job is the work a request asked for, its progress and its results.
 	Job = wire.Job
 	// Reason is a code for programs and a sentence for people.
 	Reason = wire.Reason

@@ -17,7 +17,11 @@ type Analysis struct {
 }
 
 // AddCandles adds the candles of an analysis to r, which may have failed.
-func (r *Results) AddCandles(a Analysis) { r.Candles = append(r.Candles, a.change.list()...) }
+func (r *Results) AddCandles(a Analysis) {
+	if len(a.change.Blocks) > 0 {
+		r.Candles = append(r.Candles, a.change)
+	}
+}
 
 // Add adds an analysis to r.
 func (r *Results) Add(a Analysis) {

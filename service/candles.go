@@ -15,14 +15,6 @@ import (
 // new candle rewrites the newest block; older blocks do not change.
 const BlockCandles = 128
 
-// list returns the change for Results.Candles: empty if nothing changed.
-func (c CandleChange) list() []CandleChange {
-	if len(c.Blocks) == 0 {
-		return nil
-	}
-	return []CandleChange{c}
-}
-
 // Bytes returns the size of the packed candles of c.
 func (c CandleChange) Bytes() (n int) {
 	for _, b := range c.Blocks {

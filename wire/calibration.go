@@ -63,14 +63,14 @@ type TouchSkill struct {
 	Bins                      []Bin   `json:"bins"`
 }
 
-// Bin is odds that are about the same, and what became of them.
+// Bin counts odds of about the same value, and their outcomes.
 type Bin struct {
 	Promised float64 `json:"promised"` // mean of the odds
 	Realised float64 `json:"realised"` // share that came to pass
 	Samples  int     `json:"samples"`
 }
 
-// Live is what became of the odds this service gave out.
+// Live compares the odds this service has served with their outcomes.
 type Live struct {
 	Waiting    int         `json:"waiting"`    // analyses that are not judged yet
 	NextDue    *time.Time  `json:"next_due"`   // nil if none waits

@@ -2,7 +2,7 @@ package wire
 
 import "time"
 
-// Job is the work a request asked for, how far it is and what came of it.
+// Job is the work a request asked for, its progress and its results.
 type Job struct {
 	ID             string     `json:"id"`
 	Kind           string     `json:"kind"`     // sweep, analysis
@@ -27,7 +27,7 @@ type Job struct {
 	Result         *Analysis  `json:"result"`      // of a job that does not store it; else nil
 }
 
-// Ended tells whether the job will not change any more.
+// Ended reports whether the job will not change any more.
 func (j *Job) Ended() bool {
 	return j.State == "completed" || j.State == "failed" || j.State == "cancelled"
 }

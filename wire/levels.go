@@ -30,7 +30,7 @@ type Level struct {
 	Price       float64    `json:"price"`
 	Low         float64    `json:"low"`
 	High        float64    `json:"high"`
-	Strength    float64    `json:"strength"` // 0 to 1, three decimals; ranks, and is no probability
+	Strength    float64    `json:"strength"` // 0 to 1, three decimals; a rank, not a probability
 	Touches     int        `json:"touches"`
 	FirstTouch  *time.Time `json:"first_touch"` // nil without touches
 	LastTouch   *time.Time `json:"last_touch"`  // nil without touches
