@@ -18,6 +18,7 @@ import (
 
 	"tidemark/api"
 	"tidemark/config"
+	"tidemark/exchange"
 	"tidemark/exchange/binance"
 	"tidemark/exchange/simulated"
 	"tidemark/job"
@@ -33,7 +34,7 @@ type App struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	DB       *repository.DB
-	Venue    *binance.Client
+	Venue    *exchange.Client
 	Analyzer *service.Analyzer
 	Jobs     *job.Runner
 	clients  clients
@@ -67,7 +68,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 		baseURL = &url.URL{Scheme: "http", Host: l.Addr().String()}
 	}
 	a.requests = newExchangeMetrics(a.registry)
-	a.Venue = binance.New(binance.Config{
+	a.Venue = exchange.New(binance.Spot, exchange.Config{
 		Name:        cfg.Exchange,
 		BaseURL:     baseURL,
 		WeightShare: cfg.ExchangeWeightShare,

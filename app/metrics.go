@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"tidemark/exchange/binance"
+	"tidemark/exchange"
 	"tidemark/levels"
 	"tidemark/memory"
 	"tidemark/repository"
@@ -50,7 +50,7 @@ func (m *exchangeMetrics) observe(endpoint string, status int, took time.Duratio
 
 // registerProcessMetrics registers the metrics of the Go runtime, the process, its cgroup,
 // the exchange's weight, the database pools, the queue and the scorecard.
-func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venue *binance.Client, b Budget) {
+func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venue *exchange.Client, b Budget) {
 	reg.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -123,7 +123,7 @@ func (memoryCollector) Collect(ch chan<- prometheus.Metric) {
 }
 
 // weightCollector collects the exchange's request budget.
-type weightCollector struct{ venue *binance.Client }
+type weightCollector struct{ venue *exchange.Client }
 
 var (
 	weightDesc = describe("tidemark_exchange_used_weight",
@@ -141,9 +141,9 @@ func (weightCollector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (c weightCollector) Collect(ch chan<- prometheus.Metric) {
-	s := c.venue.Stats()
-	gauge(ch, weightDesc, float64(s.UsedWeight))
-	gauge(ch, weightLimitDesc, float64(s.WeightLimit))
+	s := c.venue.Status()
+	gauge(ch, weightDesc, float64(s.Budgets[0].Used))
+	gauge(ch, weightLimitDesc, float64(s.Budgets[0].Limit))
 	paused := 0.0
 	if s.PausedUntil.After(time.Now()) {
 		paused = float64(s.PausedUntil.UnixMilli()) / 1000

@@ -4,9 +4,12 @@
 package exchange
 
 import (
+	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,42 +20,33 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"tidemark/levels"
 	"tidemark/service"
 )
 
-// Caller makes GET requests to one venue. Its fields must be set before the first
-// call and not changed afterwards.
-type Caller struct {
-	Transport http.RoundTripper
-	Limiter   *Limiter
-	Clock     *Clock
-	Timeout   time.Duration // of one attempt, including its body
-	Attempts  int           // of one call, at least 1; waiting for a rate limit is not an attempt
-	Observe   func(endpoint string, status int, took time.Duration)
-	OnBan     func(until time.Time)
-	Log       *slog.Logger
-
-	// UsedWeight reads the weight used in this minute, as reported by the venue.
-	UsedWeight func(h http.Header) (int, bool)
-	// Refuse turns a response other than 200 into an error: a *Pause, a *Final, or
-	// an error worth another attempt. body is the start of the body.
-	Refuse func(status int, h http.Header, body []byte) error
+// caller makes requests to one venue. Its fields must be set before the first call and
+// not changed afterwards.
+type caller struct {
+	venue     Venue
+	label     string
+	base      *url.URL
+	transport http.RoundTripper
+	limiter   *Limiter
+	clock     *Clock
+	timeout   time.Duration // of one attempt, including its body
+	attempts  int           // of one call, at least 1; waiting for a rate limit is not an attempt
+	record    func(endpoint string, status int, took time.Duration)
+	onBan     func(until time.Time)
+	log       *slog.Logger
 
 	simulated atomic.Bool
-}
-
-// Call is one request.
-type Call struct {
-	Endpoint string // its name in metrics, logs and errors
-	URL      *url.URL
-	Weight   int
-	MaxBody  int64 // bytes, after decompression; a longer body is an error
-	// Compress requests gzip, for long, repetitive and rare responses. Pages are not
-	// compressed, see NewTransport.
-	Compress bool
+	// silent is set while the last request got no response.
+	silent   atomic.Bool
+	lastGood atomic.Int64 // Unix ms of this machine; 0 before the first success
 }
 
 // Final is an error for which another attempt is pointless.
@@ -67,8 +61,9 @@ func (e *Final) Unwrap() error { return e.Err }
 // callers wait and continue, with ErrBanned they fail until it ends, and any other
 // error counts as a failed attempt.
 type Pause struct {
-	Err error
-	For time.Duration // 0 if the venue gives none
+	Err   error
+	For   time.Duration // 0 if the venue gives none
+	Until int64         // end by the venue's clock, Unix ms; 0 if the venue gives none
 }
 
 func (e *Pause) Error() string { return e.Err.Error() }
@@ -102,33 +97,99 @@ const (
 // errHeld means that the gate was shut while the request waited for its connection.
 var errHeld = errors.New("held back")
 
-// Do makes one call and passes the body of a 200 to decode, which must read it to its
-// end. decode runs once for each attempt and must undo earlier ones. In addition to
-// the attempts Do waits at most 5 minutes (patience). It returns a Final error of
-// decode, a RetryAfterError, the context's cause, or ErrExchange with the last of
-// Attempts failures.
-func (c *Caller) Do(ctx context.Context, call Call, decode func(body io.Reader, h http.Header) error) error {
-	var failure error // of the last counted attempt
-	left := patience
-	for attempt, pauses := 1, 0; ; {
-		asked := time.Now()
-		ticket, err := c.Limiter.Acquire(ctx, call.Weight, left)
-		left -= time.Since(asked)
+// effort is what was spent on the requests for one thing.
+type effort struct {
+	left     time.Duration // of patience, for the gate, budgets and pauses between attempts
+	failures int           // counted attempts of the present request that failed
+	failure  error         // the last of them
+	pauses   int           // rate limits in a row
+
+	// holding is set if the caller holds memory while it waits. Then nothing is waited
+	// for longer than holdFor: the request ends with service.ErrLater, and wait says how
+	// long to wait without the memory.
+	holding  bool
+	wait     time.Duration
+	reserved int // requests for which ticket already permits
+	ticket   Ticket
+	cost     Cost // of each
+}
+
+// A caller that holds memory waits for holdFor, or, for the budgets of a request beyond
+// those it has reserved, for holdMore: it would otherwise begin from the first page for
+// ever.
+const (
+	holdFor  = 250 * time.Millisecond
+	holdMore = 15 * time.Second
+)
+
+func newEffort() *effort { return &effort{left: patience} }
+
+// acquire returns permission for one request.
+func (c *caller) acquire(ctx context.Context, call Call, e *effort) (Ticket, error) {
+	if e.reserved > 0 && call.Cost == e.cost {
+		if !c.limiter.Open() {
+			return Ticket{}, service.ErrLater
+		}
+		e.reserved--
+		t := e.ticket
+		t.cost = call.Cost
+		return t, nil
+	}
+	asked, wait := time.Now(), e.left
+	if e.holding {
+		hold := holdFor
+		if e.cost != (Cost{}) && c.limiter.Open() {
+			hold = holdMore
+		}
+		wait = min(wait, hold)
+	}
+	ticket, err := c.limiter.Acquire(ctx, call.Cost, wait)
+	e.left -= time.Since(asked)
+	if err == nil {
+		return ticket, nil
+	}
+	return Ticket{}, c.noPermission(err, call, e, wait)
+}
+
+// noPermission returns the error for a request that may not be sent within wait.
+func (c *caller) noPermission(err error, call Call, e *effort, wait time.Duration) error {
+	paused, ok := errors.AsType[*service.RetryAfterError](err)
+	if !ok || errors.Is(err, service.ErrBanned) {
+		return err
+	}
+	if e.holding && wait < e.left {
+		return service.ErrLater
+	}
+	if e.failure != nil && time.Until(paused.Until) > e.left {
+		return fmt.Errorf("%w: %s failed %d times within %v: %w", service.ErrExchange, call.Endpoint, e.failures, patience, e.failure)
+	}
+	return err
+}
+
+// do makes one call and passes the body of a 200 to decode, which must read it to its
+// end. decode runs once for each attempt and must undo earlier ones. In addition to the
+// attempts do waits as long as e has patience left. It returns a Final error of decode, a
+// RetryAfterError, the context's cause, service.ErrLater, or ErrExchange with the last of
+// the failures.
+func (c *caller) do(ctx context.Context, call Call, e *effort, decode func(body io.Reader, h http.Header) error) error {
+	attempts := cmp.Or(call.attempts, c.attempts)
+	for {
+		ticket, err := c.acquire(ctx, call, e)
 		if err != nil {
-			wait, paused := errors.AsType[*service.RetryAfterError](err)
-			if paused && failure != nil && !errors.Is(err, service.ErrBanned) && time.Until(wait.Until) > left {
-				return fmt.Errorf("%w: %s failed %d times within %v: %w", service.ErrExchange, call.Endpoint, attempt-1, patience, failure)
-			}
 			return err
 		}
-		err = c.attempt(ctx, call, ticket, decode)
+		status, err := c.attempt(ctx, call, ticket, decode)
 		if err == nil {
+			e.failures, e.failure, e.pauses = 0, nil, 0
 			return nil
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		if err == errHeld {
+			if e.holding {
+				return service.ErrLater
+			}
 			continue
 		}
 		if final, ok := errors.AsType[*Final](err); ok {
@@ -136,32 +197,40 @@ func (c *Caller) Do(ctx context.Context, call Call, decode func(body io.Reader, 
 		}
 		paused, ok := errors.AsType[*Pause](err)
 		if ok && errors.Is(paused.Err, service.ErrRateLimited) {
-			pauses++
-			if errors.Is(paused.Err, service.ErrBanned) || pauses == maxPauses {
-				return &service.RetryAfterError{Err: paused.Err, Until: c.Limiter.Stats().PausedUntil}
+			e.pauses++
+			if errors.Is(paused.Err, service.ErrBanned) || e.pauses == maxPauses {
+				return &service.RetryAfterError{Err: paused.Err, Until: c.limiter.Stats().PausedUntil}
+			}
+			if e.holding {
+				return service.ErrLater
 			}
 			continue
 		}
-		if attempt >= c.Attempts {
+		e.failures++
+		e.failure = err
+		if e.failures >= attempts {
 			if errors.Is(err, service.ErrUnknownSymbol) {
 				return fmt.Errorf("%s: %w", call.Endpoint, err)
 			}
-			return fmt.Errorf("%w: %s failed %d times: %w", service.ErrExchange, call.Endpoint, attempt, err)
+			return fmt.Errorf("%w: %s failed %d times: %w", service.ErrExchange, call.Endpoint, e.failures, err)
 		}
-		c.Log.Debug("retrying a request to the exchange", "endpoint", call.Endpoint, "attempt", attempt, "error", err)
-		if !ok { // after a Pause Acquire waits
-			// Full jitter: callers that fail together do not retry together.
-			d := rand.N(min(firstSleep<<min(attempt-1, 16), lastSleep))
-			if deadline, limited := ctx.Deadline(); limited && time.Until(deadline) < d {
-				return fmt.Errorf("%w: %s failed %d times and there is no time for more: %w", service.ErrExchange, call.Endpoint, attempt, err)
-			}
-			if err := sleep(ctx, d); err != nil {
-				return err
-			}
-			left -= d
+		c.log.Debug("retrying a request to the exchange", "exchange", c.venue.Spec().Name, "endpoint", call.Endpoint, "attempt", e.failures, "error", err)
+		if ok { // acquire waits
+			continue
 		}
-		failure = err
-		attempt++
+		// Full jitter: callers that fail together do not retry together.
+		d := rand.N(min(firstSleep<<min(e.failures-1, 16), lastSleep))
+		if deadline, limited := ctx.Deadline(); limited && time.Until(deadline) < d {
+			return fmt.Errorf("%w: %s failed %d times and there is no time for more: %w", service.ErrExchange, call.Endpoint, e.failures, err)
+		}
+		if e.holding && (status == 0 || d > holdFor) {
+			e.wait = d
+			return service.ErrLater
+		}
+		if err := sleep(ctx, d); err != nil {
+			return err
+		}
+		e.left -= d
 	}
 }
 
@@ -178,20 +247,26 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // attempt sends the request once. It needs no http.Client, because it follows no
 // redirects and stores no cookies.
-func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decode func(io.Reader, http.Header) error) (err error) {
-	ctx, cancel := context.WithTimeout(parent, c.Timeout)
+func (c *caller) attempt(parent context.Context, call Call, ticket Ticket, decode func(io.Reader, http.Header) error) (status int, err error) {
+	ctx, cancel := context.WithTimeout(parent, c.timeout)
 	defer cancel()
-	start, status := time.Now(), 0
+	start := time.Now()
 	defer func() {
 		if err == errHeld {
 			return
 		}
-		if c.Observe != nil {
-			c.Observe(call.Endpoint, status, time.Since(start))
+		if c.record != nil {
+			c.record(call.Endpoint, status, time.Since(start))
+		}
+		if parent.Err() == nil {
+			c.silent.Store(status == 0)
+		}
+		if err == nil {
+			c.lastGood.Store(time.Now().UnixMilli())
 		}
 		if (status == 0 || status == http.StatusOK) && err != nil && ctx.Err() != nil && parent.Err() == nil {
 			// Not the context's error, which the caller would take for its own deadline.
-			err = fmt.Errorf("no complete response within %v", c.Timeout)
+			err = fmt.Errorf("no complete response within %v", c.timeout)
 		}
 	}()
 
@@ -199,34 +274,45 @@ func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 	if call.Compress {
 		header = gzipHeader
 	}
-	if user := call.URL.User; user != nil {
+	target := c.base.JoinPath(call.Path)
+	target.RawQuery = call.Query
+	if user := target.User; user != nil {
 		header = header.Clone()
 		password, _ := user.Password()
 		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
 	}
 	var held atomic.Bool
-	req := (&http.Request{
-		Method: http.MethodGet, URL: call.URL, Host: call.URL.Host, Header: header,
+	req := &http.Request{
+		Method: http.MethodGet, URL: target, Host: target.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}).WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+	}
+	if call.Body != "" {
+		req.Method = http.MethodPost
+		req.Header = header.Clone()
+		req.Header.Set("Content-Type", "application/json")
+		req.ContentLength = int64(len(call.Body))
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(call.Body)), nil }
+		req.Body, _ = req.GetBody()
+	}
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		// A request may wait for its connection, and the transport sends it again if
 		// a kept connection is dead. The gate may be shut by then; this is the last
 		// check before bytes are sent.
 		GotConn: func(info httptrace.GotConnInfo) {
-			if !c.Limiter.Open() {
+			if !c.limiter.Open() {
 				held.Store(true)
 				cancel()
 				info.Conn.Close()
 			}
 		},
 	}))
-	resp, err := c.Transport.RoundTrip(req)
-	c.Limiter.Done(ticket)
+	resp, err := c.transport.RoundTrip(req)
+	c.limiter.Done(ticket.cost)
 	if err != nil {
 		if held.Load() {
-			return errHeld
+			return 0, errHeld
 		}
-		return err
+		return 0, err
 	}
 	defer resp.Body.Close()
 	status = resp.StatusCode
@@ -236,27 +322,27 @@ func (c *Caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 		// Refuse decides whether a longer pause is needed.
 		shut := maxFaultPause
 		if status == http.StatusTooManyRequests || status == http.StatusTeapot {
-			shut = max(shut, c.Timeout)
+			shut = max(shut, c.timeout)
 		}
-		if until := time.Now().Add(min(after, shut) + pauseMargin); c.Limiter.Hold(until) {
-			c.Log.Warn("the exchange demands a pause", "endpoint", call.Endpoint, "status", status, "until", until)
+		if until := time.Now().Add(min(after, shut) + pauseMargin); c.limiter.Hold(until) {
+			c.log.Warn("the exchange demands a pause", "endpoint", call.Endpoint, "status", status, "until", until)
 		}
-		defer c.Limiter.Announce()
+		defer c.limiter.Announce()
 	}
-	c.observe(ticket, resp.Header)
+	c.headers(ticket, resp.Header)
 	if status != http.StatusOK {
 		// A truncated response still has its status.
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
-		err = c.Refuse(status, resp.Header, body)
+		err = c.refuse(status, resp.Header, body)
 	} else {
-		err = readBody(resp, call.MaxBody, decode)
+		err = c.settle(status, readBody(resp, call.MaxBody, decode))
 	}
 	if paused, ok := errors.AsType[*Pause](err); ok {
-		c.pause(paused, after, hasAfter)
+		c.pause(paused, resp.Header, after, hasAfter)
 	} else if err == nil {
-		c.Limiter.Healthy()
+		c.limiter.Healthy()
 	}
-	return err
+	return status, err
 }
 
 // The headers of requests are shared and must not be changed.
@@ -281,30 +367,69 @@ func readBody(resp *http.Response, limit int64, decode func(io.Reader, http.Head
 	}
 }
 
-// observe reads the headers of a response.
-func (c *Caller) observe(t Ticket, h http.Header) {
+// headers reads the headers of a response.
+func (c *caller) headers(t Ticket, h http.Header) {
 	if h.Get("X-Tidemark-Simulated") == "true" {
-		c.MarkSimulated()
+		c.simulated.Store(true)
 	}
 	date := Date(h)
 	if !date.IsZero() {
-		c.Clock.ObserveDate(date)
+		c.clock.ObserveDate(date)
 	}
-	if used, ok := c.UsedWeight(h); ok && h.Get("Age") == "" { // a cache's count is of another minute
-		c.Limiter.ObserveUsed(t, used, date)
+	if h.Get("Age") == "" { // a cache's count is of another time
+		c.venue.Usage(h, func(u Usage) { c.limiter.Observe(t, u, date) })
 	}
 }
 
-// MarkSimulated records that responses come from a simulated exchange. It cannot be
-// undone.
-func (c *Caller) MarkSimulated() { c.simulated.Store(true) }
+// refuse returns the error for a response other than 200.
+func (c *caller) refuse(status int, h http.Header, body []byte) error {
+	if err := c.venue.Refuse(status, h, body); err != nil {
+		return c.settle(status, err)
+	}
+	switch {
+	case status == http.StatusTeapot:
+		return &Pause{Err: service.ErrBanned}
+	case status == http.StatusTooManyRequests:
+		return &Pause{Err: service.ErrRateLimited}
+	case status == http.StatusUnavailableForLegalReasons:
+		return &Final{fmt.Errorf("%w: HTTP 451: %s does not serve this region; use another base URL or another region", service.ErrExchange, c.label)}
+	case status == http.StatusForbidden:
+		return &Pause{Err: fmt.Errorf("HTTP 403: a firewall of %s blocks this address or request for now", c.label)}
+	case status >= 300 && status < 400:
+		return &Final{fmt.Errorf("%w: HTTP %d redirects to %.100q; the API never redirects, so the base URL is wrong", service.ErrExchange, status, h.Get("Location"))}
+	}
+	switch text := bytes.TrimSpace(body); {
+	case len(text) == 0 || json.Valid(text):
+		return fmt.Errorf("HTTP %d without a reason", status)
+	case text[0] == '<':
+		return fmt.Errorf("HTTP %d: %w", status, errHTML)
+	default:
+		return fmt.Errorf("HTTP %d: not JSON: %.60q", status, text)
+	}
+}
 
-// Simulated reports whether any response came from a simulated exchange.
-func (c *Caller) Simulated() bool { return c.simulated.Load() }
+// settle says what a refusal in the venue's words means for the request: a rate limit
+// pauses, an unknown symbol and any refusal with a status of the 400s is final, and the
+// others are worth another attempt.
+func (c *caller) settle(status int, err error) error {
+	refused, ok := err.(*Refusal)
+	switch {
+	case !ok:
+		return err
+	case errors.Is(refused.Err, service.ErrRateLimited):
+		return &Pause{Err: refused.Err}
+	case errors.Is(refused.Err, service.ErrUnknownSymbol), errors.Is(refused.Err, levels.ErrUnknownInterval), status >= 400 && status < 500:
+		return &Final{err}
+	}
+	return err
+}
 
 // pause shuts the gate for a refusal of the venue.
-func (c *Caller) pause(p *Pause, after time.Duration, hasAfter bool) {
+func (c *caller) pause(p *Pause, h http.Header, after time.Duration, hasAfter bool) {
 	d := p.For
+	if p.Until > 0 {
+		d = c.left(p.Until, h)
+	}
 	switch {
 	case hasAfter && errors.Is(p.Err, service.ErrRateLimited):
 		d = after
@@ -316,7 +441,7 @@ func (c *Caller) pause(p *Pause, after time.Duration, hasAfter bool) {
 	case errors.Is(p.Err, service.ErrRateLimited):
 		d = defaultPause
 	default:
-		c.Limiter.Backoff()
+		c.limiter.Backoff()
 		return
 	}
 	until := time.Now().Add(min(d, maxPause) + pauseMargin)
@@ -325,12 +450,26 @@ func (c *Caller) pause(p *Pause, after time.Duration, hasAfter bool) {
 	if banned {
 		reason = service.ErrBanned
 	}
-	if c.Limiter.Pause(until, reason) {
-		c.Log.Warn("the exchange demands a pause", "reason", p.Err, "until", until)
-		if banned && c.OnBan != nil {
-			c.OnBan(until)
+	if c.limiter.Pause(until, reason) {
+		c.log.Warn("the exchange demands a pause", "reason", p.Err, "until", until)
+		if banned && c.onBan != nil {
+			c.onBan(until)
 		}
 	}
+}
+
+// left returns the time until a moment of the venue's clock, which is known, or that of the
+// Date header, because this machine's may be wrong.
+func (c *caller) left(until int64, h http.Header) time.Duration {
+	now, ok := c.clock.Now()
+	if !ok {
+		now = time.Now().UnixMilli()
+		if date := Date(h); !date.IsZero() {
+			now = date.UnixMilli()
+		}
+	}
+	// The end may be in the past.
+	return max(0, min(time.Duration(until-now), time.Duration(1<<40))) * time.Millisecond
 }
 
 // retryAfter reads Retry-After: seconds, or a date (RFC 9110, 10.2.3), which is

@@ -9,66 +9,106 @@ import (
 	"tidemark/service"
 )
 
-// Limiter decides when a request may be sent to a venue. It has a weight budget for
-// each minute of the venue's clock, and a gate that is shut while the venue demands a
-// pause.
+// BudgetKind says how a venue counts requests.
+type BudgetKind uint8
+
+// The kinds of budgets.
+const (
+	// Rolling allows Limit in every period of length Period. It also suits a venue that
+	// counts in fixed windows and does not say when they begin.
+	Rolling BudgetKind = iota
+	// Aligned allows Limit in each whole period of the venue's clock, such as a minute.
+	Aligned
+	// Bucket allows a burst of Burst, which fills again by Limit in a Period.
+	Bucket
+)
+
+// Budget is one limit of a venue on requests from an address.
+type Budget struct {
+	Name   string // in metrics: "weight", "klines"
+	Kind   BudgetKind
+	Limit  int // cost in a Period
+	Period time.Duration
+	Burst  int // for Bucket
+}
+
+// MaxBudgets is the number of budgets a venue may have.
+const MaxBudgets = 4
+
+// Cost is what a request takes from each of a venue's budgets, in their order.
+type Cost [MaxBudgets]int
+
+func (c Cost) times(n int) Cost {
+	for i := range c {
+		c[i] *= n
+	}
+	return c
+}
+
+// Limiter decides when a request may be sent to a venue. It keeps the venue's budgets,
+// and a gate that is shut while the venue demands a pause. Markets of one venue behind
+// one address share a Limiter.
+//
+// Requests that somebody waits for go before those of a sweep (service.Background): the
+// latter leave a tenth of each budget and wait while one of the former waits.
 type Limiter struct {
 	clock *Clock
-	share float64
-	floor int
 
-	mu       sync.Mutex
-	limit    int
-	minute   int64     // of the venue's clock, counted by the window; 0 if unknown
-	opened   time.Time // local start of the window, at or after its start at the venue
-	used     int
-	inFlight int // weight of the requests in progress
-	until    time.Time
-	reason   error         // why the gate is shut
-	strikes  int           // backoffs in a row
-	changed  chan struct{} // closed when the gate is shut, or shut for longer
+	mu      sync.Mutex
+	budgets []spending
+	people  int // requests waiting that are not of a sweep
+	until   time.Time
+	reason  error         // why the gate is shut
+	strikes int           // backoffs in a row
+	changed chan struct{} // closed when the gate is shut, or shut for longer
 }
 
-// LimiterConfig is the configuration of a Limiter.
-type LimiterConfig struct {
-	Clock *Clock
-	Limit int     // weight a minute, until the venue reports its own
-	Share float64 // of the limit, above 0, at most 1
-	// Floor is the weight of the heaviest request. The budget is never smaller,
-	// because that request could then never be sent.
-	Floor int
-}
-
-// NewLimiter returns a Limiter whose gate is open.
-func NewLimiter(cfg LimiterConfig) *Limiter {
-	return &Limiter{
-		clock: cfg.Clock, share: cfg.Share, floor: cfg.Floor, limit: cfg.Limit,
-		changed: make(chan struct{}),
+// NewLimiter returns a Limiter whose gate is open. It spends at most share, 0 to 1, of
+// each budget, but never less than the cost of the heaviest request, floor: that request
+// could otherwise never be sent. clock is the venue's, for aligned budgets.
+func NewLimiter(budgets []Budget, share float64, floor Cost, clock *Clock) *Limiter {
+	l := &Limiter{clock: clock, changed: make(chan struct{}), budgets: make([]spending, len(budgets))}
+	for i, b := range budgets {
+		l.budgets[i] = spending{Budget: b, share: share, floor: floor[i]}
 	}
+	return l
 }
 
-// Ticket is permission to send one request.
+// Ticket is permission to send requests.
 type Ticket struct {
-	weight int
-	minute int64 // that the venue's clock had certainly reached
+	cost   Cost
+	window [MaxBudgets]int64 // of each aligned budget, that the venue's clock had certainly reached
 }
 
-// Acquire waits until a request of this weight may be sent, and counts it. The caller
-// must call Done. Acquire returns a RetryAfterError at once if a ban shuts the gate,
-// or if the wait would exceed patience or the context's deadline.
-func (l *Limiter) Acquire(ctx context.Context, weight int, patience time.Duration) (Ticket, error) {
+// Acquire waits until requests of this cost may be sent, and counts them. The caller
+// must call Done for what it sends and Cancel for what it does not. Acquire returns a
+// RetryAfterError at once if a ban shuts the gate, or if the wait would exceed patience
+// or the context's deadline.
+func (l *Limiter) Acquire(ctx context.Context, cost Cost, patience time.Duration) (Ticket, error) {
 	latest := time.Now().Add(patience)
+	sweep := service.IsBackground(ctx)
+	waiting := false
+	defer func() {
+		if waiting {
+			l.mu.Lock()
+			l.people--
+			l.mu.Unlock()
+		}
+	}()
 	for {
 		if ctx.Err() != nil {
 			return Ticket{}, context.Cause(ctx)
 		}
 		l.mu.Lock()
 		now := time.Now()
-		until, reason := l.blocked(now, weight)
-		changed, ticket := l.changed, Ticket{weight, l.minute}
+		until, reason := l.blocked(now, cost, sweep)
+		changed := l.changed
+		var ticket Ticket
 		if reason == nil {
-			l.used += weight
-			l.inFlight += weight
+			ticket = l.take(cost)
+		} else if !sweep && !waiting {
+			waiting = true
+			l.people++
 		}
 		l.mu.Unlock()
 		if reason == nil {
@@ -101,9 +141,9 @@ func refuseWait(ctx context.Context, until time.Time, reason error) error {
 }
 
 // Check returns the error that Acquire would return at once, or nil.
-func (l *Limiter) Check(ctx context.Context, weight int) error {
+func (l *Limiter) Check(ctx context.Context, cost Cost) error {
 	l.mu.Lock()
-	until, reason := l.blocked(time.Now(), weight)
+	until, reason := l.blocked(time.Now(), cost, service.IsBackground(ctx))
 	l.mu.Unlock()
 	if reason == nil {
 		return nil
@@ -123,77 +163,132 @@ func (l *Limiter) Watch(ctx context.Context) (changed <-chan struct{}, err error
 	return l.changed, err
 }
 
-// blocked returns until when a request must wait, and why; the error is nil if it need
+// yieldFor is how long a request of a sweep waits before it looks again whether somebody
+// still waits for another one.
+const yieldFor = 50 * time.Millisecond
+
+// blocked returns until when requests must wait, and why; the error is nil if they need
 // not wait. It is called with l.mu held.
-func (l *Limiter) blocked(now time.Time, weight int) (time.Time, error) {
+func (l *Limiter) blocked(now time.Time, cost Cost, sweep bool) (until time.Time, reason error) {
 	if now.Before(l.until) {
 		return l.until, l.reason
 	}
-	l.roll(now)
-	if l.used+weight <= max(int(l.share*float64(l.limit)), l.floor) {
-		return time.Time{}, nil
+	if sweep && l.people > 0 {
+		return now.Add(yieldFor), service.ErrRateLimited
 	}
-	// The window ends a minute after its local start, or earlier at the venue's next
-	// full minute. The clock is a lower bound, so that end is late rather than early.
-	left := time.Minute - now.Sub(l.opened)
-	if venue, ok := l.clock.Now(); ok && venue/60_000 == l.minute {
-		left = min(left, time.Duration((l.minute+1)*60_000-venue)*time.Millisecond)
+	for i := range l.budgets {
+		if cost[i] == 0 {
+			continue
+		}
+		if end := l.budgets[i].blocked(now, cost[i], sweep, l.clock); end.After(until) {
+			until, reason = end, service.ErrRateLimited
+		}
 	}
-	return now.Add(max(left, time.Millisecond)), service.ErrRateLimited
+	return until, reason
 }
 
-// roll starts a new window when the venue's minute is over. The venue may count
-// requests in progress in either minute; they are counted here in both.
-func (l *Limiter) roll(now time.Time) {
-	venue, _ := l.clock.Now()
-	if minute := venue / 60_000; minute > l.minute && l.minute != 0 || now.Sub(l.opened) >= time.Minute {
-		l.minute, l.opened, l.used = minute, now, l.inFlight
-	} else if l.minute == 0 {
-		l.minute = minute // the clock became known during the first window
-	}
-}
-
-// Done ends the request of t, with or without a response. The weight stays counted,
-// because the venue may have counted it.
-func (l *Limiter) Done(t Ticket) {
+// Fit returns how many requests of a cost, at most n, a sweep may ever hold at once.
+func (l *Limiter) Fit(cost Cost, n int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.inFlight -= t.weight
+	for i := range l.budgets {
+		if cost[i] == 0 {
+			continue
+		}
+		most := l.budgets[i].allowed(true)
+		if l.budgets[i].Kind == Bucket {
+			most = int(l.budgets[i].capacity())
+		}
+		n = min(n, most/cost[i])
+	}
+	return max(1, n)
 }
 
-// ObserveUsed applies the weight that, by the response to t, this address has used in
-// the minute of the Date header of the same response (zero if it has none). It never
-// lowers the count: the venue's number includes other processes behind the address,
-// but may not include requests in progress.
-func (l *Limiter) ObserveUsed(t Ticket, used int, date time.Time) {
+// take counts requests as under way. It is called with l.mu held.
+func (l *Limiter) take(cost Cost) Ticket {
+	t := Ticket{cost: cost}
+	for i := range l.budgets {
+		b := &l.budgets[i]
+		b.inFlight += cost[i]
+		b.used += cost[i]
+		b.tokens -= float64(cost[i])
+		t.window[i] = b.window
+	}
+	return t
+}
+
+// Done ends requests, with or without responses. They stay counted, because the venue may
+// have counted them.
+func (l *Limiter) Done(cost Cost) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	l.roll(now)
-	if !date.IsZero() {
-		minute := date.Unix() / 60
-		if minute < l.minute || minute > t.minute && date.Unix()%60 == 0 {
-			// The count of the last minute. Date has whole seconds: in the first
-			// second of a minute, only requests sent within it certainly count.
-			return
-		}
-		if minute > l.minute {
-			if l.minute != 0 {
-				l.opened, l.used = now, 0
-			}
-			l.minute = minute
-		}
-	} else if t.minute != l.minute {
-		return
+	for i := range l.budgets {
+		l.budgets[i].done(now, cost[i])
 	}
-	l.used = max(l.used, used+l.inFlight)
 }
 
-// SetLimit sets the limit reported by the venue, weight a minute.
-func (l *Limiter) SetLimit(limit int) {
+// Cancel gives back requests that were never sent.
+func (l *Limiter) Cancel(cost Cost) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.limit = limit
+	for i := range l.budgets {
+		b := &l.budgets[i]
+		b.inFlight -= cost[i]
+		b.used = max(0, b.used-cost[i])
+		b.tokens += float64(cost[i])
+	}
+}
+
+// Usage is what a venue says about a budget in the headers of a response.
+type Usage struct {
+	Budget int // index in Spec.Budgets
+	// Used is what the address has used in this window; -1 if the venue does not say.
+	Used int
+	// Remaining is what it may still use; -1 if the venue does not say.
+	Remaining int
+	Limit     int // of the venue; 0 if it does not say
+}
+
+// Observe applies what the venue says in the response to a request of ticket t, with the
+// Date header of the same response (zero if it has none). It never lowers the count: the
+// venue's number includes other processes behind the address, but may not include
+// requests in progress.
+func (l *Limiter) Observe(t Ticket, u Usage, date time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if u.Budget >= len(l.budgets) {
+		return
+	}
+	b := &l.budgets[u.Budget]
+	now := time.Now()
+	if u.Limit > 0 {
+		b.Limit = u.Limit
+	}
+	if u.Remaining >= 0 && u.Remaining <= b.Limit {
+		u.Used = b.Limit - u.Remaining
+	}
+	if u.Used < 0 {
+		return
+	}
+	b.roll(now, l.clock)
+	switch b.Kind {
+	case Aligned:
+		b.observe(now, t.window[u.Budget], u.Used, date)
+	case Rolling:
+		if more := u.Used - b.total(); more > 0 {
+			b.slices[b.slice] += more
+		}
+	case Bucket:
+		b.tokens = min(b.tokens, b.capacity()-float64(u.Used))
+	}
+}
+
+// SetLimit sets the limit of a budget as the venue reports it.
+func (l *Limiter) SetLimit(budget, limit int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.budgets[budget].Limit = limit
 }
 
 // Pause shuts the gate: no request starts before until. The reason is ErrRateLimited
@@ -288,15 +383,27 @@ func (l *Limiter) Open() bool {
 
 // Stats is the state of a Limiter.
 type Stats struct {
-	UsedWeight  int       // in the current minute, as far as known
-	WeightLimit int       // of the venue, a minute; only a share is used
+	Budgets     []Spent
 	PausedUntil time.Time // zero, or past, when requests may be sent
+	Banned      bool      // the pause is a ban
+}
+
+// Spent is the state of a budget.
+type Spent struct {
+	Budget     // with the limit that the venue reported last
+	Used   int // in the current window, as far as known
 }
 
 // Stats returns the current state.
 func (l *Limiter) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.roll(time.Now())
-	return Stats{UsedWeight: l.used, WeightLimit: l.limit, PausedUntil: l.until}
+	now := time.Now()
+	s := Stats{PausedUntil: l.until, Banned: now.Before(l.until) && errors.Is(l.reason, service.ErrBanned)}
+	for i := range l.budgets {
+		b := &l.budgets[i]
+		b.roll(now, l.clock)
+		s.Budgets = append(s.Budgets, Spent{b.Budget, b.spent()})
+	}
+	return s
 }

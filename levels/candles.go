@@ -128,6 +128,20 @@ func (c *Candles) Reset(interval Interval, n int) {
 // that is negative or not finite, or an open time less than one interval after
 // the previous one. This is the only validation; later code assumes valid candles.
 func (c *Candles) Append(k Candle) error {
+	if err := c.check(k); err != nil {
+		return err
+	}
+	if n := len(c.OpenTime); n > 0 {
+		if err := c.follows(c.OpenTime[n-1], k.OpenTime); err != nil {
+			return err
+		}
+	}
+	c.add(k)
+	return nil
+}
+
+// check returns ErrBadCandle for a candle that cannot be.
+func (c *Candles) check(k Candle) error {
 	switch {
 	case c.length == 0:
 		return fmt.Errorf("%w: the series has no interval: call Reset first", ErrBadCandle)
@@ -145,23 +159,77 @@ func (c *Candles) Append(k Candle) error {
 	case k.OpenTime < 0 || k.OpenTime > maxOpenTime:
 		return fmt.Errorf("%w: open time %d is not Unix milliseconds", ErrBadCandle, k.OpenTime)
 	}
-	if n := len(c.OpenTime); n > 0 {
-		switch last := c.OpenTime[n-1]; {
-		case k.OpenTime == last:
-			return fmt.Errorf("%w: open time %d is repeated", ErrBadCandle, k.OpenTime)
-		case k.OpenTime < last:
-			return fmt.Errorf("%w: open time %d comes after %d: not in ascending order", ErrBadCandle, k.OpenTime, last)
-		case k.OpenTime-last < c.length:
-			return fmt.Errorf("%w: open time %d is less than one interval (%s) after %d", ErrBadCandle, k.OpenTime, c.Interval, last)
-		}
+	return nil
+}
+
+// follows returns ErrBadCandle unless a candle that opens at next may follow one that
+// opened at last.
+func (c *Candles) follows(last, next int64) error {
+	switch {
+	case next == last:
+		return fmt.Errorf("%w: open time %d is repeated", ErrBadCandle, next)
+	case next < last:
+		return fmt.Errorf("%w: open time %d comes after %d: not in ascending order", ErrBadCandle, next, last)
+	case next-last < c.length:
+		return fmt.Errorf("%w: open time %d is less than one interval (%s) after %d", ErrBadCandle, next, c.Interval, last)
 	}
+	return nil
+}
+
+func (c *Candles) add(k Candle) {
 	c.OpenTime = append(c.OpenTime, k.OpenTime)
 	c.Open = append(c.Open, k.Open)
 	c.High = append(c.High, k.High)
 	c.Low = append(c.Low, k.Low)
 	c.Close = append(c.Close, k.Close)
 	c.Volume = append(c.Volume, k.Volume)
+}
+
+// Stage adds a candle of a page that may be in descending order. It checks all that
+// Append checks but the order; Settle must follow before anything else is called.
+func (c *Candles) Stage(k Candle) error {
+	if err := c.check(k); err != nil {
+		return err
+	}
+	c.add(k)
 	return nil
+}
+
+// Settle ends a page that was staged from index from on: it turns a descending page, drops
+// exact repeats of a candle and checks the order as Append does.
+func (c *Candles) Settle(from int) error {
+	if n := len(c.OpenTime); n-from > 1 && c.OpenTime[from] > c.OpenTime[n-1] {
+		slices.Reverse(c.OpenTime[from:])
+		slices.Reverse(c.Open[from:])
+		slices.Reverse(c.High[from:])
+		slices.Reverse(c.Low[from:])
+		slices.Reverse(c.Close[from:])
+		slices.Reverse(c.Volume[from:])
+	}
+	kept := from
+	for i := from; i < len(c.OpenTime); i++ {
+		if kept > 0 {
+			if c.At(i) == c.At(kept-1) {
+				continue
+			}
+			if err := c.follows(c.OpenTime[kept-1], c.OpenTime[i]); err != nil {
+				return err
+			}
+		}
+		if kept < i {
+			c.OpenTime[kept], c.Open[kept], c.High[kept] = c.OpenTime[i], c.Open[i], c.High[i]
+			c.Low[kept], c.Close[kept], c.Volume[kept] = c.Low[i], c.Close[i], c.Volume[i]
+		}
+		kept++
+	}
+	c.Truncate(kept)
+	return nil
+}
+
+// Floor returns the open time (Unix ms) of the candle that contains t, for candles that
+// open at multiples of their length since the Unix epoch, and weeks on a Monday.
+func (i Interval) Floor(t int64) int64 {
+	return NextBoundary(time.UnixMilli(t), i.Duration()).UnixMilli() - i.Milliseconds()
 }
 
 // maxOpenTime is the end of the year 9999, the last one RFC 3339 can print.

@@ -50,6 +50,8 @@ var (
 	// ErrBanned: the exchange banned this IP address (HTTP 418 on Binance). It is
 	// also ErrRateLimited. A job waits for a short ban to end and fails on a long one.
 	ErrBanned = fmt.Errorf("banned: %w", ErrRateLimited)
+	// ErrLater: the exchange is to be asked again by Visit.Wait. It ends no request.
+	ErrLater = errors.New("the exchange must be asked again later")
 	// ErrExchange: the exchange sent an invalid response, or failed after all retries.
 	ErrExchange = errors.New("exchange unavailable")
 	// ErrStorage: the database returned an error or cannot be reached.

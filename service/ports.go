@@ -11,11 +11,50 @@ import (
 // Symbol is one pair as the exchange lists it.
 type Symbol struct {
 	Name        string // the venue's id: BTCUSDT
-	Base, Quote string
-	Trading     bool // open for spot trading now
+	Base, Quote string // as most venues name them: BTC, not XBT
+	Settle      string // what a contract is settled in; empty for a spot pair
+	Expiry      string // of a dated future, as YYMMDD
+	Unusual     Unusual
+	Trading     bool // open for trading now
 	Status      string
 	Tick        Tick
+	Digits      int     // significant digits of a price, where the venue has no tick; 0 if it has
 	QuoteVolume float64 // traded in the last 24 h, in the quote asset
+}
+
+// Unusual is why most sweeps leave a pair out.
+type Unusual string
+
+// The reasons that a venue's own list gives.
+const (
+	Leveraged  Unusual = "leveraged"   // a leveraged token
+	Stock      Unusual = "stock"       // a tokenised stock or another asset of a traditional market
+	PreListing Unusual = "pre_listing" // traded before its asset is listed
+	Dated      Unusual = "dated"       // a future that expires
+)
+
+// Canonical returns the name that all venues share: BASE/QUOTE for a spot pair,
+// BASE/QUOTE:SETTLE for a perpetual, and BASE/QUOTE:SETTLE-YYMMDD for a dated future.
+func (s Symbol) Canonical() string {
+	name := s.Base + "/" + s.Quote
+	if s.Settle != "" {
+		name += ":" + s.Settle
+	}
+	if s.Expiry != "" {
+		name += "-" + s.Expiry
+	}
+	return name
+}
+
+// Kind returns "spot", "swap" or "future".
+func (s Symbol) Kind() string {
+	switch {
+	case s.Expiry != "":
+		return "future"
+	case s.Settle != "":
+		return "swap"
+	}
+	return "spot"
 }
 
 // Tick is the price step of a pair: Units × 10^-Decimals. Binance's "0.00050000"
@@ -31,6 +70,8 @@ type Market struct {
 	// Simulated is true if the configuration says that the exchange is simulated,
 	// or once a response has said so.
 	Simulated bool
+	// LateVolume is true if the volume of a candle may still change after its close.
+	LateVolume bool
 }
 
 // Exchange is a venue: one client, one weight budget, shared by all callers.
@@ -54,6 +95,19 @@ type Exchange interface {
 	// Now returns a lower bound of the venue's clock. It does not wait for a rate
 	// limit once it knows a bound.
 	Now(ctx context.Context) (time.Time, error)
+}
+
+// Visit is the work on one pair at the exchange. All long waits are in Wait, so that a
+// caller can take its slot after it.
+type Visit interface {
+	// Wait waits until the requests may be sent: the exchange answers, demands no pause,
+	// and its budgets have room.
+	Wait(ctx context.Context) error
+	// Candles is Exchange.Candles, but does not wait: it returns ErrLater if the caller
+	// should release its slot and call Wait and Candles again.
+	Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error
+	// Close gives back what Wait has reserved and Candles has not used.
+	Close()
 }
 
 // Forming is a candle that is not closed. Only its opening is final. Analyses do

@@ -268,11 +268,11 @@ func TestCandles_HealWhatCanHeal(t *testing.T) {
 			w.Header().Set("Content-Encoding", "br")
 			io.WriteString(w, whole(r))
 		},
-		"500":           func(w http.ResponseWriter, r *http.Request) { refusal(w, 500, "", `{"code":-1000,"msg":"unknown"}`) },
-		"502 HTML":      func(w http.ResponseWriter, r *http.Request) { refusal(w, 502, "", "<html>Bad Gateway</html>") },
-		"503 empty":     func(w http.ResponseWriter, r *http.Request) { refusal(w, 503, "", "") },
-		"404 HTML":      func(w http.ResponseWriter, r *http.Request) { refusal(w, 404, "", "<html>") },
-		"403 HTML":      func(w http.ResponseWriter, r *http.Request) { refusal(w, 403, "", "<HTML>CloudFront</HTML>") },
+		"500":           func(w http.ResponseWriter, r *http.Request) { refuseWith(w, 500, "", `{"code":-1000,"msg":"unknown"}`) },
+		"502 HTML":      func(w http.ResponseWriter, r *http.Request) { refuseWith(w, 502, "", "<html>Bad Gateway</html>") },
+		"503 empty":     func(w http.ResponseWriter, r *http.Request) { refuseWith(w, 503, "", "") },
+		"404 HTML":      func(w http.ResponseWriter, r *http.Request) { refuseWith(w, 404, "", "<html>") },
+		"403 HTML":      func(w http.ResponseWriter, r *http.Request) { refuseWith(w, 403, "", "<HTML>CloudFront</HTML>") },
 		"HTML with 200": func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<!DOCTYPE html>") },
 		"empty":         func(w http.ResponseWriter, r *http.Request) {},
 		"error in 200":  func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"code":-1001,"msg":"disconnected"}`) },
@@ -352,7 +352,7 @@ func TestCandles_GiveUpAfterTheLastAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &venue{listed: time.UnixMilli(0)}
 		v.fault = func(n int, w http.ResponseWriter, r *http.Request) bool {
-			return n > 2 && refusal(w, 500, "", `{"code":-1000,"msg":"An unknown error occurred."}`)
+			return n > 2 && refuseWith(w, 500, "", `{"code":-1000,"msg":"An unknown error occurred."}`)
 		}
 		c := inProcess(v, Config{Attempts: 4})
 		var dst levels.Candles
@@ -391,7 +391,7 @@ func TestClient_NamesWhatDoesNotHeal(t *testing.T) {
 	} {
 		v := &venue{listed: time.UnixMilli(0)}
 		v.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
-			return strings.HasSuffix(r.URL.Path, "klines") && refusal(w, tt.status, "", tt.body)
+			return strings.HasSuffix(r.URL.Path, "klines") && refuseWith(w, tt.status, "", tt.body)
 		}
 		_, err := lastHours(t.Context(), overSocket(t, v, Config{}), "BTCUSDT", 100)
 		if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.says) || len(v.requests("klines")) != 1 {
@@ -404,7 +404,7 @@ func TestClient_AnUnknownSymbolIn200IsOneInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &venue{}
 		v.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
-			return strings.HasSuffix(r.URL.Path, "klines") && refusal(w, 200, "", `{"code":-1121,"msg":"Invalid symbol."}`)
+			return strings.HasSuffix(r.URL.Path, "klines") && refuseWith(w, 200, "", `{"code":-1121,"msg":"Invalid symbol."}`)
 		}
 		_, err := lastHours(t.Context(), inProcess(v, Config{Attempts: 3}), "BTCUSDT", 100)
 		if service.Code(err) != "unknown_symbol" || len(v.requests("klines")) != 3 {
@@ -446,7 +446,7 @@ func TestCandles_EndWhenTheVenueGetsNowhere(t *testing.T) {
 func TestClient_ConnectionsAreKept(t *testing.T) {
 	v := &venue{listed: time.UnixMilli(0), now: steady()}
 	v.fault = func(n int, w http.ResponseWriter, r *http.Request) bool {
-		return n%5 == 4 && refusal(w, 400, "", `{"code":-1121,"msg":"Invalid symbol."}`)
+		return n%5 == 4 && refuseWith(w, 400, "", `{"code":-1121,"msg":"Invalid symbol."}`)
 	}
 	var opened atomic.Int32
 	server := httptest.NewUnstartedServer(v)
@@ -476,7 +476,7 @@ func TestClient_HonoursItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		why := errors.New("the caller went away")
 		v := &venue{listed: time.UnixMilli(0)}
-		v.fault = func(n int, w http.ResponseWriter, r *http.Request) bool { return n > 0 && refusal(w, 500, "", "") }
+		v.fault = func(n int, w http.ResponseWriter, r *http.Request) bool { return n > 0 && refuseWith(w, 500, "", "") }
 		c := inProcess(v, Config{Attempts: 20})
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(5*time.Second, func() { cancel(why) })
@@ -541,7 +541,7 @@ func TestNew_AUserOfTheAddressIsSentAndNeverSaid(t *testing.T) {
 	var refuse atomic.Bool
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if user, password, ok := r.BasicAuth(); !ok || user != "me" || password != "p@ss" || refuse.Load() {
-			refusal(w, 401, "", "")
+			refuseWith(w, 401, "", "")
 			return
 		}
 		fmt.Fprintf(w, `{"serverTime":%d}`, time.Now().UnixMilli())
@@ -571,7 +571,7 @@ func TestMarket_TheResponsesSayWhatIsSimulated(t *testing.T) {
 	}
 	v.fault = func(_ int, w http.ResponseWriter, _ *http.Request) bool {
 		w.Header().Set("X-Tidemark-Simulated", "true")
-		return refusal(w, 400, "", `{"code":-1100,"msg":"x"}`)
+		return refuseWith(w, 400, "", `{"code":-1100,"msg":"x"}`)
 	}
 	lastHours(t.Context(), c, "BTCUSDT", 100)
 	if !c.Market().Simulated {
@@ -602,7 +602,7 @@ func TestSymbols_JoinTheListWithTheVolumes(t *testing.T) {
 	if q := v.requests("exchangeInfo")[0].query; q != "showPermissionSets=false" {
 		t.Errorf("exchangeInfo?%s", q)
 	}
-	if s := c.Stats(); s.WeightLimit != 6000 || s.UsedWeight < 100 {
+	if s := c.Status(); s.Budgets[0].Limit != 6000 || s.Budgets[0].Used < 100 {
 		t.Errorf("%+v", s)
 	}
 	for range c.Symbols(t.Context()) {
@@ -650,7 +650,7 @@ func TestSymbols_AnErrorEndsThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &venue{}
 		v.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
-			return strings.HasSuffix(r.URL.Path, "24hr") && refusal(w, 200, "", `[{"symbol":"BTCUSDT","quoteVolume":"-1"}]`)
+			return strings.HasSuffix(r.URL.Path, "24hr") && refuseWith(w, 200, "", `[{"symbol":"BTCUSDT","quoteVolume":"-1"}]`)
 		}
 		n := 0
 		for s, err := range inProcess(v, Config{Attempts: 2}).Symbols(t.Context()) {
@@ -736,7 +736,7 @@ func TestSymbol_AnOldListStandsInForAVenueThatIsDown(t *testing.T) {
 		if _, err := c.Symbol(t.Context(), "BTCUSDT"); err != nil {
 			t.Fatal(err)
 		}
-		v.fault = func(_ int, w http.ResponseWriter, _ *http.Request) bool { return refusal(w, 500, "", "") }
+		v.fault = func(_ int, w http.ResponseWriter, _ *http.Request) bool { return refuseWith(w, 500, "", "") }
 		time.Sleep(2 * time.Hour)
 		for range 10 {
 			if s, err := c.Symbol(t.Context(), "BTCUSDT"); err != nil || s.Name != "BTCUSDT" {

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -20,7 +19,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tidemark/exchange"
+	"tidemark/levels"
 	"tidemark/service"
 )
 
@@ -75,7 +74,7 @@ func TestGate_NothingIsSentBeforeRetryAfterEnds(t *testing.T) {
 						date, _ := http.ParseTime(w.Header().Get("Date"))
 						after = date.Add(tt.pause).Format(http.TimeFormat)
 					}
-					return refusal(w, tt.status, after, tt.body)
+					return refuseWith(w, tt.status, after, tt.body)
 				}
 				attempts := 1 // waiting for a rate limit is not an attempt
 				if tt.status == 503 {
@@ -110,7 +109,7 @@ func TestGate_NoCallWaitsOutALongPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &venue{listed: time.UnixMilli(0)}
 		v.fault = func(n int, w http.ResponseWriter, _ *http.Request) bool {
-			return n == 1 && refusal(w, 429, "86400", "")
+			return n == 1 && refuseWith(w, 429, "86400", "")
 		}
 		c := inProcess(v, Config{})
 		start := time.Now()
@@ -141,7 +140,7 @@ func TestGate_AFailureShutsItForAMomentOnly(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			v := &venue{listed: time.UnixMilli(0)}
 			v.fault = func(n int, w http.ResponseWriter, _ *http.Request) bool {
-				return n == 1 && refusal(w, status, "86400", "")
+				return n == 1 && refuseWith(w, status, "86400", "")
 			}
 			c := inProcess(v, Config{})
 			start := time.Now()
@@ -159,9 +158,9 @@ func TestGate_ACallWaitsForFiveMinutesInAll(t *testing.T) {
 		fault func(w http.ResponseWriter) bool
 		want  error
 	}{
-		{"each answer asks for another minute", func(w http.ResponseWriter) bool { return refusal(w, 429, "60", "") }, service.ErrRateLimited},
-		{"each answer is a failure", func(w http.ResponseWriter) bool { return refusal(w, 503, "60", "") }, service.ErrExchange},
-		{"a firewall", func(w http.ResponseWriter) bool { return refusal(w, 403, "", "<html>") }, service.ErrExchange},
+		{"each answer asks for another minute", func(w http.ResponseWriter) bool { return refuseWith(w, 429, "60", "") }, service.ErrRateLimited},
+		{"each answer is a failure", func(w http.ResponseWriter) bool { return refuseWith(w, 503, "60", "") }, service.ErrExchange},
+		{"a firewall", func(w http.ResponseWriter) bool { return refuseWith(w, 403, "", "<html>") }, service.ErrExchange},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -199,7 +198,9 @@ func TestBudget_ACallWaitsForFiveMinutesInAll(t *testing.T) {
 func TestGate_ACallerThatCannotWaitGetsTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &venue{listed: time.UnixMilli(0)}
-		v.fault = func(n int, w http.ResponseWriter, _ *http.Request) bool { return n == 1 && refusal(w, 429, "30", "") }
+		v.fault = func(n int, w http.ResponseWriter, _ *http.Request) bool {
+			return n == 1 && refuseWith(w, 429, "30", "")
+		}
 		c := inProcess(v, Config{})
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -215,7 +216,7 @@ func TestGate_ACallerThatCannotWaitGetsTheEnd(t *testing.T) {
 		if time.Since(start) != 0 {
 			t.Errorf("waited %v in vain", time.Since(start))
 		}
-		if s := c.Stats(); !s.PausedUntil.Equal(wait.Until) {
+		if s := c.Status(); !s.PausedUntil.Equal(wait.Until) {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -224,7 +225,7 @@ func TestGate_ACallerThatCannotWaitGetsTheEnd(t *testing.T) {
 func TestGate_ARateLimitWithoutEndIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &venue{listed: time.UnixMilli(0)}
-		v.fault = func(n int, w http.ResponseWriter, _ *http.Request) bool { return n > 0 && refusal(w, 429, "0", "") }
+		v.fault = func(n int, w http.ResponseWriter, _ *http.Request) bool { return n > 0 && refuseWith(w, 429, "0", "") }
 		_, err := lastHours(t.Context(), inProcess(v, Config{}), "BTCUSDT", 100)
 		if !errors.Is(err, service.ErrRateLimited) || len(v.requests("klines")) != 10 {
 			t.Errorf("%v after %d requests", err, len(v.requests("klines")))
@@ -254,7 +255,7 @@ func TestGate_ABanStopsEveryone(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				v := &venue{listed: time.UnixMilli(0), delay: 10 * time.Millisecond}
 				v.fault = func(n int, w http.ResponseWriter, _ *http.Request) bool {
-					return n >= 20 && n < 30 && refusal(w, 418, tt.after, tt.body(v.now()))
+					return n >= 20 && n < 30 && refuseWith(w, 418, tt.after, tt.body(v.now()))
 				}
 				var reported []time.Time
 				var mu sync.Mutex
@@ -305,10 +306,10 @@ func TestGate_AWaitingCallerLearnsOfABan(t *testing.T) {
 			switch n {
 			case 1: // arrives second
 				time.Sleep(2 * time.Second)
-				return refusal(w, 418, "600", "")
+				return refuseWith(w, 418, "600", "")
 			case 2:
 				time.Sleep(time.Second)
-				return refusal(w, 429, "60", "")
+				return refuseWith(w, 429, "60", "")
 			}
 			return false
 		}
@@ -369,7 +370,7 @@ func TestGate_AFirewallIsNotHammered(t *testing.T) {
 		v := &venue{listed: time.UnixMilli(0), delay: 5 * time.Millisecond}
 		v.fault = func(n int, w http.ResponseWriter, _ *http.Request) bool {
 			time.Sleep(v.delay) // so that those who ask together are refused together
-			return n > 0 && refusal(w, 403, "", "<HTML>Request blocked. Generated by cloudfront (CloudFront)</HTML>")
+			return n > 0 && refuseWith(w, 403, "", "<HTML>Request blocked. Generated by cloudfront (CloudFront)</HTML>")
 		}
 		c := inProcess(v, Config{Attempts: 8})
 		start := time.Now()
@@ -437,7 +438,7 @@ func TestBudget_OtherProcessesCount(t *testing.T) {
 				t.Errorf("%d and %d of others in minute %d, of 600", n, v.others, minute)
 			}
 		}
-		if s := c.Stats(); s.UsedWeight < 400 {
+		if s := c.Status(); s.Budgets[0].Used < 400 {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -517,7 +518,7 @@ func TestGate_HoldsBackWhatWaitsForItsConnection(t *testing.T) {
 		defer mu.Unlock()
 		arrived = append(arrived, time.Now())
 		if len(arrived) == 1 {
-			refusal(w, 429, "1", `{"code":-1003,"msg":"Too many requests."}`)
+			refuseWith(w, 429, "1", `{"code":-1003,"msg":"Too many requests."}`)
 			refusedAt = time.Now()
 			return
 		}
@@ -537,17 +538,15 @@ func TestGate_HoldsBackWhatWaitsForItsConnection(t *testing.T) {
 	c := New(Config{BaseURL: address(t, server.URL), Transport: transport, Attempts: 1})
 	var wg sync.WaitGroup
 	ask := func() {
-		if err := c.call(t.Context(), exchange.Call{Endpoint: "time", Weight: 1, MaxBody: 1 << 10}, "", func(body io.Reader, _ time.Time) error {
-			_, err := io.Copy(io.Discard, body)
-			return err
-		}); err != nil {
-			t.Error(err)
-		}
+		var dst levels.Candles
+		dst.Reset("1h", 10)
+		// The answer is no klines; it is the arrival that counts.
+		c.Candles(t.Context(), "BTCUSDT", 0, &dst, nil)
 	}
 	wg.Go(ask)
 	<-dialing
 	wg.Go(ask)
-	for !c.Stats().PausedUntil.After(time.Now()) {
+	for !c.Status().PausedUntil.After(time.Now()) {
 		time.Sleep(time.Millisecond)
 	}
 	close(released)

@@ -17,8 +17,8 @@ import (
 	"tidemark/service"
 )
 
-// market fetches 1,200 hours of every tradable pair with 12 calls at once.
-func market(t *testing.T, c *Client, now time.Time) map[string][]levels.Candle {
+// wholeMarket fetches 1,200 hours of every tradable pair with 12 calls at once.
+func wholeMarket(t *testing.T, c *Client, now time.Time) map[string][]levels.Candle {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var names []string
@@ -76,9 +76,9 @@ func TestClient_FaultsChangeNothing(t *testing.T) {
 		return c, venue
 	}
 	clean, _ := connect("")
-	want := market(t, clean, now)
+	want := wholeMarket(t, clean, now)
 	faulty, venue := connect("0.1")
-	got := market(t, faulty, now)
+	got := wholeMarket(t, faulty, now)
 	if len(want) < 40 || !reflect.DeepEqual(got, want) {
 		t.Errorf("%d pairs, want %d, with the same candles", len(got), len(want))
 	}

@@ -16,7 +16,34 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"tidemark/exchange"
+	"tidemark/levels"
 )
+
+type (
+	Config = exchange.Config
+	Client = exchange.Client
+)
+
+// New returns a client of Spot.
+func New(cfg Config) *Client { return exchange.New(Spot, cfg) }
+
+// everything is a range that all klines are in.
+type window struct {
+	from, through int64 // open times, Unix ms, both inclusive
+	rows          int
+}
+
+// decodeKlines appends the klines of a body that lie in w.
+func decodeKlines(r io.Reader, buf []byte, dst *levels.Candles, w window) error {
+	return Spot.DecodeKlines(exchange.NewScanner(r, buf), exchange.Native{}, func(k levels.Candle) error {
+		if k.OpenTime < w.from || k.OpenTime > w.through {
+			return nil
+		}
+		return dst.Append(k)
+	})
+}
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -180,7 +207,7 @@ func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return rec.Result(), nil
 }
 
-func refusal(w http.ResponseWriter, status int, after, body string) bool {
+func refuseWith(w http.ResponseWriter, status int, after, body string) bool {
 	if after != "" {
 		w.Header().Set("Retry-After", after)
 	}
@@ -188,3 +215,20 @@ func refusal(w http.ResponseWriter, status int, after, body string) bool {
 	io.WriteString(w, body)
 	return true
 }
+
+const hour = int64(3_600_000)
+
+// row prints a kline of an hour as the venue does.
+func row(open int64, o, h, l, c, v string) string {
+	return fmt.Sprintf(`[%d,"%s","%s","%s","%s","%s",%d,"8814.24909230",154,"1291.91558990","4797.43586685","0"]`,
+		open, o, h, l, c, v, open+hour-1)
+}
+
+func plainRow(open int64) string {
+	return row(open, "3701.23000000", "3810.16000000", "3642.00000000", "3797.14000000", "23741.68703300")
+}
+
+func page(rows ...string) string { return "[" + strings.Join(rows, ",") + "]" }
+
+// stalePatience is how long a call waits for a newer value if it has an older one.
+const stalePatience = 3 * time.Second

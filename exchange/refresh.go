@@ -1,4 +1,4 @@
-package binance
+package exchange
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"tidemark/exchange"
 	"tidemark/service"
 )
 
@@ -14,9 +13,9 @@ import (
 // its result. The request continues when a waiting caller gives up, so that callers
 // that come and go do not cause more requests. It ends when the client is closed.
 type refresher struct {
-	limiter *exchange.Limiter
+	limiter *Limiter
 	work    *background
-	weight  int           // of the request
+	cost    Cost          // of the request
 	pause   time.Duration // after a failure, during which callers get the same error
 	fetch   func(ctx context.Context) error
 
@@ -89,7 +88,7 @@ func (r *refresher) begin(ctx context.Context, fresh func() bool) error {
 	case r.err != nil && time.Since(r.failedAt) < r.pause:
 		return r.err
 	}
-	if err := r.limiter.Check(ctx, r.weight); err != nil {
+	if err := r.limiter.Check(ctx, r.cost); err != nil {
 		return err
 	}
 	f := &flight{began: time.Now(), done: make(chan struct{})}

@@ -1,0 +1,104 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// visit implements service.Visit.
+type visit struct {
+	c      *Client
+	effort effort
+	call   Call // of one page
+	pages  int
+	err    error // of the interval
+}
+
+// Visit implements service.Exchange.
+func (c *Client) Visit(interval levels.Interval, klines int) service.Visit {
+	v := &visit{c: c, effort: effort{left: patience, holding: true}}
+	src, err := c.spec.source(interval)
+	if err != nil {
+		v.err = err
+		return v
+	}
+	v.call = c.klines("", src.native, Window{Rows: src.native.Rows, Step: interval.Milliseconds()})
+	v.pages = c.spec.pages(src, klines)
+	return v
+}
+
+// Between two tries to reach an exchange that does not answer.
+const (
+	firstTry = time.Second
+	lastTry  = 15 * time.Second
+)
+
+// Wait implements service.Visit.
+func (v *visit) Wait(ctx context.Context) error {
+	if v.err != nil {
+		return v.err
+	}
+	v.Close()
+	e := &v.effort
+	if e.wait > 0 {
+		if err := sleep(ctx, e.wait); err != nil {
+			return err
+		}
+		e.left -= e.wait
+		e.wait = 0
+	}
+	for pause := firstTry; v.c.caller.silent.Load(); pause = min(2*pause, lastTry) {
+		tried := time.Now()
+		err := v.c.clocks.do(ctx, 0, func() bool { return !v.c.caller.silent.Load() })
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		// Nobody should wait for an exchange that is known not to answer, but a sweep may.
+		if !service.IsBackground(ctx) || e.left < pause || errors.Is(err, service.ErrRateLimited) {
+			return err
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+		e.left -= time.Since(tried)
+	}
+	if _, err := v.c.Now(ctx); err != nil {
+		return err
+	}
+	n := v.c.caller.limiter.Fit(v.call.Cost, v.pages)
+	asked := time.Now()
+	ticket, err := v.c.caller.limiter.Acquire(ctx, v.call.Cost.times(n), e.left)
+	e.left -= time.Since(asked)
+	if err != nil {
+		return v.c.caller.noPermission(err, v.call, e, e.left)
+	}
+	e.ticket, e.cost, e.reserved = ticket, v.call.Cost, n
+	return nil
+}
+
+// Candles implements service.Visit.
+func (v *visit) Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error {
+	if v.err != nil {
+		return v.err
+	}
+	if e := &v.effort; e.left <= 0 && e.failure != nil {
+		return fmt.Errorf("%w: %s failed %d times within %v: %w", service.ErrExchange, v.call.Endpoint, e.failures, patience, e.failure)
+	}
+	return v.c.candles(ctx, &v.effort, symbol, from, dst, buf)
+}
+
+// Close implements service.Visit.
+func (v *visit) Close() {
+	if e := &v.effort; e.reserved > 0 {
+		v.c.caller.limiter.Cancel(e.cost.times(e.reserved))
+		e.reserved = 0
+	}
+}
