@@ -16,6 +16,7 @@ import (
 
 	"tidemark/app"
 	"tidemark/config"
+	"tidemark/exchange"
 	"tidemark/exchange/binance"
 	"tidemark/memory"
 	"tidemark/repository"
@@ -193,7 +194,7 @@ func examineVenue(ctx context.Context, cfg config.Config, banned time.Time) []fi
 	if err != nil {
 		return []finding{{"exchange", fail, err.Error(), "correct EXCHANGE_BASE_URL"}}
 	}
-	venue := binance.New(binance.Config{
+	venue := exchange.New(binance.Spot, exchange.Config{
 		Name: cfg.Exchange, BaseURL: baseURL, WeightShare: cfg.ExchangeWeightShare,
 		Timeout: cfg.ExchangeTimeout, Attempts: 1, Concurrency: 1, Simulated: cfg.Exchange == "simulated",
 	})
