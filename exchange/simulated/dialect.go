@@ -125,3 +125,22 @@ func body(r *http.Request) []byte {
 	}
 	return b
 }
+
+// swappable reports whether a market of linear perpetual contracts lists a contract on p.
+func swappable(p *Pair, quote string) bool {
+	return p.Quote == quote && p.Kind != Leveraged && p.Kind != Stable
+}
+
+// trading accepts the pairs that trade at now.
+func trading(now time.Time) func(*pair) bool {
+	return func(p *pair) bool { return p.trading(now.Unix()) }
+}
+
+// appendMs appends Unix seconds as milliseconds.
+func appendMs(dst []byte, seconds int64) []byte { return strconv.AppendInt(dst, seconds*1000, 10) }
+
+// A contract is 100 lot steps of the base asset, and can be split into hundredths.
+const contractDecimals = 2
+
+// contract returns the size of a contract in the base asset.
+func (p *pair) contract() string { return p.size(100) }

@@ -40,6 +40,9 @@ type klinesQuery struct {
 	newest     bool // of more than limit rows the newest; always without a start
 }
 
+// swap reports whether the query is for a contract.
+func (k *klinesQuery) swap() bool { return k.pair.swap }
+
 // latestTime bounds times in milliseconds, so that arithmetic cannot overflow.
 const latestTime = 253_402_300_799_999
 

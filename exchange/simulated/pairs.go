@@ -2,7 +2,6 @@ package simulated
 
 import (
 	"math"
-	"slices"
 	"strings"
 	"time"
 )
@@ -47,6 +46,7 @@ type pair struct {
 	history   history
 	path      path // of a made-up pair
 	life      span // to is MaxInt64 while it trades
+	swap      bool // a contract
 	tick, lot float64
 }
 
@@ -103,8 +103,8 @@ func invented(n int) string {
 	return string(name)
 }
 
-// newMarket returns the pairs of a market as of now.
-func newMarket(seed uint64, healthy int, now time.Time) *market {
+// makeUp returns the pairs of a made-up market as of now, before speak.
+func makeUp(seed uint64, healthy int, now time.Time) *market {
 	m := &market{hash: mix(seed + saltList)}
 	now = now.UTC()
 	hour := now.Truncate(time.Hour)
@@ -177,10 +177,6 @@ func newMarket(seed uint64, healthy int, now time.Time) *market {
 		p.life.to = p.Halted.Unix()
 	}
 
-	for i := range m.pairs {
-		m.pairs[i].history = &madeUp{m, &m.pairs[i]}
-	}
-	m.index()
 	return m
 }
 
@@ -194,21 +190,18 @@ func (m *market) index() {
 // speak gives the pairs the names that they have in a dialect, and drops those that it
 // does not list. A pair has the same prices in every dialect.
 func (m *market) speak(d *dialect) {
-	m.pairs = slices.DeleteFunc(m.pairs, func(p pair) bool {
+	kept := m.pairs[:0]
+	for _, p := range m.pairs {
 		if d.quote != "" && p.Quote == "USDT" {
 			p.Quote = d.quote
 		}
-		return p.Base == p.Quote || d.id(&p.Pair) == ""
-	})
+		if p.Symbol, p.swap = d.id(&p.Pair), d.swap; p.Symbol != "" && p.Base != p.Quote {
+			kept = append(kept, p)
+		}
+	}
+	m.pairs = kept
 	for i := range m.pairs {
-		p := &m.pairs[i]
-		if d.quote != "" && p.Quote == "USDT" {
-			p.Quote = d.quote
-		}
-		p.Symbol = d.id(&p.Pair)
-		if h, ok := p.history.(*madeUp); ok {
-			h.pair = p
-		}
+		m.pairs[i].history = &madeUp{m, &m.pairs[i]}
 	}
 	m.index()
 }

@@ -135,7 +135,7 @@ func New(o Options) *Server {
 	s := &Server{
 		options: o,
 		dialect: d,
-		market:  newMarket(o.Seed, o.Pairs, o.Now()),
+		market:  makeUp(o.Seed, o.Pairs, o.Now()),
 		limits:  &limits{counters: counters, ban: d.ban, longestBan: d.longestBan, accounts: map[string]*account{}},
 		stats:   Stats{Requests: map[string]int{}, Faults: map[string]int{}, Limits: map[string]LimitStats{}},
 	}

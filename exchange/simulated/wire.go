@@ -1,6 +1,7 @@
 package simulated
 
 import (
+	"math"
 	"net/http"
 	"sync"
 )
@@ -67,5 +68,45 @@ func appendQuoted(dst []byte, v float64) []byte {
 
 // mean returns the price for the quote volume of a candle.
 func (c *candle) mean(p *pair) float64 {
-	return float64(c.o+c.h+c.l+c.c) / 4 * p.tick
+	last := c.c
+	if last == nan {
+		last = c.o
+	}
+	return float64(c.o+c.h+c.l+last) / 4 * p.tick
 }
+
+// base returns the volume of a candle in the base asset, quote in the quote asset.
+func (c *candle) base(p *pair) float64  { return float64(c.volume) * p.lot }
+func (c *candle) quote(p *pair) float64 { return c.base(p) * c.mean(p) }
+
+// value returns ticks as a number; it is not a number for nan.
+func (c *candle) value(p *pair, ticks int64) float64 {
+	if ticks == nan {
+		return math.NaN()
+	}
+	return float64(ticks) / math.Pow10(p.TickDecimals)
+}
+
+// list writes row for each pair that keep accepts, with commas between them.
+func (o *out) list(m *market, keep func(*pair) bool, row func(dst []byte, p *pair) []byte) {
+	first := true
+	for i := range m.pairs {
+		p := &m.pairs[i]
+		if o.failed || !keep(p) {
+			continue
+		}
+		if !first {
+			o.buf = append(o.buf, ',')
+		}
+		first = false
+		o.buf = row(o.buf, p)
+		o.more()
+	}
+}
+
+// price returns ticks as text, as short as possible, and size lot steps.
+func (p *pair) price(ticks int64) string { return string(appendTrimmed(nil, ticks, p.TickDecimals)) }
+func (p *pair) size(lots int64) string   { return string(appendTrimmed(nil, lots, p.LotDecimals)) }
+
+// amount returns v with at most eight decimals, as short as possible.
+func amount(v float64) string { return string(appendTrimmedAmount(nil, v)) }

@@ -319,7 +319,7 @@ func TestTickerWeight_GrowsWithThePairs(t *testing.T) {
 		for _, p := range m.pairs[:n] {
 			names = append(names, strconv.Quote(p.Symbol))
 		}
-		k, err := m.parseTicker("symbols=[" + strings.Join(names, ",") + "]", testTime.Unix())
+		k, err := m.parseTicker("symbols=["+strings.Join(names, ",")+"]", testTime.Unix())
 		if err != nil || k.weight() != want {
 			t.Errorf("%d pairs weigh %d, want %d (%v)", n, k.weight(), want, err)
 		}
