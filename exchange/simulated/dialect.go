@@ -89,6 +89,7 @@ func (q *request) reply(status int, body []byte) {
 type answer struct {
 	status      int
 	contentType string // "" is the dialect's
+	header      http.Header
 	body        string
 	retryAfter  bool // send the header Retry-After
 	announced   bool // the client knows the end of the pause without it

@@ -32,8 +32,8 @@ type venueTest struct {
 	// and how long to wait until the next one is not.
 	limited []limitTest
 	// recorded are targets by fixture (folder/name below the shared fixtures). A name
-	// with # and a path compares that part: okx/ccxt_comment_parseTicker_2#data.0 compares
-	// data.0 of the body of the target with the whole recorded body.
+	// with # and a path compares that part of the body of the target; one with @ and a
+	// path, before it, that part of the recorded body.
 	recorded map[string]string
 	// refused are targets with the exact body and status that they get.
 	refused []refusedTest
@@ -198,6 +198,7 @@ func TestDialects_LookLikeTheRecordings(t *testing.T) {
 		s := New(Options{Venue: venue, Pairs: 3, Now: clock, LimitTimes: 100})
 		for name, target := range v.recorded {
 			name, path, _ := strings.Cut(name, "#")
+			name, oldPath, _ := strings.Cut(name, "@")
 			old, ok := fixture(t, name)
 			if !ok {
 				continue
@@ -206,7 +207,7 @@ func TestDialects_LookLikeTheRecordings(t *testing.T) {
 				t.Errorf("%s has no folder", name)
 			}
 			got := part(t, send(s, target).Body.Bytes(), path)
-			if a, b := style(t, got), style(t, old); a != b {
+			if a, b := style(t, got), style(t, part(t, old, oldPath)); a != b {
 				t.Errorf("%s\nis         %s\n%s\nrecorded is %s", target, a, name, b)
 			}
 		}

@@ -57,6 +57,7 @@ type account struct {
 	counts  []count
 	until   time.Time // everything is refused before this
 	banned  bool
+	over    int // the counter that made the pause; -1 for a fault
 	refused int // in this pause
 	bans    int
 	promise // of the end of the pause
@@ -90,6 +91,7 @@ type verdict struct {
 	refused bool
 	banned  bool
 	counter int           // that is exceeded and refuses only its own requests; -1 otherwise
+	over    int           // the exceeded counter, also of a pause; -1 for a fault
 	pause   time.Duration // until the request may be repeated
 	// For a request during an announced pause, early is the time since the
 	// announcement and left the remaining pause. Both are zero otherwise.
@@ -132,7 +134,7 @@ func (l *limits) admit(address string, costs *[3]cost, now time.Time) verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.account(address, now)
-	v := verdict{counter: -1}
+	v := verdict{counter: -1, over: -1}
 	a.check(&v, now)
 	paused := now.Before(a.until)
 	for i, c := range costs {
@@ -150,10 +152,10 @@ func (l *limits) admit(address string, costs *[3]cost, now time.Time) verdict {
 			if u.pause > 0 {
 				a.until = now.Add(u.pause)
 			}
-			a.refused = 1
+			a.refused, a.over = 1, c.counter
 			v.refuse(a, now)
 		default:
-			v.refused, v.counter, v.pause = true, c.counter, wait
+			v.refused, v.counter, v.over, v.pause = true, c.counter, c.counter, wait
 		}
 	}
 	if paused {
@@ -229,7 +231,7 @@ func (l *limits) banish(a *account, now time.Time) {
 }
 
 func (v *verdict) refuse(a *account, now time.Time) {
-	v.refused, v.banned, v.counter = true, a.banned, -1
+	v.refused, v.banned, v.counter, v.over = true, a.banned, -1, a.over
 	v.pause = a.until.Sub(now)
 }
 
@@ -238,6 +240,7 @@ func (l *limits) impose(address string, v *verdict, ban bool, pause time.Duratio
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.account(address, now)
+	a.over = -1
 	if ban {
 		l.banish(a, now)
 	} else if until := now.Add(pause); until.After(a.until) {

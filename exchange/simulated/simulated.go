@@ -282,6 +282,7 @@ func (s *Server) page(w http.ResponseWriter, k *klinesQuery, now int64) {
 
 // send replies with a fixed body.
 func (s *Server) send(w http.ResponseWriter, a answer) {
+	maps.Copy(w.Header(), a.header)
 	if a.contentType != "" {
 		w.Header()["Content-Type"] = []string{a.contentType}
 	}
