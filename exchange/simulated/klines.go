@@ -121,7 +121,7 @@ func (k *klinesQuery) count(first, last int64, life span) int {
 	switch k.form.quiet {
 	case quietAbsent:
 		n := 0
-		k.pair.history.candles(k.iv, span{first, k.iv.next(last)}, func(c *candle) bool {
+		k.pair.history.candles(k.iv, span{first, min(life.to, k.iv.next(last))}, func(c *candle) bool {
 			if c.trades > 0 {
 				n++
 			}

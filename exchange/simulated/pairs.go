@@ -201,7 +201,9 @@ func (m *market) speak(d *dialect) {
 	}
 	m.pairs = kept
 	for i := range m.pairs {
-		m.pairs[i].history = &madeUp{m, &m.pairs[i]}
+		if p := &m.pairs[i]; p.history == nil {
+			p.history = &madeUp{m, p}
+		}
 	}
 	m.index()
 }

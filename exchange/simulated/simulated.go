@@ -46,6 +46,10 @@ type Options struct {
 	// time. It is called from many goroutines.
 	Now func() time.Time
 
+	// Replay is served instead of a made-up market; Now is then its Clock. Every response
+	// has the header X-Tidemark-Replay with its dates.
+	Replay *Replay
+
 	Latency time.Duration // of every response
 	Jitter  time.Duration // Latency varies uniformly by up to this, up or down
 
@@ -67,6 +71,7 @@ type Server struct {
 	market  *market
 	limits  *limits
 	cache   *pageCache // nil without
+	replay  []string   // its dates; nil without
 
 	requests atomic.Uint64 // seeds the draws of faults and jitter
 	running  atomic.Int64
@@ -135,9 +140,14 @@ func New(o Options) *Server {
 	s := &Server{
 		options: o,
 		dialect: d,
-		market:  makeUp(o.Seed, o.Pairs, o.Now()),
 		limits:  &limits{counters: counters, ban: d.ban, longestBan: d.longestBan, accounts: map[string]*account{}},
 		stats:   Stats{Requests: map[string]int{}, Faults: map[string]int{}, Limits: map[string]LimitStats{}},
+	}
+	if o.Replay != nil {
+		s.market = o.Replay.market(d.swap, o.Now())
+		s.replay = []string{o.Replay.Dates()}
+	} else {
+		s.market = makeUp(o.Seed, o.Pairs, o.Now())
 	}
 	s.market.speak(d)
 	if d.bans {
@@ -181,6 +191,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.running.Add(-1)
 	h := w.Header()
 	h["X-Tidemark-Simulated"] = headerSimulated
+	if s.replay != nil {
+		h["X-Tidemark-Replay"] = s.replay
+	}
 	d := s.dialect
 	now := s.options.Now()
 	q := d.parse(s, r, now)
