@@ -41,7 +41,7 @@ and removes the folder at the end.
 					cmd.Flags().Set(name, value)
 				}
 			}
-			market := ""
+			replay := ""
 			if data.folder != "" {
 				var options simulated.Options
 				if err := data.read(&options, 1); err != nil {
@@ -55,13 +55,13 @@ and removes the folder at the end.
 				defer server.Close()
 				go server.Serve(l)
 				cmd.Flags().Set("exchange-base-url", "http://"+l.Addr().String())
-				market = ", " + prices(options)
+				replay = replayed(options)
 			}
 			cfg, err := in.config(cmd)
 			if err != nil {
 				return err
 			}
-			return in.demo(cmd.Context(), quiet(cfg), market)
+			return in.demo(cmd.Context(), quiet(cfg), replay)
 		},
 	}
 	data.add(cmd.Flags())
@@ -69,15 +69,15 @@ and removes the folder at the end.
 	return cmd
 }
 
-// demo serves until ctx ends and sweeps once at the start. market says what is replayed.
-func (in *invocation) demo(ctx context.Context, cfg config.Config, market string) error {
+// demo serves until ctx ends and sweeps once at the start. replay says what is replayed.
+func (in *invocation) demo(ctx context.Context, cfg config.Config, replay string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	swept := make(chan struct{})
 	err := app.Serve(ctx, cfg, in.openAPI, in.logger(cfg), func(a *app.App, address string) {
 		go func() {
 			defer close(swept)
-			if err := in.demonstrate(ctx, a, "http://"+address, market); err != nil {
+			if err := in.demonstrate(ctx, a, "http://"+address, replay); err != nil {
 				cancel(err)
 			}
 		}()
@@ -92,12 +92,12 @@ func (in *invocation) demo(ctx context.Context, cfg config.Config, market string
 }
 
 // demonstrate sweeps once and prints addresses to try.
-func (in *invocation) demonstrate(ctx context.Context, a *app.App, address, market string) error {
-	size, kind := fmt.Sprintf(" of %d pairs", a.Config.ExchangePairs), "SIMULATED"
-	if market != "" {
-		size, kind = market, "REPLAYED, not of today"
+func (in *invocation) demonstrate(ctx context.Context, a *app.App, address, replay string) error {
+	market, kind := fmt.Sprintf("a SIMULATED market of %d pairs", a.Config.ExchangePairs), "SIMULATED"
+	if replay != "" {
+		market, kind = "the recorded pairs", "RECORDED, not today's"
 	}
-	fmt.Fprintf(in.stdout, "Sweeping a SIMULATED market%s ...\n", size)
+	fmt.Fprintf(in.stdout, "%sSweeping %s ...\n", replay, market)
 	job, err := in.runSweep(ctx, a)
 	if err != nil || ctx.Err() != nil {
 		return err

@@ -83,7 +83,7 @@ func (in *invocation) simulate(ctx context.Context, addr string, options simulat
 		return fmt.Errorf("--addr: %w", err)
 	}
 	server := api.Server(simulated.New(options))
-	fmt.Fprintf(in.stdout, "SIMULATED %s, %s, on http://%s\n", options.Venue, prices(options), l.Addr())
+	fmt.Fprintf(in.stdout, "%sSIMULATED %s exchange on http://%s\n", replayed(options), options.Venue, l.Addr())
 	stopped := context.AfterFunc(ctx, func() { server.Close() })
 	defer stopped()
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -124,11 +124,12 @@ func (f *replayFlags) read(o *simulated.Options, speed float64) error {
 	return nil
 }
 
-// prices says where the prices of a simulated market come from.
-func prices(o simulated.Options) string {
+// replayed says of which dates a replay is, for the start of a sentence; it is empty for
+// invented prices.
+func replayed(o simulated.Options) string {
 	if o.Replay == nil {
-		return "invented prices"
+		return ""
 	}
 	first, last, _ := strings.Cut(o.Replay.Dates(), "/")
-	return fmt.Sprintf("a REPLAY of %s to %s that begins at %s", first, last, o.Now().UTC().Format("2006-01-02 15:04 MST"))
+	return fmt.Sprintf("REPLAY of %s to %s from %s: ", first, last, o.Now().UTC().Format("2006-01-02 15:04 MST"))
 }

@@ -118,14 +118,17 @@ func (r *Replay) Dates() string {
 
 // Clock returns a clock for Options.Now. It begins so many candles, of the finest
 // interval that there is, before the end of the data, and goes at a multiple of real
-// time. If pairs end at different times, the middle one counts.
+// time. If pairs end at different times, the middle one counts. It does not begin in the
+// first half of the data.
 func (r *Replay) Clock(candles int, speed float64) func() time.Time {
 	finest, ends := int64(math.MaxInt64), make([]int64, len(r.series))
 	for i, s := range r.series {
 		finest, ends[i] = min(finest, s.iv.seconds), s.end()
 	}
 	slices.Sort(ends)
-	begin := time.Unix(ends[len(ends)/2]-int64(candles)*finest, 0).UTC()
+	end := ends[len(ends)/2]
+	half := (end - r.first.Unix()) / 2 / finest * finest
+	begin := time.Unix(end-min(int64(candles)*finest, half), 0).UTC()
 	start := time.Now()
 	return func() time.Time { return begin.Add(time.Duration(float64(time.Since(start)) * speed)) }
 }
