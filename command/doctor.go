@@ -211,10 +211,10 @@ func examineVenue(ctx context.Context, cfg config.Config, banned time.Time) []fi
 		}
 		return []finding{{"exchange", fail, err.Error(), advice}}
 	}
-	stats := venue.Stats()
+	stats := venue.Status()
 	exchange := finding{"exchange", ok, fmt.Sprintf("%s%s responds within %s; this address has used a request weight of %d in this minute",
-		simulatedMark(venue.Market().Simulated), cfg.Exchange, took.Round(time.Millisecond), stats.UsedWeight), ""}
-	if float64(stats.UsedWeight) > cfg.ExchangeWeightShare*float64(stats.WeightLimit) {
+		simulatedMark(venue.Market().Simulated), cfg.Exchange, took.Round(time.Millisecond), stats.Budgets[0].Used), ""}
+	if float64(stats.Budgets[0].Used) > cfg.ExchangeWeightShare*float64(stats.Budgets[0].Limit) {
 		exchange.Verdict, exchange.Advice = warn, "it exceeds EXCHANGE_WEIGHT_SHARE of the limit; analyses wait for the next minute"
 	}
 	// The response was sent half a round trip ago, on average.
