@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"tidemark/app"
 	"tidemark/config"
 	"tidemark/exchange/binance"
+	"tidemark/exchange/venues"
 	"tidemark/memory"
 	"tidemark/repository"
 	"tidemark/service"
@@ -106,12 +108,24 @@ func (in *invocation) examine(cmd *cobra.Command) []finding {
 	ctx := cmd.Context()
 	all := []finding{examineExposure(cfg)}
 	limit := memory.Read().Limit
-	found, err := repository.Inspect(ctx, app.NewBudget(cfg, limit).DatabaseConfig(in.logger(quiet(cfg))), app.Address(cfg))
+	exchanges := cfg.Venues()
+	addresses := make([]string, len(exchanges))
+	for i, v := range exchanges {
+		addresses[i] = app.Address(v)
+	}
+	found, err := repository.Inspect(ctx, app.NewBudget(cfg, limit).DatabaseConfig(in.logger(quiet(cfg))), addresses...)
 	all = append(all, examineDatabase(found, err))
 	if found.File != "" {
 		all = append(all, examineDisk(filepath.Dir(found.File)))
 	}
-	all = append(all, examineVenue(ctx, cfg, found.BannedUntil)...)
+	for i, of := range examineVenues(ctx, exchanges, found.BannedUntil) {
+		if len(exchanges) > 1 {
+			for k := range of {
+				of[k].Check += " " + exchanges[i].Name
+			}
+		}
+		all = append(all, of...)
+	}
 	all = append(all, examineMemory(cfg, limit, found)...)
 	if f, set := examineCollector(cfg, in.environ); set {
 		all = append(all, f)
@@ -178,25 +192,33 @@ const (
 	askVenue = 15 * time.Second
 )
 
-// examineVenue asks the exchange for its time, but not during a ban, which each request
+// examineVenues asks all exchanges for their time at once, and returns the findings of
+// each.
+func examineVenues(ctx context.Context, exchanges []config.Venue, banned map[string]time.Time) [][]finding {
+	all := make([][]finding, len(exchanges))
+	var each sync.WaitGroup
+	for i, v := range exchanges {
+		each.Go(func() { all[i] = examineVenue(ctx, v, banned[app.Address(v)]) })
+	}
+	each.Wait()
+	return all
+}
+
+// examineVenue asks an exchange for its time, but not during a ban, which each request
 // would prolong.
-func examineVenue(ctx context.Context, cfg config.Config, banned time.Time) []finding {
+func examineVenue(ctx context.Context, v config.Venue, banned time.Time) []finding {
 	const wait = "wait; then lower EXCHANGE_WEIGHT_SHARE, or find the other users of this address"
 	if left := time.Until(banned); left > 0 {
 		return []finding{{"exchange", fail, fmt.Sprintf("%s has banned this address until %s, in %s; no request was sent",
-			cfg.Exchange, banned.UTC().Format(time.RFC3339), left.Round(time.Second)), wait}}
+			v.Name, banned.UTC().Format(time.RFC3339), left.Round(time.Second)), wait}}
 	}
-	if cfg.Exchange == "simulated" && cfg.ExchangeBaseURL == "" {
+	if v.Name == venues.Simulated && v.BaseURL == nil {
 		return []finding{{"exchange", ok, "SIMULATED: the process generates the market; there are no requests", ""}}
 	}
-	baseURL, err := cfg.ExchangeURL()
+	venue, err := app.OpenVenue(v, binance.Config{Attempts: 1, Concurrency: 1})
 	if err != nil {
-		return []finding{{"exchange", fail, err.Error(), "correct EXCHANGE_BASE_URL"}}
+		return []finding{{"exchange", fail, err.Error(), "correct EXCHANGE"}}
 	}
-	venue := binance.New(binance.Config{
-		Name: cfg.Exchange, BaseURL: baseURL, WeightShare: cfg.ExchangeWeightShare,
-		Timeout: cfg.ExchangeTimeout, Attempts: 1, Concurrency: 1, Simulated: cfg.Exchange == "simulated",
-	})
 	defer venue.Close()
 	ctx, cancel := context.WithTimeout(ctx, askVenue)
 	defer cancel()
@@ -212,8 +234,8 @@ func examineVenue(ctx context.Context, cfg config.Config, banned time.Time) []fi
 	}
 	stats := venue.Stats()
 	exchange := finding{"exchange", ok, fmt.Sprintf("%s%s responds within %s; this address has used a request weight of %d in this minute",
-		simulatedMark(venue.Market().Simulated), cfg.Exchange, took.Round(time.Millisecond), stats.UsedWeight), ""}
-	if float64(stats.UsedWeight) > cfg.ExchangeWeightShare*float64(stats.WeightLimit) {
+		simulatedMark(venue.Market().Simulated), v.Name, took.Round(time.Millisecond), stats.UsedWeight), ""}
+	if float64(stats.UsedWeight) > v.WeightShare*float64(stats.WeightLimit) {
 		exchange.Verdict, exchange.Advice = warn, "it exceeds EXCHANGE_WEIGHT_SHARE of the limit; analyses wait for the next minute"
 	}
 	// The response was sent half a round trip ago, on average.
