@@ -98,10 +98,11 @@ func (in *invocation) demonstrate(ctx context.Context, a *app.App, address, repl
 		market, kind = "the recorded pairs", "RECORDED, not today's"
 	}
 	fmt.Fprintf(in.stdout, "%sSweeping %s ...\n", replay, market)
-	job, err := in.runSweep(ctx, a)
+	swept, err := in.runSweeps(ctx, a)
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
+	job := swept[0]
 	memory := memory.Read()
 	fmt.Fprintf(in.stdout, `%d pairs analysed in %.1f s, %d failed, %d skipped; memory %s, peak %s
 

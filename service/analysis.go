@@ -32,23 +32,29 @@ func (r *Results) Add(a Analysis) {
 	}
 }
 
-// AnalyzeEach analyses each pair as soon as a slot is free and stores nothing. r
-// applies to every pair; its Symbol is ignored. AnalyzeEach calls done with each
+// AnalyzeEach analyses each pair of r.Exchange as soon as a slot is free and stores
+// nothing. r applies to every pair; its Symbol is ignored. AnalyzeEach calls done with each
 // outcome, from several goroutines at once and before the slot is released. It
 // returns when all analyses it has started have ended. Its error says why pairs were
 // not started.
 //
-// A call starts its first pair after the previous call has started its last one, so
-// that slots are never idle between two calls and two calls do not compete.
+// A call starts its first pair after the previous call for the same exchange has started
+// its last one, so that slots are never idle between two calls and two calls do not
+// compete. Calls for different exchanges take slots in turn.
 func (a *Analyzer) AnalyzeEach(ctx context.Context, pairs iter.Seq[Pair], r Request, done func(p Pair, got Analysis, err error)) error {
+	x, err := a.exchange(r.Exchange)
+	if err != nil {
+		return err
+	}
 	if err := a.fits(r.KlineLimit); err != nil {
 		return err
 	}
+	dispatch := a.dispatch[x.Market().Exchange]
 	var analyses sync.WaitGroup
 	defer analyses.Wait()
 	select {
-	case a.dispatch <- struct{}{}:
-		defer func() { <-a.dispatch }()
+	case dispatch <- struct{}{}:
+		defer func() { <-dispatch }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -59,33 +65,33 @@ func (a *Analyzer) AnalyzeEach(ctx context.Context, pairs iter.Seq[Pair], r Requ
 		}
 		analyses.Go(func() {
 			defer a.slots.release(s)
-			got, err := a.analyzePair(ctx, s, p, r)
+			got, err := a.analyzePair(ctx, x, s, p, r)
 			done(p, got, err)
 		})
 	}
 	return nil
 }
 
-// analyzeSymbol fetches the candles of one pair into s and analyses them.
-func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p Pair, r Request) (got Analysis, err error) {
+// analyzeSymbol fetches the candles of one pair of x into s and analyses them.
+func (a *Analyzer) analyzeSymbol(ctx context.Context, x Exchange, s *slot, p Pair, r Request) (got Analysis, err error) {
 	start := time.Now()
 	got.Snapshot, err = a.recovered(s, p.Name, func() (Snapshot, error) {
-		f, err := a.fetch(ctx, s, p.Name, r.Interval, r.KlineLimit, levels.MinCandles)
+		f, err := a.fetch(ctx, x, s, p.Name, r.Interval, r.KlineLimit, levels.MinCandles)
 		if err != nil {
 			return Snapshot{}, err
 		}
 		if r.Store {
 			got.change = a.keep(s, p.Name, f)
 			if !f.first { // a new pair has no promise
-				got.judged = a.judge(ctx, &s.candles, p.Name, r.KlineLimit)
+				got.judged = a.judge(ctx, x, &s.candles, p.Name, r.KlineLimit)
 			}
 		}
 		f.cut(&s.candles, r.KlineLimit)
-		now, err := a.exchange.Now(ctx)
+		now, err := x.Now(ctx)
 		if err != nil {
 			return Snapshot{}, err
 		}
-		return a.snapshot(s, p, now)
+		return a.snapshot(s, x.Market(), p, now)
 	})
 	a.metrics.observe(err, time.Since(start))
 	if err == nil {
@@ -107,7 +113,7 @@ func (a *Analyzer) withFinder(candles int, use func(f *levels.Finder) error) err
 }
 
 // snapshot finds the levels of the candles in s and returns a copy of them.
-func (a *Analyzer) snapshot(s *slot, p Pair, now time.Time) (Snapshot, error) {
+func (a *Analyzer) snapshot(s *slot, market Market, p Pair, now time.Time) (Snapshot, error) {
 	var found levels.Analysis
 	var all []levels.Level
 	supports := 0
@@ -124,7 +130,6 @@ func (a *Analyzer) snapshot(s *slot, p Pair, now time.Time) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, err
 	}
-	market := a.exchange.Market()
 	return Snapshot{
 		Key:         Key{Exchange: market.Exchange, Symbol: p.Name, Interval: s.candles.Interval},
 		AsOf:        time.UnixMilli(found.AsOf).UTC(),

@@ -31,11 +31,11 @@ func (s *slot) clear() { *s = slot{lane: s.lane} }
 // kline of Binance is about 170 bytes, so the buffer holds 95 of them.
 const decodeBuffer = 16 << 10
 
-// connection is the memory, in bytes, of the holder of a slot outside its workspace:
+// ConnectionBytes is the memory, in bytes, of the holder of a slot outside its workspace:
 // an idle TLS connection to the exchange (28 KiB of heap and 10 KiB of stacks,
 // measured over 40 connections with net/http of Go 1.26) and a goroutine stack of
 // 8 KiB.
-const connection = 46 << 10
+const ConnectionBytes = 46 << 10
 
 // packedCandle is an upper bound of the size, in bytes, of a packed candle in the
 // decode buffer: 3.7 million real candles took 6.4 bytes on average, and 11.3 in the
@@ -47,7 +47,7 @@ const packedCandle = 16
 // allows the heap to grow between collections.
 func SlotBytes(klines int) int64 {
 	buffer := max(decodeBuffer, packedCandle*int64(klines))
-	return (int64(levels.CandlesBytes(klines)) + buffer + connection) * 5 / 4
+	return (int64(levels.CandlesBytes(klines)) + buffer + ConnectionBytes) * 5 / 4
 }
 
 // FindersBytes returns the memory the shared finders may hold, plus the quarter for
