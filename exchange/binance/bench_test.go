@@ -4,41 +4,47 @@ package binance
 // and discards the same bytes: the difference is this package.
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"testing"
-	"time"
 
 	"tidemark/levels"
 )
 
 // BenchmarkCandles fetches one page of 1,000 klines, server included.
 func BenchmarkCandles(b *testing.B) {
-	body := []byte(manyRows(1000))
+	const end = 1_700_000_000_000 / hour * hour
+	body := []byte(manyRows(end-1000*hour, 1000))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/api/v3/time" {
-			io.WriteString(w, `{"serverTime":1700000000000}`)
-			return
+		w.Header()["Date"] = nil
+		switch r.URL.Path {
+		case "/api/v3/time":
+			fmt.Fprintf(w, `{"serverTime":%d}`, end)
+		case "/api/v3/exchangeInfo": // with a limit that is never reached
+			io.WriteString(w, strings.Replace(exchangeInfo(end, listedPairs), `"limit":6000`, `"limit":10000000`, 1))
+		default:
+			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+			w.Write(body)
 		}
-		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		w.Write(body)
 	}))
 	defer server.Close()
 	buf := make([]byte, 32<<10)
 
 	b.Run("client", func(b *testing.B) {
-		c := New(Config{BaseURL: address(b, server.URL)})
+		c := New(Config{BaseURL: address(b, server.URL), WeightShare: 1})
 		defer c.Close()
-		c.caller.Limiter.SetLimit(1 << 40)
-		// The thousand hours of body are closed, and the server's Date is skewed.
-		c.clock.Set(1000*hour, time.Now(), time.Now())
+		if _, err := c.Symbol(b.Context(), "BTCUSDT"); err != nil {
+			b.Fatal(err)
+		}
 		var dst levels.Candles
 		b.ReportAllocs()
 		for b.Loop() {
 			dst.Reset("1h", 1000)
-			if err := c.Candles(b.Context(), "BTCUSDT", 0, &dst, buf); err != nil || dst.Len() != 1000 {
+			if err := c.Candles(b.Context(), "BTCUSDT", end-1000*hour, &dst, buf); err != nil || dst.Len() != 1000 {
 				b.Fatal(dst.Len(), err)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"os"
@@ -32,13 +33,13 @@ type recording struct {
 }
 
 // recordings reads the fixtures whose name matches; none without the folder.
-func recordings(t *testing.T, pattern string) map[string]recording {
+func recordings(t *testing.T, venue, pattern string) map[string]recording {
 	t.Helper()
 	dir := os.Getenv("TIDEMARK_SHARED")
 	if dir == "" {
 		dir = filepath.Join("..", "..", "..", "shared")
 	}
-	dir = filepath.Join(dir, "exchanges", "fixtures", "binance_spot")
+	dir = filepath.Join(dir, "exchanges", "fixtures", venue)
 	if _, err := os.Stat(dir); err != nil {
 		t.Logf("recorded responses are not here: %v", err)
 		return nil
@@ -72,7 +73,7 @@ func TestRecordings_Klines(t *testing.T) {
 		"klines_BTCUSDT_1h_page2_468_gap": 468, "klines_BTCUSDT_1m_range60": 60, "klines_BTCUSDT_1m_single_start_eq_end": 1,
 		"klines_BTCUSDT_5m_limit24": 24, "klines_ETHBTC_1d_2023_6rows": 6, "klines_ETHBTC_1m_ccxt": 3,
 	}
-	for name, r := range recordings(t, "klines_*") {
+	for name, r := range recordings(t, "binance_spot", "klines_*") {
 		interval := levels.Interval(strings.Split(name, "_")[2])
 		var c levels.Candles
 		c.Reset(interval, 0)
@@ -95,14 +96,14 @@ func TestRecordings_Klines(t *testing.T) {
 }
 
 func TestRecordings_TwoPagesBecomeOneSeries(t *testing.T) {
-	all := recordings(t, "klines_BTCUSDT_1h_page*")
+	all := recordings(t, "binance_spot", "klines_BTCUSDT_1h_page*")
 	if len(all) == 0 {
 		return
 	}
 	var c levels.Candles
 	c.Reset("1h", 0)
 	for _, name := range []string{"klines_BTCUSDT_1h_page1_1000", "klines_BTCUSDT_1h_page2_468_gap"} {
-		if err := decodeKlines(bytes.NewReader(all[name].Response.Body), nil, &c, window{c.AsOf(), math.MaxInt64, 1000}); err != nil {
+		if err := decodeKlines(bytes.NewReader(all[name].Response.Body), nil, &c, window{c.AsOf(), math.MaxInt64}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -121,11 +122,11 @@ func TestRecordings_Tickers(t *testing.T) {
 		"ccxt_comment_parseTicker_0": {"BTCUSDT": 1744744445.8064074},
 		"ccxt_comment_parseTicker_1": {"SUSDT": 38709237.2289},
 	}
-	all := recordings(t, "ticker24hr_*")
+	all := recordings(t, "binance_spot", "ticker24hr_*")
 	if len(all) == 0 {
 		return
 	}
-	for name, r := range recordings(t, "ccxt_comment_parseTicker_*") {
+	for name, r := range recordings(t, "binance_spot", "ccxt_comment_parseTicker_*") {
 		all[name] = r
 	}
 	for name, r := range all {
@@ -133,16 +134,26 @@ func TestRecordings_Tickers(t *testing.T) {
 		if body[0] == '{' { // asked for one pair; the client always asks for all
 			body = slices.Concat([]byte{'['}, body, []byte{']'})
 		}
-		got := map[string]float64{}
-		err := decodeTicker(bytes.NewReader(body), func(symbol []byte, volume float64) { got[string(symbol)] = volume })
-		if want[name] == nil { // other products of Binance: no quote volume
-			if err == nil || !strings.Contains(err.Error(), "quoteVolume") {
-				t.Errorf("%s: %v, %v", name, got, err)
+		var pairs []string // a list of those that the test knows
+		for symbol := range want[name] {
+			pairs = append(pairs, fmt.Sprintf(`{"symbol":"%s","status":"S","baseAsset":"A","quoteAsset":"B"}`, symbol))
+		}
+		if len(pairs) == 0 { // other products of Binance: no quote volume
+			pairs = []string{`{"symbol":"A","status":"S","baseAsset":"A","quoteAsset":"B"}`}
+		}
+		all, _, err := listed(t, Spot, exchangeInfo(venueStart.UnixMilli(), page(pairs...)), string(body))
+		if want[name] == nil {
+			if err == nil || !strings.Contains(err.Error(), "without symbol or volume") {
+				t.Errorf("%s: %v, %v", name, all, err)
 			}
 			continue
 		}
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+		got := map[string]float64{}
+		for _, s := range all {
+			got[s.Name] = s.QuoteVolume
 		}
 		for symbol, volume := range want[name] {
 			if got[symbol] != volume {
@@ -157,15 +168,14 @@ func TestRecordings_Tickers(t *testing.T) {
 }
 
 func TestRecordings_ExchangeInfo(t *testing.T) {
-	for name, r := range recordings(t, "exchangeInfo_*") {
-		var got info
-		if err := decodeExchangeInfo(bytes.NewReader(r.Response.Body), &got); err != nil {
+	for name, r := range recordings(t, "binance_spot", "exchangeInfo_*") {
+		got, c, err := listed(t, Spot, string(r.Response.Body), "[]")
+		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
 		var whole struct {
-			ServerTime int64
-			Symbols    []struct {
+			Symbols []struct {
 				Symbol, Status, BaseAsset, QuoteAsset string
 				IsSpotTradingAllowed                  bool
 				Filters                               []struct{ FilterType, TickSize string }
@@ -185,24 +195,64 @@ func TestRecordings_ExchangeInfo(t *testing.T) {
 			want = append(want, w)
 		}
 		slices.SortFunc(want, func(a, b service.Symbol) int { return strings.Compare(a.Name, b.Name) })
-		if !slices.Equal(got.symbols, want) || got.serverTime != whole.ServerTime {
-			t.Errorf("%s: %+v", name, got.symbols)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %+v", name, got)
 		}
-		if limit := map[string]int{"exchangeInfo_2021": 1200, "exchangeInfo_2025": 6000}[name]; got.weightLimit != limit {
-			t.Errorf("%s: limit %d, want %d", name, got.weightLimit, limit)
+		if limit := map[string]int{"exchangeInfo_2021": 1200, "exchangeInfo_2025": 6000}[name]; c.Status().Budgets[0].Limit != limit {
+			t.Errorf("%s: %+v, want a limit of %d", name, c.Status().Budgets, limit)
 		}
-		i, found := slices.BinarySearchFunc(got.symbols, "BTCUSDT", func(s service.Symbol, n string) int { return strings.Compare(s.Name, n) })
-		if !found || got.symbols[i].Tick != (service.Tick{Units: 1, Decimals: 2}) || !got.symbols[i].Trading {
-			t.Errorf("%s: BTCUSDT is %+v", name, got.symbols[i])
+		i := slices.IndexFunc(got, func(s service.Symbol) bool { return s.Name == "BTCUSDT" })
+		if i < 0 || got[i].Tick != (service.Tick{Units: 1, Decimals: 2}) || !got[i].Trading {
+			t.Errorf("%s: no BTCUSDT as it was", name)
 		}
-		if i, found := slices.BinarySearchFunc(got.symbols, "BCCBTC", func(s service.Symbol, n string) int { return strings.Compare(s.Name, n) }); !found || got.symbols[i].Trading {
-			t.Errorf("%s: a delisted pair is %+v", name, got.symbols[i])
+		if i := slices.IndexFunc(got, func(s service.Symbol) bool { return s.Name == "BCCBTC" }); i >= 0 && got[i].Trading {
+			t.Errorf("%s: a delisted pair is %+v", name, got[i])
+		}
+	}
+}
+
+// The futures: every recorded response decodes, or is here with the reason.
+func TestRecordings_Futures(t *testing.T) {
+	not := map[string]string{
+		"ws_kline_1m":     "a websocket's",
+		"ws_kline_closed": "a websocket's",
+	}
+	for name, r := range recordings(t, "binance_usdm", "*") {
+		body := r.Response.Body
+		switch kind, _, _ := strings.Cut(name, "_"); {
+		case not[name] != "":
+		case kind == "klines":
+			var c levels.Candles
+			c.Reset(levels.Interval(strings.Split(name, "_")[2]), 0)
+			if err := decodeKlines(bytes.NewReader(body), nil, &c, everything); err != nil || c.Len() == 0 {
+				t.Errorf("%s: %d candles, %v", name, c.Len(), err)
+				continue
+			}
+			sameCandles(t, &c, oracle(t, body))
+		case kind == "error":
+			want := map[string]error{"error_klines_dapi_range_too_long": service.ErrExchange, "error_ticker24hr_expired_symbol": service.ErrUnknownSymbol}[name]
+			if err := USDM.Refuse(400, nil, body); want == nil || !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", name, err, want)
+			}
+		case kind == "exchangeInfo":
+			if err := USDM.DecodeListing(0, exchange.NewScanner(bytes.NewReader(body), nil), new(exchange.Listing)); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		case kind == "ticker24hr":
+			if body[0] == '{' { // asked for one pair; the client always asks for all
+				body = slices.Concat([]byte{'['}, body, []byte{']'})
+			}
+			if err := USDM.DecodeListing(1, exchange.NewScanner(bytes.NewReader(body), nil), new(exchange.Listing)); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		default:
+			t.Errorf("%s is not tested", name)
 		}
 	}
 }
 
 func TestRecordings_Refusals(t *testing.T) {
-	for name, r := range recordings(t, "error_*") {
+	for name, r := range recordings(t, "binance_spot", "error_*") {
 		v := &venue{listed: time.UnixMilli(0)}
 		v.fault = func(_ int, w http.ResponseWriter, req *http.Request) bool {
 			if !strings.HasSuffix(req.URL.Path, "klines") {
@@ -211,7 +261,7 @@ func TestRecordings_Refusals(t *testing.T) {
 			for k, value := range r.Response.Headers {
 				w.Header().Set(k, value)
 			}
-			return refusal(w, r.Response.Status, "", string(r.Response.Body))
+			return refuseWith(w, r.Response.Status, "", string(r.Response.Body))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		_, err := lastHours(ctx, overSocket(t, v, Config{Attempts: 1}), "BTCUSDT", 100)

@@ -15,37 +15,23 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"tidemark/exchange"
 	"tidemark/levels"
 	"tidemark/service"
 )
 
-const hour = int64(3_600_000)
-
-// row prints a kline of an hour as the venue does.
-func row(open int64, o, h, l, c, v string) string {
-	return fmt.Sprintf(`[%d,"%s","%s","%s","%s","%s",%d,"8814.24909230",154,"1291.91558990","4797.43586685","0"]`,
-		open, o, h, l, c, v, open+hour-1)
-}
-
-func plainRow(open int64) string {
-	return row(open, "3701.23000000", "3810.16000000", "3642.00000000", "3797.14000000", "23741.68703300")
-}
-
-func page(rows ...string) string { return "[" + strings.Join(rows, ",") + "]" }
-
-// manyRows prints n hours from the epoch's first on, prices and volumes of
-// various lengths.
-func manyRows(n int) string {
+// manyRows prints n hours, prices and volumes of various lengths.
+func manyRows(from int64, n int) string {
 	rows := make([]string, n)
 	for i := range rows {
 		low := 3600 + float64(i*7919%1000)/13
-		rows[i] = row(int64(i)*hour, fmt.Sprintf("%.8f", low+1), fmt.Sprintf("%.8f", low+7.25), fmt.Sprintf("%.8f", low),
+		rows[i] = row(from+int64(i)*hour, fmt.Sprintf("%.8f", low+1), fmt.Sprintf("%.8f", low+7.25), fmt.Sprintf("%.8f", low),
 			fmt.Sprintf("%.8f", low+3.5), fmt.Sprintf("%.8f", float64(i*104729%1_000_000)*1.37))
 	}
 	return page(rows...)
 }
 
-var everything = window{0, math.MaxInt64, maxKlines}
+var everything = window{0, math.MaxInt64}
 
 func decode(body string, w window) (*levels.Candles, error) {
 	var c levels.Candles
@@ -66,18 +52,24 @@ func oracle(t testing.TB, body []byte) []levels.Candle {
 	if _, err := d.Token(); err != io.EOF {
 		t.Fatalf("more follows what was accepted: %v", err)
 	}
+	text := func(v any) string { // a string, or a number, which is accepted in its place
+		if n, ok := v.(json.Number); ok {
+			return n.String()
+		}
+		return v.(string)
+	}
 	candles := make([]levels.Candle, len(rows))
 	for i, r := range rows {
-		if len(r) != 12 {
+		if len(r) < 12 {
 			t.Fatalf("row %d has %d columns", i, len(r))
 		}
-		open, err := r[0].(json.Number).Int64()
+		open, err := strconv.ParseInt(text(r[0]), 10, 64)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var f [6]float64
 		for j := 1; j < 6; j++ {
-			if f[j], err = strconv.ParseFloat(r[j].(string), 64); err != nil {
+			if f[j], err = strconv.ParseFloat(text(r[j]), 64); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -104,8 +96,8 @@ func TestDecodeKlines_AgreesWithEncodingJSON(t *testing.T) {
 		" [ ] \n",
 		page(plainRow(0)),
 		page(plainRow(0), plainRow(5*hour)),
-		manyRows(1000),
-		strings.ReplaceAll(manyRows(10), ",", " ,\n\t"),
+		manyRows(0, 1000),
+		strings.ReplaceAll(manyRows(0, 10), ",", " ,\n\t"),
 		page(row(0, "0.00000001", "0.00000001", "0.00000001", "0.00000001", "0.00000000")),
 		page(row(0, "12345678901234567890.5", "12345678901234567890.5", "1e-8", "1.5E+3", "1343961239.70000000")),
 		page(row(hour, "9007199254740993", "9007199254740993.00000001", "0.3", "0.30000000000000004", "123456789012345678")),
@@ -120,14 +112,14 @@ func TestDecodeKlines_AgreesWithEncodingJSON(t *testing.T) {
 }
 
 func TestDecodeKlines_ReadsTheSameInPiecesOfAnySize(t *testing.T) {
-	body := manyRows(60)
+	body := manyRows(0, 60)
 	want := oracle(t, []byte(body))
 	readers := map[string]func(io.Reader) io.Reader{
 		"whole": func(r io.Reader) io.Reader { return r }, "byte by byte": iotest.OneByteReader,
 		"halves": iotest.HalfReader, "end with data": iotest.DataErrReader,
 	}
 	for name, wrap := range readers {
-		for _, size := range []int{0, 1, 100, minBuffer, minBuffer + 1, 5000, 32 << 10, 1 << 20} {
+		for _, size := range []int{0, 1, 100, 4096, 4097, 5000, 32 << 10, 1 << 20} {
 			var c levels.Candles
 			c.Reset("1h", 0)
 			if err := decodeKlines(wrap(strings.NewReader(body)), make([]byte, size), &c, everything); err != nil {
@@ -145,7 +137,7 @@ func TestDecodeKlines_RefusesEveryTruncation(t *testing.T) {
 		if err == nil {
 			t.Fatalf("accepted after %d of %d bytes", n, len(body))
 		}
-		if n > 0 && !errors.Is(err, errTruncated) {
+		if n > 0 && !strings.Contains(err.Error(), "ends in the middle") {
 			t.Errorf("%d of %d bytes: %v", n, len(body), err)
 		}
 	}
@@ -159,38 +151,35 @@ func TestDecodeKlines_RefusesWhatIsNoListOfKlines(t *testing.T) {
 		{"HTML", "<!DOCTYPE html><html></html>", "HTML"},
 		{"an error", `{"code":-1000,"msg":"An unknown error occurred."}`, "-1000"},
 		{"an object", `{"rows":[]}`, "neither data nor an error"},
-		{"half an object", `{"rows":`, "neither data nor an error"},
-		{"a number", "17", "not JSON"},
-		{"null", "null", "not JSON"},
-		{"rows that are objects", `[{"t":1}]`, "column 1 of kline 0"},
-		{"null rows", "[null]", "column 1 of kline 0"},
-		{"a row of 11", page(strings.Replace(good, `,"0"]`, "]", 1)), "kline 0"},
-		{"a row of 13", page(strings.Replace(good, `,"0"]`, `,"0","0"]`, 1)), "kline 0"},
-		{"a row of 8", `[[1,"1","1","1","1","1",2,"3"]]`, "kline 0"},
-		{"an empty row", "[[]]", "column 1"},
-		{"no comma", "[" + good + good + "]", "after kline 0"},
-		{"a comma too many", "[" + good + ",]", "kline 1"},
-		{"a comma first", "[," + good + "]", "kline 0"},
+		{"half an object", `{"rows":`, "ends in the middle"},
+		{"a number", "17", "instead of ["},
+		{"null", "null", "instead of ["},
+		{"rows that are objects", `[{"t":1}]`, "instead of [, at byte 1"},
+		{"null rows", "[null]", "instead of [, at byte 1"},
+		{"a row of 11", page(strings.Replace(good, `,"0"]`, "]", 1)), "instead of a comma"},
+		{"a row of 8", `[[1,"1","1","1","1","1",2,"3"]]`, "instead of a comma"},
+		{"an empty row", "[[]]", "instead of a whole number"},
+		{"no comma", "[" + good + good + "]", "instead of a comma or the end"},
+		{"a comma too many", "[" + good + ",]", "after a comma"},
+		{"a comma first", "[," + good + "]", "instead of ["},
 		{"a list too many", page(good) + "[]", "after the end"},
 		{"garbage after the end", page(good) + "x", "after the end"},
 		{"a NUL after the end", page(good) + "\x00", "after the end"},
-		{"a NUL inside", "[\x00" + good + "]", "kline 0"},
-		{"a bare price", page(strings.Replace(good, `"3701.23000000"`, "3701.23", 1)), "column 2"},
-		{"a quoted time", page(strings.Replace(good, "[0,", `["0",`, 1)), "column 1"},
-		{"a negative time", page(strings.Replace(good, "[0,", `[-3600000,`, 1)), "column 1"},
-		{"a time with zeros", page(strings.Replace(good, "[0,", `[00,`, 1)), "column 1"},
-		{"a time too long", page(strings.Replace(good, "[0,", `[9223372036854775808,`, 1)), "column 1"},
+		{"a NUL inside", "[\x00" + good + "]", "instead of ["},
+		{"a negative time", page(strings.Replace(good, "[0,", `[-3600000,`, 1)), "open time"},
+		{"a time with zeros", page(strings.Replace(good, "[0,", `[00,`, 1)), "instead of a whole number, at byte 2"},
+		{"a time too long", page(strings.Replace(good, "[0,", `[9223372036854775808,`, 1)), "instead of a whole number"},
 		{"a time beyond all", page(strings.Replace(good, "[0,", `[999999999999999999,`, 1)), "open time"},
-		{"NaN", page(row(0, "NaN", "2", "1", "1", "1")), "column 2"},
-		{"Inf", page(row(0, "1", "Inf", "1", "1", "1")), "column 3"},
-		{"overflow", page(row(0, "1", "1e999", "1", "1", "1")), "column 3"},
-		{"hexadecimal", page(row(0, "0x1p4", "2", "1", "1", "1")), "column 2"},
-		{"underscores", page(row(0, "1_0", "2", "1", "1", "1")), "column 2"},
-		{"an empty price", page(row(0, "", "2", "1", "1", "1")), "column 2"},
-		{"a price with a space", page(row(0, " 1", "2", "1", "1", "1")), "column 2"},
-		{"a plus", page(row(0, "+1", "2", "1", "1", "1")), "column 2"},
-		{"leading zeros", page(row(0, "01", "2", "1", "1", "1")), "column 2"},
-		{"leading zeros of a number", `[[0,"1","1","1","1","0",0,"0",00,"0","0","0"]]`, "column 9"},
+		{"NaN", page(row(0, "NaN", "2", "1", "1", "1")), "a decimal, at byte"},
+		{"Inf", page(row(0, "1", "Inf", "1", "1", "1")), "a decimal, at byte"},
+		{"overflow", page(row(0, "1", "1e999", "1", "1", "1")), "a decimal, at byte"},
+		{"hexadecimal", page(row(0, "0x1p4", "2", "1", "1", "1")), "a decimal, at byte"},
+		{"underscores", page(row(0, "1_0", "2", "1", "1", "1")), "a decimal, at byte"},
+		{"an empty price", page(row(0, "", "2", "1", "1", "1")), "a decimal, at byte"},
+		{"a price with a space", page(row(0, " 1", "2", "1", "1", "1")), "a decimal, at byte"},
+		{"a plus", page(row(0, "+1", "2", "1", "1", "1")), "a decimal, at byte"},
+		{"leading zeros", page(row(0, "01", "2", "1", "1", "1")), "a decimal, at byte"},
+		{"leading zeros of a number", `[[0,"1","1","1","1","0",0,"0",00,"0","0","0"]]`, "not a value"},
 		{"a zero price", page(row(0, "0.00000000", "2", "0.00000000", "1", "1")), "positive"},
 		{"an underflow to zero", page(row(0, "1", "2", "1e-999", "1", "1")), "positive"},
 		{"a negative price", page(row(0, "1", "2", "-1", "1", "1")), "positive"},
@@ -201,35 +190,38 @@ func TestDecodeKlines_RefusesWhatIsNoListOfKlines(t *testing.T) {
 		{"a repeated row", page(good, good), "repeated"},
 		{"rows out of order", page(plainRow(hour), plainRow(0)), "ascending"},
 		{"rows too near", page(plainRow(0), plainRow(hour/2)), "less than one interval"},
-		{"an endless row", "[[" + strings.Repeat("1", 8000), "longer than"},
-		{"an endless space", "[" + strings.Repeat(" ", 100_000) + good + "]", "longer than"},
-		{"an escaped column", page(strings.Replace(good, `"0"]`, `"\u0030"]`, 1)), "column 12"},
-		{"a word in an ignored column", page(strings.Replace(good, `"0"]`, `"x"]`, 1)), "column 12"},
-		{"a fraction of a trade", page(strings.Replace(good, ",154,", ",15.4,", 1)), "column 9"},
+		{"an endless row", "[[" + strings.Repeat("1", 8000), "instead of a whole number"},
 	} {
-		_, err := decode(tt.body, everything)
+		_, err := decode(tt.body, window{math.MinInt64, math.MaxInt64})
 		if err == nil || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s: %v; want it to say %q", tt.name, err, tt.says)
 		}
 	}
 }
 
-func TestDecodeKlines_TakesOnlyWhatWasAskedFor(t *testing.T) {
-	body := page(plainRow(hour), plainRow(2*hour), plainRow(3*hour))
-	if c, err := decode(body, window{hour, 2 * hour, 3}); err != nil || c.Len() != 2 || c.OpenTime[1] != 2*hour {
-		t.Errorf("the candle that is still open is not dropped: %v, %v", c.OpenTime, err)
-	}
-	if _, err := decode(body, window{hour + 1, 9 * hour, 3}); err == nil || !strings.Contains(err.Error(), "before") {
-		t.Errorf("a row from before the range: %v", err)
-	}
-	if c, err := decode(body, window{hour, 9 * hour, 2}); err == nil || !strings.Contains(err.Error(), "more than the 2") || c.Len() > 2 {
-		t.Errorf("a row too many: %d rows, %v", c.Len(), err)
+// A venue may print more than is read, or otherwise, without a change of its version.
+func TestDecodeKlines_TakesWhatMeansTheSame(t *testing.T) {
+	good := plainRow(0)
+	for name, body := range map[string]string{
+		"a row of 13":              page(strings.Replace(good, `,"0"]`, `,"0",{"x":[1]}]`, 1)),
+		"a bare price":             page(strings.Replace(good, `"3701.23000000"`, "3701.23", 1)),
+		"a quoted time":            page(strings.Replace(good, "[0,", `["0",`, 1)),
+		"much white space":         "[" + strings.Repeat(" ", 100_000) + good + "]",
+		"a word in an unused one":  page(strings.Replace(good, `"0"]`, `"\u0030"]`, 1)),
+		"null in an unused column": page(strings.Replace(good, ",154,", ",null,", 1)),
+	} {
+		got, err := decode(body, everything)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		sameCandles(t, got, oracle(t, []byte(body)))
 	}
 }
 
 func TestDecodeKlines_PassesOnReadErrors(t *testing.T) {
 	broken := errors.New("connection reset by peer")
-	body := manyRows(200)
+	body := manyRows(0, 200)
 	for _, n := range []int{0, 1, 5000, len(body)} {
 		var c levels.Candles
 		c.Reset("1h", 0)
@@ -249,7 +241,7 @@ type stuck struct{}
 
 func (stuck) Read([]byte) (int, error) { return 0, nil }
 
-func TestEnvelope_KnowsTheVenuesErrors(t *testing.T) {
+func TestDecodeKlines_KnowsTheVenuesErrors(t *testing.T) {
 	_, err := decode(`{"code":-1121,"msg":"Invalid symbol."}`, everything)
 	if !errors.Is(err, service.ErrUnknownSymbol) {
 		t.Errorf("invalid symbol: %v", err)
@@ -260,8 +252,23 @@ func TestEnvelope_KnowsTheVenuesErrors(t *testing.T) {
 	}
 }
 
+// The volume of COIN-M is the base volume, because the other is in contracts.
+func TestDecodeKlines_VolumesAreInTheBaseAsset(t *testing.T) {
+	for market, want := range map[exchange.Venue]float64{Spot: 23741.68703300, USDM: 23741.68703300, COINM: 8814.24909230} {
+		err := market.DecodeKlines(exchange.NewScanner(strings.NewReader(page(plainRow(0))), nil), exchange.Native{}, func(k levels.Candle) error {
+			if k.Volume != want {
+				t.Errorf("%s: %v, want %v", market.Spec().Name, k.Volume, want)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestDecodeKlines_AllocatesNothing(t *testing.T) {
-	body := []byte(manyRows(1000))
+	body := []byte(manyRows(0, 1000))
 	buf := make([]byte, 32<<10)
 	var c levels.Candles
 	r := bytes.NewReader(body)
@@ -278,7 +285,7 @@ func TestDecodeKlines_AllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkDecodeKlines(b *testing.B) {
-	body := []byte(manyRows(1000))
+	body := []byte(manyRows(0, 1000))
 	buf := make([]byte, 32<<10)
 	var c levels.Candles
 	r := bytes.NewReader(body)
@@ -295,7 +302,7 @@ func BenchmarkDecodeKlines(b *testing.B) {
 
 func FuzzDecodeKlines(f *testing.F) {
 	for _, s := range []string{
-		"", "[]", page(plainRow(0)), manyRows(3), page(plainRow(0)) + "x",
+		"", "[]", page(plainRow(0)), manyRows(0, 3), page(plainRow(0)) + "x",
 		page(row(0, "1e3", "2e3", "1", "1500.00000001", "123456789012345678901234567890")),
 		page(row(hour, "9007199254740993", "9007199254740993.00000001", "0.3", "0.30000000000000004", "0")),
 		`{"code":-1121,"msg":"Invalid symbol."}`, "<html>", "[ [ 1 , \"1\" ",
