@@ -232,11 +232,9 @@ func (l *Limiter) Done(cost Cost) {
 func (l *Limiter) Cancel(cost Cost) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	now := time.Now()
 	for i := range l.budgets {
-		b := &l.budgets[i]
-		b.inFlight -= cost[i]
-		b.used = max(0, b.used-cost[i])
-		b.tokens += float64(cost[i])
+		l.budgets[i].cancel(now, cost[i])
 	}
 }
 
@@ -262,11 +260,11 @@ func (l *Limiter) Observe(t Ticket, u Usage, date time.Time) {
 	}
 	b := &l.budgets[u.Budget]
 	now := time.Now()
-	if u.Limit > 0 {
+	if u.Limit > 0 && u.Limit <= maxLimit {
 		b.Limit = u.Limit
 	}
-	if u.Remaining >= 0 && u.Remaining <= b.Limit {
-		u.Used = b.Limit - u.Remaining
+	if u.Remaining >= 0 && u.Remaining <= b.size() {
+		u.Used = b.size() - u.Remaining
 	}
 	if u.Used < 0 {
 		return
@@ -276,11 +274,11 @@ func (l *Limiter) Observe(t Ticket, u Usage, date time.Time) {
 	case Aligned:
 		b.observe(now, t.window[u.Budget], u.Used, date)
 	case Rolling:
-		if more := u.Used - b.total(); more > 0 {
+		if more := u.Used + b.inFlight - b.total(); more > 0 {
 			b.slices[b.slice] += more
 		}
 	case Bucket:
-		b.tokens = min(b.tokens, b.capacity()-float64(u.Used))
+		b.tokens = min(b.tokens, b.capacity()-float64(u.Used+b.inFlight))
 	}
 }
 
