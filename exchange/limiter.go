@@ -38,6 +38,23 @@ const MaxBudgets = 4
 // Cost is what a request takes from each of a venue's budgets, in their order.
 type Cost [MaxBudgets]int
 
+// within reports whether c is no more than d of any budget.
+func (c Cost) within(d Cost) bool {
+	for i := range c {
+		if c[i] > d[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func (c Cost) minus(d Cost) Cost {
+	for i := range c {
+		c[i] -= d[i]
+	}
+	return c
+}
+
 func (c Cost) times(n int) Cost {
 	for i := range c {
 		c[i] *= n
@@ -85,7 +102,12 @@ type Ticket struct {
 // RetryAfterError at once if a ban shuts the gate, or if the wait would exceed patience
 // or the context's deadline.
 func (l *Limiter) Acquire(ctx context.Context, cost Cost, patience time.Duration) (Ticket, error) {
-	latest := time.Now().Add(patience)
+	return l.acquire(ctx, cost, patience, patience)
+}
+
+// acquire is Acquire with another patience, pause, while the gate is shut.
+func (l *Limiter) acquire(ctx context.Context, cost Cost, patience, pause time.Duration) (Ticket, error) {
+	start := time.Now()
 	sweep := service.IsBackground(ctx)
 	waiting := false
 	defer func() {
@@ -103,6 +125,10 @@ func (l *Limiter) Acquire(ctx context.Context, cost Cost, patience time.Duration
 		now := time.Now()
 		until, reason := l.blocked(now, cost, sweep)
 		changed := l.changed
+		latest := start.Add(patience)
+		if now.Before(l.until) {
+			latest = start.Add(pause)
+		}
 		var ticket Ticket
 		if reason == nil {
 			ticket = l.take(cost)
