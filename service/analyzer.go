@@ -3,6 +3,7 @@ package service
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -249,12 +250,16 @@ func (a *Analyzer) analyze(ctx context.Context, x Exchange, r Request) (Snapshot
 			return Snapshot{}, err // without fetching anything
 		}
 	}
-	s, err := a.acquire(ctx, &a.slots.fetching, r.KlineLimit, 0, true)
-	if err != nil {
+	p := Pair{Name: r.Symbol}
+	if err := a.lookUp(ctx, x, &p); err != nil {
+		a.metrics.observe(err, 0)
 		return Snapshot{}, err
 	}
-	got, err := a.analyzePair(ctx, x, s, Pair{Name: r.Symbol}, r)
-	a.slots.release(s)
+	var got Analysis
+	err := a.visit(ctx, x, r.Interval, r.KlineLimit, func(v Visit, s *slot) (err error) {
+		got, err = a.analyzeSymbol(ctx, x, v, s, p, r)
+		return err
+	})
 	if !r.Store {
 		return got.Snapshot, err
 	}
@@ -275,17 +280,22 @@ func (a *Analyzer) analyze(ctx context.Context, x Exchange, r Request) (Snapshot
 	return got.Snapshot, nil
 }
 
-// analyzePair analyses one pair of x on s. It looks up the tick if p has none.
-func (a *Analyzer) analyzePair(ctx context.Context, x Exchange, s *slot, p Pair, r Request) (Analysis, error) {
-	if p.Tick == (Tick{}) {
-		listed, err := x.Symbol(ctx, p.Name)
+// visit waits for the exchange, takes a slot and calls use, again as long as use returns
+// ErrLater.
+func (a *Analyzer) visit(ctx context.Context, x Exchange, interval levels.Interval, klines int, use func(v Visit, s *slot) error) error {
+	v := x.Visit(interval, klines)
+	defer v.Close()
+	for {
+		s, err := a.enter(ctx, v, klines, true)
 		if err != nil {
-			a.metrics.observe(err, 0)
-			return Analysis{}, err
+			return err
 		}
-		p = Pair{listed.Name, listed.Tick}
+		err = use(v, s)
+		a.slots.release(s)
+		if !errors.Is(err, ErrLater) {
+			return err
+		}
 	}
-	return a.analyzeSymbol(ctx, x, s, p, r)
 }
 
 // MaxKlines returns the largest number of klines whose analysis fits in memory.
@@ -337,20 +347,17 @@ func (a *Analyzer) Candles(ctx context.Context, key Key, limit int, fn func(c *l
 	if all || err != nil {
 		return err
 	}
-	s, err := a.acquire(ctx, &a.slots.fetching, limit, 0, true)
-	if err != nil {
+	return a.visit(ctx, x, key.Interval, limit, func(v Visit, s *slot) error {
+		_, err := a.recovered(s, key.Symbol, func() (Snapshot, error) {
+			f, err := a.fetch(ctx, x, v, s, key.Symbol, key.Interval, limit, 1)
+			if err != nil {
+				return Snapshot{}, err
+			}
+			f.cut(&s.candles, limit)
+			return Snapshot{}, fn(&s.candles)
+		})
 		return err
-	}
-	defer a.slots.release(s)
-	_, err = a.recovered(s, key.Symbol, func() (Snapshot, error) {
-		f, err := a.fetch(ctx, x, s, key.Symbol, key.Interval, limit, 1)
-		if err != nil {
-			return Snapshot{}, err
-		}
-		f.cut(&s.candles, limit)
-		return Snapshot{}, fn(&s.candles)
 	})
-	return err
 }
 
 // CountJoined counts a request that has joined identical work under way.

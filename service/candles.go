@@ -55,20 +55,20 @@ type fetched struct {
 // stored candles cannot be read, belong to another market or do not cover the window.
 // It returns levels.ErrTooFewCandles if the pair is known to have fewer than least
 // candles.
-func (a *Analyzer) fetch(ctx context.Context, x Exchange, s *slot, symbol string, interval levels.Interval, limit, least int) (fetched, error) {
+func (a *Analyzer) fetch(ctx context.Context, x Exchange, v Visit, s *slot, symbol string, interval levels.Interval, limit, least int) (fetched, error) {
 	now, err := x.Now(ctx)
 	if err != nil {
 		return fetched{}, err
 	}
 	s.candles.Reset(interval, limit+1)
 	from := windowOf(now, interval, limit)
-	f, reason, err := a.resume(ctx, x, s, symbol, from, now.UnixMilli(), least)
+	f, reason, err := a.resume(ctx, x, v, s, symbol, from, now.UnixMilli(), least)
 	if err == nil && reason == "" {
 		return f, nil
 	}
 	if err == nil {
 		s.candles.Truncate(0)
-		err = x.Candles(ctx, symbol, from, &s.candles, s.buf)
+		err = v.Candles(ctx, symbol, from, &s.candles, s.buf)
 	}
 	if err != nil {
 		return fetched{}, fmt.Errorf("klines %s %s: %w", symbol, interval, err)
@@ -139,7 +139,7 @@ func (f fetched) cut(c *levels.Candles, limit int) {
 // resume fills s with stored candles and fetches the rest. If it returns a reason, the
 // caller must fetch the whole window; the reason is firstTime for a pair without
 // stored candles.
-func (a *Analyzer) resume(ctx context.Context, x Exchange, s *slot, symbol string, from, now int64, least int) (f fetched, reason string, err error) {
+func (a *Analyzer) resume(ctx context.Context, x Exchange, v Visit, s *slot, symbol string, from, now int64, least int) (f fetched, reason string, err error) {
 	c := &s.candles
 	step := c.Interval.Milliseconds()
 	market := x.Market()
@@ -165,8 +165,12 @@ func (a *Analyzer) resume(ctx context.Context, x Exchange, s *slot, symbol strin
 	f = fetched{window: from, from: kept.From, kept: c.Len(), market: market}
 	if now >= c.AsOf()+step {
 		c.Truncate(last)
-		if err := x.Candles(ctx, symbol, overlap.OpenTime, c, s.buf); err != nil {
+		if err := v.Candles(ctx, symbol, overlap.OpenTime, c, s.buf); err != nil {
 			return f, "", err
+		}
+		if market.LateVolume && c.Len() > last && c.Volume[last] != overlap.Volume {
+			overlap.Volume = c.Volume[last]
+			f.kept = last // the stored candle is replaced
 		}
 		switch {
 		case x.Market() != market:

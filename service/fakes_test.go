@@ -64,6 +64,14 @@ func (f *fakeExchange) Candles(ctx context.Context, symbol string, from int64, d
 	return wave(from, dst)
 }
 
+func (f *fakeExchange) Visit(levels.Interval, int) Visit { return fakeVisit{f} }
+
+// fakeVisit never waits.
+type fakeVisit struct{ *fakeExchange }
+
+func (fakeVisit) Wait(ctx context.Context) error { return ctx.Err() }
+func (fakeVisit) Close()                         {}
+
 func (f *fakeExchange) Now(context.Context) (time.Time, error) {
 	if f.NowFunc != nil {
 		return f.NowFunc()

@@ -161,6 +161,13 @@ func (p *pool) take(l *lane, need int64) *slot {
 	return s
 }
 
+// free returns the number of idle slots for fetching.
+func (p *pool) free() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.fetching.idle)
+}
+
 // acquire returns a slot, or a waiter in the queue if none is free.
 func (p *pool) acquire(l *lane, need int64) (*slot, *waiter) {
 	p.mu.Lock()
@@ -248,6 +255,35 @@ func (a *Analyzer) fits(klines int) error {
 	return fmt.Errorf("%w: an analysis of %d klines needs more memory than MEMORY_BUDGET leaves: ask for at most %d", ErrInvalid, klines, a.maxKlines)
 }
 
+// enter waits until the exchange may be asked, and then for a slot. queued requests are
+// refused if too many wait already.
+func (a *Analyzer) enter(ctx context.Context, v Visit, klines int, queued bool) (*slot, error) {
+	if queued {
+		defer a.waiting.Add(-1)
+		if a.waiting.Add(1) > int64(a.cfg.QueueLimit+a.slots.free()) {
+			return nil, a.busy()
+		}
+	}
+	if a.stopping.Err() != nil {
+		return nil, ErrStopping
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(a.stopping, func() { cancel(ErrStopping) })()
+	if err := v.Wait(ctx); err != nil {
+		return nil, err
+	}
+	return a.acquire(ctx, &a.slots.fetching, klines, 0, false)
+}
+
+// busy returns the error for a request that may not wait.
+func (a *Analyzer) busy() error {
+	return &RetryAfterError{
+		Err:   fmt.Errorf("%w: %d requests already wait for a slot (ANALYSIS_QUEUE_LIMIT)", ErrBusy, a.cfg.QueueLimit),
+		Until: time.Now().Add(busyRetry),
+	}
+}
+
 // acquire waits for a slot of l and reserves memory for the given number of klines
 // and extra bytes. A call with queued set counts against the queue limit. The one
 // dispatcher of jobs does not set it.
@@ -263,10 +299,7 @@ func (a *Analyzer) acquire(ctx context.Context, l *lane, klines int, extra int64
 		if a.waiting.Add(1) > int64(a.cfg.QueueLimit) {
 			a.waiting.Add(-1)
 			a.slots.cancel(w)
-			return nil, &RetryAfterError{
-				Err:   fmt.Errorf("%w: %d requests already wait for a slot (ANALYSIS_QUEUE_LIMIT)", ErrBusy, a.cfg.QueueLimit),
-				Until: time.Now().Add(busyRetry),
-			}
+			return nil, a.busy()
 		}
 		defer a.waiting.Add(-1)
 	}
