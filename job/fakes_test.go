@@ -132,6 +132,7 @@ type fakeStore struct {
 	PutFunc      func(b Batch) error
 	WritableFunc func() error
 	ListedFunc   func() error // called before SetListed
+	WithErr      error        // of WithCandles
 
 	mu          sync.Mutex
 	listed      map[string]PairState // pairs there is something stored about
@@ -142,6 +143,7 @@ type fakeStore struct {
 	jobs        map[string]Job
 	open        map[string]string // id of the open job, by work
 	stored      map[string]bool   // batches
+	reads       int               // calls of Candles
 	queue       []func(ctx context.Context, a *Runner, last bool) error
 	limit       time.Duration   // of one call; 0: none
 	analyzers   map[*Runner]int // calls under way
@@ -312,6 +314,18 @@ func (f *fakeStore) BatchProgress(ctx context.Context, id string, index int) (Jo
 	return j, f.stored[fmt.Sprint(id, index)], err
 }
 
+func (f *fakeStore) WithCandles(ctx context.Context, exchange string, interval levels.Interval, symbols []string) (map[string]bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	with := map[string]bool{}
+	for _, s := range symbols {
+		if _, ok := f.snapshots[service.Key{Exchange: exchange, Symbol: s, Interval: interval}]; ok {
+			with[s] = true
+		}
+	}
+	return with, f.WithErr
+}
+
 func (f *fakeStore) EndJob(ctx context.Context, id string, state State, reason *Outcome) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -445,6 +459,9 @@ func (f *fakeStore) SetListed(_ context.Context, _ string, gone, back []string, 
 // Candles returns ErrStorage, so that every pair is fetched whole: the tests of service
 // cover stored candles.
 func (f *fakeStore) Candles(context.Context, service.Key, int64, *levels.Candles, []byte) (service.Kept, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reads++
 	return service.Kept{}, service.ErrStorage
 }
 

@@ -70,7 +70,7 @@ func (a *Analyzer) AnalyzeEach(ctx context.Context, pairs iter.Seq[Pair], r Requ
 func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p Pair, r Request) (got Analysis, err error) {
 	start := time.Now()
 	got.Snapshot, err = a.recovered(s, p.Name, func() (Snapshot, error) {
-		f, err := a.fetch(ctx, s, p.Name, r.Interval, r.KlineLimit, levels.MinCandles)
+		f, err := a.fetch(ctx, s, p, r.Interval, r.KlineLimit, levels.MinCandles)
 		if err != nil {
 			return Snapshot{}, err
 		}

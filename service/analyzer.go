@@ -272,7 +272,7 @@ func (a *Analyzer) analyzePair(ctx context.Context, s *slot, p Pair, r Request) 
 			a.metrics.observe(err, 0)
 			return Analysis{}, err
 		}
-		p = Pair{listed.Name, listed.Tick}
+		p = Pair{Name: listed.Name, Tick: listed.Tick}
 	}
 	return a.analyzeSymbol(ctx, s, p, r)
 }
@@ -330,7 +330,7 @@ func (a *Analyzer) Candles(ctx context.Context, symbol string, interval levels.I
 	}
 	defer a.slots.release(s)
 	_, err = a.recovered(s, symbol, func() (Snapshot, error) {
-		f, err := a.fetch(ctx, s, symbol, interval, limit, 1)
+		f, err := a.fetch(ctx, s, Pair{Name: symbol}, interval, limit, 1)
 		if err != nil {
 			return Snapshot{}, err
 		}

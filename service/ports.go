@@ -136,6 +136,9 @@ type CandleChange struct {
 type Pair struct {
 	Name string
 	Tick Tick // zero: the analysis asks the exchange for the symbol
+	// New is set if no candles of the pair are stored: the analysis does not look for
+	// them. If another analysis stores some meanwhile, this one replaces them.
+	New bool `json:"-"`
 }
 
 // Judged is the judgement of the promise of a series.
