@@ -223,11 +223,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case v.refused:
-		s.refuse(w, address, &v, now)
+		refused := v // so that only this one is on the heap
+		s.refuse(w, address, &refused, now)
 	case kind == fault429 || kind == faultBan:
 		s.count(kind)
-		s.limits.impose(address, &v, kind == faultBan, s.options.RetryAfter, time.Now())
-		s.refuse(w, address, &v, now)
+		refused := v
+		s.limits.impose(address, &refused, kind == faultBan, s.options.RetryAfter, time.Now())
+		s.refuse(w, address, &refused, now)
 	case kind != noFault:
 		s.inject(w, r, kind, &q, mix(hash), now)
 	case q.klines != nil:
