@@ -234,6 +234,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case kind != noFault:
 		s.inject(w, r, kind, &q, mix(hash), now)
 	case q.klines != nil:
+		s.prepare(h, &q)
 		s.page(w, q.klines, now.UnixMilli())
 	default:
 		status := s.prepare(h, &q)
