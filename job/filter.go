@@ -105,6 +105,12 @@ func (f Filter) reject(s service.Symbol, bases map[string]bool) Outcome {
 		return out(notTrading, "not open for trading: status %s", s.Status)
 	case !f.KeepLeveraged && leveraged(s.Base, bases):
 		return out("leveraged", "%s is a leveraged token (ANALYSIS_EXCLUDE_LEVERAGED)", s.Base)
+	case s.Flags&service.Leveraged != 0 && !f.KeepLeveraged:
+		return out("leveraged", "the exchange lists %s as a leveraged token (ANALYSIS_EXCLUDE_LEVERAGED)", s.Base)
+	case s.Flags&service.Stock != 0:
+		return out("stock", "%s is a tokenised share, which follows a market that closes", s.Base)
+	case s.Flags&service.Prelisting != 0:
+		return out("prelisting", "%s has no market yet", s.Base)
 	case !f.KeepStablePairs && stable[s.Base] && stable[s.Quote]:
 		return out("stable_pair", "%s and %s both follow a currency (ANALYSIS_EXCLUDE_STABLE_PAIRS)", s.Base, s.Quote)
 	case s.QuoteVolume < f.MinQuoteVolume:

@@ -11,11 +11,40 @@ import (
 // Symbol is one pair as the exchange lists it.
 type Symbol struct {
 	Name        string // the venue's id: BTCUSDT
-	Base, Quote string
-	Trading     bool // open for spot trading now
+	Canonical   string // BASE/QUOTE or BASE/QUOTE:SETTLE; empty: Base/Quote
+	Base, Quote string // the market's usual names: BTC, not XBT
+	Settle      string // the asset in which a contract is settled; empty for spot
+	Kind        string // of contract: KindSpot or KindSwap; empty: KindSpot
+	Trading     bool   // open for trading now
 	Status      string
 	Tick        Tick
+	Digits      int     // significant digits of a price, where the venue has no tick; 0 elsewhere
 	QuoteVolume float64 // traded in the last 24 h, in the quote asset
+	Flags       Flags
+}
+
+// The kinds of contract.
+const (
+	KindSpot = "spot"
+	KindSwap = "swap"
+)
+
+// Flags mark pairs that a sweep leaves out, as far as the venue says so.
+type Flags uint8
+
+// The flags of a pair.
+const (
+	Leveraged  Flags = 1 << iota // a token with leverage
+	Stock                        // a tokenised share
+	Prelisting                   // a contract on an asset that has no market yet
+)
+
+// PairName returns the canonical name: BASE/QUOTE or BASE/QUOTE:SETTLE.
+func (s *Symbol) PairName() string {
+	if s.Canonical != "" {
+		return s.Canonical
+	}
+	return s.Base + "/" + s.Quote
 }
 
 // Tick is the price step of a pair: Units × 10^-Decimals. Binance's "0.00050000"
@@ -173,6 +202,12 @@ type Store interface {
 	Candles(ctx context.Context, key Key, from int64, dst *levels.Candles, buf []byte) (Kept, error)
 	// DuePromise returns the promise of a series if it was made at or before by.
 	DuePromise(ctx context.Context, key Key, by time.Time) (p scorecard.Promise, due bool, err error)
+	// FindPairs returns the known pairs with one of the spellings, of one exchange or,
+	// if it is empty, of all.
+	FindPairs(ctx context.Context, exchange string, s Spelling) ([]KnownPair, error)
+	// HasPairs reports whether the pairs of an exchange are known: whether a sweep has
+	// been planned.
+	HasPairs(ctx context.Context, exchange string) (bool, error)
 	// Writable returns ErrFull or ErrGone if, as far as is known, nothing can be
 	// stored at present, and nil otherwise. It does no I/O.
 	Writable() error
