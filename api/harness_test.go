@@ -160,8 +160,28 @@ func (x *fakeExchange) Forming(ctx context.Context, symbol string, interval leve
 
 func (x *fakeExchange) Now(context.Context) (time.Time, error) { return time.Now(), nil }
 
+func (s *fakeStore) FindPairs(_ context.Context, exchange string, as service.Spelling) (found []service.KnownPair, err error) {
+	for _, p := range s.pairs {
+		if exchange == "" || p.Exchange == exchange {
+			found = append(found, p)
+		}
+	}
+	return found, s.err
+}
+
+func (s *fakeStore) HasPairs(_ context.Context, exchange string) (bool, error) {
+	return slices.ContainsFunc(s.pairs, func(p service.KnownPair) bool { return p.Exchange == exchange }), s.err
+}
+
+func (s *fakeStore) ActivePairs(context.Context, string) (map[string]bool, error) { return nil, nil }
+
+func (s *fakeStore) PutPairs(context.Context, string, []service.Symbol, []string, time.Time) error {
+	return nil
+}
+
 // fakeStore keeps everything in memory.
 type fakeStore struct {
+	pairs        []service.KnownPair
 	SnapshotFunc func(service.Key, time.Time) (service.Snapshot, error)
 	PingFunc     func(context.Context) error
 	CandlesFunc  func(key service.Key, from int64, dst *levels.Candles) (service.Kept, error)
@@ -402,7 +422,15 @@ func (s *fakeStore) Schedules(context.Context, string) ([]job.ScheduleState, err
 	return s.schedules, s.err
 }
 
-func (s *fakeStore) Jobs(_ context.Context, limit int) ([]job.Job, error) {
+func (s *fakeStore) PairCounts(context.Context) (map[string]int, error) {
+	counts := map[string]int{}
+	for _, p := range s.pairs {
+		counts[p.Exchange]++
+	}
+	return counts, s.err
+}
+
+func (s *fakeStore) Jobs(_ context.Context, exchange string, limit int) ([]job.Job, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list []job.Job

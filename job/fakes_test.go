@@ -144,7 +144,8 @@ type fakeStore struct {
 	WithErr      error        // of WithCandles
 
 	mu          sync.Mutex
-	listed      map[string]PairState // pairs there is something stored about
+	pairs       map[string]service.Symbol // of the list, by id
+	listed      map[string]PairState      // pairs there is something stored about
 	promises    map[service.Key]scorecard.Promise
 	judged      []service.Judged // of promises that were still there
 	batches     []Batch
@@ -483,6 +484,40 @@ func (f *fakeStore) SetListed(_ context.Context, _ string, gone, back []string, 
 	}
 	return nil
 }
+
+func (f *fakeStore) ActivePairs(_ context.Context, exchange string) (map[string]bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	active := map[string]bool{}
+	for name, s := range f.pairs {
+		active[name] = s.Trading
+	}
+	maps.DeleteFunc(active, func(_ string, trading bool) bool { return !trading })
+	return active, nil
+}
+
+func (f *fakeStore) PutPairs(_ context.Context, exchange string, listed []service.Symbol, gone []string, _ time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.pairs == nil {
+		f.pairs = map[string]service.Symbol{}
+	}
+	for _, s := range listed {
+		f.pairs[s.Name] = s
+	}
+	for _, name := range gone {
+		s := f.pairs[name]
+		s.Trading = false
+		f.pairs[name] = s
+	}
+	return nil
+}
+
+func (f *fakeStore) FindPairs(context.Context, string, service.Spelling) ([]service.KnownPair, error) {
+	return nil, nil
+}
+
+func (f *fakeStore) HasPairs(context.Context, string) (bool, error) { return false, nil }
 
 // Candles returns ErrStorage, so that every pair is fetched whole: the tests of service
 // cover stored candles.

@@ -160,6 +160,13 @@ type Store interface {
 	// Writable is service.Store.Writable.
 	Writable() error
 
+	// ActivePairs returns the ids of the pairs of an exchange that are stored as listed
+	// and trading.
+	ActivePairs(ctx context.Context, exchange string) (map[string]bool, error)
+	// PutPairs stores pairs of an exchange as its list shows them, and marks those in
+	// gone as delisted.
+	PutPairs(ctx context.Context, exchange string, listed []service.Symbol, gone []string, now time.Time) error
+
 	// Listed returns the pairs of an exchange that have stored data.
 	Listed(ctx context.Context, exchange string) (map[string]PairState, error)
 	// SetListed marks the pairs in gone as delisted (no longer listed, or not as

@@ -219,6 +219,10 @@ func (r *Runner) plan(ctx context.Context, exchange string, scope Scope) (Plan, 
 		return Plan{}, err
 	}
 	var delisted delisting
+	known, err := r.newPairs(ctx, exchange)
+	if err != nil {
+		return Plan{}, err
+	}
 	for l, err := range filtered(x, x.Symbols(ctx), cmp.Or(scope.Filter, r.filter(x))) {
 		switch {
 		case ctx.Err() != nil:
@@ -229,6 +233,9 @@ func (r *Runner) plan(ctx context.Context, exchange string, scope Scope) (Plan, 
 		if l.Trading {
 			delisted.observe(stored, l.Name)
 		}
+		if err := known.add(ctx, &l.Symbol); err != nil {
+			return Plan{}, err
+		}
 		switch {
 		case l.Selected:
 			p.Pairs = append(p.Pairs, service.Pair{Name: l.Name, Tick: l.Tick})
@@ -237,6 +244,9 @@ func (r *Runner) plan(ctx context.Context, exchange string, scope Scope) (Plan, 
 		}
 	}
 	p.Simulated = x.Market().Simulated
+	if err := known.end(ctx); err != nil {
+		return Plan{}, err
+	}
 	return p, r.setListed(ctx, exchange, stored, &delisted)
 }
 

@@ -103,6 +103,7 @@ func wave(from int64, dst *levels.Candles) error {
 type fakeStore struct {
 	CandlesErr error
 	PromiseErr error
+	pairs      []KnownPair
 
 	mu        sync.Mutex
 	promises  map[Key]scorecard.Promise
@@ -175,6 +176,20 @@ func (f *fakeStore) DuePromise(ctx context.Context, key Key, by time.Time) (scor
 }
 
 func (f *fakeStore) Writable() error { return nil }
+
+func (f *fakeStore) FindPairs(_ context.Context, exchange string, s Spelling) ([]KnownPair, error) {
+	var found []KnownPair
+	for _, p := range f.pairs {
+		if (exchange == "" || p.Exchange == exchange) && s.rank(&p) < unlike {
+			found = append(found, p)
+		}
+	}
+	return found, nil
+}
+
+func (f *fakeStore) HasPairs(_ context.Context, exchange string) (bool, error) {
+	return slices.ContainsFunc(f.pairs, func(p KnownPair) bool { return p.Exchange == exchange }), nil
+}
 
 // keptBlock is a block stored by the fake.
 type keptBlock struct {

@@ -233,6 +233,12 @@ type Store interface {
 	Candles(ctx context.Context, key Key, from int64, dst *levels.Candles, buf []byte) (Kept, error)
 	// DuePromise returns the promise of a series if it was made at or before by.
 	DuePromise(ctx context.Context, key Key, by time.Time) (p scorecard.Promise, due bool, err error)
+	// FindPairs returns the known pairs with one of the spellings, of one exchange or,
+	// if it is empty, of all.
+	FindPairs(ctx context.Context, exchange string, s Spelling) ([]KnownPair, error)
+	// HasPairs reports whether the pairs of an exchange are known: whether a sweep has
+	// been planned.
+	HasPairs(ctx context.Context, exchange string) (bool, error)
 	// Writable returns ErrFull or ErrGone if, as far as is known, nothing can be
 	// stored at present, and nil otherwise. It does no I/O.
 	Writable() error
