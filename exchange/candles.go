@@ -53,7 +53,12 @@ func (s *Spec) pages(src source, klines int) int {
 	if s.History > 0 {
 		rows = min(rows, s.History)
 	}
-	return max(1, (rows+src.native.Rows-1)/src.native.Rows)
+	n, old := src.native, 0
+	if n.Old > 0 {
+		recent := min(rows, int(n.Recent/src.from.Duration()))
+		rows, old = recent, (rows-recent+n.Old-1)/n.Old
+	}
+	return max(1, (rows+n.Rows-1)/n.Rows+old)
 }
 
 // Candles implements service.Exchange. After an error dst is unchanged.
@@ -121,14 +126,13 @@ func (p *pager) run(ctx context.Context, next int64) error {
 			}
 		}
 	}
-	rows := int64(p.src.native.Rows)
 	switch spec.Reach {
 	case Since, Newest:
 		if next > through {
 			return nil
 		}
 		// one more for the forming candle, and one because the venue's clock is ahead
-		rows = min(rows, (through-next)/p.unit+3)
+		rows := min(int64(p.src.native.Rows), (through-next)/p.unit+3)
 		if p.merge != nil {
 			p.merge.ragged = true
 		}
@@ -138,15 +142,27 @@ func (p *pager) run(ctx context.Context, next int64) error {
 			return p.oldest(ctx, next, through)
 		}
 	}
-	rows = max(rows/int64(p.src.ratio), 1) * int64(p.src.ratio)
-	for ; next <= through; next += rows * p.unit {
+	for next <= through {
+		rows := int64(p.rows(next))
 		w := Window{From: next, Through: min(through, next+rows*p.unit-1)}
 		w.Rows = int((w.Through-w.From)/p.unit) + 1
 		if err := p.page(ctx, w); err != nil {
 			return err
 		}
+		next += rows * p.unit
 	}
 	return nil
+}
+
+// rows returns the most candles of a page that begins at from. They make whole ones of
+// dst.
+func (p *pager) rows(from int64) int {
+	n := p.src.native
+	rows := n.Rows
+	if n.IsOld(Window{From: from, Now: p.now}) {
+		rows = n.Old
+	}
+	return max(rows/p.src.ratio, 1) * p.src.ratio
 }
 
 // oldest turns pages of the oldest candles of the rest of the range. Gaps make them no
@@ -231,7 +247,7 @@ func (r *rows) take(k levels.Candle) error {
 	w := &r.window
 	switch width := int64(w.Rows) * w.Step; {
 	case k.OpenTime < w.From:
-		if k.OpenTime <= w.From-width-w.Step {
+		if k.OpenTime <= w.From-width-w.Step && r.spec.Reach != Until {
 			r.far++
 		}
 		return nil

@@ -3,6 +3,7 @@ package exchange
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	"tidemark/levels"
 )
@@ -63,6 +64,15 @@ type Spec struct {
 type Native struct {
 	Name string // on the wire
 	Rows int    // most rows of a response
+	// Old, if not 0, is the most rows of a response that begins longer than Recent ago,
+	// where the venue serves the past in smaller pages.
+	Old    int
+	Recent time.Duration
+}
+
+// IsOld reports whether a window begins in the past that Old is for.
+func (n Native) IsOld(w Window) bool {
+	return n.Old > 0 && w.From < w.Now-n.Recent.Milliseconds()
 }
 
 // Reach says how candles of the past are requested.
@@ -75,6 +85,9 @@ const (
 	// Oldest is Bounded, but of a longer range the response has the oldest candles, so
 	// that an empty page is the end.
 	Oldest
+	// Until is Bounded, but only the end counts: the response has the given number of
+	// newest candles before it, so that a gap brings older ones than requested.
+	Until
 	// Since: the response has all candles from a time on, as far as there are any.
 	Since
 	// Newest: the response has the given number of newest candles.
