@@ -4,6 +4,9 @@ package venues
 import (
 	"tidemark/exchange"
 	"tidemark/exchange/binance"
+	"tidemark/exchange/bitget"
+	"tidemark/exchange/htx"
+	"tidemark/exchange/mexc"
 )
 
 // All holds every market, by venue.
@@ -11,6 +14,10 @@ var All = []exchange.Venue{
 	binance.Spot,
 	binance.USDM,
 	binance.COINM,
+	bitget.Spot,
+	bitget.Futures,
+	mexc.Spot,
+	htx.Spot,
 }
 
 // Find returns the market of a name, or nil.
