@@ -124,14 +124,13 @@ func (p *pager) run(ctx context.Context, next int64) error {
 			}
 		}
 	}
-	rows := int64(p.src.native.Rows)
 	switch spec.Reach {
 	case Since, Newest:
 		if next > through {
 			return nil
 		}
 		// one more for the forming candle, and one because the venue's clock is ahead
-		rows = min(rows, (through-next)/p.unit+3)
+		rows := min(int64(p.src.native.Rows), (through-next)/p.unit+3)
 		if p.merge != nil {
 			p.merge.ragged = true
 		}
@@ -141,9 +140,9 @@ func (p *pager) run(ctx context.Context, next int64) error {
 			return p.oldest(ctx, next, through)
 		}
 	}
-	for ; next <= through; next += rows * p.unit {
+	for next <= through {
 		w := Window{From: next, Old: p.old(next)}
-		rows = int64(p.src.native.Rows)
+		rows := int64(p.src.native.Rows)
 		if w.Old {
 			rows = int64(p.src.native.Older)
 		}
@@ -153,6 +152,7 @@ func (p *pager) run(ctx context.Context, next int64) error {
 		if err := p.page(ctx, w); err != nil {
 			return err
 		}
+		next += rows * p.unit
 	}
 	return nil
 }
@@ -246,7 +246,7 @@ func (r *rows) take(k levels.Candle) error {
 	w := &r.window
 	switch width := int64(w.Rows) * w.Step; {
 	case k.OpenTime < w.From:
-		if k.OpenTime <= w.From-width-w.Step {
+		if k.OpenTime <= w.From-width-w.Step && r.spec.Reach != Until {
 			r.far++
 		}
 		return nil

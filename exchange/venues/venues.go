@@ -4,7 +4,10 @@ package venues
 import (
 	"tidemark/exchange"
 	"tidemark/exchange/binance"
+	"tidemark/exchange/bitget"
 	"tidemark/exchange/bybit"
+	"tidemark/exchange/htx"
+	"tidemark/exchange/mexc"
 	"tidemark/exchange/okx"
 )
 
@@ -22,6 +25,10 @@ var All = []exchange.Venue{
 	bybit.Spot,
 	bybit.Linear,
 	bybit.Inverse,
+	bitget.Spot,
+	bitget.Futures,
+	mexc.Spot,
+	htx.Spot,
 }
 
 // Find returns the market of a name, or nil.
