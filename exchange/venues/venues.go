@@ -4,6 +4,8 @@ package venues
 import (
 	"tidemark/exchange"
 	"tidemark/exchange/binance"
+	"tidemark/exchange/coinbase"
+	"tidemark/exchange/kraken"
 )
 
 // All holds every market, by venue.
@@ -11,6 +13,9 @@ var All = []exchange.Venue{
 	binance.Spot,
 	binance.USDM,
 	binance.COINM,
+	coinbase.Exchange,
+	kraken.Spot,
+	kraken.Futures,
 }
 
 // Find returns the market of a name, or nil.
