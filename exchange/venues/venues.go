@@ -6,7 +6,9 @@ import (
 	"tidemark/exchange/binance"
 	"tidemark/exchange/bitget"
 	"tidemark/exchange/bybit"
+	"tidemark/exchange/coinbase"
 	"tidemark/exchange/htx"
+	"tidemark/exchange/kraken"
 	"tidemark/exchange/mexc"
 	"tidemark/exchange/okx"
 )
@@ -29,6 +31,9 @@ var All = []exchange.Venue{
 	bitget.Futures,
 	mexc.Spot,
 	htx.Spot,
+	coinbase.Exchange,
+	kraken.Spot,
+	kraken.Futures,
 }
 
 // Find returns the market of a name, or nil.
