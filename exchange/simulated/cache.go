@@ -9,10 +9,17 @@ type pageCache struct {
 
 	mu    sync.Mutex
 	size  int64
-	pages map[pageKey][]byte
+	pages map[pageKey]cached
+}
+
+// cached are the rows of a page.
+type cached struct {
+	rows []byte
+	summary
 }
 
 type pageKey struct {
+	form        *form
 	pair        *pair
 	interval    string
 	first, last int64
@@ -22,15 +29,16 @@ type pageKey struct {
 // overhead is the approximate memory of the map for a page.
 const overhead = 128
 
-func (c *pageCache) get(k pageKey) []byte {
+func (c *pageCache) get(k pageKey) (cached, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.pages[k]
+	page, ok := c.pages[k]
+	return page, ok
 }
 
-// put stores body, which must not change afterwards.
-func (c *pageCache) put(k pageKey, body []byte) {
-	size := int64(len(body)) + overhead
+// put stores a page, which must not change afterwards.
+func (c *pageCache) put(k pageKey, page cached) {
+	size := int64(len(page.rows)) + overhead
 	if size > c.room {
 		return
 	}
@@ -43,9 +51,9 @@ func (c *pageCache) put(k pageKey, body []byte) {
 		if c.size+size <= c.room {
 			break
 		}
-		c.size -= int64(len(old)) + overhead
+		c.size -= int64(len(old.rows)) + overhead
 		delete(c.pages, key)
 	}
 	c.size += size
-	c.pages[k] = body
+	c.pages[k] = page
 }

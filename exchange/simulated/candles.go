@@ -6,27 +6,46 @@ import (
 	"time"
 )
 
-// interval is a candle length with the venue's name. Candles open at multiples
-// of it from the Unix epoch, weeks on Mondays, months on the first, all UTC.
+// interval is a candle length with a venue's name for it. Candles open at multiples of
+// it from the Unix epoch plus offset.
 type interval struct {
 	name    string
-	seconds int64 // 0 for the calendar month
-	offset  int64 // of the first candle from the epoch
+	seconds int64 // 0 for calendar months
+	offset  int64
+	months  int
 }
 
-// The venue's list (binance-spot-api-docs, enums.md). The alignment of three-day
-// candles is not documented.
-var intervals = []interval{
-	{"1s", 1, 0}, {"1m", 60, 0}, {"3m", 180, 0}, {"5m", 300, 0}, {"15m", 900, 0}, {"30m", 1800, 0},
-	{"1h", 3600, 0}, {"2h", 7200, 0}, {"4h", 14400, 0}, {"6h", 21600, 0}, {"8h", 28800, 0}, {"12h", 43200, 0},
-	{"1d", day, 0}, {"3d", 3 * day, 0}, {"1w", 7 * day, 4 * day}, {"1M", 0, 0},
+const (
+	minute = 60
+	hour   = 3600
+	week   = 7 * day
+)
+
+// every is an interval of so many seconds, opening at multiples of them, UTC. A week
+// opens on Mondays.
+func every(name string, seconds int64) interval {
+	iv := interval{name: name, seconds: seconds}
+	if seconds == week {
+		iv.offset = 4 * day
+	}
+	return iv
+}
+
+// monthly is an interval of calendar months, UTC.
+func monthly(name string, months int) interval { return interval{name: name, months: months} }
+
+// shifted returns iv opening so many seconds later: -8*hour for midnight at UTC+8.
+func (iv interval) shifted(seconds int64) interval {
+	iv.offset += seconds
+	return iv
 }
 
 // floor returns the open time of the candle that contains t, in Unix seconds.
 func (iv interval) floor(t int64) int64 {
 	if iv.seconds == 0 {
-		at := time.Unix(t, 0).UTC()
-		return time.Date(at.Year(), at.Month(), 1, 0, 0, 0, 0, time.UTC).Unix()
+		at := time.Unix(t-iv.offset, 0).UTC()
+		month := at.Year()*12 + int(at.Month()) - 1
+		return time.Date(0, time.Month(month-month%iv.months+1), 1, 0, 0, 0, 0, time.UTC).Unix() + iv.offset
 	}
 	return floorDiv(t-iv.offset, iv.seconds)*iv.seconds + iv.offset
 }
@@ -34,7 +53,7 @@ func (iv interval) floor(t int64) int64 {
 // next returns the open time after open.
 func (iv interval) next(open int64) int64 {
 	if iv.seconds == 0 {
-		return time.Unix(open, 0).UTC().AddDate(0, 1, 0).Unix()
+		return iv.back(open, -1)
 	}
 	return open + iv.seconds
 }
@@ -51,9 +70,18 @@ func (iv interval) ceil(t int64) int64 {
 // back returns the open time n candles before open.
 func (iv interval) back(open int64, n int) int64 {
 	if iv.seconds == 0 {
-		return time.Unix(open, 0).UTC().AddDate(0, -n, 0).Unix()
+		return time.Unix(open-iv.offset, 0).UTC().AddDate(0, -n*iv.months, 0).Unix() + iv.offset
 	}
 	return open - int64(n)*iv.seconds
+}
+
+// slots returns the number of candles from open first to open last.
+func (iv interval) slots(first, last int64) int {
+	if iv.seconds == 0 {
+		a, b := time.Unix(first-iv.offset, 0).UTC(), time.Unix(last-iv.offset, 0).UTC()
+		return ((b.Year()-a.Year())*12+int(b.Month()-a.Month()))/iv.months + 1
+	}
+	return int((last-first)/iv.seconds) + 1
 }
 
 // candle is the sum of one interval. Prices are in ticks, volumes in lot steps.

@@ -22,6 +22,13 @@ var testTime = time.Date(2026, 11, 22, 23, 10, 5, 123e6, time.UTC)
 
 func clock() time.Time { return testTime }
 
+// newMarket is a made-up market on Binance.
+func newMarket(seed uint64, healthy int, now time.Time) *market {
+	m := makeUp(seed, healthy, now)
+	m.speak(dialects["binance"])
+	return m
+}
+
 // rows are the candles a klines query gets at a time of the venue.
 func rows(t testing.TB, m *market, query string, now time.Time) []candle {
 	t.Helper()

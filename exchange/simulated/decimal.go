@@ -1,9 +1,13 @@
 package simulated
 
 import (
+	"bytes"
 	"math"
 	"strconv"
 )
+
+// nan is a number of units that is printed as NaN, for a fault.
+const nan = math.MinInt64
 
 var pow10 = [...]int64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8}
 
@@ -14,6 +18,9 @@ const digitPairs = "00010203040506070809" + "10111213141516171819" + "2021222324
 // appendDecimal appends units × 10^-decimals with eight decimals, as the venue
 // prints every price and volume. units is not negative, decimals is 0 to 8.
 func appendDecimal(dst []byte, units int64, decimals int) []byte {
+	if units == nan {
+		return append(dst, "NaN"...)
+	}
 	whole, rest := units, int64(0)
 	if decimals > 0 {
 		whole = units / pow10[decimals]
@@ -39,4 +46,68 @@ func appendAmount(dst []byte, v float64) []byte {
 	v = min(v, 9e18)
 	whole := math.Floor(v)
 	return appendParts(dst, int64(whole), int64((v-whole)*1e8))
+}
+
+// appendTrimmed appends units × 10^-decimals as short as possible, as most venues
+// print prices and volumes.
+func appendTrimmed(dst []byte, units int64, decimals int) []byte {
+	if units == nan {
+		return append(dst, "NaN"...)
+	}
+	for decimals > 0 && units%10 == 0 {
+		units, decimals = units/10, decimals-1
+	}
+	return appendPlaces(dst, units, decimals)
+}
+
+// appendPlaces appends units × 10^-decimals with that number of decimals.
+func appendPlaces(dst []byte, units int64, decimals int) []byte {
+	if units == nan {
+		return append(dst, "NaN"...)
+	}
+	if decimals <= 0 {
+		return strconv.AppendInt(dst, units, 10)
+	}
+	whole := units / pow10[decimals]
+	dst = append(strconv.AppendInt(dst, whole, 10), '.')
+	rest := units - whole*pow10[decimals]
+	for d := decimals - 1; d >= 0; d-- {
+		dst = append(dst, byte('0'+rest/pow10[d]%10))
+	}
+	return dst
+}
+
+// appendTrimmedAmount appends a non-negative number with at most eight decimals, as
+// short as possible.
+func appendTrimmedAmount(dst []byte, v float64) []byte {
+	if v >= 9e10 {
+		return strconv.AppendInt(dst, int64(min(v, 9e18)), 10)
+	}
+	return appendTrimmed(dst, int64(v*1e8), 8)
+}
+
+// appendScientific appends v as Java's Double.toString does: 0.5, 12.0, 1.25E7.
+func appendScientific(dst []byte, v float64) []byte {
+	if v == 0 || v >= 1e-3 && v < 1e7 {
+		n := len(dst)
+		dst = strconv.AppendFloat(dst, v, 'f', -1, 64)
+		if bytes.IndexByte(dst[n:], '.') < 0 {
+			dst = append(dst, ".0"...)
+		}
+		return dst
+	}
+	if v != v {
+		return append(dst, "NaN"...)
+	}
+	var b [32]byte
+	mantissa, exponent, _ := bytes.Cut(strconv.AppendFloat(b[:0], v, 'E', -1, 64), []byte("E"))
+	dst = append(dst, mantissa...)
+	if bytes.IndexByte(mantissa, '.') < 0 {
+		dst = append(dst, ".0"...)
+	}
+	dst = append(dst, 'E')
+	if exponent[0] == '-' {
+		dst = append(dst, '-')
+	}
+	return append(dst, bytes.TrimLeft(exponent, "+-0")...)
 }

@@ -158,31 +158,54 @@ const (
 	htmlType = "text/html"
 )
 
-var pages = map[fault]struct {
-	status      int
-	contentType string
-	body        string
-}{
-	fault500: {500, jsonType, `{"code":-1000,"msg":"An unknown error occurred while processing the request."}`},
-	fault502: {502, htmlType, "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n"},
-	fault503: {503, "text/plain", "Unknown error, please check your request or try again later."},
-	fault403: {403, htmlType, "<!DOCTYPE HTML PUBLIC \"-//W3C//DTD HTML 4.01 Transitional//EN\" \"http://www.w3.org/TR/html4/loose.dtd\">\n" +
+// pages are the responses of what stands before any venue's servers.
+var pages = map[fault]answer{
+	fault502: {status: 502, contentType: htmlType, body: "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n"},
+	fault503: {status: 503, contentType: "text/plain", body: "Unknown error, please check your request or try again later."},
+	fault403: {status: 403, contentType: htmlType, body: "<!DOCTYPE HTML PUBLIC \"-//W3C//DTD HTML 4.01 Transitional//EN\" \"http://www.w3.org/TR/html4/loose.dtd\">\n" +
 		"<HTML><HEAD><TITLE>ERROR: The request could not be satisfied</TITLE></HEAD><BODY>\n<H1>403 ERROR</H1>\n" +
 		"<H2>The request could not be satisfied.</H2>\nRequest blocked.\n</BODY></HTML>"},
-	faultHTML:     {200, htmlType, "<!DOCTYPE html>\n<html><head><title>Maintenance</title></head><body><h1>We will be back soon</h1></body></html>\n"},
-	faultEnvelope: {200, jsonType, `{"code":-1001,"msg":"Internal error; unable to process your request. Please try again."}`},
+	faultHTML: {status: 200, contentType: htmlType, body: "<!DOCTYPE html>\n<html><head><title>Maintenance</title></head><body><h1>We will be back soon</h1></body></html>\n"},
 }
 
-// distort turns the body of a good response into that of a fault, and returns the kind
-// of fault applied.
-func distort(kind fault, hash uint64, body []byte, isKlines bool) (fault, []byte) {
+// inject replies to q with a fault.
+func (s *Server) inject(w http.ResponseWriter, r *http.Request, kind fault, q *request, hash uint64, now time.Time) {
+	if a, ok := pages[kind]; ok {
+		s.count(kind)
+		s.send(w, a)
+		return
+	}
+	if kind == fault500 || kind == faultEnvelope {
+		s.count(kind)
+		s.send(w, s.dialect.failure(kind, nil, now))
+		return
+	}
+	if kind == faultHang {
+		s.count(kind)
+		_ = sleep(r.Context(), s.options.Hang)
+		panic(http.ErrAbortHandler)
+	}
+
+	// The others are made from the good response.
+	o := &out{kept: true}
+	if q.klines == nil {
+		q.write(o, now)
+		s.prepare(w.Header(), q)
+	} else {
+		spoiled := false
+		q.klines.write(o, s.market.resolve(q.klines, now.Unix()), now.UnixMilli(), func(all []candle) []candle {
+			all, spoiled = spoil(kind, hash, all)
+			return all
+		})
+		if spoiled {
+			s.count(kind)
+			s.send(w, answer{status: http.StatusOK, body: string(o.buf)})
+			return
+		}
+	}
+	body := o.buf
 	switch kind {
 	case faultNaN, faultHighLow, faultRepeat, faultUnordered:
-		if isKlines {
-			if spoiled, ok := spoil(kind, hash, body); ok {
-				return kind, spoiled
-			}
-		}
 		kind = faultMalformed
 		fallthrough
 	case faultMalformed:
@@ -191,32 +214,18 @@ func distort(kind fault, hash uint64, body []byte, isKlines bool) (fault, []byte
 	case faultTruncated:
 		body = body[:len(body)/2]
 	}
-	return kind, body
-}
-
-// inject sends body, which is already distorted, as the fault requires.
-func (s *Server) inject(w http.ResponseWriter, r *http.Request, kind fault, body []byte) {
-	status := http.StatusOK
-	if p, ok := pages[kind]; ok {
-		w.Header()["Content-Type"] = []string{p.contentType}
-		status, body = p.status, []byte(p.body)
-	}
+	s.count(kind)
 	switch kind {
-	case faultHang:
-		_ = sleep(r.Context(), s.options.Hang)
-		panic(http.ErrAbortHandler)
 	case faultReset:
 		reset(w, body)
-		return
-	}
-	w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
-	w.WriteHeader(status)
-	if kind == faultShort {
+	case faultShort:
+		w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
 		_, _ = w.Write(body[:len(body)/2])
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
+	default:
+		s.send(w, answer{status: http.StatusOK, body: string(body)})
 	}
-	_, _ = w.Write(body)
 }
 
 // reset sends half of the response and then a TCP reset, which net/http cannot do.
@@ -238,39 +247,33 @@ func reset(w http.ResponseWriter, body []byte) {
 	}
 }
 
-// spoil corrupts one of the klines in body, never the last, which a client may drop
-// unread.
-func spoil(kind fault, hash uint64, body []byte) ([]byte, bool) {
-	rows := bytes.SplitAfter(bytes.Trim(body, "[]"), []byte("],["))
-	for i := range rows {
-		rows[i] = bytes.Trim(rows[i], "[],")
-	}
-	n := len(rows) - 1 // of those to choose from
+// spoil makes one of the faults of klines of a page, never in its newest candle, which
+// a client may drop unread.
+func spoil(kind fault, hash uint64, all []candle) ([]candle, bool) {
+	n := len(all) - 1 // of those to choose from
 	if n < 1 || kind == faultUnordered && n < 2 {
-		return nil, false
+		return all, false
 	}
 	b := bits(hash)
 	i := int(b.share() * float64(n))
-	fields := bytes.Split(rows[i], []byte(","))
 	switch kind {
 	case faultNaN:
-		fields[4] = []byte(`"NaN"`)
+		all[i].c = nan
 	case faultHighLow:
-		if bytes.Equal(fields[2], fields[3]) {
-			fields[2] = []byte(`"0.00000000"`)
+		if all[i].h == all[i].l {
+			all[i].h = 0
 		} else {
-			fields[2], fields[3] = fields[3], fields[2]
+			all[i].h, all[i].l = all[i].l, all[i].h
 		}
 	case faultRepeat:
-		rows = slices.Insert(rows, i, rows[i])
+		all = slices.Insert(all, i, all[i])
 	case faultUnordered:
 		i = min(i, n-2)
-		rows[i], rows[i+1] = rows[i+1], rows[i]
+		all[i], all[i+1] = all[i+1], all[i]
+	default:
+		return all, false
 	}
-	if kind == faultNaN || kind == faultHighLow {
-		rows[i] = bytes.Join(fields, []byte(","))
-	}
-	return slices.Concat([]byte("[["), bytes.Join(rows, []byte("],[")), []byte("]]")), true
+	return all, true
 }
 
 // sleep waits for d or until ctx ends.

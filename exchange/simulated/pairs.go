@@ -43,9 +43,21 @@ type Pair struct {
 // pair is a Pair with the parameters of its numbers.
 type pair struct {
 	Pair
-	path      path
+	history   history
+	path      path // of a made-up pair
 	life      span // to is MaxInt64 while it trades
+	swap      bool // a contract
 	tick, lot float64
+}
+
+// trading reports whether p trades at now, in Unix seconds.
+func (p *pair) trading(now int64) bool { return now < p.life.to }
+
+func (p *pair) status(now int64) string {
+	if p.trading(now) {
+		return "TRADING"
+	}
+	return "BREAK"
 }
 
 type market struct {
@@ -91,9 +103,9 @@ func invented(n int) string {
 	return string(name)
 }
 
-// newMarket returns the pairs of a market as of now.
-func newMarket(seed uint64, healthy int, now time.Time) *market {
-	m := &market{hash: mix(seed + saltList), byName: make(map[string]*pair, healthy+32)}
+// makeUp returns the pairs of a made-up market as of now, before speak.
+func makeUp(seed uint64, healthy int, now time.Time) *market {
+	m := &market{hash: mix(seed + saltList)}
 	now = now.UTC()
 	hour := now.Truncate(time.Hour)
 	// so that a service started tomorrow finds the same history
@@ -161,15 +173,37 @@ func newMarket(seed uint64, healthy int, now time.Time) *market {
 	for i, base := range []string{"XEM", "FTT", "BCC", "HNT"} {
 		p := m.add(base, "USDT", Halted, 0.9*math.Pow(5, float64(i)), 0.04, 5e6)
 		p.list(opened.AddDate(0, 3*i, 0))
-		p.Status = "BREAK"
 		p.Halted = hour.Add(-[]time.Duration{3, 9, 22, 40}[i] * 24 * time.Hour)
 		p.life.to = p.Halted.Unix()
 	}
 
+	return m
+}
+
+func (m *market) index() {
+	m.byName = make(map[string]*pair, len(m.pairs))
 	for i := range m.pairs {
 		m.byName[m.pairs[i].Symbol] = &m.pairs[i]
 	}
-	return m
+}
+
+// speak gives the pairs the names that they have in a dialect, and drops those that it
+// does not list. A pair has the same prices in every dialect.
+func (m *market) speak(d *dialect) {
+	kept := m.pairs[:0]
+	for _, p := range m.pairs {
+		if d.quote != "" && p.Quote == "USDT" {
+			p.Quote = d.quote
+		}
+		if p.Symbol, p.swap = d.id(&p.Pair), d.swap; p.Symbol != "" && p.Base != p.Quote {
+			kept = append(kept, p)
+		}
+	}
+	m.pairs = kept
+	for i := range m.pairs {
+		m.pairs[i].history = &madeUp{m, &m.pairs[i]}
+	}
+	m.index()
 }
 
 // add appends a pair: price in the quote asset, volatility the standard
@@ -185,7 +219,7 @@ func (m *market) add(base, quote string, kind Kind, price, volatility, volume fl
 	}
 	p := pair{
 		Pair: Pair{
-			Symbol: symbol, Base: base, Quote: quote, Kind: kind, Status: "TRADING",
+			Symbol: symbol, Base: base, Quote: quote, Kind: kind,
 			TickDecimals: tickDecimals, LotDecimals: lotDecimals,
 		},
 		tick: math.Pow10(-tickDecimals),

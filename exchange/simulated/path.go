@@ -264,3 +264,17 @@ func (p *path) bend(n, l, r *node, w float64, d *draw, b bits) {
 		r.low = n.low
 	}
 }
+
+// at returns the second t of a path.
+func (p *path) at(t int64) node {
+	n := p.root(t)
+	for n.length > 1 {
+		var l, r node
+		p.split(&n, &l, &r)
+		n = l
+		if t >= r.start {
+			n = r
+		}
+	}
+	return n
+}

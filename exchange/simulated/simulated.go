@@ -23,12 +23,12 @@ package simulated
 
 import (
 	"bytes"
-	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +37,8 @@ import (
 // Options are the options of a market. The zero value is a market of 500 healthy
 // pairs, without faults and latency, at the real time.
 type Options struct {
+	Venue string // whose wire format, one of Venues; default binance
+
 	Pairs int    // healthy pairs quoted in USDT, default 500; plus 29 special ones (see Kind)
 	Seed  uint64 // selects the market
 	// Now is the venue's clock, default time.Now. It determines the candles, the
@@ -47,8 +49,9 @@ type Options struct {
 	Latency time.Duration // of every response
 	Jitter  time.Duration // Latency varies uniformly by up to this, up or down
 
-	WeightLimit int // request weight a minute and address, default 6000
-	BanAfter    int // requests refused in one pause before the address is banned, default 40
+	WeightLimit int // limit of the venue's first counter, default the venue's; Binance's is the weight a minute
+	LimitTimes  int // all limits are multiplied by this, default 1
+	BanAfter    int // requests refused in one pause before the address is banned, where the venue does that, default 40
 
 	Faults     Faults
 	RetryAfter time.Duration // of an injected 429, whole seconds, default 1 s
@@ -60,6 +63,7 @@ type Options struct {
 // Server is a simulated exchange. It implements http.Handler.
 type Server struct {
 	options Options
+	dialect *dialect
 	market  *market
 	limits  *limits
 	cache   *pageCache // nil without
@@ -73,10 +77,11 @@ type Server struct {
 
 // Stats are the counters of a server since it was created.
 type Stats struct {
-	Requests map[string]int // all received, by endpoint: "klines", "ticker/24hr", ...; "other" for unknown ones
-	Faults   map[string]int // injected, by kind as in Faults
-	Refused  int            // refused with 429 or 418 by a limit, pause or ban
-	Peak     int            // maximum of concurrent requests
+	Requests map[string]int        // all received, by endpoint: "klines", "ticker/24hr", ...; "other" for unknown ones
+	Faults   map[string]int        // injected, by kind as in Faults
+	Refused  int                   // refused by a limit, pause or ban
+	Limits   map[string]LimitStats // by the name of the counter
+	Peak     int                   // maximum of concurrent requests
 	// Early holds the first thousand requests that arrived during an announced
 	// pause, EarlyCount their number.
 	Early      []Early
@@ -91,6 +96,14 @@ type Early struct {
 	Left     time.Duration // remaining time of the pause
 }
 
+// LimitStats are the counts of one of the venue's limits, for all addresses.
+type LimitStats struct {
+	Cost    int // of all requests
+	Most    int // that an address had used at once
+	Refused int // requests
+	Early   int // requests during an announced pause
+}
+
 const keptEarly = 1_000
 
 // New returns the server of a market. It does nothing until the first request.
@@ -101,9 +114,6 @@ func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.WeightLimit <= 0 {
-		o.WeightLimit = 6_000
-	}
 	if o.BanAfter <= 0 {
 		o.BanAfter = 40
 	}
@@ -113,23 +123,42 @@ func New(o Options) *Server {
 	if o.Hang <= 0 {
 		o.Hang = 30 * time.Second
 	}
+	d := dialectOf(o.Venue)
+	counters := slices.Clone(d.counters)
+	for i := range counters {
+		counters[i].limit *= max(1, o.LimitTimes)
+		counters[i].burst *= max(1, o.LimitTimes)
+	}
+	if o.WeightLimit > 0 {
+		counters[0].limit = o.WeightLimit
+	}
 	s := &Server{
 		options: o,
-		market:  newMarket(o.Seed, o.Pairs, o.Now()),
-		limits:  &limits{limit: o.WeightLimit, banAfter: o.BanAfter, accounts: map[string]*account{}},
-		stats:   Stats{Requests: map[string]int{}, Faults: map[string]int{}},
+		dialect: d,
+		market:  makeUp(o.Seed, o.Pairs, o.Now()),
+		limits:  &limits{counters: counters, ban: d.ban, longestBan: d.longestBan, accounts: map[string]*account{}},
+		stats:   Stats{Requests: map[string]int{}, Faults: map[string]int{}, Limits: map[string]LimitStats{}},
+	}
+	s.market.speak(d)
+	if d.bans {
+		s.limits.banAfter = o.BanAfter
+	}
+	if d.ban == 0 {
+		s.limits.ban, s.limits.longestBan = 2*time.Minute, 72*time.Hour
 	}
 	if o.CacheBytes > 0 {
-		s.cache = &pageCache{room: o.CacheBytes, pages: map[pageKey][]byte{}}
+		s.cache = &pageCache{room: o.CacheBytes, pages: map[pageKey]cached{}}
 	}
 	return s
 }
 
-// Pairs returns the properties of all pairs, in the order of exchangeInfo.
+// Pairs returns the properties of all pairs that the venue lists, in its order.
 func (s *Server) Pairs() []Pair {
 	all := make([]Pair, len(s.market.pairs))
+	now := s.options.Now().Unix()
 	for i := range all {
 		all[i] = s.market.pairs[i].Pair
+		all[i].Status = s.market.pairs[i].status(now)
 	}
 	return all
 }
@@ -139,69 +168,9 @@ func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.stats
-	c.Requests, c.Faults = maps.Clone(c.Requests), maps.Clone(c.Faults)
+	c.Requests, c.Faults, c.Limits = maps.Clone(c.Requests), maps.Clone(c.Faults), maps.Clone(c.Limits)
 	c.Early = append([]Early(nil), c.Early...)
 	return c
-}
-
-// request is one parsed request.
-type request struct {
-	endpoint string // in Stats
-	weight   int
-	err      *apiError
-	klines   *klinesQuery // for that endpoint
-	write    func(o *out, now time.Time)
-}
-
-const prefix = "/api/v3/"
-
-var errMethod = &apiError{http.StatusMethodNotAllowed, -1020, "This operation is not supported."}
-
-func (s *Server) parse(r *http.Request) (q request) {
-	var err error
-	m, raw := s.market, r.URL.RawQuery
-	switch name, ok := strings.CutPrefix(r.URL.Path, prefix); {
-	case ok && name == "klines":
-		q.endpoint, q.weight = name, 2
-		var k klinesQuery
-		if k, err = m.parseKlines(raw); err == nil {
-			q.klines = &k
-		}
-	case ok && name == "ticker/24hr":
-		q.endpoint, q.weight = name, 2
-		var k tickerQuery
-		if k, err = m.parseTicker(raw); err == nil {
-			q.weight = k.weight()
-		}
-		q.write = func(o *out, now time.Time) { m.tickers(o, &k, now.UnixMilli()) }
-	case ok && name == "exchangeInfo":
-		q.endpoint, q.weight = name, 20
-		var k infoQuery
-		k, err = m.parseInfo(raw)
-		q.write = func(o *out, now time.Time) { m.info(o, &k, s.options.WeightLimit, now.UnixMilli()) }
-	case ok && name == "time":
-		q.endpoint, q.weight = name, 1
-		_, err = parseQuery(raw)
-		q.write = func(o *out, now time.Time) {
-			o.buf = strconv.AppendInt(append(o.buf, `{"serverTime":`...), now.UnixMilli(), 10)
-			o.buf = append(o.buf, '}')
-		}
-	case ok && name == "ping":
-		q.endpoint, q.weight = name, 1
-		_, err = parseQuery(raw)
-		q.write = func(o *out, _ time.Time) { o.buf = append(o.buf, "{}"...) }
-	default:
-		q.endpoint, q.weight = "other", 1
-		q.err = &apiError{status: http.StatusNotFound}
-		return q
-	}
-	if err != nil {
-		q.err = err.(*apiError)
-	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		q.err = errMethod
-	}
-	return q
 }
 
 var headerSimulated = []string{"true"}
@@ -212,19 +181,28 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.running.Add(-1)
 	h := w.Header()
 	h["X-Tidemark-Simulated"] = headerSimulated
-	q := s.parse(r)
-	address := remote(r)
-	v := s.limits.admit(address, q.weight, time.Now())
-	s.note(q.endpoint, running, &v)
-	hash := mix(s.options.Seed ^ mix(s.requests.Add(1)+saltFault))
-	if !v.refused && sleep(r.Context(), s.latency(hash)) != nil {
-		return
-	}
+	d := s.dialect
 	now := s.options.Now()
+	q := d.parse(s, r, now)
+	address := remote(r)
+	v := s.limits.admit(address, &q.costs, time.Now())
+	s.note(&q, running, &v)
+	hash := mix(s.options.Seed ^ mix(s.requests.Add(1)+saltFault))
+	if delay := s.latency(hash); !v.refused && delay > 0 {
+		if sleep(r.Context(), delay) != nil {
+			return
+		}
+		now = s.options.Now()
+	}
 	h["Date"] = []string{now.UTC().Format(http.TimeFormat)}
-	h["Content-Type"] = []string{jsonType}
-	used := []string{strconv.Itoa(v.used)}
-	h["X-Mbx-Used-Weight"], h["X-Mbx-Used-Weight-1m"] = used, used
+	h["Content-Type"] = []string{d.contentType}
+	if d.usage != nil {
+		for _, u := range v.usage {
+			if u.counter != nil {
+				d.usage(h, u)
+			}
+		}
+	}
 
 	kind := noFault
 	if !v.refused {
@@ -232,35 +210,34 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case v.refused:
-		s.refuse(w, address, v, now)
+		s.refuse(w, address, &v, now)
 	case kind == fault429 || kind == faultBan:
 		s.count(kind)
-		s.refuse(w, address, s.limits.impose(address, kind == faultBan, s.options.RetryAfter, time.Now()), now)
+		s.limits.impose(address, &v, kind == faultBan, s.options.RetryAfter, time.Now())
+		s.refuse(w, address, &v, now)
 	case kind != noFault:
-		o := &out{kept: true}
-		switch {
-		case q.err != nil:
-			o.buf = q.err.append(o.buf)
-		case q.klines != nil:
-			at := now.Unix()
-			s.market.klines(o, q.klines, s.market.resolve(q.klines, at), at)
-		default:
-			q.write(o, now)
-		}
-		var body []byte
-		kind, body = distort(kind, mix(hash), o.buf, q.klines != nil)
-		s.count(kind)
-		s.inject(w, r, kind, body)
-	case q.err != nil:
-		s.fail(w, q.err)
+		s.inject(w, r, kind, &q, mix(hash), now)
 	case q.klines != nil:
-		s.page(w, q.klines, now.Unix())
+		s.page(w, q.klines, now.UnixMilli())
 	default:
+		status := s.prepare(h, &q)
 		o := outs.Get().(*out)
-		o.w = w
+		o.w, o.status = w, status
 		q.write(o, now)
 		o.finish()
 	}
+}
+
+// prepare sets the headers that are q's own, and returns the status.
+func (s *Server) prepare(h http.Header, q *request) (status int) {
+	maps.Copy(h, q.header)
+	if q.contentType != "" {
+		h["Content-Type"] = []string{q.contentType}
+	}
+	if q.status == 0 {
+		return http.StatusOK
+	}
+	return q.status
 }
 
 // finish sends the rest of o, with Content-Length if nothing was sent before.
@@ -268,62 +245,70 @@ func (o *out) finish() {
 	if !o.sent {
 		o.w.Header()["Content-Length"] = []string{strconv.Itoa(len(o.buf))}
 	}
-	_, _ = o.w.Write(o.buf)
+	o.send()
 	o.release()
 }
 
-// page replies with klines, from the cache if present.
+// page replies with klines, from the cache if present. now is in Unix ms.
 func (s *Server) page(w http.ResponseWriter, k *klinesQuery, now int64) {
-	p := s.market.resolve(k, now)
+	p := s.market.resolve(k, now/1000)
+	o := outs.Get().(*out)
+	o.w = w
 	if s.cache == nil {
-		o := outs.Get().(*out)
-		o.w = w
-		s.market.klines(o, k, p, now)
+		k.write(o, p, now, nil)
 		o.finish()
 		return
 	}
-	key := pageKey{k.pair, k.iv.name, p.first, p.last, k.limit}
-	body := s.cache.get(key)
-	if body == nil {
-		o := outs.Get().(*out)
-		o.kept = true
-		closed := s.market.klines(o, k, p, now)
-		body = bytes.Clone(o.buf)
-		o.release()
-		if closed && p.first <= p.last {
-			s.cache.put(key, body)
+	key := pageKey{k.form, k.pair, k.iv.name, p.first, p.last, k.limit}
+	c, ok := s.cache.get(key)
+	if !ok {
+		rows := outs.Get().(*out)
+		rows.kept = true
+		c.summary = k.rows(rows, p, now/1000, nil)
+		c.rows = bytes.Clone(rows.buf)
+		rows.release()
+		if c.closed && p.first <= p.last {
+			s.cache.put(key, c)
 		}
 	}
-	w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
-	_, _ = w.Write(body)
+	head := len(k.form.head(o.buf, k, now))
+	o.buf = k.form.tail(k.form.head(o.buf, k, now), k, c.summary, now)
+	w.Header()["Content-Length"] = []string{strconv.Itoa(len(o.buf) + len(c.rows))}
+	_, _ = w.Write(o.buf[:head])
+	_, _ = w.Write(c.rows)
+	_, _ = w.Write(o.buf[head:])
+	o.release()
 }
 
-// fail replies with an error as the venue words it.
-func (s *Server) fail(w http.ResponseWriter, err *apiError) {
-	body := []byte("<html><body><h2>404 Not found</h2></body></html>")
-	if err.status == http.StatusNotFound {
-		w.Header()["Content-Type"] = []string{htmlType}
-	} else {
-		body = err.append(body[:0])
+// send replies with a fixed body.
+func (s *Server) send(w http.ResponseWriter, a answer) {
+	maps.Copy(w.Header(), a.header)
+	if a.contentType != "" {
+		w.Header()["Content-Type"] = []string{a.contentType}
 	}
-	w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
-	w.WriteHeader(err.status)
-	_, _ = w.Write(body)
+	w.Header()["Content-Length"] = []string{strconv.Itoa(len(a.body))}
+	w.WriteHeader(a.status)
+	_, _ = io.WriteString(w, a.body)
 }
 
-// refuse replies with 429 or 418, and records when the response was sent.
-func (s *Server) refuse(w http.ResponseWriter, address string, v verdict, now time.Time) {
-	err := &apiError{http.StatusTooManyRequests, -1003, fmt.Sprintf("Too much request weight used; current limit is %d request weight per 1 MINUTE. "+
-		"Please use WebSocket Streams for live updates to avoid polling the API.", s.options.WeightLimit)}
+// refuse replies as the venue does over a limit, in a pause or in a ban, and records
+// when a response that says how long was sent.
+func (s *Server) refuse(w http.ResponseWriter, address string, v *verdict, now time.Time) {
+	kind := fault429
 	if v.banned {
-		until := now.Add(time.Duration(v.retryAfter) * time.Second).UnixMilli()
-		err = &apiError{http.StatusTeapot, -1003, fmt.Sprintf("Way too much request weight used; IP banned until %d. "+
-			"Please use WebSocket Streams for live updates to avoid bans.", until)}
+		kind = faultBan
 	}
-	w.Header()["Retry-After"] = []string{strconv.Itoa(v.retryAfter)}
-	s.fail(w, err)
-	_ = http.NewResponseController(w).Flush()
-	s.limits.announce(address, v, time.Now())
+	a := s.dialect.failure(kind, v, now)
+	pause := v.pause
+	if a.retryAfter {
+		w.Header()["Retry-After"] = []string{strconv.Itoa(v.seconds())}
+		pause = time.Duration(v.seconds()) * time.Second
+	}
+	s.send(w, a)
+	if a.retryAfter || a.announced {
+		_ = http.NewResponseController(w).Flush()
+		s.limits.announce(address, v, pause, time.Now())
+	}
 }
 
 func (s *Server) latency(hash uint64) time.Duration {
@@ -343,18 +328,33 @@ func remote(r *http.Request) string {
 }
 
 // note counts an incoming request.
-func (s *Server) note(endpoint string, running int, v *verdict) {
+func (s *Server) note(q *request, running int, v *verdict) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stats.Requests[endpoint]++
+	s.stats.Requests[q.endpoint]++
 	s.stats.Peak = max(s.stats.Peak, running)
+	for i, u := range v.usage {
+		if u.counter == nil {
+			break
+		}
+		l := s.stats.Limits[u.name]
+		l.Cost += q.costs[i].weight
+		l.Most = max(l.Most, u.used)
+		if v.refused && (v.counter < 0 || v.counter == q.costs[i].counter) {
+			l.Refused++
+		}
+		if v.left > 0 {
+			l.Early++
+		}
+		s.stats.Limits[u.name] = l
+	}
 	if v.refused {
 		s.stats.Refused++
 	}
 	if v.left > 0 {
 		s.stats.EarlyCount++
 		if len(s.stats.Early) < keptEarly {
-			s.stats.Early = append(s.stats.Early, Early{endpoint, v.early, v.left})
+			s.stats.Early = append(s.stats.Early, Early{q.endpoint, v.early, v.left})
 		}
 	}
 }

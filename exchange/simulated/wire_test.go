@@ -319,7 +319,7 @@ func TestTickerWeight_GrowsWithThePairs(t *testing.T) {
 		for _, p := range m.pairs[:n] {
 			names = append(names, strconv.Quote(p.Symbol))
 		}
-		k, err := m.parseTicker("symbols=[" + strings.Join(names, ",") + "]")
+		k, err := m.parseTicker("symbols=["+strings.Join(names, ",")+"]", testTime.Unix())
 		if err != nil || k.weight() != want {
 			t.Errorf("%d pairs weigh %d, want %d (%v)", n, k.weight(), want, err)
 		}
@@ -345,7 +345,7 @@ func TestCache_ServesTheSameBytesWithinItsBytes(t *testing.T) {
 		}
 		sum := int64(0)
 		for k, page := range cached.cache.pages {
-			sum += int64(len(page)) + overhead
+			sum += int64(len(page.rows)) + overhead
 			if k.last+3600 > now.Unix() {
 				t.Errorf("a page with the candle of %d is kept at %d", k.last, now.Unix())
 			}

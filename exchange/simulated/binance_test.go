@@ -247,7 +247,7 @@ func FuzzKlinesQuery(f *testing.F) {
 			return
 		}
 		o := &out{kept: true}
-		m.klines(o, &k, m.resolve(&k, testTime.Unix()), testTime.Unix())
+		k.write(o, m.resolve(&k, testTime.Unix()), testTime.UnixMilli(), nil)
 		var got [][]any
 		if err := json.Unmarshal(o.buf, &got); err != nil {
 			t.Fatalf("%q: %v", query, err)
