@@ -112,9 +112,11 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 		return a.analyzeKlines(w, r, async, body, drop)
 	}
 	drop()
-	if x := a.Market().Exchange; body.Exchange != "" && body.Exchange != x {
-		return unknownExchange(body.Exchange, x)
+	market, err := a.Analyzer.Market(body.Exchange)
+	if err != nil {
+		return err
 	}
+	body.Exchange = market.Exchange
 	if err := a.settleStore(body); err != nil {
 		return err
 	}
@@ -126,7 +128,7 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 		symbols = []string{body.Symbol}
 	}
 	j, _, err := a.Jobs.Submit(r.Context(), job.Request{
-		All: body.All, Symbols: symbols, Interval: levels.Interval(body.Interval), KlineLimit: body.KlineLimit, Store: body.stored(),
+		Exchange: body.Exchange, All: body.All, Symbols: symbols, Interval: levels.Interval(body.Interval), KlineLimit: body.KlineLimit, Store: body.stored(),
 	})
 	if err != nil {
 		return err
@@ -140,13 +142,13 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 // analyzeSymbol analyses one pair. If the analysis is stored, the reply is also cached
 // for GET /levels/{symbol}.
 func (a *API) analyzeSymbol(w *reply, r *http.Request, body *analyzeBody) error {
-	key := service.Key{Exchange: a.Market().Exchange, Symbol: body.Symbol, Interval: levels.Interval(body.Interval)}
+	key := service.Key{Exchange: body.Exchange, Symbol: body.Symbol, Interval: levels.Interval(body.Interval)}
 	if key.Interval == "" {
 		key.Interval, _ = a.Analyzer.Defaults()
 	}
 	watch := a.cache.await(key)
 	snap, err := a.Analyzer.Analyze(r.Context(), service.Request{
-		Symbol: body.Symbol, Interval: levels.Interval(body.Interval), KlineLimit: body.KlineLimit, Store: body.stored(),
+		Exchange: body.Exchange, Symbol: body.Symbol, Interval: levels.Interval(body.Interval), KlineLimit: body.KlineLimit, Store: body.stored(),
 	})
 	var e *cached
 	if err == nil && body.stored() && snap.Key == key {
@@ -227,10 +229,6 @@ func accepted(w *reply, j *job.Job) error {
 	h["Cache-Control"] = noStore
 	w.WriteHeader(http.StatusAccepted)
 	return write(w, append(appendJSON(nil, jobOf(j)), '\n'))
-}
-
-func unknownExchange(asked, served string) error {
-	return &problem{code: "unknown_exchange", detail: "this process talks to " + served + ", not to " + clip(asked)}
 }
 
 // jsonBody refuses a body whose Content-Type is not JSON. A missing type counts as

@@ -53,12 +53,11 @@ type Store interface {
 	Ping(ctx context.Context) error
 }
 
-// Config is the configuration of an API. Analyzer, Jobs, Market, Store, Registerer
+// Config is the configuration of an API. Analyzer, Jobs, Store, Registerer
 // and Gatherer are required.
 type Config struct {
 	Analyzer   *service.Analyzer
 	Jobs       *job.Runner
-	Market     func() service.Market // the market of the exchange that this process serves
 	Store      Store
 	Registerer prometheus.Registerer // for the metrics of this package
 	Gatherer   prometheus.Gatherer   // read by GET /metrics

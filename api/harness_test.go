@@ -102,6 +102,14 @@ func (x *fakeExchange) Symbol(_ context.Context, name string) (service.Symbol, e
 	return service.Symbol{}, fmt.Errorf("%w: %s", service.ErrUnknownSymbol, name)
 }
 
+func (x *fakeExchange) Visit(levels.Interval, int) service.Visit { return fakeVisit{x} }
+
+// fakeVisit never waits.
+type fakeVisit struct{ *fakeExchange }
+
+func (fakeVisit) Wait(ctx context.Context) error { return ctx.Err() }
+func (fakeVisit) Close()                         {}
+
 func (x *fakeExchange) Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, _ []byte) error {
 	if x.CandlesFunc != nil {
 		return x.CandlesFunc(ctx, symbol, from, dst)
@@ -462,11 +470,11 @@ func start(t testing.TB, change ...func(*Config, *service.Config)) *harness {
 	for _, f := range change {
 		f(&c, &sc)
 	}
-	h.analyzer = service.New(sc, h.exchange, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	h.analyzer = service.New(sc, []service.Exchange{h.exchange}, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	h.store.runner = job.NewRunner(job.Config{
-		Concurrency: sc.Concurrency, BatchSize: sc.Concurrency, QueueLimit: sc.QueueLimit, Filter: job.Filter{QuoteAssets: []string{"USDT"}},
-	}, h.analyzer, h.exchange, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
-	c.Analyzer, c.Jobs, c.Market = h.analyzer, h.store.runner, h.exchange.Market
+		Concurrency: sc.Concurrency, BatchSize: sc.Concurrency, QueueLimit: sc.QueueLimit, Filters: map[string]job.Filter{h.exchange.market.Exchange: {QuoteAssets: []string{"USDT"}}},
+	}, h.analyzer, []job.Exchange{h.exchange}, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	c.Analyzer, c.Jobs = h.analyzer, h.store.runner
 	h.api = New(c)
 	t.Cleanup(func() {
 		h.api.Close()

@@ -65,9 +65,13 @@ func (a *API) getSchedules(w *reply, r *http.Request) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
 		return err
 	}
-	schedules, err := a.Store.Schedules(r.Context(), a.Market().Exchange)
-	if err != nil {
-		return err
+	var schedules []job.ScheduleState
+	for _, m := range a.Analyzer.Markets() {
+		of, err := a.Store.Schedules(r.Context(), m.Exchange)
+		if err != nil {
+			return err
+		}
+		schedules = append(schedules, of...)
 	}
 	list := wire.ScheduleList{Schedules: make([]wire.Schedule, len(schedules))}
 	for i, s := range schedules {
@@ -272,6 +276,6 @@ func (a *API) getReady(w *reply, r *http.Request) error {
 	if err := a.ready(r.Context()); err != nil {
 		return fmt.Errorf("%w: %w", service.ErrStorage, err)
 	}
-	m := a.Market()
+	m := a.firstMarket()
 	return sendJSON(w, &wire.Ready{Status: "ready", Database: "ok", Exchange: m.Exchange, Simulated: m.Simulated})
 }

@@ -13,17 +13,17 @@ import (
 	"tidemark/wire"
 )
 
-// requireServedExchange returns the requested exchange. It refuses one that this
+// servedMarket returns the market of the requested exchange. It refuses one that this
 // process does not serve.
-func (a *API) requireServedExchange(q *query) (string, error) {
+func (a *API) servedMarket(q *query) (service.Market, error) {
 	name, err := q.exchange(a)
-	if served := a.Market().Exchange; err == nil && name != served {
-		return "", unknownExchange(name, served)
+	if err != nil {
+		return service.Market{}, err
 	}
-	return name, err
+	return a.Analyzer.Market(name)
 }
 
-// getExchanges serves GET /exchanges: the exchange this process serves, and the others
+// getExchanges serves GET /exchanges: the exchanges this process serves, and the others
 // with levels in the database.
 func (a *API) getExchanges(w *reply, r *http.Request) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
@@ -33,8 +33,10 @@ func (a *API) getExchanges(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	served := wire.Exchange{Exchange: a.Market().Exchange, Served: true, Intervals: []wire.StoredInterval{}}
-	list := wire.ExchangeList{Exchanges: []wire.Exchange{served}}
+	var list wire.ExchangeList
+	for _, m := range a.Analyzer.Markets() {
+		list.Exchanges = append(list.Exchanges, wire.Exchange{Exchange: m.Exchange, Served: true, Intervals: []wire.StoredInterval{}})
+	}
 	for _, m := range stored {
 		at := slices.IndexFunc(list.Exchanges, func(e wire.Exchange) bool { return e.Exchange == m.Exchange })
 		if at < 0 {
@@ -59,10 +61,11 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	exchange, err := a.requireServedExchange(&q)
+	market, err := a.servedMarket(&q)
 	if err != nil {
 		return err
 	}
+	exchange := market.Exchange
 	var prefix string
 	if text := q.get("symbol"); text != "" {
 		ok := false
@@ -83,7 +86,7 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
 	w.wait(r)
-	listed, at, err := a.Jobs.LastSymbols(ctx)
+	listed, at, err := a.Jobs.LastSymbols(ctx, exchange)
 	if err != nil {
 		return err
 	}
@@ -114,8 +117,9 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 				return err
 			}
 		}
-		list.Simulated = a.Market().Simulated // known for certain only once the exchange has answered
-		return nil
+		market, err := a.Analyzer.Market(exchange) // known for certain only once the exchange has answered
+		list.Simulated = market.Simulated
+		return err
 	}
 	if err := out.encode(&list); err != nil { // out reads the fields after the symbols once these are written
 		return err
@@ -177,9 +181,13 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 		b = append(b, '\n')
 		return nil
 	}
-	if key.Exchange == a.Market().Exchange {
-		err = a.Analyzer.Candles(ctx, key.Symbol, key.Interval, limit, func(c *levels.Candles) error {
-			return encode(c, a.Market().Simulated)
+	if _, unserved := a.Analyzer.Market(key.Exchange); unserved == nil {
+		err = a.Analyzer.Candles(ctx, key, limit, func(c *levels.Candles) error {
+			market, err := a.Analyzer.Market(key.Exchange)
+			if err != nil {
+				return err
+			}
+			return encode(c, market.Simulated)
 		})
 	} else {
 		// Another process serves the other exchange; the candles it has analysed are
@@ -209,20 +217,21 @@ func (a *API) getForming(w *reply, r *http.Request) error {
 		return err
 	}
 	key, err := a.series(&q, w, r)
-	if err == nil {
-		_, err = a.requireServedExchange(&q)
-	}
 	if err != nil {
 		return err
 	}
-	f, err := a.Analyzer.Forming(r.Context(), key.Symbol, key.Interval)
+	f, err := a.Analyzer.Forming(r.Context(), key)
+	if err != nil {
+		return err
+	}
+	market, err := a.Analyzer.Market(key.Exchange)
 	if err != nil {
 		return err
 	}
 	h := w.Header()
 	h["Content-Type"] = contentJSON
 	h["Cache-Control"] = noCache
-	reply := wire.FormingKline{Symbol: key.Symbol, Exchange: key.Exchange, Interval: string(key.Interval), Simulated: a.Market().Simulated}
+	reply := wire.FormingKline{Symbol: key.Symbol, Exchange: key.Exchange, Interval: string(key.Interval), Simulated: market.Simulated}
 	if f != nil {
 		reply.At, reply.ClosesAt = momentOrNil(f.At), new(time.UnixMilli(f.OpenTime+key.Interval.Milliseconds()).UTC())
 		reply.Kline = &wire.Kline{float64(f.OpenTime), f.Open, f.High, f.Low, f.Close, f.Volume}

@@ -145,17 +145,23 @@ func (q *query) interval(a *API) (levels.Interval, error) {
 	return i, nil
 }
 
-// exchange returns the name of an exchange, that of this process if not given. Stored
-// analyses may come from exchanges that other processes serve.
+// exchange returns the name of an exchange, the first of this process if not given.
+// Stored analyses may come from exchanges that other processes serve.
 func (q *query) exchange(a *API) (string, error) {
 	text := q.get("exchange")
 	if text == "" {
-		return a.Market().Exchange, nil
+		return a.firstMarket().Exchange, nil
 	}
 	if !saneExchange(text) {
 		return "", badParameter("exchange", "%q is not the name of an exchange", clip(text))
 	}
 	return text, nil
+}
+
+// firstMarket returns the market of the first exchange of this process.
+func (a *API) firstMarket() service.Market {
+	m, _ := a.Analyzer.Market("")
+	return m
 }
 
 // series returns the key of a request, from the symbol in its path, its interval and

@@ -71,10 +71,11 @@ func (in *invocation) demo(ctx context.Context, cfg config.Config) error {
 // demonstrate sweeps once and prints addresses to try.
 func (in *invocation) demonstrate(ctx context.Context, a *app.App, address string) error {
 	fmt.Fprintf(in.stdout, "Sweeping a SIMULATED market of %d pairs ...\n", a.Config.ExchangePairs)
-	job, err := in.runSweep(ctx, a)
+	swept, err := in.runSweeps(ctx, a)
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
+	job := swept[0]
 	memory := memory.Read()
 	fmt.Fprintf(in.stdout, `%d pairs analysed in %.1f s, %d failed, %d skipped; memory %s, peak %s
 

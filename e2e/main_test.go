@@ -315,7 +315,7 @@ func TestServe_MetricsAreCleanAndComplete(t *testing.T) {
 		"process_cpu_seconds_total", "tidemark_process_peak_resident_memory_bytes", "tidemark_cgroup_working_set_bytes",
 		"tidemark_cgroup_memory_limit_bytes", "tidemark_batch_duration_seconds_bucket", "tidemark_batch_peak_memory_bytes",
 		`tidemark_symbols_total{outcome="analyzed"}`, "tidemark_slots", "tidemark_slots_busy", "tidemark_queue_waiting",
-		`tidemark_exchange_requests_total{endpoint="klines",status="200"}`, "tidemark_exchange_used_weight",
+		`tidemark_exchange_requests_total{endpoint="klines",exchange="simulated",status="200"}`, "tidemark_exchange_used_weight",
 		`tidemark_http_request_duration_seconds_bucket{code="200",method="GET",route="/levels/{symbol}"`,
 		`tidemark_db_connections_open{pool="`, "tidemark_build_info",
 	} {
@@ -457,7 +457,7 @@ func TestServe_ABanStopsEveryProcessBehindTheAddress(t *testing.T) {
 				t.Fatalf("banned: %d %+v", status, problem)
 			}
 			asked := fmt.Sprint(truth.Stats().Requests)
-			const open = "\ntidemark_exchange_paused_until_timestamp_seconds 0\n"
+			const open = "\ntidemark_exchange_paused_until_timestamp_seconds{exchange=\"simulated\"} 0\n"
 			for deadline := time.Now().Add(30 * time.Second); strings.Contains(other.metrics(t), open); time.Sleep(10 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("the other process does not hear of the ban")

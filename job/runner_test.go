@@ -466,12 +466,12 @@ func TestSubmit_ASweepIsOfTheFilterItWasAskedWith(t *testing.T) {
 		filter := func(quotes ...string) testConfig { return testConfig{Filter: Filter{QuoteAssets: quotes}} }
 		works := newTestRunner(t, filter("USDC"), x, store)
 		asks := newIdleRunner(t, testConfig{}, x, store)
-		asks.cfg.Filter.QuoteAssets = []string{"USDT", "USDC"}
+		asks.cfg.Filters["fake"] = Filter{QuoteAssets: []string{"USDT", "USDC"}}
 		same := newIdleRunner(t, testConfig{}, x, store)
-		same.cfg.Filter.QuoteAssets = []string{"USDC", "USDT"}
+		same.cfg.Filters["fake"] = Filter{QuoteAssets: []string{"USDC", "USDT"}}
 
 		store.mu.Lock()
-		store.analyzers[works] = works.Workers() // it is busy
+		store.analyzers[works] = map[string]int{"fake": works.Workers()} // it is busy
 		store.mu.Unlock()
 		all, _, err := asks.Submit(t.Context(), Request{All: true, Store: true})
 		if err != nil {

@@ -70,13 +70,13 @@ func (v *venue) candles(from int64, dst *levels.Candles) error {
 func analyzerOn(db *DB, v *venue, limit int) *service.Analyzer {
 	return service.New(service.Config{
 		Concurrency: 1, KlineLimit: limit, QueueLimit: 1, Interval: "1h", Timeout: time.Minute,
-	}, v, db, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	}, []service.Exchange{v}, db, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(io.Discard, nil)))
 }
 
 // lent copies what Analyzer.Candles lends.
 func lent(t testing.TB, a *service.Analyzer, limit int) (all []levels.Candle) {
 	t.Helper()
-	err := a.Candles(t.Context(), "BTCUSDT", "1h", limit, func(c *levels.Candles) error {
+	err := a.Candles(t.Context(), service.Key{Symbol: "BTCUSDT", Interval: "1h"}, limit, func(c *levels.Candles) error {
 		for i := range c.Len() {
 			all = append(all, c.At(i))
 		}

@@ -31,11 +31,11 @@ func (s *slot) clear() { *s = slot{lane: s.lane} }
 // kline of Binance is about 170 bytes, so the buffer holds 95 of them.
 const decodeBuffer = 16 << 10
 
-// connection is the memory, in bytes, of the holder of a slot outside its workspace:
+// ConnectionBytes is the memory, in bytes, of the holder of a slot outside its workspace:
 // an idle TLS connection to the exchange (28 KiB of heap and 10 KiB of stacks,
 // measured over 40 connections with net/http of Go 1.26) and a goroutine stack of
 // 8 KiB.
-const connection = 46 << 10
+const ConnectionBytes = 46 << 10
 
 // packedCandle is an upper bound of the size, in bytes, of a packed candle in the
 // decode buffer: 3.7 million real candles took 6.4 bytes on average, and 11.3 in the
@@ -47,7 +47,7 @@ const packedCandle = 16
 // allows the heap to grow between collections.
 func SlotBytes(klines int) int64 {
 	buffer := max(decodeBuffer, packedCandle*int64(klines))
-	return (int64(levels.CandlesBytes(klines)) + buffer + connection) * 5 / 4
+	return (int64(levels.CandlesBytes(klines)) + buffer + ConnectionBytes) * 5 / 4
 }
 
 // FindersBytes returns the memory the shared finders may hold, plus the quarter for
@@ -161,6 +161,13 @@ func (p *pool) take(l *lane, need int64) *slot {
 	return s
 }
 
+// free returns the number of idle slots for fetching.
+func (p *pool) free() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.fetching.idle)
+}
+
 // acquire returns a slot, or a waiter in the queue if none is free.
 func (p *pool) acquire(l *lane, need int64) (*slot, *waiter) {
 	p.mu.Lock()
@@ -248,6 +255,35 @@ func (a *Analyzer) fits(klines int) error {
 	return fmt.Errorf("%w: an analysis of %d klines needs more memory than MEMORY_BUDGET leaves: ask for at most %d", ErrInvalid, klines, a.maxKlines)
 }
 
+// enter waits until the exchange may be asked, and then for a slot. queued requests are
+// refused if too many wait already.
+func (a *Analyzer) enter(ctx context.Context, v Visit, klines int, queued bool) (*slot, error) {
+	if queued {
+		defer a.waiting.Add(-1)
+		if a.waiting.Add(1) > int64(a.cfg.QueueLimit+a.slots.free()) {
+			return nil, a.busy()
+		}
+	}
+	if a.stopping.Err() != nil {
+		return nil, ErrStopping
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(a.stopping, func() { cancel(ErrStopping) })()
+	if err := v.Wait(ctx); err != nil {
+		return nil, err
+	}
+	return a.acquire(ctx, &a.slots.fetching, klines, 0, false)
+}
+
+// busy returns the error for a request that may not wait.
+func (a *Analyzer) busy() error {
+	return &RetryAfterError{
+		Err:   fmt.Errorf("%w: %d requests already wait for a slot (ANALYSIS_QUEUE_LIMIT)", ErrBusy, a.cfg.QueueLimit),
+		Until: time.Now().Add(busyRetry),
+	}
+}
+
 // acquire waits for a slot of l and reserves memory for the given number of klines
 // and extra bytes. A call with queued set counts against the queue limit. The one
 // dispatcher of jobs does not set it.
@@ -263,10 +299,7 @@ func (a *Analyzer) acquire(ctx context.Context, l *lane, klines int, extra int64
 		if a.waiting.Add(1) > int64(a.cfg.QueueLimit) {
 			a.waiting.Add(-1)
 			a.slots.cancel(w)
-			return nil, &RetryAfterError{
-				Err:   fmt.Errorf("%w: %d requests already wait for a slot (ANALYSIS_QUEUE_LIMIT)", ErrBusy, a.cfg.QueueLimit),
-				Until: time.Now().Add(busyRetry),
-			}
+			return nil, a.busy()
 		}
 		defer a.waiting.Add(-1)
 	}

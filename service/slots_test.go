@@ -109,7 +109,7 @@ func TestSlots_WhatHasNoRoomIsRefusedAndSaysWhatHas(t *testing.T) {
 	_, err1 := a.Analyze(t.Context(), Request{Symbol: "A", KlineLimit: 1001})
 	interval, limit := levels.Interval("1h"), 10_000
 	err2 := a.Settle(&interval, &limit)
-	err3 := a.Candles(t.Context(), "A", "1h", 1001, func(*levels.Candles) error { return nil })
+	err3 := a.Candles(t.Context(), Key{Symbol: "A", Interval: "1h"}, 1001, func(*levels.Candles) error { return nil })
 	for i, err := range []error{err1, err2, err3} {
 		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "at most 1000") {
 			t.Errorf("refusal %d: %v", i+1, err)
@@ -258,7 +258,7 @@ func TestSlots_WhatIsKeptDoesNotWaitForTheExchange(t *testing.T) {
 		start, lent := time.Now(), 0
 		count := func(c *levels.Candles) error { lent += c.Len(); return nil }
 		for _, limit := range []int{1, 200, 600} {
-			if err := a.Candles(t.Context(), snap.Symbol, snap.Interval, limit, count); err != nil {
+			if err := a.Candles(t.Context(), snap.Key, limit, count); err != nil {
 				t.Error(err)
 			}
 		}
@@ -278,7 +278,7 @@ func TestSlots_WhatIsKeptDoesNotWaitForTheExchange(t *testing.T) {
 			t.Errorf("the caller's candles: after %s %v", time.Since(start), err)
 		}
 		// candles that are not stored must be fetched, and wait for a slot
-		if err := a.Candles(t.Context(), "D", "1h", 100, count); err != nil || time.Since(start) < time.Minute {
+		if err := a.Candles(t.Context(), Key{Symbol: "D", Interval: "1h"}, 100, count); err != nil || time.Since(start) < time.Minute {
 			t.Errorf("after %s: %v", time.Since(start), err)
 		}
 		a.Stop(t.Context())
