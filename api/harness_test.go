@@ -356,6 +356,10 @@ func (s *fakeStore) PlanJob(_ context.Context, id string, started time.Time, p j
 	})
 }
 
+func (s *fakeStore) WithCandles(context.Context, string, levels.Interval, []string) (map[string]bool, error) {
+	return nil, nil
+}
+
 func (s *fakeStore) BatchProgress(ctx context.Context, id string, _ int) (job.Job, bool, error) {
 	j, err := s.Progress(ctx, id)
 	return j, false, err

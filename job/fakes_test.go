@@ -141,6 +141,7 @@ type fakeStore struct {
 	PutFunc      func(b Batch) error
 	WritableFunc func() error
 	ListedFunc   func() error // called before SetListed
+	WithErr      error        // of WithCandles
 
 	mu          sync.Mutex
 	listed      map[string]PairState // pairs there is something stored about
@@ -154,6 +155,7 @@ type fakeStore struct {
 	queue       []fakeWork
 	limit       time.Duration              // of one call; 0: none
 	analyzers   map[*Runner]map[string]int // calls under way, by exchange
+	reads       int                        // calls of Candles
 	schedules   []ScheduleState
 	scheduleErr error // of SetSchedules
 }
@@ -340,6 +342,18 @@ func (f *fakeStore) BatchProgress(ctx context.Context, id string, index int) (Jo
 	return j, f.stored[fmt.Sprint(id, index)], err
 }
 
+func (f *fakeStore) WithCandles(ctx context.Context, exchange string, interval levels.Interval, symbols []string) (map[string]bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	with := map[string]bool{}
+	for _, s := range symbols {
+		if _, ok := f.snapshots[service.Key{Exchange: exchange, Symbol: s, Interval: interval}]; ok {
+			with[s] = true
+		}
+	}
+	return with, f.WithErr
+}
+
 func (f *fakeStore) EndJob(ctx context.Context, id string, state State, reason *Outcome) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -473,6 +487,9 @@ func (f *fakeStore) SetListed(_ context.Context, _ string, gone, back []string, 
 // Candles returns ErrStorage, so that every pair is fetched whole: the tests of service
 // cover stored candles.
 func (f *fakeStore) Candles(context.Context, service.Key, int64, *levels.Candles, []byte) (service.Kept, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reads++
 	return service.Kept{}, service.ErrStorage
 }
 

@@ -139,6 +139,8 @@ type Store interface {
 	// BatchProgress returns a job without its details, and whether the batch with
 	// this index is stored.
 	BatchProgress(ctx context.Context, id string, index int) (j Job, stored bool, err error)
+	// WithCandles returns the pairs among symbols that have stored candles.
+	WithCandles(ctx context.Context, exchange string, interval levels.Interval, symbols []string) (map[string]bool, error)
 	// Put is service.Store.Put.
 	Put(ctx context.Context, r service.Results) error
 	// PutBatch stores the results of a batch as Put does, and in the same transaction

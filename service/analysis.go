@@ -111,7 +111,7 @@ func (a *Analyzer) lookUp(ctx context.Context, x Exchange, p *Pair) error {
 	}
 	listed, err := x.Symbol(ctx, p.Name)
 	if err == nil {
-		*p = Pair{listed.Name, listed.Tick, listed.Digits}
+		*p = Pair{Name: listed.Name, Tick: listed.Tick, Digits: listed.Digits, New: p.New}
 	}
 	return err
 }
@@ -120,7 +120,7 @@ func (a *Analyzer) lookUp(ctx context.Context, x Exchange, p *Pair) error {
 func (a *Analyzer) analyzeSymbol(ctx context.Context, x Exchange, v Visit, s *slot, p Pair, r Request) (got Analysis, err error) {
 	start := time.Now()
 	got.Snapshot, err = a.recovered(s, p.Name, func() (Snapshot, error) {
-		f, err := a.fetch(ctx, x, v, s, p.Name, r.Interval, r.KlineLimit, levels.MinCandles)
+		f, err := a.fetch(ctx, x, v, s, p, r.Interval, r.KlineLimit, levels.MinCandles)
 		if err != nil {
 			return Snapshot{}, err
 		}

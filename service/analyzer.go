@@ -349,7 +349,7 @@ func (a *Analyzer) Candles(ctx context.Context, key Key, limit int, fn func(c *l
 	}
 	return a.visit(ctx, x, key.Interval, limit, func(v Visit, s *slot) error {
 		_, err := a.recovered(s, key.Symbol, func() (Snapshot, error) {
-			f, err := a.fetch(ctx, x, v, s, key.Symbol, key.Interval, limit, 1)
+			f, err := a.fetch(ctx, x, v, s, Pair{Name: key.Symbol}, key.Interval, limit, 1)
 			if err != nil {
 				return Snapshot{}, err
 			}

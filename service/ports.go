@@ -192,7 +192,10 @@ type CandleChange struct {
 type Pair struct {
 	Name   string
 	Tick   Tick // zero, without Digits: the analysis asks the exchange for the symbol
-	Digits int  // significant digits of a price, where the exchange has no tick
+	Digits int  `json:",omitempty"` // significant digits of a price, where the exchange has no tick
+	// New is set if no candles of the pair are stored: the analysis does not look for
+	// them. If another analysis stores some meanwhile, this one replaces them.
+	New bool `json:"-"`
 }
 
 // Judged is the judgement of the promise of a series.
