@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -112,8 +113,8 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 		return a.analyzeKlines(w, r, async, body, drop)
 	}
 	drop()
-	if x := a.Market().Exchange; body.Exchange != "" && body.Exchange != x {
-		return unknownExchange(body.Exchange, x)
+	if err := a.settlePairs(r.Context(), body); err != nil {
+		return err
 	}
 	if err := a.settleStore(body); err != nil {
 		return err
@@ -126,7 +127,7 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 		symbols = []string{body.Symbol}
 	}
 	j, _, err := a.Jobs.Submit(r.Context(), job.Request{
-		All: body.All, Symbols: symbols, Interval: levels.Interval(body.Interval), KlineLimit: body.KlineLimit, Store: body.stored(),
+		Exchange: body.Exchange, All: body.All, Symbols: symbols, Interval: levels.Interval(body.Interval), KlineLimit: body.KlineLimit, Store: body.stored(),
 	})
 	if err != nil {
 		return err
@@ -140,13 +141,13 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 // analyzeSymbol analyses one pair. If the analysis is stored, the reply is also cached
 // for GET /levels/{symbol}.
 func (a *API) analyzeSymbol(w *reply, r *http.Request, body *analyzeBody) error {
-	key := service.Key{Exchange: a.Market().Exchange, Symbol: body.Symbol, Interval: levels.Interval(body.Interval)}
+	key := service.Key{Exchange: body.Exchange, Symbol: body.Symbol, Interval: levels.Interval(body.Interval)}
 	if key.Interval == "" {
 		key.Interval, _ = a.Analyzer.Defaults()
 	}
 	watch := a.cache.await(key)
 	snap, err := a.Analyzer.Analyze(r.Context(), service.Request{
-		Symbol: body.Symbol, Interval: levels.Interval(body.Interval), KlineLimit: body.KlineLimit, Store: body.stored(),
+		Exchange: body.Exchange, Symbol: body.Symbol, Interval: levels.Interval(body.Interval), KlineLimit: body.KlineLimit, Store: body.stored(),
 	})
 	var e *cached
 	if err == nil && body.stored() && snap.Key == key {
@@ -160,6 +161,45 @@ func (a *API) analyzeSymbol(w *reply, r *http.Request, body *analyzeBody) error 
 		return sendAnalysis(w, e.body)
 	}
 	return analysis(w, &snap)
+}
+
+// settlePairs replaces the names of pairs by the exchange's ids, and sets the exchange if
+// none is given.
+func (a *API) settlePairs(ctx context.Context, b *analyzeBody) error {
+	if b.Exchange != "" || len(a.markets) == 1 {
+		market, err := a.Analyzer.Market(b.Exchange)
+		if err != nil {
+			return err
+		}
+		b.Exchange = market.Exchange
+	}
+	if b.All && b.Exchange == "" {
+		return badField("/exchange", "a sweep is of one exchange; name one of %s", strings.Join(a.markets, ", "))
+	}
+	settle := func(text *string, pointer string) error {
+		p, err := parsePair(*text)
+		if err != nil {
+			return badField(pointer, "%v", err)
+		}
+		exchange, symbol, err := a.resolve(ctx, b.Exchange, p)
+		if err != nil {
+			return err
+		}
+		*text, b.Exchange = symbol, exchange
+		return nil
+	}
+	if b.Symbol != "" {
+		return settle(&b.Symbol, "/symbol")
+	}
+	if b.Exchange == "" && b.Symbols != nil {
+		return badField("/exchange", "a list of symbols is of one exchange; name one of %s", strings.Join(a.markets, ", "))
+	}
+	for i := range b.Symbols {
+		if err := settle(&b.Symbols[i], "/symbols/"+strconv.Itoa(i)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settleStore decides whether the analysis is stored if the request does not say so. It
@@ -227,10 +267,6 @@ func accepted(w *reply, j *job.Job) error {
 	h["Cache-Control"] = noStore
 	w.WriteHeader(http.StatusAccepted)
 	return write(w, append(appendJSON(nil, jobOf(j)), '\n'))
-}
-
-func unknownExchange(asked, served string) error {
-	return &problem{code: "unknown_exchange", detail: "this process talks to " + served + ", not to " + clip(asked)}
 }
 
 // jsonBody refuses a body whose Content-Type is not JSON. A missing type counts as

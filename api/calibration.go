@@ -33,10 +33,11 @@ func (a *API) getCalibration(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	odds, market := levels.Odds(), a.Market()
-	// the market of another exchange is known only from its scorecards
+	odds := levels.Odds()
+	// the market of an exchange of another process is known only from its scorecards
+	market, _ := a.Analyzer.Market(exchange)
 	all := wire.Calibration{
-		Exchange: exchange, Simulated: market.Simulated && exchange == market.Exchange, Algorithm: levels.Algorithm, Table: levels.OddsVersion(),
+		Exchange: exchange, Simulated: market.Simulated, Algorithm: levels.Algorithm, Table: levels.OddsVersion(),
 		Command: odds.Provenance.Command, HorizonCandles: levels.Horizon, Intervals: []wire.CalibrationInterval{},
 	}
 	for _, i := range levels.Intervals() {

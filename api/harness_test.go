@@ -102,6 +102,14 @@ func (x *fakeExchange) Symbol(_ context.Context, name string) (service.Symbol, e
 	return service.Symbol{}, fmt.Errorf("%w: %s", service.ErrUnknownSymbol, name)
 }
 
+func (x *fakeExchange) Visit(levels.Interval, int) service.Visit { return fakeVisit{x} }
+
+// fakeVisit never waits.
+type fakeVisit struct{ *fakeExchange }
+
+func (fakeVisit) Wait(ctx context.Context) error { return ctx.Err() }
+func (fakeVisit) Close()                         {}
+
 func (x *fakeExchange) Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, _ []byte) error {
 	if x.CandlesFunc != nil {
 		return x.CandlesFunc(ctx, symbol, from, dst)
@@ -152,8 +160,28 @@ func (x *fakeExchange) Forming(ctx context.Context, symbol string, interval leve
 
 func (x *fakeExchange) Now(context.Context) (time.Time, error) { return time.Now(), nil }
 
+func (s *fakeStore) FindPairs(_ context.Context, exchange string, as service.Spelling) (found []service.KnownPair, err error) {
+	for _, p := range s.pairs {
+		if exchange == "" || p.Exchange == exchange {
+			found = append(found, p)
+		}
+	}
+	return found, s.err
+}
+
+func (s *fakeStore) HasPairs(_ context.Context, exchange string) (bool, error) {
+	return slices.ContainsFunc(s.pairs, func(p service.KnownPair) bool { return p.Exchange == exchange }), s.err
+}
+
+func (s *fakeStore) ActivePairs(context.Context, string) (map[string]bool, error) { return nil, nil }
+
+func (s *fakeStore) PutPairs(context.Context, string, []service.Symbol, []string, time.Time) error {
+	return nil
+}
+
 // fakeStore keeps everything in memory.
 type fakeStore struct {
+	pairs        []service.KnownPair
 	SnapshotFunc func(service.Key, time.Time) (service.Snapshot, error)
 	PingFunc     func(context.Context) error
 	CandlesFunc  func(key service.Key, from int64, dst *levels.Candles) (service.Kept, error)
@@ -348,6 +376,10 @@ func (s *fakeStore) PlanJob(_ context.Context, id string, started time.Time, p j
 	})
 }
 
+func (s *fakeStore) WithCandles(context.Context, string, levels.Interval, []string) (map[string]bool, error) {
+	return nil, nil
+}
+
 func (s *fakeStore) BatchProgress(ctx context.Context, id string, _ int) (job.Job, bool, error) {
 	j, err := s.Progress(ctx, id)
 	return j, false, err
@@ -390,7 +422,15 @@ func (s *fakeStore) Schedules(context.Context, string) ([]job.ScheduleState, err
 	return s.schedules, s.err
 }
 
-func (s *fakeStore) Jobs(_ context.Context, limit int) ([]job.Job, error) {
+func (s *fakeStore) PairCounts(context.Context) (map[string]int, error) {
+	counts := map[string]int{}
+	for _, p := range s.pairs {
+		counts[p.Exchange]++
+	}
+	return counts, s.err
+}
+
+func (s *fakeStore) Jobs(_ context.Context, exchange string, limit int) ([]job.Job, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list []job.Job
@@ -462,11 +502,11 @@ func start(t testing.TB, change ...func(*Config, *service.Config)) *harness {
 	for _, f := range change {
 		f(&c, &sc)
 	}
-	h.analyzer = service.New(sc, h.exchange, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	h.analyzer = service.New(sc, []service.Exchange{h.exchange}, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	h.store.runner = job.NewRunner(job.Config{
-		Concurrency: sc.Concurrency, BatchSize: sc.Concurrency, QueueLimit: sc.QueueLimit, Filter: job.Filter{QuoteAssets: []string{"USDT"}},
-	}, h.analyzer, h.exchange, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
-	c.Analyzer, c.Jobs, c.Market = h.analyzer, h.store.runner, h.exchange.Market
+		Concurrency: sc.Concurrency, BatchSize: sc.Concurrency, QueueLimit: sc.QueueLimit, Filters: map[string]job.Filter{h.exchange.market.Exchange: {QuoteAssets: []string{"USDT"}}},
+	}, h.analyzer, []job.Exchange{h.exchange}, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	c.Analyzer, c.Jobs = h.analyzer, h.store.runner
 	h.api = New(c)
 	t.Cleanup(func() {
 		h.api.Close()

@@ -2,28 +2,20 @@ package api
 
 import (
 	"context"
+	"iter"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 	"tidemark/wire"
 )
 
-// requireServedExchange returns the requested exchange. It refuses one that this
-// process does not serve.
-func (a *API) requireServedExchange(q *query) (string, error) {
-	name, err := q.exchange(a)
-	if served := a.Market().Exchange; err == nil && name != served {
-		return "", unknownExchange(name, served)
-	}
-	return name, err
-}
-
-// getExchanges serves GET /exchanges: the exchange this process serves, and the others
+// getExchanges serves GET /exchanges: the exchanges this process serves, and the others
 // with levels in the database.
 func (a *API) getExchanges(w *reply, r *http.Request) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
@@ -33,8 +25,16 @@ func (a *API) getExchanges(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	served := wire.Exchange{Exchange: a.Market().Exchange, Served: true, Intervals: []wire.StoredInterval{}}
-	list := wire.ExchangeList{Exchanges: []wire.Exchange{served}}
+	pairs, err := a.Store.PairCounts(r.Context())
+	if err != nil {
+		return err
+	}
+	var list wire.ExchangeList
+	for _, m := range a.Analyzer.Markets() {
+		list.Exchanges = append(list.Exchanges, wire.Exchange{
+			Exchange: m.Exchange, Served: true, Status: a.statusOf(m), Intervals: []wire.StoredInterval{},
+		})
+	}
 	for _, m := range stored {
 		at := slices.IndexFunc(list.Exchanges, func(e wire.Exchange) bool { return e.Exchange == m.Exchange })
 		if at < 0 {
@@ -44,22 +44,54 @@ func (a *API) getExchanges(w *reply, r *http.Request) error {
 		e := &list.Exchanges[at]
 		e.Intervals = append(e.Intervals, wire.StoredInterval{Interval: string(m.Interval), Pairs: m.Pairs, AsOf: moment(m.AsOf)})
 	}
+	for i := range list.Exchanges {
+		if n, known := pairs[list.Exchanges[i].Exchange]; known {
+			list.Exchanges[i].Pairs = &n
+		}
+	}
 	return sendJSON(w, &list)
+}
+
+// statusOf returns how requests to an exchange of this process fare.
+func (a *API) statusOf(m service.Market) *wire.ExchangeStatus {
+	var s service.VenueStatus
+	if a.Status != nil {
+		s = a.Status(m.Exchange)
+	}
+	out := &wire.ExchangeStatus{Simulated: m.Simulated, Budgets: []wire.Budget{}, LastSuccess: momentOrNil(s.LastSuccess), Reachable: s.Reachable}
+	for _, b := range s.Budgets {
+		used := 0.0
+		if b.Limit > 0 {
+			used = rounded(float64(b.Used)/float64(b.Limit), 3)
+		}
+		out.Budgets = append(out.Budgets, wire.Budget{Name: b.Name, Used: b.Used, Limit: b.Limit, UsedShare: used, Share: b.Share})
+	}
+	if time.Now().Before(s.PausedUntil) {
+		reason := service.Code(service.ErrRateLimited)
+		if s.Banned {
+			reason = service.Code(service.ErrBanned)
+		}
+		out.PausedUntil, out.PauseReason = momentOrNil(s.PausedUntil), &reason
+	}
+	if s.ClockSkew != nil {
+		out.ClockSkewMS = new(s.ClockSkew.Milliseconds())
+	}
+	return out
 }
 
 // symbolsFresh is how long a client may cache the list of pairs and their volumes: the
 // exchange client reads them no more often.
 const symbolsFresh = time.Minute
 
-// getSymbols serves GET /symbols: every pair of the exchange, and whether a sweep
-// covers it and why not. Age is the age of the list; it exceeds symbolsFresh if the
+// getSymbols serves GET /symbols: every pair of the exchanges, and whether a sweep covers
+// it and why not. Age is the age of the oldest list; it exceeds symbolsFresh if an
 // exchange does not answer.
 func (a *API) getSymbols(w *reply, r *http.Request) error {
 	q, err := parseQuery(r.URL.RawQuery, "exchange", "symbol", "quote", "selected", "trading", "reason")
 	if err != nil {
 		return err
 	}
-	exchange, err := a.requireServedExchange(&q)
+	exchanges, err := q.exchanges(a)
 	if err != nil {
 		return err
 	}
@@ -83,22 +115,30 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
 	w.wait(r)
-	listed, at, err := a.Jobs.LastSymbols(ctx)
-	if err != nil {
-		return err
+	lists := make([]iter.Seq2[job.Listing, error], len(exchanges))
+	at := time.Now()
+	for i, exchange := range exchanges {
+		listed, read, err := a.Jobs.LastSymbols(ctx, exchange)
+		if err != nil {
+			return err
+		}
+		lists[i] = listed
+		if read.Before(at) {
+			at = read
+		}
 	}
 	h := w.Header()
 	h["Content-Type"] = contentJSON
 	h["Cache-Control"] = []string{a.scope + "max-age=" + strconv.Itoa(int(symbolsFresh/time.Second))}
 	h["Age"] = []string{strconv.FormatInt(int64(max(0, time.Since(at))/time.Second), 10)}
 	out := stream{w: w}
-	list := wire.SymbolList[each[wire.Symbol]]{Exchange: exchange}
-	list.Symbols = func(yield func(*wire.Symbol) error) error {
+	list := wire.SymbolList[each[wire.Symbol]]{Exchange: nameOf(exchanges)}
+	send := func(exchange string, listed iter.Seq2[job.Listing, error], yield func(*wire.Symbol) error) error {
 		for l, err := range listed {
 			if err != nil {
 				return err
 			}
-			if !strings.HasPrefix(l.Name, prefix) || quote != "" && l.Quote != quote ||
+			if !startsWith(l.Name, prefix) || quote != "" && l.Quote != quote ||
 				onlySelected && l.Selected != selected || onlyTrading && l.Trading != trading ||
 				reason != "" && l.Reason.Code != reason {
 				continue
@@ -109,12 +149,21 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 				}
 			}
 			list.Count++
-			s := symbolOf(&l)
+			s := symbolOf(exchange, &l)
 			if err := yield(&s); err != nil {
 				return err
 			}
 		}
-		list.Simulated = a.Market().Simulated // known for certain only once the exchange has answered
+		market, err := a.Analyzer.Market(exchange) // known for certain only once the exchange has answered
+		list.Simulated = list.Simulated || market.Simulated
+		return err
+	}
+	list.Symbols = func(yield func(*wire.Symbol) error) error {
+		for i, exchange := range exchanges {
+			if err := send(exchange, lists[i], yield); err != nil {
+				return err
+			}
+		}
 		return nil
 	}
 	if err := out.encode(&list); err != nil { // out reads the fields after the symbols once these are written
@@ -177,9 +226,13 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 		b = append(b, '\n')
 		return nil
 	}
-	if key.Exchange == a.Market().Exchange {
-		err = a.Analyzer.Candles(ctx, key.Symbol, key.Interval, limit, func(c *levels.Candles) error {
-			return encode(c, a.Market().Simulated)
+	if _, unserved := a.Analyzer.Market(key.Exchange); unserved == nil {
+		err = a.Analyzer.Candles(ctx, key, limit, func(c *levels.Candles) error {
+			market, err := a.Analyzer.Market(key.Exchange)
+			if err != nil {
+				return err
+			}
+			return encode(c, market.Simulated)
 		})
 	} else {
 		// Another process serves the other exchange; the candles it has analysed are
@@ -209,20 +262,21 @@ func (a *API) getForming(w *reply, r *http.Request) error {
 		return err
 	}
 	key, err := a.series(&q, w, r)
-	if err == nil {
-		_, err = a.requireServedExchange(&q)
-	}
 	if err != nil {
 		return err
 	}
-	f, err := a.Analyzer.Forming(r.Context(), key.Symbol, key.Interval)
+	f, err := a.Analyzer.Forming(r.Context(), key)
+	if err != nil {
+		return err
+	}
+	market, err := a.Analyzer.Market(key.Exchange)
 	if err != nil {
 		return err
 	}
 	h := w.Header()
 	h["Content-Type"] = contentJSON
 	h["Cache-Control"] = noCache
-	reply := wire.FormingKline{Symbol: key.Symbol, Exchange: key.Exchange, Interval: string(key.Interval), Simulated: a.Market().Simulated}
+	reply := wire.FormingKline{Symbol: key.Symbol, Exchange: key.Exchange, Interval: string(key.Interval), Simulated: market.Simulated}
 	if f != nil {
 		reply.At, reply.ClosesAt = momentOrNil(f.At), new(time.UnixMilli(f.OpenTime+key.Interval.Milliseconds()).UTC())
 		reply.Kline = &wire.Kline{float64(f.OpenTime), f.Open, f.High, f.Low, f.Close, f.Volume}

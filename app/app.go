@@ -1,4 +1,4 @@
-// Package app is the process: it connects database, exchange, analyses and HTTP as the
+// Package app is the process: it connects database, exchanges, analyses and HTTP as the
 // configuration says, divides the memory budget among them, and exports metrics of the
 // process.
 package app
@@ -6,40 +6,33 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/url"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tidemark/api"
 	"tidemark/config"
-	"tidemark/exchange"
-	"tidemark/exchange/binance"
-	"tidemark/exchange/simulated"
 	"tidemark/job"
 	"tidemark/memory"
 	"tidemark/repository"
 	"tidemark/service"
 )
 
-// App is the process without its HTTP server: database, exchange and executor.
+// App is the process without its HTTP server: database, exchanges and executor.
 type App struct {
 	Config   config.Config
 	budget   Budget
 	log      *slog.Logger
 	registry *prometheus.Registry
 	DB       *repository.DB
-	Venue    *exchange.Client
+	Venues   []Venue // in the order of EXCHANGE
 	Analyzer *service.Analyzer
 	Jobs     *job.Runner
 	clients  clients
 	requests *exchangeMetrics
-	market   *http.Server // the built-in simulated exchange; nil for any other
+	market   *http.Server // the built-in simulated exchange; nil without it
 
 	stopBanWatch context.CancelFunc
 	banWatch     sync.WaitGroup
@@ -47,45 +40,23 @@ type App struct {
 
 // Open connects the parts of an App. The caller closes it.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
-	baseURL, err := cfg.ExchangeURL()
-	if err != nil {
-		return nil, config.Usage(err)
-	}
 	a := &App{Config: cfg, budget: NewBudget(cfg, memory.Read().Limit), log: log, registry: prometheus.NewRegistry()}
 	db, err := OpenDatabase(ctx, a.budget, log)
 	if err != nil {
 		return nil, err
 	}
 	a.DB = db
-	if cfg.Exchange == "simulated" && baseURL == nil {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			db.Close()
-			return nil, fmt.Errorf("the simulated exchange: %w", err)
-		}
-		a.market = api.Server(simulated.New(simulated.Options{Pairs: cfg.ExchangePairs, Seed: cfg.ExchangeSeed}))
-		go a.market.Serve(l)
-		baseURL = &url.URL{Scheme: "http", Host: l.Addr().String()}
-	}
 	a.requests = newExchangeMetrics(a.registry)
-	a.Venue = exchange.New(binance.Spot, exchange.Config{
-		Name:        cfg.Exchange,
-		BaseURL:     baseURL,
-		WeightShare: cfg.ExchangeWeightShare,
-		Timeout:     cfg.ExchangeTimeout,
-		Attempts:    cfg.ExchangeAttempts,
-		Concurrency: cfg.AnalysisConcurrency,
-		Simulated:   cfg.Exchange == "simulated",
-		OnBan:       a.rememberBan,
-		Observe:     a.requests.observe,
-		Log:         log,
-	})
-	if err := a.applyStoredBan(ctx); err != nil {
+	if err := a.openVenues(log); err != nil {
+		a.Close()
+		return nil, err
+	}
+	if err := a.applyStoredBans(ctx); err != nil {
 		a.Close()
 		return nil, err
 	}
 	a.watchBans()
-	registerProcessMetrics(a.registry, a.DB, a.Venue, a.budget)
+	registerProcessMetrics(a.registry, a.DB, a.Venues, a.budget)
 	// last, so that the memory of everything opened before is measured, not estimated
 	slots, clients, memory, err := a.budget.Settle(0)
 	a.clients = clients
@@ -95,8 +66,12 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 	}
 	if slots > 0 {
 		log.Info("memory budget", "bytes", a.budget.Total, "from", a.budget.Source, "taken_at_start_bytes", memory.RSS,
-			"slots_bytes", slots, "slots_at_once", min(int64(cfg.AnalysisConcurrency), slots/a.budget.Slot()),
+			"slots_bytes", slots, "slots_at_once", min(int64(cfg.AnalysisConcurrency*len(cfg.Exchanges)), slots/a.budget.Slot()),
 			"connections", clients.connections, "streams", clients.streams, "replies_bytes", clients.replies, "uploads_bytes", clients.uploads)
+	}
+	analysed, swept, filters := make([]service.Exchange, len(a.Venues)), make([]job.Exchange, len(a.Venues)), map[string]job.Filter{}
+	for i, v := range a.Venues {
+		analysed[i], swept[i], filters[v.Name] = v, v, filter(cfg, v.Venue)
 	}
 	a.Analyzer = service.New(service.Config{
 		Concurrency: cfg.AnalysisConcurrency,
@@ -105,13 +80,13 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 		QueueLimit:  cfg.AnalysisQueueLimit,
 		Interval:    cfg.AnalysisInterval,
 		Timeout:     cfg.AnalysisTimeout,
-	}, a.Venue, db, a.registry, log)
+	}, analysed, db, a.registry, log)
 	a.Jobs = job.NewRunner(job.Config{
 		Concurrency: cfg.AnalysisConcurrency,
 		BatchSize:   cfg.AnalysisBatchSize,
 		QueueLimit:  cfg.AnalysisQueueLimit,
-		Filter:      filter(cfg),
-	}, a.Analyzer, a.Venue, db, a.registry, log)
+		Filters:     filters,
+	}, a.Analyzer, swept, db, a.registry, log)
 	return a, nil
 }
 
@@ -152,8 +127,8 @@ func (a *App) Close() error {
 	if a.market != nil {
 		a.market.Close()
 	}
-	if a.Venue != nil {
-		a.Venue.Close()
+	for _, v := range a.Venues {
+		v.Close()
 	}
 	return a.DB.Close()
 }

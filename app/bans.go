@@ -8,35 +8,31 @@ import (
 	"tidemark/repository"
 )
 
-// Address names what the exchange bans: the network address of this process, as
-// EXCHANGE_EGRESS calls it.
-func Address(c config.Config) string {
-	if c.ExchangeEgress == "" {
-		return c.Exchange
-	}
-	return c.Exchange + " " + c.ExchangeEgress
-}
-
 // rememberBan stores a ban, so that it survives a restart and stops the other
 // processes behind the address. The exchange lengthens a ban with every request
 // made during it.
-func (a *App) rememberBan(until time.Time) {
-	a.log.Error("banned by the exchange", "exchange", a.Config.Exchange, "until", until)
+func (a *App) rememberBan(v config.Venue, until time.Time) {
+	a.log.Error("banned by the exchange", "exchange", v.Name, "until", until)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if err := a.DB.PutBan(ctx, Address(a.Config), until); err != nil {
-		a.log.Error("the ban could not be stored", "error", err)
+	if err := a.DB.PutBan(ctx, Address(v), until); err != nil {
+		a.log.Error("the ban could not be stored", "exchange", v.Name, "error", err)
 	}
 }
 
-// applyStoredBan stops requests until the end of the stored ban, if there is one: from
-// before a restart, or of another process.
-func (a *App) applyStoredBan(ctx context.Context) error {
-	until, err := a.DB.Ban(ctx, Address(a.Config))
-	if err == nil && time.Now().Before(until) {
-		a.Venue.Ban(until)
+// applyStoredBans stops requests to each exchange until the end of its stored ban, if
+// there is one: from before a restart, or of another process.
+func (a *App) applyStoredBans(ctx context.Context) error {
+	for _, v := range a.Venues {
+		until, err := a.DB.Ban(ctx, Address(v.Venue))
+		if err != nil {
+			return err
+		}
+		if time.Now().Before(until) {
+			v.Ban(until)
+		}
 	}
-	return err
+	return nil
 }
 
 // watchBans applies the bans of other processes as they are stored, until Close.
@@ -59,7 +55,7 @@ func (a *App) watchBans() {
 			case <-ctx.Done():
 				return
 			}
-			if err := a.applyStoredBan(ctx); err != nil && ctx.Err() == nil {
+			if err := a.applyStoredBans(ctx); err != nil && ctx.Err() == nil {
 				a.log.Warn("whether another process was banned could not be read", "error", err)
 			}
 		}

@@ -28,6 +28,9 @@ const (
 	// postgresConnection is the memory of a connection to PostgreSQL: buffers and
 	// goroutine stack.
 	postgresConnection = 32 << 10
+	// listing is the list of pairs of an exchange after the first one: 3,500 pairs of
+	// Binance take 420 KiB.
+	listing = 512 << 10
 	// waitingAnalysis is the memory of an analysis that waits for the end of its batch,
 	// with the newest block of its candles.
 	waitingAnalysis = 5 << 10
@@ -87,8 +90,8 @@ func (b Budget) clients(base int64) clients {
 	if limit > 0 && (b.Total == 0 || limit < c.connections) {
 		c.connections = limit
 	}
-	// The database, the exchange and the log have open files too.
-	others := 64 + b.Config.DBPoolSize + b.Config.DBMaxOverflow + 2*b.Config.AnalysisConcurrency
+	// The database, the exchanges and the log have open files too.
+	others := 64 + b.Config.DBPoolSize + b.Config.DBMaxOverflow + 2*b.Config.AnalysisConcurrency*len(b.Config.Exchanges)
 	c.connections = max(1, min(c.connections, maxFiles()-others))
 	return c
 }
@@ -119,10 +122,17 @@ func (b Budget) database() int64 {
 	return int64(b.Config.DBPoolSize+b.Config.DBMaxOverflow) * postgresConnection
 }
 
-// batches returns the memory of the results of open batches.
+// batches returns the memory of the results of open batches: two of each exchange, and
+// what the slots have finished.
 func (b Budget) batches() int64 {
-	size := int64(b.Config.AnalysisBatchSize)
-	return (int64(b.Config.AnalysisConcurrency) + 2*size) * waitingAnalysis
+	waiting := int64(b.Config.AnalysisConcurrency) + 2*int64(b.Config.AnalysisBatchSize)
+	return waiting * int64(len(b.Config.Exchanges)) * waitingAnalysis
+}
+
+// venues returns the memory of the exchanges after the first one: lists of pairs, and idle
+// connections. Those of one exchange are counted with the slots.
+func (b Budget) venues() int64 {
+	return int64(len(b.Config.Exchanges)-1) * (listing + int64(b.Config.AnalysisConcurrency)*service.ConnectionBytes)
 }
 
 // finders returns the memory of the shared finders.
@@ -136,7 +146,7 @@ func (b Budget) Slot() int64 { return service.SlotBytes(b.Config.AnalysisKlineLi
 // room returns the memory left for slots, and for clients above their minimum, in a
 // process that uses base bytes before it serves.
 func (b Budget) room(base int64) int64 {
-	return b.Total - base - Growth - b.replies() - leastClients.replies - b.database() - b.batches() - b.finders()
+	return b.Total - base - Growth - b.replies() - leastClients.replies - b.database() - b.batches() - b.venues() - b.finders()
 }
 
 // slots returns the memory left for slots.
@@ -196,6 +206,6 @@ func (b Budget) Print(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "# memory budget: %s (%s)\n", config.Mebibytes(b.Total), b.Source)
-	fmt.Fprintf(w, "# of it: replies %s, database %s, open batches %s, finders %s, each slot of %d klines %s\n",
-		config.Mebibytes(b.replies()), config.Mebibytes(b.database()), config.Mebibytes(b.batches()), config.Mebibytes(b.finders()), b.Config.AnalysisKlineLimit, config.Mebibytes(b.Slot()))
+	fmt.Fprintf(w, "# of it: replies %s, database %s, open batches %s, further exchanges %s, finders %s, each slot of %d klines %s\n",
+		config.Mebibytes(b.replies()), config.Mebibytes(b.database()), config.Mebibytes(b.batches()), config.Mebibytes(b.venues()), config.Mebibytes(b.finders()), b.Config.AnalysisKlineLimit, config.Mebibytes(b.Slot()))
 }

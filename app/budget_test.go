@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"tidemark/config"
+	"tidemark/exchange/venues"
 )
 
 // These tests pin the memory budget: its source, its division, and the smallest budget
@@ -19,7 +20,7 @@ func TestBudget_IsThatOfTheConfigurationElseOfTheCgroup(t *testing.T) {
 	}{
 		{"", 0, 0}, {"", limit, 90 << 20}, {"32MiB", limit, 32 << 20}, {"200MiB", limit, 200 << 20}, {"32MiB", 0, 32 << 20}, {"0", limit, 0},
 	} {
-		cfg, err := config.Load([]string{"MEMORY_BUDGET=" + c.given}, nil)
+		cfg, err := config.Load([]string{"MEMORY_BUDGET=" + c.given}, nil, venues.Names())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +42,7 @@ func TestBudget_CachesGetAFixedShare(t *testing.T) {
 		{[]string{"MEMORY_BUDGET=32MiB", "HTTP_CACHE_BYTES=1000"}, 1000, 640 << 10},
 		{[]string{"MEMORY_BUDGET=32MiB", "DATABASE_URL=postgres://a@b/c"}, 1 << 20, 0},
 	} {
-		cfg, err := config.Load(c.lines, nil)
+		cfg, err := config.Load(c.lines, nil, venues.Names())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +60,7 @@ func TestBudget_TheSmallestHasRoomForOneSlotAndNoMuchSmallerOneHas(t *testing.T)
 		{"DATABASE_URL=postgres://a@b/c", "DB_POOL_SIZE=100"},
 		{"HTTP_CACHE_BYTES=0"},
 	} {
-		cfg, err := config.Load(lines, nil)
+		cfg, err := config.Load(lines, nil, venues.Names())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +86,7 @@ func TestBudget_ClientsGetAShareThatLeavesASlot(t *testing.T) {
 		{[]string{"HTTP_MAX_CONNECTIONS=50"}, clients{50, manyClients.streams, manyClients.replies, manyClients.uploads}},
 		{[]string{"MEMORY_BUDGET=20MiB"}, leastClients}, // which does not start
 	} {
-		cfg, err := config.Load(c.lines, nil)
+		cfg, err := config.Load(c.lines, nil, venues.Names())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +96,7 @@ func TestBudget_ClientsGetAShareThatLeavesASlot(t *testing.T) {
 	}
 	last := leastClients
 	for mib := 29; mib < 256; mib++ {
-		cfg, err := config.Load([]string{fmt.Sprintf("MEMORY_BUDGET=%dMiB", mib), "HTTP_MAX_CONNECTIONS=100"}, nil)
+		cfg, err := config.Load([]string{fmt.Sprintf("MEMORY_BUDGET=%dMiB", mib), "HTTP_MAX_CONNECTIONS=100"}, nil, venues.Names())
 		if err != nil {
 			t.Fatal(err)
 		}

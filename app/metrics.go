@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"tidemark/exchange"
 	"tidemark/levels"
 	"tidemark/memory"
 	"tidemark/repository"
@@ -19,7 +18,7 @@ import (
 	"tidemark/service"
 )
 
-// exchangeMetrics are the metrics of the exchange client, which does not import
+// exchangeMetrics are the metrics of the exchange clients, which do not import
 // Prometheus.
 type exchangeMetrics struct {
 	requests *prometheus.CounterVec
@@ -32,29 +31,29 @@ func newExchangeMetrics(reg prometheus.Registerer) *exchangeMetrics {
 	return &exchangeMetrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidemark_exchange_requests_total",
-			Help: "Requests sent to the exchange, by endpoint and HTTP status; status 0 means no response.",
-		}, []string{"endpoint", "status"}),
+			Help: "Requests sent to the exchange, by exchange, endpoint and HTTP status; status 0 means no response.",
+		}, []string{"exchange", "endpoint", "status"}),
 		duration: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "tidemark_exchange_request_duration_seconds",
 			Help:    "Duration of one request to the exchange, including reading and decoding the body.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 5, 10},
-		}, []string{"endpoint"}),
+		}, []string{"exchange", "endpoint"}),
 	}
 }
 
-func (m *exchangeMetrics) observe(endpoint string, status int, took time.Duration) {
+func (m *exchangeMetrics) observe(exchange, endpoint string, status int, took time.Duration) {
 	m.heap.Load().step()
-	m.requests.WithLabelValues(endpoint, strconv.Itoa(status)).Inc()
-	m.duration.WithLabelValues(endpoint).Observe(took.Seconds())
+	m.requests.WithLabelValues(exchange, endpoint, strconv.Itoa(status)).Inc()
+	m.duration.WithLabelValues(exchange, endpoint).Observe(took.Seconds())
 }
 
 // registerProcessMetrics registers the metrics of the Go runtime, the process, its cgroup,
-// the exchange's weight, the database pools, the queue and the scorecard.
-func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venue *exchange.Client, b Budget) {
+// the weight of each exchange, the database pools, the queue and the scorecard.
+func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venues []Venue, b Budget) {
 	reg.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		memoryCollector{}, poolCollector{db}, weightCollector{venue}, &queueCollector{db: db}, &scorecardCollector{db: db, market: venue.Market},
+		memoryCollector{}, poolCollector{db}, weightCollector(venues), &queueCollector{db: db}, &scorecardCollector{db: db, markets: markets(venues)},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name:        "tidemark_build_info",
 			Help:        "Constant 1; the version is in the label.",
@@ -122,16 +121,16 @@ func (memoryCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(ch, limitDesc, float64(m.Limit))
 }
 
-// weightCollector collects the exchange's request budget.
-type weightCollector struct{ venue *exchange.Client }
+// weightCollector collects the request budgets of the exchanges.
+type weightCollector []Venue
 
 var (
 	weightDesc = describe("tidemark_exchange_used_weight",
-		"Request weight used in the current minute, as counted by the exchange.")
+		"Requests by weight that count against a budget of the exchange now.", "exchange", "budget")
 	weightLimitDesc = describe("tidemark_exchange_weight_limit",
-		"Request weight the exchange allows per minute.")
+		"Requests by weight that a budget of the exchange allows in its period.", "exchange", "budget")
 	pausedDesc = describe("tidemark_exchange_paused_until_timestamp_seconds",
-		"End of the pause after a 429 or a ban, in Unix time; 0 without a pause.")
+		"End of the pause after a 429 or a ban, in Unix time; 0 without a pause.", "exchange")
 )
 
 func (weightCollector) Describe(ch chan<- *prometheus.Desc) {
@@ -141,14 +140,18 @@ func (weightCollector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (c weightCollector) Collect(ch chan<- prometheus.Metric) {
-	s := c.venue.Status()
-	gauge(ch, weightDesc, float64(s.Budgets[0].Used))
-	gauge(ch, weightLimitDesc, float64(s.Budgets[0].Limit))
-	paused := 0.0
-	if s.PausedUntil.After(time.Now()) {
-		paused = float64(s.PausedUntil.UnixMilli()) / 1000
+	for _, v := range c {
+		s := v.Status()
+		for _, b := range s.Budgets {
+			gauge(ch, weightDesc, float64(b.Used), v.Name, b.Name)
+			gauge(ch, weightLimitDesc, float64(b.Limit), v.Name, b.Name)
+		}
+		paused := 0.0
+		if s.PausedUntil.After(time.Now()) {
+			paused = float64(s.PausedUntil.UnixMilli()) / 1000
+		}
+		gauge(ch, pausedDesc, paused, v.Name)
 	}
-	gauge(ch, pausedDesc, paused)
 }
 
 // poolCollector collects the database connections, by pool.
@@ -228,18 +231,35 @@ func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(ch, oldestDesc, c.stats.Oldest.Seconds())
 }
 
-// scorecardCollector collects the scorecards of the odds of this version, in the market of
+// scorecardCollector collects the scorecards of the odds of this version, in the markets of
 // this process. The numbers are of all processes. Those of other versions and markets are
 // only in GET /calibration.
 type scorecardCollector struct {
-	db     *repository.DB
-	market func() service.Market
+	db      *repository.DB
+	markets func() []service.Market
 
 	mu    sync.Mutex
 	read  time.Time
-	cards map[levels.Interval]scorecard.Card
-	open  map[levels.Interval]int
+	cards []marketCards
 	err   error
+}
+
+// marketCards are the scorecards of one market.
+type marketCards struct {
+	exchange string
+	cards    map[levels.Interval]scorecard.Card
+	open     map[levels.Interval]int
+}
+
+// markets returns a function that returns the markets of the exchanges.
+func markets(venues []Venue) func() []service.Market {
+	return func() []service.Market {
+		all := make([]service.Market, len(venues))
+		for i, v := range venues {
+			all[i] = v.Market()
+		}
+		return all
+	}
 }
 
 // scorecardFor is how long the scorecards are cached: they change when candles close.
@@ -247,17 +267,17 @@ const scorecardFor = time.Minute
 
 var (
 	outcomesDesc = describe("tidemark_scorecard_outcomes_total",
-		"Outcomes of levels with odds, judged a horizon later: for touch odds all levels, for hold odds those that held or broke. All metrics of the scorecard are of the odds of this version; all processes of a database report the same values.", "interval", "kind")
+		"Outcomes of levels with odds, judged a horizon later: for touch odds all levels, for hold odds those that held or broke. All metrics of the scorecard are of the odds of this version; all processes of a database report the same values.", "exchange", "interval", "kind")
 	realisedDesc = describe("tidemark_scorecard_realised_total",
-		"Positive outcomes: levels that were touched, or held.", "interval", "kind")
+		"Positive outcomes: levels that were touched, or held.", "exchange", "interval", "kind")
 	promisedDesc = describe("tidemark_scorecard_promised_total",
-		"Sum of the odds of the outcomes: the expected number of positive outcomes.", "interval", "kind")
+		"Sum of the odds of the outcomes: the expected number of positive outcomes.", "exchange", "interval", "kind")
 	missedDesc = describe("tidemark_scorecard_squared_error_total",
-		"Sum of the squared differences between odds and outcomes, 1 or 0; divided by the number of outcomes it is the Brier score.", "interval", "kind")
+		"Sum of the squared differences between odds and outcomes, 1 or 0; divided by the number of outcomes it is the Brier score.", "exchange", "interval", "kind")
 	momentsDesc = describe("tidemark_scorecard_promises_total",
-		"Analyses whose horizon has passed: judged, or skipped because candles are missing.", "interval", "outcome")
+		"Analyses whose horizon has passed: judged, or skipped because candles are missing.", "exchange", "interval", "outcome")
 	openPromisesDesc = describe("tidemark_scorecard_open_promises",
-		"Analyses that will be judged once their horizon has passed.", "interval")
+		"Analyses that will be judged once their horizon has passed.", "exchange", "interval")
 )
 
 func (*scorecardCollector) Describe(ch chan<- *prometheus.Desc) {
@@ -275,21 +295,27 @@ func (c *scorecardCollector) Collect(ch chan<- prometheus.Metric) {
 	if c.err != nil {
 		return // unknown values are omitted
 	}
+	for _, of := range c.cards {
+		of.collect(ch)
+	}
+}
+
+func (m marketCards) collect(ch chan<- prometheus.Metric) {
 	for _, fit := range levels.Odds().Fits {
 		interval := string(fit.Interval)
-		card := c.cards[fit.Interval] // the zero card before the first judgement
+		card := m.cards[fit.Interval] // the zero card before the first judgement
 		for _, part := range [...]struct {
 			kind string
 			of   scorecard.Score
 		}{{"touch", card.Touch.Total()}, {"hold", card.Hold.Total()}} {
-			counter(ch, outcomesDesc, float64(part.of.Samples), interval, part.kind)
-			counter(ch, realisedDesc, float64(part.of.Realised), interval, part.kind)
-			counter(ch, promisedDesc, part.of.Promised, interval, part.kind)
-			counter(ch, missedDesc, part.of.SquaredError, interval, part.kind)
+			counter(ch, outcomesDesc, float64(part.of.Samples), m.exchange, interval, part.kind)
+			counter(ch, realisedDesc, float64(part.of.Realised), m.exchange, interval, part.kind)
+			counter(ch, promisedDesc, part.of.Promised, m.exchange, interval, part.kind)
+			counter(ch, missedDesc, part.of.SquaredError, m.exchange, interval, part.kind)
 		}
-		counter(ch, momentsDesc, float64(card.Moments), interval, "judged")
-		counter(ch, momentsDesc, float64(card.Skipped), interval, "skipped")
-		gauge(ch, openPromisesDesc, float64(c.open[fit.Interval]), interval)
+		counter(ch, momentsDesc, float64(card.Moments), m.exchange, interval, "judged")
+		counter(ch, momentsDesc, float64(card.Skipped), m.exchange, interval, "skipped")
+		gauge(ch, openPromisesDesc, float64(m.open[fit.Interval]), m.exchange, interval)
 	}
 }
 
@@ -297,15 +323,22 @@ func (c *scorecardCollector) Collect(ch chan<- prometheus.Metric) {
 func (c *scorecardCollector) refresh() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	market := c.market()
-	cards, open, err := c.db.Scorecards(ctx, market.Exchange)
-	c.cards, c.open, c.err, c.read = map[levels.Interval]scorecard.Card{}, map[levels.Interval]int{}, err, time.Now()
-	for _, card := range cards {
-		if card.Current(market.Simulated) {
-			c.cards[card.Interval] = card
+	c.cards, c.err, c.read = nil, nil, time.Now()
+	for _, market := range c.markets() {
+		cards, open, err := c.db.Scorecards(ctx, market.Exchange)
+		if err != nil {
+			c.err = err
+			return
 		}
-	}
-	for _, o := range open {
-		c.open[o.Interval] = o.Count
+		of := marketCards{market.Exchange, map[levels.Interval]scorecard.Card{}, map[levels.Interval]int{}}
+		for _, card := range cards {
+			if card.Current(market.Simulated) {
+				of.cards[card.Interval] = card
+			}
+		}
+		for _, o := range open {
+			of.open[o.Interval] = o.Count
+		}
+		c.cards = append(c.cards, of)
 	}
 }

@@ -78,19 +78,19 @@ func TestScorecardCollector_ShowsTheOddsOfThisProgramInItsMarket(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c := &scorecardCollector{db: db, market: func() service.Market { return service.Market{Exchange: "binance"} }}
+	c := &scorecardCollector{db: db, markets: func() []service.Market { return []service.Market{{Exchange: "binance"}} }}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(c)
 	rec := httptest.NewRecorder()
 	promhttp.HandlerFor(reg, promhttp.HandlerOpts{}).ServeHTTP(rec, httptest.NewRequest("GET", "/", nil))
 	got := rec.Body.String()
 	for _, line := range []string{
-		`outcomes_total{interval="1h",kind="hold"} 2`, `outcomes_total{interval="1h",kind="touch"} 8`,
-		`realised_total{interval="1h",kind="hold"} 1`, `realised_total{interval="1h",kind="touch"} 4`,
-		`promised_total{interval="1h",kind="hold"} 0.875`, `promised_total{interval="1h",kind="touch"} 4.5`,
-		`squared_error_total{interval="1h",kind="hold"} 0.25`, `squared_error_total{interval="1h",kind="touch"} 1.25`,
-		`promises_total{interval="1h",outcome="judged"} 1`, `promises_total{interval="1h",outcome="skipped"} 1`,
-		`open_promises{interval="1h"} 1`, `outcomes_total{interval="4h",kind="hold"} 0`,
+		`outcomes_total{exchange="binance",interval="1h",kind="hold"} 2`, `outcomes_total{exchange="binance",interval="1h",kind="touch"} 8`,
+		`realised_total{exchange="binance",interval="1h",kind="hold"} 1`, `realised_total{exchange="binance",interval="1h",kind="touch"} 4`,
+		`promised_total{exchange="binance",interval="1h",kind="hold"} 0.875`, `promised_total{exchange="binance",interval="1h",kind="touch"} 4.5`,
+		`squared_error_total{exchange="binance",interval="1h",kind="hold"} 0.25`, `squared_error_total{exchange="binance",interval="1h",kind="touch"} 1.25`,
+		`promises_total{exchange="binance",interval="1h",outcome="judged"} 1`, `promises_total{exchange="binance",interval="1h",outcome="skipped"} 1`,
+		`open_promises{exchange="binance",interval="1h"} 1`, `outcomes_total{exchange="binance",interval="4h",kind="hold"} 0`,
 	} {
 		if !strings.Contains(got, "tidemark_scorecard_"+line+"\n") {
 			t.Errorf("the metrics lack %s", line)

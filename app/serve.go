@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,9 +20,13 @@ import (
 	"tidemark/service"
 )
 
-// Work makes this process work on the jobs of its exchange.
+// Work makes this process work on the jobs of its exchanges.
 func (a *App) Work(ctx context.Context) error {
-	return a.DB.Work(ctx, map[string]repository.Worker{a.Config.Exchange: a.Jobs})
+	workers := map[string]repository.Worker{}
+	for _, v := range a.Venues {
+		workers[v.Name] = a.Jobs
+	}
+	return a.DB.Work(ctx, workers)
 }
 
 // stopped returns the error to report for a stop that ended with err.
@@ -89,7 +94,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	handler := api.New(api.Config{
 		Analyzer:   a.Analyzer,
 		Jobs:       a.Jobs,
-		Market:     a.Venue.Market,
+		Status:     a.status,
 		Store:      a.DB,
 		Registerer: a.registry,
 		Gatherer:   a.registry,
@@ -157,7 +162,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	if len(cfg.APIKeys) == 0 && !config.Loopback(cfg.HTTPAddr) {
 		log.Warn("anyone who reaches the address is served (ALLOW_ANONYMOUS)", "address", cfg.HTTPAddr)
 	}
-	log.Info("serving", "address", listener.Addr().String(), "role", cfg.Role, "exchange", cfg.Exchange, "version", BuildVersion())
+	log.Info("serving", "address", listener.Addr().String(), "role", cfg.Role, "exchange", strings.Join(cfg.Exchanges, ","), "version", BuildVersion())
 	releaseMemory()
 	heap := growHeap(leastHeap)
 	defer heap.stop()

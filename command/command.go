@@ -18,6 +18,7 @@ import (
 
 	"tidemark/app"
 	"tidemark/config"
+	"tidemark/exchange/venues"
 )
 
 // The exit codes other than 0.
@@ -129,7 +130,7 @@ func shortHelp(help func(*cobra.Command, []string), all bool) func(*cobra.Comman
 
 // config loads the configuration for a command.
 func (in *invocation) config(cmd *cobra.Command) (config.Config, error) {
-	c, err := config.Load(in.environ, cmd.Flags())
+	c, err := config.Load(in.environ, cmd.Flags(), venues.Names())
 	if err != nil {
 		return config.Config{}, config.Usage(err)
 	}

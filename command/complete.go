@@ -9,6 +9,7 @@ import (
 
 	"tidemark/app"
 	"tidemark/config"
+	"tidemark/exchange/venues"
 	"tidemark/levels"
 	"tidemark/memory"
 	"tidemark/repository"
@@ -27,10 +28,13 @@ func (in *invocation) complete(root *cobra.Command) {
 				continue
 			}
 			values := slices.Clone(v.OneOf)
-			if v.Name == "ANALYSIS_INTERVAL" {
+			switch v.Name {
+			case "ANALYSIS_INTERVAL":
 				for _, i := range levels.Intervals() {
 					values = append(values, string(i))
 				}
+			case "EXCHANGE":
+				values = venues.Names()
 			}
 			if len(values) > 0 {
 				cmd.RegisterFlagCompletionFunc(v.Flag(), cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
@@ -39,7 +43,7 @@ func (in *invocation) complete(root *cobra.Command) {
 	}
 }
 
-// completeSymbol completes the symbols stored for the configured exchange and interval.
+// completeSymbol completes the symbols stored for the configured exchanges and interval.
 // It does not create or migrate a database, and it prints no errors, which would disturb
 // the command line.
 func (in *invocation) completeSymbol(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
@@ -49,7 +53,7 @@ func (in *invocation) completeSymbol(cmd *cobra.Command, args []string, prefix s
 		return nil, nothing
 	}
 	b, log := app.NewBudget(cfg, memory.Read().Limit), in.logger(quiet(cfg))
-	found, err := repository.Inspect(cmd.Context(), b.DatabaseConfig(log), app.Address(cfg))
+	found, err := repository.Inspect(cmd.Context(), b.DatabaseConfig(log))
 	if err != nil || found.Version != found.Known {
 		return nil, nothing
 	}
@@ -59,13 +63,16 @@ func (in *invocation) completeSymbol(cmd *cobra.Command, args []string, prefix s
 	}
 	defer db.Close()
 	var symbols []string
-	for snap, err := range db.Latest(cmd.Context(), cfg.Exchange, cfg.AnalysisInterval) {
-		if err != nil && !errors.Is(err, service.ErrUnreadable) {
-			break
-		}
-		if strings.HasPrefix(snap.Symbol, strings.ToUpper(prefix)) {
-			symbols = append(symbols, snap.Symbol)
+	for _, exchange := range cfg.Exchanges {
+		for snap, err := range db.Latest(cmd.Context(), exchange, cfg.AnalysisInterval) {
+			if err != nil && !errors.Is(err, service.ErrUnreadable) {
+				break
+			}
+			if strings.HasPrefix(snap.Symbol, strings.ToUpper(prefix)) {
+				symbols = append(symbols, snap.Symbol)
+			}
 		}
 	}
-	return symbols, nothing
+	slices.Sort(symbols)
+	return slices.Compact(symbols), nothing
 }

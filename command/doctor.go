@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 	"tidemark/app"
 	"tidemark/config"
 	"tidemark/exchange"
-	"tidemark/exchange/binance"
+	"tidemark/exchange/venues"
 	"tidemark/memory"
 	"tidemark/repository"
 	"tidemark/service"
@@ -107,12 +108,24 @@ func (in *invocation) examine(cmd *cobra.Command) []finding {
 	ctx := cmd.Context()
 	all := []finding{examineExposure(cfg)}
 	limit := memory.Read().Limit
-	found, err := repository.Inspect(ctx, app.NewBudget(cfg, limit).DatabaseConfig(in.logger(quiet(cfg))), app.Address(cfg))
+	exchanges := cfg.Venues()
+	addresses := make([]string, len(exchanges))
+	for i, v := range exchanges {
+		addresses[i] = app.Address(v)
+	}
+	found, err := repository.Inspect(ctx, app.NewBudget(cfg, limit).DatabaseConfig(in.logger(quiet(cfg))), addresses...)
 	all = append(all, examineDatabase(found, err))
 	if found.File != "" {
 		all = append(all, examineDisk(filepath.Dir(found.File)))
 	}
-	all = append(all, examineVenue(ctx, cfg, found.BannedUntil)...)
+	for i, of := range examineVenues(ctx, exchanges, found.BannedUntil) {
+		if len(exchanges) > 1 {
+			for k := range of {
+				of[k].Check += " " + exchanges[i].Name
+			}
+		}
+		all = append(all, of...)
+	}
 	all = append(all, examineMemory(cfg, limit, found)...)
 	if f, set := examineCollector(cfg, in.environ); set {
 		all = append(all, f)
@@ -179,25 +192,30 @@ const (
 	askVenue = 15 * time.Second
 )
 
-// examineVenue asks the exchange for its time, but not during a ban, which each request
+// examineVenues asks all exchanges for their time at once, and returns the findings of
+// each.
+func examineVenues(ctx context.Context, exchanges []config.Venue, banned map[string]time.Time) [][]finding {
+	all := make([][]finding, len(exchanges))
+	var each sync.WaitGroup
+	for i, v := range exchanges {
+		each.Go(func() { all[i] = examineVenue(ctx, v, banned[app.Address(v)]) })
+	}
+	each.Wait()
+	return all
+}
+
+// examineVenue asks an exchange for its time, but not during a ban, which each request
 // would prolong.
-func examineVenue(ctx context.Context, cfg config.Config, banned time.Time) []finding {
+func examineVenue(ctx context.Context, v config.Venue, banned time.Time) []finding {
 	const wait = "wait; then lower EXCHANGE_WEIGHT_SHARE, or find the other users of this address"
 	if left := time.Until(banned); left > 0 {
 		return []finding{{"exchange", fail, fmt.Sprintf("%s has banned this address until %s, in %s; no request was sent",
-			cfg.Exchange, banned.UTC().Format(time.RFC3339), left.Round(time.Second)), wait}}
+			v.Name, banned.UTC().Format(time.RFC3339), left.Round(time.Second)), wait}}
 	}
-	if cfg.Exchange == "simulated" && cfg.ExchangeBaseURL == "" {
+	if v.Name == venues.Simulated && v.BaseURL == nil {
 		return []finding{{"exchange", ok, "SIMULATED: the process generates the market; there are no requests", ""}}
 	}
-	baseURL, err := cfg.ExchangeURL()
-	if err != nil {
-		return []finding{{"exchange", fail, err.Error(), "correct EXCHANGE_BASE_URL"}}
-	}
-	venue := exchange.New(binance.Spot, exchange.Config{
-		Name: cfg.Exchange, BaseURL: baseURL, WeightShare: cfg.ExchangeWeightShare,
-		Timeout: cfg.ExchangeTimeout, Attempts: 1, Concurrency: 1, Simulated: cfg.Exchange == "simulated",
-	})
+	venue := app.OpenVenue(v, exchange.Config{Attempts: 1, Concurrency: 1})
 	defer venue.Close()
 	ctx, cancel := context.WithTimeout(ctx, askVenue)
 	defer cancel()
@@ -211,11 +229,16 @@ func examineVenue(ctx context.Context, cfg config.Config, banned time.Time) []fi
 		}
 		return []finding{{"exchange", fail, err.Error(), advice}}
 	}
-	stats := venue.Stats()
-	exchange := finding{"exchange", ok, fmt.Sprintf("%s%s responds within %s; this address has used a request weight of %d in this minute",
-		simulatedMark(venue.Market().Simulated), cfg.Exchange, took.Round(time.Millisecond), stats.UsedWeight), ""}
-	if float64(stats.UsedWeight) > cfg.ExchangeWeightShare*float64(stats.WeightLimit) {
-		exchange.Verdict, exchange.Advice = warn, "it exceeds EXCHANGE_WEIGHT_SHARE of the limit; analyses wait for the next minute"
+	most := exchange.Spent{}
+	for _, b := range venue.Status().Budgets {
+		if b.Limit > 0 && (most.Limit == 0 || b.Share() > most.Share()) {
+			most = b
+		}
+	}
+	answered := finding{"exchange", ok, fmt.Sprintf("%s%s responds within %s; this address has used %d of %d requests by weight that are allowed in %s (%s)",
+		simulatedMark(venue.Market().Simulated), v.Name, took.Round(time.Millisecond), most.Used, most.Limit, most.Period, most.Name), ""}
+	if most.Share() > v.WeightShare {
+		answered.Verdict, answered.Advice = warn, "it exceeds EXCHANGE_WEIGHT_SHARE of the limit; analyses wait for the next period"
 	}
 	// The response was sent half a round trip ago, on average.
 	skew := time.Now().Add(-took / 2).Sub(now)
@@ -231,7 +254,7 @@ func examineVenue(ctx context.Context, cfg config.Config, banned time.Time) []fi
 			clock.Verdict = fail
 		}
 	}
-	return []finding{exchange, clock}
+	return []finding{answered, clock}
 }
 
 // The memory that serve allocates before it divides its budget, in addition to that of

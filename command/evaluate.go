@@ -235,13 +235,17 @@ func folderCandles(folder string, o evaluate.Options) (*candleSource, error) {
 
 // storedCandles returns the candles in the database of all pairs with analyses.
 func (in *invocation) storedCandles(ctx context.Context, cfg config.Config, o evaluate.Options) (*candleSource, error) {
+	exchange, err := oneExchange(cfg)
+	if err != nil {
+		return nil, err
+	}
 	db, err := app.OpenDatabase(ctx, app.Budget{Config: cfg}, in.logger(quiet(cfg)))
 	if err != nil {
 		return nil, err
 	}
 	simulated := false
-	s := &candleSource{name: cfg.Exchange + " (stored)", simulated: func() bool { return simulated }, close: func() { db.Close() }}
-	for snap, err := range db.Latest(ctx, cfg.Exchange, o.Interval) {
+	s := &candleSource{name: exchange + " (stored)", simulated: func() bool { return simulated }, close: func() { db.Close() }}
+	for snap, err := range db.Latest(ctx, exchange, o.Interval) {
 		if err != nil && !errors.Is(err, service.ErrUnreadable) { // its candles may still be readable
 			db.Close()
 			return nil, err
@@ -257,7 +261,7 @@ func (in *invocation) storedCandles(ctx context.Context, cfg config.Config, o ev
 	}
 	if len(s.series) == 0 {
 		db.Close()
-		return nil, fmt.Errorf("no pair of %s has been analysed at %s; run `tidemark sweep`", cfg.Exchange, o.Interval)
+		return nil, fmt.Errorf("no pair of %s has been analysed at %s; run `tidemark sweep`", exchange, o.Interval)
 	}
 	return s, nil
 }
@@ -266,18 +270,23 @@ func (in *invocation) storedCandles(ctx context.Context, cfg config.Config, o ev
 // stored in a temporary folder, because candles are read twice. A ban cancels the
 // evaluation, since it applies to all pairs.
 func (in *invocation) exchangeCandles(ctx context.Context, cfg config.Config, o evaluate.Options, pattern string, cancel context.CancelCauseFunc) (_ *candleSource, err error) {
+	exchange, err := oneExchange(cfg)
+	if err != nil {
+		return nil, err
+	}
 	a, err := app.Open(ctx, cfg, in.logger(quiet(cfg)))
 	if err != nil {
 		return nil, err
 	}
+	venue := a.Venues[0]
 	folder, err := os.MkdirTemp("", "tidemark-evaluate-")
 	if err != nil {
 		a.Close()
 		return nil, err
 	}
 	s := &candleSource{
-		name:      cfg.Exchange,
-		simulated: func() bool { return a.Venue.Market().Simulated },
+		name:      exchange,
+		simulated: func() bool { return venue.Market().Simulated },
 		close:     func() { os.RemoveAll(folder); a.Close() },
 	}
 	defer func() {
@@ -287,14 +296,14 @@ func (in *invocation) exchangeCandles(ctx context.Context, cfg config.Config, o 
 	}()
 	from := o.From
 	if from.IsZero() {
-		now, err := a.Venue.Now(ctx)
+		now, err := venue.Now(ctx)
 		if err != nil {
 			return nil, err
 		}
 		from = now.AddDate(-1, 0, 0)
 	}
 	first := max(from.Add(-time.Duration(o.Klines)*o.Interval.Duration()).UnixMilli(), 0)
-	for listing, err := range a.Jobs.Symbols(ctx) {
+	for listing, err := range a.Jobs.Symbols(ctx, exchange) {
 		if err != nil {
 			return nil, err
 		}
@@ -307,7 +316,7 @@ func (in *invocation) exchangeCandles(ctx context.Context, cfg config.Config, o 
 			if _, err := os.Stat(file); err == nil {
 				return readCandles(ctx, file, dst)
 			}
-			if err := a.Venue.Candles(ctx, name, first, dst, nil); err != nil {
+			if err := venue.Candles(ctx, name, first, dst, nil); err != nil {
 				if errors.Is(err, service.ErrBanned) {
 					cancel(err)
 				}

@@ -59,7 +59,11 @@ func (in *invocation) levelsCommand() *cobra.Command {
 
 // storedAnalysis reads the analysis of a pair as of a time; zero means the newest.
 func storedAnalysis(ctx context.Context, db *repository.DB, cfg config.Config, symbol string, at time.Time) (service.Snapshot, error) {
-	key := service.Key{Exchange: cfg.Exchange, Symbol: symbol, Interval: cfg.AnalysisInterval}
+	exchange, err := oneExchange(cfg)
+	if err != nil {
+		return service.Snapshot{}, err
+	}
+	key := service.Key{Exchange: exchange, Symbol: symbol, Interval: cfg.AnalysisInterval}
 	snap, err := db.Snapshot(ctx, key, at)
 	if errors.Is(err, service.ErrNotAnalyzed) {
 		return snap, fmt.Errorf("%s %s %s has not been analysed; run `tidemark analyze %s`", key.Exchange, symbol, key.Interval, symbol)

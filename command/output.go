@@ -53,6 +53,14 @@ func onePair(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// oneExchange returns the exchange of a command that reads one.
+func oneExchange(cfg config.Config) (string, error) {
+	if len(cfg.Exchanges) != 1 {
+		return "", config.Usage(fmt.Errorf("EXCHANGE names %d exchanges, and this command is about one: add --exchange %s", len(cfg.Exchanges), cfg.Exchanges[0]))
+	}
+	return cfg.Exchanges[0], nil
+}
+
 // openStored opens an existing database. It does not create one.
 func (in *invocation) openStored(ctx context.Context, cfg config.Config) (*repository.DB, error) {
 	if err := in.needDatabase(ctx, cfg); err != nil {
@@ -63,7 +71,7 @@ func (in *invocation) openStored(ctx context.Context, cfg config.Config) (*repos
 
 // needDatabase returns an error if the database does not exist.
 func (in *invocation) needDatabase(ctx context.Context, cfg config.Config) error {
-	found, err := repository.Inspect(ctx, app.Budget{Config: cfg}.DatabaseConfig(in.logger(quiet(cfg))), app.Address(cfg))
+	found, err := repository.Inspect(ctx, app.Budget{Config: cfg}.DatabaseConfig(in.logger(quiet(cfg))))
 	if err == nil && found.New {
 		err = fmt.Errorf("no database at %s; create one with `tidemark sweep`, or set DATABASE_URL", found.File)
 	}

@@ -38,11 +38,11 @@ func (in *invocation) sweepCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "sweep",
-		Short: "Analyse every pair of the exchange once, in the foreground",
-		Long: `Analyse every pair of the exchange that passes the filters, store the levels and
-print a report. The exit code is 3 if some pairs failed.
+		Short: "Analyse every pair of the exchanges once, in the foreground",
+		Long: `Analyse every pair of the exchanges that passes the filters, store the levels and
+print a report, one for each exchange. The exit code is 3 if some pairs failed.
 
-The sweep is a job: other processes of the same exchange on the same database take
+The sweep of an exchange is a job: other processes of the same exchange on the same database take
 part in it. If the same sweep is already under way there, this command joins it. An
 interrupt cancels the sweep, but not one that was joined, which continues there. If
 this process is killed, the next process of the exchange on this database finishes
@@ -81,17 +81,35 @@ func (in *invocation) sweep(ctx context.Context, cfg config.Config, asJSON bool)
 		return err
 	}
 	app.DropPages()
-	j, err := in.runSweep(ctx, a)
+	swept, err := in.runSweeps(ctx, a)
 	stopping, cancel := context.WithTimeout(background, cfg.StopTimeout)
 	defer cancel()
 	if err := errors.Join(err, a.Stop(stopping)); err != nil {
 		return err
 	}
-	// Read the final counts and the failures.
-	j, err = a.DB.Job(background, j.ID)
-	if err != nil {
-		return err
+	var failed error
+	partial := false
+	for _, j := range swept {
+		// Read the final counts and the failures.
+		j, err := a.DB.Job(background, j.ID)
+		if err == nil {
+			err = in.reportSweep(j, asJSON)
+		}
+		if errors.Is(err, errPartial) {
+			partial = true
+		} else {
+			failed = errors.Join(failed, err)
+		}
 	}
+	if failed == nil && partial {
+		return errPartial
+	}
+	return failed
+}
+
+// reportSweep prints the report of a sweep that has ended. Its error is errPartial if some
+// symbols failed.
+func (in *invocation) reportSweep(j job.Job, asJSON bool) (err error) {
 	report := sweepReport{
 		State: j.State, Exchange: j.Exchange, Interval: j.Interval, Simulated: j.Simulated,
 		Symbols: j.Symbols, Done: j.Done, Failed: j.Failed, Skipped: j.Skipped,
@@ -110,7 +128,7 @@ func (in *invocation) sweep(ctx context.Context, cfg config.Config, asJSON bool)
 	case err != nil:
 		return err
 	case j.State == job.Failed:
-		return fmt.Errorf("the sweep failed: %s", j.Error.Detail)
+		return fmt.Errorf("the sweep of %s failed: %s", j.Exchange, j.Error.Detail)
 	case j.State == job.Cancelled:
 		return errors.New("the sweep was cancelled; finished analyses are stored")
 	case j.Failed > 0:
@@ -119,24 +137,38 @@ func (in *invocation) sweep(ctx context.Context, cfg config.Config, asJSON bool)
 	return nil
 }
 
-// runSweep runs one sweep, shows its progress and returns the ended job without its
-// failures. If ctx ends, it cancels the sweep. It does not cancel a sweep that it has
-// joined, but returns an error with the id of the job.
-func (in *invocation) runSweep(ctx context.Context, a *app.App) (job.Job, error) {
+// runSweeps runs one sweep of each exchange, all at once, shows their progress one after
+// another, and returns the ended jobs without their failures. If ctx ends, it cancels the
+// sweeps. It does not cancel a sweep that it has joined, but returns an error with the id
+// of the job.
+func (in *invocation) runSweeps(ctx context.Context, a *app.App) (swept []job.Job, err error) {
 	background := context.WithoutCancel(ctx)
-	swept, joined, err := a.Jobs.Submit(background, job.Request{All: true, Store: true})
-	if err != nil {
-		return job.Job{}, err
+	watching := make([]context.Context, len(a.Venues))
+	for i, v := range a.Venues {
+		j, joined, err := a.Jobs.Submit(background, job.Request{Exchange: v.Name, All: true, Store: true})
+		if err != nil {
+			return nil, err
+		}
+		watching[i] = ctx
+		if !joined {
+			watching[i] = background // wait for the cancellation to finish
+			stopped := context.AfterFunc(ctx, func() { a.Jobs.Cancel(background, j.ID) })
+			defer stopped()
+		}
+		swept = append(swept, j)
 	}
-	watching := ctx
-	if !joined {
-		watching = background // wait for the cancellation to finish
-		id := swept.ID
-		stopped := context.AfterFunc(ctx, func() { a.Jobs.Cancel(background, id) })
-		defer stopped()
+	for i := range swept {
+		if swept[i], err = in.watchSweep(watching[i], a, swept[i]); err != nil {
+			return nil, err
+		}
 	}
+	return swept, nil
+}
+
+// watchSweep shows the progress of a sweep and returns the ended job.
+func (in *invocation) watchSweep(ctx context.Context, a *app.App, swept job.Job) (job.Job, error) {
 	bar := newProgress(in.stderr, in.environ)
-	for j, err := range a.Jobs.Watch(watching, swept.ID, bar.every()) {
+	for j, err := range a.Jobs.Watch(ctx, swept.ID, bar.every()) {
 		if err != nil {
 			return job.Job{}, err
 		}

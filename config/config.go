@@ -25,11 +25,11 @@ import (
 // lists the valid values, and secret masks the value wherever it is printed and
 // allows a variable …_FILE that names a file with the value.
 type Config struct {
-	AnalysisConcurrency        int             `env:"ANALYSIS_CONCURRENCY" envDefault:"3" min:"1" max:"256" help:"pairs analysed at once; each needs its own workspace"`
+	AnalysisConcurrency        int             `env:"ANALYSIS_CONCURRENCY" envDefault:"3" min:"1" max:"256" help:"pairs of each exchange analysed at once; each needs its own workspace"`
 	AnalysisBatchSize          int             `env:"ANALYSIS_BATCH_SIZE" envDefault:"20" min:"1" max:"1000" help:"pairs stored in one transaction"`
 	AnalysisKlineLimit         int             `env:"ANALYSIS_KLINE_LIMIT" envDefault:"2000" min:"100" max:"10000" help:"closed candles one analysis uses"`
 	AnalysisInterval           levels.Interval `env:"ANALYSIS_INTERVAL" envDefault:"1h" help:"candle length, unless a request names another"`
-	AnalysisQuoteAssets        []string        `env:"ANALYSIS_QUOTE_ASSETS" envDefault:"USDT" help:"quote assets a sweep covers, separated by commas; empty for all"`
+	AnalysisQuoteAssets        []string        `env:"ANALYSIS_QUOTE_ASSETS" envDefault:"auto" help:"quote assets a sweep covers, separated by commas; auto: the usual ones of each exchange, such as USDT; empty for all"`
 	AnalysisMinQuoteVolume     float64         `env:"ANALYSIS_MIN_QUOTE_VOLUME" envDefault:"0" min:"0" help:"minimum 24 h volume of a pair, in its quote asset"`
 	AnalysisExcludeLeveraged   bool            `env:"ANALYSIS_EXCLUDE_LEVERAGED" envDefault:"true" help:"leave out leveraged tokens (BTCUP, ETHDOWN)"`
 	AnalysisExcludeStablePairs bool            `env:"ANALYSIS_EXCLUDE_STABLE_PAIRS" envDefault:"true" help:"leave out pairs of two coins or currencies that follow a currency"`
@@ -39,8 +39,8 @@ type Config struct {
 	AnalysisIntervals          []string        `env:"ANALYSIS_INTERVALS" help:"candle lengths ANALYSIS_SCHEDULE sweeps, separated by commas; empty: ANALYSIS_INTERVAL alone"`
 	AnalysisHistory            int             `env:"ANALYSIS_HISTORY" envDefault:"200" min:"1" max:"10000" help:"analyses kept for each pair and interval"`
 
-	Exchange            string        `env:"EXCHANGE" envDefault:"binance" oneof:"binance simulated" help:"where klines come from"`
-	ExchangeBaseURL     string        `env:"EXCHANGE_BASE_URL" secret:"url" help:"overrides the exchange's own address: a mirror, a proxy, a simulated exchange"`
+	Exchanges           []string      `env:"EXCHANGE" envDefault:"binance" help:"where klines come from: names of exchanges, separated by commas; all: every one but simulated. Settings of one exchange, such as EXCHANGE_OKX_TIMEOUT, replace the general ones"`
+	ExchangeBaseURL     string        `env:"EXCHANGE_BASE_URL" secret:"url" help:"overrides the exchange's own address: a mirror, a proxy, a simulated exchange; for one exchange only"`
 	ExchangeWeightShare float64       `env:"EXCHANGE_WEIGHT_SHARE" envDefault:"0.7" min:"0.01" max:"1" help:"share of the exchange's request limit to stay under"`
 	ExchangeEgress      string        `env:"EXCHANGE_EGRESS" help:"name of the address the exchange sees this process under; processes on one database with the same name, or none, share a ban"`
 	ExchangeTimeout     time.Duration `env:"EXCHANGE_TIMEOUT" envDefault:"10s" min:"100ms" max:"5m" help:"time of one request to the exchange"`
@@ -71,19 +71,22 @@ type Config struct {
 
 	LogLevel  slog.Level `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
 	LogFormat string     `env:"LOG_FORMAT" envDefault:"text" oneof:"text json" help:"how log lines are written"`
+
+	own map[string]string // the variables of single exchanges that are set
 }
 
 // Load reads the environment ("NAME=value" lines) and then the flags that are set,
 // which win. A name that looks like a setting but is not one, and a value that is
 // not valid, are errors of one sentence that names the variable. Of several such
-// values the first in the order of Config is reported.
-func Load(environ []string, flags *pflag.FlagSet) (Config, error) {
-	values, err := collect(environ, flags)
+// values the first in the order of Config is reported. exchanges are the names of all
+// exchanges that EXCHANGE may list.
+func Load(environ []string, flags *pflag.FlagSet, exchanges []string) (Config, error) {
+	values, err := collect(environ, flags, exchanges)
 	if err != nil {
 		return Config{}, err
 	}
 	var c Config
-	unreadable, err := parse(&c, values)
+	unreadable, err := parse(&c, values, "")
 	if err != nil {
 		return Config{}, err
 	}
@@ -105,7 +108,11 @@ func Load(environ []string, flags *pflag.FlagSet) (Config, error) {
 			return Config{}, err
 		}
 	}
-	if err := c.check(); err != nil {
+	for _, v := range Variables {
+		delete(values, v.Name)
+	}
+	c.own = values
+	if err := c.check(exchanges); err != nil {
 		return Config{}, err
 	}
 	return c, nil
@@ -113,14 +120,16 @@ func Load(environ []string, flags *pflag.FlagSet) (Config, error) {
 
 // collect returns the value of every variable that has one: from a flag, the
 // environment or the file of a secret.
-func collect(environ []string, flags *pflag.FlagSet) (map[string]string, error) {
+func collect(environ []string, flags *pflag.FlagSet, exchanges []string) (map[string]string, error) {
+	variables := everyVariable(exchanges)
+	names := namesOf(variables)
 	values := map[string]string{}
 	for _, line := range environ {
 		name, value, ok := strings.Cut(line, "=")
 		if !ok || name == "" {
 			continue
 		}
-		known, err := Recognise(name, value)
+		known, err := recognise(name, value, names)
 		if err != nil {
 			return nil, err
 		}
@@ -128,7 +137,7 @@ func collect(environ []string, flags *pflag.FlagSet) (map[string]string, error) 
 			values[name] = value
 		}
 	}
-	if err := readSecretFiles(values); err != nil {
+	if err := readSecretFiles(values, variables); err != nil {
 		return nil, err
 	}
 	for _, v := range Variables {
@@ -146,8 +155,8 @@ func collect(environ []string, flags *pflag.FlagSet) (map[string]string, error) 
 }
 
 // readSecretFiles takes a secret from the file its …_FILE variable names.
-func readSecretFiles(values map[string]string) error {
-	for _, v := range Variables {
+func readSecretFiles(values map[string]string, variables []Variable) error {
+	for _, v := range variables {
 		file, ok := values[v.Name+"_FILE"]
 		if v.Secret == "" || !ok {
 			continue
@@ -166,10 +175,11 @@ func readSecretFiles(values map[string]string) error {
 	return nil
 }
 
-// parse sets the fields of c. It returns the names of those whose values cannot be
-// read as their types; env reads all fields and reports every such value.
-func parse(c *Config, values map[string]string) (unreadable map[string]bool, err error) {
-	err = env.ParseWithOptions(c, env.Options{Environment: values})
+// parse sets the fields of the struct that into points to. It returns the names of those
+// whose values cannot be read as their types; env reads all fields and reports every such
+// value.
+func parse(into any, values map[string]string, prefix string) (unreadable map[string]bool, err error) {
+	err = env.ParseWithOptions(into, env.Options{Environment: values, Prefix: prefix})
 	var all env.AggregateError
 	if err != nil && !errors.As(err, &all) {
 		return nil, err
@@ -186,7 +196,7 @@ func parse(c *Config, values map[string]string) (unreadable map[string]bool, err
 }
 
 // check cleans the lists and makes the checks that the tags cannot express.
-func (c *Config) check() error {
+func (c *Config) check(exchanges []string) (err error) {
 	if _, err := levels.ParseInterval(string(c.AnalysisInterval)); err != nil {
 		return fmt.Errorf("ANALYSIS_INTERVAL: %w", err)
 	}
@@ -196,9 +206,14 @@ func (c *Config) check() error {
 	if _, err := c.Schedules(); err != nil {
 		return err
 	}
-	c.AnalysisQuoteAssets = cleanList(c.AnalysisQuoteAssets)
-	for i, asset := range c.AnalysisQuoteAssets {
-		c.AnalysisQuoteAssets[i] = strings.ToUpper(asset)
+	if c.AnalysisQuoteAssets, err = quoteAssets("ANALYSIS_QUOTE_ASSETS", c.AnalysisQuoteAssets); err != nil {
+		return err
+	}
+	if _, err := parseBaseURL("EXCHANGE_BASE_URL", c.ExchangeBaseURL); err != nil {
+		return err
+	}
+	if err := c.checkExchanges(exchanges); err != nil {
+		return err
 	}
 	c.APIKeys = cleanList(c.APIKeys)
 	for _, k := range c.APIKeys {
@@ -213,9 +228,6 @@ func (c *Config) check() error {
 			return fmt.Errorf("HTTP_ALLOWED_HOSTS: %q is not a host name such as levels.example.org", name)
 		}
 		c.HTTPHosts[i] = name
-	}
-	if _, err := c.ExchangeURL(); err != nil {
-		return err
 	}
 	if err := checkAddress("HTTP_ADDR", c.HTTPAddr); err != nil || c.DebugAddr == "" {
 		return err
@@ -246,13 +258,11 @@ func checkAddress(name, addr string) error {
 	return nil
 }
 
-// ExchangeURL returns EXCHANGE_BASE_URL, or nil if it is empty: the exchange's own
-// address. It is http or https, its path comes before those of the API, and it may
-// hold a user and a password for Basic authentication. The errors do not show the
+// parseBaseURL reads the address of an exchange, nil if it is empty: the exchange's own.
+// It is http or https, its path comes before those of the API, and it may hold a user and
+// a password for Basic authentication. The errors name the variable and do not show the
 // password.
-func (c *Config) ExchangeURL() (*url.URL, error) {
-	const name = "EXCHANGE_BASE_URL"
-	text := c.ExchangeBaseURL
+func parseBaseURL(name, text string) (*url.URL, error) {
 	if text == "" {
 		return nil, nil
 	}

@@ -15,14 +15,17 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// known are the exchanges of a program.
+var known = []string{"binance", "okx", "okx-swap", "kraken", "simulated"}
+
 func TestLoadConfig_DefaultsAreThoseOfTheContract(t *testing.T) {
-	c, err := Load(nil, nil)
+	c, err := Load(nil, nil, known)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c.AnalysisConcurrency != 3 || c.AnalysisBatchSize != 20 || c.AnalysisKlineLimit != 2000 ||
-		c.AnalysisInterval != "1h" || strings.Join(c.AnalysisQuoteAssets, ",") != "USDT" ||
-		c.DatabaseURL != "sqlite://tidemark.db" || c.Exchange != "binance" || c.HTTPAddr != "127.0.0.1:8080" ||
+		c.AnalysisInterval != "1h" || strings.Join(c.AnalysisQuoteAssets, ",") != "auto" ||
+		c.DatabaseURL != "sqlite://tidemark.db" || strings.Join(c.Exchanges, ",") != "binance" || c.HTTPAddr != "127.0.0.1:8080" ||
 		c.DBPoolSize != 5 || c.DBMaxOverflow != 10 || c.DBPoolRecycle != 3600 || !c.DBPoolPrePing {
 		t.Errorf("defaults are %+v", c)
 	}
@@ -49,7 +52,7 @@ func TestLoadConfig_RefusesInOneSentenceThatNamesTheVariable(t *testing.T) {
 		{"ANALYSIS_INTERVAL=1M", "ANALYSIS_INTERVAL"},
 		{"ANALYSIS_TIMEOUT=30", "ANALYSIS_TIMEOUT"},
 		{"ANALYSIS_TIMEOUT=1ms", "ANALYSIS_TIMEOUT: 1ms is not between 1s and 10m"},
-		{"EXCHANGE=binanse", `EXCHANGE: "binanse" is not one of binance, simulated; did you mean binance?`},
+		{"EXCHANGE=binanse", `EXCHANGE: "binanse" is not one of binance, okx, okx-swap, kraken, simulated; did you mean binance?`},
 		{"EXCHANGE_BASE_URL=ftp://x", "EXCHANGE_BASE_URL"},
 		{"EXCHANGE_BASE_URL=localhost:80", "EXCHANGE_BASE_URL"},
 		{"EXCHANGE_BASE_URL=http://mirror.example/api?key=1", "EXCHANGE_BASE_URL: a query string or fragment cannot be part of the address: remove everything after http://mirror.example/api"},
@@ -70,7 +73,7 @@ func TestLoadConfig_RefusesInOneSentenceThatNamesTheVariable(t *testing.T) {
 		{"LOG_FORMAT=xml", "LOG_FORMAT"},
 		{"DATABASE_URL_FILE=/does/not/exist", "DATABASE_URL_FILE"},
 	} {
-		_, err := Load([]string{c.line}, nil)
+		_, err := Load([]string{c.line}, nil, known)
 		switch {
 		case err == nil:
 			t.Errorf("%s was accepted", c.line)
@@ -83,12 +86,11 @@ func TestLoadConfig_RefusesInOneSentenceThatNamesTheVariable(t *testing.T) {
 }
 
 func TestLoadConfig_OfSeveralBadValuesReportsTheFirstOfTheStruct(t *testing.T) {
-	// each as Config declares them: a range, not a number, empty, a value of a list, a rule of check
+	// each as Config declares them: a range, not a number, empty, a word, a rule of check
 	bad := []struct{ line, want string }{
 		{"ANALYSIS_BATCH_SIZE=0", "ANALYSIS_BATCH_SIZE: 0 is not between 1 and 1000"},
 		{"ANALYSIS_KLINE_LIMIT=many", `ANALYSIS_KLINE_LIMIT: "many" is not a whole number between 100 and 10000`},
 		{"ANALYSIS_TIMEOUT=", "ANALYSIS_TIMEOUT is empty; leave it out for its default 30s"},
-		{"EXCHANGE=nyse", `EXCHANGE: "nyse" is not one of binance, simulated`},
 		{"LOG_LEVEL=LOUD", `LOG_LEVEL: "LOUD" is not a log level: DEBUG, INFO, WARN or ERROR`},
 		{"ANALYSIS_INTERVAL=7m", `ANALYSIS_INTERVAL: unknown interval "7m": one of 1m, 3m, 5m, 15m, 30m, 1h, 2h, 4h, 6h, 8h, 12h, 1d, 3d, 1w`},
 	}
@@ -97,14 +99,14 @@ func TestLoadConfig_OfSeveralBadValuesReportsTheFirstOfTheStruct(t *testing.T) {
 		for _, b := range bad[first:] {
 			lines = append([]string{b.line}, lines...) // the environment has them in the opposite order
 		}
-		if _, err := Load(lines, nil); err == nil || err.Error() != bad[first].want {
+		if _, err := Load(lines, nil, known); err == nil || err.Error() != bad[first].want {
 			t.Errorf("%v:\n%v, want\n%s", lines, err, bad[first].want)
 		}
 	}
 }
 
 func TestLoadConfig_LeavesOtherProgramsVariablesAlone(t *testing.T) {
-	_, err := Load([]string{"HTTP_PROXY=http://p", "PATH=/bin", "LOGNAME=me", "=C:=C:\\", "HTTPS_PROXY=x", "DATABASE=x"}, nil)
+	_, err := Load([]string{"HTTP_PROXY=http://p", "PATH=/bin", "LOGNAME=me", "=C:=C:\\", "HTTPS_PROXY=x", "DATABASE=x"}, nil, known)
 	if err != nil {
 		t.Error(err)
 	}
@@ -121,7 +123,7 @@ func TestLoadConfig_LeavesTheVariablesOfServicesAlone(t *testing.T) {
 	}
 	link := []string{"DB_NAME=/tidemark/db", "DB_ENV_POSTGRES_DB=levels", "DB_PORT=tcp://172.17.0.2:5432", "DB_PORT_5432_TCP_ADDR=172.17.0.2"}
 	for _, lines := range [][]string{kubernetes("DB"), kubernetes("DB_REPLICA"), kubernetes("EXCHANGE"), kubernetes("EXCHANGE_GATEWAY"), kubernetes("ANALYSIS"), link} {
-		c, err := Load(lines, nil)
+		c, err := Load(lines, nil, known)
 		if err != nil || c.DBPoolSize != 5 {
 			t.Errorf("%v: %v", lines[0], err)
 		}
@@ -130,7 +132,7 @@ func TestLoadConfig_LeavesTheVariablesOfServicesAlone(t *testing.T) {
 		"DB_PORT=5432", "DB_PORT=", "DB_NAME=levels", "DB_HOST=db", "DB_SERVICE=x", "DB_SERVICE_PORT=", "DB_PORT_5432=tcp", "DB_PORT_TCP=tcp://x",
 		"DB_URL=postgres://x", "EXCHANGE_PORT=80", "ANALYSIS_PORT=x", "EXCHANGE_ENV=x",
 	} {
-		if _, err := Load([]string{line}, nil); err == nil || !strings.Contains(err.Error(), "unknown variable ") {
+		if _, err := Load([]string{line}, nil, known); err == nil || !strings.Contains(err.Error(), "unknown variable ") {
 			t.Errorf("%s: %v", line, err)
 		}
 	}
@@ -143,18 +145,18 @@ func TestLoadConfig_SuggestsOnlyWhatIsNear(t *testing.T) {
 		"ANALYSIS_INTERVAAAL=1h": "unknown variable ANALYSIS_INTERVAAAL; did you mean ANALYSIS_INTERVAL?",
 		"DB_POOL=9":              "unknown variable DB_POOL",
 	} {
-		if _, err := Load([]string{line}, nil); err == nil || err.Error() != want {
+		if _, err := Load([]string{line}, nil, known); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", line, err, want)
 		}
 	}
 }
 
 func TestLoadConfig_AnEmptyListMeansAll(t *testing.T) {
-	c, err := Load([]string{"ANALYSIS_QUOTE_ASSETS="}, nil)
+	c, err := Load([]string{"ANALYSIS_QUOTE_ASSETS="}, nil, known)
 	if err != nil || len(c.AnalysisQuoteAssets) != 0 {
 		t.Errorf("%q, %v", c.AnalysisQuoteAssets, err)
 	}
-	c, err = Load([]string{"ANALYSIS_QUOTE_ASSETS= usdt, btc ,"}, nil)
+	c, err = Load([]string{"ANALYSIS_QUOTE_ASSETS= usdt, btc ,"}, nil, known)
 	if err != nil || strings.Join(c.AnalysisQuoteAssets, "|") != "USDT|BTC" {
 		t.Errorf("%q, %v", c.AnalysisQuoteAssets, err)
 	}
@@ -166,7 +168,7 @@ func TestLoadConfig_FlagsWin(t *testing.T) {
 	if err := flags.Parse([]string{"--analysis-concurrency", "7", "--allow-anonymous"}); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Load([]string{"ANALYSIS_CONCURRENCY=5", "ANALYSIS_BATCH_SIZE=6"}, flags)
+	c, err := Load([]string{"ANALYSIS_CONCURRENCY=5", "ANALYSIS_BATCH_SIZE=6"}, flags, known)
 	if err != nil || c.AnalysisConcurrency != 7 || c.AnalysisBatchSize != 6 || !c.AllowAnonymous {
 		t.Errorf("%+v, %v", c, err)
 	}
@@ -177,7 +179,7 @@ func TestLoadConfig_SecretsComeFromFilesAndAreNeverShown(t *testing.T) {
 	keys, url := filepath.Join(dir, "keys"), filepath.Join(dir, "url")
 	os.WriteFile(keys, []byte("first-secret-key-1\nsecond-secret-key-2\n"), 0o600)
 	os.WriteFile(url, []byte("postgres://me:hunter22@db/levels?sslpassword=hunter33\n"), 0o600)
-	c, err := Load([]string{"API_KEYS_FILE=" + keys, "DATABASE_URL_FILE=" + url}, nil)
+	c, err := Load([]string{"API_KEYS_FILE=" + keys, "DATABASE_URL_FILE=" + url}, nil, known)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +199,7 @@ func TestLoadConfig_SecretsComeFromFilesAndAreNeverShown(t *testing.T) {
 	if !strings.Contains(shown.String(), "ANALYSIS_CONCURRENCY=3") || !strings.Contains(shown.String(), "me:xxxxx@db") {
 		t.Errorf("shown: %s", shown.String())
 	}
-	if _, err := Load([]string{"API_KEYS=aaaaaaaaaaaaaaaaaaaa", "API_KEYS_FILE=" + keys}, nil); err == nil {
+	if _, err := Load([]string{"API_KEYS=aaaaaaaaaaaaaaaaaaaa", "API_KEYS_FILE=" + keys}, nil, known); err == nil {
 		t.Error("both a secret and its file were accepted")
 	}
 }
@@ -207,7 +209,7 @@ func TestLoadConfig_AnAddressThatIsRefusedKeepsItsPassword(t *testing.T) {
 		"ftp://me:hunter55@mirror.example", "me:hunter55@mirror.example", "http://me:hunter55@", "http://me:hunter55@mirror.example:port",
 		"http://me:hunter55@mirror.example/?key=hunter55", "http://me:hunter55@mirror.example/#hunter55", "http://me:hunter55@mirror.example/%zz",
 	} {
-		_, err := Load([]string{"EXCHANGE_BASE_URL=" + address}, nil)
+		_, err := Load([]string{"EXCHANGE_BASE_URL=" + address}, nil, known)
 		if err == nil || !strings.Contains(err.Error(), "EXCHANGE_BASE_URL") || strings.Contains(err.Error(), "hunter55") {
 			t.Errorf("%s: %v", address, err)
 		}
@@ -219,7 +221,7 @@ func TestConfig_AnAddressThatCannotBeReadIsNotShown(t *testing.T) {
 		"me:hunter66@db/levels", "postgres:me:hunter66@db/levels", "postgres:/me:hunter66@db/levels", "host=db password=hunter66",
 		"postgres://me:1/hunter66@db/levels", "postgres://me:1?hunter66@db/levels", "postgres://me:1#hunter66@db/levels", "postgres://me:hunter66@[::1",
 	} {
-		c, err := Load([]string{"DATABASE_URL=" + address}, nil)
+		c, err := Load([]string{"DATABASE_URL=" + address}, nil, known)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -230,15 +232,15 @@ func TestConfig_AnAddressThatCannotBeReadIsNotShown(t *testing.T) {
 	}
 }
 
-func TestConfig_ExchangeURLIsTheAddressThatWasGiven(t *testing.T) {
+func TestConfig_TheAddressOfAVenueIsTheOneThatWasGiven(t *testing.T) {
 	for _, given := range []string{"", "http://127.0.0.1:8081", "https://me:p%40ss@mirror.example/binance/"} {
-		c, err := Load([]string{"EXCHANGE_BASE_URL=" + given}, nil)
+		c, err := Load([]string{"EXCHANGE_BASE_URL=" + given}, nil, known)
 		if err != nil {
 			t.Fatal(err)
 		}
-		switch u, err := c.ExchangeURL(); {
-		case err != nil || (u == nil) != (given == ""):
-			t.Errorf("%q: %v, %v", given, u, err)
+		switch u := c.Venues()[0].BaseURL; {
+		case (u == nil) != (given == ""):
+			t.Errorf("%q: %v", given, u)
 		case u != nil && u.String() != given:
 			t.Errorf("%q became %q", given, u)
 		}
@@ -264,7 +266,7 @@ func TestCheckExposure_StrangersNeedAKeyOrAnExplicitWord(t *testing.T) {
 		{[]string{"DEBUG_ADDR=192.0.2.1:6060", "API_KEYS=0123456789abcdef"}, false},
 		{[]string{"DEBUG_ADDR=:6060", "ALLOW_ANONYMOUS=true"}, true},
 	} {
-		cfg, err := Load(c.env, nil)
+		cfg, err := Load(c.env, nil, known)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -284,7 +286,7 @@ func FuzzLoadConfig(f *testing.F) {
 		if strings.HasSuffix(name, "_FILE") || strings.ContainsAny(name, "=\x00") {
 			t.Skip() // would read files of this machine
 		}
-		c, err := Load([]string{name + "=" + value}, nil)
+		c, err := Load([]string{name + "=" + value}, nil, known)
 		if err != nil {
 			if strings.ContainsRune(err.Error(), '\n') && !strings.ContainsRune(name+value, '\n') {
 				t.Errorf("more than one line: %q", err)

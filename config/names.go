@@ -22,16 +22,26 @@ var injected = regexp.MustCompile(`^[A-Z][A-Z0-9_]*(` +
 	`|_PORT_[0-9]+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)=` +
 	`|_NAME=/[^/]+/|_ENV_[A-Za-z0-9_]+=)`)
 
-// Recognise reports whether an environment variable is a setting of tidemark, or the
-// …_FILE of a secret. A name that looks like a setting and is not one is an error.
-func Recognise(name, value string) (known bool, err error) {
-	names := make([]string, 0, 2*len(Variables))
-	for _, v := range Variables {
+// namesOf returns the names of the variables, and the …_FILE of the secrets.
+func namesOf(variables []Variable) []string {
+	names := make([]string, 0, 2*len(variables))
+	for _, v := range variables {
 		names = append(names, v.Name)
 		if v.Secret != "" {
 			names = append(names, v.Name+"_FILE")
 		}
 	}
+	return names
+}
+
+// Recognise reports whether an environment variable is a setting of tidemark, or the
+// …_FILE of a secret, for a program that knows these exchanges. A name that looks like a
+// setting and is not one is an error.
+func Recognise(name, value string, exchanges []string) (known bool, err error) {
+	return recognise(name, value, namesOf(everyVariable(exchanges)))
+}
+
+func recognise(name, value string, names []string) (known bool, err error) {
 	if slices.Contains(names, name) {
 		return true, nil
 	}
@@ -45,19 +55,26 @@ func Recognise(name, value string) (known bool, err error) {
 	return false, nil
 }
 
+// suggested is the largest number of edits at which a name is suggested.
+const suggested = 3
+
 // DidYouMean suggests the nearest of names, as the end of an error message about
 // got; it is empty if none is within three edits.
 func DidYouMean(got string, names []string) string {
-	if near, distance := nearest(got, names); distance <= 3 {
+	if near, distance := nearest(got, names); distance <= suggested {
 		return "; did you mean " + near + "?"
 	}
 	return ""
 }
 
-// nearest returns the name with the fewest edits to got, and their number.
+// nearest returns the name with the fewest edits to got, and their number. It passes over
+// names that need more than suggested edits because of their length alone.
 func nearest(got string, names []string) (string, int) {
 	best, least := "", math.MaxInt
 	for _, n := range names {
+		if max(len(n), len(got))-min(len(n), len(got)) > suggested {
+			continue
+		}
 		if d := edits(got, n); d < least {
 			best, least = n, d
 		}

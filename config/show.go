@@ -31,7 +31,8 @@ func (v Variable) masked(value string) string {
 	return fmt.Sprintf("… (%d)", strings.Count(value, ",")+1)
 }
 
-// settings yields every variable with its value as it may be printed.
+// settings yields every variable with its value as it may be printed, then those that
+// single exchanges have of their own.
 func (c *Config) settings(yield func(name, value string) bool) {
 	for _, v := range Variables {
 		field := reflect.ValueOf(*c).FieldByIndex(v.field.Index)
@@ -43,6 +44,7 @@ func (c *Config) settings(yield func(name, value string) bool) {
 			return
 		}
 	}
+	c.ownSettings(yield)
 }
 
 // Print writes the configuration as lines of an environment file, secrets masked.

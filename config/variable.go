@@ -22,13 +22,18 @@ type Variable struct {
 	Secret   string   // url: a password in the address is masked; all: the whole value is
 	Help     string
 
-	field reflect.StructField // of Config
+	field reflect.StructField
 }
 
-// Variables describes every field of Config, in its order.
-var Variables = func() []Variable {
+// Variables describes every exported field of Config, in its order.
+var Variables = variablesOf(reflect.TypeFor[Config]())
+
+func variablesOf(settings reflect.Type) []Variable {
 	var all []Variable
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
+	for _, f := range reflect.VisibleFields(settings) {
+		if !f.IsExported() {
+			continue
+		}
 		all = append(all, Variable{
 			Name:    f.Tag.Get("env"),
 			Default: f.Tag.Get("envDefault"),
@@ -41,7 +46,7 @@ var Variables = func() []Variable {
 		})
 	}
 	return all
-}()
+}
 
 // Flag returns the name of the flag: analysis-concurrency.
 func (v Variable) Flag() string { return strings.ToLower(strings.ReplaceAll(v.Name, "_", "-")) }

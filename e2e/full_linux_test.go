@@ -98,7 +98,7 @@ func TestServe_AFullDiskStopsASweepUntilThereIsRoom(t *testing.T) {
 			r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+url, "ANALYSIS_BATCH_SIZE=10", "ANALYSIS_KLINE_LIMIT=500")
 			fetched := func() int {
 				t.Helper()
-				m := regexp.MustCompile(`tidemark_exchange_requests_total\{endpoint="klines",status="200"\} (\d+)`).FindStringSubmatch(r.metrics(t))
+				m := regexp.MustCompile(`tidemark_exchange_requests_total\{endpoint="klines",exchange="simulated",status="200"\} (\d+)`).FindStringSubmatch(r.metrics(t))
 				if m == nil {
 					return 0
 				}

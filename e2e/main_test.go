@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -315,7 +316,7 @@ func TestServe_MetricsAreCleanAndComplete(t *testing.T) {
 		"process_cpu_seconds_total", "tidemark_process_peak_resident_memory_bytes", "tidemark_cgroup_working_set_bytes",
 		"tidemark_cgroup_memory_limit_bytes", "tidemark_batch_duration_seconds_bucket", "tidemark_batch_peak_memory_bytes",
 		`tidemark_symbols_total{outcome="analyzed"}`, "tidemark_slots", "tidemark_slots_busy", "tidemark_queue_waiting",
-		`tidemark_exchange_requests_total{endpoint="klines",status="200"}`, "tidemark_exchange_used_weight",
+		`tidemark_exchange_requests_total{endpoint="klines",exchange="simulated",status="200"}`, "tidemark_exchange_used_weight",
 		`tidemark_http_request_duration_seconds_bucket{code="200",method="GET",route="/levels/{symbol}"`,
 		`tidemark_db_connections_open{pool="`, "tidemark_build_info",
 	} {
@@ -457,7 +458,7 @@ func TestServe_ABanStopsEveryProcessBehindTheAddress(t *testing.T) {
 				t.Fatalf("banned: %d %+v", status, problem)
 			}
 			asked := fmt.Sprint(truth.Stats().Requests)
-			const open = "\ntidemark_exchange_paused_until_timestamp_seconds 0\n"
+			const open = "\ntidemark_exchange_paused_until_timestamp_seconds{exchange=\"simulated\"} 0\n"
 			for deadline := time.Now().Add(30 * time.Second); strings.Contains(other.metrics(t), open); time.Sleep(10 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("the other process does not hear of the ban")
@@ -636,6 +637,93 @@ func TestDemo_SweepsOnceAndLeavesNothing(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(tmp, "tidemark-demo-*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestDemo_ReplaysAFolderAndSaysSo(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	data := recordedHours(t, "BTCUSDT", 300)
+	ctx, cancel := context.WithCancel(t.Context())
+	out := &syncBuffer{}
+	done := make(chan error, 1)
+	go func() {
+		done <- run(ctx, []string{"demo", "--http-addr", "127.0.0.1:0", "--data", data, "--data-ahead", "10"}, nil, out, io.Discard)
+	}()
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(out.String(), "Stop with Ctrl-C"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the demo does not get on: %s", out)
+		}
+	}
+	if said := out.String(); !strings.HasPrefix(said, "REPLAY of 2023-05-01 to 2023-05-13 from 2023-05-13 02:00 UTC: ") || !strings.Contains(said, "1 pairs analysed") {
+		t.Errorf("the demo says %s", said)
+	}
+	res, err := http.Get(regexp.MustCompile(`http://[0-9.:]+`).FindString(out.String()) + "/levels/BTCUSDT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a analysisReply
+	if status := decode(t, res, &a); status != http.StatusOK || !a.Simulated || a.AsOf.Format(time.RFC3339) != "2023-05-13T02:00:00Z" {
+		t.Errorf("levels of the demo: %d %+v", status, a)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// recordedHours is a folder with a file of so many hourly candles from 1 May 2023 on.
+func recordedHours(t *testing.T, symbol string, n int) string {
+	t.Helper()
+	folder := t.TempDir()
+	var b strings.Builder
+	for i := range n {
+		price := 100 + 10*math.Sin(float64(i)/9)
+		fmt.Fprintf(&b, "%d,%.4f,%.4f,%.4f,%.4f,12.5\n", 1682899200000+int64(i)*3_600_000, price, price+1, price-1, price+0.5)
+	}
+	if err := os.WriteFile(filepath.Join(folder, symbol+"-1h.csv"), []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+func TestSimulate_SpeaksAsTheVenueAskedFor(t *testing.T) {
+	for args, want := range map[string]string{
+		"--venue okx": `"code":"51001"`,
+		"--venue okx --data " + recordedHours(t, "NOPEUSDT", 30) + " --data-ahead 0": `"code":"51001"`,        // ended
+		"--venue okx --data " + recordedHours(t, "NOPEUSDT", 30):                     `["1682949600000","109`, // more ahead than there is: the first half is history
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		out := &syncBuffer{}
+		done := make(chan error, 1)
+		go func() {
+			done <- run(ctx, append([]string{"simulate", "--addr", "127.0.0.1:0", "--pairs", "3"}, strings.Fields(args)...), nil, out, io.Discard)
+		}()
+		address := regexp.MustCompile(`SIMULATED okx exchange on (http://\S+)`)
+		for !address.MatchString(out.String()) {
+			time.Sleep(5 * time.Millisecond)
+		}
+		res, err := http.Get(address.FindStringSubmatch(out.String())[1] + "/api/v5/market/candles?instId=NOPE-USDT&bar=1H")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || !strings.Contains(string(body), want) || strings.Contains(args, "--data") != (res.Header.Get("X-Tidemark-Replay") != "") {
+			t.Errorf("%s: %v %s, want %s", args, res.Header, body, want)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	for args, want := range map[string]string{
+		"--venue nyse":             `--venue: "nyse" is none of `,
+		"--data-ahead -1 --data .": "--data-ahead: -1 is negative",
+		"--data " + t.TempDir():    "has no file of candles",
+	} {
+		if code, _, stderr := execute(t, nil, append([]string{"simulate"}, strings.Fields(args)...)...); code != command.ExitUsage || !strings.Contains(stderr, want) {
+			t.Errorf("%s: %d %s", args, code, stderr)
+		}
 	}
 }
 

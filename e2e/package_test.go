@@ -25,6 +25,7 @@ import (
 	"testing"
 
 	"tidemark/config"
+	"tidemark/exchange/venues"
 
 	// These tests pin what is shipped around the program, because nothing else
 	// would notice when it no longer fits: the Dockerfile builds a static binary
@@ -52,7 +53,7 @@ func text(t *testing.T, file string) string {
 
 // knownVariable tells whether tidemark takes an environment variable.
 func knownVariable(name string) bool {
-	known, err := config.Recognise(name, "")
+	known, err := config.Recognise(name, "", venues.Names())
 	return known && err == nil
 }
 
@@ -90,14 +91,14 @@ func TestDockerfile_SaysWhatAnOrchestratorNeeds(t *testing.T) {
 		t.Fatal("no ENV found")
 	}
 	// Reachable from outside the container, so refused until somebody decided.
-	c, err := config.Load(lines, nil)
+	c, err := config.Load(lines, nil, venues.Names())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c.CheckExposure() == nil {
 		t.Error("the image serves strangers without having been told to")
 	}
-	c, err = config.Load(append(lines, "API_KEYS=0123456789abcdef"), nil)
+	c, err = config.Load(append(lines, "API_KEYS=0123456789abcdef"), nil, venues.Names())
 	if err != nil || c.CheckExposure() != nil {
 		t.Errorf("with a key: %v, %v", err, c.CheckExposure())
 	}
@@ -258,7 +259,7 @@ func TestCompose_FitsTheProgram(t *testing.T) {
 			})
 			lines = append(lines, name+"="+value)
 		}
-		cfg, err := config.Load(lines, nil)
+		cfg, err := config.Load(lines, nil, venues.Names())
 		if err != nil {
 			t.Fatal(err)
 		}

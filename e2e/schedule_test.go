@@ -8,6 +8,7 @@ import (
 
 	"tidemark/config"
 	"tidemark/exchange/simulated"
+	"tidemark/exchange/venues"
 	"tidemark/job"
 )
 
@@ -27,7 +28,7 @@ func TestSchedules_DurationsAndCronInUTC(t *testing.T) {
 		{"  30   6 * * MON-FRI ", "30 6 * * MON-FRI", "2026-11-23T06:30:00Z"},
 		{"*/15 * * * *", "*/15 * * * *", "2026-11-22T20:30:00Z"},
 	} {
-		cfg, err := config.Load([]string{"ANALYSIS_SCHEDULE=" + c.schedule, "ANALYSIS_INTERVALS=1d, 1h"}, nil)
+		cfg, err := config.Load([]string{"ANALYSIS_SCHEDULE=" + c.schedule, "ANALYSIS_INTERVALS=1d, 1h"}, nil, venues.Names())
 		if err != nil {
 			t.Errorf("%s: %v", c.schedule, err)
 			continue
@@ -45,12 +46,12 @@ func TestSchedules_DurationsAndCronInUTC(t *testing.T) {
 }
 
 func TestSchedules_IntervalsAreANALYSIS_INTERVALUnlessNamed(t *testing.T) {
-	cfg, err := config.Load([]string{"ANALYSIS_INTERVAL=4h", "ANALYSIS_SCHEDULE=4h"}, nil)
+	cfg, err := config.Load([]string{"ANALYSIS_INTERVAL=4h", "ANALYSIS_SCHEDULE=4h"}, nil, venues.Names())
 	if err != nil || strings.Join(cfg.AnalysisIntervals, " ") != "4h" {
 		t.Errorf("intervals are %q, %v", cfg.AnalysisIntervals, err)
 	}
 	// empty, as a compose file passes what is not set
-	if cfg, err = config.Load([]string{"ANALYSIS_SCHEDULE=", "ANALYSIS_INTERVALS="}, nil); err != nil || strings.Join(cfg.AnalysisIntervals, " ") != "1h" {
+	if cfg, err = config.Load([]string{"ANALYSIS_SCHEDULE=", "ANALYSIS_INTERVALS="}, nil, venues.Names()); err != nil || strings.Join(cfg.AnalysisIntervals, " ") != "1h" {
 		t.Fatalf("empty, the intervals are %q, %v", cfg.AnalysisIntervals, err)
 	}
 	if all, err := cfg.Schedules(); len(all) != 0 || err != nil {
@@ -75,7 +76,7 @@ func TestSchedules_RefusedInOneSentence(t *testing.T) {
 		{"ANALYSIS_INTERVALS=1h,7m", `ANALYSIS_INTERVALS: unknown interval "7m"`},
 		{"ANALYSIS_INTERVALS=1h,4h,1h", "ANALYSIS_INTERVALS: 1h is named twice"},
 	} {
-		_, err := config.Load(strings.Split(c.lines, "\n"), nil)
+		_, err := config.Load(strings.Split(c.lines, "\n"), nil, venues.Names())
 		switch {
 		case err == nil:
 			t.Errorf("%s was accepted", c.lines)

@@ -59,7 +59,7 @@ func TestSweep_JudgesTheLevelsOfAHorizonAgo(t *testing.T) {
 			if waiting < done/2 || waiting > done || len(told.Intervals[0].Live.Scorecards) != 0 {
 				t.Fatalf("of %d analyses %d wait to be judged, and there are %+v", done, waiting, told.Intervals[0].Live.Scorecards)
 			}
-			if line := fmt.Sprintf("tidemark_scorecard_open_promises{interval=\"1h\"} %d\n", waiting); !strings.Contains(metrics, line) {
+			if line := fmt.Sprintf("tidemark_scorecard_open_promises{exchange=\"simulated\",interval=\"1h\"} %d\n", waiting); !strings.Contains(metrics, line) {
 				t.Errorf("/metrics does not say %s", line)
 			}
 
@@ -84,11 +84,11 @@ func TestSweep_JudgesTheLevelsOfAHorizonAgo(t *testing.T) {
 				t.Errorf("%+v", c)
 			}
 			for _, line := range []string{
-				fmt.Sprintf(`outcomes_total{interval="1h",kind="touch"} %d`, c.Levels),
-				fmt.Sprintf(`realised_total{interval="1h",kind="touch"} %d`, c.Touched),
-				fmt.Sprintf(`outcomes_total{interval="1h",kind="hold"} %d`, c.Decided),
-				fmt.Sprintf(`realised_total{interval="1h",kind="hold"} %d`, c.Held),
-				fmt.Sprintf(`promises_total{interval="1h",outcome="judged"} %d`, c.Moments),
+				fmt.Sprintf(`outcomes_total{exchange="simulated",interval="1h",kind="touch"} %d`, c.Levels),
+				fmt.Sprintf(`realised_total{exchange="simulated",interval="1h",kind="touch"} %d`, c.Touched),
+				fmt.Sprintf(`outcomes_total{exchange="simulated",interval="1h",kind="hold"} %d`, c.Decided),
+				fmt.Sprintf(`realised_total{exchange="simulated",interval="1h",kind="hold"} %d`, c.Held),
+				fmt.Sprintf(`promises_total{exchange="simulated",interval="1h",outcome="judged"} %d`, c.Moments),
 			} {
 				if !strings.Contains(metrics, "tidemark_scorecard_"+line+"\n") {
 					t.Errorf("/metrics does not say %s", line)

@@ -394,6 +394,9 @@ type Spent struct {
 	Used   int // in the current window, as far as known
 }
 
+// Share returns the part of the limit that is used.
+func (s Spent) Share() float64 { return float64(s.Used) / float64(s.Limit) }
+
 // Stats returns the current state.
 func (l *Limiter) Stats() Stats {
 	l.mu.Lock()

@@ -147,6 +147,17 @@ func (s *Scanner) bad(where string) {
 
 // next goes to the start of the next value.
 func (s *Scanner) next() {
+	// The usual case: a comma, a value right after it, and a full buffer.
+	if s.comma && s.buf[s.pos] == ',' && s.end-s.pos > maxToken+1 && s.depth > 0 && s.buf[s.pos+1] > ' ' {
+		s.pos++
+		s.comma = false
+		return
+	}
+	s.separate()
+}
+
+// separate skips white space and a comma before a value.
+func (s *Scanner) separate() {
 	s.space()
 	if s.comma {
 		if s.buf[s.pos] != ',' || s.depth == 0 {

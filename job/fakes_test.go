@@ -31,6 +31,7 @@ type fakeExchange struct {
 	SymbolsErr  error
 	SymbolsFunc func(ctx context.Context) error // called before the first
 	NowFunc     func() (time.Time, error)
+	name        string // "fake" if empty
 	simulated   bool
 
 	mu           sync.Mutex
@@ -39,7 +40,7 @@ type fakeExchange struct {
 }
 
 func (f *fakeExchange) Market() service.Market {
-	return service.Market{Exchange: "fake", Simulated: f.simulated}
+	return service.Market{Exchange: cmp.Or(f.name, "fake"), Simulated: f.simulated}
 }
 
 func (f *fakeExchange) Symbols(ctx context.Context) iter.Seq2[service.Symbol, error] {
@@ -71,6 +72,14 @@ func (f *fakeExchange) Symbol(ctx context.Context, name string) (service.Symbol,
 	}
 	return service.Symbol{Name: name, Quote: "USDT", Trading: true, Tick: service.Tick{Units: 1, Decimals: 2}}, nil
 }
+
+func (f *fakeExchange) Visit(levels.Interval, int) service.Visit { return fakeVisit{f} }
+
+// fakeVisit never waits.
+type fakeVisit struct{ *fakeExchange }
+
+func (fakeVisit) Wait(ctx context.Context) error { return ctx.Err() }
+func (fakeVisit) Close()                         {}
 
 func (f *fakeExchange) Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error {
 	f.mu.Lock()
@@ -132,9 +141,11 @@ type fakeStore struct {
 	PutFunc      func(b Batch) error
 	WritableFunc func() error
 	ListedFunc   func() error // called before SetListed
+	WithErr      error        // of WithCandles
 
 	mu          sync.Mutex
-	listed      map[string]PairState // pairs there is something stored about
+	pairs       map[string]service.Symbol // of the list, by id
+	listed      map[string]PairState      // pairs there is something stored about
 	promises    map[service.Key]scorecard.Promise
 	judged      []service.Judged // of promises that were still there
 	batches     []Batch
@@ -142,34 +153,48 @@ type fakeStore struct {
 	jobs        map[string]Job
 	open        map[string]string // id of the open job, by work
 	stored      map[string]bool   // batches
-	queue       []func(ctx context.Context, a *Runner, last bool) error
-	limit       time.Duration   // of one call; 0: none
-	analyzers   map[*Runner]int // calls under way
+	queue       []fakeWork
+	limit       time.Duration              // of one call; 0: none
+	analyzers   map[*Runner]map[string]int // calls under way, by exchange
+	reads       int                        // calls of Candles
 	schedules   []ScheduleState
 	scheduleErr error // of SetSchedules
+}
+
+// fakeWork is queued work of an exchange.
+type fakeWork struct {
+	exchange string
+	call     func(ctx context.Context, a *Runner, last bool) error
 }
 
 // work hands queued work to the runners with free workers until the queue is empty. It is
 // called with f.mu held.
 func (f *fakeStore) work() {
 	for a, busy := range f.analyzers {
-		for ; busy < a.Workers() && len(f.queue) > 0; busy++ {
-			call := f.queue[0]
-			f.queue = f.queue[1:]
-			f.analyzers[a]++
-			go f.call(a, call)
+		for _, x := range a.exchanges {
+			name := x.Market().Exchange
+			for busy[name] < a.Workers() {
+				i := slices.IndexFunc(f.queue, func(w fakeWork) bool { return w.exchange == name })
+				if i < 0 {
+					break
+				}
+				w := f.queue[i]
+				f.queue = slices.Delete(f.queue, i, i+1)
+				busy[name]++
+				go f.call(a, w)
+			}
 		}
 	}
 }
 
-func (f *fakeStore) call(a *Runner, call func(ctx context.Context, a *Runner, last bool) error) {
+func (f *fakeStore) call(a *Runner, w fakeWork) {
 	var err error
 	f.mu.Lock()
 	limit := cmp.Or(f.limit, math.MaxInt64)
 	f.mu.Unlock()
 	for try := 1; try <= 4; try++ {
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		err = call(ctx, a, try == 4)
+		err = w.call(ctx, a, try == 4)
 		cancel()
 		if err == nil || errors.Is(err, service.ErrStopping) {
 			break
@@ -182,11 +207,11 @@ func (f *fakeStore) call(a *Runner, call func(ctx context.Context, a *Runner, la
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, ok := f.analyzers[a]; ok {
-		f.analyzers[a]--
+	if busy, ok := f.analyzers[a]; ok {
+		busy[w.exchange]--
 	}
 	if err != nil {
-		f.queue = append(f.queue, call)
+		f.queue = append(f.queue, w)
 		delete(f.analyzers, a) // it has stopped
 	}
 	f.work()
@@ -197,9 +222,9 @@ func (f *fakeStore) serves(a *Runner) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.analyzers == nil {
-		f.analyzers = map[*Runner]int{}
+		f.analyzers = map[*Runner]map[string]int{}
 	}
-	f.analyzers[a] = 0
+	f.analyzers[a] = map[string]int{}
 	f.work()
 }
 
@@ -227,9 +252,9 @@ func (f *fakeStore) submit(j Job, work string, scope Scope, limit int) (Job, boo
 		f.jobs, f.open = map[string]Job{}, map[string]string{}
 	}
 	f.jobs[j.ID], f.open[work] = j, j.ID
-	f.queue = append(f.queue, func(ctx context.Context, a *Runner, last bool) error {
+	f.queue = append(f.queue, fakeWork{j.Exchange, func(ctx context.Context, a *Runner, last bool) error {
 		return a.Plan(ctx, j.ID, scope, last)
-	})
+	}})
 	f.work()
 	return j, false, nil
 }
@@ -241,6 +266,12 @@ func (f *fakeStore) SetSchedules(ctx context.Context, exchange string, schedules
 		return 0, f.scheduleErr
 	}
 	var kept []ScheduleState
+	for _, s := range f.schedules {
+		if s.Exchange != exchange {
+			kept = append(kept, s)
+		}
+	}
+	f.schedules = slices.DeleteFunc(f.schedules, func(s ScheduleState) bool { return s.Exchange != exchange })
 	for _, s := range schedules {
 		if i := slices.IndexFunc(f.schedules, func(o ScheduleState) bool { return o.Interval == s.Interval }); i >= 0 {
 			was := f.schedules[i]
@@ -260,7 +291,7 @@ func (f *fakeStore) SetSchedules(ctx context.Context, exchange string, schedules
 func (f *fakeStore) Schedules(ctx context.Context, exchange string) ([]ScheduleState, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.schedules), nil
+	return slices.DeleteFunc(slices.Clone(f.schedules), func(s ScheduleState) bool { return s.Exchange != exchange }), nil
 }
 
 func (f *fakeStore) RunSchedule(ctx context.Context, due ScheduleState, next time.Time, j Job, work string, scope Scope, limit int) (run ScheduledRun, err error) {
@@ -291,9 +322,9 @@ func (f *fakeStore) PlanJob(ctx context.Context, id string, started time.Time, p
 	for pairs := range slices.Chunk(p.Pairs, p.BatchSize) {
 		index := j.Batches
 		j.Batches++
-		f.queue = append(f.queue, func(ctx context.Context, a *Runner, last bool) error {
+		f.queue = append(f.queue, fakeWork{j.Exchange, func(ctx context.Context, a *Runner, last bool) error {
 			return a.RunBatch(ctx, id, index, pairs, last)
-		})
+		}})
 	}
 	j.State, j.StartedAt = Running, started
 	ended := j.Batches == 0
@@ -310,6 +341,18 @@ func (f *fakeStore) BatchProgress(ctx context.Context, id string, index int) (Jo
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return j, f.stored[fmt.Sprint(id, index)], err
+}
+
+func (f *fakeStore) WithCandles(ctx context.Context, exchange string, interval levels.Interval, symbols []string) (map[string]bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	with := map[string]bool{}
+	for _, s := range symbols {
+		if _, ok := f.snapshots[service.Key{Exchange: exchange, Symbol: s, Interval: interval}]; ok {
+			with[s] = true
+		}
+	}
+	return with, f.WithErr
 }
 
 func (f *fakeStore) EndJob(ctx context.Context, id string, state State, reason *Outcome) (bool, error) {
@@ -442,9 +485,46 @@ func (f *fakeStore) SetListed(_ context.Context, _ string, gone, back []string, 
 	return nil
 }
 
+func (f *fakeStore) ActivePairs(_ context.Context, exchange string) (map[string]bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	active := map[string]bool{}
+	for name, s := range f.pairs {
+		active[name] = s.Trading
+	}
+	maps.DeleteFunc(active, func(_ string, trading bool) bool { return !trading })
+	return active, nil
+}
+
+func (f *fakeStore) PutPairs(_ context.Context, exchange string, listed []service.Symbol, gone []string, _ time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.pairs == nil {
+		f.pairs = map[string]service.Symbol{}
+	}
+	for _, s := range listed {
+		f.pairs[s.Name] = s
+	}
+	for _, name := range gone {
+		s := f.pairs[name]
+		s.Trading = false
+		f.pairs[name] = s
+	}
+	return nil
+}
+
+func (f *fakeStore) FindPairs(context.Context, string, service.Spelling) ([]service.KnownPair, error) {
+	return nil, nil
+}
+
+func (f *fakeStore) HasPairs(context.Context, string) (bool, error) { return false, nil }
+
 // Candles returns ErrStorage, so that every pair is fetched whole: the tests of service
 // cover stored candles.
 func (f *fakeStore) Candles(context.Context, service.Key, int64, *levels.Candles, []byte) (service.Kept, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reads++
 	return service.Kept{}, service.ErrStorage
 }
 
@@ -489,29 +569,36 @@ type testConfig struct {
 }
 
 // newTestRunner returns a Runner registered with the queue of s.
-func newTestRunner(t *testing.T, cfg testConfig, x *fakeExchange, s *fakeStore) *Runner {
+func newTestRunner(t *testing.T, cfg testConfig, x *fakeExchange, s *fakeStore, more ...*fakeExchange) *Runner {
 	t.Helper()
-	r := newIdleRunner(t, cfg, x, s)
+	r := newIdleRunner(t, cfg, x, s, more...)
 	s.serves(r)
 	return r
 }
 
 // newIdleRunner returns a Runner that is not registered with a queue.
-func newIdleRunner(t *testing.T, cfg testConfig, x *fakeExchange, s *fakeStore) *Runner {
+func newIdleRunner(t *testing.T, cfg testConfig, x *fakeExchange, s *fakeStore, more ...*fakeExchange) *Runner {
 	t.Helper()
 	cfg.Concurrency, cfg.QueueLimit = cmp.Or(cfg.Concurrency, 3), cmp.Or(cfg.QueueLimit, 10)
 	if cfg.Filter.QuoteAssets == nil {
 		cfg.Filter.QuoteAssets = []string{"USDT"}
 	}
+	var analysed []service.Exchange
+	var swept []Exchange
+	filters := map[string]Filter{}
+	for _, x := range append([]*fakeExchange{x}, more...) {
+		analysed, swept = append(analysed, x), append(swept, x)
+		filters[x.Market().Exchange] = cfg.Filter
+	}
 	log := slog.New(slog.DiscardHandler)
 	a := service.New(service.Config{
 		Concurrency: cfg.Concurrency, KlineLimit: cmp.Or(cfg.KlineLimit, 200), Memory: cfg.Memory,
 		QueueLimit: cfg.QueueLimit, Interval: "1h", Timeout: time.Minute,
-	}, x, s, prometheus.NewRegistry(), log)
+	}, analysed, s, prometheus.NewRegistry(), log)
 	t.Cleanup(func() { a.Stop(context.Background()) })
 	return NewRunner(Config{
-		Concurrency: cfg.Concurrency, BatchSize: cmp.Or(cfg.BatchSize, 5), QueueLimit: cfg.QueueLimit, Filter: cfg.Filter,
-	}, a, x, s, prometheus.NewRegistry(), log)
+		Concurrency: cfg.Concurrency, BatchSize: cmp.Or(cfg.BatchSize, 5), QueueLimit: cfg.QueueLimit, Filters: filters,
+	}, a, swept, s, prometheus.NewRegistry(), log)
 }
 
 // finished waits for the end of a job.

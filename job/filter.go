@@ -28,33 +28,36 @@ type Listing struct {
 	Reason   Outcome // why not; zero if selected
 }
 
-// Symbols streams the pairs of the exchange and whether a sweep covers them. Pairs
+// Symbols streams the pairs of an exchange and whether a sweep covers them. Pairs
 // whose base may be a leveraged token come last, because the decision needs the base
 // assets of all other pairs.
-func (r *Runner) Symbols(ctx context.Context) iter.Seq2[Listing, error] {
-	return r.list(ctx, &r.cfg.Filter)
-}
-
-// list is Symbols with the given filter.
-func (r *Runner) list(ctx context.Context, filter *Filter) iter.Seq2[Listing, error] {
-	return r.filtered(r.exchange.Symbols(ctx), filter)
+func (r *Runner) Symbols(ctx context.Context, exchange string) iter.Seq2[Listing, error] {
+	x, err := r.exchange(exchange)
+	if err != nil {
+		return func(yield func(Listing, error) bool) { yield(Listing{}, err) }
+	}
+	return filtered(x, x.Symbols(ctx), r.filter(x))
 }
 
 // LastSymbols returns the stream of Symbols and the time at which it was read. If it
 // cannot be read now, LastSymbols returns the last one that was read.
-func (r *Runner) LastSymbols(ctx context.Context) (iter.Seq2[Listing, error], time.Time, error) {
-	symbols, at, err := r.exchange.LastSymbols(ctx)
+func (r *Runner) LastSymbols(ctx context.Context, exchange string) (iter.Seq2[Listing, error], time.Time, error) {
+	x, err := r.exchange(exchange)
 	if err != nil {
-		return nil, time.Time{}, r.symbolsError(err)
+		return nil, time.Time{}, err
 	}
-	return r.filtered(symbols, &r.cfg.Filter), at, nil
+	symbols, at, err := x.LastSymbols(ctx)
+	if err != nil {
+		return nil, time.Time{}, symbolsError(x, err)
+	}
+	return filtered(x, symbols, r.filter(x)), at, nil
 }
 
-func (r *Runner) symbolsError(err error) error {
-	return fmt.Errorf("symbols of %s: %w", r.exchange.Market().Exchange, err)
+func symbolsError(x Exchange, err error) error {
+	return fmt.Errorf("symbols of %s: %w", x.Market().Exchange, err)
 }
 
-func (r *Runner) filtered(symbols iter.Seq2[service.Symbol, error], filter *Filter) iter.Seq2[Listing, error] {
+func filtered(x Exchange, symbols iter.Seq2[service.Symbol, error], filter *Filter) iter.Seq2[Listing, error] {
 	return func(yield func(Listing, error) bool) {
 		bases := map[string]bool{}
 		emit := func(s service.Symbol) bool {
@@ -64,7 +67,7 @@ func (r *Runner) filtered(symbols iter.Seq2[service.Symbol, error], filter *Filt
 		var suspects []service.Symbol
 		for s, err := range symbols {
 			if err != nil {
-				yield(Listing{}, r.symbolsError(err))
+				yield(Listing{}, symbolsError(x, err))
 				return
 			}
 			bases[s.Base] = true
@@ -97,11 +100,19 @@ func (f Filter) reject(s service.Symbol, bases map[string]bool) Outcome {
 	}
 	switch {
 	case len(f.QuoteAssets) > 0 && !slices.Contains(f.QuoteAssets, s.Quote):
-		return out(quoteAsset, "quoted in %s; ANALYSIS_QUOTE_ASSETS is %s", s.Quote, strings.Join(f.QuoteAssets, ","))
+		return out(quoteAsset, "quoted in %s; sweeps cover %s (ANALYSIS_QUOTE_ASSETS)", s.Quote, strings.Join(f.QuoteAssets, ","))
 	case !s.Trading:
 		return out(notTrading, "not open for trading: status %s", s.Status)
 	case !f.KeepLeveraged && leveraged(s.Base, bases):
 		return out("leveraged", "%s is a leveraged token (ANALYSIS_EXCLUDE_LEVERAGED)", s.Base)
+	case s.Unusual == service.Leveraged && !f.KeepLeveraged:
+		return out(string(s.Unusual), "the exchange lists %s as a leveraged token (ANALYSIS_EXCLUDE_LEVERAGED)", s.Base)
+	case s.Unusual == service.Stock:
+		return out(string(s.Unusual), "%s is an asset of a traditional market, which closes", s.Base)
+	case s.Unusual == service.PreListing:
+		return out(string(s.Unusual), "%s is traded before it is listed", s.Base)
+	case s.Unusual == service.Dated:
+		return out(string(s.Unusual), "the contract expires")
 	case !f.KeepStablePairs && stable[s.Base] && stable[s.Quote]:
 		return out("stable_pair", "%s and %s both follow a currency (ANALYSIS_EXCLUDE_STABLE_PAIRS)", s.Base, s.Quote)
 	case s.QuoteVolume < f.MinQuoteVolume:

@@ -9,11 +9,11 @@ type metrics struct {
 	batch prometheus.Histogram
 	peak  prometheus.Gauge
 	sweep prometheus.Histogram
-	swept *prometheus.GaugeVec   // by interval
+	swept *prometheus.GaugeVec   // by exchange and interval
 	jobs  *prometheus.CounterVec // by kind and state
 
-	scheduled       *prometheus.CounterVec // by interval and outcome
-	nextRun, period *prometheus.GaugeVec   // by interval
+	scheduled       *prometheus.CounterVec // by exchange, interval and outcome
+	nextRun, period *prometheus.GaugeVec   // by exchange and interval
 }
 
 func newMetrics(reg prometheus.Registerer, r *Runner) *metrics {
@@ -39,23 +39,23 @@ func newMetrics(reg prometheus.Registerer, r *Runner) *metrics {
 		}),
 		swept: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "tidemark_last_completed_sweep_timestamp_seconds",
-			Help: "When the last sweep completed, in Unix time, by interval.",
-		}, []string{"interval"}),
+			Help: "When the last sweep completed, in Unix time, by exchange and interval.",
+		}, []string{"exchange", "interval"}),
 		jobs: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidemark_jobs_total",
 			Help: "Jobs ended by this process, by kind and state.",
 		}, []string{"kind", "state"}),
 		scheduled: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidemark_queue_scheduled_runs_total",
-			Help: "Scheduled sweeps of this process, by interval and outcome: started, caught_up (a minute or more late) or refused (the previous sweep was still open).",
-		}, []string{"interval", "outcome"}),
+			Help: "Scheduled sweeps of this process, by exchange, interval and outcome: started, caught_up (a minute or more late) or refused (the previous sweep was still open).",
+		}, []string{"exchange", "interval", "outcome"}),
 		nextRun: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "tidemark_queue_next_scheduled_run_timestamp_seconds",
-			Help: "When the next scheduled sweep is due, in Unix time, by interval.",
-		}, []string{"interval"}),
+			Help: "When the next scheduled sweep is due, in Unix time, by exchange and interval.",
+		}, []string{"exchange", "interval"}),
 		period: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "tidemark_queue_schedule_period_seconds",
-			Help: "Longest time between two of the next hundred scheduled sweeps, by interval.",
-		}, []string{"interval"}),
+			Help: "Longest time between two of the next hundred scheduled sweeps, by exchange and interval.",
+		}, []string{"exchange", "interval"}),
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,8 +41,8 @@ import (
 // In all cases no further pair starts, requests to the exchange are cancelled, and
 // finished analyses are stored.
 
-// Workers returns the number of calls of Plan and RunBatch that a queue should run at
-// once in this process: enough to keep every slot busy while the last pairs of some
+// Workers returns the number of calls of Plan and RunBatch that the queue of each exchange
+// should run at once in this process: enough to keep every slot busy while the last pairs of some
 // batches are under way and the next batch is fetched. With more, batches would wait
 // here that other processes could run.
 func (r *Runner) Workers() int {
@@ -61,7 +62,7 @@ func (r *Runner) begin(ctx context.Context, jobID string) (context.Context, func
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, end := context.WithCancelCause(ctx)
+	ctx, end := context.WithCancelCause(service.Background(ctx))
 	unregister := context.AfterFunc(r.analyzer.Stopping(), func() { end(service.ErrStopping) })
 	current := &run{jobID, end}
 	r.mu.Lock()
@@ -148,7 +149,7 @@ func (r *Runner) Plan(ctx context.Context, jobID string, scope Scope, last bool)
 	var ended bool
 	if err == nil {
 		var p Plan
-		if p, err = r.plan(ctx, scope); err == nil {
+		if p, err = r.plan(ctx, j.Exchange, scope); err == nil {
 			ended, err = r.putPlan(ctx, j, started, p)
 		}
 	}
@@ -168,7 +169,7 @@ func (r *Runner) putPlan(ctx context.Context, j Job, started time.Time, p Plan) 
 		return err
 	})
 	if err == nil {
-		r.log.Info("job started", "job", j.ID, "kind", j.Kind, "interval", j.Interval, "simulated", p.Simulated)
+		r.log.Info("job started", "job", j.ID, "kind", j.Kind, "exchange", j.Exchange, "interval", j.Interval, "simulated", p.Simulated)
 	}
 	return ended, err
 }
@@ -200,8 +201,12 @@ func (r *Runner) conclude(ctx context.Context, jobID string, err error, last boo
 }
 
 // plan lists the pairs a job covers and those that the filter rejects.
-func (r *Runner) plan(ctx context.Context, scope Scope) (Plan, error) {
-	p := Plan{BatchSize: r.cfg.BatchSize, Simulated: r.exchange.Market().Simulated}
+func (r *Runner) plan(ctx context.Context, exchange string, scope Scope) (Plan, error) {
+	x, err := r.exchange(exchange)
+	if err != nil {
+		return Plan{}, err
+	}
+	p := Plan{BatchSize: r.cfg.BatchSize, Simulated: x.Market().Simulated}
 	if len(scope.Symbols) > 0 {
 		p.Pairs = make([]service.Pair, len(scope.Symbols))
 		for i, name := range scope.Symbols {
@@ -209,13 +214,16 @@ func (r *Runner) plan(ctx context.Context, scope Scope) (Plan, error) {
 		}
 		return p, nil
 	}
-	exchange := r.exchange.Market().Exchange
 	stored, err := r.store.Listed(ctx, exchange)
 	if err != nil {
 		return Plan{}, err
 	}
 	var delisted delisting
-	for l, err := range r.list(ctx, cmp.Or(scope.Filter, &r.cfg.Filter)) {
+	known, err := r.newPairs(ctx, exchange)
+	if err != nil {
+		return Plan{}, err
+	}
+	for l, err := range filtered(x, x.Symbols(ctx), cmp.Or(scope.Filter, r.filter(x))) {
 		switch {
 		case ctx.Err() != nil:
 			return Plan{}, context.Cause(ctx)
@@ -225,6 +233,9 @@ func (r *Runner) plan(ctx context.Context, scope Scope) (Plan, error) {
 		if l.Trading {
 			delisted.observe(stored, l.Name)
 		}
+		if err := known.add(ctx, &l.Symbol); err != nil {
+			return Plan{}, err
+		}
 		switch {
 		case l.Selected:
 			p.Pairs = append(p.Pairs, service.Pair{Name: l.Name, Tick: l.Tick})
@@ -232,7 +243,10 @@ func (r *Runner) plan(ctx context.Context, scope Scope) (Plan, error) {
 			p.Skips = append(p.Skips, l.Reason)
 		}
 	}
-	p.Simulated = r.exchange.Market().Simulated
+	p.Simulated = x.Market().Simulated
+	if err := known.end(ctx); err != nil {
+		return Plan{}, err
+	}
 	return p, r.setListed(ctx, exchange, stored, &delisted)
 }
 
@@ -297,6 +311,10 @@ func (r *Runner) LastBatch() (BatchStats, bool) {
 }
 
 func (r *Runner) runBatch(ctx context.Context, j Job, index int, pairs []service.Pair) error {
+	x, err := r.exchange(j.Exchange)
+	if err != nil {
+		return err
+	}
 	start := time.Now()
 	b := Batch{JobID: j.ID, Index: index}
 	var (
@@ -304,7 +322,8 @@ func (r *Runner) runBatch(ctx context.Context, j Job, index int, pairs []service
 		cancelled error      // why started pairs were cancelled, if any were
 		peak      int64      // RSS
 	)
-	request := service.Request{Interval: j.Interval, KlineLimit: j.KlineLimit, Store: j.Store}
+	pairs = r.markNew(ctx, j, pairs)
+	request := service.Request{Exchange: j.Exchange, Interval: j.Interval, KlineLimit: j.KlineLimit, Store: j.Store}
 	var unwritable error // why pairs were not started, if nothing can be stored
 	whenWritable := func(yield func(service.Pair) bool) {
 		for _, p := range pairs {
@@ -314,7 +333,7 @@ func (r *Runner) runBatch(ctx context.Context, j Job, index int, pairs []service
 			}
 		}
 	}
-	err := r.analyzer.AnalyzeEach(ctx, whenWritable, request, func(p service.Pair, got service.Analysis, err error) {
+	err = r.analyzer.AnalyzeEach(ctx, whenWritable, request, func(p service.Pair, got service.Analysis, err error) {
 		if clientBlocked(err) {
 			// No pair of the job can continue. End all its runs, including this one,
 			// before another pair gets the slot.
@@ -341,7 +360,7 @@ func (r *Runner) runBatch(ctx context.Context, j Job, index int, pairs []service
 	default:
 		err = cancelled
 	}
-	b.Simulated = r.exchange.Market().Simulated
+	b.Simulated = x.Market().Simulated
 
 	if err != nil && !errors.Is(err, service.ErrCancelled) && !endsJob(err) {
 		// Store the finished analyses. The batch is not done.
@@ -371,7 +390,7 @@ func (r *Runner) runBatch(ctx context.Context, j Job, index int, pairs []service
 	r.metrics.batch.Observe(took.Seconds())
 	r.metrics.peak.Set(float64(peak))
 	r.latest.Store(&BatchStats{Pairs: len(pairs), Failed: len(b.Failures), Took: took, PeakRSS: peak, Ended: start.Add(took)})
-	r.log.Info("batch stored", "job", j.ID, "batch", index, "symbols", len(pairs),
+	r.log.Info("batch stored", "job", j.ID, "exchange", j.Exchange, "batch", index, "symbols", len(pairs),
 		"done", b.Done, "failed", len(b.Failures), "seconds", took.Seconds(), "peak_rss_bytes", peak)
 	if ended {
 		r.ended(ctx, j.ID)
@@ -379,6 +398,27 @@ func (r *Runner) runBatch(ctx context.Context, j Job, index int, pairs []service
 		r.notify()
 	}
 	return err
+}
+
+// markNew returns pairs with New set for those without stored candles: one query instead
+// of one for each new pair.
+func (r *Runner) markNew(ctx context.Context, j Job, pairs []service.Pair) []service.Pair {
+	if len(pairs) < 2 {
+		return pairs
+	}
+	symbols := make([]string, len(pairs))
+	for i, p := range pairs {
+		symbols[i] = p.Name
+	}
+	with, err := r.store.WithCandles(ctx, j.Exchange, j.Interval, symbols)
+	if err != nil {
+		return pairs // each analysis looks for the candles itself
+	}
+	pairs = slices.Clone(pairs)
+	for i := range pairs {
+		pairs[i].New = !with[pairs[i].Name]
+	}
+	return pairs
 }
 
 // add adds the outcome of one pair.

@@ -24,21 +24,22 @@ import (
 
 // Config is the configuration of a Runner.
 type Config struct {
-	Concurrency int    // slots of the Analyzer
-	BatchSize   int    // pairs stored in one transaction
-	QueueLimit  int    // open jobs in all processes; a further one returns service.ErrBusy
-	Filter      Filter // which pairs a sweep covers
+	Concurrency int // slots of the Analyzer
+	BatchSize   int // pairs stored in one transaction
+	QueueLimit  int // open jobs in all processes; a further one returns service.ErrBusy
+	// Filters says which pairs a sweep covers, by exchange.
+	Filters map[string]Filter
 }
 
-// Runner submits jobs and runs them with an Analyzer.
+// Runner submits jobs of several exchanges and runs them with an Analyzer.
 type Runner struct {
-	cfg      Config
-	analyzer *service.Analyzer
-	exchange Exchange
-	store    Store
-	log      *slog.Logger
-	metrics  *metrics
-	latest   atomic.Pointer[BatchStats]
+	cfg       Config
+	analyzer  *service.Analyzer
+	exchanges []Exchange
+	store     Store
+	log       *slog.Logger
+	metrics   *metrics
+	latest    atomic.Pointer[BatchStats]
 
 	mu      sync.Mutex
 	runs    map[*run]struct{}
@@ -46,11 +47,11 @@ type Runner struct {
 	changed chan struct{} // closed when this process changes a job, and replaced
 }
 
-// NewRunner returns a Runner that registers its metrics with reg. Stopping the Analyzer
-// stops it.
-func NewRunner(cfg Config, analyzer *service.Analyzer, exchange Exchange, store Store, reg prometheus.Registerer, log *slog.Logger) *Runner {
+// NewRunner returns a Runner that registers its metrics with reg. The exchanges are those
+// of the Analyzer. Stopping the Analyzer stops it.
+func NewRunner(cfg Config, analyzer *service.Analyzer, exchanges []Exchange, store Store, reg prometheus.Registerer, log *slog.Logger) *Runner {
 	r := &Runner{
-		cfg: cfg, analyzer: analyzer, exchange: exchange, store: store, log: log,
+		cfg: cfg, analyzer: analyzer, exchanges: exchanges, store: store, log: log,
 		runs:    map[*run]struct{}{},
 		changed: make(chan struct{}),
 	}
@@ -58,8 +59,26 @@ func NewRunner(cfg Config, analyzer *service.Analyzer, exchange Exchange, store 
 	return r
 }
 
+// exchange returns the exchange with this name, the first one for "". Its error is
+// service.ErrUnknownExchange.
+func (r *Runner) exchange(name string) (Exchange, error) {
+	market, err := r.analyzer.Market(name)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(r.exchanges, func(x Exchange) bool { return x.Market().Exchange == market.Exchange })
+	return r.exchanges[i], nil
+}
+
+// filter returns which pairs of x a sweep covers.
+func (r *Runner) filter(x Exchange) *Filter {
+	f := r.cfg.Filters[x.Market().Exchange]
+	return &f
+}
+
 // Request asks for a job: All pairs that pass the filter, or the named Symbols.
 type Request struct {
+	Exchange   string // empty: the first one
 	All        bool
 	Symbols    []string // in this order, without repeats
 	Interval   levels.Interval
@@ -73,6 +92,10 @@ const busyRetry = 2 * time.Second
 // Submit queues a job and returns at once. If a job of the same work is queued or
 // running in any process, Submit returns that job, and joined is true.
 func (r *Runner) Submit(ctx context.Context, q Request) (j Job, joined bool, err error) {
+	x, err := r.exchange(q.Exchange)
+	if err != nil {
+		return Job{}, false, err
+	}
 	if err := r.analyzer.Settle(&q.Interval, &q.KlineLimit); err != nil {
 		return Job{}, false, err
 	}
@@ -85,7 +108,7 @@ func (r *Runner) Submit(ctx context.Context, q Request) (j Job, joined bool, err
 	case r.analyzer.Stopping().Err() != nil:
 		return Job{}, false, service.ErrStopping
 	}
-	created, scope := r.newJob(q), r.scope(q)
+	created, scope := newJob(x, q), r.scope(x, q)
 	j, joined, err = r.store.SubmitJob(ctx, created, scope.work(created), scope, r.cfg.QueueLimit)
 	switch {
 	case errors.Is(err, service.ErrBusy):
@@ -103,9 +126,9 @@ func (r *Runner) Submit(ctx context.Context, q Request) (j Job, joined bool, err
 
 // scope returns the scope of a request. All means the pairs that the filter of this
 // process selects.
-func (r *Runner) scope(q Request) Scope {
+func (r *Runner) scope(x Exchange, q Request) Scope {
 	if q.All {
-		return Scope{Filter: &r.cfg.Filter}
+		return Scope{Filter: r.filter(x)}
 	}
 	return Scope{Symbols: q.Symbols}
 }
@@ -121,12 +144,12 @@ func (s Scope) work(j Job) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func (r *Runner) newJob(q Request) Job {
+func newJob(x Exchange, q Request) Job {
 	kind := KindAnalysis
 	if q.All {
 		kind = KindSweep
 	}
-	market := r.exchange.Market()
+	market := x.Market()
 	return Job{
 		ID: strings.ToLower(rand.Text()), Kind: kind, State: Queued,
 		Exchange: market.Exchange, Simulated: market.Simulated,
@@ -214,10 +237,10 @@ func (r *Runner) ended(ctx context.Context, id string) {
 	took := j.Took()
 	if j.Kind == KindSweep && j.State == Completed {
 		r.metrics.sweep.Observe(took.Seconds())
-		r.metrics.swept.WithLabelValues(string(j.Interval)).Set(float64(j.FinishedAt.UnixMilli()) / 1000)
+		r.metrics.swept.WithLabelValues(j.Exchange, string(j.Interval)).Set(float64(j.FinishedAt.UnixMilli()) / 1000)
 	}
 	used := memory.Read()
-	r.log.Info("job ended", "job", j.ID, "kind", j.Kind, "interval", j.Interval, "state", j.State, "symbols", j.Symbols,
+	r.log.Info("job ended", "job", j.ID, "kind", j.Kind, "exchange", j.Exchange, "interval", j.Interval, "state", j.State, "symbols", j.Symbols,
 		"done", j.Done, "failed", j.Failed, "skipped", j.Skipped, "seconds", took.Seconds(),
 		"rss_bytes", used.RSS, "peak_rss_bytes", used.PeakRSS, "simulated", j.Simulated)
 }

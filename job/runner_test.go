@@ -466,12 +466,12 @@ func TestSubmit_ASweepIsOfTheFilterItWasAskedWith(t *testing.T) {
 		filter := func(quotes ...string) testConfig { return testConfig{Filter: Filter{QuoteAssets: quotes}} }
 		works := newTestRunner(t, filter("USDC"), x, store)
 		asks := newIdleRunner(t, testConfig{}, x, store)
-		asks.cfg.Filter.QuoteAssets = []string{"USDT", "USDC"}
+		asks.cfg.Filters["fake"] = Filter{QuoteAssets: []string{"USDT", "USDC"}}
 		same := newIdleRunner(t, testConfig{}, x, store)
-		same.cfg.Filter.QuoteAssets = []string{"USDC", "USDT"}
+		same.cfg.Filters["fake"] = Filter{QuoteAssets: []string{"USDC", "USDT"}}
 
 		store.mu.Lock()
-		store.analyzers[works] = works.Workers() // it is busy
+		store.analyzers[works] = map[string]int{"fake": works.Workers()} // it is busy
 		store.mu.Unlock()
 		all, _, err := asks.Submit(t.Context(), Request{All: true, Store: true})
 		if err != nil {
@@ -763,6 +763,36 @@ func TestRunBatch_StoresCandlesAheadAndGoesOnIfThatFails(t *testing.T) {
 		}
 		if ahead < 2 || most > 2*candlesPerPut {
 			t.Errorf("%d times candles were stored ahead, at most %d bytes at once", ahead, most)
+		}
+	})
+}
+
+func TestRunBatch_ReadsNoCandlesOfNewPairs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, store := &fakeExchange{symbols: market(7)}, &fakeStore{}
+		a := newTestRunner(t, testConfig{}, x, store)
+		for _, want := range []int{0, 7} {
+			j, _, err := a.Submit(t.Context(), Request{All: true, Store: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if j = finished(t, a, j.ID); j.Done != 7 || store.reads != want {
+				t.Errorf("the candles of %d pairs were read, want %d: %+v", store.reads, want, j)
+			}
+		}
+	})
+}
+
+func TestRunBatch_ReadsTheCandlesOfEveryPairIfItCannotTellTheNewOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, store := &fakeExchange{symbols: market(7)}, &fakeStore{WithErr: service.ErrStorage}
+		a := newTestRunner(t, testConfig{}, x, store)
+		j, _, err := a.Submit(t.Context(), Request{All: true, Store: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j = finished(t, a, j.ID); j.Done != 7 || store.reads != 7 {
+			t.Errorf("the candles of %d pairs were read: %+v", store.reads, j)
 		}
 	})
 }

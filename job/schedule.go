@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"tidemark/levels"
@@ -51,8 +52,8 @@ func (s Schedule) moment(t time.Time) time.Time {
 	return s.Next(closes.Add(-time.Millisecond))
 }
 
-// run returns the start of the first run after one that starts now.
-func (s Schedule) run(now time.Time) time.Time {
+// after returns the start of the first run after one that starts now.
+func (s Schedule) after(now time.Time) time.Time {
 	spread := min(startSpread, s.Interval.Duration()/10)
 	return s.moment(now.Add(-closeMargin)).Add(closeMargin + rand.N(spread)).Truncate(time.Millisecond)
 }
@@ -93,9 +94,10 @@ type ScheduleStore interface {
 	RunSchedule(ctx context.Context, due ScheduleState, next time.Time, j Job, work string, scope Scope, limit int) (ScheduledRun, error)
 }
 
-// scheduler starts the runs of schedules.
+// scheduler starts the runs of the schedules of one exchange.
 type scheduler struct {
 	*Runner
+	exchange  Exchange
 	store     ScheduleStore
 	schedules []Schedule
 	installed bool                     // the store has the schedules
@@ -103,8 +105,9 @@ type scheduler struct {
 	busy      bool                     // logged as waiting for an open job to end
 }
 
-// RunSchedules replaces the schedules of the exchange and submits a sweep of all pairs
-// whenever one is due, until ctx ends. Any number of processes may call it with the same
+// RunSchedules replaces the schedules of every exchange and submits a sweep of all pairs
+// of an exchange whenever one is due, until ctx ends. An exchange that does not answer
+// delays only its own sweeps. Any number of processes may call it with the same
 // schedules: each run starts once. If their schedules differ, those of the process that
 // started last apply.
 //
@@ -112,17 +115,27 @@ type scheduler struct {
 // closed. One run, at once, replaces all runs that were missed while no process was
 // running. A run that is due while a sweep of the same work is open is refused.
 func (r *Runner) RunSchedules(ctx context.Context, store ScheduleStore, schedules []Schedule) {
-	s := &scheduler{Runner: r, store: store, schedules: schedules, replaced: map[levels.Interval]bool{}}
+	ctx = service.Background(ctx)
+	var each sync.WaitGroup
+	defer each.Wait()
+	for _, x := range r.exchanges {
+		s := &scheduler{Runner: r, exchange: x, store: store, schedules: schedules, replaced: map[levels.Interval]bool{}}
+		each.Go(func() { s.run(ctx) })
+	}
+}
+
+// run starts the runs of one exchange until ctx ends.
+func (s *scheduler) run(ctx context.Context) {
 	failing := false
 	for {
 		pause, err := s.startDue(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err == nil && len(schedules) == 0:
+		case err == nil && len(s.schedules) == 0:
 			return
 		case err != nil && !failing:
-			r.log.Warn("the schedules cannot be read, retrying; missed runs will be caught up", "error", err)
+			s.log.Warn("the schedules cannot be read, retrying; missed runs will be caught up", "exchange", s.name(), "error", err)
 		}
 		failing = err != nil
 		if failing {
@@ -133,6 +146,9 @@ func (r *Runner) RunSchedules(ctx context.Context, store ScheduleStore, schedule
 		}
 	}
 }
+
+// name returns the name of the exchange.
+func (s *scheduler) name() string { return s.exchange.Market().Exchange }
 
 // startDue starts the runs that are due and returns how long to wait before the next
 // call.
@@ -149,7 +165,7 @@ func (s *scheduler) startDue(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	states, err := s.store.Schedules(ctx, s.exchange.Market().Exchange)
+	states, err := s.store.Schedules(ctx, s.name())
 	if err != nil {
 		return 0, err
 	}
@@ -165,7 +181,7 @@ func (s *scheduler) startDue(ctx context.Context) (time.Duration, error) {
 				return 0, err
 			}
 		}
-		s.metrics.nextRun.WithLabelValues(string(schedule.Interval)).Set(float64(state.NextRun.UnixMilli()) / 1000)
+		s.metrics.nextRun.WithLabelValues(s.name(), string(schedule.Interval)).Set(float64(state.NextRun.UnixMilli()) / 1000)
 		if left := state.NextRun.Sub(now); left > 0 {
 			pause = min(pause, max(left, 100*time.Millisecond))
 		}
@@ -175,7 +191,7 @@ func (s *scheduler) startDue(ctx context.Context) (time.Duration, error) {
 
 // install stores the schedules as those of the exchange.
 func (s *scheduler) install(ctx context.Context) error {
-	exchange := s.exchange.Market().Exchange
+	exchange := s.name()
 	states := make([]ScheduleState, len(s.schedules))
 	var now time.Time
 	if len(states) > 0 {
@@ -186,7 +202,7 @@ func (s *scheduler) install(ctx context.Context) error {
 		}
 	}
 	for i, schedule := range s.schedules {
-		states[i] = ScheduleState{Exchange: exchange, Interval: schedule.Interval, Text: schedule.Text, NextRun: schedule.run(now)}
+		states[i] = ScheduleState{Exchange: exchange, Interval: schedule.Interval, Text: schedule.Text, NextRun: schedule.after(now)}
 	}
 	removed, err := s.store.SetSchedules(ctx, exchange, states, now)
 	if err != nil {
@@ -201,12 +217,12 @@ func (s *scheduler) install(ctx context.Context) error {
 		return err
 	}
 	for _, state := range states {
-		s.log.Info("scheduled", "interval", state.Interval, "schedule", state.Text, "next_run", state.NextRun)
+		s.log.Info("scheduled", "exchange", exchange, "interval", state.Interval, "schedule", state.Text, "next_run", state.NextRun)
 	}
 	for _, schedule := range s.schedules {
-		s.metrics.period.WithLabelValues(string(schedule.Interval)).Set(schedule.longest(now).Seconds())
+		s.metrics.period.WithLabelValues(exchange, string(schedule.Interval)).Set(schedule.longest(now).Seconds())
 		for _, outcome := range []string{runStarted, runCaughtUp, runRefused} {
-			s.metrics.scheduled.WithLabelValues(string(schedule.Interval), outcome) // exists before the first run
+			s.metrics.scheduled.WithLabelValues(exchange, string(schedule.Interval), outcome) // exists before the first run
 		}
 	}
 	return nil
@@ -223,10 +239,10 @@ func (s *scheduler) find(states []ScheduleState, schedule Schedule) (ScheduleSta
 	}
 	if !s.replaced[schedule.Interval] {
 		s.replaced[schedule.Interval] = true
-		s.metrics.nextRun.DeleteLabelValues(string(schedule.Interval))
-		s.metrics.period.DeleteLabelValues(string(schedule.Interval))
+		s.metrics.nextRun.DeleteLabelValues(s.name(), string(schedule.Interval))
+		s.metrics.period.DeleteLabelValues(s.name(), string(schedule.Interval))
 		s.log.Warn("a process that started later has replaced this schedule; all processes should have the same schedules",
-			"interval", schedule.Interval, "schedule", schedule.Text)
+			"exchange", s.name(), "interval", schedule.Interval, "schedule", schedule.Text)
 	}
 	return ScheduleState{}, false
 }
@@ -245,12 +261,12 @@ func (s *scheduler) start(ctx context.Context, schedule Schedule, state Schedule
 	if err := s.analyzer.Settle(&q.Interval, &q.KlineLimit); err != nil {
 		return state, err
 	}
-	created, scope := s.newJob(q), s.scope(q)
-	next := schedule.run(now)
+	created, scope := newJob(s.exchange, q), s.scope(s.exchange, q)
+	next := schedule.after(now)
 	run, err := s.store.RunSchedule(ctx, state, next, created, scope.work(created), scope, s.cfg.QueueLimit)
 	if errors.Is(err, service.ErrBusy) {
 		if !s.busy {
-			s.log.Warn("a scheduled sweep waits: ANALYSIS_QUEUE_LIMIT jobs are open", "interval", schedule.Interval)
+			s.log.Warn("a scheduled sweep waits: ANALYSIS_QUEUE_LIMIT jobs are open", "exchange", s.name(), "interval", schedule.Interval)
 		}
 		s.busy = true
 		return state, nil
@@ -268,13 +284,13 @@ func (s *scheduler) start(ctx context.Context, schedule Schedule, state Schedule
 		return state, nil // the next call reads the time of the next run
 	case run.Joined:
 		outcome = runRefused
-		s.log.Warn("a scheduled sweep was refused: the previous sweep is still open", "interval", schedule.Interval, "job", run.Job.ID, "next_run", next)
+		s.log.Warn("a scheduled sweep was refused: the previous sweep is still open", "exchange", s.name(), "interval", schedule.Interval, "job", run.Job.ID, "next_run", next)
 	case late >= caughtUpAfter:
 		outcome = runCaughtUp
-		s.log.Info("a missed scheduled sweep started", "interval", schedule.Interval, "job", run.Job.ID, "due", due, "next_run", next)
+		s.log.Info("a missed scheduled sweep started", "exchange", s.name(), "interval", schedule.Interval, "job", run.Job.ID, "due", due, "next_run", next)
 	default:
-		s.log.Info("a scheduled sweep started", "interval", schedule.Interval, "job", run.Job.ID, "next_run", next)
+		s.log.Info("a scheduled sweep started", "exchange", s.name(), "interval", schedule.Interval, "job", run.Job.ID, "next_run", next)
 	}
-	s.metrics.scheduled.WithLabelValues(string(schedule.Interval), outcome).Inc()
+	s.metrics.scheduled.WithLabelValues(s.name(), string(schedule.Interval), outcome).Inc()
 	return state, nil
 }

@@ -80,7 +80,7 @@ func wantBegan(t *testing.T, s *fakeStore, interval levels.Interval, moments ...
 }
 
 func runs(a *Runner, interval, outcome string) float64 {
-	return testutil.ToFloat64(a.metrics.scheduled.WithLabelValues(interval, outcome))
+	return testutil.ToFloat64(a.metrics.scheduled.WithLabelValues("fake", interval, outcome))
 }
 
 func TestRunSchedules_BeginsAfterEachCloseAndNoOftener(t *testing.T) {
@@ -98,10 +98,10 @@ func TestRunSchedules_BeginsAfterEachCloseAndNoOftener(t *testing.T) {
 		if err != nil || len(states) != 2 || states[0].NextRun.Before(at(5, 0, 2)) || states[1].NextRun.Before(at(8, 0, 2)) || states[0].LastJob == "" {
 			t.Errorf("afterwards: %+v, %v", states, err)
 		}
-		if got := testutil.ToFloat64(a.metrics.nextRun.WithLabelValues("4h")); math.Abs(got-float64(at(8, 0, 17).Unix())) > 16 {
+		if got := testutil.ToFloat64(a.metrics.nextRun.WithLabelValues("fake", "4h")); math.Abs(got-float64(at(8, 0, 17).Unix())) > 16 {
 			t.Errorf("the metric of the next run of 4h is %v", got)
 		}
-		if got := testutil.ToFloat64(a.metrics.period.WithLabelValues("4h")); got != 4*3600 {
+		if got := testutil.ToFloat64(a.metrics.period.WithLabelValues("fake", "4h")); got != 4*3600 {
 			t.Errorf("the metric of the period of 4h is %v", got)
 		}
 		stop()
@@ -114,7 +114,7 @@ func TestRunSchedules_RunsOfOneMomentAreSpread(t *testing.T) {
 	s := every("1h", time.Hour)
 	seen := map[int64]bool{}
 	for range 200 {
-		run := s.run(at(9, 30, 0))
+		run := s.after(at(9, 30, 0))
 		if run.Before(at(10, 0, 2)) || !run.Before(at(10, 0, 32)) {
 			t.Fatalf("a run at %s", run)
 		}
@@ -123,7 +123,7 @@ func TestRunSchedules_RunsOfOneMomentAreSpread(t *testing.T) {
 	if len(seen) < 15 {
 		t.Errorf("200 runs begin in %d different seconds", len(seen))
 	}
-	if run := every("1m", time.Minute).run(at(9, 30, 30)); !run.Before(at(9, 31, 8)) {
+	if run := every("1m", time.Minute).after(at(9, 30, 30)); !run.Before(at(9, 31, 8)) {
 		t.Errorf("a run of one-minute candles begins at %s", run)
 	}
 }

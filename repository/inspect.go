@@ -16,23 +16,23 @@ import (
 
 // Inspection is the result of Inspect.
 type Inspection struct {
-	File        string // of SQLite, absolute; "" on PostgreSQL
-	New         bool   // the file does not exist; the first start creates it
-	Version     int    // of the schema; 0 for none
-	Known       int    // the newest version this program knows
-	Bytes       int64  // of the whole database
-	BannedUntil time.Time
+	File    string // of SQLite, absolute; "" on PostgreSQL
+	New     bool   // the file does not exist; the first start creates it
+	Version int    // of the schema; 0 for none
+	Known   int    // the newest version this program knows
+	Bytes   int64  // of the whole database
+	// BannedUntil has the end of the last ban of each address, as DB.Ban returns it.
+	BannedUntil map[string]time.Time
 }
 
 // errInspected rolls back the transaction of Inspect.
 var errInspected = errors.New("inspected")
 
 // Inspect checks a database without changing it: that it can be reached and written (in
-// a transaction that it rolls back), its schema, its size, and the ban of an address as
-// DB.Ban returns it. Its errors are those of Open. Inspect does not create a missing
+// a transaction that it rolls back), its schema, its size, and the bans of addresses. Its errors are those of Open. Inspect does not create a missing
 // SQLite file. It creates and removes another file in the folder instead, to see whether
 // that is possible.
-func Inspect(ctx context.Context, cfg Config, address string) (Inspection, error) {
+func Inspect(ctx context.Context, cfg Config, addresses ...string) (Inspection, error) {
 	db, dialect, err := newDB(cfg)
 	if err != nil {
 		return Inspection{}, err
@@ -73,8 +73,12 @@ func Inspect(ctx context.Context, cfg Config, address string) (Inspection, error
 		return found, db.fail(ctx, err)
 	}
 	if found.Version > 0 && found.Version <= found.Known {
-		found.BannedUntil, err = db.Ban(ctx, address)
-		return found, err
+		found.BannedUntil = map[string]time.Time{}
+		for _, address := range addresses {
+			if found.BannedUntil[address], err = db.Ban(ctx, address); err != nil {
+				return found, err
+			}
+		}
 	}
 	return found, nil
 }

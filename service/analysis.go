@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"sync"
 	"time"
@@ -32,61 +33,113 @@ func (r *Results) Add(a Analysis) {
 	}
 }
 
-// AnalyzeEach analyses each pair as soon as a slot is free and stores nothing. r
-// applies to every pair; its Symbol is ignored. AnalyzeEach calls done with each
+// AnalyzeEach analyses each pair of r.Exchange as soon as a slot is free and stores
+// nothing. r applies to every pair; its Symbol is ignored. AnalyzeEach calls done with each
 // outcome, from several goroutines at once and before the slot is released. It
 // returns when all analyses it has started have ended. Its error says why pairs were
 // not started.
 //
-// A call starts its first pair after the previous call has started its last one, so
-// that slots are never idle between two calls and two calls do not compete.
+// A call starts its first pair after the previous call for the same exchange has started
+// its last one, so that slots are never idle between two calls and two calls do not
+// compete. Calls for different exchanges take slots in turn.
 func (a *Analyzer) AnalyzeEach(ctx context.Context, pairs iter.Seq[Pair], r Request, done func(p Pair, got Analysis, err error)) error {
+	x, err := a.exchange(r.Exchange)
+	if err != nil {
+		return err
+	}
 	if err := a.fits(r.KlineLimit); err != nil {
 		return err
 	}
+	dispatch := a.dispatch[x.Market().Exchange]
 	var analyses sync.WaitGroup
 	defer analyses.Wait()
 	select {
-	case a.dispatch <- struct{}{}:
-		defer func() { <-a.dispatch }()
+	case dispatch <- struct{}{}:
+		defer func() { <-dispatch }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	for p := range pairs {
-		s, err := a.acquire(ctx, &a.slots.fetching, r.KlineLimit, 0, false)
-		if err != nil {
+		v, s, err := a.start(ctx, x, &p, r)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, ErrStopping):
 			return err
+		case err != nil:
+			done(p, Analysis{}, err)
+			continue
 		}
 		analyses.Go(func() {
-			defer a.slots.release(s)
-			got, err := a.analyzePair(ctx, s, p, r)
-			done(p, got, err)
+			defer v.Close()
+			for {
+				got, err := a.analyzeSymbol(ctx, x, v, s, p, r)
+				if !errors.Is(err, ErrLater) {
+					done(p, got, err)
+					a.slots.release(s)
+					return
+				}
+				a.slots.release(s)
+				if s, err = a.enter(ctx, x, v, r.KlineLimit, false); err != nil {
+					done(p, Analysis{}, err)
+					return
+				}
+			}
 		})
 	}
 	return nil
 }
 
-// analyzeSymbol fetches the candles of one pair into s and analyses them.
-func (a *Analyzer) analyzeSymbol(ctx context.Context, s *slot, p Pair, r Request) (got Analysis, err error) {
+// start looks up the pair, if its tick is unknown, waits for the exchange and takes a slot.
+func (a *Analyzer) start(ctx context.Context, x Exchange, p *Pair, r Request) (v Visit, s *slot, err error) {
+	if err = a.lookUp(ctx, x, p); err != nil {
+		a.metrics.observe(err, 0)
+		return nil, nil, err
+	}
+	v = x.Visit(r.Interval, r.KlineLimit)
+	if s, err = a.enter(ctx, x, v, r.KlineLimit, false); err != nil {
+		v.Close()
+		return nil, nil, err
+	}
+	return v, s, nil
+}
+
+// lookUp completes a pair of which only the name is known.
+func (a *Analyzer) lookUp(ctx context.Context, x Exchange, p *Pair) error {
+	if p.Tick != (Tick{}) || p.Digits > 0 {
+		return nil
+	}
+	listed, err := x.Symbol(ctx, p.Name)
+	if err == nil {
+		*p = Pair{Name: listed.Name, Tick: listed.Tick, Digits: listed.Digits, New: p.New}
+	}
+	return err
+}
+
+// analyzeSymbol fetches the candles of one pair of x into s and analyses them.
+func (a *Analyzer) analyzeSymbol(ctx context.Context, x Exchange, v Visit, s *slot, p Pair, r Request) (got Analysis, err error) {
 	start := time.Now()
 	got.Snapshot, err = a.recovered(s, p.Name, func() (Snapshot, error) {
-		f, err := a.fetch(ctx, s, p.Name, r.Interval, r.KlineLimit, levels.MinCandles)
+		f, err := a.fetch(ctx, x, v, s, p, r.Interval, r.KlineLimit, levels.MinCandles)
 		if err != nil {
 			return Snapshot{}, err
 		}
 		if r.Store {
 			got.change = a.keep(s, p.Name, f)
 			if !f.first { // a new pair has no promise
-				got.judged = a.judge(ctx, &s.candles, p.Name, r.KlineLimit)
+				got.judged = a.judge(ctx, x, &s.candles, p.Name, r.KlineLimit)
 			}
 		}
 		f.cut(&s.candles, r.KlineLimit)
-		now, err := a.exchange.Now(ctx)
+		now, err := x.Now(ctx)
 		if err != nil {
 			return Snapshot{}, err
 		}
-		return a.snapshot(s, p, now)
+		return a.snapshot(s, x.Market(), p, now)
 	})
+	if errors.Is(err, ErrLater) {
+		return got, err
+	}
 	a.metrics.observe(err, time.Since(start))
 	if err == nil {
 		a.metrics.missing.Add(float64(got.Missing))
@@ -107,13 +160,16 @@ func (a *Analyzer) withFinder(candles int, use func(f *levels.Finder) error) err
 }
 
 // snapshot finds the levels of the candles in s and returns a copy of them.
-func (a *Analyzer) snapshot(s *slot, p Pair, now time.Time) (Snapshot, error) {
+func (a *Analyzer) snapshot(s *slot, market Market, p Pair, now time.Time) (Snapshot, error) {
 	var found levels.Analysis
 	var all []levels.Level
 	supports := 0
 	err := a.withFinder(s.candles.Len(), func(f *levels.Finder) (err error) {
 		if found, err = f.Find(&s.candles); err != nil {
 			return err
+		}
+		if p.Digits > 0 {
+			p.Tick = significant(found.LastPrice, p.Digits)
 		}
 		all = make([]levels.Level, 0, len(found.Supports)+len(found.Resistances))
 		all = p.Tick.appendRounded(all, found.Supports)
@@ -124,7 +180,6 @@ func (a *Analyzer) snapshot(s *slot, p Pair, now time.Time) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, err
 	}
-	market := a.exchange.Market()
 	return Snapshot{
 		Key:         Key{Exchange: market.Exchange, Symbol: p.Name, Interval: s.candles.Interval},
 		AsOf:        time.UnixMilli(found.AsOf).UTC(),

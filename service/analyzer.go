@@ -3,6 +3,7 @@ package service
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -17,7 +18,7 @@ import (
 
 // Config is the configuration of an Analyzer.
 type Config struct {
-	Concurrency int             // slots: pairs analysed at once, each with its workspace
+	Concurrency int             // slots of each exchange: pairs analysed at once, each with its workspace
 	KlineLimit  int             // candles per pair, unless a request says otherwise
 	Memory      int64           // bytes all busy slots may need together, by SlotBytes; 0: no limit
 	QueueLimit  int             // requests that may wait for a slot; one more is ErrBusy
@@ -31,9 +32,10 @@ const (
 	MaxKlineLimit = 10_000
 )
 
-// Request asks for the analysis of one pair. Zero values of Interval and KlineLimit
-// select the configured ones.
+// Request asks for the analysis of one pair. Zero values of Exchange, Interval and
+// KlineLimit select the configured ones: of several exchanges, the first.
 type Request struct {
+	Exchange   string
 	Symbol     string
 	Interval   levels.Interval
 	KlineLimit int
@@ -41,21 +43,23 @@ type Request struct {
 }
 
 // Analyzer runs analyses on a fixed number of slots. A slot is a workspace: candle
-// columns and a decode buffer. There are Config.Concurrency slots, and one more for
-// work that does not need the exchange. Together they never hold more than
+// columns and a decode buffer. There are Config.Concurrency slots for each exchange, and
+// one more for work that does not need any. Together they never hold more than
 // Config.Memory.
+//
+// The exchanges share the slots.
 type Analyzer struct {
-	cfg      Config
-	exchange Exchange
-	store    Store
-	log      *slog.Logger
-	metrics  *metrics
+	cfg       Config
+	exchanges []Exchange
+	store     Store
+	log       *slog.Logger
+	metrics   *metrics
 
 	slots     *pool
-	finders   chan *levels.Finder // shared by the slots
-	maxKlines int                 // largest analysis that fits in Config.Memory
-	waiting   atomic.Int64        // requests waiting for a slot
-	dispatch  chan struct{}       // holds one element while a call of AnalyzeEach is starting pairs
+	finders   chan *levels.Finder      // shared by the slots
+	maxKlines int                      // largest analysis that fits in Config.Memory
+	waiting   atomic.Int64             // requests waiting for a slot
+	dispatch  map[string]chan struct{} // by exchange; holds one element while a call of AnalyzeEach is starting pairs
 	forming   forming
 
 	mu      sync.Mutex
@@ -68,14 +72,21 @@ type Analyzer struct {
 	work              sync.WaitGroup
 }
 
-// New returns an Analyzer that registers its metrics with reg.
-func New(cfg Config, exchange Exchange, store Store, reg prometheus.Registerer, log *slog.Logger) *Analyzer {
+// New returns an Analyzer of one or more exchanges that registers its metrics with reg.
+func New(cfg Config, exchanges []Exchange, store Store, reg prometheus.Registerer, log *slog.Logger) *Analyzer {
+	names := make([]string, len(exchanges))
+	for i, x := range exchanges {
+		names[i] = x.Market().Exchange
+	}
 	a := &Analyzer{
-		cfg: cfg, exchange: exchange, store: store, log: log,
-		slots:    newPool(cfg.Concurrency, cmp.Or(cfg.Memory, math.MaxInt64), SlotBytes(2*cfg.KlineLimit)),
+		cfg: cfg, exchanges: exchanges, store: store, log: log,
+		slots:    newPool(cfg.Concurrency, names, cmp.Or(cfg.Memory, math.MaxInt64), SlotBytes(2*cfg.KlineLimit)),
 		finders:  make(chan *levels.Finder, finders(cfg.Concurrency)),
-		dispatch: make(chan struct{}, 1),
+		dispatch: map[string]chan struct{}{},
 		flights:  map[Request]*flight{},
+	}
+	for _, name := range names {
+		a.dispatch[name] = make(chan struct{}, 1)
 	}
 	a.maxKlines = cfg.maxKlines(a.slots.limit)
 	for range finders(cfg.Concurrency) {
@@ -173,6 +184,11 @@ func (f *flight) Deadline() (time.Time, bool) { return *f.until.Load(), true }
 // one under way joins it. The work continues while a caller waits for it, and every
 // caller has the whole timeout.
 func (a *Analyzer) Analyze(ctx context.Context, r Request) (Snapshot, error) {
+	x, err := a.exchange(r.Exchange)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	r.Exchange = x.Market().Exchange
 	if err := a.Settle(&r.Interval, &r.KlineLimit); err != nil {
 		return Snapshot{}, err
 	}
@@ -186,7 +202,7 @@ func (a *Analyzer) Analyze(ctx context.Context, r Request) (Snapshot, error) {
 	}
 	f := a.flights[r]
 	if f == nil {
-		f = a.launch(r, deadline)
+		f = a.launch(x, r, deadline)
 	} else {
 		a.metrics.joined.Inc()
 		if deadline.After(*f.until.Load()) {
@@ -213,14 +229,14 @@ func (a *Analyzer) Analyze(ctx context.Context, r Request) (Snapshot, error) {
 }
 
 // launch starts a flight. It is called with a.mu held.
-func (a *Analyzer) launch(r Request, deadline time.Time) *flight {
+func (a *Analyzer) launch(x Exchange, r Request, deadline time.Time) *flight {
 	f := &flight{done: make(chan struct{})}
 	f.Context, f.cancel = context.WithCancelCause(a.killing)
 	f.until.Store(&deadline)
 	a.flights[r] = f
 	a.work.Go(func() {
 		defer f.cancel(nil)
-		f.snap, f.err = a.analyze(f, r)
+		f.snap, f.err = a.analyze(f, x, r)
 		a.mu.Lock()
 		if a.flights[r] == f {
 			delete(a.flights, r)
@@ -232,18 +248,22 @@ func (a *Analyzer) launch(r Request, deadline time.Time) *flight {
 }
 
 // analyze takes a slot, analyses one pair and stores the result if r.Store is set.
-func (a *Analyzer) analyze(ctx context.Context, r Request) (Snapshot, error) {
+func (a *Analyzer) analyze(ctx context.Context, x Exchange, r Request) (Snapshot, error) {
 	if r.Store {
 		if err := a.store.Writable(); err != nil {
 			return Snapshot{}, err // without fetching anything
 		}
 	}
-	s, err := a.acquire(ctx, &a.slots.fetching, r.KlineLimit, 0, true)
-	if err != nil {
+	p := Pair{Name: r.Symbol}
+	if err := a.lookUp(ctx, x, &p); err != nil {
+		a.metrics.observe(err, 0)
 		return Snapshot{}, err
 	}
-	got, err := a.analyzePair(ctx, s, Pair{Name: r.Symbol}, r)
-	a.slots.release(s)
+	var got Analysis
+	err := a.visit(ctx, x, r.Interval, r.KlineLimit, func(v Visit, s *slot) (err error) {
+		got, err = a.analyzeSymbol(ctx, x, v, s, p, r)
+		return err
+	})
 	if !r.Store {
 		return got.Snapshot, err
 	}
@@ -252,7 +272,7 @@ func (a *Analyzer) analyze(ctx context.Context, r Request) (Snapshot, error) {
 		results.AddCandles(got)
 		if results.Candles != nil {
 			if err := a.store.Put(ctx, results); err != nil && ctx.Err() == nil && !Unwritable(err) {
-				a.log.Warn("candles could not be stored and will be fetched again", "symbol", r.Symbol, "interval", r.Interval, "error", err)
+				a.log.Warn("candles could not be stored and will be fetched again", "exchange", r.Exchange, "symbol", r.Symbol, "interval", r.Interval, "error", err)
 			}
 		}
 		return Snapshot{}, err
@@ -264,17 +284,22 @@ func (a *Analyzer) analyze(ctx context.Context, r Request) (Snapshot, error) {
 	return got.Snapshot, nil
 }
 
-// analyzePair analyses one pair on s. It looks up the tick if p has none.
-func (a *Analyzer) analyzePair(ctx context.Context, s *slot, p Pair, r Request) (Analysis, error) {
-	if p.Tick == (Tick{}) {
-		listed, err := a.exchange.Symbol(ctx, p.Name)
+// visit waits for the exchange, takes a slot and calls use, again as long as use returns
+// ErrLater.
+func (a *Analyzer) visit(ctx context.Context, x Exchange, interval levels.Interval, klines int, use func(v Visit, s *slot) error) error {
+	v := x.Visit(interval, klines)
+	defer v.Close()
+	for {
+		s, err := a.enter(ctx, x, v, klines, true)
 		if err != nil {
-			a.metrics.observe(err, 0)
-			return Analysis{}, err
+			return err
 		}
-		p = Pair{listed.Name, listed.Tick}
+		err = use(v, s)
+		a.slots.release(s)
+		if !errors.Is(err, ErrLater) {
+			return err
+		}
 	}
-	return a.analyzeSymbol(ctx, s, p, r)
 }
 
 // MaxKlines returns the largest number of klines whose analysis fits in memory.
@@ -303,41 +328,40 @@ func (a *Analyzer) AnalyzeCandles(ctx context.Context, n int, fill func(dst *lev
 			return Snapshot{}, fmt.Errorf("%w: the last of the %d klines closes at %s, in the future: send closed klines only",
 				ErrInvalid, s.candles.Len(), asOf.UTC().Format(time.RFC3339))
 		}
-		snap, err := a.snapshot(s, Pair{}, now)
-		snap.Exchange, snap.Simulated = "", false // the caller supplied the candles
-		return snap, err
+		return a.snapshot(s, Market{}, Pair{}, now)
 	})
 }
 
-// Candles calls fn with the last limit closed candles of a pair. They belong to a
+// Candles calls fn with the last limit closed candles of a series. They belong to a
 // slot: fn must not retain them. Stored candles are not fetched. If all of them are
 // stored, the call does not wait for the slots that fetch. Fetched candles are not
 // stored, because reading must not write.
-func (a *Analyzer) Candles(ctx context.Context, symbol string, interval levels.Interval, limit int, fn func(c *levels.Candles) error) error {
-	if _, err := levels.ParseInterval(string(interval)); err != nil {
+func (a *Analyzer) Candles(ctx context.Context, key Key, limit int, fn func(c *levels.Candles) error) error {
+	x, err := a.exchange(key.Exchange)
+	if err != nil {
+		return err
+	}
+	if _, err := levels.ParseInterval(string(key.Interval)); err != nil {
 		return err
 	}
 	if err := a.fits(limit); err != nil {
 		return err
 	}
-	all, err := a.storedCandles(ctx, symbol, interval, limit, fn)
+	all, err := a.storedCandles(ctx, x, key, limit, fn)
 	if all || err != nil {
 		return err
 	}
-	s, err := a.acquire(ctx, &a.slots.fetching, limit, 0, true)
-	if err != nil {
+	return a.visit(ctx, x, key.Interval, limit, func(v Visit, s *slot) error {
+		_, err := a.recovered(s, key.Symbol, func() (Snapshot, error) {
+			f, err := a.fetch(ctx, x, v, s, Pair{Name: key.Symbol}, key.Interval, limit, 1)
+			if err != nil {
+				return Snapshot{}, err
+			}
+			f.cut(&s.candles, limit)
+			return Snapshot{}, fn(&s.candles)
+		})
 		return err
-	}
-	defer a.slots.release(s)
-	_, err = a.recovered(s, symbol, func() (Snapshot, error) {
-		f, err := a.fetch(ctx, s, symbol, interval, limit, 1)
-		if err != nil {
-			return Snapshot{}, err
-		}
-		f.cut(&s.candles, limit)
-		return Snapshot{}, fn(&s.candles)
 	})
-	return err
 }
 
 // CountJoined counts a request that has joined identical work under way.

@@ -49,32 +49,35 @@ type fetched struct {
 	market Market
 }
 
-// fetch fills s with the last limit closed candles of a pair, and possibly some older
+// fetch fills s with the last limit closed candles of a pair of x, and possibly some older
 // ones. It reads stored candles and fetches the rest. It also fetches the last stored
 // candle again, which must not have changed. It fetches the whole window if the
 // stored candles cannot be read, belong to another market or do not cover the window.
+// It does not look for stored candles if p.New is set.
 // It returns levels.ErrTooFewCandles if the pair is known to have fewer than least
 // candles.
-func (a *Analyzer) fetch(ctx context.Context, s *slot, symbol string, interval levels.Interval, limit, least int) (fetched, error) {
-	now, err := a.exchange.Now(ctx)
+func (a *Analyzer) fetch(ctx context.Context, x Exchange, v Visit, s *slot, p Pair, interval levels.Interval, limit, least int) (f fetched, err error) {
+	now, err := x.Now(ctx)
 	if err != nil {
 		return fetched{}, err
 	}
 	s.candles.Reset(interval, limit+1)
 	from := windowOf(now, interval, limit)
-	f, reason, err := a.resume(ctx, s, symbol, from, now.UnixMilli(), least)
-	if err == nil && reason == "" {
-		return f, nil
+	reason := firstTime
+	if !p.New {
+		if f, reason, err = a.resume(ctx, x, v, s, p.Name, from, now.UnixMilli(), least); err == nil && reason == "" {
+			return f, nil
+		}
 	}
 	if err == nil {
 		s.candles.Truncate(0)
-		err = a.exchange.Candles(ctx, symbol, from, &s.candles, s.buf)
+		err = v.Candles(ctx, p.Name, from, &s.candles, s.buf)
 	}
 	if err != nil {
-		return fetched{}, fmt.Errorf("klines %s %s: %w", symbol, interval, err)
+		return fetched{}, fmt.Errorf("klines %s %s: %w", p.Name, interval, err)
 	}
 	a.metrics.candles.WithLabelValues("exchange").Add(float64(s.candles.Len()))
-	return fetched{window: from, from: from, whole: true, first: reason == firstTime, market: a.exchange.Market()}, nil
+	return fetched{window: from, from: from, whole: true, first: reason == firstTime, market: x.Market()}, nil
 }
 
 // windowOf returns the earliest time (Unix ms) at which one of the last limit candles
@@ -84,10 +87,10 @@ func windowOf(now time.Time, interval levels.Interval, limit int) int64 {
 	return now.UnixMilli() - int64(limit+1)*interval.Milliseconds() + 1
 }
 
-// storedCandles calls fn with the last limit closed candles of a pair if all of them
-// are stored, and reports whether they are. It uses a local slot.
-func (a *Analyzer) storedCandles(ctx context.Context, symbol string, interval levels.Interval, limit int, fn func(c *levels.Candles) error) (all bool, err error) {
-	now, err := a.exchange.Now(ctx)
+// storedCandles calls fn with the last limit closed candles of a series of x if all of
+// them are stored, and reports whether they are. It uses a local slot.
+func (a *Analyzer) storedCandles(ctx context.Context, x Exchange, key Key, limit int, fn func(c *levels.Candles) error) (all bool, err error) {
+	now, err := x.Now(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -96,12 +99,13 @@ func (a *Analyzer) storedCandles(ctx context.Context, symbol string, interval le
 		return false, err
 	}
 	defer a.slots.release(s)
-	_, err = a.recovered(s, symbol, func() (Snapshot, error) {
+	_, err = a.recovered(s, key.Symbol, func() (Snapshot, error) {
 		c := &s.candles
-		c.Reset(interval, limit+1)
-		from, market := windowOf(now, interval, limit), a.exchange.Market()
-		kept, err := a.store.Candles(ctx, Key{Exchange: market.Exchange, Symbol: symbol, Interval: interval}, from, c, s.buf)
-		if err != nil || unusable(kept, market, c, from, now.UnixMilli()) != "" || now.UnixMilli() >= c.AsOf()+interval.Milliseconds() {
+		c.Reset(key.Interval, limit+1)
+		from, market := windowOf(now, key.Interval, limit), x.Market()
+		key.Exchange = market.Exchange
+		kept, err := a.store.Candles(ctx, key, from, c, s.buf)
+		if err != nil || unusable(kept, market, c, from, now.UnixMilli()) != "" || now.UnixMilli() >= c.AsOf()+key.Interval.Milliseconds() {
 			return Snapshot{}, nil // fetch logs the reason
 		}
 		all = true
@@ -138,10 +142,10 @@ func (f fetched) cut(c *levels.Candles, limit int) {
 // resume fills s with stored candles and fetches the rest. If it returns a reason, the
 // caller must fetch the whole window; the reason is firstTime for a pair without
 // stored candles.
-func (a *Analyzer) resume(ctx context.Context, s *slot, symbol string, from, now int64, least int) (f fetched, reason string, err error) {
+func (a *Analyzer) resume(ctx context.Context, x Exchange, v Visit, s *slot, symbol string, from, now int64, least int) (f fetched, reason string, err error) {
 	c := &s.candles
 	step := c.Interval.Milliseconds()
-	market := a.exchange.Market()
+	market := x.Market()
 	key := Key{Exchange: market.Exchange, Symbol: symbol, Interval: c.Interval}
 	kept, err := a.store.Candles(ctx, key, from, c, s.buf)
 	switch {
@@ -164,11 +168,15 @@ func (a *Analyzer) resume(ctx context.Context, s *slot, symbol string, from, now
 	f = fetched{window: from, from: kept.From, kept: c.Len(), market: market}
 	if now >= c.AsOf()+step {
 		c.Truncate(last)
-		if err := a.exchange.Candles(ctx, symbol, overlap.OpenTime, c, s.buf); err != nil {
+		if err := v.Candles(ctx, symbol, overlap.OpenTime, c, s.buf); err != nil {
 			return f, "", err
 		}
+		if market.LateVolume && c.Len() > last && c.Volume[last] != overlap.Volume {
+			overlap.Volume = c.Volume[last]
+			f.kept = last // the stored candle is replaced
+		}
 		switch {
-		case a.exchange.Market() != market:
+		case x.Market() != market:
 			return f, a.refetch(key, refetchSimulated, "simulated", kept.Simulated), nil
 		case c.Len() == last:
 			return f, a.refetch(key, refetchDisagree, "kept", overlap, "venue", "none"), nil
@@ -187,7 +195,7 @@ const firstTime = "first time"
 // refetch counts and logs that a pair is fetched again, and returns the reason.
 func (a *Analyzer) refetch(key Key, reason string, details ...any) string {
 	a.metrics.refetched.WithLabelValues(reason).Inc()
-	args := append([]any{"symbol", key.Symbol, "interval", key.Interval, "reason", reason}, details...)
+	args := append([]any{"exchange", key.Exchange, "symbol", key.Symbol, "interval", key.Interval, "reason", reason}, details...)
 	if reason == refetchShort {
 		a.log.Debug("kept candles do not cover the requested klines: fetching the pair again", args...)
 	} else {

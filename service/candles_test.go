@@ -218,7 +218,7 @@ func TestAnalyze_PairThatCannotHaveEnoughCandlesYetIsNotAskedFor(t *testing.T) {
 			if want := 1 + hours/levels.MinCandles; len(*requests) != want {
 				t.Errorf("after %d hours: asked for candles since %v", hours, *requests)
 			}
-			err = a.Candles(t.Context(), "P000USDT", "1h", 100, func(c *levels.Candles) error {
+			err = a.Candles(t.Context(), Key{Symbol: "P000USDT", Interval: "1h"}, 100, func(c *levels.Candles) error {
 				if c.Len() != hours {
 					t.Errorf("after %d hours fn got %d candles", hours, c.Len())
 				}
@@ -255,7 +255,7 @@ func TestCandles_AreLentFromTheStore(t *testing.T) {
 		requests := asked(x)
 		puts := len(store.puts)
 		for _, limit := range []int{1, 3, 150, 200} {
-			err := a.Candles(t.Context(), "P000USDT", "1h", limit, func(c *levels.Candles) error {
+			err := a.Candles(t.Context(), Key{Symbol: "P000USDT", Interval: "1h"}, limit, func(c *levels.Candles) error {
 				if age := time.Since(time.UnixMilli(c.AsOf())); c.Len() != limit || c.Missing() != 0 || age >= time.Hour {
 					t.Errorf("%d of %d candles, %d missing, the last closed %v ago", c.Len(), limit, c.Missing(), age)
 				}

@@ -26,6 +26,7 @@ type fakeExchange struct {
 	CandlesFunc func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error
 	FormingFunc func(symbol string, interval levels.Interval) (*Forming, error)
 	NowFunc     func() (time.Time, error)
+	name        string // "fake" if empty
 	simulated   bool
 
 	mu           sync.Mutex
@@ -34,7 +35,7 @@ type fakeExchange struct {
 }
 
 func (f *fakeExchange) Market() Market {
-	return Market{Exchange: "fake", Simulated: f.simulated}
+	return Market{Exchange: cmp.Or(f.name, "fake"), Simulated: f.simulated}
 }
 
 func (f *fakeExchange) Symbol(ctx context.Context, name string) (Symbol, error) {
@@ -62,6 +63,14 @@ func (f *fakeExchange) Candles(ctx context.Context, symbol string, from int64, d
 	}
 	return wave(from, dst)
 }
+
+func (f *fakeExchange) Visit(levels.Interval, int) Visit { return fakeVisit{f} }
+
+// fakeVisit never waits.
+type fakeVisit struct{ *fakeExchange }
+
+func (fakeVisit) Wait(ctx context.Context) error { return ctx.Err() }
+func (fakeVisit) Close()                         {}
 
 func (f *fakeExchange) Now(context.Context) (time.Time, error) {
 	if f.NowFunc != nil {
@@ -94,6 +103,7 @@ func wave(from int64, dst *levels.Candles) error {
 type fakeStore struct {
 	CandlesErr error
 	PromiseErr error
+	pairs      []KnownPair
 
 	mu        sync.Mutex
 	promises  map[Key]scorecard.Promise
@@ -167,6 +177,20 @@ func (f *fakeStore) DuePromise(ctx context.Context, key Key, by time.Time) (scor
 
 func (f *fakeStore) Writable() error { return nil }
 
+func (f *fakeStore) FindPairs(_ context.Context, exchange string, s Spelling) ([]KnownPair, error) {
+	var found []KnownPair
+	for _, p := range f.pairs {
+		if (exchange == "" || p.Exchange == exchange) && s.rank(&p) < unlike {
+			found = append(found, p)
+		}
+	}
+	return found, nil
+}
+
+func (f *fakeStore) HasPairs(_ context.Context, exchange string) (bool, error) {
+	return slices.ContainsFunc(f.pairs, func(p KnownPair) bool { return p.Exchange == exchange }), nil
+}
+
 // keptBlock is a block stored by the fake.
 type keptBlock struct {
 	Kept
@@ -203,7 +227,7 @@ func newTestAnalyzer(t *testing.T, cfg Config, x *fakeExchange, s *fakeStore) *A
 	cfg.QueueLimit = cmp.Or(cfg.QueueLimit, 10)
 	cfg.Timeout = cmp.Or(cfg.Timeout, time.Minute)
 	cfg.Interval = "1h"
-	a := New(cfg, x, s, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	a := New(cfg, []Exchange{x}, s, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(io.Discard, nil)))
 	t.Cleanup(func() { a.Stop(context.Background()) })
 	return a
 }

@@ -44,13 +44,17 @@ type formingCall struct {
 	err    error
 }
 
-// Forming returns the open candle of a pair, at most some seconds old, or nil if the
+// Forming returns the open candle of a series, at most some seconds old, or nil if the
 // pair has none. It takes no slot. The candle is not stored or analysed.
-func (a *Analyzer) Forming(ctx context.Context, symbol string, interval levels.Interval) (*Forming, error) {
-	if _, err := levels.ParseInterval(string(interval)); err != nil {
+func (a *Analyzer) Forming(ctx context.Context, key Key) (*Forming, error) {
+	x, err := a.exchange(key.Exchange)
+	if err != nil {
 		return nil, err
 	}
-	key := Key{Exchange: a.exchange.Market().Exchange, Symbol: symbol, Interval: interval}
+	if _, err := levels.ParseInterval(string(key.Interval)); err != nil {
+		return nil, err
+	}
+	key.Exchange = x.Market().Exchange
 	f := &a.forming
 	f.mu.Lock()
 	if k, ok := f.known[key]; ok && time.Since(k.at) < formingAge {
@@ -60,7 +64,7 @@ func (a *Analyzer) Forming(ctx context.Context, symbol string, interval levels.I
 	call := f.calls[key]
 	if call == nil {
 		var err error
-		call, err = a.callForming(key)
+		call, err = a.callForming(x, key)
 		if err != nil {
 			f.mu.Unlock()
 			return nil, err
@@ -77,7 +81,7 @@ func (a *Analyzer) Forming(ctx context.Context, symbol string, interval levels.I
 
 // callForming starts a request. It continues when its first caller has left, because
 // others may have joined. It is called with a.forming.mu held.
-func (a *Analyzer) callForming(key Key) (*formingCall, error) {
+func (a *Analyzer) callForming(x Exchange, key Key) (*formingCall, error) {
 	f := &a.forming
 	if len(f.calls) == formingCalls {
 		return nil, &RetryAfterError{
@@ -98,7 +102,7 @@ func (a *Analyzer) callForming(key Key) (*formingCall, error) {
 	a.work.Go(func() {
 		ctx, cancel := context.WithTimeout(a.stopping, formingTimeout)
 		defer cancel()
-		call.candle, call.err = a.askForming(ctx, key)
+		call.candle, call.err = a.askForming(ctx, x, key)
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		delete(f.calls, key)
@@ -112,15 +116,15 @@ func (a *Analyzer) callForming(key Key) (*formingCall, error) {
 
 // askForming asks the exchange and recovers a panic: its goroutine has no handler that
 // would.
-func (a *Analyzer) askForming(ctx context.Context, key Key) (candle *Forming, err error) {
+func (a *Analyzer) askForming(ctx context.Context, x Exchange, key Key) (candle *Forming, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			a.metrics.panics.Inc()
-			a.log.Error("request for a forming candle panicked", "symbol", key.Symbol, "panic", p, "stack", string(debug.Stack()))
+			a.log.Error("request for a forming candle panicked", "exchange", key.Exchange, "symbol", key.Symbol, "panic", p, "stack", string(debug.Stack()))
 			candle, err = nil, fmt.Errorf("forming candle of %s: panicked: %v", key.Symbol, p)
 		}
 	}()
-	return a.exchange.Forming(ctx, key.Symbol, key.Interval)
+	return x.Forming(ctx, key.Symbol, key.Interval)
 }
 
 // keep caches the candle of a pair and drops those that are too old. It is called with

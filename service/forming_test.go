@@ -27,7 +27,7 @@ func TestForming_ManyWhoLookCostAsMuchAsOne(t *testing.T) {
 		}}
 		a := newTestAnalyzer(t, Config{}, x, &fakeStore{})
 		ask := func(symbol string) float64 {
-			f, err := a.Forming(t.Context(), symbol, "1h")
+			f, err := a.Forming(t.Context(), Key{Symbol: symbol, Interval: "1h"})
 			if err != nil {
 				t.Error(err)
 				return 0
@@ -66,14 +66,14 @@ func TestForming_AnErrorIsNotRepeatedToOthers(t *testing.T) {
 		return nil, nil
 	}}
 	a := newTestAnalyzer(t, Config{}, x, &fakeStore{})
-	if _, err := a.Forming(t.Context(), "A", "1h"); !errors.Is(err, ErrExchange) {
+	if _, err := a.Forming(t.Context(), Key{Symbol: "A", Interval: "1h"}); !errors.Is(err, ErrExchange) {
 		t.Error(err)
 	}
 	fail = false
-	if f, err := a.Forming(t.Context(), "A", "1h"); f != nil || err != nil {
+	if f, err := a.Forming(t.Context(), Key{Symbol: "A", Interval: "1h"}); f != nil || err != nil {
 		t.Errorf("a pair without a forming candle: %v, %v", f, err)
 	}
-	if _, err := a.Forming(t.Context(), "A", "7h"); !errors.Is(err, levels.ErrUnknownInterval) {
+	if _, err := a.Forming(t.Context(), Key{Symbol: "A", Interval: "7h"}); !errors.Is(err, levels.ErrUnknownInterval) {
 		t.Error(err)
 	}
 }
@@ -91,7 +91,7 @@ func TestForming_NoPairWaitsForAnother(t *testing.T) {
 		ask := func(symbol string, patience time.Duration) error {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			_, err := a.Forming(ctx, symbol, "1h")
+			_, err := a.Forming(ctx, Key{Symbol: symbol, Interval: "1h"})
 			return err
 		}
 		first := make(chan error, 1)
@@ -130,10 +130,10 @@ func TestForming_GoesOnForThoseWhoJoined(t *testing.T) {
 		}}
 		a := newTestAnalyzer(t, Config{}, x, &fakeStore{})
 		hasty, leave := context.WithCancel(t.Context())
-		go a.Forming(hasty, "A", "1h")
+		go a.Forming(hasty, Key{Symbol: "A", Interval: "1h"})
 		synctest.Wait()
 		joined := make(chan error, 1)
-		go func() { _, err := a.Forming(t.Context(), "A", "1h"); joined <- err }()
+		go func() { _, err := a.Forming(t.Context(), Key{Symbol: "A", Interval: "1h"}); joined <- err }()
 		synctest.Wait()
 		leave()
 		if err := <-joined; err != nil || calls.Load() != 1 {
@@ -145,7 +145,7 @@ func TestForming_GoesOnForThoseWhoJoined(t *testing.T) {
 func TestForming_APanicIsAnError(t *testing.T) {
 	x := &fakeExchange{FormingFunc: func(string, levels.Interval) (*Forming, error) { panic("odd") }}
 	a := newTestAnalyzer(t, Config{}, x, &fakeStore{})
-	if _, err := a.Forming(t.Context(), "A", "1h"); Code(err) != "internal" {
+	if _, err := a.Forming(t.Context(), Key{Symbol: "A", Interval: "1h"}); Code(err) != "internal" {
 		t.Error(err)
 	}
 }
@@ -154,7 +154,7 @@ func TestForming_KeepsABoundedNumberOfPairs(t *testing.T) {
 	x := &fakeExchange{FormingFunc: func(string, levels.Interval) (*Forming, error) { return nil, nil }}
 	a := newTestAnalyzer(t, Config{}, x, &fakeStore{})
 	for i := range 2 * formingKept {
-		if _, err := a.Forming(t.Context(), fmt.Sprint("P", i), "1h"); err != nil {
+		if _, err := a.Forming(t.Context(), Key{Symbol: fmt.Sprint("P", i), Interval: "1h"}); err != nil {
 			t.Fatal(err)
 		}
 		if n := len(a.forming.known); n > formingKept {

@@ -37,11 +37,11 @@ func (s *Snapshot) Promise() (p scorecard.Promise, ok bool) {
 // judge judges the promise of the series in c. It returns nil if no promise is due.
 // limit is the kline limit of the analysis. An error does not fail the analysis: the
 // promise stays due.
-func (a *Analyzer) judge(ctx context.Context, c *levels.Candles, symbol string, limit int) *Judged {
+func (a *Analyzer) judge(ctx context.Context, x Exchange, c *levels.Candles, symbol string, limit int) *Judged {
 	if c.Len() == 0 {
 		return nil
 	}
-	market := a.exchange.Market()
+	market := x.Market()
 	key := Key{Exchange: market.Exchange, Symbol: symbol, Interval: c.Interval}
 	p, due, err := a.store.DuePromise(ctx, key, time.UnixMilli(c.AsOf()-levels.Horizon*c.Interval.Milliseconds()))
 	if err != nil && ctx.Err() == nil {

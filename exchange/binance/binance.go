@@ -151,17 +151,17 @@ func (m *market) DecodeKlines(s *exchange.Scanner, _ exchange.Native, yield func
 		k.Open, k.High, k.Low, k.Close = s.Decimal(), s.Decimal(), s.Decimal(), s.Decimal()
 		k.Volume = s.Decimal()
 		s.Int()
-		base := s.Decimal()
-		s.Int() // a row without the rest is not a kline
-		s.Decimal()
-		s.Decimal()
-		s.Skip()
+		if m.inverse {
+			k.Volume = s.Decimal()
+		} else {
+			s.Skip()
+		}
+		for range 4 { // a row without them is not a kline
+			s.Skip()
+		}
 		s.Close()
 		if s.Err() != nil {
 			break
-		}
-		if m.inverse {
-			k.Volume = base
 		}
 		if err := yield(k); err != nil {
 			return err

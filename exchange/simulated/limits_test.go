@@ -221,3 +221,81 @@ func TestServer_TakesManyAtOnce(t *testing.T) {
 		t.Errorf("%d requests for the time", n)
 	}
 }
+
+// tried counts how many of n requests of weight 1 are admitted now.
+func tried(l *limits, n int) (admitted int) {
+	for range n {
+		if v := l.admit("a", &[3]cost{{0, 1}}, time.Now()); !v.refused {
+			admitted++
+		}
+	}
+	return admitted
+}
+
+func TestCounters_ForgetAsTheirWindowSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			window window
+			burst  int
+			want   [5]int // admitted of 20 at 0, 4, 6, 9.999 and 10 s
+		}{
+			{aligned, 0, [5]int{10, 0, 0, 0, 10}},
+			{rolling, 0, [5]int{10, 0, 0, 0, 10}},
+			{bucket, 0, [5]int{10, 4, 2, 3, 1}},
+			{bucket, 15, [5]int{15, 4, 2, 3, 1}},
+		} {
+			time.Sleep(time.Until(time.Now().Truncate(time.Hour).Add(time.Hour)))
+			l := &limits{counters: []counter{{name: "c", limit: 10, period: 10 * time.Second, window: c.window, burst: c.burst}}, accounts: map[string]*account{}}
+			start := time.Now()
+			var got [5]int
+			for i, at := range []time.Duration{0, 4 * time.Second, 6 * time.Second, 9999 * time.Millisecond, 10 * time.Second} {
+				time.Sleep(at - time.Since(start))
+				got[i] = tried(l, 20)
+			}
+			if got != c.want {
+				t.Errorf("window %d, burst %d: %v, want %v", c.window, c.burst, got, c.want)
+			}
+		}
+		// A rolling window forgets each request for itself, an aligned one all at once.
+		for w, want := range map[window]int{aligned: 10, rolling: 4} {
+			time.Sleep(time.Until(time.Now().Truncate(time.Hour).Add(time.Hour)))
+			l := &limits{counters: []counter{{limit: 10, period: 10 * time.Second, window: w}}, accounts: map[string]*account{}}
+			time.Sleep(5 * time.Second)
+			tried(l, 4)
+			time.Sleep(4 * time.Second)
+			tried(l, 6)
+			time.Sleep(6 * time.Second)
+			if got := tried(l, 20); got != want {
+				t.Errorf("window %d: %d admitted in the next period, want %d", w, got, want)
+			}
+		}
+	})
+}
+
+func TestCounters_OneThatIsAnnouncedIsEarlyForItsOwnRequestsOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &limits{accounts: map[string]*account{}, counters: []counter{
+			{name: "one", limit: 1, period: 10 * time.Second, window: rolling},
+			{name: "two", limit: 100, period: 10 * time.Second, window: rolling},
+		}}
+		ask := func(counter int) verdict { return l.admit("a", &[3]cost{{counter, 1}}, time.Now()) }
+		ask(0)
+		time.Sleep(4 * time.Second)
+		v := ask(0)
+		if !v.refused || v.counter != 0 || v.over != 0 || v.pause != 6*time.Second || v.left != 0 {
+			t.Errorf("%+v", v)
+		}
+		l.announce("a", &v, v.pause, time.Now())
+		time.Sleep(time.Second)
+		if v := ask(1); v.refused || v.left != 0 {
+			t.Errorf("another counter: %+v", v)
+		}
+		if v := ask(0); !v.refused || v.early != time.Second || v.left != 5*time.Second {
+			t.Errorf("too early: %+v", v)
+		}
+		time.Sleep(5 * time.Second)
+		if v := ask(0); v.refused || v.left != 0 {
+			t.Errorf("after it: %+v", v)
+		}
+	})
+}

@@ -1,14 +1,23 @@
-// Package venues is the table of the markets that tidemark can analyse.
+// Package venues is the table of the exchanges that this program knows.
 package venues
 
 import (
 	"tidemark/exchange"
 	"tidemark/exchange/binance"
+	"tidemark/exchange/bitget"
 	"tidemark/exchange/bybit"
+	"tidemark/exchange/coinbase"
+	"tidemark/exchange/htx"
+	"tidemark/exchange/kraken"
+	"tidemark/exchange/mexc"
 	"tidemark/exchange/okx"
 )
 
-// All holds every market, by venue.
+// Simulated is the name of the invented market. It speaks Binance's wire format.
+const Simulated = "simulated"
+
+// All holds every market but the simulated one. A market of a venue has its own name,
+// because venue ids repeat between markets.
 var All = []exchange.Venue{
 	binance.Spot,
 	binance.USDM,
@@ -18,10 +27,20 @@ var All = []exchange.Venue{
 	bybit.Spot,
 	bybit.Linear,
 	bybit.Inverse,
+	bitget.Spot,
+	bitget.Futures,
+	mexc.Spot,
+	htx.Spot,
+	coinbase.Exchange,
+	kraken.Spot,
+	kraken.Futures,
 }
 
 // Find returns the market of a name, or nil.
 func Find(name string) exchange.Venue {
+	if name == Simulated {
+		return binance.Spot
+	}
 	for _, v := range All {
 		if v.Spec().Name == name {
 			return v
@@ -30,11 +49,20 @@ func Find(name string) exchange.Venue {
 	return nil
 }
 
-// Names returns the names of all markets.
+// Names returns the names of all exchanges, the simulated one last.
 func Names() []string {
-	names := make([]string, len(All))
-	for i, v := range All {
-		names[i] = v.Spec().Name
+	names := make([]string, 0, len(All)+1)
+	for _, v := range All {
+		names = append(names, v.Spec().Name)
 	}
-	return names
+	return append(names, Simulated)
+}
+
+// Quotes returns the quote assets of most pairs of an exchange: what a sweep covers
+// unless the configuration names others.
+func Quotes(name string) []string {
+	if v := Find(name); v != nil {
+		return v.Spec().Quotes
+	}
+	return nil
 }

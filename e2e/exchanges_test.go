@@ -1,0 +1,129 @@
+package e2e
+
+// These tests pin one process that serves several exchanges: their data, limits, bans and
+// metrics are separate, and everything else is shared.
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"tidemark/command"
+	"tidemark/exchange/simulated"
+	"tidemark/job"
+)
+
+// twoExchanges returns the environment of a process of two exchanges.
+func twoExchanges(t *testing.T, binance, okx simulated.Options) []string {
+	t.Helper()
+	_, one := market(t, binance)
+	_, two := market(t, okx)
+	return []string{
+		"EXCHANGE=binance,okx", "EXCHANGE_BINANCE_BASE_URL=" + one, "EXCHANGE_OKX_BASE_URL=" + two,
+		"DATABASE_URL=" + sqliteURL(t), shortSeries,
+	}
+}
+
+func TestServe_SeveralExchangesAreSweptAndReadByName(t *testing.T) {
+	t.Parallel()
+	r := serve(t, append(twoExchanges(t, simulated.Options{Pairs: 12, Seed: 1}, simulated.Options{Pairs: 7, Seed: 2}), "EXCHANGE_OKX_QUOTE_ASSETS=")...)
+	prices := map[string]float64{}
+	for _, exchange := range []string{"okx", "binance"} {
+		var j jobReply
+		if status := r.post(t, `{"all":true,"exchange":"`+exchange+`"}`, &j); status != http.StatusAccepted {
+			t.Fatalf("asking for a sweep of %s: %d", exchange, status)
+		}
+		if j = r.waitFor(t, j.ID, ended); j.State != job.Completed || j.Done == 0 {
+			t.Errorf("the sweep of %s ended as %+v", exchange, j)
+		}
+		var a analysisReply
+		if status := r.get(t, "/levels/BTCUSDT?exchange="+exchange, &a); status != http.StatusOK || a.Exchange != exchange {
+			t.Errorf("levels of %s: %d %+v", exchange, status, a)
+		}
+		prices[exchange] = a.LastPrice
+	}
+	if prices["okx"] == prices["binance"] {
+		t.Errorf("both markets have the price %v", prices["okx"])
+	}
+	var problem struct{ Code, Detail string }
+	if status := r.post(t, `{"symbol":"BTCUSDT","exchange":"kraken"}`, &problem); status != http.StatusUnprocessableEntity ||
+		problem.Code != "unknown_exchange" || !strings.Contains(problem.Detail, "binance, okx") {
+		t.Errorf("an exchange of another process: %d %+v", status, problem)
+	}
+	metrics := r.metrics(t)
+	for _, exchange := range []string{"binance", "okx"} {
+		for _, series := range []string{
+			`tidemark_exchange_requests_total{endpoint="klines",exchange="` + exchange + `",status="200"}`,
+			`tidemark_exchange_used_weight{budget="weight",exchange="` + exchange + `"}`,
+			`tidemark_exchange_weight_limit{exchange="` + exchange + `"}`,
+			`tidemark_exchange_paused_until_timestamp_seconds{exchange="` + exchange + `"} 0`,
+			`tidemark_last_completed_sweep_timestamp_seconds{exchange="` + exchange + `",interval="1h"}`,
+		} {
+			if !strings.Contains(metrics, "\n"+series) {
+				t.Errorf("no %s", series)
+			}
+		}
+	}
+}
+
+func TestServe_ABanByOneExchangeStopsNoOther(t *testing.T) {
+	t.Parallel()
+	faults, err := simulated.ParseFaults("ban=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	environ := twoExchanges(t, simulated.Options{Pairs: 5}, simulated.Options{Pairs: 5, Faults: faults})
+	for _, start := range []string{"the first process", "one after it"} {
+		r := serve(t, environ...)
+		var problem struct{ Code string }
+		if status := r.post(t, `{"symbol":"BTCUSDT","exchange":"okx"}`, &problem); status != http.StatusServiceUnavailable || problem.Code != "banned" {
+			t.Errorf("%s, at okx: %d %+v", start, status, problem)
+		}
+		if status := r.post(t, `{"symbol":"BTCUSDT","exchange":"binance"}`, nil); status != http.StatusOK {
+			t.Errorf("%s, at binance: %d", start, status)
+		}
+		if metrics := r.metrics(t); !strings.Contains(metrics, "\ntidemark_exchange_paused_until_timestamp_seconds{exchange=\"binance\"} 0\n") ||
+			strings.Contains(metrics, "\ntidemark_exchange_paused_until_timestamp_seconds{exchange=\"okx\"} 0\n") {
+			t.Errorf("%s: the metrics do not show the one ban", start)
+		}
+		r.end(t)
+	}
+}
+
+func TestCommands_OfSeveralExchanges(t *testing.T) {
+	t.Parallel()
+	environ := twoExchanges(t, simulated.Options{Pairs: 6, Seed: 1}, simulated.Options{Pairs: 4, Seed: 2})
+	code, out, errs := execute(t, environ, "sweep", "--json")
+	if code != 0 && code != command.ExitPartial {
+		t.Fatalf("sweep: %d %s", code, errs)
+	}
+	var swept []string
+	for d := json.NewDecoder(strings.NewReader(out)); d.More(); {
+		var report struct{ Exchange, State string }
+		if err := d.Decode(&report); err != nil {
+			t.Fatal(err)
+		}
+		swept = append(swept, report.Exchange+" "+report.State)
+	}
+	if got := strings.Join(swept, ", "); got != "binance completed, okx completed" {
+		t.Errorf("sweep --json reports %s", got)
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"levels", "BTCUSDT", "--exchange", "okx", "--exchange-base-url", ""}, 0, "okx BTCUSDT 1h"},
+		{[]string{"evaluate", "--stored"}, command.ExitUsage, "add --exchange binance"},
+		{[]string{"doctor", "--http-addr", "127.0.0.1:0"}, 0, "exchange okx"},
+		{[]string{"config"}, 0, "EXCHANGE=binance,okx\n"},
+		{[]string{"config"}, 0, "EXCHANGE_OKX_BASE_URL=http://127.0.0.1"},
+		{[]string{"serve", "--exchange", "kraken"}, command.ExitUsage, "this version has no client for kraken"},
+	} {
+		code, out, errs := execute(t, environ, c.args...)
+		if code != c.code || !strings.Contains(out+errs, c.want) {
+			t.Errorf("%v: %d, want %d with %q:\n%s%s", c.args, code, c.code, c.want, out, errs)
+		}
+	}
+}
