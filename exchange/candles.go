@@ -216,6 +216,7 @@ func (p *pager) page(ctx context.Context, w Window) error {
 			return err
 		}
 		if sure := p.src.native.Sure; w.Old && sure > 0 && w.Rows > sure && r.inside == sure && r.oldest >= w.From+p.unit {
+			p.dst.Truncate(mark)
 			return &Final{errShort}
 		}
 		if p.merge != nil {
