@@ -53,12 +53,10 @@ func (s *Spec) pages(src source, klines int) int {
 	if s.History > 0 {
 		rows = min(rows, s.History)
 	}
-	n, old := src.native, 0
-	if n.Old > 0 {
-		recent := min(rows, int(n.Recent/src.from.Duration()))
-		rows, old = recent, (rows-recent+n.Old-1)/n.Old
+	if recent := src.native.Recent; recent > 0 {
+		rows = min(rows, recent) // older ones may cost something else
 	}
-	return max(1, (rows+n.Rows-1)/n.Rows+old)
+	return max(1, (rows+src.native.Rows-1)/src.native.Rows)
 }
 
 // Candles implements service.Exchange. After an error dst is unchanged.
@@ -126,13 +124,14 @@ func (p *pager) run(ctx context.Context, next int64) error {
 			}
 		}
 	}
+	rows := int64(p.src.native.Rows)
 	switch spec.Reach {
 	case Since, Newest:
 		if next > through {
 			return nil
 		}
 		// one more for the forming candle, and one because the venue's clock is ahead
-		rows := min(int64(p.src.native.Rows), (through-next)/p.unit+3)
+		rows = min(rows, (p.now-next)/p.unit+2)
 		if p.merge != nil {
 			p.merge.ragged = true
 		}
@@ -142,27 +141,27 @@ func (p *pager) run(ctx context.Context, next int64) error {
 			return p.oldest(ctx, next, through)
 		}
 	}
-	for next <= through {
-		rows := int64(p.rows(next))
-		w := Window{From: next, Through: min(through, next+rows*p.unit-1)}
+	for ; next <= through; next += rows * p.unit {
+		w := Window{From: next, Old: p.old(next)}
+		rows = int64(p.src.native.Rows)
+		if w.Old {
+			rows = int64(p.src.native.Older)
+		}
+		rows = max(rows/int64(p.src.ratio), 1) * int64(p.src.ratio)
+		w.Through = min(through, next+rows*p.unit-1)
 		w.Rows = int((w.Through-w.From)/p.unit) + 1
 		if err := p.page(ctx, w); err != nil {
 			return err
 		}
-		next += rows * p.unit
 	}
 	return nil
 }
 
-// rows returns the most candles of a page that begins at from. They make whole ones of
-// dst.
-func (p *pager) rows(from int64) int {
-	n := p.src.native
-	rows := n.Rows
-	if n.IsOld(Window{From: from, Now: p.now}) {
-		rows = n.Old
-	}
-	return max(rows/p.src.ratio, 1) * p.src.ratio
+// old reports whether a candle is older than the newest Native.Recent ones, or may be
+// when the request arrives.
+func (p *pager) old(open int64) bool {
+	recent := int64(p.src.native.Recent)
+	return recent > 0 && open <= p.now-recent*p.unit
 }
 
 // oldest turns pages of the oldest candles of the rest of the range. Gaps make them no

@@ -3,7 +3,6 @@ package exchange
 import (
 	"net/http"
 	"strconv"
-	"time"
 
 	"tidemark/levels"
 )
@@ -64,15 +63,9 @@ type Spec struct {
 type Native struct {
 	Name string // on the wire
 	Rows int    // most rows of a response
-	// Old, if not 0, is the most rows of a response that begins longer than Recent ago,
-	// where the venue serves the past in smaller pages.
-	Old    int
-	Recent time.Duration
-}
-
-// IsOld reports whether a window begins in the past that Old is for.
-func (n Native) IsOld(w Window) bool {
-	return n.Old > 0 && w.From < w.Now-n.Recent.Milliseconds()
+	// Recent is set if candles before the newest Recent ones come from another endpoint,
+	// of which Older is the most rows of a response. See Window.Old.
+	Recent, Older int
 }
 
 // Reach says how candles of the past are requested.
@@ -85,8 +78,8 @@ const (
 	// Oldest is Bounded, but of a longer range the response has the oldest candles, so
 	// that an empty page is the end.
 	Oldest
-	// Until is Bounded, but only the end counts: the response has the given number of
-	// newest candles before it, so that a gap brings older ones than requested.
+	// Until is Bounded, but of the range only the end and the number of rows may count, so
+	// that a gap brings older candles.
 	Until
 	// Since: the response has all candles from a time on, as far as there are any.
 	Since
@@ -98,6 +91,7 @@ const (
 type Window struct {
 	From, Through int64 // open times, Unix ms, both inclusive; they need not be aligned
 	Rows          int   // most rows, the forming one included
+	Old           bool  // From is before the newest Native.Recent candles
 	Now           int64 // a lower bound of the venue's clock, Unix ms
 	Step          int64 // length of a candle, ms
 }
