@@ -4,6 +4,8 @@ package venues
 import (
 	"tidemark/exchange"
 	"tidemark/exchange/binance"
+	"tidemark/exchange/gate"
+	"tidemark/exchange/kucoin"
 )
 
 // Simulated is the name of the invented market. It speaks Binance's wire format.
@@ -15,6 +17,10 @@ var All = []exchange.Venue{
 	binance.Spot,
 	binance.USDM,
 	binance.COINM,
+	kucoin.Spot,
+	kucoin.Futures,
+	gate.Spot,
+	gate.Futures,
 }
 
 // Find returns the market of a name, or nil.
