@@ -32,7 +32,9 @@ func recordings(t *testing.T) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var r struct{ Response struct{ Body json.RawMessage } }
+		var r struct {
+			Response struct{ Body json.RawMessage }
+		}
 		if err := json.Unmarshal(b, &r); err != nil {
 			t.Fatalf("%s: %v", f, err)
 		}
