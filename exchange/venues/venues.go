@@ -11,6 +11,8 @@ import (
 	"tidemark/exchange/kraken"
 	"tidemark/exchange/mexc"
 	"tidemark/exchange/okx"
+	"tidemark/exchange/gate"
+	"tidemark/exchange/kucoin"
 )
 
 // Simulated is the name of the invented market. It speaks Binance's wire format.
@@ -34,6 +36,10 @@ var All = []exchange.Venue{
 	coinbase.Exchange,
 	kraken.Spot,
 	kraken.Futures,
+	kucoin.Spot,
+	kucoin.Futures,
+	gate.Spot,
+	gate.Futures,
 }
 
 // Find returns the market of a name, or nil.
