@@ -98,3 +98,21 @@ func (db *DB) HasPairs(ctx context.Context, exchange string) (bool, error) {
 	err := db.read.GetContext(limited, &has, db.read.Rebind(`SELECT EXISTS (SELECT 1 FROM pairs WHERE exchange = ?)`), exchange)
 	return has, db.fail(ctx, err)
 }
+
+// PairCounts returns the number of active pairs of each exchange, as api.Store requires.
+func (db *DB) PairCounts(ctx context.Context) (map[string]int, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
+	var rows []struct {
+		Exchange string
+		N        int
+	}
+	if err := db.read.SelectContext(limited, &rows, `SELECT exchange, COUNT(*) AS n FROM pairs WHERE active GROUP BY exchange`); err != nil {
+		return nil, db.fail(ctx, err)
+	}
+	counts := make(map[string]int, len(rows))
+	for _, r := range rows {
+		counts[r.Exchange] = r.N
+	}
+	return counts, nil
+}
