@@ -124,14 +124,13 @@ func (p *pager) run(ctx context.Context, next int64) error {
 			}
 		}
 	}
-	rows := int64(p.src.native.Rows)
 	switch spec.Reach {
 	case Since, Newest:
 		if next > through {
 			return nil
 		}
 		// one more for the forming candle, and one because the venue's clock is ahead
-		rows = min(rows, (p.now-next)/p.unit+2)
+		rows := min(int64(p.src.native.Rows), (p.now-next)/p.unit+2)
 		if p.merge != nil {
 			p.merge.ragged = true
 		}
