@@ -32,7 +32,6 @@ type App struct {
 	Jobs     *job.Runner
 	clients  clients
 	requests *exchangeMetrics
-	fares    fares
 	market   *http.Server // the built-in simulated exchange; nil without it
 
 	stopBanWatch context.CancelFunc

@@ -12,7 +12,6 @@ import (
 // processes behind the address. The exchange lengthens a ban with every request
 // made during it.
 func (a *App) rememberBan(v config.Venue, until time.Time) {
-	a.fares.banned(v.Name, until)
 	a.log.Error("banned by the exchange", "exchange", v.Name, "until", until)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -31,7 +30,6 @@ func (a *App) applyStoredBans(ctx context.Context) error {
 		}
 		if time.Now().Before(until) {
 			v.Ban(until)
-			a.fares.banned(v.Name, until)
 		}
 	}
 	return nil

@@ -64,7 +64,6 @@ func (a *App) openVenues(log *slog.Logger) error {
 			OnBan:       func(until time.Time) { a.rememberBan(v, until) },
 			Observe: func(endpoint string, status int, took time.Duration) {
 				a.requests.observe(v.Name, endpoint, status, took)
-				a.fares.request(v.Name, status)
 			},
 			Log: log,
 		}))
