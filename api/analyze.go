@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -112,11 +113,9 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 		return a.analyzeKlines(w, r, async, body, drop)
 	}
 	drop()
-	market, err := a.Analyzer.Market(body.Exchange)
-	if err != nil {
+	if err := a.settlePairs(r.Context(), body); err != nil {
 		return err
 	}
-	body.Exchange = market.Exchange
 	if err := a.settleStore(body); err != nil {
 		return err
 	}
@@ -162,6 +161,45 @@ func (a *API) analyzeSymbol(w *reply, r *http.Request, body *analyzeBody) error 
 		return sendAnalysis(w, e.body)
 	}
 	return analysis(w, &snap)
+}
+
+// settlePairs replaces the names of pairs by the exchange's ids, and sets the exchange if
+// none is given.
+func (a *API) settlePairs(ctx context.Context, b *analyzeBody) error {
+	if b.Exchange != "" || len(a.markets) == 1 {
+		market, err := a.Analyzer.Market(b.Exchange)
+		if err != nil {
+			return err
+		}
+		b.Exchange = market.Exchange
+	}
+	if b.All && b.Exchange == "" {
+		return badField("/exchange", "a sweep is of one exchange; name one of %s", strings.Join(a.markets, ", "))
+	}
+	settle := func(text *string, pointer string) error {
+		p, err := parsePair(*text)
+		if err != nil {
+			return badField(pointer, "%v", err)
+		}
+		exchange, symbol, err := a.resolve(ctx, b.Exchange, p)
+		if err != nil {
+			return err
+		}
+		*text, b.Exchange = symbol, exchange
+		return nil
+	}
+	if b.Symbol != "" {
+		return settle(&b.Symbol, "/symbol")
+	}
+	if b.Exchange == "" && b.Symbols != nil {
+		return badField("/exchange", "a list of symbols is of one exchange; name one of %s", strings.Join(a.markets, ", "))
+	}
+	for i := range b.Symbols {
+		if err := settle(&b.Symbols[i], "/symbols/"+strconv.Itoa(i)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settleStore decides whether the analysis is stored if the request does not say so. It

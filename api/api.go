@@ -45,8 +45,11 @@ type Store interface {
 	Job(ctx context.Context, id string) (job.Job, error)
 	// Progress returns a job without its details: failures, skips and result.
 	Progress(ctx context.Context, id string) (job.Job, error)
-	// Jobs returns the newest limit jobs, newest first, without their details.
-	Jobs(ctx context.Context, limit int) ([]job.Job, error)
+	// Jobs returns the newest limit jobs of an exchange, or of all if it is empty, newest
+	// first, without their details.
+	Jobs(ctx context.Context, exchange string, limit int) ([]job.Job, error)
+	// PairCounts returns the number of pairs of each exchange that are listed and trading.
+	PairCounts(ctx context.Context) (map[string]int, error)
 	// Schedules returns the schedules of an exchange, the shortest interval first.
 	Schedules(ctx context.Context, exchange string) ([]job.ScheduleState, error)
 	// Ping returns an error if the database does not answer or cannot store.
@@ -58,6 +61,7 @@ type Store interface {
 type Config struct {
 	Analyzer   *service.Analyzer
 	Jobs       *job.Runner
+	Status     func(exchange string) service.VenueStatus // of an exchange of the Analyzer; nil: unknown
 	Store      Store
 	Registerer prometheus.Registerer // for the metrics of this package
 	Gatherer   prometheus.Gatherer   // read by GET /metrics
@@ -131,6 +135,8 @@ type API struct {
 	hosts   map[string]bool // by hostname
 	limiter limiter
 	cache   cache
+	names   names
+	markets []string // the exchanges of this process
 	metrics *metrics
 	origins *http.CrossOriginProtection
 	prom    http.Handler
@@ -196,6 +202,9 @@ func New(c Config) *API {
 	a.ids.init()
 	a.limiter.init(c.RateLimit, c.Burst)
 	a.cache.init(c.CacheBytes)
+	for _, m := range c.Analyzer.Markets() {
+		a.markets = append(a.markets, m.Exchange)
+	}
 	a.metrics = newMetrics(c.Registerer, a)
 	a.mcp = sync.OnceValue(a.newMCP)
 	a.router = a.routing()

@@ -212,14 +212,13 @@ func readSymbols(dec *jsontext.Decoder, to *[]string) error {
 		if err := readText(dec, &text); err != nil {
 			return err
 		}
-		s, err := ParseSymbol(text)
-		if err != nil {
+		if _, err := ParseSymbol(text); err != nil {
 			return badValue(dec, "%v", err)
 		}
 		if len(*to) == maxSymbols {
 			return badValue(dec, "more than %d symbols; split the list, or ask for all", maxSymbols)
 		}
-		*to = append(*to, s)
+		*to = append(*to, text)
 	}
 	if _, err := dec.ReadToken(); err != nil {
 		return err
@@ -328,11 +327,10 @@ func (k *rows) number(dec *jsontext.Decoder) (float64, error) {
 	return f, nil
 }
 
-// check refuses invalid values and combinations. It writes the symbol in the exchange's
-// form.
+// check refuses invalid values and combinations.
 func (b *analyzeBody) check() (err error) {
 	if b.Symbol != "" {
-		if b.Symbol, err = ParseSymbol(b.Symbol); err != nil {
+		if _, err = ParseSymbol(b.Symbol); err != nil {
 			return badField("/symbol", "%v", err)
 		}
 	}

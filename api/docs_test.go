@@ -129,8 +129,8 @@ func renderDocs(t *testing.T) []byte {
 		slices.SortStableFunc(tag.Operations, func(a, b docOperation) int { return strings.Compare(a.Path, b.Path) })
 	}
 	order := []string{"Analysis", "Level", "Explanation", "Touch", "Finding", "Mark", "Factor", "LevelPage",
-		"LevelRow", "AnalyzeRequest", "Job", "JobSummary", "Schedule", "Memory", "Outcome", "Reason", "ExchangeList", "SymbolList", "Symbol",
-		"KlineList", "FormingKline", "Calibration", "Points", "Bins", "Scorecard", "LiveScore", "Problem", "Interval", "Exchange",
+		"LevelRow", "AnalyzeRequest", "Job", "JobSummary", "Schedule", "Memory", "Outcome", "Reason", "ExchangeList", "ExchangeStatus", "Budget", "SymbolList", "Symbol",
+		"KlineList", "FormingKline", "Calibration", "Points", "Bins", "Scorecard", "LiveScore", "Problem", "PairChoice", "Interval", "Exchange",
 		"Role", "Status", "Source", "Code"}
 	if len(order) != len(doc.Components.Schemas) {
 		t.Fatalf("the page orders %d schemas, the document has %d", len(order), len(doc.Components.Schemas))

@@ -295,9 +295,9 @@ func outcomesOf(list []job.Outcome) []wire.Outcome {
 }
 
 // symbolOf converts a pair to the form of GET /symbols.
-func symbolOf(l *job.Listing) wire.Symbol {
+func symbolOf(exchange string, l *job.Listing) wire.Symbol {
 	s := wire.Symbol{
-		Symbol: l.Name, Base: l.Base, Quote: l.Quote, Trading: l.Trading, Status: l.Status,
+		Symbol: l.Name, Exchange: exchange, Name: l.Canonical(), Base: l.Base, Quote: l.Quote, Trading: l.Trading, Status: l.Status,
 		TickSize: tickOf(l.Tick), QuoteVolume: l.QuoteVolume, Selected: l.Selected,
 	}
 	if !l.Selected {

@@ -26,6 +26,7 @@ type problem struct {
 	located            bool          // pointer or parameter is set ("" points to the whole body)
 	retry              time.Duration // Retry-After, if positive
 	header, value      string        // one more header of the reply
+	choices            []wire.PairChoice
 }
 
 func (p *problem) Error() string { return p.code + ": " + p.detail }
@@ -62,6 +63,7 @@ var statuses = map[string]struct {
 	"cancelled":              {409, "Cancelled", 0},
 	"body_too_large":         {413, "Body too large", 0},
 	"unsupported_media_type": {415, "Unsupported media type", 0},
+	"ambiguous_symbol":       {409, "Ambiguous symbol", 0},
 	"unknown_symbol":         {422, "Unknown symbol", 0},
 	"unknown_exchange":       {422, "Unknown exchange", 0},
 	"too_few_candles":        {422, "Too few candles", 0},
@@ -102,7 +104,7 @@ func status(r *http.Request, err error) problem {
 	if !known {
 		code, s = "internal", statuses["internal"]
 	}
-	q := problem{status: s.status, code: code, detail: err.Error(), retry: s.retry}
+	q := problem{status: s.status, code: code, detail: err.Error(), retry: s.retry, choices: choicesOf(err)}
 	switch {
 	case errors.Is(err, service.ErrFull):
 		q.detail = "the disk of the database is full; nothing is stored until there is room"
@@ -134,7 +136,7 @@ var contentProblem = []string{"application/problem+json"}
 func appendProblem(b []byte, p problem, instance, requestID string) []byte {
 	w := wire.Problem{
 		Type: "/docs#error-" + p.code, Title: statuses[p.code].title, Status: p.status, Detail: p.detail,
-		Instance: instance, Code: p.code, RequestID: requestID,
+		Instance: instance, Code: p.code, RequestID: requestID, Choices: p.choices,
 	}
 	if p.located {
 		w.Errors = []wire.ProblemPlace{{Detail: p.detail, Parameter: p.parameter, Pointer: p.pointer}}

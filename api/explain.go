@@ -29,11 +29,11 @@ func (a *API) getLevel(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	key, err := a.series(&q, w, r)
+	id, err := ParseLevelID(chi.URLParam(r, "id"))
 	if err != nil {
 		return err
 	}
-	id, err := ParseLevelID(chi.URLParam(r, "id"))
+	key, err := a.series(&q, w, r)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (q *query) format(r *http.Request, values ...string) (format, error) {
 // appendRows appends the levels of s as rows, judged at the time now.
 func appendRows(b []byte, f format, s *service.Snapshot, now time.Time) []byte {
 	b = appendHeader(b, f)
-	q := screenQuery{exchange: s.Exchange, interval: s.Interval}
+	q := screenQuery{exchanges: []string{s.Exchange}, interval: s.Interval}
 	r := row{symbol: s.Symbol, asOf: s.AsOf, last: s.LastPrice, atr: s.ATR, stale: now.After(staleAfter(s)), simulated: s.Simulated}
 	var values rowValues
 	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {

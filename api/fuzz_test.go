@@ -90,8 +90,8 @@ func FuzzIfNoneMatch(f *testing.F) {
 }
 
 func FuzzCursor(f *testing.F) {
-	f.Add(cursor{1, position{0.5, "BTCUSDT", 7, levels.Resistance}}.String())
-	f.Add(cursor{1 << 31, position{math.Inf(1), "币安USDT", math.MaxUint64, levels.Support}}.String())
+	f.Add(cursor{1, position{0.5, "BTCUSDT", 0, 7, levels.Resistance}}.String())
+	f.Add(cursor{1 << 31, position{math.Inf(1), "币安USDT", 0, math.MaxUint64, levels.Support}}.String())
 	f.Add("AAAA")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -53,12 +53,16 @@ type fakeExchange struct {
 	FormingFunc func(ctx context.Context) (*service.Forming, error)
 	SymbolsFunc func(yield func(service.Symbol, error) bool)
 	market      service.Market
-	listAge     time.Duration // of the list of pairs
+	list        []service.Symbol // its pairs; nil: some of Binance
+	listAge     time.Duration    // of the list of pairs
 }
 
 func (x *fakeExchange) Market() service.Market { return x.market }
 
 func (x *fakeExchange) pairs() []service.Symbol {
+	if x.list != nil {
+		return x.list
+	}
 	list := []service.Symbol{
 		{Name: "BTCUSDT", Base: "BTC", Quote: "USDT", Tick: service.Tick{Units: 1, Decimals: 2}, QuoteVolume: 1.5e9},
 		{Name: "ETHUSDT", Base: "ETH", Quote: "USDT", Tick: service.Tick{Units: 1, Decimals: 2}, QuoteVolume: 9e8},
@@ -101,6 +105,14 @@ func (x *fakeExchange) Symbol(_ context.Context, name string) (service.Symbol, e
 	}
 	return service.Symbol{}, fmt.Errorf("%w: %s", service.ErrUnknownSymbol, name)
 }
+
+func (x *fakeExchange) Visit(levels.Interval, int) service.Visit { return fakeVisit{x} }
+
+// fakeVisit never waits.
+type fakeVisit struct{ *fakeExchange }
+
+func (fakeVisit) Wait(ctx context.Context) error { return ctx.Err() }
+func (fakeVisit) Close()                         {}
 
 func (x *fakeExchange) Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, _ []byte) error {
 	if x.CandlesFunc != nil {
@@ -152,8 +164,28 @@ func (x *fakeExchange) Forming(ctx context.Context, symbol string, interval leve
 
 func (x *fakeExchange) Now(context.Context) (time.Time, error) { return time.Now(), nil }
 
+func (s *fakeStore) FindPairs(_ context.Context, exchange string, as service.Spelling) (found []service.KnownPair, err error) {
+	for _, p := range s.pairs {
+		if exchange == "" || p.Exchange == exchange {
+			found = append(found, p)
+		}
+	}
+	return found, s.err
+}
+
+func (s *fakeStore) HasPairs(_ context.Context, exchange string) (bool, error) {
+	return slices.ContainsFunc(s.pairs, func(p service.KnownPair) bool { return p.Exchange == exchange }), s.err
+}
+
+func (s *fakeStore) ActivePairs(context.Context, string) (map[string]bool, error) { return nil, nil }
+
+func (s *fakeStore) PutPairs(context.Context, string, []service.Symbol, []string, time.Time) error {
+	return nil
+}
+
 // fakeStore keeps everything in memory.
 type fakeStore struct {
+	pairs        []service.KnownPair
 	SnapshotFunc func(service.Key, time.Time) (service.Snapshot, error)
 	PingFunc     func(context.Context) error
 	CandlesFunc  func(key service.Key, from int64, dst *levels.Candles) (service.Kept, error)
@@ -348,6 +380,10 @@ func (s *fakeStore) PlanJob(_ context.Context, id string, started time.Time, p j
 	})
 }
 
+func (s *fakeStore) WithCandles(context.Context, string, levels.Interval, []string) (map[string]bool, error) {
+	return nil, nil
+}
+
 func (s *fakeStore) BatchProgress(ctx context.Context, id string, _ int) (job.Job, bool, error) {
 	j, err := s.Progress(ctx, id)
 	return j, false, err
@@ -384,19 +420,27 @@ func (s *fakeStore) job(id string) (job.Job, error) {
 	return j, nil
 }
 
-func (s *fakeStore) Schedules(context.Context, string) ([]job.ScheduleState, error) {
+func (s *fakeStore) Schedules(_ context.Context, exchange string) ([]job.ScheduleState, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.schedules, s.err
+	return slices.DeleteFunc(slices.Clone(s.schedules), func(of job.ScheduleState) bool { return of.Exchange != exchange }), s.err
 }
 
-func (s *fakeStore) Jobs(_ context.Context, limit int) ([]job.Job, error) {
+func (s *fakeStore) PairCounts(context.Context) (map[string]int, error) {
+	counts := map[string]int{}
+	for _, p := range s.pairs {
+		counts[p.Exchange]++
+	}
+	return counts, s.err
+}
+
+func (s *fakeStore) Jobs(_ context.Context, exchange string, limit int) ([]job.Job, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list []job.Job
 	for _, id := range slices.Backward(s.order) {
-		if len(list) < limit {
-			j := s.jobs[id]
+		j := s.jobs[id]
+		if len(list) < limit && (exchange == "" || j.Exchange == exchange) {
 			j.Failures, j.Skips, j.Result = nil, nil, nil
 			list = append(list, j)
 		}
@@ -418,7 +462,7 @@ type harness struct {
 	t        testing.TB
 	api      *API
 	analyzer *service.Analyzer
-	exchange *fakeExchange
+	exchange *fakeExchange // the first one
 	store    *fakeStore
 	registry *prometheus.Registry
 	log      *lockedBuffer
@@ -444,9 +488,15 @@ func (l *lockedBuffer) String() string {
 // start returns a harness that is stopped when the test ends.
 func start(t testing.TB, change ...func(*Config, *service.Config)) *harness {
 	t.Helper()
+	return startOn(t, []*fakeExchange{{market: service.Market{Exchange: "simulated", Simulated: true}}}, change...)
+}
+
+// startOn is start with other exchanges.
+func startOn(t testing.TB, exchanges []*fakeExchange, change ...func(*Config, *service.Config)) *harness {
+	t.Helper()
 	h := &harness{
 		t:        t,
-		exchange: &fakeExchange{market: service.Market{Exchange: "simulated", Simulated: true}},
+		exchange: exchanges[0],
 		store:    &fakeStore{snaps: map[service.Key][]service.Snapshot{}, jobs: map[string]job.Job{}, works: map[string]string{}},
 		registry: prometheus.NewRegistry(),
 		log:      &lockedBuffer{},
@@ -462,10 +512,17 @@ func start(t testing.TB, change ...func(*Config, *service.Config)) *harness {
 	for _, f := range change {
 		f(&c, &sc)
 	}
-	h.analyzer = service.New(sc, []service.Exchange{h.exchange}, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	var analysed []service.Exchange
+	var swept []job.Exchange
+	filters := map[string]job.Filter{}
+	for _, x := range exchanges {
+		analysed, swept = append(analysed, x), append(swept, x)
+		filters[x.market.Exchange] = job.Filter{QuoteAssets: []string{"USDT"}}
+	}
+	h.analyzer = service.New(sc, analysed, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	h.store.runner = job.NewRunner(job.Config{
-		Concurrency: sc.Concurrency, BatchSize: sc.Concurrency, QueueLimit: sc.QueueLimit, Filters: map[string]job.Filter{h.exchange.market.Exchange: {QuoteAssets: []string{"USDT"}}},
-	}, h.analyzer, []job.Exchange{h.exchange}, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+		Concurrency: sc.Concurrency, BatchSize: sc.Concurrency, QueueLimit: sc.QueueLimit, Filters: filters,
+	}, h.analyzer, swept, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	c.Analyzer, c.Jobs = h.analyzer, h.store.runner
 	h.api = New(c)
 	t.Cleanup(func() {
@@ -577,6 +634,10 @@ func conforms(c *contract, req *http.Request, status int, header http.Header, bo
 	if req.Method == "HEAD" { // documented once, in prose
 		find = req.Clone(req.Context())
 		find.Method = "GET"
+	}
+	if path, is := pairPath(find.URL); is { // in the document the name is one segment
+		find = find.Clone(find.Context())
+		find.URL.Path = strings.ReplaceAll(path, "%2F", "-")
 	}
 	route, params, err := c.router.FindRoute(find)
 	if err != nil {

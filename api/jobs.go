@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,7 +38,7 @@ const jobsBytes = 128 << 10
 
 // getJobs serves GET /jobs with the newest jobs.
 func (a *API) getJobs(w *reply, r *http.Request) error {
-	q, err := parseQuery(r.URL.RawQuery, "limit")
+	q, err := parseQuery(r.URL.RawQuery, "exchange", "limit")
 	if err != nil {
 		return err
 	}
@@ -45,10 +46,16 @@ func (a *API) getJobs(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	exchange := ""
+	if q.get("exchange") != "" {
+		if exchange, err = q.exchange(a); err != nil {
+			return err
+		}
+	}
 	if err := a.hold(r.Context(), w, jobsBytes); err != nil {
 		return err
 	}
-	jobs, err := a.Store.Jobs(r.Context(), limit)
+	jobs, err := a.Store.Jobs(r.Context(), exchange, limit)
 	if err != nil {
 		return err
 	}
@@ -62,12 +69,17 @@ func (a *API) getJobs(w *reply, r *http.Request) error {
 // getSchedules serves GET /schedules: when sweeps start on schedule. It reads the
 // schedules from the database, so every process answers the same.
 func (a *API) getSchedules(w *reply, r *http.Request) error {
-	if _, err := parseQuery(r.URL.RawQuery); err != nil {
+	q, err := parseQuery(r.URL.RawQuery, "exchange")
+	if err != nil {
+		return err
+	}
+	exchanges, err := q.exchanges(a)
+	if err != nil {
 		return err
 	}
 	var schedules []job.ScheduleState
-	for _, m := range a.Analyzer.Markets() {
-		of, err := a.Store.Schedules(r.Context(), m.Exchange)
+	for _, exchange := range exchanges {
+		of, err := a.Store.Schedules(r.Context(), exchange)
 		if err != nil {
 			return err
 		}
@@ -276,6 +288,9 @@ func (a *API) getReady(w *reply, r *http.Request) error {
 	if err := a.ready(r.Context()); err != nil {
 		return fmt.Errorf("%w: %w", service.ErrStorage, err)
 	}
-	m := a.firstMarket()
-	return sendJSON(w, &wire.Ready{Status: "ready", Database: "ok", Exchange: m.Exchange, Simulated: m.Simulated})
+	ready := wire.Ready{Status: "ready", Database: "ok", Exchange: strings.Join(a.markets, ",")}
+	for _, m := range a.Analyzer.Markets() {
+		ready.Simulated = ready.Simulated || m.Simulated
+	}
+	return sendJSON(w, &ready)
 }

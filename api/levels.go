@@ -3,6 +3,7 @@ package api
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -27,7 +28,7 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	key, err := a.series(&q, w, r)
+	key, pair, err := a.written(&q, w, r)
 	if err != nil {
 		return err
 	}
@@ -43,9 +44,34 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 	if at.After(now) {
 		return badParameter("at", "%s has not come yet", at.Format(time.RFC3339))
 	}
-	if !at.IsZero() || f != formatJSON {
-		return a.uncached(w, r, key, f, at, now)
+	// Most requests name the pair as the exchange does, and need no look at the others.
+	if key.Exchange == "" {
+		if key.Exchange, key.Symbol, err = a.resolve(r.Context(), "", pair); err != nil {
+			return err
+		}
 	}
+	send := func(key service.Key) error {
+		if !at.IsZero() || f != formatJSON {
+			return a.uncached(w, r, key, f, at, now)
+		}
+		return a.cachedLevels(w, r, key, now)
+	}
+	missing := send(key)
+	if !errors.Is(missing, service.ErrNotAnalyzed) || errors.Is(missing, service.ErrUnreadable) {
+		return missing
+	}
+	meant := key
+	if meant.Exchange, meant.Symbol, err = a.resolve(r.Context(), key.Exchange, pair); err != nil {
+		return err
+	}
+	if meant == key {
+		return missing
+	}
+	return send(meant)
+}
+
+// cachedLevels answers with the newest analysis, from the cache if possible.
+func (a *API) cachedLevels(w *reply, r *http.Request, key service.Key, now time.Time) error {
 	e, generation := a.cache.get(cacheKey{Key: key}, now)
 	if e == nil {
 		a.metrics.misses.Inc()

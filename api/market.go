@@ -2,26 +2,18 @@ package api
 
 import (
 	"context"
+	"iter"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 	"tidemark/wire"
 )
-
-// servedMarket returns the market of the requested exchange. It refuses one that this
-// process does not serve.
-func (a *API) servedMarket(q *query) (service.Market, error) {
-	name, err := q.exchange(a)
-	if err != nil {
-		return service.Market{}, err
-	}
-	return a.Analyzer.Market(name)
-}
 
 // getExchanges serves GET /exchanges: the exchanges this process serves, and the others
 // with levels in the database.
@@ -33,9 +25,15 @@ func (a *API) getExchanges(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	pairs, err := a.Store.PairCounts(r.Context())
+	if err != nil {
+		return err
+	}
 	var list wire.ExchangeList
 	for _, m := range a.Analyzer.Markets() {
-		list.Exchanges = append(list.Exchanges, wire.Exchange{Exchange: m.Exchange, Served: true, Intervals: []wire.StoredInterval{}})
+		list.Exchanges = append(list.Exchanges, wire.Exchange{
+			Exchange: m.Exchange, Served: true, Status: a.statusOf(m), Intervals: []wire.StoredInterval{},
+		})
 	}
 	for _, m := range stored {
 		at := slices.IndexFunc(list.Exchanges, func(e wire.Exchange) bool { return e.Exchange == m.Exchange })
@@ -46,26 +44,57 @@ func (a *API) getExchanges(w *reply, r *http.Request) error {
 		e := &list.Exchanges[at]
 		e.Intervals = append(e.Intervals, wire.StoredInterval{Interval: string(m.Interval), Pairs: m.Pairs, AsOf: moment(m.AsOf)})
 	}
+	for i := range list.Exchanges {
+		if n, known := pairs[list.Exchanges[i].Exchange]; known {
+			list.Exchanges[i].Pairs = &n
+		}
+	}
 	return sendJSON(w, &list)
+}
+
+// statusOf returns how requests to an exchange of this process fare.
+func (a *API) statusOf(m service.Market) *wire.ExchangeStatus {
+	var s service.VenueStatus
+	if a.Status != nil {
+		s = a.Status(m.Exchange)
+	}
+	out := &wire.ExchangeStatus{Simulated: m.Simulated, Budgets: []wire.Budget{}, LastSuccess: momentOrNil(s.LastSuccess), Reachable: s.Reachable}
+	for _, b := range s.Budgets {
+		used := 0.0
+		if b.Limit > 0 {
+			used = rounded(float64(b.Used)/float64(b.Limit), 3)
+		}
+		out.Budgets = append(out.Budgets, wire.Budget{Name: b.Name, Used: b.Used, Limit: b.Limit, UsedShare: used, Share: b.Share})
+	}
+	if time.Now().Before(s.PausedUntil) {
+		reason := service.Code(service.ErrRateLimited)
+		if s.Banned {
+			reason = service.Code(service.ErrBanned)
+		}
+		out.PausedUntil, out.PauseReason = momentOrNil(s.PausedUntil), &reason
+	}
+	if s.ClockSkew != nil {
+		out.ClockSkewMS = new(s.ClockSkew.Milliseconds())
+	}
+	return out
 }
 
 // symbolsFresh is how long a client may cache the list of pairs and their volumes: the
 // exchange client reads them no more often.
 const symbolsFresh = time.Minute
 
-// getSymbols serves GET /symbols: every pair of the exchange, and whether a sweep
-// covers it and why not. Age is the age of the list; it exceeds symbolsFresh if the
+// getSymbols serves GET /symbols: every pair of the exchanges, and whether a sweep covers
+// it and why not. Age is the age of the oldest list; it exceeds symbolsFresh if an
 // exchange does not answer.
 func (a *API) getSymbols(w *reply, r *http.Request) error {
 	q, err := parseQuery(r.URL.RawQuery, "exchange", "symbol", "quote", "selected", "trading", "reason")
 	if err != nil {
 		return err
 	}
-	market, err := a.servedMarket(&q)
+	exchanges, err := q.exchanges(a)
 	if err != nil {
 		return err
 	}
-	exchange := market.Exchange
 	var prefix string
 	if text := q.get("symbol"); text != "" {
 		ok := false
@@ -86,22 +115,30 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
 	w.wait(r)
-	listed, at, err := a.Jobs.LastSymbols(ctx, exchange)
-	if err != nil {
-		return err
+	lists := make([]iter.Seq2[job.Listing, error], len(exchanges))
+	at := time.Now()
+	for i, exchange := range exchanges {
+		listed, read, err := a.Jobs.LastSymbols(ctx, exchange)
+		if err != nil {
+			return err
+		}
+		lists[i] = listed
+		if read.Before(at) {
+			at = read
+		}
 	}
 	h := w.Header()
 	h["Content-Type"] = contentJSON
 	h["Cache-Control"] = []string{a.scope + "max-age=" + strconv.Itoa(int(symbolsFresh/time.Second))}
 	h["Age"] = []string{strconv.FormatInt(int64(max(0, time.Since(at))/time.Second), 10)}
 	out := stream{w: w}
-	list := wire.SymbolList[each[wire.Symbol]]{Exchange: exchange}
-	list.Symbols = func(yield func(*wire.Symbol) error) error {
+	list := wire.SymbolList[each[wire.Symbol]]{Exchange: nameOf(exchanges)}
+	send := func(exchange string, listed iter.Seq2[job.Listing, error], yield func(*wire.Symbol) error) error {
 		for l, err := range listed {
 			if err != nil {
 				return err
 			}
-			if !strings.HasPrefix(l.Name, prefix) || quote != "" && l.Quote != quote ||
+			if !startsWith(l.Name, prefix) || quote != "" && l.Quote != quote ||
 				onlySelected && l.Selected != selected || onlyTrading && l.Trading != trading ||
 				reason != "" && l.Reason.Code != reason {
 				continue
@@ -112,14 +149,22 @@ func (a *API) getSymbols(w *reply, r *http.Request) error {
 				}
 			}
 			list.Count++
-			s := symbolOf(&l)
+			s := symbolOf(exchange, &l)
 			if err := yield(&s); err != nil {
 				return err
 			}
 		}
 		market, err := a.Analyzer.Market(exchange) // known for certain only once the exchange has answered
-		list.Simulated = market.Simulated
+		list.Simulated = list.Simulated || market.Simulated
 		return err
+	}
+	list.Symbols = func(yield func(*wire.Symbol) error) error {
+		for i, exchange := range exchanges {
+			if err := send(exchange, lists[i], yield); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	if err := out.encode(&list); err != nil { // out reads the fields after the symbols once these are written
 		return err

@@ -158,23 +158,57 @@ func (q *query) exchange(a *API) (string, error) {
 	return text, nil
 }
 
+// exchanges returns the names of the exchanges that a request about a market covers: the
+// given one, or all of this process.
+func (q *query) exchanges(a *API) ([]string, error) {
+	if q.get("exchange") == "" {
+		return a.markets, nil
+	}
+	name, err := q.exchange(a)
+	return []string{name}, err
+}
+
+// allExchanges stands for several exchanges where a reply names one.
+const allExchanges = "all"
+
+// nameOf returns the only one of the exchanges, or allExchanges.
+func nameOf(exchanges []string) string {
+	if len(exchanges) == 1 {
+		return exchanges[0]
+	}
+	return allExchanges
+}
+
 // firstMarket returns the market of the first exchange of this process.
 func (a *API) firstMarket() service.Market {
 	m, _ := a.Analyzer.Market("")
 	return m
 }
 
-// series returns the key of a request, from the symbol in its path, its interval and
-// its exchange.
+// series returns the key of a request, from the pair in its path, its interval and its
+// exchange.
 func (a *API) series(q *query, w *reply, r *http.Request) (key service.Key, err error) {
-	if key.Symbol, err = pathSymbol(w, r); err != nil {
-		return key, err
+	key, pair, err := a.written(q, w, r)
+	if err == nil {
+		key.Exchange, key.Symbol, err = a.resolve(r.Context(), key.Exchange, pair)
 	}
-	if key.Interval, err = q.interval(a); err != nil {
-		return key, err
-	}
-	key.Exchange, err = q.exchange(a)
 	return key, err
+}
+
+// written returns the key of a request as it is written: with the plain name of the pair,
+// and with an empty exchange if none is given and this process has several.
+func (a *API) written(q *query, w *reply, r *http.Request) (key service.Key, pair pairText, err error) {
+	if pair, err = pathPair(w, r); err != nil {
+		return key, pair, err
+	}
+	key.Symbol = pair.plain
+	if key.Interval, err = q.interval(a); err != nil {
+		return key, pair, err
+	}
+	if len(a.markets) == 1 || q.get("exchange") != "" {
+		key.Exchange, err = q.exchange(a)
+	}
+	return key, pair, err
 }
 
 // saneExchange accepts 1 to 32 lower-case letters, digits and hyphens.
@@ -187,8 +221,8 @@ func saneExchange(s string) bool {
 	return len(s) >= 1 && len(s) <= 32
 }
 
-// pathSymbol returns the canonical symbol in the path of r.
-func pathSymbol(w *reply, r *http.Request) (string, error) {
+// pathPair returns the name of the pair in the path of r.
+func pathPair(w *reply, r *http.Request) (pairText, error) {
 	text := w.symbol
 	if text == "" {
 		text = chi.URLParam(r, "symbol")
@@ -196,14 +230,14 @@ func pathSymbol(w *reply, r *http.Request) (string, error) {
 	if r.URL.RawPath != "" { // the router matched the escaped path: BTC%2FUSDT
 		var err error
 		if text, err = url.PathUnescape(text); err != nil {
-			return "", badParameter("symbol", "%v", err)
+			return pairText{}, badParameter("symbol", "%v", err)
 		}
 	}
-	s, err := ParseSymbol(text)
+	p, err := parsePair(text)
 	if err != nil {
-		return "", badParameter("symbol", "%v", err)
+		return pairText{}, badParameter("symbol", "%v", err)
 	}
-	return s, nil
+	return p, nil
 }
 
 // ParseSymbol converts the usual spellings of a pair to the exchange's own (btcusdt,
@@ -220,7 +254,7 @@ const maxSymbol = 40
 
 // canonical converts the usual spellings of a pair to the exchange's own: upper case,
 // without the hyphen or slash between the assets (btcusdt, BTC-USDT, BTC/USDT:
-// BTCUSDT). It accepts letters of every script, digits, '_', ':' and '.', which all
+// BTCUSDT). It accepts letters of every script, digits, '_', ':', '.' and '@', which all
 // occur in symbols of some exchange, and refuses other characters.
 func canonical(s string) (string, bool) {
 	plain := len(s) > 0 && len(s) <= maxSymbol
@@ -243,7 +277,7 @@ func canonical(s string) (string, bool) {
 		case unicode.IsLetter(c) || unicode.IsDigit(c):
 			c = unicode.ToUpper(c)
 			something = true
-		case c != '_' && c != ':' && c != '.':
+		case c != '_' && c != ':' && c != '.' && c != '@':
 			return "", false
 		}
 		if len(out) == maxSymbol {

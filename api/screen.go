@@ -33,6 +33,7 @@ type row struct {
 	last, atr float64
 	stale     bool
 	simulated bool
+	exchange  uint8 // in the list of the query
 	level     levels.Level
 
 	key float64 // the sort key of the page, ascending; 0 when sorting by symbol
@@ -40,9 +41,9 @@ type row struct {
 
 // screenQuery holds the parameters of GET /levels.
 type screenQuery struct {
-	exchange string
-	interval levels.Interval
-	format   format
+	exchanges []string
+	interval  levels.Interval
+	format    format
 
 	role, status  string
 	source        levels.Sources
@@ -94,7 +95,7 @@ func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
 	if err != nil {
 		return s, err
 	}
-	if s.exchange, err = q.exchange(a); err != nil {
+	if s.exchanges, err = q.exchanges(a); err != nil {
 		return s, err
 	}
 	if s.interval, err = q.interval(a); err != nil {
@@ -177,7 +178,7 @@ func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
 // fingerprint returns a string that differs for lists with another order or selection.
 func (s *screenQuery) fingerprint() string {
 	b := make([]byte, 0, 128)
-	for _, part := range append([]string{s.exchange, string(s.interval), s.role, s.status, s.prefix, s.sortBy}, s.symbols...) {
+	for _, part := range append([]string{strings.Join(s.exchanges, ","), string(s.interval), s.role, s.status, s.prefix, s.sortBy}, s.symbols...) {
 		b = append(append(b, part...), 0)
 	}
 	b = strconv.AppendBool(b, s.descending)
@@ -194,21 +195,33 @@ func hash(s string) uint32 {
 	return h.Sum32()
 }
 
-// rows yields the selected levels in the order of the store: by symbol, each pair's
-// supports from the nearest outwards, then its resistances. The row is valid until the
-// next. unreadable is the number of pairs that could not be read.
+// rows yields the selected levels in the order of the store: by exchange and symbol, each
+// pair's supports from the nearest outwards, then its resistances. The row is valid until
+// the next. unreadable is the number of pairs that could not be read.
 func (a *API) rows(r *http.Request, s *screenQuery, now time.Time, yield func(*row) error) (unreadable int, err error) {
+	for i := range s.exchanges {
+		n, err := a.rowsOf(r, s, i, now, yield)
+		if unreadable += n; err != nil {
+			return unreadable, err
+		}
+	}
+	return unreadable, r.Context().Err()
+}
+
+// rowsOf yields the rows of one of the exchanges.
+func (a *API) rowsOf(r *http.Request, s *screenQuery, exchange int, now time.Time, yield func(*row) error) (unreadable int, err error) {
 	key := sorts[s.sortBy]
-	for snap, err := range a.Store.Latest(r.Context(), s.exchange, s.interval) {
+	for snap, err := range a.Store.Latest(r.Context(), s.exchanges[exchange], s.interval) {
 		damaged := errors.Is(err, service.ErrUnreadable)
 		if err != nil && !damaged {
 			return unreadable, err
 		}
-		if !strings.HasPrefix(snap.Symbol, s.prefix) {
+		if !startsWith(snap.Symbol, s.prefix) {
 			continue
 		}
 		if s.symbols != nil {
-			if _, listed := slices.BinarySearch(s.symbols, snap.Symbol); !listed {
+			plain, _ := canonical(snap.Symbol)
+			if _, listed := slices.BinarySearch(s.symbols, plain); !listed {
 				continue
 			}
 		}
@@ -217,7 +230,7 @@ func (a *API) rows(r *http.Request, s *screenQuery, now time.Time, yield func(*r
 			continue
 		}
 		out := row{
-			symbol: snap.Symbol, asOf: snap.AsOf, last: snap.LastPrice, atr: snap.ATR, stale: now.After(staleAfter(&snap)), simulated: snap.Simulated,
+			symbol: snap.Symbol, exchange: uint8(exchange), asOf: snap.AsOf, last: snap.LastPrice, atr: snap.ATR, stale: now.After(staleAfter(&snap)), simulated: snap.Simulated,
 		}
 		for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
 			if s.role != "" && s.role != role.String() {
@@ -237,7 +250,7 @@ func (a *API) rows(r *http.Request, s *screenQuery, now time.Time, yield func(*r
 			}
 		}
 	}
-	return unreadable, r.Context().Err()
+	return unreadable, nil
 }
 
 func (s *screenQuery) selects(r *row) bool {
@@ -249,25 +262,28 @@ func (s *screenQuery) selects(r *row) bool {
 		(ok && math.Abs(inATR) <= s.maxATR || math.IsInf(s.maxATR, 1))
 }
 
-// before is the order of a page: by key, then by symbol, then by level. It is total, so
+// before is the order of a page: by key, then by symbol, exchange and level. It is total, so
 // that a page begins exactly where the previous one ended.
 func (s *screenQuery) before(x, y position) int {
 	symbols := cmp.Compare(x.symbol, y.symbol)
 	if s.descending && s.sortBy == "symbol" {
 		symbols = -symbols
 	}
-	return cmp.Or(cmp.Compare(x.key, y.key), symbols, cmp.Compare(x.id, y.id), cmp.Compare(x.role, y.role))
+	return cmp.Or(cmp.Compare(x.key, y.key), symbols, cmp.Compare(x.exchange, y.exchange), cmp.Compare(x.id, y.id), cmp.Compare(x.role, y.role))
 }
 
 // position is the place of a row in the order of a page.
 type position struct {
-	key    float64
-	symbol string
-	id     uint64
-	role   levels.Role
+	key      float64
+	symbol   string
+	exchange uint8
+	id       uint64
+	role     levels.Role
 }
 
-func (r *row) position() position { return position{r.key, r.symbol, r.level.ID, r.level.Role} }
+func (r *row) position() position {
+	return position{r.key, r.symbol, r.exchange, r.level.ID, r.level.Role}
+}
 
 // page is a heap of the best rows so far, the worst of them on top.
 type page struct {
@@ -345,7 +361,7 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 	var values rowValues
 	if s.format == formatJSON {
 		err = out.encode(&wire.LevelPage[each[wire.Row]]{
-			Exchange: s.exchange, Interval: string(s.interval), OddsReason: stringOrNil(pageOddsReason(s.interval)),
+			Exchange: nameOf(s.exchanges), Interval: string(s.interval), OddsReason: stringOrNil(pageOddsReason(s.interval)),
 			Levels: func(yield func(*wire.Row) error) error {
 				for i := range p.rows {
 					if err := yield(values.of(&s, &p.rows[i])); err != nil {
@@ -380,7 +396,7 @@ type rowValues struct {
 // of converts r to a row of a reply. The result is valid until the next call.
 func (v *rowValues) of(s *screenQuery, r *row) *wire.Row {
 	v.row = wire.Row{
-		Symbol: r.symbol, Exchange: s.exchange, Interval: string(s.interval), AsOf: moment(r.asOf),
+		Symbol: r.symbol, Exchange: s.exchanges[r.exchange], Interval: string(s.interval), AsOf: moment(r.asOf),
 		LastPrice: r.last, ATR: sixDigits(r.atr), Stale: r.stale, Simulated: r.simulated, Role: r.level.Role.String(),
 		Level: v.level(&r.level, r.last, r.atr),
 	}
@@ -395,7 +411,7 @@ func (a *API) streamRows(w *reply, r *http.Request, s *screenQuery, now time.Tim
 	h := w.Header()
 	h["Content-Type"] = formatTypes[s.format]
 	h["Cache-Control"] = noCache
-	h.Set("Content-Disposition", `inline; filename="levels-`+s.exchange+"-"+string(s.interval)+"."+string(s.format)+`"`)
+	h.Set("Content-Disposition", `inline; filename="levels-`+nameOf(s.exchanges)+"-"+string(s.interval)+"."+string(s.format)+`"`)
 	out := stream{w: w}
 	out.buf = appendHeader(out.buf, s.format)
 	var values rowValues
@@ -422,7 +438,7 @@ func (c cursor) String() string {
 	b := binary.BigEndian.AppendUint32(nil, c.query)
 	b = binary.BigEndian.AppendUint64(b, math.Float64bits(c.key))
 	b = binary.BigEndian.AppendUint64(b, c.id)
-	b = append(b, byte(c.role))
+	b = append(b, byte(c.role)|c.exchange<<1)
 	b = append(b, c.symbol...)
 	return base64.RawURLEncoding.EncodeToString(b)
 }
@@ -430,13 +446,13 @@ func (c cursor) String() string {
 func parseCursor(text string) (c cursor, ok bool) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	const fixed = 4 + 8 + 8 + 1
-	if err != nil || len(b) <= fixed || len(b) > fixed+4*maxSymbol || b[20] > byte(levels.Resistance) {
+	if err != nil || len(b) <= fixed || len(b) > fixed+4*maxSymbol {
 		return cursor{}, false
 	}
 	c.query = binary.BigEndian.Uint32(b)
 	c.key = math.Float64frombits(binary.BigEndian.Uint64(b[4:]))
 	c.id = binary.BigEndian.Uint64(b[12:])
-	c.role = levels.Role(b[20])
+	c.role, c.exchange = levels.Role(b[20]&1), b[20]>>1
 	c.symbol = string(b[fixed:])
 	return c, !math.IsNaN(c.key)
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -156,7 +157,31 @@ func (a *API) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		a.levels(w, r)
 		return
 	}
+	if path, is := pairPath(r.URL); is {
+		r = r.Clone(r.Context())
+		r.URL.RawPath = path
+	}
 	a.router.ServeHTTP(w, r)
+}
+
+// pairPath returns the escaped path of a request whose path has the canonical name of a
+// pair as two segments, /levels/BTC/USDT, with the name as one segment.
+func pairPath(u *url.URL) (string, bool) {
+	parts := strings.Split(u.Path, "/")
+	if u.RawPath != "" || len(parts) < 4 || len(parts) > 5 || parts[2] == "" || parts[3] == "" {
+		return "", false
+	}
+	below := func(part string) bool { // of a pair, in the routes; an id is longer than QUOTE:SETTLE
+		return parts[1] == "levels" && (len(part) > 12 || part == "chart.svg" || part == "chart.png") || parts[1] == "klines" && part == "forming"
+	}
+	if parts[1] != "levels" && parts[1] != "klines" || len(parts) == 4 && below(parts[3]) || len(parts) == 5 && !below(parts[4]) {
+		return "", false
+	}
+	path := "/" + parts[1] + "/" + url.PathEscape(parts[2]) + "%2F" + url.PathEscape(parts[3])
+	if len(parts) == 5 {
+		path += "/" + parts[4]
+	}
+	return path, true
 }
 
 // finish recovers from a panic and records the request. It must be deferred directly,

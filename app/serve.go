@@ -94,6 +94,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	handler := api.New(api.Config{
 		Analyzer:   a.Analyzer,
 		Jobs:       a.Jobs,
+		Status:     a.status,
 		Store:      a.DB,
 		Registerer: a.registry,
 		Gatherer:   a.registry,

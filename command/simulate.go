@@ -72,6 +72,7 @@ Venues: ` + venues + `.`,
 	flags.DurationVar(&options.Latency, "latency", 0, "latency of every response")
 	flags.DurationVar(&options.Jitter, "jitter", 0, "random variation of the latency, plus or minus")
 	flags.IntVar(&options.WeightLimit, "weight-limit", 0, "limit of the venue's first counter, by default the venue's: request weight per minute on binance")
+	flags.IntVar(&options.LimitTimes, "limit-times", 1, "multiply all limits of the venue by this")
 	flags.Int64Var(&options.CacheBytes, "cache-bytes", 0, "size of the cache of rendered pages, in bytes")
 	flags.StringVar(&faults, "faults", "", "share of faulty responses (0.1), or shares by kind (500=0.02,reset=0.01)")
 	return cmd

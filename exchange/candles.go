@@ -53,6 +53,9 @@ func (s *Spec) pages(src source, klines int) int {
 	if s.History > 0 {
 		rows = min(rows, s.History)
 	}
+	if recent := src.native.Recent; recent > 0 {
+		rows = min(rows, recent) // older ones may cost something else
+	}
 	return max(1, (rows+src.native.Rows-1)/src.native.Rows)
 }
 
@@ -121,14 +124,14 @@ func (p *pager) run(ctx context.Context, next int64) error {
 			}
 		}
 	}
-	rows := int64(p.src.native.Rows)
 	switch spec.Reach {
 	case Since, Newest:
 		if next > through {
 			return nil
 		}
 		// one more for the forming candle, and one because the venue's clock is ahead
-		most := (through-next)/p.unit + 3
+		most := (p.now-next)/p.unit + 2
+		rows := int64(p.src.native.Rows)
 		if p.merge != nil {
 			p.merge.ragged = most > rows || spec.History > 0 && most > int64(spec.History)
 		}
@@ -139,15 +142,37 @@ func (p *pager) run(ctx context.Context, next int64) error {
 			return p.oldest(ctx, next, through)
 		}
 	}
-	rows = max(rows/int64(p.src.ratio), 1) * int64(p.src.ratio)
-	for ; next <= through; next += rows * p.unit {
-		w := Window{From: next, Through: min(through, next+rows*p.unit-1)}
+	older := p.src.native.Older
+	for next <= through {
+		w := Window{From: next, Old: p.old(next)}
+		rows := int64(p.src.native.Rows)
+		if w.Old {
+			rows = int64(older)
+		}
+		rows = max(rows/int64(p.src.ratio), 1) * int64(p.src.ratio)
+		w.Through = min(through, next+rows*p.unit-1)
 		w.Rows = int((w.Through-w.From)/p.unit) + 1
-		if err := p.page(ctx, w); err != nil {
+		err := p.page(ctx, w)
+		switch {
+		case errors.Is(err, errShort):
+			older = p.src.native.Sure
+		case err != nil:
 			return err
+		default:
+			next += rows * p.unit
 		}
 	}
 	return nil
+}
+
+// errShort means that a response has fewer rows than the range was requested for.
+var errShort = errors.New("the response is as short as the venue may make it")
+
+// old reports whether a candle is older than the newest Native.Recent ones, or may be
+// when the request arrives.
+func (p *pager) old(open int64) bool {
+	recent := int64(p.src.native.Recent)
+	return recent > 0 && open <= p.now-recent*p.unit
 }
 
 // oldest turns pages of the oldest candles of the rest of the range. Gaps make them no
@@ -192,6 +217,10 @@ func (p *pager) page(ctx context.Context, w Window) error {
 		if err := r.check(); err != nil {
 			return err
 		}
+		if sure := p.src.native.Sure; w.Old && sure > 0 && w.Rows > sure && r.inside == sure && r.oldest >= w.From+p.unit {
+			p.dst.Truncate(mark)
+			return &Final{errShort}
+		}
 		if p.merge != nil {
 			if err := p.merge.end(); err != nil {
 				return err
@@ -221,6 +250,7 @@ type rows struct {
 	add     func(levels.Candle) error
 
 	n, inside, far int
+	oldest         int64 // open time of the oldest row of the window
 }
 
 func (r *rows) take(k levels.Candle) error {
@@ -232,7 +262,7 @@ func (r *rows) take(k levels.Candle) error {
 	w := &r.window
 	switch width := int64(w.Rows) * w.Step; {
 	case k.OpenTime < w.From:
-		if k.OpenTime <= w.From-width-w.Step {
+		if k.OpenTime <= w.From-width-w.Step && r.spec.Reach != Until {
 			r.far++
 		}
 		return nil
@@ -244,6 +274,9 @@ func (r *rows) take(k levels.Candle) error {
 		return nil
 	}
 	r.inside++
+	if r.oldest == 0 || k.OpenTime < r.oldest {
+		r.oldest = k.OpenTime
+	}
 	// Days and weeks of some venues open at another hour.
 	if w.Step >= 6*time.Hour.Milliseconds() && r.aligned != "3d" && r.aligned.Floor(k.OpenTime) != k.OpenTime {
 		return fmt.Errorf("kline %d of %s opened at %s, which is not a multiple of its length in UTC",

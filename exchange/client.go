@@ -164,17 +164,18 @@ func (c *Client) Ban(until time.Time) { c.caller.limiter.Pause(until, service.Er
 // Status is the state of a Client.
 type Status struct {
 	Stats
-	Skew        time.Duration // of the venue's clock against this machine's; 0 if unknown
-	Pairs       int           // of the last list that was read
-	LastSuccess time.Time     // zero before it
-	Silent      bool          // the last request got no response
+	Skew        *time.Duration // this machine's clock less the venue's; nil if unknown
+	Pairs       int            // of the last list that was read
+	LastSuccess time.Time      // zero before it
+	Silent      bool           // the last request got no response
 }
 
 // Status returns the current state.
 func (c *Client) Status() Status {
 	s := Status{Stats: c.caller.limiter.Stats(), Silent: c.caller.silent.Load()}
 	if ms, ok := c.clock.Now(); ok {
-		s.Skew = time.UnixMilli(ms).Sub(time.Now()).Round(time.Millisecond)
+		skew := time.Since(time.UnixMilli(ms)).Round(time.Millisecond)
+		s.Skew = &skew
 	}
 	if l := c.list.Load(); l != nil {
 		s.Pairs = len(l.symbols)

@@ -27,7 +27,7 @@ const (
 	maxLimit       = 10_000_000 // a greater limit of a venue is ignored
 )
 
-// Listing is what the decoders of a list fill.
+// Listing is what the decoders of a list fill. Its zero value is empty.
 type Listing struct {
 	symbols  []service.Symbol
 	skipped  int               // pairs with invalid names

@@ -63,6 +63,12 @@ type Spec struct {
 type Native struct {
 	Name string // on the wire
 	Rows int    // most rows of a response
+	// Recent is set if candles before the newest Recent ones come from another endpoint,
+	// of which Older is the most rows of a response. See Window.Old.
+	Recent, Older int
+	// Sure, if not 0, is the number of rows that an older response has for certain: if a
+	// longer range brings exactly so many of its newest, it is requested in such parts.
+	Sure int
 }
 
 // Reach says how candles of the past are requested.
@@ -75,6 +81,9 @@ const (
 	// Oldest is Bounded, but of a longer range the response has the oldest candles, so
 	// that an empty page is the end.
 	Oldest
+	// Until is Bounded, but of the range only the end and the number of rows may count, so
+	// that a gap brings older candles.
+	Until
 	// Since: the response has all candles from a time on, as far as there are any.
 	Since
 	// Newest: the response has the given number of newest candles.
@@ -85,6 +94,7 @@ const (
 type Window struct {
 	From, Through int64 // open times, Unix ms, both inclusive; they need not be aligned
 	Rows          int   // most rows, the forming one included
+	Old           bool  // From is before the newest Native.Recent candles
 	Now           int64 // a lower bound of the venue's clock, Unix ms
 	Step          int64 // length of a candle, ms
 }

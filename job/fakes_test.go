@@ -73,6 +73,14 @@ func (f *fakeExchange) Symbol(ctx context.Context, name string) (service.Symbol,
 	return service.Symbol{Name: name, Quote: "USDT", Trading: true, Tick: service.Tick{Units: 1, Decimals: 2}}, nil
 }
 
+func (f *fakeExchange) Visit(levels.Interval, int) service.Visit { return fakeVisit{f} }
+
+// fakeVisit never waits.
+type fakeVisit struct{ *fakeExchange }
+
+func (fakeVisit) Wait(ctx context.Context) error { return ctx.Err() }
+func (fakeVisit) Close()                         {}
+
 func (f *fakeExchange) Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error {
 	f.mu.Lock()
 	if f.calls == nil {
@@ -133,9 +141,11 @@ type fakeStore struct {
 	PutFunc      func(b Batch) error
 	WritableFunc func() error
 	ListedFunc   func() error // called before SetListed
+	WithErr      error        // of WithCandles
 
 	mu          sync.Mutex
-	listed      map[string]PairState // pairs there is something stored about
+	pairs       map[string]service.Symbol // of the list, by id
+	listed      map[string]PairState      // pairs there is something stored about
 	promises    map[service.Key]scorecard.Promise
 	judged      []service.Judged // of promises that were still there
 	batches     []Batch
@@ -146,6 +156,7 @@ type fakeStore struct {
 	queue       []fakeWork
 	limit       time.Duration              // of one call; 0: none
 	analyzers   map[*Runner]map[string]int // calls under way, by exchange
+	reads       int                        // calls of Candles
 	schedules   []ScheduleState
 	scheduleErr error // of SetSchedules
 }
@@ -332,6 +343,18 @@ func (f *fakeStore) BatchProgress(ctx context.Context, id string, index int) (Jo
 	return j, f.stored[fmt.Sprint(id, index)], err
 }
 
+func (f *fakeStore) WithCandles(ctx context.Context, exchange string, interval levels.Interval, symbols []string) (map[string]bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	with := map[string]bool{}
+	for _, s := range symbols {
+		if _, ok := f.snapshots[service.Key{Exchange: exchange, Symbol: s, Interval: interval}]; ok {
+			with[s] = true
+		}
+	}
+	return with, f.WithErr
+}
+
 func (f *fakeStore) EndJob(ctx context.Context, id string, state State, reason *Outcome) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -462,9 +485,46 @@ func (f *fakeStore) SetListed(_ context.Context, _ string, gone, back []string, 
 	return nil
 }
 
+func (f *fakeStore) ActivePairs(_ context.Context, exchange string) (map[string]bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	active := map[string]bool{}
+	for name, s := range f.pairs {
+		active[name] = s.Trading
+	}
+	maps.DeleteFunc(active, func(_ string, trading bool) bool { return !trading })
+	return active, nil
+}
+
+func (f *fakeStore) PutPairs(_ context.Context, exchange string, listed []service.Symbol, gone []string, _ time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.pairs == nil {
+		f.pairs = map[string]service.Symbol{}
+	}
+	for _, s := range listed {
+		f.pairs[s.Name] = s
+	}
+	for _, name := range gone {
+		s := f.pairs[name]
+		s.Trading = false
+		f.pairs[name] = s
+	}
+	return nil
+}
+
+func (f *fakeStore) FindPairs(context.Context, string, service.Spelling) ([]service.KnownPair, error) {
+	return nil, nil
+}
+
+func (f *fakeStore) HasPairs(context.Context, string) (bool, error) { return false, nil }
+
 // Candles returns ErrStorage, so that every pair is fetched whole: the tests of service
 // cover stored candles.
 func (f *fakeStore) Candles(context.Context, service.Key, int64, *levels.Candles, []byte) (service.Kept, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reads++
 	return service.Kept{}, service.ErrStorage
 }
 

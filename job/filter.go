@@ -105,6 +105,14 @@ func (f Filter) reject(s service.Symbol, bases map[string]bool) Outcome {
 		return out(notTrading, "not open for trading: status %s", s.Status)
 	case !f.KeepLeveraged && leveraged(s.Base, bases):
 		return out("leveraged", "%s is a leveraged token (ANALYSIS_EXCLUDE_LEVERAGED)", s.Base)
+	case s.Unusual == service.Leveraged && !f.KeepLeveraged:
+		return out(string(s.Unusual), "the exchange lists %s as a leveraged token (ANALYSIS_EXCLUDE_LEVERAGED)", s.Base)
+	case s.Unusual == service.Stock:
+		return out(string(s.Unusual), "%s is an asset of a traditional market, which closes", s.Base)
+	case s.Unusual == service.PreListing:
+		return out(string(s.Unusual), "%s is traded before it is listed", s.Base)
+	case s.Unusual == service.Dated:
+		return out(string(s.Unusual), "the contract expires")
 	case !f.KeepStablePairs && stable[s.Base] && stable[s.Quote]:
 		return out("stable_pair", "%s and %s both follow a currency (ANALYSIS_EXCLUDE_STABLE_PAIRS)", s.Base, s.Quote)
 	case s.QuoteVolume < f.MinQuoteVolume:

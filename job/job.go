@@ -139,6 +139,8 @@ type Store interface {
 	// BatchProgress returns a job without its details, and whether the batch with
 	// this index is stored.
 	BatchProgress(ctx context.Context, id string, index int) (j Job, stored bool, err error)
+	// WithCandles returns the pairs among symbols that have stored candles.
+	WithCandles(ctx context.Context, exchange string, interval levels.Interval, symbols []string) (map[string]bool, error)
 	// Put is service.Store.Put.
 	Put(ctx context.Context, r service.Results) error
 	// PutBatch stores the results of a batch as Put does, and in the same transaction
@@ -157,6 +159,13 @@ type Store interface {
 	Progress(ctx context.Context, id string) (Job, error)
 	// Writable is service.Store.Writable.
 	Writable() error
+
+	// ActivePairs returns the ids of the pairs of an exchange that are stored as listed
+	// and trading.
+	ActivePairs(ctx context.Context, exchange string) (map[string]bool, error)
+	// PutPairs stores pairs of an exchange as its list shows them, and marks those in
+	// gone as delisted.
+	PutPairs(ctx context.Context, exchange string, listed []service.Symbol, gone []string, now time.Time) error
 
 	// Listed returns the pairs of an exchange that have stored data.
 	Listed(ctx context.Context, exchange string) (map[string]PairState, error)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -218,6 +219,10 @@ func (r *Runner) plan(ctx context.Context, exchange string, scope Scope) (Plan, 
 		return Plan{}, err
 	}
 	var delisted delisting
+	known, err := r.newPairs(ctx, exchange)
+	if err != nil {
+		return Plan{}, err
+	}
 	for l, err := range filtered(x, x.Symbols(ctx), cmp.Or(scope.Filter, r.filter(x))) {
 		switch {
 		case ctx.Err() != nil:
@@ -228,6 +233,9 @@ func (r *Runner) plan(ctx context.Context, exchange string, scope Scope) (Plan, 
 		if l.Trading {
 			delisted.observe(stored, l.Name)
 		}
+		if err := known.add(ctx, &l.Symbol); err != nil {
+			return Plan{}, err
+		}
 		switch {
 		case l.Selected:
 			p.Pairs = append(p.Pairs, service.Pair{Name: l.Name, Tick: l.Tick})
@@ -236,6 +244,9 @@ func (r *Runner) plan(ctx context.Context, exchange string, scope Scope) (Plan, 
 		}
 	}
 	p.Simulated = x.Market().Simulated
+	if err := known.end(ctx); err != nil {
+		return Plan{}, err
+	}
 	return p, r.setListed(ctx, exchange, stored, &delisted)
 }
 
@@ -311,6 +322,7 @@ func (r *Runner) runBatch(ctx context.Context, j Job, index int, pairs []service
 		cancelled error      // why started pairs were cancelled, if any were
 		peak      int64      // RSS
 	)
+	pairs = r.markNew(ctx, j, pairs)
 	request := service.Request{Exchange: j.Exchange, Interval: j.Interval, KlineLimit: j.KlineLimit, Store: j.Store}
 	var unwritable error // why pairs were not started, if nothing can be stored
 	whenWritable := func(yield func(service.Pair) bool) {
@@ -386,6 +398,27 @@ func (r *Runner) runBatch(ctx context.Context, j Job, index int, pairs []service
 		r.notify()
 	}
 	return err
+}
+
+// markNew returns pairs with New set for those without stored candles: one query instead
+// of one for each new pair.
+func (r *Runner) markNew(ctx context.Context, j Job, pairs []service.Pair) []service.Pair {
+	if len(pairs) < 2 {
+		return pairs
+	}
+	symbols := make([]string, len(pairs))
+	for i, p := range pairs {
+		symbols[i] = p.Name
+	}
+	with, err := r.store.WithCandles(ctx, j.Exchange, j.Interval, symbols)
+	if err != nil {
+		return pairs // each analysis looks for the candles itself
+	}
+	pairs = slices.Clone(pairs)
+	for i := range pairs {
+		pairs[i].New = !with[pairs[i].Name]
+	}
+	return pairs
 }
 
 // add adds the outcome of one pair.

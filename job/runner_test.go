@@ -766,3 +766,33 @@ func TestRunBatch_StoresCandlesAheadAndGoesOnIfThatFails(t *testing.T) {
 		}
 	})
 }
+
+func TestRunBatch_ReadsNoCandlesOfNewPairs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, store := &fakeExchange{symbols: market(7)}, &fakeStore{}
+		a := newTestRunner(t, testConfig{}, x, store)
+		for _, want := range []int{0, 7} {
+			j, _, err := a.Submit(t.Context(), Request{All: true, Store: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if j = finished(t, a, j.ID); j.Done != 7 || store.reads != want {
+				t.Errorf("the candles of %d pairs were read, want %d: %+v", store.reads, want, j)
+			}
+		}
+	})
+}
+
+func TestRunBatch_ReadsTheCandlesOfEveryPairIfItCannotTellTheNewOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, store := &fakeExchange{symbols: market(7)}, &fakeStore{WithErr: service.ErrStorage}
+		a := newTestRunner(t, testConfig{}, x, store)
+		j, _, err := a.Submit(t.Context(), Request{All: true, Store: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j = finished(t, a, j.ID); j.Done != 7 || store.reads != 7 {
+			t.Errorf("the candles of %d pairs were read: %+v", store.reads, j)
+		}
+	})
+}

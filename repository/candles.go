@@ -14,9 +14,16 @@ import (
 	"tidemark/service"
 )
 
-// blocksPerStatement bounds the memory of a statement that stores blocks of about 800
-// bytes.
-const blocksPerStatement = 40
+// blocksPerPut bounds the memory for storing blocks of about 800 bytes. It is a little
+// more than a job stores ahead of a batch.
+const blocksPerPut = 128
+
+// blockRow is a row of the table candles.
+type blockRow struct {
+	series    int64
+	simulated bool
+	service.KeptBlock
+}
 
 // errCandles is wrapped by the errors for damaged candles.
 var errCandles = errors.New("kept candles cannot be read")
@@ -50,6 +57,37 @@ func (db *DB) Candles(ctx context.Context, key service.Key, from int64, dst *lev
 		}
 	}
 	return kept, nil
+}
+
+// WithCandles returns the pairs among symbols that have stored candles, as job.Store
+// requires.
+func (db *DB) WithCandles(ctx context.Context, exchange string, interval levels.Interval, symbols []string) (map[string]bool, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
+	with := map[string]bool{}
+	for part := range slices.Chunk(symbols, rowsPerStatement) {
+		args := []any{exchange, interval}
+		for _, s := range part {
+			args = append(args, s)
+		}
+		var found []struct {
+			Symbol string
+			Span   sql.NullInt64 // of the newest block; NULL if there is none
+		}
+		// MAX takes one index step; for EXISTS, PostgreSQL may scan all candles
+		err := db.read.SelectContext(limited, &found, db.read.Rebind(`SELECT s.symbol,
+				(SELECT MAX(c.span) FROM candles c WHERE c.series_id = s.id) AS span
+			FROM series s WHERE s.exchange = ? AND s.interval = ? AND s.symbol IN `+values(1, len(part))), args...)
+		if err != nil {
+			return nil, db.fail(ctx, err)
+		}
+		for _, f := range found {
+			if f.Span.Valid {
+				with[f.Symbol] = true
+			}
+		}
+	}
+	return with, nil
 }
 
 // keptBlock is a stored block.
@@ -143,26 +181,19 @@ func (db *DB) putBlocks(ctx context.Context, tx *sqlx.Tx, changes []service.Cand
 			return err
 		}
 	}
-	args = args[:0]
-	const width = 5
-	store := func() error {
-		_, err := exec(ctx, tx, `INSERT INTO candles (series_id, span, covered_from, simulated, block) VALUES `+values(len(args)/width, width)+`
-			ON CONFLICT (series_id, span) DO UPDATE SET
-				covered_from = excluded.covered_from, simulated = excluded.simulated, block = excluded.block`, args...)
-		args = args[:0]
-		return err
-	}
+	rows := make([]blockRow, 0, blocksPerPut)
 	for i, c := range changes {
 		for _, b := range c.Blocks {
-			if args = append(args, ids[i], b.Span, b.From, c.Simulated, b.Packed); len(args) == width*blocksPerStatement {
-				if err := store(); err != nil {
+			if rows = append(rows, blockRow{ids[i], c.Simulated, b}); len(rows) == cap(rows) {
+				if err := db.engine.putBlocks(ctx, tx, rows); err != nil {
 					return err
 				}
+				rows = rows[:0]
 			}
 		}
 	}
-	if len(args) == 0 {
+	if len(rows) == 0 {
 		return nil
 	}
-	return store()
+	return db.engine.putBlocks(ctx, tx, rows)
 }

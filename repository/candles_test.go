@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -41,6 +42,14 @@ func (v *venue) Symbol(_ context.Context, name string) (service.Symbol, error) {
 }
 
 func (v *venue) Now(context.Context) (time.Time, error) { return time.UnixMilli(v.now), nil }
+
+func (v *venue) Visit(levels.Interval, int) service.Visit { return venueVisit{v} }
+
+// venueVisit never waits.
+type venueVisit struct{ *venue }
+
+func (venueVisit) Wait(context.Context) error { return nil }
+func (venueVisit) Close()                     {}
 
 func (v *venue) Candles(_ context.Context, _ string, from int64, dst *levels.Candles, _ []byte) error {
 	v.asked++
@@ -258,6 +267,79 @@ func TestCandles_NoneKeptIsNotAnalyzed(t *testing.T) {
 		put(t, db, snapshot("BTCUSDT", 0))
 		if _, _, err := kept(t, db); !errors.Is(err, service.ErrNotAnalyzed) {
 			t.Errorf("%v", err)
+		}
+	})
+}
+
+func TestWithCandles_FindsThePairsWithStoredCandles(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db := d.open(t)
+		c := new(levels.Candles)
+		c.Reset("1h", 10)
+		if err := (&venue{now: 10 * hour}).candles(0, c); err != nil {
+			t.Fatal(err)
+		}
+		put(t, db, snapshot("WITHOUT", 0))
+		var changes []service.CandleChange
+		for _, k := range []service.Key{
+			key("BOTH"), key("CANDLES"), key("UNASKED"),
+			{Exchange: "binance", Symbol: "DAILY", Interval: "1d"}, {Exchange: "kraken", Symbol: "ELSEWHERE", Interval: "1h"},
+		} {
+			changes = append(changes, service.CandleChange{Key: k, Blocks: []service.KeptBlock{{Packed: c.Pack(nil, 0, 5)}, {Span: hour, Packed: c.Pack(nil, 5, 10)}}})
+		}
+		if err := db.Put(t.Context(), service.Results{Snapshots: []service.Snapshot{snapshot("BOTH", 0)}, Candles: changes}); err != nil {
+			t.Fatal(err)
+		}
+		asked := []string{"WITHOUT", "BOTH", "CANDLES", "DAILY", "ELSEWHERE", "UNKNOWN"}
+		for i := range 2 * rowsPerStatement {
+			asked = append(asked, fmt.Sprintf("MORE%d", i))
+		}
+		with, err := db.WithCandles(t.Context(), "binance", "1h", append(asked, "LAST"))
+		if want := map[string]bool{"BOTH": true, "CANDLES": true}; err != nil || !maps.Equal(with, want) {
+			t.Errorf("with candles are %v, %v; want %v", with, err, want)
+		}
+	})
+}
+
+func TestCandles_StoredWhileAPairWasTakenForNewAreReplaced(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db := d.open(t)
+		v := &venue{now: at(0).UnixMilli()}
+		a := analyzerOn(db, v, 600)
+		store := func(p service.Pair) {
+			t.Helper()
+			err := a.AnalyzeEach(t.Context(), slices.Values([]service.Pair{p}), service.Request{Interval: "1h", KlineLimit: 600, Store: true},
+				func(_ service.Pair, got service.Analysis, err error) {
+					var r service.Results
+					if r.Add(got); err == nil {
+						err = db.Put(t.Context(), r)
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		pair := service.Pair{Name: "BTCUSDT", Tick: service.Tick{Units: 1, Decimals: 2}}
+		store(pair)
+		v.seed, v.now = 1, v.now+3*hour // other candles, so that a mixture shows
+		taken := pair
+		taken.New = true
+		store(taken)
+		want := new(levels.Candles)
+		want.Reset("1h", 601)
+		if err := v.candles(v.now-600*hour, want); err != nil {
+			t.Fatal(err)
+		}
+		got, _, err := kept(t, db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.KeepLast(600)
+		if !slices.Equal(got.OpenTime, want.OpenTime) || !slices.Equal(got.Close, want.Close) {
+			t.Errorf("%d candles are kept from %d, want %d from %d, those of the last analysis", got.Len(), got.OpenTime[0], want.Len(), want.OpenTime[0])
 		}
 	})
 }

@@ -351,12 +351,16 @@ func (db *DB) BatchProgress(ctx context.Context, id string, index int) (j job.Jo
 }
 
 // Jobs returns the newest limit jobs, as api.Store requires.
-func (db *DB) Jobs(ctx context.Context, limit int) ([]job.Job, error) {
+func (db *DB) Jobs(ctx context.Context, exchange string, limit int) ([]job.Job, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
 	var rows []jobRow
+	where, args := ``, []any{limit}
+	if exchange != "" {
+		where, args = `WHERE exchange = ?`, []any{exchange, limit}
+	}
 	err := db.read.SelectContext(limited, &rows, db.read.Rebind(`SELECT `+progressColumns+`
-		FROM jobs ORDER BY created_at DESC, id DESC LIMIT ?`), limit)
+		FROM jobs `+where+` ORDER BY created_at DESC, id DESC LIMIT ?`), args...)
 	if err != nil {
 		return nil, db.fail(ctx, err)
 	}

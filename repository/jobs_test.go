@@ -280,7 +280,7 @@ func TestJobs_NewestFirstWithoutTheirDetails(t *testing.T) {
 			j.Result = &result
 			putJob(t, db, j)
 		}
-		got, err := db.Jobs(t.Context(), 3)
+		got, err := db.Jobs(t.Context(), "", 3)
 		if err != nil {
 			t.Fatal(err)
 		}

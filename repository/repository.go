@@ -103,6 +103,8 @@ type engine interface {
 	// queueDriver returns River's driver on the connections that write.
 	queueDriver() riverdriver.Driver[*sql.Tx]
 	queueSQL() queueSQL
+	// putBlocks stores blocks, which replace those of the same series and span.
+	putBlocks(ctx context.Context, tx *sqlx.Tx, rows []blockRow) error
 	// enqueued is called when inserted work has been committed.
 	enqueued(queue string)
 	// full reports whether err means that the disk is full.

@@ -398,7 +398,7 @@ func TestCalls_EndWithTheirContext(t *testing.T) {
 			},
 			"PutJob": func(ctx context.Context) error { return db.PutJob(ctx, job.Job{ID: "x"}) },
 			"Job":    func(ctx context.Context) error { _, err := db.Job(ctx, "x"); return err },
-			"Jobs":   func(ctx context.Context) error { _, err := db.Jobs(ctx, 1); return err },
+			"Jobs":   func(ctx context.Context) error { _, err := db.Jobs(ctx, "", 1); return err },
 			"Ping":   db.Ping,
 		} {
 			if err := call(over); !errors.Is(err, context.Canceled) || errors.Is(err, service.ErrStorage) {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -181,6 +182,23 @@ func (e *sqliteEngine) migrateQueue(ctx context.Context, tx *sqlx.Tx) error {
 
 func (e *sqliteEngine) queueDriver() riverdriver.Driver[*sql.Tx] {
 	return localDriver{riversqlite.New(e.write.DB), e.wake}
+}
+
+func (*sqliteEngine) putBlocks(ctx context.Context, tx *sqlx.Tx, rows []blockRow) error {
+	const width, most = 5, 40 // rows of a statement; SQLite copies the blocks
+	var args []any
+	for part := range slices.Chunk(rows, most) {
+		args = args[:0]
+		for _, r := range part {
+			args = append(args, r.series, r.Span, r.From, r.simulated, r.Packed)
+		}
+		if _, err := exec(ctx, tx, `INSERT INTO candles (series_id, span, covered_from, simulated, block) VALUES `+values(len(part), width)+`
+			ON CONFLICT (series_id, span) DO UPDATE SET
+				covered_from = excluded.covered_from, simulated = excluded.simulated, block = excluded.block`, args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (e *sqliteEngine) enqueued(queue string) {

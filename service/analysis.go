@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"sync"
 	"time"
@@ -59,24 +60,67 @@ func (a *Analyzer) AnalyzeEach(ctx context.Context, pairs iter.Seq[Pair], r Requ
 		return context.Cause(ctx)
 	}
 	for p := range pairs {
-		s, err := a.acquire(ctx, &a.slots.fetching, r.KlineLimit, 0, false)
-		if err != nil {
+		v, s, err := a.start(ctx, x, &p, r)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, ErrStopping):
 			return err
+		case err != nil:
+			done(p, Analysis{}, err)
+			continue
 		}
 		analyses.Go(func() {
-			defer a.slots.release(s)
-			got, err := a.analyzePair(ctx, x, s, p, r)
-			done(p, got, err)
+			defer v.Close()
+			for {
+				got, err := a.analyzeSymbol(ctx, x, v, s, p, r)
+				if !errors.Is(err, ErrLater) {
+					done(p, got, err)
+					a.slots.release(s)
+					return
+				}
+				a.slots.release(s)
+				if s, err = a.enter(ctx, x, v, r.KlineLimit, false); err != nil {
+					done(p, Analysis{}, err)
+					return
+				}
+			}
 		})
 	}
 	return nil
 }
 
+// start looks up the pair, if its tick is unknown, waits for the exchange and takes a slot.
+func (a *Analyzer) start(ctx context.Context, x Exchange, p *Pair, r Request) (v Visit, s *slot, err error) {
+	if err = a.lookUp(ctx, x, p); err != nil {
+		a.metrics.observe(err, 0)
+		return nil, nil, err
+	}
+	v = x.Visit(r.Interval, r.KlineLimit)
+	if s, err = a.enter(ctx, x, v, r.KlineLimit, false); err != nil {
+		v.Close()
+		return nil, nil, err
+	}
+	return v, s, nil
+}
+
+// lookUp completes a pair of which only the name is known.
+func (a *Analyzer) lookUp(ctx context.Context, x Exchange, p *Pair) error {
+	if p.Tick != (Tick{}) || p.Digits > 0 {
+		return nil
+	}
+	listed, err := x.Symbol(ctx, p.Name)
+	if err == nil {
+		*p = Pair{Name: listed.Name, Tick: listed.Tick, Digits: listed.Digits, New: p.New}
+	}
+	return err
+}
+
 // analyzeSymbol fetches the candles of one pair of x into s and analyses them.
-func (a *Analyzer) analyzeSymbol(ctx context.Context, x Exchange, s *slot, p Pair, r Request) (got Analysis, err error) {
+func (a *Analyzer) analyzeSymbol(ctx context.Context, x Exchange, v Visit, s *slot, p Pair, r Request) (got Analysis, err error) {
 	start := time.Now()
 	got.Snapshot, err = a.recovered(s, p.Name, func() (Snapshot, error) {
-		f, err := a.fetch(ctx, x, s, p.Name, r.Interval, r.KlineLimit, levels.MinCandles)
+		f, err := a.fetch(ctx, x, v, s, p, r.Interval, r.KlineLimit, levels.MinCandles)
 		if err != nil {
 			return Snapshot{}, err
 		}
@@ -93,6 +137,9 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, x Exchange, s *slot, p Pai
 		}
 		return a.snapshot(s, x.Market(), p, now)
 	})
+	if errors.Is(err, ErrLater) {
+		return got, err
+	}
 	a.metrics.observe(err, time.Since(start))
 	if err == nil {
 		a.metrics.missing.Add(float64(got.Missing))
@@ -120,6 +167,9 @@ func (a *Analyzer) snapshot(s *slot, market Market, p Pair, now time.Time) (Snap
 	err := a.withFinder(s.candles.Len(), func(f *levels.Finder) (err error) {
 		if found, err = f.Find(&s.candles); err != nil {
 			return err
+		}
+		if p.Digits > 0 {
+			p.Tick = significant(found.LastPrice, p.Digits)
 		}
 		all = make([]levels.Level, 0, len(found.Supports)+len(found.Resistances))
 		all = p.Tick.appendRounded(all, found.Supports)

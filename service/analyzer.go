@@ -3,6 +3,7 @@ package service
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -17,7 +18,7 @@ import (
 
 // Config is the configuration of an Analyzer.
 type Config struct {
-	Concurrency int             // slots: pairs analysed at once, each with its workspace
+	Concurrency int             // slots of each exchange: pairs analysed at once, each with its workspace
 	KlineLimit  int             // candles per pair, unless a request says otherwise
 	Memory      int64           // bytes all busy slots may need together, by SlotBytes; 0: no limit
 	QueueLimit  int             // requests that may wait for a slot; one more is ErrBusy
@@ -42,8 +43,8 @@ type Request struct {
 }
 
 // Analyzer runs analyses on a fixed number of slots. A slot is a workspace: candle
-// columns and a decode buffer. There are Config.Concurrency slots, and one more for
-// work that does not need the exchange. Together they never hold more than
+// columns and a decode buffer. There are Config.Concurrency slots for each exchange, and
+// one more for work that does not need any. Together they never hold more than
 // Config.Memory.
 //
 // The exchanges share the slots.
@@ -73,15 +74,19 @@ type Analyzer struct {
 
 // New returns an Analyzer of one or more exchanges that registers its metrics with reg.
 func New(cfg Config, exchanges []Exchange, store Store, reg prometheus.Registerer, log *slog.Logger) *Analyzer {
+	names := make([]string, len(exchanges))
+	for i, x := range exchanges {
+		names[i] = x.Market().Exchange
+	}
 	a := &Analyzer{
 		cfg: cfg, exchanges: exchanges, store: store, log: log,
-		slots:    newPool(cfg.Concurrency, cmp.Or(cfg.Memory, math.MaxInt64), SlotBytes(2*cfg.KlineLimit)),
+		slots:    newPool(cfg.Concurrency, names, cmp.Or(cfg.Memory, math.MaxInt64), SlotBytes(2*cfg.KlineLimit)),
 		finders:  make(chan *levels.Finder, finders(cfg.Concurrency)),
 		dispatch: map[string]chan struct{}{},
 		flights:  map[Request]*flight{},
 	}
-	for _, x := range exchanges {
-		a.dispatch[x.Market().Exchange] = make(chan struct{}, 1)
+	for _, name := range names {
+		a.dispatch[name] = make(chan struct{}, 1)
 	}
 	a.maxKlines = cfg.maxKlines(a.slots.limit)
 	for range finders(cfg.Concurrency) {
@@ -249,12 +254,16 @@ func (a *Analyzer) analyze(ctx context.Context, x Exchange, r Request) (Snapshot
 			return Snapshot{}, err // without fetching anything
 		}
 	}
-	s, err := a.acquire(ctx, &a.slots.fetching, r.KlineLimit, 0, true)
-	if err != nil {
+	p := Pair{Name: r.Symbol}
+	if err := a.lookUp(ctx, x, &p); err != nil {
+		a.metrics.observe(err, 0)
 		return Snapshot{}, err
 	}
-	got, err := a.analyzePair(ctx, x, s, Pair{Name: r.Symbol}, r)
-	a.slots.release(s)
+	var got Analysis
+	err := a.visit(ctx, x, r.Interval, r.KlineLimit, func(v Visit, s *slot) (err error) {
+		got, err = a.analyzeSymbol(ctx, x, v, s, p, r)
+		return err
+	})
 	if !r.Store {
 		return got.Snapshot, err
 	}
@@ -275,17 +284,22 @@ func (a *Analyzer) analyze(ctx context.Context, x Exchange, r Request) (Snapshot
 	return got.Snapshot, nil
 }
 
-// analyzePair analyses one pair of x on s. It looks up the tick if p has none.
-func (a *Analyzer) analyzePair(ctx context.Context, x Exchange, s *slot, p Pair, r Request) (Analysis, error) {
-	if p.Tick == (Tick{}) {
-		listed, err := x.Symbol(ctx, p.Name)
+// visit waits for the exchange, takes a slot and calls use, again as long as use returns
+// ErrLater.
+func (a *Analyzer) visit(ctx context.Context, x Exchange, interval levels.Interval, klines int, use func(v Visit, s *slot) error) error {
+	v := x.Visit(interval, klines)
+	defer v.Close()
+	for {
+		s, err := a.enter(ctx, x, v, klines, true)
 		if err != nil {
-			a.metrics.observe(err, 0)
-			return Analysis{}, err
+			return err
 		}
-		p = Pair{listed.Name, listed.Tick}
+		err = use(v, s)
+		a.slots.release(s)
+		if !errors.Is(err, ErrLater) {
+			return err
+		}
 	}
-	return a.analyzeSymbol(ctx, x, s, p, r)
 }
 
 // MaxKlines returns the largest number of klines whose analysis fits in memory.
@@ -337,20 +351,17 @@ func (a *Analyzer) Candles(ctx context.Context, key Key, limit int, fn func(c *l
 	if all || err != nil {
 		return err
 	}
-	s, err := a.acquire(ctx, &a.slots.fetching, limit, 0, true)
-	if err != nil {
+	return a.visit(ctx, x, key.Interval, limit, func(v Visit, s *slot) error {
+		_, err := a.recovered(s, key.Symbol, func() (Snapshot, error) {
+			f, err := a.fetch(ctx, x, v, s, Pair{Name: key.Symbol}, key.Interval, limit, 1)
+			if err != nil {
+				return Snapshot{}, err
+			}
+			f.cut(&s.candles, limit)
+			return Snapshot{}, fn(&s.candles)
+		})
 		return err
-	}
-	defer a.slots.release(s)
-	_, err = a.recovered(s, key.Symbol, func() (Snapshot, error) {
-		f, err := a.fetch(ctx, x, s, key.Symbol, key.Interval, limit, 1)
-		if err != nil {
-			return Snapshot{}, err
-		}
-		f.cut(&s.candles, limit)
-		return Snapshot{}, fn(&s.candles)
 	})
-	return err
 }
 
 // CountJoined counts a request that has joined identical work under way.

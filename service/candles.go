@@ -53,25 +53,28 @@ type fetched struct {
 // ones. It reads stored candles and fetches the rest. It also fetches the last stored
 // candle again, which must not have changed. It fetches the whole window if the
 // stored candles cannot be read, belong to another market or do not cover the window.
+// It does not look for stored candles if p.New is set.
 // It returns levels.ErrTooFewCandles if the pair is known to have fewer than least
 // candles.
-func (a *Analyzer) fetch(ctx context.Context, x Exchange, s *slot, symbol string, interval levels.Interval, limit, least int) (fetched, error) {
+func (a *Analyzer) fetch(ctx context.Context, x Exchange, v Visit, s *slot, p Pair, interval levels.Interval, limit, least int) (f fetched, err error) {
 	now, err := x.Now(ctx)
 	if err != nil {
 		return fetched{}, err
 	}
 	s.candles.Reset(interval, limit+1)
 	from := windowOf(now, interval, limit)
-	f, reason, err := a.resume(ctx, x, s, symbol, from, now.UnixMilli(), least)
-	if err == nil && reason == "" {
-		return f, nil
+	reason := firstTime
+	if !p.New {
+		if f, reason, err = a.resume(ctx, x, v, s, p.Name, from, now.UnixMilli(), least); err == nil && reason == "" {
+			return f, nil
+		}
 	}
 	if err == nil {
 		s.candles.Truncate(0)
-		err = x.Candles(ctx, symbol, from, &s.candles, s.buf)
+		err = v.Candles(ctx, p.Name, from, &s.candles, s.buf)
 	}
 	if err != nil {
-		return fetched{}, fmt.Errorf("klines %s %s: %w", symbol, interval, err)
+		return fetched{}, fmt.Errorf("klines %s %s: %w", p.Name, interval, err)
 	}
 	a.metrics.candles.WithLabelValues("exchange").Add(float64(s.candles.Len()))
 	return fetched{window: from, from: from, whole: true, first: reason == firstTime, market: x.Market()}, nil
@@ -139,7 +142,7 @@ func (f fetched) cut(c *levels.Candles, limit int) {
 // resume fills s with stored candles and fetches the rest. If it returns a reason, the
 // caller must fetch the whole window; the reason is firstTime for a pair without
 // stored candles.
-func (a *Analyzer) resume(ctx context.Context, x Exchange, s *slot, symbol string, from, now int64, least int) (f fetched, reason string, err error) {
+func (a *Analyzer) resume(ctx context.Context, x Exchange, v Visit, s *slot, symbol string, from, now int64, least int) (f fetched, reason string, err error) {
 	c := &s.candles
 	step := c.Interval.Milliseconds()
 	market := x.Market()
@@ -165,8 +168,12 @@ func (a *Analyzer) resume(ctx context.Context, x Exchange, s *slot, symbol strin
 	f = fetched{window: from, from: kept.From, kept: c.Len(), market: market}
 	if now >= c.AsOf()+step {
 		c.Truncate(last)
-		if err := x.Candles(ctx, symbol, overlap.OpenTime, c, s.buf); err != nil {
+		if err := v.Candles(ctx, symbol, overlap.OpenTime, c, s.buf); err != nil {
 			return f, "", err
+		}
+		if market.LateVolume && c.Len() > last && c.Volume[last] != overlap.Volume {
+			overlap.Volume = c.Volume[last]
+			f.kept = last // the stored candle is replaced
 		}
 		switch {
 		case x.Market() != market:

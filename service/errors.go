@@ -32,6 +32,9 @@ var (
 	ErrNotKept = errors.New("candles not kept")
 	// ErrUnknownSymbol: the exchange does not list the pair, or not as tradable.
 	ErrUnknownSymbol = errors.New("unknown symbol")
+	// ErrAmbiguousSymbol: several pairs have the name. An AmbiguousError around it holds
+	// them.
+	ErrAmbiguousSymbol = errors.New("ambiguous symbol")
 	// ErrUnknownExchange: this process does not serve the exchange.
 	ErrUnknownExchange = errors.New("unknown exchange")
 	// ErrUnknownJob: no job has this id, or it has been pruned.
@@ -99,6 +102,7 @@ var codes = []struct {
 	{ErrNotExplainable, "not_explainable"},
 	{ErrNotKept, "candles_not_kept"},
 	{ErrUnknownSymbol, "unknown_symbol"},
+	{ErrAmbiguousSymbol, "ambiguous_symbol"},
 	{ErrUnknownExchange, "unknown_exchange"},
 	{ErrUnknownJob, "unknown_job"},
 	{ErrJobFinished, "job_finished"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // exchange returns a configured exchange: the first one for "", otherwise the one with
@@ -41,6 +42,23 @@ func (a *Analyzer) Markets() []Market {
 		markets[i] = x.Market()
 	}
 	return markets
+}
+
+// VenueStatus is the state of an exchange client. An empty part is unknown.
+type VenueStatus struct {
+	Budgets     []BudgetStatus
+	PausedUntil time.Time // no request is sent before; in the past or zero: requests are sent
+	Banned      bool      // the pause is a ban
+	ClockSkew   *time.Duration
+	LastSuccess time.Time // of a request
+	Reachable   *bool     // whether the last request was answered
+}
+
+// BudgetStatus is a limit of requests, as the venue counts it.
+type BudgetStatus struct {
+	Name        string  // weight, requests
+	Used, Limit int     // in the current period
+	Share       float64 // of Limit that the client uses at most
 }
 
 // background marks contexts.

@@ -64,6 +64,14 @@ func (f *fakeExchange) Candles(ctx context.Context, symbol string, from int64, d
 	return wave(from, dst)
 }
 
+func (f *fakeExchange) Visit(levels.Interval, int) Visit { return fakeVisit{f} }
+
+// fakeVisit never waits.
+type fakeVisit struct{ *fakeExchange }
+
+func (fakeVisit) Wait(ctx context.Context) error { return ctx.Err() }
+func (fakeVisit) Close()                         {}
+
 func (f *fakeExchange) Now(context.Context) (time.Time, error) {
 	if f.NowFunc != nil {
 		return f.NowFunc()
@@ -95,6 +103,7 @@ func wave(from int64, dst *levels.Candles) error {
 type fakeStore struct {
 	CandlesErr error
 	PromiseErr error
+	pairs      []KnownPair
 
 	mu        sync.Mutex
 	promises  map[Key]scorecard.Promise
@@ -167,6 +176,20 @@ func (f *fakeStore) DuePromise(ctx context.Context, key Key, by time.Time) (scor
 }
 
 func (f *fakeStore) Writable() error { return nil }
+
+func (f *fakeStore) FindPairs(_ context.Context, exchange string, s Spelling) ([]KnownPair, error) {
+	var found []KnownPair
+	for _, p := range f.pairs {
+		if (exchange == "" || p.Exchange == exchange) && s.rank(&p) < unlike {
+			found = append(found, p)
+		}
+	}
+	return found, nil
+}
+
+func (f *fakeStore) HasPairs(_ context.Context, exchange string) (bool, error) {
+	return slices.ContainsFunc(f.pairs, func(p KnownPair) bool { return p.Exchange == exchange }), nil
+}
 
 // keptBlock is a block stored by the fake.
 type keptBlock struct {

@@ -84,11 +84,9 @@ type Exchange interface {
 	Market() Market
 	// Symbol returns one pair, without QuoteVolume.
 	Symbol(ctx context.Context, name string) (Symbol, error)
-	// Candles appends to dst the closed candles that opened at or after from
-	// (Unix ms), oldest first, through the last one closed by the venue's clock.
-	// dst carries the interval. A young or halted pair has few candles or none.
-	// buf is scratch memory for decoding; the caller owns it.
-	Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error
+	// Visit begins the requests for the candles of one pair: about klines of them. The
+	// caller closes it.
+	Visit(interval levels.Interval, klines int) Visit
 	// Forming returns the open candle of a pair, or nil if the pair has none, for
 	// example because it is halted.
 	Forming(ctx context.Context, symbol string, interval levels.Interval) (*Forming, error)
@@ -97,14 +95,18 @@ type Exchange interface {
 	Now(ctx context.Context) (time.Time, error)
 }
 
-// Visit is the work on one pair at the exchange. All long waits are in Wait, so that a
-// caller can take its slot after it.
+// Visit is the work on one pair at an exchange. All long waits are in Wait, so that a
+// caller takes its slot after it: an exchange that pauses or does not answer holds no
+// memory and delays no other exchange.
 type Visit interface {
 	// Wait waits until the requests may be sent: the exchange answers, demands no pause,
-	// and its budgets have room.
+	// and its budgets have room for them.
 	Wait(ctx context.Context) error
-	// Candles is Exchange.Candles, but does not wait: it returns ErrLater if the caller
-	// should release its slot and call Wait and Candles again.
+	// Candles appends to dst the closed candles that opened at or after from (Unix ms),
+	// oldest first, through the last one closed by the venue's clock. dst carries the
+	// interval. A young or halted pair has few candles or none. buf is scratch memory for
+	// decoding; the caller owns it. If Candles would have to wait, it returns ErrLater:
+	// the caller releases its slot, and calls Wait and Candles again.
 	Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error
 	// Close gives back what Wait has reserved and Candles has not used.
 	Close()
@@ -188,8 +190,12 @@ type CandleChange struct {
 
 // Pair is a symbol to analyse.
 type Pair struct {
-	Name string
-	Tick Tick // zero: the analysis asks the exchange for the symbol
+	Name   string
+	Tick   Tick // zero, without Digits: the analysis asks the exchange for the symbol
+	Digits int  `json:",omitempty"` // significant digits of a price, where the exchange has no tick
+	// New is set if no candles of the pair are stored: the analysis does not look for
+	// them. If another analysis stores some meanwhile, this one replaces them.
+	New bool `json:"-"`
 }
 
 // Judged is the judgement of the promise of a series.
@@ -227,6 +233,12 @@ type Store interface {
 	Candles(ctx context.Context, key Key, from int64, dst *levels.Candles, buf []byte) (Kept, error)
 	// DuePromise returns the promise of a series if it was made at or before by.
 	DuePromise(ctx context.Context, key Key, by time.Time) (p scorecard.Promise, due bool, err error)
+	// FindPairs returns the known pairs with one of the spellings, of one exchange or,
+	// if it is empty, of all.
+	FindPairs(ctx context.Context, exchange string, s Spelling) ([]KnownPair, error)
+	// HasPairs reports whether the pairs of an exchange are known: whether a sweep has
+	// been planned.
+	HasPairs(ctx context.Context, exchange string) (bool, error)
 	// Writable returns ErrFull or ErrGone if, as far as is known, nothing can be
 	// stored at present, and nil otherwise. It does no I/O.
 	Writable() error

@@ -44,3 +44,10 @@ func (t Tick) appendRounded(dst, ls []levels.Level) []levels.Level {
 	}
 	return dst
 }
+
+// significant returns the price step at a price for an exchange that rounds prices to a
+// number of significant digits: 0.01 at 123.45 with five. Whole numbers are always valid.
+func significant(price float64, digits int) Tick {
+	decimals := digits - 1 - int(math.Floor(math.Log10(price)))
+	return Tick{Units: 1, Decimals: max(0, decimals)}
+}

@@ -14,6 +14,8 @@ type SymbolList[Symbols any] struct {
 // Symbol is a pair as the exchange lists it.
 type Symbol struct {
 	Symbol      string   `json:"symbol"`
+	Exchange    string   `json:"exchange"`
+	Name        string   `json:"name"` // canonical: BASE/QUOTE or BASE/QUOTE:SETTLE
 	Base        string   `json:"base"`
 	Quote       string   `json:"quote"`
 	Trading     bool     `json:"trading"`
@@ -24,7 +26,7 @@ type Symbol struct {
 	Reason      *Reason  `json:"reason"`       // why not; nil if it does
 }
 
-// ExchangeList is the exchange the process talks to, and others the database has levels of.
+// ExchangeList is the exchanges the process talks to, and others the database has levels of.
 type ExchangeList struct {
 	Exchanges []Exchange `json:"exchanges"`
 }
@@ -33,7 +35,29 @@ type ExchangeList struct {
 type Exchange struct {
 	Exchange  string           `json:"exchange"`
 	Served    bool             `json:"served"` // this process talks to it
+	Pairs     *int             `json:"pairs"`  // listed and trading; nil before the first sweep is planned
+	Status    *ExchangeStatus  `json:"status"` // nil if it is not served
 	Intervals []StoredInterval `json:"intervals"`
+}
+
+// ExchangeStatus is how requests to an exchange fare.
+type ExchangeStatus struct {
+	Simulated   bool       `json:"simulated"` // its prices are invented
+	Budgets     []Budget   `json:"budgets"`
+	PausedUntil *time.Time `json:"paused_until"`  // no request is sent before; nil while requests are sent
+	PauseReason *string    `json:"pause_reason"`  // rate_limited, banned; nil while requests are sent
+	ClockSkewMS *int64     `json:"clock_skew_ms"` // this machine's clock less the exchange's; nil if unknown
+	LastSuccess *time.Time `json:"last_success"`  // of a request; nil before the first
+	Reachable   *bool      `json:"reachable"`     // the last request was answered; nil before the first
+}
+
+// Budget is a limit of requests to an exchange, as it counts them.
+type Budget struct {
+	Name      string  `json:"name"`       // weight, requests
+	Used      int     `json:"used"`       // in the current period, by all behind this address
+	Limit     int     `json:"limit"`      // of a period
+	UsedShare float64 `json:"used_share"` // Used of Limit, three decimals
+	Share     float64 `json:"share"`      // of Limit that the process uses at most
 }
 
 // StoredInterval is an interval there are levels of.

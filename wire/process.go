@@ -49,11 +49,19 @@ type Problem struct {
 	Code      string         `json:"code"` // for programs: not_analyzed, too_many_requests, ...
 	RequestID string         `json:"request_id"`
 	Errors    []ProblemPlace `json:"errors,omitzero"`
+	Choices   []PairChoice   `json:"choices,omitzero"` // with ambiguous_symbol
 	// RetryAfter is the header of that name, which is not in the document.
 	RetryAfter time.Duration `json:"-"`
 }
 
 func (p *Problem) Error() string { return p.Code + ": " + p.Detail }
+
+// PairChoice is one of the pairs that a name means.
+type PairChoice struct {
+	Exchange string `json:"exchange"`
+	Symbol   string `json:"symbol"` // the exchange's id
+	Name     string `json:"name"`   // canonical: BASE/QUOTE or BASE/QUOTE:SETTLE
+}
 
 // ProblemPlace is where in the request a problem is: a parameter, or without one the
 // pointer (RFC 6901) into the body, which is empty for the whole of it. The document has

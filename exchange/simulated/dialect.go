@@ -63,7 +63,7 @@ type request struct {
 	klines *klinesQuery
 
 	write       func(o *out, now time.Time)
-	status      int    // 0 is 200
+	status      int    // of what write writes; 0 is 200
 	contentType string // "" is the dialect's
 	header      http.Header
 }

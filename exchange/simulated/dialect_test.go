@@ -308,3 +308,42 @@ func TestDialects_HaveEveryFault(t *testing.T) {
 		}
 	})
 }
+
+// FuzzDialects: no request makes any dialect panic or send what is not JSON as JSON.
+func FuzzDialects(f *testing.F) {
+	servers := map[string]*Server{}
+	for _, venue := range Venues() {
+		servers[venue] = New(Options{Venue: venue, Pairs: 3, Now: clock, LimitTimes: 1 << 20})
+		v := venueTests[venue]
+		f.Add(v.klines)
+		for _, target := range v.recorded {
+			f.Add(target)
+			f.Add(target + "&start=9999999999999999&end=-5&limit=0&before=1e9&after=x")
+		}
+		for _, r := range v.refused {
+			f.Add(r.target)
+		}
+	}
+	f.Fuzz(func(t *testing.T, target string) {
+		method, rest, post := strings.Cut(target, " ")
+		path, body, _ := strings.Cut(rest, " ")
+		if !post || method != "POST" {
+			method, path = http.MethodGet, target
+		}
+		if r, err := http.NewRequest(method, "http://localhost"+path, strings.NewReader(body)); err != nil || r.URL.Host != "localhost" {
+			return
+		}
+		for venue, s := range servers {
+			r, err := http.NewRequest(method, "http://localhost"+path, strings.NewReader(body))
+			if err != nil {
+				return
+			}
+			r.RemoteAddr = "192.0.2.1:1234"
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, r)
+			if strings.HasPrefix(w.Header().Get("Content-Type"), "application/json") && w.Body.Len() > 0 && !json.Valid(w.Body.Bytes()) {
+				t.Fatalf("%s: %s: %d %.500s", venue, target, w.Code, w.Body)
+			}
+		}
+	})
+}

@@ -188,9 +188,9 @@ func (s *Server) inject(w http.ResponseWriter, r *http.Request, kind fault, q *r
 
 	// The others are made from the good response.
 	o := &out{kept: true}
+	s.prepare(w.Header(), q)
 	if q.klines == nil {
 		q.write(o, now)
-		s.prepare(w.Header(), q)
 	} else {
 		spoiled := false
 		q.klines.write(o, s.market.resolve(q.klines, now.Unix()), now.UnixMilli(), func(all []candle) []candle {

@@ -134,36 +134,27 @@ func (k *klinesQuery) count(first, last int64, life span) int {
 	return k.pair.history.count(k.iv, first, last, life)
 }
 
-// candles calls emit for the candles of a page, oldest first, at most k.limit of them.
-func (k *klinesQuery) candles(p page, emit func(*candle)) {
-	n := 0
+// candles calls emit for the candles of a page, oldest first, until it returns false.
+// Those without trades are what the venue makes of them.
+func (k *klinesQuery) candles(p page, emit func(*candle) bool) {
 	if k.form.quiet != quietFilled {
-		k.pair.history.candles(k.iv, p.span, func(c *candle) bool {
-			if c.trades > 0 || k.form.quiet == quietFlat {
-				n++
-				emit(c)
-			}
-			return n < k.limit
-		})
+		k.pair.history.candles(k.iv, p.span, emit)
 		return
 	}
 	price := k.pair.history.price(p.span.from - 1)
-	next := p.first
+	next, more := p.first, true
 	fill := func(to int64) bool { // up to but not including to
-		for ; next < to && n < k.limit; next = k.iv.next(next) {
-			n++
-			emit(&candle{open: next, o: price, h: price, l: price, c: price})
+		for ; next < to && more; next = k.iv.next(next) {
+			more = emit(&candle{open: next, o: price, h: price, l: price, c: price})
 		}
-		return n < k.limit
+		return more
 	}
 	k.pair.history.candles(k.iv, p.span, func(c *candle) bool {
-		if !fill(c.open) {
-			return false
+		if fill(c.open) {
+			price, next = c.c, k.iv.next(c.open)
+			more = emit(c)
 		}
-		n++
-		emit(c)
-		price, next = c.c, k.iv.next(c.open)
-		return n < k.limit
+		return more
 	})
 	fill(k.iv.next(p.last))
 }
@@ -177,7 +168,10 @@ func (k *klinesQuery) rows(o *out, p page, now int64, spoil func([]candle) []can
 	if p.first > p.last {
 		return s
 	}
-	put := func(c *candle) {
+	put := func(c *candle) bool {
+		if c.trades == 0 && k.form.quiet == quietAbsent {
+			return true
+		}
 		if s.rows > 0 {
 			o.buf = append(o.buf, ',')
 		}
@@ -188,6 +182,7 @@ func (k *klinesQuery) rows(o *out, p page, now int64, spoil func([]candle) []can
 		}
 		o.buf = k.form.row(o.buf, k, c, !closed)
 		o.more()
+		return s.rows < k.limit
 	}
 	if spoil == nil && !k.form.descending {
 		k.candles(p, put)
@@ -195,7 +190,12 @@ func (k *klinesQuery) rows(o *out, p page, now int64, spoil func([]candle) []can
 	}
 	buffer := candlePages.Get().(*[]candle)
 	all := (*buffer)[:0]
-	k.candles(p, func(c *candle) { all = append(all, *c) })
+	k.candles(p, func(c *candle) bool {
+		if c.trades > 0 || k.form.quiet != quietAbsent {
+			all = append(all, *c)
+		}
+		return len(all) < k.limit
+	})
 	if spoil != nil {
 		all = spoil(all)
 	}

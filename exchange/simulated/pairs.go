@@ -105,7 +105,7 @@ func invented(n int) string {
 
 // makeUp returns the pairs of a made-up market as of now, before speak.
 func makeUp(seed uint64, healthy int, now time.Time) *market {
-	m := &market{hash: mix(seed + saltList)}
+	m := &market{hash: mix(seed + saltList), pairs: make([]pair, 0, healthy+29)}
 	now = now.UTC()
 	hour := now.Truncate(time.Hour)
 	// so that a service started tomorrow finds the same history
@@ -180,32 +180,32 @@ func makeUp(seed uint64, healthy int, now time.Time) *market {
 	return m
 }
 
-func (m *market) index() {
-	m.byName = make(map[string]*pair, len(m.pairs))
-	for i := range m.pairs {
-		m.byName[m.pairs[i].Symbol] = &m.pairs[i]
-	}
-}
-
 // speak gives the pairs the names that they have in a dialect, and drops those that it
 // does not list. A pair has the same prices in every dialect.
 func (m *market) speak(d *dialect) {
-	kept := m.pairs[:0]
-	for _, p := range m.pairs {
+	m.byName = make(map[string]*pair, len(m.pairs))
+	n := 0
+	for i := range m.pairs {
+		p := &m.pairs[i]
 		if d.quote != "" && p.Quote == "USDT" {
 			p.Quote = d.quote
 		}
-		if p.Symbol, p.swap = d.id(&p.Pair), d.swap; p.Symbol != "" && p.Base != p.Quote {
-			kept = append(kept, p)
+		p.swap = d.swap
+		if p.Symbol = d.id(&p.Pair); p.Symbol == "" || p.Base == p.Quote || m.byName[p.Symbol] != nil {
+			continue
 		}
+		m.pairs[n] = *p
+		m.byName[p.Symbol] = &m.pairs[n]
+		n++
 	}
-	m.pairs = kept
+	m.pairs = m.pairs[:n]
+	histories := make([]madeUp, n)
 	for i := range m.pairs {
 		if p := &m.pairs[i]; p.history == nil {
-			p.history = &madeUp{m, p}
+			histories[i] = madeUp{m, p}
+			p.history = &histories[i]
 		}
 	}
-	m.index()
 }
 
 // add appends a pair: price in the quote asset, volatility the standard

@@ -1,14 +1,15 @@
-// Package simulated is an exchange with invented prices that speaks Binance Spot's
-// wire format. It allows tests, measurements and fault injection with the real client
-// without a network. Every response has the header X-Tidemark-Simulated: true.
+// Package simulated is an exchange with invented prices, or with recorded ones (see
+// Replay), that speaks the wire format of a venue (see Options.Venue). It allows tests,
+// measurements and fault injection with the real client without a network. Every response
+// has the header X-Tidemark-Simulated: true.
 //
-// It serves /api/v3/ping, time, exchangeInfo, ticker/24hr and klines. Properties of
-// every market, for any seed:
+// What differs between venues is a dialect, one file each. Properties of every made-up
+// market, for any seed:
 //
 //   - A candle is the same in every page, in any order of requests, and after a
-//     restart; a market depends only on its seed, the names of its pairs and time.
-//     (Another processor architecture may round the last digit of a price
-//     differently.)
+//     restart; a market depends only on its seed, the names of its pairs and time, and is
+//     the same at every venue. (Another processor architecture may round the last digit
+//     of a price differently.)
 //   - Candles of all intervals are sums of the same seconds: open, high, low,
 //     close, volume, trades and taker volume agree exactly. Quote volumes are
 //     each candle's volume times its own mean price, and agree roughly.
@@ -18,7 +19,7 @@
 //
 // Not simulated: correlation, since pairs move independently of each other (ETHBTC is not the
 // quotient of ETHUSDT and BTCUSDT, and BTCUP does not follow BTC), time zones
-// other than UTC in klines, and the limit of raw requests.
+// other than UTC in Binance's klines, and its limit of raw requests.
 package simulated
 
 import (
@@ -191,6 +192,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.running.Add(-1)
 	h := w.Header()
 	h["X-Tidemark-Simulated"] = headerSimulated
+	if n := s.options.LimitTimes; n > 1 {
+		h["X-Tidemark-Limit-Times"] = []string{strconv.Itoa(n)} // the client may go that much faster
+	}
 	if s.replay != nil {
 		h["X-Tidemark-Replay"] = s.replay
 	}
@@ -223,14 +227,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case v.refused:
-		s.refuse(w, address, &v, now)
+		refused := v // so that only this one is on the heap
+		s.refuse(w, address, &refused, now)
 	case kind == fault429 || kind == faultBan:
 		s.count(kind)
-		s.limits.impose(address, &v, kind == faultBan, s.options.RetryAfter, time.Now())
-		s.refuse(w, address, &v, now)
+		refused := v
+		s.limits.impose(address, &refused, kind == faultBan, s.options.RetryAfter, time.Now())
+		s.refuse(w, address, &refused, now)
 	case kind != noFault:
 		s.inject(w, r, kind, &q, mix(hash), now)
 	case q.klines != nil:
+		s.prepare(h, &q)
 		s.page(w, q.klines, now.UnixMilli())
 	default:
 		status := s.prepare(h, &q)
