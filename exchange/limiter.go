@@ -236,9 +236,7 @@ func (l *Limiter) take(cost Cost) Ticket {
 	t := Ticket{cost: cost}
 	for i := range l.budgets {
 		b := &l.budgets[i]
-		b.inFlight += cost[i]
-		b.used += cost[i]
-		b.tokens -= float64(cost[i])
+		b.take(cost[i])
 		t.window[i] = b.window
 	}
 	return t
@@ -251,7 +249,7 @@ func (l *Limiter) Done(cost Cost) {
 	defer l.mu.Unlock()
 	now := time.Now()
 	for i := range l.budgets {
-		l.budgets[i].done(now, cost[i])
+		l.budgets[i].done(now, cost[i], l.clock)
 	}
 }
 
@@ -261,7 +259,7 @@ func (l *Limiter) Cancel(cost Cost) {
 	defer l.mu.Unlock()
 	now := time.Now()
 	for i := range l.budgets {
-		l.budgets[i].cancel(now, cost[i])
+		l.budgets[i].cancel(now, cost[i], l.clock)
 	}
 }
 

@@ -135,6 +135,29 @@ func TestLimiter_BelievesCountsOfThisMinuteOnly(t *testing.T) {
 	})
 }
 
+// The lower bound of the venue's clock loses a thousandth, so a window ends by the local
+// clock about when the bound shows the next one: it ends once.
+func TestLimiter_AWindowEndsOnce(t *testing.T) {
+	for after := time.Duration(0); after < 100*time.Millisecond; after += 300 * time.Microsecond {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLimiter(noon)
+			l.Done(acquire(t, l, 100).cost)
+			time.Sleep(time.Minute + after)
+			ticket, err := l.Acquire(t.Context(), Cost{100}, 100*time.Millisecond)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Done(ticket.cost)
+			for range 40 {
+				if _, err := l.Acquire(t.Context(), Cost{1}, 0); err == nil {
+					t.Fatalf("a window is spent twice, %v after its end", after)
+				}
+				time.Sleep(300 * time.Microsecond)
+			}
+		})
+	}
+}
+
 // counted is a request as a venue counted it.
 type counted struct {
 	at   time.Time

@@ -158,14 +158,14 @@ func TestVisit_MorePagesThanTheBudgetAllowsAtOnce(t *testing.T) {
 func TestVisit_MorePagesThanExpected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(Oldest, 100, "1h")
-		f.spec.Budgets = []Budget{{Name: "requests", Kind: Rolling, Limit: 10, Period: time.Minute}}
+		f.spec.Budgets = []Budget{{Name: "requests", Kind: Rolling, Limit: 8, Period: time.Minute}}
 		last := fakeNow.UnixMilli() - 10*3_600_000
 		f.absent = func(_, open int64) bool { return open > last } // so that an empty page ends them
 		c := f.client(Config{})
 		defer c.Close()
 		var dst levels.Candles
 		times, longest, err := visitAll(service.Background(t.Context()), c, "1h", 790, &dst)
-		if err != nil || dst.Len() == 0 || times > 4 || longest > 20*time.Second {
+		if err != nil || dst.Len() == 0 || times > 3 || longest > 70*time.Second {
 			t.Errorf("%d candles after %d times, %v; %v", dst.Len(), times, longest, err)
 		}
 	})
