@@ -48,6 +48,9 @@ func (l *Listing) Word(b []byte) string {
 		return w
 	}
 	w := string(b)
+	if l.words == nil {
+		l.words = map[string]string{}
+	}
 	l.words[w] = w
 	return w
 }
