@@ -58,7 +58,8 @@ func TestExchanges_APairIsFoundOnTheExchangeThatHasIt(t *testing.T) {
 	} {
 		var a wire.Analysis
 		rec := h.do("POST", "/analyze", body)
-		if err := json.Unmarshal(rec.Body.Bytes(), &a); err != nil || rec.Code != 200 || *a.Exchange+" "+*a.Symbol != want {
+		if err := json.Unmarshal(rec.Body.Bytes(), &a); err != nil || rec.Code != 200 || *a.Exchange+" "+*a.Symbol != want ||
+			a.Name == nil || strings.ReplaceAll(*a.Name, "/", "") != strings.ReplaceAll(*a.Symbol, "-", "") {
 			t.Errorf("%s: %d %.200s", body, rec.Code, rec.Body)
 		}
 	}
@@ -71,7 +72,7 @@ func TestExchanges_APairIsFoundOnTheExchangeThatHasIt(t *testing.T) {
 		path, query, _ := strings.Cut(name, "?")
 		for _, route := range []string{"/levels/" + path, "/klines/" + path, "/klines/" + path + "/forming", "/levels/" + path + "/chart.svg"} {
 			rec := h.get(route + "?" + query)
-			var a struct{ Exchange, Symbol string }
+			var a struct{ Exchange, Symbol, Name string }
 			if strings.HasSuffix(route, ".svg") {
 				_, symbol, _ := strings.Cut(want, " ")
 				if rec.Code != 409 && !strings.Contains(rec.Body.String(), symbol) { // the fake keeps no candles
@@ -79,7 +80,8 @@ func TestExchanges_APairIsFoundOnTheExchangeThatHasIt(t *testing.T) {
 				}
 				continue
 			}
-			if err := json.Unmarshal(rec.Body.Bytes(), &a); err != nil || rec.Code != 200 || a.Exchange+" "+a.Symbol != want {
+			if err := json.Unmarshal(rec.Body.Bytes(), &a); err != nil || rec.Code != 200 || a.Exchange+" "+a.Symbol != want ||
+				strings.ReplaceAll(a.Name, "/", "") != strings.ReplaceAll(a.Symbol, "-", "") {
 				t.Errorf("%s?%s: %d %.200s, want %s", route, query, rec.Code, rec.Body, want)
 			}
 		}

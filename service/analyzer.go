@@ -283,7 +283,11 @@ func (a *Analyzer) analyzePair(ctx context.Context, x Exchange, s *slot, p Pair,
 			a.metrics.observe(err, 0)
 			return Analysis{}, err
 		}
-		p = Pair{listed.Name, listed.Tick}
+		got, err := a.analyzeSymbol(ctx, x, s, Pair{listed.Name, listed.Tick}, r)
+		if err == nil {
+			got.Name = listed.PairName()
+		}
+		return got, err
 	}
 	return a.analyzeSymbol(ctx, x, s, p, r)
 }

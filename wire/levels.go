@@ -5,6 +5,7 @@ import "time"
 // Analysis is what the closed candles of a pair say, as of the close of the last one.
 type Analysis struct {
 	Symbol         *string    `json:"symbol"`   // nil for klines of one's own
+	Name           *string    `json:"name"`     // canonical: BASE/QUOTE or BASE/QUOTE:SETTLE; nil if it is not known
 	Exchange       *string    `json:"exchange"` // nil for klines of one's own, unless the request named one
 	Interval       string     `json:"interval"`
 	AsOf           time.Time  `json:"as_of"` // close time of the last closed candle
@@ -50,6 +51,7 @@ type Level struct {
 // Row is a level with what its analysis says of the pair.
 type Row struct {
 	Symbol    string    `json:"symbol"`
+	Name      *string   `json:"name"` // canonical; nil if it is not known
 	Exchange  string    `json:"exchange"`
 	Interval  string    `json:"interval"`
 	AsOf      time.Time `json:"as_of"`
@@ -75,6 +77,7 @@ type LevelPage[Rows any] struct {
 // Explanation tells why a level is there.
 type Explanation struct {
 	Symbol      string    `json:"symbol"`
+	Name        *string   `json:"name"` // canonical; nil if it is not known
 	Exchange    string    `json:"exchange"`
 	Interval    string    `json:"interval"`
 	AsOf        time.Time `json:"as_of"`

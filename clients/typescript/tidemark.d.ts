@@ -584,6 +584,8 @@ export interface components {
         Analysis: {
             /** @description Null for your own klines. */
             symbol: string | null;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. Null if it is not known, which it is once a sweep of the exchange has been planned. */
+            name: string | null;
             /** @description Null for your own klines, unless the request named one. */
             exchange: string | null;
             interval: components["schemas"]["Interval"];
@@ -706,6 +708,8 @@ export interface components {
         Explanation: {
             /** @description The pair. */
             symbol: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. Null if it is not known, which it is once a sweep of the exchange has been planned. */
+            name: string | null;
             /** @description Its exchange. */
             exchange: string;
             interval: components["schemas"]["Interval"];
@@ -841,6 +845,8 @@ export interface components {
         LevelRow: {
             /** @description The pair. */
             symbol: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. Null if it is not known, which it is once a sweep of the exchange has been planned. */
+            name: string | null;
             /** @description Its exchange. */
             exchange: string;
             interval: components["schemas"]["Interval"];
@@ -1415,6 +1421,8 @@ export interface components {
         KlineList: {
             /** @description The pair. */
             symbol: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. Null if it is not known, which it is once a sweep of the exchange has been planned. */
+            name: string | null;
             /** @description Its exchange. */
             exchange: string;
             interval: components["schemas"]["Interval"];
@@ -1428,6 +1436,8 @@ export interface components {
         FormingKline: {
             /** @description The pair. */
             symbol: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. Null if it is not known, which it is once a sweep of the exchange has been planned. */
+            name: string | null;
             /** @description Its exchange. */
             exchange: string;
             interval: components["schemas"]["Interval"];
