@@ -48,6 +48,8 @@ type Store interface {
 	// Jobs returns the newest limit jobs of an exchange, or of all if it is empty, newest
 	// first, without their details.
 	Jobs(ctx context.Context, exchange string, limit int) ([]job.Job, error)
+	// FindPairs is service.Store.FindPairs.
+	FindPairs(ctx context.Context, exchange string, s service.Spelling) ([]service.KnownPair, error)
 	// PairCounts returns the number of pairs of each exchange that are listed and trading.
 	PairCounts(ctx context.Context) (map[string]int, error)
 	// Schedules returns the schedules of an exchange, the shortest interval first.

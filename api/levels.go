@@ -32,6 +32,9 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if key.Exchange == allExchanges {
+		return a.sendTogether(w, r, &q, pair, key.Interval)
+	}
 	at, err := q.moment("at")
 	if err != nil {
 		return err

@@ -48,6 +48,32 @@ type Level struct {
 	Samples                 *int        `json:"samples"`
 }
 
+// PairOnExchanges is the levels of a pair on several exchanges.
+type PairOnExchanges struct {
+	Name      string           `json:"name"` // canonical
+	Interval  string           `json:"interval"`
+	Exchanges []PairOnExchange `json:"exchanges"` // in the order of the configuration
+}
+
+// PairOnExchange is the levels of a pair on one of several exchanges.
+type PairOnExchange struct {
+	Symbol      string        `json:"symbol"`
+	Exchange    string        `json:"exchange"`
+	AsOf        time.Time     `json:"as_of"`
+	LastPrice   float64       `json:"last_price"`
+	ATR         float64       `json:"atr"` // price units, six significant digits
+	Stale       bool          `json:"stale"`
+	Simulated   bool          `json:"simulated"`
+	Supports    []SharedLevel `json:"supports"`    // from the nearest downwards
+	Resistances []SharedLevel `json:"resistances"` // from the nearest upwards
+}
+
+// SharedLevel is a level and the number of exchanges that have it.
+type SharedLevel struct {
+	Level
+	Venues int `json:"venues"` // that have a level within 0.25 ATR on the same side, its own included
+}
+
 // Row is a level with what its analysis says of the pair.
 type Row struct {
 	Symbol    string    `json:"symbol"`
