@@ -7,12 +7,12 @@ import (
 	"tidemark/exchange/bitget"
 	"tidemark/exchange/bybit"
 	"tidemark/exchange/coinbase"
+	"tidemark/exchange/gate"
 	"tidemark/exchange/htx"
 	"tidemark/exchange/kraken"
+	"tidemark/exchange/kucoin"
 	"tidemark/exchange/mexc"
 	"tidemark/exchange/okx"
-	"tidemark/exchange/gate"
-	"tidemark/exchange/kucoin"
 )
 
 // Simulated is the name of the invented market. It speaks Binance's wire format.
