@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"strconv"
 )
 
 // Scanner reads JSON as a stream through a fixed buffer, so that a body of any size
@@ -132,6 +131,13 @@ func (s *Scanner) space() {
 	}
 }
 
+// skipSpace is space, fast where there is nothing to do.
+func (s *Scanner) skipSpace() {
+	if s.buf[s.pos] <= ' ' || s.end-s.pos <= maxToken {
+		s.space()
+	}
+}
+
 // bad sets the error for an unexpected byte.
 func (s *Scanner) bad(where string) {
 	switch at := s.pos; {
@@ -206,7 +212,7 @@ func (s *Scanner) IsString() bool { s.next(); return s.buf[s.pos] == '"' }
 // More reports whether the open array or object has another element. If not, it closes
 // it.
 func (s *Scanner) More() bool {
-	s.space()
+	s.skipSpace()
 	bracket := byte(']')
 	if s.objects&1 == 1 {
 		bracket = '}'
@@ -225,7 +231,7 @@ func (s *Scanner) More() bool {
 		}
 		s.pos++
 		s.comma = false
-		s.space()
+		s.skipSpace()
 		if s.buf[s.pos] == bracket {
 			s.bad("after a comma")
 			return false
@@ -489,14 +495,43 @@ func (s *Scanner) Skip() {
 		switch string(word) {
 		case "true", "false", "null":
 		default:
-			if _, n := ScanDecimal(word); n != len(word) {
-				// a number out of the range of float64 is still valid
-				if _, err := strconv.ParseFloat(string(word), 64); !errors.Is(err, strconv.ErrRange) {
-					s.fail(fmt.Errorf("%.40q is not a value", word))
-				}
+			if !isNumber(word) {
+				s.fail(fmt.Errorf("%.40q is not a value", word))
 			}
 		}
 	}
+}
+
+// isNumber reports whether b is a number in JSON's grammar, of any size.
+func isNumber(b []byte) bool {
+	p := 0
+	digits := func() bool {
+		first := p
+		for p < len(b) && b[p]-'0' <= 9 {
+			p++
+		}
+		return p > first
+	}
+	if p < len(b) && b[p] == '-' {
+		p++
+	}
+	if first := p; !digits() || b[first] == '0' && p > first+1 {
+		return false
+	}
+	if p < len(b) && b[p] == '.' {
+		if p++; !digits() {
+			return false
+		}
+	}
+	if p < len(b) && b[p]|0x20 == 'e' {
+		if p++; p < len(b) && (b[p] == '+' || b[p] == '-') {
+			p++
+		}
+		if !digits() {
+			return false
+		}
+	}
+	return p == len(b)
 }
 
 // skipString leaves out a string, which may be longer than the buffer.
