@@ -66,6 +66,9 @@ type Native struct {
 	// Recent is set if candles before the newest Recent ones come from another endpoint,
 	// of which Older is the most rows of a response. See Window.Old.
 	Recent, Older int
+	// Sure, if not 0, is the number of rows that an older response has for certain: if a
+	// longer range brings exactly so many of its newest, it is requested in such parts.
+	Sure int
 }
 
 // Reach says how candles of the past are requested.

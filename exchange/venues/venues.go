@@ -5,8 +5,14 @@ import (
 	"tidemark/exchange"
 	"tidemark/exchange/binance"
 	"tidemark/exchange/bitget"
+	"tidemark/exchange/bybit"
+	"tidemark/exchange/coinbase"
 	"tidemark/exchange/htx"
+	"tidemark/exchange/kraken"
 	"tidemark/exchange/mexc"
+	"tidemark/exchange/okx"
+	"tidemark/exchange/gate"
+	"tidemark/exchange/kucoin"
 )
 
 // Simulated is the name of the invented market. It speaks Binance's wire format.
@@ -18,10 +24,22 @@ var All = []exchange.Venue{
 	binance.Spot,
 	binance.USDM,
 	binance.COINM,
+	okx.Spot,
+	okx.Swap,
+	bybit.Spot,
+	bybit.Linear,
+	bybit.Inverse,
 	bitget.Spot,
 	bitget.Futures,
 	mexc.Spot,
 	htx.Spot,
+	coinbase.Exchange,
+	kraken.Spot,
+	kraken.Futures,
+	kucoin.Spot,
+	kucoin.Futures,
+	gate.Spot,
+	gate.Futures,
 }
 
 // Find returns the market of a name, or nil.
