@@ -7,12 +7,12 @@ import (
 	"tidemark/exchange/bitget"
 	"tidemark/exchange/bybit"
 	"tidemark/exchange/coinbase"
+	"tidemark/exchange/gate"
 	"tidemark/exchange/htx"
 	"tidemark/exchange/kraken"
+	"tidemark/exchange/kucoin"
 	"tidemark/exchange/mexc"
 	"tidemark/exchange/okx"
-	"tidemark/exchange/gate"
-	"tidemark/exchange/kucoin"
 )
 
 // Simulated is the name of the invented market. It speaks Binance's wire format.
@@ -21,25 +21,16 @@ const Simulated = "simulated"
 // All holds every market but the simulated one. A market of a venue has its own name,
 // because venue ids repeat between markets.
 var All = []exchange.Venue{
-	binance.Spot,
-	binance.USDM,
-	binance.COINM,
-	okx.Spot,
-	okx.Swap,
-	bybit.Spot,
-	bybit.Linear,
-	bybit.Inverse,
-	bitget.Spot,
-	bitget.Futures,
+	binance.Spot, binance.USDM, binance.COINM,
+	okx.Spot, okx.Swap,
+	bybit.Spot, bybit.Linear, bybit.Inverse,
+	coinbase.Exchange,
+	kraken.Spot, kraken.Futures,
+	kucoin.Spot, kucoin.Futures,
+	gate.Spot, gate.Futures,
+	bitget.Spot, bitget.Futures,
 	mexc.Spot,
 	htx.Spot,
-	coinbase.Exchange,
-	kraken.Spot,
-	kraken.Futures,
-	kucoin.Spot,
-	kucoin.Futures,
-	gate.Spot,
-	gate.Futures,
 }
 
 // Find returns the market of a name, or nil.
