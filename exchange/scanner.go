@@ -218,7 +218,9 @@ func (s *Scanner) IsString() bool { s.next(); return s.buf[s.pos] == '"' }
 // More reports whether the open array or object has another element. If not, it closes
 // it.
 func (s *Scanner) More() bool {
-	s.space()
+	if s.buf[s.pos] <= ' ' || s.end-s.pos <= maxToken {
+		s.space()
+	}
 	bracket := byte(']')
 	if s.objects&1 == 1 {
 		bracket = '}'
@@ -237,7 +239,9 @@ func (s *Scanner) More() bool {
 		}
 		s.pos++
 		s.comma = false
-		s.space()
+		if s.buf[s.pos] <= ' ' || s.end-s.pos <= maxToken {
+			s.space()
+		}
 		if s.buf[s.pos] == bracket {
 			s.bad("after a comma")
 			return false
