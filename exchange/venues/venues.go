@@ -5,6 +5,7 @@ import (
 	"tidemark/exchange"
 	"tidemark/exchange/binance"
 	"tidemark/exchange/bybit"
+	"tidemark/exchange/hyperliquid"
 	"tidemark/exchange/okx"
 )
 
@@ -22,6 +23,8 @@ var All = []exchange.Venue{
 	bybit.Spot,
 	bybit.Linear,
 	bybit.Inverse,
+	hyperliquid.Perps,
+	hyperliquid.Spot,
 }
 
 // Find returns the market of a name, or nil.
