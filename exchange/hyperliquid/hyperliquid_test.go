@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"tidemark/exchange"
+	"tidemark/exchange/binance"
 	"tidemark/exchange/simulated"
 	"tidemark/levels"
 	"tidemark/service"
@@ -315,23 +317,38 @@ func FuzzDecodeListing(f *testing.F) {
 }
 
 // The client reads exactly the simulated market: the pairs, the volumes, and the candles
-// of every interval, its own and merged ones.
+// of every interval, its own and merged ones. A market has the same candles at every
+// venue, so those of Binance are what to expect.
 func TestClient_ReadsTheSimulatedMarket(t *testing.T) {
 	now := time.Date(2026, 11, 20, 10, 30, 7, 0, time.UTC)
-	for _, v := range []exchange.Venue{Perps, Spot} {
-		name := v.Spec().Name
-		connect := func(venue string, of exchange.Venue) *exchange.Client {
-			server := httptest.NewServer(simulated.New(simulated.Options{Venue: venue, Pairs: 20, LimitTimes: 1_000, Now: func() time.Time { return now }}))
-			t.Cleanup(server.Close)
-			base, err := url.Parse(server.URL)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c := exchange.New(of, exchange.Config{BaseURL: base, Concurrency: 4, WeightShare: 1})
-			t.Cleanup(c.Close)
-			return c
+	connect := func(v exchange.Venue) *exchange.Client {
+		server := httptest.NewServer(simulated.New(simulated.Options{
+			Venue: v.Spec().Name, Pairs: 8, LimitTimes: 1_000, Now: func() time.Time { return now },
+		}))
+		t.Cleanup(server.Close)
+		base, err := url.Parse(server.URL)
+		if err != nil {
+			t.Fatal(err)
 		}
-		c := connect(name, v)
+		c := exchange.New(v, exchange.Config{BaseURL: base})
+		t.Cleanup(c.Close)
+		return c
+	}
+	candles := func(c *exchange.Client, symbol string, i levels.Interval, from time.Time) (all []levels.Candle) {
+		t.Helper()
+		var dst levels.Candles
+		dst.Reset(i, 6_000)
+		if err := c.Candles(t.Context(), symbol, from.UnixMilli(), &dst, make([]byte, 32<<10)); err != nil {
+			t.Fatalf("%s %s: %v", symbol, i, err)
+		}
+		for n := range dst.Len() {
+			all = append(all, dst.At(n))
+		}
+		return all
+	}
+	perps, spot, other := connect(Perps), connect(Spot), connect(binance.Spot)
+	for _, c := range []*exchange.Client{perps, spot} {
+		of := c.Spec().Name
 		pairs := map[string]service.Symbol{}
 		for s, err := range c.Symbols(t.Context()) {
 			if err != nil {
@@ -340,9 +357,32 @@ func TestClient_ReadsTheSimulatedMarket(t *testing.T) {
 			pairs[s.Base] = s
 		}
 		btc := pairs["BTC"]
-		if len(pairs) < 25 || btc.Quote != "USDC" || btc.QuoteVolume < 1e6 || pairs["XEM"].Trading != (v == Spot) || (btc.Settle == "") != (v == Spot) {
-			t.Errorf("%s: %d pairs: %+v, %+v", name, len(pairs), btc, pairs["XEM"])
+		if len(pairs) < 18 || btc.Quote != "USDC" || btc.QuoteVolume < 1e6 || pairs["XEM"].Trading != (c == spot) || (btc.Settle == "") != (c == spot) {
+			t.Errorf("%s: %d pairs: %+v, %+v", of, len(pairs), btc, pairs["XEM"])
 		}
-		_ = connect
+		if s, err := c.Symbol(t.Context(), btc.Canonical()); err != nil || s.Name != btc.Name {
+			t.Errorf("%s: %+v, %v", of, s, err)
+		}
+		for _, i := range levels.Intervals() {
+			got := candles(c, btc.Name, i, now.Add(-700*i.Duration()))
+			want := candles(other, "BTCUSDT", i, now.Add(-700*i.Duration()))
+			same := slices.EqualFunc(got, want, func(a, b levels.Candle) bool {
+				if math.Abs(a.Volume-b.Volume) < 1e-9*b.Volume { // a sum of floats
+					a.Volume = b.Volume
+				}
+				return a == b
+			})
+			if len(got) < 380 || !same {
+				t.Errorf("%s %s: %d candles, want %d", of, i, len(got), len(want))
+			}
+		}
+		all := candles(c, btc.Name, "1h", time.Time{})
+		if n := int64(len(all)); n < 4_900 || all[0].OpenTime < now.Add(-5_000*time.Hour).UnixMilli() {
+			t.Errorf("%s: %d candles from %v", of, n, time.UnixMilli(all[0].OpenTime))
+		}
+		form, err := c.Forming(t.Context(), btc.Name, "1h")
+		if err != nil || form == nil || form.OpenTime != now.Truncate(time.Hour).UnixMilli() {
+			t.Errorf("%s: %+v, %v", of, form, err)
+		}
 	}
 }
