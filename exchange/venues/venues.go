@@ -12,6 +12,7 @@ import (
 	"tidemark/exchange/kraken"
 	"tidemark/exchange/kucoin"
 	"tidemark/exchange/mexc"
+	"tidemark/exchange/hyperliquid"
 	"tidemark/exchange/okx"
 )
 
@@ -31,6 +32,16 @@ var All = []exchange.Venue{
 	bitget.Spot, bitget.Futures,
 	mexc.Spot,
 	htx.Spot,
+	binance.Spot,
+	binance.USDM,
+	binance.COINM,
+	okx.Spot,
+	okx.Swap,
+	bybit.Spot,
+	bybit.Linear,
+	bybit.Inverse,
+	hyperliquid.Perps,
+	hyperliquid.Spot,
 }
 
 // Find returns the market of a name, or nil.
