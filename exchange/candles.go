@@ -53,6 +53,9 @@ func (s *Spec) pages(src source, klines int) int {
 	if s.History > 0 {
 		rows = min(rows, s.History)
 	}
+	if recent := src.native.Recent; recent > 0 {
+		rows = min(rows, recent) // older ones may cost something else
+	}
 	return max(1, (rows+src.native.Rows-1)/src.native.Rows)
 }
 
@@ -138,15 +141,27 @@ func (p *pager) run(ctx context.Context, next int64) error {
 			return p.oldest(ctx, next, through)
 		}
 	}
-	rows = max(rows/int64(p.src.ratio), 1) * int64(p.src.ratio)
 	for ; next <= through; next += rows * p.unit {
-		w := Window{From: next, Through: min(through, next+rows*p.unit-1)}
+		w := Window{From: next, Old: p.old(next)}
+		rows = int64(p.src.native.Rows)
+		if w.Old {
+			rows = int64(p.src.native.Older)
+		}
+		rows = max(rows/int64(p.src.ratio), 1) * int64(p.src.ratio)
+		w.Through = min(through, next+rows*p.unit-1)
 		w.Rows = int((w.Through-w.From)/p.unit) + 1
 		if err := p.page(ctx, w); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// old reports whether a candle is older than the newest Native.Recent ones, or may be
+// when the request arrives.
+func (p *pager) old(open int64) bool {
+	recent := int64(p.src.native.Recent)
+	return recent > 0 && open <= p.now-recent*p.unit
 }
 
 // oldest turns pages of the oldest candles of the rest of the range. Gaps make them no

@@ -26,7 +26,7 @@ const (
 	maxLimit       = 10_000_000 // a greater limit of a venue is ignored
 )
 
-// Listing is what the decoders of a list fill.
+// Listing is what the decoders of a list fill. Its zero value is empty.
 type Listing struct {
 	symbols  []service.Symbol
 	skipped  int               // pairs with invalid names
@@ -48,6 +48,9 @@ func (l *Listing) Word(b []byte) string {
 		return w
 	}
 	w := string(b)
+	if l.words == nil {
+		l.words = map[string]string{}
+	}
 	l.words[w] = w
 	return w
 }
@@ -197,7 +200,7 @@ func (c *Client) priced(ctx context.Context, patience time.Duration) (*listing, 
 
 // fetchListing reads the list and keeps the known volumes.
 func (c *Client) fetchListing(ctx context.Context) error {
-	got := &Listing{words: map[string]string{}}
+	got := new(Listing)
 	e := newEffort()
 	for cursor, page := "", 0; ; page++ {
 		if page == maxPages {
@@ -265,7 +268,7 @@ func (c *Client) fetchVolumes(ctx context.Context) error {
 	l.volumes = make([]float64, len(l.symbols))
 	err := c.readListing(ctx, newEffort(), 1, "", func(s *Scanner, _ time.Time) error {
 		clear(l.volumes)
-		dst := &Listing{symbols: l.symbols, volumes: l.volumes, words: map[string]string{}}
+		dst := &Listing{symbols: l.symbols, volumes: l.volumes}
 		if err := c.venue.DecodeListing(1, s, dst); err != nil {
 			return err
 		}

@@ -166,7 +166,9 @@ func (s *Scanner) separate() {
 		}
 		s.pos++
 		s.comma = false
-		s.space()
+		if c := s.buf[s.pos]; c <= ' ' || s.end-s.pos <= maxToken {
+			s.space()
+		}
 	}
 }
 
@@ -276,8 +278,13 @@ func (s *Scanner) quoted() []byte {
 		return nil
 	}
 	start := s.pos
-	for p := start + 1; p <= s.end; p++ {
-		switch c := s.buf[p]; {
+	unread := s.buf[:s.end+1]
+	for p := start + 1; p < len(unread); p++ {
+		c := unread[p]
+		if c > '"' && c != '\\' { // of most strings every byte
+			continue
+		}
+		switch {
 		case c == '"':
 			s.pos = p + 1
 			s.comma = true

@@ -63,6 +63,9 @@ type Spec struct {
 type Native struct {
 	Name string // on the wire
 	Rows int    // most rows of a response
+	// Recent is set if candles before the newest Recent ones come from another endpoint,
+	// of which Older is the most rows of a response. See Window.Old.
+	Recent, Older int
 }
 
 // Reach says how candles of the past are requested.
@@ -85,6 +88,7 @@ const (
 type Window struct {
 	From, Through int64 // open times, Unix ms, both inclusive; they need not be aligned
 	Rows          int   // most rows, the forming one included
+	Old           bool  // From is before the newest Native.Recent candles
 	Now           int64 // a lower bound of the venue's clock, Unix ms
 	Step          int64 // length of a candle, ms
 }

@@ -1,8 +1,9 @@
 package simulated
 
 // The dialects of Bybit v5: spot, linear and inverse perpetual contracts. Unconfirmed:
-// whether its window rolls, the text of a bad interval, the newest rows winning, the rows
-// of quiet minutes, and that a limit above 1000 is cut down.
+// whether its window rolls, the newest rows winning, the rows of quiet minutes, and that a
+// limit above 1000 is cut down. The headers X-Bapi-Limit are left out: they are of a
+// user's requests to one endpoint. There are no contracts in PreLaunch.
 
 import (
 	"fmt"
@@ -20,11 +21,6 @@ func init() {
 			contentType: "application/json; charset=utf-8",
 			counters:    []counter{{name: "requests", limit: 600, period: 5 * time.Second, window: rolling, stop: true, pause: bybitPause}},
 			ban:         bybitPause, longestBan: bybitPause,
-			usage: func(h http.Header, u usage) {
-				h["X-Bapi-Limit"] = []string{strconv.Itoa(u.limit)}
-				h["X-Bapi-Limit-Status"] = []string{strconv.Itoa(u.left())}
-				h["X-Bapi-Limit-Reset-Timestamp"] = []string{strconv.FormatInt(u.reset.UnixMilli(), 10)}
-			},
 			parse: func(s *Server, r *http.Request, now time.Time) request {
 				return parseBybit(s, r, category, now)
 			},
@@ -152,6 +148,8 @@ func parseBybit(s *Server, r *http.Request, category string, now time.Time) (q r
 			}
 			size = min(size, 1000)
 		}
+		status := params.Get("status")
+		listed := status == "" || status == "Trading"
 		q.write = func(o *out, now time.Time) {
 			from, n := cursor, int64(0)
 			next := ""
@@ -163,10 +161,13 @@ func parseBybit(s *Server, r *http.Request, category string, now time.Time) (q r
 			if from+size < n {
 				next = strconv.FormatInt(from+size, 10)
 			}
+			if !listed {
+				next = ""
+			}
 			o.buf = fmt.Appendf(o.buf, `%s"category":%q,"nextPageCursor":%q,"list":[`, begin, category, next)
 			n = -1
 			keep := func(p *pair) bool {
-				if !p.trading(now.Unix()) {
+				if !listed || !p.trading(now.Unix()) {
 					return false
 				}
 				n++

@@ -1,8 +1,8 @@
 package simulated
 
 // The dialects of OKX v5: spot and linear perpetual contracts. Unconfirmed: whether its
-// windows roll, which code a bad bar gets, the rows of quiet minutes, and the alignment of
-// 2D, 3D and 3M.
+// windows roll, the rows of quiet minutes, and the alignment of 2D, 3D and 3M. A page of
+// history-candles has 100 rows here: older documentation says so, newer says 300.
 
 import (
 	"fmt"
@@ -110,13 +110,13 @@ func parseOKX(s *Server, r *http.Request, now time.Time) (q request) {
 	}
 	switch name {
 	case "market/candles", "market/history-candles":
-		k := klinesQuery{form: okxRecent, newest: true}
+		k, most := klinesQuery{form: okxRecent, newest: true}, int64(300)
 		q.endpoint = strings.TrimPrefix(name, "market/")
 		if name == "market/candles" {
 			q.charge(okxCandles, 1)
 		} else {
 			q.charge(okxHistory, 1)
-			k.form = okxOlder
+			k.form, most = okxOlder, 100
 		}
 		id, bar := params.Get("instId"), params.Get("bar")
 		if bar == "" {
@@ -139,7 +139,7 @@ func parseOKX(s *Server, r *http.Request, now time.Time) (q request) {
 		default:
 			// both ends are exclusive
 			k.start, k.hasStart, k.end = before+1, before >= 0, after-1
-			k.limit = int(min(limit, 300))
+			k.limit = int(min(limit, most))
 			q.klines = &k
 		}
 	case "public/instruments", "market/tickers":

@@ -73,6 +73,7 @@ func TestOKX_PagesAreNewestFirstAndBothEndsExclusive(t *testing.T) {
 	}{
 		{"the newest 100, the forming one first", "candles" + q, 100, forming, forming - 99*hour},
 		{"a limit above 300 is cut down", "candles" + q + "&limit=1000", 300, forming, -1},
+		{"a limit above 100 of history too", "history-candles" + q + "&limit=300", 100, forming - hour, forming - 100*hour},
 		{"history without the forming one", "history-candles" + q + "&limit=2", 2, forming - hour, forming - 2*hour},
 		{"after is exclusive", "history-candles" + q + "&limit=2&after=" + itoa(from), 2, from - hour, -1},
 		{"before is exclusive, and the newest win", "history-candles" + q + "&limit=2&before=" + itoa(from), 2, forming - hour, forming - 2*hour},

@@ -4,6 +4,8 @@ package venues
 import (
 	"tidemark/exchange"
 	"tidemark/exchange/binance"
+	"tidemark/exchange/bybit"
+	"tidemark/exchange/okx"
 )
 
 // Simulated is the name of the invented market. It speaks Binance's wire format.
@@ -15,6 +17,11 @@ var All = []exchange.Venue{
 	binance.Spot,
 	binance.USDM,
 	binance.COINM,
+	okx.Spot,
+	okx.Swap,
+	bybit.Spot,
+	bybit.Linear,
+	bybit.Inverse,
 }
 
 // Find returns the market of a name, or nil.
