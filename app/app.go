@@ -66,7 +66,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 	}
 	if slots > 0 {
 		log.Info("memory budget", "bytes", a.budget.Total, "from", a.budget.Source, "taken_at_start_bytes", memory.RSS,
-			"slots_bytes", slots, "slots_at_once", min(int64(cfg.AnalysisConcurrency), slots/a.budget.Slot()),
+			"slots_bytes", slots, "slots_at_once", min(int64(cfg.AnalysisConcurrency*len(cfg.Exchanges)), slots/a.budget.Slot()),
 			"connections", clients.connections, "streams", clients.streams, "replies_bytes", clients.replies, "uploads_bytes", clients.uploads)
 	}
 	analysed, swept, filters := make([]service.Exchange, len(a.Venues)), make([]job.Exchange, len(a.Venues)), map[string]job.Filter{}

@@ -122,10 +122,11 @@ func (b Budget) database() int64 {
 	return int64(b.Config.DBPoolSize+b.Config.DBMaxOverflow) * postgresConnection
 }
 
-// batches returns the memory of the results of open batches: two of each exchange.
+// batches returns the memory of the results of open batches: two of each exchange, and
+// what the slots have finished.
 func (b Budget) batches() int64 {
-	size := int64(b.Config.AnalysisBatchSize) * int64(len(b.Config.Exchanges))
-	return (int64(b.Config.AnalysisConcurrency) + 2*size) * waitingAnalysis
+	waiting := int64(b.Config.AnalysisConcurrency) + 2*int64(b.Config.AnalysisBatchSize)
+	return waiting * int64(len(b.Config.Exchanges)) * waitingAnalysis
 }
 
 // venues returns the memory of the exchanges after the first one: lists of pairs, and idle

@@ -25,7 +25,7 @@ import (
 // lists the valid values, and secret masks the value wherever it is printed and
 // allows a variable …_FILE that names a file with the value.
 type Config struct {
-	AnalysisConcurrency        int             `env:"ANALYSIS_CONCURRENCY" envDefault:"3" min:"1" max:"256" help:"pairs analysed at once; each needs its own workspace"`
+	AnalysisConcurrency        int             `env:"ANALYSIS_CONCURRENCY" envDefault:"3" min:"1" max:"256" help:"pairs of each exchange analysed at once; each needs its own workspace"`
 	AnalysisBatchSize          int             `env:"ANALYSIS_BATCH_SIZE" envDefault:"20" min:"1" max:"1000" help:"pairs stored in one transaction"`
 	AnalysisKlineLimit         int             `env:"ANALYSIS_KLINE_LIMIT" envDefault:"2000" min:"100" max:"10000" help:"closed candles one analysis uses"`
 	AnalysisInterval           levels.Interval `env:"ANALYSIS_INTERVAL" envDefault:"1h" help:"candle length, unless a request names another"`

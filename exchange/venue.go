@@ -66,6 +66,9 @@ type Native struct {
 	// Recent is set if candles before the newest Recent ones come from another endpoint,
 	// of which Older is the most rows of a response. See Window.Old.
 	Recent, Older int
+	// Sure, if not 0, is the number of rows that an older response has for certain: if a
+	// longer range brings exactly so many of its newest, it is requested in such parts.
+	Sure int
 }
 
 // Reach says how candles of the past are requested.
@@ -78,6 +81,9 @@ const (
 	// Oldest is Bounded, but of a longer range the response has the oldest candles, so
 	// that an empty page is the end.
 	Oldest
+	// Until is Bounded, but only the end counts: the response has the given number of
+	// newest candles before it, so that a gap brings older ones than requested.
+	Until
 	// Since: the response has all candles from a time on, as far as there are any.
 	Since
 	// Newest: the response has the given number of newest candles.

@@ -18,7 +18,7 @@ import (
 
 // Config is the configuration of an Analyzer.
 type Config struct {
-	Concurrency int             // slots: pairs analysed at once, each with its workspace
+	Concurrency int             // slots of each exchange: pairs analysed at once, each with its workspace
 	KlineLimit  int             // candles per pair, unless a request says otherwise
 	Memory      int64           // bytes all busy slots may need together, by SlotBytes; 0: no limit
 	QueueLimit  int             // requests that may wait for a slot; one more is ErrBusy
@@ -43,8 +43,8 @@ type Request struct {
 }
 
 // Analyzer runs analyses on a fixed number of slots. A slot is a workspace: candle
-// columns and a decode buffer. There are Config.Concurrency slots, and one more for
-// work that does not need the exchange. Together they never hold more than
+// columns and a decode buffer. There are Config.Concurrency slots for each exchange, and
+// one more for work that does not need any. Together they never hold more than
 // Config.Memory.
 //
 // The exchanges share the slots.
@@ -74,15 +74,19 @@ type Analyzer struct {
 
 // New returns an Analyzer of one or more exchanges that registers its metrics with reg.
 func New(cfg Config, exchanges []Exchange, store Store, reg prometheus.Registerer, log *slog.Logger) *Analyzer {
+	names := make([]string, len(exchanges))
+	for i, x := range exchanges {
+		names[i] = x.Market().Exchange
+	}
 	a := &Analyzer{
 		cfg: cfg, exchanges: exchanges, store: store, log: log,
-		slots:    newPool(cfg.Concurrency, cmp.Or(cfg.Memory, math.MaxInt64), SlotBytes(2*cfg.KlineLimit)),
+		slots:    newPool(cfg.Concurrency, names, cmp.Or(cfg.Memory, math.MaxInt64), SlotBytes(2*cfg.KlineLimit)),
 		finders:  make(chan *levels.Finder, finders(cfg.Concurrency)),
 		dispatch: map[string]chan struct{}{},
 		flights:  map[Request]*flight{},
 	}
-	for _, x := range exchanges {
-		a.dispatch[x.Market().Exchange] = make(chan struct{}, 1)
+	for _, name := range names {
+		a.dispatch[name] = make(chan struct{}, 1)
 	}
 	a.maxKlines = cfg.maxKlines(a.slots.limit)
 	for range finders(cfg.Concurrency) {
@@ -286,7 +290,7 @@ func (a *Analyzer) visit(ctx context.Context, x Exchange, interval levels.Interv
 	v := x.Visit(interval, klines)
 	defer v.Close()
 	for {
-		s, err := a.enter(ctx, v, klines, true)
+		s, err := a.enter(ctx, x, v, klines, true)
 		if err != nil {
 			return err
 		}

@@ -26,7 +26,7 @@ func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
 		f.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 	}
 	gauge("tidemark_slots", "Slots of the executor: pairs that can be analysed at once.",
-		func() float64 { return float64(a.slots.fetching.size) })
+		func() float64 { return float64(a.cfg.Concurrency * len(a.exchanges)) })
 	gauge("tidemark_slots_busy", "Slots in use.",
 		func() float64 { n, _ := a.slots.inUse(); return float64(n) })
 	gauge("tidemark_slots_admitted_bytes", "Memory reserved by the analyses under way.",

@@ -80,6 +80,7 @@ const busyRetry = 2 * time.Second
 
 // lane is the set of slots for one kind of work.
 type lane struct {
+	name string // of the exchange
 	size int
 	idle []*slot // a stack: reusing the last slot keeps few workspaces allocated
 }
@@ -91,11 +92,11 @@ type waiter struct {
 	ready chan *slot // holds one
 }
 
-// pool is the semaphore: a fixed number of slots, and a number of bytes that they
-// never exceed together. All fetching slots may be waiting for a pause of the
-// exchange to end. Work that does not need the exchange has a slot of its own, so
-// that it does not wait with them. It may also borrow an idle fetching slot when no
-// fetch is queued.
+// pool is the semaphore: a fixed number of slots for each exchange, and a number of
+// bytes that all of them never exceed together. The slots of an exchange may all be
+// waiting for its responses. Work that does not need an exchange has a slot of its
+// own, so that it does not wait with them. It may also borrow an idle fetching slot
+// when no fetch is queued.
 //
 // All callers wait in one queue, in order of arrival. A caller that waits for a slot
 // of its lane does not block callers of the other lane. A caller that waits for bytes
@@ -105,36 +106,68 @@ type pool struct {
 	limit    int64 // bytes
 	keep     int64 // bytes of workspace an idle slot may keep
 	mu       sync.Mutex
-	fetching lane
-	local    lane // one slot, for work that does not need the exchange
+	fetching []*lane // one for each exchange
+	local    lane    // one slot, for work that does not need an exchange
 	waiting  []*waiter
 	busy     int64 // bytes of busy slots
 	idling   int64 // bytes of idle ones
 }
 
-func newPool(size int, limit, keep int64) *pool {
+// newPool returns a pool with size slots for each of the exchanges.
+func newPool(size int, exchanges []string, limit, keep int64) *pool {
 	p := &pool{limit: limit, keep: keep}
-	p.fetching.size, p.local.size = size, 1
-	for _, l := range p.lanes() {
-		for range l.size {
-			l.idle = append(l.idle, &slot{lane: l})
-		}
+	for _, name := range exchanges {
+		p.fetching = append(p.fetching, newLane(name, size))
+	}
+	p.local = *newLane("", 1)
+	for _, s := range p.local.idle {
+		s.lane = &p.local
 	}
 	return p
 }
 
-func (p *pool) lanes() [2]*lane { return [...]*lane{&p.fetching, &p.local} }
+func newLane(name string, size int) *lane {
+	l := &lane{name: name, size: size}
+	for range size {
+		l.idle = append(l.idle, &slot{lane: l})
+	}
+	return l
+}
+
+// of returns the lane of an exchange.
+func (p *pool) of(exchange string) *lane {
+	for _, l := range p.fetching {
+		if l.name == exchange {
+			return l
+		}
+	}
+	return nil
+}
+
+// lanes yields all lanes.
+func (p *pool) lanes(yield func(*lane) bool) {
+	for _, l := range p.fetching {
+		if !yield(l) {
+			return
+		}
+	}
+	yield(&p.local)
+}
 
 // available returns the lane with an idle slot for a caller of l, or nil. It is called
 // with p.mu held.
 func (p *pool) available(l *lane) *lane {
-	if l == &p.local && len(l.idle) == 0 && !slices.ContainsFunc(p.waiting, func(w *waiter) bool { return w.lane == &p.fetching }) {
-		l = &p.fetching
+	if len(l.idle) > 0 {
+		return l
 	}
-	if len(l.idle) == 0 {
-		return nil
+	if l == &p.local && !slices.ContainsFunc(p.waiting, func(w *waiter) bool { return w.lane != &p.local }) {
+		for _, fetching := range p.fetching {
+			if len(fetching.idle) > 0 {
+				return fetching
+			}
+		}
 	}
-	return l
+	return nil
 }
 
 // take removes an idle slot from l and reserves need bytes, which the caller has
@@ -149,7 +182,7 @@ func (p *pool) take(l *lane, need int64) *slot {
 	}
 	s.bytes = max(s.bytes, need)
 	p.busy += s.bytes
-	for _, each := range p.lanes() {
+	for each := range p.lanes {
 		for _, cold := range each.idle {
 			if p.busy+p.idling <= p.limit {
 				return s
@@ -161,11 +194,11 @@ func (p *pool) take(l *lane, need int64) *slot {
 	return s
 }
 
-// free returns the number of idle slots for fetching.
-func (p *pool) free() int {
+// free returns the number of idle slots of l.
+func (p *pool) free(l *lane) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.fetching.idle)
+	return len(l.idle)
 }
 
 // acquire returns a slot, or a waiter in the queue if none is free.
@@ -238,7 +271,10 @@ func (p *pool) serve() {
 func (p *pool) inUse() (slots int, bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.fetching.size - len(p.fetching.idle), p.busy
+	for _, l := range p.fetching {
+		slots += l.size - len(l.idle)
+	}
+	return slots, p.busy
 }
 
 // maxKlines returns the largest number of klines, at most MaxKlineLimit, whose
@@ -257,10 +293,11 @@ func (a *Analyzer) fits(klines int) error {
 
 // enter waits until the exchange may be asked, and then for a slot. queued requests are
 // refused if too many wait already.
-func (a *Analyzer) enter(ctx context.Context, v Visit, klines int, queued bool) (*slot, error) {
+func (a *Analyzer) enter(ctx context.Context, x Exchange, v Visit, klines int, queued bool) (*slot, error) {
+	lane := a.slots.of(x.Market().Exchange)
 	if queued {
 		defer a.waiting.Add(-1)
-		if a.waiting.Add(1) > int64(a.cfg.QueueLimit+a.slots.free()) {
+		if a.waiting.Add(1) > int64(a.cfg.QueueLimit+a.slots.free(lane)) {
 			return nil, a.busy()
 		}
 	}
@@ -273,7 +310,7 @@ func (a *Analyzer) enter(ctx context.Context, v Visit, klines int, queued bool) 
 	if err := v.Wait(ctx); err != nil {
 		return nil, err
 	}
-	return a.acquire(ctx, &a.slots.fetching, klines, 0, false)
+	return a.acquire(ctx, lane, klines, 0, false)
 }
 
 // busy returns the error for a request that may not wait.

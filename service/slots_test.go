@@ -139,7 +139,7 @@ func held(slots []*slot) (bytes int64) {
 func TestSlots_BusyAndIdleTogetherStayWithinTheirBytes(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	limit := 5 * SlotBytes(2000)
-	p := newPool(12, limit, SlotBytes(4000))
+	p := newPool(12, []string{"fake"}, limit, SlotBytes(4000))
 	var busy []*slot
 	type place struct {
 		*waiter
@@ -151,7 +151,7 @@ func TestSlots_BusyAndIdleTogetherStayWithinTheirBytes(t *testing.T) {
 		switch {
 		case random.IntN(2) == 0:
 			klines := 100 + random.IntN(5000)
-			l := &p.fetching
+			l := p.fetching[0]
 			if random.IntN(8) == 0 {
 				l = &p.local
 			}
@@ -181,9 +181,9 @@ func TestSlots_BusyAndIdleTogetherStayWithinTheirBytes(t *testing.T) {
 			default:
 			}
 		}
-		idle := slices.Concat(p.fetching.idle, p.local.idle)
-		if len(busy)+len(idle) != 13 || len(p.fetching.idle) > 12 || len(p.local.idle) > 1 {
-			t.Fatalf("%d busy slots, %d and %d idle ones", len(busy), len(p.fetching.idle), len(p.local.idle))
+		idle := slices.Concat(p.fetching[0].idle, p.local.idle)
+		if len(busy)+len(idle) != 13 || len(p.fetching[0].idle) > 12 || len(p.local.idle) > 1 {
+			t.Fatalf("%d busy slots, %d and %d idle ones", len(busy), len(p.fetching[0].idle), len(p.local.idle))
 		}
 		if p.busy+p.idling > limit || p.busy < 0 || p.idling < 0 {
 			t.Fatalf("accounted: %d busy and %d idle of %d bytes", p.busy, p.idling, limit)
@@ -204,8 +204,8 @@ func TestSlots_BusyAndIdleTogetherStayWithinTheirBytes(t *testing.T) {
 	for _, s := range busy {
 		p.release(s)
 	}
-	if p.busy != 0 || len(p.fetching.idle) != 12 || len(p.local.idle) != 1 {
-		t.Errorf("in the end %d bytes are busy, %d and %d slots idle", p.busy, len(p.fetching.idle), len(p.local.idle))
+	if p.busy != 0 || len(p.fetching[0].idle) != 12 || len(p.local.idle) != 1 {
+		t.Errorf("in the end %d bytes are busy, %d and %d slots idle", p.busy, len(p.fetching[0].idle), len(p.local.idle))
 	}
 }
 

@@ -4,7 +4,12 @@ package venues
 import (
 	"tidemark/exchange"
 	"tidemark/exchange/binance"
+	"tidemark/exchange/bitget"
 	"tidemark/exchange/bybit"
+	"tidemark/exchange/coinbase"
+	"tidemark/exchange/htx"
+	"tidemark/exchange/kraken"
+	"tidemark/exchange/mexc"
 	"tidemark/exchange/okx"
 )
 
@@ -22,6 +27,13 @@ var All = []exchange.Venue{
 	bybit.Spot,
 	bybit.Linear,
 	bybit.Inverse,
+	bitget.Spot,
+	bitget.Futures,
+	mexc.Spot,
+	htx.Spot,
+	coinbase.Exchange,
+	kraken.Spot,
+	kraken.Futures,
 }
 
 // Find returns the market of a name, or nil.
