@@ -150,8 +150,8 @@ func (m *market) DecodeClock(s *exchange.Scanner) (int64, error) {
 	var t int64
 	var refused refusal
 	for s.Object(); s.More(); {
-		if key := s.Key(); string(key) == "data" && !s.IsObject() {
-			t, _ = strconv.ParseInt(string(s.Scalar()), 10, 64)
+		if key := s.Key(); string(key) == "data" && !s.IsObject() && !s.IsArray() {
+			t, _ = strconv.ParseInt(string(s.Scalar()), 10, 64) // null, of a refusal, is 0
 		} else {
 			refused.member(s, key)
 		}

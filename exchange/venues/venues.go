@@ -7,8 +7,10 @@ import (
 	"tidemark/exchange/bitget"
 	"tidemark/exchange/bybit"
 	"tidemark/exchange/coinbase"
+	"tidemark/exchange/gate"
 	"tidemark/exchange/htx"
 	"tidemark/exchange/kraken"
+	"tidemark/exchange/kucoin"
 	"tidemark/exchange/mexc"
 	"tidemark/exchange/okx"
 )
@@ -27,13 +29,17 @@ var All = []exchange.Venue{
 	bybit.Spot,
 	bybit.Linear,
 	bybit.Inverse,
+	coinbase.Exchange,
+	kraken.Spot,
+	kraken.Futures,
+	kucoin.Spot,
+	kucoin.Futures,
+	gate.Spot,
+	gate.Futures,
 	bitget.Spot,
 	bitget.Futures,
 	mexc.Spot,
 	htx.Spot,
-	coinbase.Exchange,
-	kraken.Spot,
-	kraken.Futures,
 }
 
 // Find returns the market of a name, or nil.
