@@ -37,13 +37,23 @@ type other struct {
 	class   string
 	options string // JSON
 	tickers string // JSON, parameters of fetchTickers
+	// other holds the responses to requests that this market's address does not serve, by
+	// ccxt's method: those of the venue's other markets. JSON.
+	other   string
 	first   string // a pair that is read in every interval, by its canonical name; the default is BTC/USDT
 	unknown string // id of no pair; the default is first's without BTC
 	bad     string // name of no interval on the wire; the default is 7m
+	// badParams requests an interval that does not exist, where ccxt has its own names of
+	// them. JSON.
+	badParams string
+	noTickers bool // ccxt reads no 24 h volumes of all pairs
+	rows      int  // of a page of candles; the default is pageRows
 	// contracts is set if ccxt gives volumes in contracts. Ours are in the base asset.
 	contracts bool
 	// volume is set if the volumes in the quote asset differ, or if ccxt gives none.
 	volume bool
+	// delisting is set if ccxt calls a pair active that is being delisted.
+	delisting bool
 	// skip holds intervals whose candles are not the same.
 	skip []levels.Interval
 	// symbols holds pairs that ccxt names otherwise, by our canonical names.
@@ -64,35 +74,104 @@ var others = map[string]other{
 		class: "binance", options: `{"fetchMarkets":{"types":["spot"]},"defaultType":"spot"}`,
 		failures: map[string]failure{"429": {"DDoSProtection", service.ErrRateLimited}, "ban": {"DDoSProtection", service.ErrBanned}},
 	},
-	"okx": {
-		class: "okx", options: `{"fetchMarkets":{"types":["spot"]},"defaultType":"spot"}`,
-		failures: firewall,
-	},
+	"okx": {class: "okx", options: `{"fetchMarkets":{"types":["spot"]},"defaultType":"spot"}`},
 	"okx-swap": {
-		class: "okx", options: `{"fetchMarkets":{"types":["swap"]},"defaultType":"swap"}`, first: "BTC/USDT:USDT",
-		volume: true, failures: firewall,
+		class: "okx", options: `{"fetchMarkets":{"types":["swap"]},"defaultType":"swap"}`,
+		first: "BTC/USDT:USDT", volume: true,
 	},
-	"bybit": {class: "bybit", options: `{"fetchMarkets":{"types":["spot"]},"defaultType":"spot"}`},
+	"bybit": {class: "bybit", options: `{"fetchMarkets":{"types":["spot"]},"defaultType":"spot"}`, failures: bybit},
 	"bybit-linear": {
 		class: "bybit", options: `{"fetchMarkets":{"types":["linear"]},"defaultType":"swap"}`, tickers: `{"category":"linear"}`,
-		first: "BTC/USDT:USDT",
+		first: "BTC/USDT:USDT", failures: bybit,
 	},
 	"bybit-inverse": {
 		class: "bybit", options: `{"fetchMarkets":{"types":["inverse"]},"defaultType":"swap"}`, tickers: `{"category":"inverse"}`,
-		first: "BTC/USD:BTC", volume: true,
+		first: "BTC/USD:BTC", volume: true, failures: bybit,
+	},
+	"coinbase": {
+		class: "coinbaseexchange", first: "BTC/USD", noTickers: true, volume: true,
+		failures: map[string]failure{
+			"symbol":   {"OrderNotFound", service.ErrUnknownSymbol},
+			"interval": {"ExchangeError", levels.ErrUnknownInterval},
+		},
+	},
+	"kraken": {
+		class: "kraken", first: "BTC/USD", bad: "7", skip: []levels.Interval{"1w"},
+		failures: map[string]failure{
+			"symbol": {"ExchangeError", service.ErrUnknownSymbol},
+			"429":    {"DDoSProtection", service.ErrRateLimited},
+			"ban":    {"DDoSProtection", service.ErrRateLimited},
+		},
+	},
+	"kraken-futures": {
+		class: "krakenfutures", first: "BTC/USD:USD", volume: true,
+		symbols: map[string]string{"DOGE/USD:USD": "XDG/USD:USD"},
+		failures: map[string]failure{
+			"interval": {"BadSymbol", service.ErrUnknownSymbol},
+			"429":      {"DDoSProtection", service.ErrRateLimited},
+		},
+	},
+	"kucoin": {
+		class: "kucoin", options: `{"fetchMarkets":{"types":["spot"]},"defaultType":"spot"}`, skip: []levels.Interval{"1w"},
+		failures: map[string]failure{
+			"symbol": {"BadRequest", service.ErrUnknownSymbol},
+			"429":    {"ExchangeError", service.ErrRateLimited},
+		},
+	},
+	"kucoin-futures": {
+		class: "kucoin", options: `{"fetchMarkets":{"types":["swap"]},"defaultType":"swap"}`,
+		first: "BTC/USDT:USDT", bad: "7", badParams: `{"granularity":7}`, skip: []levels.Interval{"1w"},
+		failures: map[string]failure{
+			"symbol":   {"NotSupported", service.ErrUnknownSymbol},
+			"interval": {"InvalidOrder", levels.ErrUnknownInterval},
+			"429":      {"ExchangeError", service.ErrRateLimited},
+		},
+	},
+	"gate": {
+		class: "gate", options: `{"fetchMarkets":{"types":["spot"]},"defaultType":"spot"}`, skip: []levels.Interval{"1w"},
+		other: `{"publicMarginGetCurrencyPairs":[]}`,
+	},
+	"gate-futures": {
+		class: "gate", options: `{"fetchMarkets":{"types":["swap"]},"defaultType":"swap","swap":{"fetchMarkets":{"settlementCurrencies":["usdt"]}}}`,
+		first: "BTC/USDT:USDT", skip: []levels.Interval{"1w"}, delisting: true,
+	},
+	"bitget": {
+		class: "bitget", options: `{"fetchMarkets":{"types":["spot"]},"defaultType":"spot"}`, badParams: `{"granularity":"7m"}`,
+		other: `{"publicMarginGetV2MarginCurrencies":{"data":[]}}`, failures: bitget,
+	},
+	"bitget-futures": {
+		class: "bitget", options: `{"fetchMarkets":{"types":["swap"]},"defaultType":"swap"}`, badParams: `{"granularity":"7m"}`,
+		first: "BTC/USDT:USDT", failures: bitget,
+	},
+	"mexc": {
+		class: "mexc", options: `{"defaultType":"spot"}`, rows: 500, other: `{"fetchSwapMarkets":[]}`, badParams: `{"interval":"7m"}`,
+		failures: map[string]failure{"ban": {"ExchangeError", service.ErrBanned}},
+	},
+	"htx": {
+		class:   "htx",
+		options: `{"fetchMarkets":{"types":{"spot":true,"linear":false,"inverse":false}},"defaultType":"spot","fetchOHLCV":{"useHistoricalEndpointForSpot":false}}`,
+		rows:    2000, skip: []levels.Interval{"1d", "1w"},
+		failures: map[string]failure{"interval": {"ExchangeError", levels.ErrUnknownInterval}},
 	},
 }
 
-// failures holds the errors by kind, most of which all venues have.
+// failures holds the errors by kind, most of which all venues have. A ban is the page of a
+// firewall on most.
 var failures = map[string]failure{
 	"symbol":   {"BadSymbol", service.ErrUnknownSymbol},
 	"interval": {"BadRequest", levels.ErrUnknownInterval},
 	"429":      {"RateLimitExceeded", service.ErrRateLimited},
-	"ban":      {"RateLimitExceeded", service.ErrBanned},
+	"ban":      {"ExchangeNotAvailable", service.ErrExchange},
 }
 
-// firewall is what a ban is where the page of a firewall says it.
-var firewall = map[string]failure{"ban": {"ExchangeNotAvailable", service.ErrExchange}}
+var (
+	bybit  = map[string]failure{"ban": {"RateLimitExceeded", service.ErrBanned}}
+	bitget = map[string]failure{
+		"symbol":   {"ExchangeError", service.ErrUnknownSymbol},
+		"interval": {"ExchangeError", levels.ErrUnknownInterval},
+		"429":      {"DDoSProtection", service.ErrRateLimited},
+	}
+)
 
 const (
 	candlesEach = 400 // of a pair and interval
@@ -107,12 +186,15 @@ type ccxtMarket struct {
 	Name        string            `json:"name"`
 	Class       string            `json:"class"`
 	Options     json.RawMessage   `json:"options"`
-	Tickers     json.RawMessage   `json:"tickers,omitempty"`
+	Tickers     json.RawMessage   `json:"tickers"`
+	NoTickers   bool              `json:"noTickers"`
+	Other       json.RawMessage   `json:"other"`
 	Server      string            `json:"server"`
 	Failing     map[string]string `json:"failing"` // servers of which every response is a fault
 	First       string            `json:"first"`
 	Unknown     string            `json:"unknown"`
 	BadInterval string            `json:"badInterval"`
+	BadParams   json.RawMessage   `json:"badParams"`
 	Candles     []ccxtCandles     `json:"candles"`
 }
 
@@ -136,6 +218,7 @@ type ccxtRead struct {
 	}
 	Tickers map[string]*float64
 	Candles map[string][][6]float64
+	Refused map[string]string
 	Errors  map[string]struct {
 		Classes []string
 		Message string
@@ -170,6 +253,7 @@ func roomy(venue exchange.Venue) *altered {
 
 func TestCCXT_ReadsWhatWeRead(t *testing.T) {
 	t.Parallel()
+	begin := time.Now()
 	installed := make(chan string, 1)
 	go func() { installed <- installCCXT(t) }()
 
@@ -195,7 +279,9 @@ func TestCCXT_ReadsWhatWeRead(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	t.Logf("read ours %v", time.Since(begin))
 	folder := <-installed
+	t.Logf("installed %v", time.Since(begin))
 	if t.Failed() {
 		return
 	}
@@ -213,6 +299,7 @@ func TestCCXT_ReadsWhatWeRead(t *testing.T) {
 	if err != nil {
 		t.Fatalf("read.mjs: %v\n%s", err, &errs)
 	}
+	t.Logf("read theirs %v, %d bytes", time.Since(begin), len(out))
 	var theirs map[string]ccxtRead
 	if err := json.Unmarshal(out, &theirs); err != nil {
 		t.Fatal(err)
@@ -279,12 +366,10 @@ func readOurs(t *testing.T, venue exchange.Venue, row other) (m ccxtMarket, o ou
 		return c
 	}
 	m = ccxtMarket{
-		Name: spec.Name, Class: row.class, Options: json.RawMessage(row.options), Server: address,
+		Name: spec.Name, Class: row.class, Options: object(row.options), Server: address,
+		Tickers: object(row.tickers), NoTickers: row.noTickers, Other: object(row.other), BadParams: object(row.badParams),
 		Failing: map[string]string{"429": limiting, "ban": banning},
 		First:   cmp.Or(row.first, "BTC/USDT"), Unknown: row.unknown, BadInterval: hours.Name,
-	}
-	if row.tickers != "" {
-		m.Tickers = json.RawMessage(row.tickers)
 	}
 
 	c := connect(venue, m.Server)
@@ -323,10 +408,10 @@ func readOurs(t *testing.T, venue exchange.Venue, row other) (m ccxtMarket, o ou
 			}
 			key := ccxtName(s, row)
 			o.candles[key+" "+string(interval)] = all
-			m.Candles = append(m.Candles, ccxtCandles{key, interval, since, through, pageRows})
+			m.Candles = append(m.Candles, ccxtCandles{key, interval, since, through, cmp.Or(row.rows, pageRows)})
 		}
 		if first && m.Unknown == "" {
-			m.Unknown = strings.NewReplacer("BTC", "NOPE", "XBT", "NOPE").Replace(s.Name)
+			m.Unknown = strings.NewReplacer("BTC", "NOPE", "XBT", "NOPE", "btc", "nope").Replace(s.Name)
 		}
 	}
 	known := slices.IndexFunc(o.symbols, func(s service.Symbol) bool { return s.Canonical() == m.First })
@@ -348,6 +433,9 @@ func readOurs(t *testing.T, venue exchange.Venue, row other) (m ccxtMarket, o ou
 	}
 	return m, o
 }
+
+// object returns JSON, and {} for an empty string.
+func object(s string) json.RawMessage { return json.RawMessage(cmp.Or(s, "{}")) }
 
 // unusualPairs returns the ids of one pair of each kind with unusual candles.
 func unusualPairs(all []simulated.Pair) map[string]bool {
@@ -395,7 +483,7 @@ func agree(t *testing.T, row other, o ours, theirs ccxtRead) {
 		}
 		m := theirs.Markets[i]
 		delete(byName, name)
-		if m.ID != s.Name || m.Kind != s.Kind() || m.Active == nil || *m.Active != s.Trading || m.Price == nil {
+		if m.ID != s.Name || m.Kind != s.Kind() || m.Active == nil || *m.Active != (s.Trading || row.delisting && s.Status == "delisting") || m.Price == nil {
 			t.Errorf("ccxt has %+v, we have %+v", m, s)
 			continue
 		}
@@ -432,6 +520,13 @@ func agree(t *testing.T, row other, o ours, theirs ccxtRead) {
 		if !slices.Contains(theirs.Timeframes, interval) {
 			continue
 		}
+		_, native := o.spec.Intervals[levels.Interval(interval)]
+		if why, refused := theirs.Refused[key]; refused {
+			if native {
+				t.Errorf("%s: %s", key, why)
+			}
+			continue // ccxt asks for an interval that the venue has only in another market
+		}
 		got := theirs.Candles[key]
 		equal := len(got) == len(want)
 		for i := 0; equal && i < len(want); i++ {
@@ -440,7 +535,7 @@ func agree(t *testing.T, row other, o ours, theirs ccxtRead) {
 				volume *= contract[name]
 			}
 			equal = got[i][0] == float64(k.OpenTime) && got[i][1] == k.Open && got[i][2] == k.High && got[i][3] == k.Low && got[i][4] == k.Close &&
-				(volume == k.Volume || row.contracts && math.Abs(volume-k.Volume) <= 1e-12*k.Volume)
+				(volume == k.Volume || (row.contracts || !native) && math.Abs(volume-k.Volume) <= 1e-12*k.Volume)
 			if !equal && !slices.Contains(row.skip, levels.Interval(interval)) {
 				t.Errorf("%s, candle %d: ccxt has %v, we have %v", key, i, got[i], k)
 			}

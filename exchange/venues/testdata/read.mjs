@@ -17,6 +17,7 @@ function connect(market, base) {
   exchange.urls.api = moved(exchange.urls.api, base);
   exchange.milliseconds = () => now;
   exchange.has.fetchCurrencies = false; // chains and withdrawals, which no simulated exchange lists
+  for (const [method, answer] of Object.entries(market.other)) exchange[method] = async () => answer;
   exchange.fetchImplementation = (url, { method, headers, body, signal }) => {
     if (new URL(url).origin !== base) {
       console.error(`${market.name}: a request for ${url}`);
@@ -61,7 +62,7 @@ async function read(market) {
   const { first } = market;
   const known = exchange.markets[first];
   if (known === undefined) throw new Error(`${market.name} has no ${first}: ${Object.keys(exchange.markets)}`);
-  const tickers = await exchange.fetchTickers(undefined, market.tickers ?? {});
+  const tickers = market.noTickers ? {} : await exchange.fetchTickers(undefined, market.tickers);
   const result = {
     tickSize: exchange.precisionMode === ccxt.TICK_SIZE,
     timeframes: Object.keys(exchange.timeframes),
@@ -71,18 +72,23 @@ async function read(market) {
     })),
     tickers: Object.fromEntries(Object.values(tickers).map((t) => [t.symbol, t.quoteVolume ?? null])),
     candles: {},
+    refused: {},
     errors: {},
   };
   const each = market.candles.filter((c) => c.interval in exchange.timeframes);
   await Promise.all(each.map(async (c) => {
-    result.candles[`${c.symbol} ${c.interval}`] = await candles(exchange, c);
+    const key = `${c.symbol} ${c.interval}`;
+    const { classes, message } = await failure(async () => {
+      result.candles[key] = await candles(exchange, c);
+    });
+    if (classes.length > 0) result.refused[key] = `${classes[0]}: ${message}`;
   }));
 
-  const ask = (other, symbol) => failure(() => other.fetchOHLCV(symbol, "1h", now - 36_000_000, 10));
+  const ask = (other, symbol, params = {}) => failure(() => other.fetchOHLCV(symbol, "1h", now - 36_000_000, 10, params));
   exchange.markets["NOPE"] = { ...known, symbol: "NOPE", id: market.unknown };
   result.errors.symbol = await ask(exchange, "NOPE");
   exchange.timeframes = { ...exchange.timeframes, "1h": market.badInterval };
-  result.errors.interval = await ask(exchange, first);
+  result.errors.interval = await ask(exchange, first, market.badParams);
   for (const [kind, base] of Object.entries(market.failing)) {
     const other = connect(market, base);
     other.setMarkets(exchange.markets);
