@@ -253,7 +253,6 @@ func roomy(venue exchange.Venue) *altered {
 
 func TestCCXT_ReadsWhatWeRead(t *testing.T) {
 	t.Parallel()
-	begin := time.Now()
 	installed := make(chan string, 1)
 	go func() { installed <- installCCXT(t) }()
 
@@ -279,9 +278,7 @@ func TestCCXT_ReadsWhatWeRead(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("read ours %v", time.Since(begin))
 	folder := <-installed
-	t.Logf("installed %v", time.Since(begin))
 	if t.Failed() {
 		return
 	}
@@ -299,7 +296,6 @@ func TestCCXT_ReadsWhatWeRead(t *testing.T) {
 	if err != nil {
 		t.Fatalf("read.mjs: %v\n%s", err, &errs)
 	}
-	t.Logf("read theirs %v, %d bytes", time.Since(begin), len(out))
 	var theirs map[string]ccxtRead
 	if err := json.Unmarshal(out, &theirs); err != nil {
 		t.Fatal(err)

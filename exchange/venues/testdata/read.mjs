@@ -18,12 +18,13 @@ function connect(market, base) {
   exchange.milliseconds = () => now;
   exchange.has.fetchCurrencies = false; // chains and withdrawals, which no simulated exchange lists
   for (const [method, answer] of Object.entries(market.other)) exchange[method] = async () => answer;
-  exchange.fetchImplementation = (url, { method, headers, body, signal }) => {
+  const send = exchange.fetch.bind(exchange);
+  exchange.fetch = (url, ...rest) => {
     if (new URL(url).origin !== base) {
       console.error(`${market.name}: a request for ${url}`);
       process.exit(1);
     }
-    return fetch(url, { method, headers, body, signal, redirect: "error" });
+    return send(url, ...rest);
   };
   return exchange;
 }
