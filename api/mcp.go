@@ -302,7 +302,7 @@ func (a *API) askTool(ctx context.Context, name string, arguments json.RawMessag
 		h, target = a.getSymbols, "/symbols"
 	case "analyze_symbol":
 		if _, is := given["symbol"].(string); !is || given["store"] != nil || given["klines"] != nil || given["all"] != nil || given["symbols"] != nil {
-			return nil, badParameter("symbol", "it must be given, as text, with at most interval and kline_limit beside it")
+			return nil, badParameter("symbol", "it must be given, as text, with at most exchange, interval and kline_limit beside it")
 		}
 		given["store"] = false
 		body, err := json.Marshal(given)

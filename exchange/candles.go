@@ -130,7 +130,7 @@ func (p *pager) run(ctx context.Context, next int64) error {
 			return nil
 		}
 		// one more for the forming candle, and one because the venue's clock is ahead
-		rows := min(int64(p.src.native.Rows), (through-next)/p.unit+3)
+		rows := min(int64(p.src.native.Rows), (p.now-next)/p.unit+2)
 		if p.merge != nil {
 			p.merge.ragged = true
 		}
@@ -216,6 +216,7 @@ func (p *pager) page(ctx context.Context, w Window) error {
 			return err
 		}
 		if sure := p.src.native.Sure; w.Old && sure > 0 && w.Rows > sure && r.inside == sure && r.oldest >= w.From+p.unit {
+			p.dst.Truncate(mark)
 			return &Final{errShort}
 		}
 		if p.merge != nil {

@@ -54,13 +54,14 @@ func (c Cost) times(n int) Cost {
 type Limiter struct {
 	clock *Clock
 
-	mu      sync.Mutex
-	budgets []spending
-	people  int // requests waiting that are not of a sweep
-	until   time.Time
-	reason  error         // why the gate is shut
-	strikes int           // backoffs in a row
-	changed chan struct{} // closed when the gate is shut, or shut for longer
+	mu       sync.Mutex
+	budgets  []spending
+	loosened bool
+	people   int // requests waiting that are not of a sweep
+	until    time.Time
+	reason   error         // why the gate is shut
+	strikes  int           // backoffs in a row
+	changed  chan struct{} // closed when the gate is shut, or shut for longer
 }
 
 // NewLimiter returns a Limiter whose gate is open. It spends at most share, 0 to 1, of
@@ -281,6 +282,21 @@ func (l *Limiter) Observe(t Ticket, u Usage, date time.Time) {
 		}
 	case Bucket:
 		b.tokens = min(b.tokens, b.capacity()-float64(u.Used))
+	}
+}
+
+// loosen multiplies the budgets, once: a simulated exchange says that its limits are so
+// many times those of the venue.
+func (l *Limiter) loosen(times int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.loosened {
+		return
+	}
+	l.loosened = true
+	for i := range l.budgets {
+		l.budgets[i].Limit *= times
+		l.budgets[i].Burst *= times
 	}
 }
 

@@ -81,8 +81,8 @@ const (
 	// Oldest is Bounded, but of a longer range the response has the oldest candles, so
 	// that an empty page is the end.
 	Oldest
-	// Until is Bounded, but only the end counts: the response has the given number of
-	// newest candles before it, so that a gap brings older ones than requested.
+	// Until is Bounded, but of the range only the end and the number of rows may count, so
+	// that a gap brings older candles.
 	Until
 	// Since: the response has all candles from a time on, as far as there are any.
 	Since

@@ -229,7 +229,7 @@ export interface paths {
         };
         /**
          * The schedules of sweeps.
-         * @description The schedules of the exchange (`ANALYSIS_SCHEDULE`), shortest interval first. They are
+         * @description The schedules of each exchange (`ANALYSIS_SCHEDULE`), shortest interval first. They are
          *     stored in the database, so every process returns the same. Empty if nothing is scheduled.
          */
         get: operations["listSchedules"];
@@ -278,7 +278,7 @@ export interface paths {
         };
         /**
          * The exchanges with stored levels.
-         * @description First the exchange this process serves, then others with levels in the database, stored by other processes. Stored data of the others can be read (`exchange=`), but this process cannot analyse them.
+         * @description First the exchanges this process serves, with how requests to them fare, then others with levels in the database, stored by other processes. Stored data of the others can be read (`exchange=`), but this process cannot analyse them.
          */
         get: operations["listExchanges"];
         put?: never;
@@ -572,7 +572,7 @@ export interface components {
             all?: true;
             /** @description Your own closed klines, oldest first, at least 50. Each is a row `[open_time, open, high, low, close, volume]`: the open time in Unix milliseconds, the rest numbers, or numbers in strings as exchanges write them. Rows may have more columns, as those of exchanges do; they are ignored. `interval` is required. */
             klines?: unknown[][];
-            /** @description The exchange this process serves. With klines it is their origin, which may be any name; the analysis repeats it. */
+            /** @description An exchange of this process. A symbol needs it only if several of its exchanges have the pair; a list of symbols and all need it if the process has several. With klines it is their origin, which may be any name; the analysis repeats it. */
             exchange?: components["schemas"]["Exchange"];
             interval?: components["schemas"]["Interval"];
             /** @description The maximum number of closed candles in the analysis. The default is `ANALYSIS_KLINE_LIMIT`; with klines, all of them. */
@@ -826,7 +826,7 @@ export interface components {
         };
         /** @description A page of levels. */
         LevelPage: {
-            /** @description The exchange of all rows. */
+            /** @description The exchange of all rows; `all` for several. */
             exchange: string;
             interval: components["schemas"]["Interval"];
             /** @description Why the probabilities of this interval are null; null if they are not. If only one row has none, its pair is too young, or was analysed by a version without odds; `GET /levels/{symbol}` says which. */
@@ -1305,7 +1305,7 @@ export interface components {
             detail: string;
         };
         SymbolList: {
-            /** @description The exchange of all pairs. */
+            /** @description The exchange of all pairs; `all` for several. */
             exchange: string;
             symbols: components["schemas"]["Symbol"][];
             /** @description The number of pairs in this reply. */
@@ -1317,6 +1317,10 @@ export interface components {
         Symbol: {
             /** @description The exchange's own name of the pair. */
             symbol: string;
+            /** @description Its exchange. */
+            exchange: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. */
+            name: string;
             /** @description The asset traded. */
             base: string;
             /** @description The asset it is paid in. */
@@ -1346,6 +1350,10 @@ export interface components {
                 exchange: string;
                 /** @description Whether this process serves it. */
                 served: boolean;
+                /** @description The number of pairs listed and trading. Null before the first sweep is planned. */
+                pairs: number | null;
+                /** @description How requests of this process to it fare. Null if this process does not serve it. */
+                status: components["schemas"]["ExchangeStatus"] | null;
                 /** @description Intervals with levels, shortest first. */
                 intervals: {
                     interval: components["schemas"]["Interval"];
@@ -1358,6 +1366,51 @@ export interface components {
                     as_of: string;
                 }[];
             }[];
+        };
+        /** @description How requests to an exchange fare. */
+        ExchangeStatus: {
+            /** @description Whether its prices are invented. */
+            simulated: boolean;
+            /** @description Its limits of requests. */
+            budgets: components["schemas"]["Budget"][];
+            /**
+             * Format: date-time
+             * @description No request is sent before this time. Null while requests are sent.
+             */
+            paused_until: string | null;
+            /**
+             * @description Why. Null while requests are sent.
+             * @enum {string|null}
+             */
+            pause_reason: "rate_limited" | "banned" | null;
+            /** @description This machine's clock less the exchange's, in milliseconds; null if unknown. */
+            clock_skew_ms: number | null;
+            /**
+             * Format: date-time
+             * @description When the last request succeeded; null before the first.
+             */
+            last_success: string | null;
+            /** @description Whether the last request was answered; null before the first. */
+            reachable: boolean | null;
+        };
+        /** @description A limit of requests to an exchange, as it counts them. */
+        Budget: {
+            /** @description What is counted: weight or requests. */
+            name: string;
+            /** @description Used in the current period, by all programs behind this address. */
+            used: number;
+            /** @description The limit of a period. */
+            limit: number;
+            /**
+             * Format: double
+             * @description The used part of the limit.
+             */
+            used_share: number;
+            /**
+             * Format: double
+             * @description The part of the limit that this process uses at most.
+             */
+            share: number;
         };
         KlineList: {
             /** @description The pair. */
@@ -1420,15 +1473,36 @@ export interface components {
                 /** @description JSON Pointer (RFC 6901) into the body; empty for the whole of it. */
                 pointer?: string;
             }[];
+            /** @description The pairs that the name means, with `ambiguous_symbol`. */
+            choices?: components["schemas"]["PairChoice"][];
+        };
+        /** @description A pair of an exchange. */
+        PairChoice: {
+            /** @description Its exchange. */
+            exchange: string;
+            /** @description The exchange's id. */
+            symbol: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. */
+            name: string;
         };
         /**
          * @description A stable code for programs.
          * @enum {string}
          */
-        Code: "invalid_request" | "unauthorized" | "forbidden_host" | "cross_origin" | "not_found" | "not_analyzed" | "unknown_level" | "unknown_job" | "method_not_allowed" | "job_finished" | "not_explainable" | "candles_not_kept" | "cancelled" | "body_too_large" | "unsupported_media_type" | "unknown_symbol" | "unknown_exchange" | "too_few_candles" | "too_many_requests" | "internal" | "exchange_unavailable" | "busy" | "stopping" | "banned" | "rate_limited" | "storage_unavailable" | "timeout";
+        Code: "invalid_request" | "unauthorized" | "forbidden_host" | "cross_origin" | "not_found" | "not_analyzed" | "unknown_level" | "unknown_job" | "method_not_allowed" | "job_finished" | "not_explainable" | "candles_not_kept" | "cancelled" | "body_too_large" | "unsupported_media_type" | "ambiguous_symbol" | "unknown_symbol" | "unknown_exchange" | "too_few_candles" | "too_many_requests" | "internal" | "exchange_unavailable" | "busy" | "stopping" | "banned" | "rate_limited" | "storage_unavailable" | "timeout";
     };
     responses: {
-        /** @description The candles of the stored analysis are no longer stored (`candles_not_kept`). */
+        /** @description Several exchanges have a pair of this name (`ambiguous_symbol`). Choose one of `choices`. */
+        Ambiguous: {
+            headers: {
+                "X-Request-Id": components["headers"]["RequestId"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The candles of the stored analysis are no longer stored (`candles_not_kept`), or several exchanges have a pair of this name (`ambiguous_symbol`). */
         NotKept: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1582,7 +1656,12 @@ export interface components {
          */
         Interval: components["schemas"]["Interval"];
         /**
-         * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+         * @description Only those of this exchange. The default is all.
+         * @example binance
+         */
+        Market: components["schemas"]["Exchange"];
+        /**
+         * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
          * @example binance
          */
         Exchange: components["schemas"]["Exchange"];
@@ -1661,6 +1740,7 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            409: components["responses"]["Ambiguous"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["Unprocessable"];
@@ -1680,7 +1760,7 @@ export interface operations {
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -1768,7 +1848,7 @@ export interface operations {
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -1834,8 +1914,11 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            409: components["responses"]["Ambiguous"];
+            422: components["responses"]["Unprocessable"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
+            502: components["responses"]["ExchangeUnavailable"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
         };
@@ -1849,7 +1932,7 @@ export interface operations {
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -1914,8 +1997,10 @@ export interface operations {
                 };
             };
             409: components["responses"]["NotKept"];
+            422: components["responses"]["Unprocessable"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
+            502: components["responses"]["ExchangeUnavailable"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
         };
@@ -1929,7 +2014,7 @@ export interface operations {
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -1994,8 +2079,10 @@ export interface operations {
                 };
             };
             409: components["responses"]["NotKept"];
+            422: components["responses"]["Unprocessable"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
+            502: components["responses"]["ExchangeUnavailable"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
         };
@@ -2009,7 +2096,7 @@ export interface operations {
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -2064,8 +2151,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            422: components["responses"]["Unprocessable"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
+            502: components["responses"]["ExchangeUnavailable"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
         };
@@ -2073,6 +2162,11 @@ export interface operations {
     listJobs: {
         parameters: {
             query?: {
+                /**
+                 * @description Only those of this exchange. The default is all.
+                 * @example binance
+                 */
+                exchange?: components["parameters"]["Market"];
                 /** @description The maximum number. */
                 limit?: number;
             };
@@ -2230,7 +2324,13 @@ export interface operations {
     };
     listSchedules: {
         parameters: {
-            query?: never;
+            query?: {
+                /**
+                 * @description Only those of this exchange. The default is all.
+                 * @example binance
+                 */
+                exchange?: components["parameters"]["Market"];
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -2262,7 +2362,7 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -2306,7 +2406,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The exchanges, sorted by name after the first. */
+            /** @description The exchanges of this process in the order of its configuration, then the others by name. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -2329,7 +2429,7 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -2392,7 +2492,7 @@ export interface operations {
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -2452,7 +2552,7 @@ export interface operations {
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -2482,6 +2582,7 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            409: components["responses"]["Ambiguous"];
             422: components["responses"]["Unprocessable"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
@@ -2640,7 +2741,7 @@ export interface operations {
                         status: "ready";
                         /** @enum {string} */
                         database: "ok";
-                        /** @description The exchange this process serves. */
+                        /** @description The exchanges this process serves, separated by commas. */
                         exchange: string;
                         /** @description Whether it is simulated. */
                         simulated: boolean;

@@ -100,7 +100,8 @@ func natives(minutes, hours string, most func(levels.Interval, int) int) map[lev
 		{"1h", "1" + hours, 60}, {"4h", "4" + hours, 240}, {"6h", "6Hutc", 360}, {"12h", "12Hutc", 720}, {"1d", "1Dutc", 1440},
 	} {
 		rows := most(n.interval, 1_000)
-		all[n.interval] = exchange.Native{Name: n.name, Rows: rows, Older: min(rows, 200), Recent: int(time.Duration(n.days-2) * day / n.interval.Duration())}
+		recent := time.Duration(n.days-2) * day / n.interval.Duration()
+		all[n.interval] = exchange.Native{Name: n.name, Rows: rows, Recent: int(recent), Older: min(rows, 200)}
 	}
 	return all
 }
@@ -120,15 +121,15 @@ func (m *market) Listing(i int, _ string) exchange.Call {
 	return call
 }
 
-// Klines requests a range with an exclusive end, which is a multiple of the interval,
-// because the venue may round it down. Without a range the newest candles come, the
-// forming one included.
+// Klines requests a range with an exclusive end. Both ends are multiples of the interval:
+// the venue may round them down, and limits the length of the range. Without a range the
+// newest candles come, the forming one included.
 func (m *market) Klines(symbol string, n exchange.Native, w exchange.Window) exchange.Call {
 	call := exchange.Call{Path: m.prefix + "candles", Cost: m.cost(m.candles)}
-	old := w.Old
-	if old {
+	if w.Old {
 		call.Endpoint, call.Path, call.Cost = "history-candles", m.prefix+"history-candles", m.cost(m.history)
 	}
+	step := max(w.Step, 1)
 	query := make([]byte, 0, 160)
 	if m.product != "" {
 		query = append(append(query, m.product...), '&')
@@ -138,12 +139,12 @@ func (m *market) Klines(symbol string, n exchange.Native, w exchange.Window) exc
 	query = append(query, "&granularity="...)
 	query = append(query, n.Name...)
 	if w.Through <= w.Now {
-		if !old || m.product != "" {
+		if !w.Old || m.product != "" {
 			query = append(query, "&startTime="...)
-			query = strconv.AppendInt(query, w.From, 10)
+			query = strconv.AppendInt(query, (w.From+step-1)/step*step, 10)
 		}
 		query = append(query, "&endTime="...)
-		query = strconv.AppendInt(query, w.Through-w.Through%max(w.Step, 1)+w.Step, 10)
+		query = strconv.AppendInt(query, (w.Through/step+1)*step, 10)
 	}
 	query = append(query, "&limit="...)
 	query = strconv.AppendInt(query, int64(w.Rows), 10)

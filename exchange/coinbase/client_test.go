@@ -135,7 +135,7 @@ func TestClient_ReadsThePairsOfTheMarket(t *testing.T) {
 
 func TestClient_FaultsChangeNothing(t *testing.T) {
 	clean := connect(t, Exchange, venueOf(t, "coinbase", "", at(noon)), unlimited())
-	venue := venueOf(t, "coinbase", "500=0.1,truncated=0.1,envelope=0.1,unordered=0.1,nan=0.1", at(noon))
+	venue := venueOf(t, "coinbase", "500=0.05,truncated=0.05,envelope=0.05,unordered=0.05,nan=0.05", at(noon))
 	faulty := connect(t, Exchange, venue, unlimited())
 	from := noon.Add(-2_000 * time.Hour).UnixMilli()
 	for _, id := range []string{"BTC-USD", "ETH-USD"} {

@@ -49,11 +49,12 @@ var Exchange exchange.Venue = &market{exchange.Spec{
 		"1m": {Name: "60", Rows: rows}, "5m": {Name: "300", Rows: rows}, "15m": {Name: "900", Rows: rows},
 		"1h": {Name: "3600", Rows: rows}, "6h": {Name: "21600", Rows: rows}, "1d": {Name: "86400", Rows: rows},
 	},
-	Reach:    exchange.Bounded,
-	Budgets:  []exchange.Budget{{Name: "requests", Kind: exchange.Bucket, Limit: 10, Period: time.Second, Burst: 15}},
-	Heaviest: one,
-	Clock:    exchange.Call{Endpoint: "time", Path: "time", Cost: one},
-	Listings: 2,
+	Reach:      exchange.Bounded,
+	LateVolume: true, // unconfirmed: nothing says when a candle is final
+	Budgets:    []exchange.Budget{{Name: "requests", Kind: exchange.Bucket, Limit: 10, Period: time.Second, Burst: 15}},
+	Heaviest:   one,
+	Clock:      exchange.Call{Endpoint: "time", Path: "time", Cost: one},
+	Listings:   2,
 }}
 
 var one = exchange.Cost{1}

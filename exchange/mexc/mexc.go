@@ -56,6 +56,7 @@ func (m *market) Listing(i int, _ string) exchange.Call {
 // end is ignored (mexc-api-sdk, issues 28 and 57). Without a range the newest candles
 // come, the forming one included.
 func (m *market) Klines(symbol string, n exchange.Native, w exchange.Window) exchange.Call {
+	step := max(w.Step, 1)
 	query := make([]byte, 0, 160)
 	query = append(query, "symbol="...)
 	query = append(query, url.QueryEscape(symbol)...)
@@ -65,7 +66,7 @@ func (m *market) Klines(symbol string, n exchange.Native, w exchange.Window) exc
 		query = append(query, "&startTime="...)
 		query = strconv.AppendInt(query, w.From, 10)
 		query = append(query, "&endTime="...)
-		query = strconv.AppendInt(query, w.Through-w.Through%max(w.Step, 1)+w.Step-1, 10)
+		query = strconv.AppendInt(query, (w.Through/step+1)*step-1, 10)
 	}
 	query = append(query, "&limit="...)
 	query = strconv.AppendInt(query, int64(w.Rows), 10)

@@ -68,8 +68,8 @@ func same(a, b levels.Candle) bool {
 }
 
 func TestClient_ReadsTheCandlesOfTheMarket(t *testing.T) {
-	truth, _ := connect(t, binance.Spot, "binance", "")
 	for name, v := range map[string]exchange.Venue{"okx": Spot, "okx-swap": Swap} {
+		truth, _ := connect(t, binance.Spot, "binance", "") // both clocks begin here
 		c, market := connect(t, v, name, "")
 		for _, p := range market.Pairs()[:3] {
 			id, theirs := p.Symbol, p.Base+p.Quote
