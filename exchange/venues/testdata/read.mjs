@@ -69,7 +69,7 @@ async function read(market) {
     timeframes: Object.keys(exchange.timeframes),
     markets: Object.values(exchange.markets).map((m) => ({
       id: m.id, symbol: m.symbol, base: m.base, quote: m.quote, settle: m.settle ?? "", kind: m.type,
-      active: m.active ?? null, price: m.precision.price ?? null, contract: m.contractSize ?? null,
+      active: m.active ?? null, price: m.precision.price ?? null,
     })),
     tickers: Object.fromEntries(Object.values(tickers).map((t) => [t.symbol, t.quoteVolume ?? null])),
     candles: {},
