@@ -130,10 +130,12 @@ func (p *pager) run(ctx context.Context, next int64) error {
 			return nil
 		}
 		// one more for the forming candle, and one because the venue's clock is ahead
-		rows := min(int64(p.src.native.Rows), (p.now-next)/p.unit+2)
+		most := (p.now-next)/p.unit + 2
+		rows := int64(p.src.native.Rows)
 		if p.merge != nil {
-			p.merge.ragged = true
+			p.merge.ragged = most > rows || spec.History > 0 && most > int64(spec.History)
 		}
+		rows = min(rows, most)
 		return p.page(ctx, Window{From: next, Through: through, Rows: int(rows)})
 	case Oldest:
 		if p.merge == nil {

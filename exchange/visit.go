@@ -70,7 +70,12 @@ func (v *visit) Wait(ctx context.Context) error {
 		}
 		e.left -= time.Since(tried)
 	}
+	if e.short { // there were more pages than expected
+		e.short = false
+		v.pages++
+	}
 	n := v.c.caller.limiter.Fit(v.call.Cost, v.pages)
+	e.partial = n < v.pages
 	asked := time.Now()
 	ticket, err := v.c.caller.limiter.Acquire(ctx, v.call.Cost.times(n), e.left)
 	e.left -= time.Since(asked)
