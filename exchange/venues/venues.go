@@ -42,6 +42,17 @@ var All = []exchange.Venue{
 	bybit.Inverse,
 	hyperliquid.Perps,
 	hyperliquid.Spot,
+	coinbase.Exchange,
+	kraken.Spot,
+	kraken.Futures,
+	kucoin.Spot,
+	kucoin.Futures,
+	gate.Spot,
+	gate.Futures,
+	bitget.Spot,
+	bitget.Futures,
+	mexc.Spot,
+	htx.Spot,
 }
 
 // Find returns the market of a name, or nil.
