@@ -9,10 +9,10 @@ import (
 	"tidemark/exchange/coinbase"
 	"tidemark/exchange/gate"
 	"tidemark/exchange/htx"
+	"tidemark/exchange/hyperliquid"
 	"tidemark/exchange/kraken"
 	"tidemark/exchange/kucoin"
 	"tidemark/exchange/mexc"
-	"tidemark/exchange/hyperliquid"
 	"tidemark/exchange/okx"
 )
 
@@ -32,27 +32,7 @@ var All = []exchange.Venue{
 	bitget.Spot, bitget.Futures,
 	mexc.Spot,
 	htx.Spot,
-	binance.Spot,
-	binance.USDM,
-	binance.COINM,
-	okx.Spot,
-	okx.Swap,
-	bybit.Spot,
-	bybit.Linear,
-	bybit.Inverse,
-	hyperliquid.Perps,
-	hyperliquid.Spot,
-	coinbase.Exchange,
-	kraken.Spot,
-	kraken.Futures,
-	kucoin.Spot,
-	kucoin.Futures,
-	gate.Spot,
-	gate.Futures,
-	bitget.Spot,
-	bitget.Futures,
-	mexc.Spot,
-	htx.Spot,
+	hyperliquid.Perps, hyperliquid.Spot,
 }
 
 // Find returns the market of a name, or nil.
