@@ -170,7 +170,7 @@ func (a *Analyzer) snapshot(s *slot, market Market, p Pair, now time.Time) (Snap
 			return err
 		}
 		if p.Digits > 0 {
-			p.Tick = significant(found.LastPrice, p.Digits)
+			p.Tick = significant(found.LastPrice, p.Digits, p.Tick)
 		}
 		all = make([]levels.Level, 0, len(found.Supports)+len(found.Resistances))
 		all = p.Tick.appendRounded(all, found.Supports)

@@ -9,6 +9,7 @@ import (
 	"tidemark/exchange/coinbase"
 	"tidemark/exchange/gate"
 	"tidemark/exchange/htx"
+	"tidemark/exchange/hyperliquid"
 	"tidemark/exchange/kraken"
 	"tidemark/exchange/kucoin"
 	"tidemark/exchange/mexc"
@@ -40,6 +41,8 @@ var All = []exchange.Venue{
 	bitget.Futures,
 	mexc.Spot,
 	htx.Spot,
+	hyperliquid.Perps,
+	hyperliquid.Spot,
 }
 
 // Find returns the market of a name, or nil.
