@@ -224,6 +224,9 @@ func (s *Scanner) IsString() bool { s.next(); return s.buf[s.pos] == '"' }
 // More reports whether the open array or object has another element. If not, it closes
 // it.
 func (s *Scanner) More() bool {
+	if s.buf[s.pos] <= ' ' || s.end-s.pos <= maxToken {
+		s.space()
+	}
 	bracket := byte(']')
 	if s.objects&1 == 1 {
 		bracket = '}'
@@ -250,7 +253,9 @@ func (s *Scanner) More() bool {
 		}
 		s.pos++
 		s.comma = false
-		s.space()
+		if s.buf[s.pos] <= ' ' || s.end-s.pos <= maxToken {
+			s.space()
+		}
 		if s.buf[s.pos] == bracket {
 			s.bad("after a comma")
 			return false
