@@ -72,7 +72,15 @@ type failure struct {
 var others = map[string]other{
 	"binance": {
 		class: "binance", options: `{"fetchMarkets":{"types":["spot"]},"defaultType":"spot"}`,
-		failures: map[string]failure{"429": {"DDoSProtection", service.ErrRateLimited}, "ban": {"DDoSProtection", service.ErrBanned}},
+		failures: binance,
+	},
+	"binance-usdm": {
+		class: "binance", options: `{"fetchMarkets":{"types":["linear"]},"defaultType":"swap","defaultSubType":"linear"}`,
+		first: "BTC/USDT:USDT", failures: binance,
+	},
+	"binance-coinm": {
+		class: "binance", options: `{"fetchMarkets":{"types":["inverse"]},"defaultType":"swap","defaultSubType":"inverse"}`,
+		first: "BTC/USD:BTC", rows: 28, failures: binance, // 28 weeks are in a range of 200 days
 	},
 	"okx": {class: "okx", options: `{"fetchMarkets":{"types":["spot"]},"defaultType":"spot"}`},
 	"okx-swap": {
@@ -174,8 +182,9 @@ var failures = map[string]failure{
 }
 
 var (
-	bybit  = map[string]failure{"ban": {"RateLimitExceeded", service.ErrBanned}}
-	bitget = map[string]failure{
+	binance = map[string]failure{"429": {"DDoSProtection", service.ErrRateLimited}, "ban": {"DDoSProtection", service.ErrBanned}}
+	bybit   = map[string]failure{"ban": {"RateLimitExceeded", service.ErrBanned}}
+	bitget  = map[string]failure{
 		"symbol":   {"ExchangeError", service.ErrUnknownSymbol},
 		"interval": {"ExchangeError", levels.ErrUnknownInterval},
 		"429":      {"DDoSProtection", service.ErrRateLimited},
@@ -191,8 +200,9 @@ const (
 	pageRows    = 150 // of a request of ccxt
 )
 
-// The clock of the venues. It stands, so that both clients see the same last 24 hours.
-var ccxtNow = time.Date(2026, 11, 18, 10, 17, 1, 0, time.UTC)
+// The clock of the venues. It stands, so that both clients see the same last 24 hours, at a
+// time when the last candles of all venues are complete.
+var ccxtNow = time.Date(2026, 11, 18, 10, 17, 31, 0, time.UTC)
 
 // ccxtMarket is a market in the input of read.mjs.
 type ccxtMarket struct {
