@@ -19,6 +19,10 @@ type spending struct {
 	window int64     // of the venue's clock, counted in periods since the epoch; 0 if unknown
 	opened time.Time // local start of the window, at or after its start at the venue
 	used   int
+	// What ended in the second that began at since, and in the one before: at the start of
+	// a window the venue may have counted it there already, because its clock is ahead.
+	since        time.Time
+	late, before int
 
 	// of a rolling budget: what ended in each part of the period
 	slices [parts + 1]int
@@ -108,7 +112,8 @@ func (b *spending) roll(now time.Time, clock *Clock) {
 		default:
 			return
 		}
-		b.window, b.opened, b.used = window, now, b.inFlight
+		b.ended(now, 0)
+		b.window, b.opened, b.used = window, now, b.inFlight+b.late+b.before
 	case Rolling:
 		part := b.Period / parts
 		if b.began.IsZero() || now.Sub(b.began) >= b.Period+part {
@@ -163,6 +168,8 @@ func (b *spending) size() int {
 // done ends requests of a cost.
 func (b *spending) done(now time.Time, cost int) {
 	switch b.Kind {
+	case Aligned:
+		b.ended(now, cost)
 	case Rolling:
 		b.roll(now, nil)
 		b.slices[b.slice] += cost
@@ -170,6 +177,17 @@ func (b *spending) done(now time.Time, cost int) {
 		b.roll(now, nil)
 	}
 	b.inFlight -= cost
+}
+
+// ended adds what ended just now.
+func (b *spending) ended(now time.Time, cost int) {
+	switch past := now.Sub(b.since); {
+	case past >= 2*time.Second:
+		b.since, b.late, b.before = now, 0, 0
+	case past >= time.Second:
+		b.since, b.late, b.before = now, 0, b.late
+	}
+	b.late += cost
 }
 
 // cancel gives back what was not sent.
