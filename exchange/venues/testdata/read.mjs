@@ -68,7 +68,7 @@ async function read(market) {
     tickSize: exchange.precisionMode === ccxt.TICK_SIZE,
     timeframes: Object.keys(exchange.timeframes),
     markets: Object.values(exchange.markets).map((m) => ({
-      id: m.id, symbol: m.symbol, base: m.base, quote: m.quote, settle: m.settle ?? "", kind: m.type,
+      id: m[market.id], symbol: m.symbol, base: m.base, quote: m.quote, settle: m.settle ?? "", kind: m.type,
       active: m.active ?? null, price: m.precision.price ?? null,
     })),
     tickers: Object.fromEntries(Object.values(tickers).map((t) => [t.symbol, t.quoteVolume ?? null])),
@@ -86,7 +86,7 @@ async function read(market) {
   }));
 
   const ask = (other, symbol, params = {}) => failure(() => other.fetchOHLCV(symbol, "1h", now - 36_000_000, 10, params));
-  exchange.markets["NOPE"] = { ...known, symbol: "NOPE", id: market.unknown };
+  exchange.markets["NOPE"] = { ...known, symbol: "NOPE", [market.id]: market.unknown };
   result.errors.symbol = await ask(exchange, "NOPE");
   exchange.timeframes = { ...exchange.timeframes, "1h": market.badInterval };
   result.errors.interval = await ask(exchange, first, market.badParams);
