@@ -367,6 +367,9 @@ func (m *merger) begin(dst *levels.Candles) {
 }
 
 func (m *merger) add(k levels.Candle) error {
+	if err := k.Check(); err != nil {
+		return err // which the sum would hide
+	}
 	open := m.dst.Interval.Floor(k.OpenTime)
 	if n := len(m.bucket); n > 0 {
 		last := m.bucket[n-1]
