@@ -58,7 +58,8 @@ func TestExchanges_APairIsFoundOnTheExchangeThatHasIt(t *testing.T) {
 	} {
 		var a wire.Analysis
 		rec := h.do("POST", "/analyze", body)
-		if err := json.Unmarshal(rec.Body.Bytes(), &a); err != nil || rec.Code != 200 || *a.Exchange+" "+*a.Symbol != want {
+		if err := json.Unmarshal(rec.Body.Bytes(), &a); err != nil || rec.Code != 200 || *a.Exchange+" "+*a.Symbol != want ||
+			a.Name == nil || strings.ReplaceAll(*a.Name, "/", "") != strings.ReplaceAll(*a.Symbol, "-", "") {
 			t.Errorf("%s: %d %.200s", body, rec.Code, rec.Body)
 		}
 	}
@@ -71,7 +72,7 @@ func TestExchanges_APairIsFoundOnTheExchangeThatHasIt(t *testing.T) {
 		path, query, _ := strings.Cut(name, "?")
 		for _, route := range []string{"/levels/" + path, "/klines/" + path, "/klines/" + path + "/forming", "/levels/" + path + "/chart.svg"} {
 			rec := h.get(route + "?" + query)
-			var a struct{ Exchange, Symbol string }
+			var a struct{ Exchange, Symbol, Name string }
 			if strings.HasSuffix(route, ".svg") {
 				_, symbol, _ := strings.Cut(want, " ")
 				if rec.Code != 409 && !strings.Contains(rec.Body.String(), symbol) { // the fake keeps no candles
@@ -79,7 +80,8 @@ func TestExchanges_APairIsFoundOnTheExchangeThatHasIt(t *testing.T) {
 				}
 				continue
 			}
-			if err := json.Unmarshal(rec.Body.Bytes(), &a); err != nil || rec.Code != 200 || a.Exchange+" "+a.Symbol != want {
+			if err := json.Unmarshal(rec.Body.Bytes(), &a); err != nil || rec.Code != 200 || a.Exchange+" "+a.Symbol != want ||
+				strings.ReplaceAll(a.Name, "/", "") != strings.ReplaceAll(a.Symbol, "-", "") {
 				t.Errorf("%s?%s: %d %.200s, want %s", route, query, rec.Code, rec.Body, want)
 			}
 		}
@@ -273,6 +275,50 @@ func TestExchanges_ACachedReplyNeedsNoLookup(t *testing.T) {
 	for _, name := range []string{"BTCUSDT", "btcusdt", "BTC-USDT"} {
 		if rec := h.get("/levels/" + name); rec.Code != 200 {
 			t.Errorf("%s: %d %s", name, rec.Code, rec.Body)
+		}
+	}
+}
+
+func TestExchanges_APairIsShownOnAllSideBySide(t *testing.T) {
+	h := several(t)
+	now := time.Now().Truncate(time.Hour).UTC()
+	put := func(exchange, symbol string, atr float64, supports ...float64) {
+		key := service.Key{Exchange: exchange, Symbol: symbol, Interval: "1h"}
+		s := service.Snapshot{Key: key, AsOf: now, ComputedAt: now, LastPrice: 100, ATR: atr, Klines: 500, Algorithm: levels.Algorithm}
+		for i, price := range supports {
+			s.Supports = append(s.Supports, levels.Level{ID: uint64(i), Price: price, Low: price - 1, High: price, Strength: 0.5})
+		}
+		// a level of the other side does not count
+		s.Resistances = []levels.Level{{ID: 99, Price: 101 + float64(len(exchange)), Low: 101, High: 111, Strength: 0.5}}
+		h.store.snaps[key] = []service.Snapshot{s}
+	}
+	put("binance", "BTCUSDT", 4, 99, 95, 90) // shared within 1
+	put("okx", "BTC-USDT", 2, 98.2, 94.4)    // shared within 0.5
+	put("okx", "ONLY-USDT", 2, 99)
+	for _, path := range []string{"/levels/BTC/USDT?exchange=all", "/levels/BTC-USDT?exchange=all&interval=1h", "/levels/btcusdt?exchange=all"} {
+		rec := h.get(path)
+		var all wire.PairOnExchanges
+		if err := json.Unmarshal(rec.Body.Bytes(), &all); err != nil || rec.Code != 200 || all.Name != "BTC/USDT" || len(all.Exchanges) != 2 {
+			t.Fatalf("%s: %d %s", path, rec.Code, rec.Body)
+		}
+		for i, want := range []string{"binance BTCUSDT [2 2 1] [1]", "okx BTC-USDT [1 1] [1]"} {
+			e := all.Exchanges[i]
+			venues := func(of []wire.SharedLevel) (n []int) {
+				for _, l := range of {
+					n = append(n, l.Venues)
+				}
+				return n
+			}
+			if got := fmt.Sprint(e.Exchange, " ", e.Symbol, " ", venues(e.Supports), " ", venues(e.Resistances)); got != want {
+				t.Errorf("%s: %s, want %s", path, got, want)
+			}
+		}
+	}
+	for path, want := range map[string]int{
+		"/levels/NONE?exchange=all": 422, "/levels/ETHUSDT?exchange=all": 404, "/levels/BTCUSDT?exchange=all&format=csv": 400, "/levels/BTCUSDT?exchange=all&at=" + now.Format(time.RFC3339): 400,
+	} {
+		if rec := h.get(path); rec.Code != want {
+			t.Errorf("%s: %d %s, want %d", path, rec.Code, rec.Body, want)
 		}
 	}
 }

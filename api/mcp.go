@@ -293,6 +293,9 @@ func (a *API) askTool(ctx context.Context, name string, arguments json.RawMessag
 	target, inPath := "", []string(nil)
 	switch name {
 	case "get_levels":
+		if given["exchange"] == allExchanges {
+			return nil, badParameter("exchange", "name one exchange; market_screen with symbols shows a pair on all")
+		}
 		h, target, inPath = a.getLevels, "/levels/{symbol}", []string{"symbol"}
 	case "explain_level":
 		h, target, inPath = a.getLevel, "/levels/{symbol}/{id}", []string{"symbol", "id"}

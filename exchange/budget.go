@@ -6,9 +6,6 @@ import "time"
 // forgotten part by part, so at most parts/(parts+1) of the limit is reached.
 const parts = 10
 
-// clockLag is by how much the venue's clock is usually ahead of its lower bound, at most.
-const clockLag = time.Second
-
 // spending is a Budget and what was spent of it. Requests under way count until they
 // end, because the venue may count them at any moment between; after that they count for
 // a whole period. Its methods are called with the mutex of the Limiter held.
@@ -22,8 +19,10 @@ type spending struct {
 	window int64     // of the venue's clock, counted in periods since the epoch; 0 if unknown
 	opened time.Time // local start of the window, at or after its start at the venue
 	used   int
-	ending bool // the venue may already be in the next window
-	late   int  // what ended since then
+	// What ended in the second that began at since, and in the one before: at the start of
+	// a window the venue may have counted it there already, because its clock is ahead.
+	since        time.Time
+	late, before int
 
 	// of a rolling budget: what ended in each part of the period
 	slices [parts + 1]int
@@ -98,10 +97,9 @@ func (b *spending) roll(now time.Time, clock *Clock) {
 	switch b.Kind {
 	case Aligned:
 		// The venue may count requests in progress in either window; they are counted
-		// here in both, as are those of the last moments.
+		// here in both.
 		venue, _ := clock.Now()
 		window := venue / b.Period.Milliseconds()
-		b.ending = (venue+clockLag.Milliseconds())/b.Period.Milliseconds() > b.window
 		switch {
 		case b.window != 0 && window > b.window:
 		case now.Sub(b.opened)*999/1000 >= b.Period: // as Clock counts
@@ -114,8 +112,8 @@ func (b *spending) roll(now time.Time, clock *Clock) {
 		default:
 			return
 		}
-		b.window, b.opened, b.used = window, now, b.inFlight+b.late
-		b.ending, b.late = false, 0
+		b.ended(now, 0)
+		b.window, b.opened, b.used = window, now, b.inFlight+b.late+b.before
 	case Rolling:
 		part := b.Period / parts
 		if b.began.IsZero() || now.Sub(b.began) >= b.Period+part {
@@ -167,28 +165,36 @@ func (b *spending) size() int {
 	return b.Limit
 }
 
-// take counts requests as under way.
-func (b *spending) take(cost int) {
-	b.inFlight += cost
-	b.used += cost
-	b.tokens -= float64(cost)
+// done ends requests of a cost.
+func (b *spending) done(now time.Time, cost int) {
+	switch b.Kind {
+	case Aligned:
+		b.ended(now, cost)
+	case Rolling:
+		b.roll(now, nil)
+		b.slices[b.slice] += cost
+	case Bucket:
+		b.roll(now, nil)
+	}
+	b.inFlight -= cost
 }
 
-// done ends requests of a cost.
-func (b *spending) done(now time.Time, cost int, clock *Clock) {
-	b.roll(now, clock)
-	b.inFlight -= cost
-	switch {
-	case b.Kind == Rolling:
-		b.slices[b.slice] += cost
-	case b.ending:
-		b.late += cost
+// ended adds what ended just now.
+func (b *spending) ended(now time.Time, cost int) {
+	switch past := now.Sub(b.since); {
+	case past >= 2*time.Second:
+		b.since, b.late, b.before = now, 0, 0
+	case past >= time.Second:
+		b.since, b.late, b.before = now, 0, b.late
 	}
+	b.late += cost
 }
 
 // cancel gives back what was not sent.
-func (b *spending) cancel(now time.Time, cost int, clock *Clock) {
-	b.roll(now, clock)
+func (b *spending) cancel(now time.Time, cost int) {
+	if b.Kind == Bucket {
+		b.roll(now, nil)
+	}
 	b.inFlight -= cost
 	b.used = max(0, b.used-cost)
 	b.tokens += float64(cost)

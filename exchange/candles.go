@@ -78,7 +78,7 @@ func (c *Client) candles(ctx context.Context, e *effort, symbol string, from int
 	}
 	before := dst.Len()
 	p := pager{
-		c: c, e: e, symbol: symbol, src: src, dst: dst, buf: buf, now: now.UnixMilli(),
+		c: c, e: e, symbol: symbol, src: src, dst: dst, buf: buf, now: now.Add(-c.spec.Settles).UnixMilli(),
 		step: dst.Interval.Milliseconds(), unit: src.from.Milliseconds(),
 	}
 	next := max(from, 0)

@@ -236,7 +236,9 @@ func (l *Limiter) take(cost Cost) Ticket {
 	t := Ticket{cost: cost}
 	for i := range l.budgets {
 		b := &l.budgets[i]
-		b.take(cost[i])
+		b.inFlight += cost[i]
+		b.used += cost[i]
+		b.tokens -= float64(cost[i])
 		t.window[i] = b.window
 	}
 	return t
@@ -249,7 +251,7 @@ func (l *Limiter) Done(cost Cost) {
 	defer l.mu.Unlock()
 	now := time.Now()
 	for i := range l.budgets {
-		l.budgets[i].done(now, cost[i], l.clock)
+		l.budgets[i].done(now, cost[i])
 	}
 }
 
@@ -259,7 +261,7 @@ func (l *Limiter) Cancel(cost Cost) {
 	defer l.mu.Unlock()
 	now := time.Now()
 	for i := range l.budgets {
-		l.budgets[i].cancel(now, cost[i], l.clock)
+		l.budgets[i].cancel(now, cost[i])
 	}
 }
 

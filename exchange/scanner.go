@@ -148,11 +148,17 @@ func (s *Scanner) bad(where string) {
 
 // next goes to the start of the next value.
 func (s *Scanner) next() {
-	// The usual case: a comma, a value right after it, and a full buffer.
-	if s.comma && s.buf[s.pos] == ',' && s.end-s.pos > maxToken+1 && s.depth > 0 && s.buf[s.pos+1] > ' ' {
-		s.pos++
-		s.comma = false
-		return
+	// The usual case: the value, perhaps after a comma, follows at once, and is in the
+	// buffer.
+	if s.end-s.pos > maxToken+1 {
+		switch c := s.buf[s.pos]; {
+		case !s.comma && c > ' ':
+			return
+		case s.comma && c == ',' && s.depth > 0 && s.buf[s.pos+1] > ' ':
+			s.pos++
+			s.comma = false
+			return
+		}
 	}
 	s.separate()
 }
@@ -218,11 +224,21 @@ func (s *Scanner) IsString() bool { s.next(); return s.buf[s.pos] == '"' }
 // More reports whether the open array or object has another element. If not, it closes
 // it.
 func (s *Scanner) More() bool {
-	s.space()
+	if s.buf[s.pos] <= ' ' || s.end-s.pos <= maxToken {
+		s.space()
+	}
 	bracket := byte(']')
 	if s.objects&1 == 1 {
 		bracket = '}'
 	}
+	if s.comma && s.buf[s.pos] == ',' && s.end-s.pos > maxToken+1 && s.depth > 0 { // the usual case
+		if c := s.buf[s.pos+1]; c > ' ' && c != bracket {
+			s.pos++
+			s.comma = false
+			return true
+		}
+	}
+	s.space()
 	if s.buf[s.pos] == bracket && s.depth > 0 {
 		s.pos++
 		s.depth--
@@ -237,7 +253,9 @@ func (s *Scanner) More() bool {
 		}
 		s.pos++
 		s.comma = false
-		s.space()
+		if s.buf[s.pos] <= ' ' || s.end-s.pos <= maxToken {
+			s.space()
+		}
 		if s.buf[s.pos] == bracket {
 			s.bad("after a comma")
 			return false

@@ -3,6 +3,7 @@ package exchange
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	"tidemark/levels"
 )
@@ -53,10 +54,13 @@ type Spec struct {
 	History   int // number of the newest candles there are; 0: all
 	// LateVolume is set if the volume of a candle may change after its close.
 	LateVolume bool
-	Budgets    []Budget // at most MaxBudgets
-	Heaviest   Cost     // of a request
-	Clock      Call     // a cheap request that shows the venue's time
-	Listings   int      // 1 or 2, see Venue.Listing
+	// Settles is the time after the close of a candle until which it may be missing from
+	// the venue's responses; it counts as closed only then.
+	Settles  time.Duration
+	Budgets  []Budget // at most MaxBudgets
+	Heaviest Cost     // of a request
+	Clock    Call     // a cheap request that shows the venue's time
+	Listings int      // 1 or 2, see Venue.Listing
 }
 
 // Native is a candle length of a venue.

@@ -18,7 +18,7 @@ type Symbol struct {
 	Trading     bool // open for trading now
 	Status      string
 	Tick        Tick
-	Digits      int     // significant digits of a price, where the venue has no tick; 0 if it has
+	Digits      int     // significant digits of a price, where the step depends on it and Tick is the finest; 0 elsewhere
 	QuoteVolume float64 // traded in the last 24 h, in the quote asset
 }
 
@@ -140,6 +140,8 @@ type Snapshot struct {
 	// DelistedAt is when the exchange stopped listing the pair as trading; zero
 	// while it lists it. Only stored analyses have it.
 	DelistedAt time.Time
+	// Name is the canonical name of the pair; empty if it is not known.
+	Name string
 }
 
 // StoredMarket is an exchange and interval with stored analyses.
@@ -192,7 +194,7 @@ type CandleChange struct {
 type Pair struct {
 	Name   string
 	Tick   Tick // zero, without Digits: the analysis asks the exchange for the symbol
-	Digits int  `json:",omitempty"` // significant digits of a price, where the exchange has no tick
+	Digits int  `json:",omitempty"` // significant digits of a price; see Symbol
 	// New is set if no candles of the pair are stored: the analysis does not look for
 	// them. If another analysis stores some meanwhile, this one replaces them.
 	New bool `json:"-"`

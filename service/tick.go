@@ -47,7 +47,11 @@ func (t Tick) appendRounded(dst, ls []levels.Level) []levels.Level {
 
 // significant returns the price step at a price for an exchange that rounds prices to a
 // number of significant digits: 0.01 at 123.45 with five. Whole numbers are always valid.
-func significant(price float64, digits int) Tick {
-	decimals := digits - 1 - int(math.Floor(math.Log10(price)))
-	return Tick{Units: 1, Decimals: max(0, decimals)}
+// finest, if it is not zero, is the smallest step at any price.
+func significant(price float64, digits int, finest Tick) Tick {
+	decimals := max(0, digits-1-int(math.Floor(math.Log10(price))))
+	if math.Pow10(finest.Decimals-decimals) < float64(finest.Units) {
+		return finest
+	}
+	return Tick{Units: 1, Decimals: decimals}
 }

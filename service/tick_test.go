@@ -84,3 +84,26 @@ func TestCode_NamesEveryErrorThroughItsChain(t *testing.T) {
 		t.Error("a ban is a rate limit too")
 	}
 }
+
+func TestSignificant_StepsGrowWithThePriceAndEndAtTheFinest(t *testing.T) {
+	for _, c := range []struct {
+		price  float64
+		finest Tick
+		want   Tick
+	}{
+		{61_234.5, Tick{}, Tick{1, 0}},
+		{1_234_567, Tick{1, 3}, Tick{1, 0}}, // whole numbers are always valid
+		{123.45, Tick{}, Tick{1, 2}},
+		{0.0123456, Tick{}, Tick{1, 6}},
+		{0.0123456, Tick{1, 6}, Tick{1, 6}},
+		{0.0123456, Tick{1, 5}, Tick{1, 5}},
+		{0.0000123, Tick{1, 8}, Tick{1, 8}},
+		{2_500.5, Tick{1, 4}, Tick{1, 1}},
+		{0.0123456, Tick{5, 6}, Tick{5, 6}},
+		{61_234.5, Tick{1, 1}, Tick{1, 0}},
+	} {
+		if got := significant(c.price, 5, c.finest); got != c.want {
+			t.Errorf("%v, at least %v: %v, want %v", c.price, c.finest, got, c.want)
+		}
+	}
+}

@@ -63,6 +63,7 @@ export interface paths {
          *
          *     `stale` and `stale_reason` report that the next candle has closed and its analysis is overdue: one interval and a grace period after `as_of`. The grace period is a twentieth of the interval, at least two minutes, and at most one interval. With `at` they are as of that time, so a reply about the past does not change.
          *
+         *     With `exchange=all` the answer is the pair's levels on every exchange of this process side by side, of the type `application/vnd.tidemark.exchanges+json`; `venues` of a level is the number of them that have it.
          *     A pair that the exchange no longer lists is removed from `GET /levels`. Its stored analysis is still returned here, `stale` and with `delisted_at`.
          *
          *     The reply may be cached until the next candle closes (`Cache-Control`), and revalidated with its `ETag`. A reply about the past may be cached for five minutes once that time is two intervals ago.
@@ -584,6 +585,8 @@ export interface components {
         Analysis: {
             /** @description Null for your own klines. */
             symbol: string | null;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. Null if it is not known, which it is once a sweep of the exchange has been planned. */
+            name: string | null;
             /** @description Null for your own klines, unless the request named one. */
             exchange: string | null;
             interval: components["schemas"]["Interval"];
@@ -702,10 +705,121 @@ export interface components {
             /** @description The number of decided touches behind the odds. */
             samples: number | null;
         };
+        /** @description The levels of a pair on several exchanges. */
+        PairOnExchanges: {
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. */
+            name: string;
+            interval: components["schemas"]["Interval"];
+            /** @description In the order of the configuration; those without an analysis are left out. */
+            exchanges: components["schemas"]["PairOnExchange"][];
+        };
+        /** @description The levels of a pair on one of several exchanges. */
+        PairOnExchange: {
+            /** @description The exchange's id of the pair. */
+            symbol: string;
+            /** @description Its exchange. */
+            exchange: string;
+            /**
+             * Format: date-time
+             * @description Close time of the last closed candle.
+             */
+            as_of: string;
+            /**
+             * Format: double
+             * @description Close of the last closed candle.
+             */
+            last_price: number;
+            /**
+             * Format: double
+             * @description Mean true range of the last 100 candles (all if fewer), in price units.
+             */
+            atr: number;
+            /** @description Whether a newer analysis is overdue. */
+            stale: boolean;
+            /** @description Whether the candles come from a simulated exchange. */
+            simulated: boolean;
+            /** @description Levels at or below the last price, from the nearest downwards. */
+            supports: components["schemas"]["SharedLevel"][];
+            /** @description Levels above the last price, from the nearest upwards. */
+            resistances: components["schemas"]["SharedLevel"][];
+        };
+        /** @description A level and the number of exchanges that have it. */
+        SharedLevel: {
+            /** @description Stable from run to run for the same level. */
+            id: string;
+            /**
+             * Format: double
+             * @description The representative price.
+             */
+            price: number;
+            /**
+             * Format: double
+             * @description Lower edge of the zone.
+             */
+            low: number;
+            /**
+             * Format: double
+             * @description Upper edge of the zone.
+             */
+            high: number;
+            /**
+             * Format: double
+             * @description A rank, not a probability.
+             */
+            strength: number;
+            /** @description How often price entered the zone after having been outside. */
+            touches: number;
+            /**
+             * Format: date-time
+             * @description Open time of the candle that starts the first touch.
+             */
+            first_touch: string | null;
+            /**
+             * Format: date-time
+             * @description Open time of the candle that starts the last touch.
+             */
+            last_touch: string | null;
+            /** @description The methods that found it. */
+            sources: components["schemas"]["Source"][];
+            /**
+             * Format: double
+             * @description From the last price, in percent of it; negative below.
+             */
+            distance_pct: number;
+            /**
+             * Format: double
+             * @description From the last price, in ATR; negative below. Null if the market did not move.
+             */
+            distance_atr: number | null;
+            status: components["schemas"]["Status"];
+            /**
+             * Format: double
+             * @description Odds that price touches the level within the horizon.
+             */
+            touch_probability: number | null;
+            /**
+             * Format: double
+             * @description Odds that the level holds, given that it is touched and decided.
+             */
+            hold_probability: number | null;
+            /** @description The 95 % interval of the hold probability, from and to: how far hold rates deviated from similar odds on pairs and weeks outside the fit. */
+            hold_interval: number[] | null;
+            /**
+             * Format: double
+             * @description The same odds for any line at this distance.
+             */
+            baseline_hold_probability: number | null;
+            /** @description The number of decided touches behind the odds. */
+            samples: number | null;
+            /** @description The number of exchanges in the reply with a level within 0.25 ATR on the same side, its own included. */
+            venues: number;
+        };
         /** @description Why a level is there, as of the close of the last candle of its analysis. */
         Explanation: {
             /** @description The pair. */
             symbol: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. Null if it is not known, which it is once a sweep of the exchange has been planned. */
+            name: string | null;
             /** @description Its exchange. */
             exchange: string;
             interval: components["schemas"]["Interval"];
@@ -841,6 +955,8 @@ export interface components {
         LevelRow: {
             /** @description The pair. */
             symbol: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. Null if it is not known, which it is once a sweep of the exchange has been planned. */
+            name: string | null;
             /** @description Its exchange. */
             exchange: string;
             interval: components["schemas"]["Interval"];
@@ -1415,6 +1531,8 @@ export interface components {
         KlineList: {
             /** @description The pair. */
             symbol: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. Null if it is not known, which it is once a sweep of the exchange has been planned. */
+            name: string | null;
             /** @description Its exchange. */
             exchange: string;
             interval: components["schemas"]["Interval"];
@@ -1428,6 +1546,8 @@ export interface components {
         FormingKline: {
             /** @description The pair. */
             symbol: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. Null if it is not known, which it is once a sweep of the exchange has been planned. */
+            name: string | null;
             /** @description Its exchange. */
             exchange: string;
             interval: components["schemas"]["Interval"];
@@ -1886,6 +2006,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Analysis"];
+                    "application/vnd.tidemark.exchanges+json": components["schemas"]["PairOnExchanges"];
                     "text/csv": string;
                     "application/x-ndjson": string;
                     "text/plain": string;

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -271,10 +272,8 @@ func (m *market) decodePair(s *exchange.Scanner, dst *exchange.Listing) service.
 		case "deliveryDate":
 			expiry = s.Int()
 		case "underlyingType":
-			if kind := s.Bytes(); string(kind) == "PREMARKET" {
+			if string(s.Bytes()) == "PREMARKET" {
 				p.Unusual = service.PreListing
-			} else if string(kind) == "EQUITY" || string(kind) == "COMMODITY" {
-				p.Unusual = service.Stock
 			}
 		case "filters":
 			for s.Array(); s.More(); {
@@ -287,9 +286,12 @@ func (m *market) decodePair(s *exchange.Scanner, dst *exchange.Listing) service.
 	if strings.HasPrefix(p.Name, p.Base) {
 		p.Base = p.Name[:len(p.Base)] // saves one allocation
 	}
-	if m.spec.Name != "binance" && contract != "PERPETUAL" && contract != "TRADIFI_PERPETUAL" {
+	switch {
+	case strings.Contains(contract, "QUARTER") || strings.Contains(contract, "MONTH"):
 		p.Unusual = service.Dated
 		p.Expiry = time.UnixMilli(expiry).UTC().Format("060102")
+	case strings.HasPrefix(contract, "TRADIFI") && p.Unusual == "":
+		p.Unusual = service.Stock
 	}
 	p.Trading = p.Status == "TRADING" && trading
 	return p
@@ -325,7 +327,7 @@ func (m *market) decodeTickers(s *exchange.Scanner, dst *exchange.Listing) error
 	var name []byte
 	for s.Array(); s.More(); {
 		name = name[:0]
-		quote, base, mean := -1.0, -1.0, 0.0
+		quote, base, mean := math.NaN(), math.NaN(), math.NaN() // a ticker without them is not one
 		for s.Object(); s.More(); {
 			switch string(s.Key()) {
 			case "symbol":

@@ -23,7 +23,7 @@ import (
 	"tidemark/service"
 )
 
-var noon = time.Date(2026, 11, 20, 12, 0, 7, 0, time.UTC)
+var noon = time.Date(2026, 11, 20, 12, 0, 17, 0, time.UTC)
 
 func at(t time.Time) func() time.Time { return func() time.Time { return t } }
 

@@ -51,6 +51,7 @@ var Exchange exchange.Venue = &market{exchange.Spec{
 	},
 	Reach:      exchange.Bounded,
 	LateVolume: true, // unconfirmed: nothing says when a candle is final
+	Settles:    10 * time.Second,
 	Budgets:    []exchange.Budget{{Name: "requests", Kind: exchange.Bucket, Limit: 10, Period: time.Second, Burst: 15}},
 	Heaviest:   one,
 	Clock:      exchange.Call{Endpoint: "time", Path: "time", Cost: one},

@@ -38,8 +38,8 @@ var (
 
 // spec returns the facts of a market. Days open at 00:00 UTC, because candles are
 // multiples of their length since 1970; 7d, which therefore opens on Thursdays, is left
-// out. Candles are to be had from 10,000 intervals ago on. The time has an allowance for
-// the venue's clock and for waiting; that contracts have that limit too is unconfirmed.
+// out. The oldest candle that may be requested is 10,000 intervals old; ten less allow for
+// the venue's clock and for waiting. That contracts have this limit too is unconfirmed.
 func spec(name, label string, rows int) exchange.Spec {
 	native := map[levels.Interval]exchange.Native{}
 	for _, i := range []levels.Interval{"1m", "5m", "15m", "30m", "1h", "2h", "4h", "8h", "1d"} {
@@ -51,8 +51,8 @@ func spec(name, label string, rows int) exchange.Spec {
 		Intervals: native,
 		Reach:     exchange.Bounded,
 		History:   9_990,
-		// Of each endpoint. All together are held to it, which candles nearly fill alone
-		// and which the headers, without a name of their endpoint, require.
+		// Each endpoint has a budget of this size. Here all share one, because nearly all
+		// requests are for candles, and headers do not say which budget they are about.
 		Budgets:  []exchange.Budget{{Name: "requests", Kind: exchange.Rolling, Limit: 200, Period: 10 * time.Second}},
 		Heaviest: exchange.Cost{1},
 		Clock:    exchange.Call{Endpoint: "time", Path: "api/v4/spot/time", Cost: exchange.Cost{1}},

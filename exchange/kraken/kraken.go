@@ -54,7 +54,8 @@ type spot struct{ spec exchange.Spec }
 
 func (m *spot) Spec() *exchange.Spec { return &m.spec }
 
-// tokenized is the class of tokenised stocks, which the venue lists only if it is named.
+// tokenized is the class of tokenised stocks, which the venue lists only if it is named. Their
+// volumes are not read: a sweep leaves stocks out.
 const tokenized = "tokenized_asset"
 
 func (m *spot) Listing(i int, cursor string) exchange.Call {
@@ -80,7 +81,7 @@ func (m *spot) Klines(symbol string, n exchange.Native, w exchange.Window) excha
 	if strings.ContainsFunc(symbol, unicode.IsLower) { // AAPLxUSD, and no other pair
 		query = append(query, "&asset_class="+tokenized...)
 	}
-	return exchange.Call{Endpoint: "OHLC", Path: "0/public/OHLC", Query: string(query), Cost: one}
+	return exchange.Call{Path: "0/public/OHLC", Query: string(query), Cost: one}
 }
 
 // DecodeKlines reads {"error":[],"result":{"XXBTZUSD":[…],"last":1762820160}}, with rows of

@@ -16,20 +16,20 @@ import (
 	"time"
 )
 
-func init() {
-	register(&dialect{
-		venue:       "binance",
-		id:          func(p *Pair) string { return p.Base + p.Quote },
-		contentType: jsonType,
-		counters:    []counter{{name: "weight", limit: 6_000, period: time.Minute, stop: true}},
-		bans:        true,
-		parse:       parseBinance,
-		usage: func(h http.Header, u usage) {
-			used := []string{strconv.Itoa(u.used)}
-			h["X-Mbx-Used-Weight"], h["X-Mbx-Used-Weight-1m"] = used, used
-		},
-		failure: binanceFailure,
-	})
+func init() { register(&binanceSpot) }
+
+var binanceSpot = dialect{
+	venue:       "binance",
+	id:          func(p *Pair) string { return p.Base + p.Quote },
+	contentType: jsonType,
+	counters:    []counter{{name: "weight", limit: 6_000, period: time.Minute, stop: true}},
+	bans:        true,
+	parse:       parseBinance,
+	usage: func(h http.Header, u usage) {
+		used := []string{strconv.Itoa(u.used)}
+		h["X-Mbx-Used-Weight"], h["X-Mbx-Used-Weight-1m"] = used, used
+	},
+	failure: binanceFailure,
 }
 
 // The venue's list (enums.md). The alignment of three-day candles is not documented.
@@ -51,7 +51,7 @@ func parseBinance(s *Server, r *http.Request, now time.Time) (q request) {
 	case ok && name == "klines":
 		q.endpoint, weight = name, 2
 		var k klinesQuery
-		if k, err = m.parseKlines(raw); err == nil {
+		if k, err = m.parseKlines(raw, maxKlines); err == nil {
 			q.klines = &k
 		}
 	case ok && name == "ticker/24hr":
@@ -219,7 +219,7 @@ const (
 	maxKlines     = 1_000
 )
 
-func (m *market) parseKlines(raw string) (k klinesQuery, err error) {
+func (m *market) parseKlines(raw string, most int64) (k klinesQuery, err error) {
 	q, err := parseQuery(raw, "symbol", "interval", "startTime", "endTime", "timeZone", "limit")
 	if err != nil {
 		return k, err
@@ -262,7 +262,7 @@ func (m *market) parseKlines(raw string) (k klinesQuery, err error) {
 	case limit == 0:
 		return k, bad(-1130, "Data sent for parameter 'limit' is not valid.")
 	}
-	k.limit = int(min(limit, maxKlines)) // a greater limit is silently reduced
+	k.limit = int(min(limit, most)) // a greater limit is silently reduced
 	return k, nil
 }
 

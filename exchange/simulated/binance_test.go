@@ -238,7 +238,7 @@ func FuzzKlinesQuery(f *testing.F) {
 	}
 	m := newMarket(1, 30, testTime)
 	f.Fuzz(func(t *testing.T, query string) {
-		k, err := m.parseKlines(query)
+		k, err := m.parseKlines(query, maxKlines)
 		if err != nil {
 			e, ok := err.(*apiError)
 			if !ok || e.status != http.StatusBadRequest || !json.Valid(e.append(nil)) {

@@ -6,6 +6,7 @@ package simulated
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -98,6 +99,10 @@ func bitgetError(code, msg string, now time.Time) []byte {
 	return fmt.Appendf(nil, `{"code":%q,"msg":%q,"requestTime":%d,"data":null}`, code, msg, now.UnixMilli())
 }
 
+// bitgetProducts are the types of contracts, all pairs are of the first. Those with an S
+// are for practice.
+var bitgetProducts = []string{"USDT-FUTURES", "COIN-FUTURES", "USDC-FUTURES", "SUSDT-FUTURES", "SCOIN-FUTURES", "SUSDC-FUTURES"}
+
 func parseBitget(s *Server, r *http.Request, now time.Time) (q request) {
 	fail := func(code, msg string) { q.reply(http.StatusBadRequest, bitgetError(code, msg, now)) }
 	q.endpoint = "other"
@@ -117,6 +122,11 @@ func parseBitget(s *Server, r *http.Request, now time.Time) (q request) {
 			o.buf = append(o.buf, `]}`...)
 		}
 	}
+	product := strings.ToUpper(params.Get("productType"))
+	listed := trading(now)
+	if s.dialect.swap && product != bitgetProducts[0] {
+		listed = func(*pair) bool { return false }
+	}
 	switch {
 	case r.Method != http.MethodGet:
 		q.reply(http.StatusNotFound, nil)
@@ -126,14 +136,14 @@ func parseBitget(s *Server, r *http.Request, now time.Time) (q request) {
 		q.write = func(o *out, now time.Time) {
 			o.buf = fmt.Appendf(o.buf, `{"code":"00000","msg":"success","requestTime":%d,"data":{"serverTime":"%[1]d"}}`, now.UnixMilli())
 		}
-	case s.dialect.swap && strings.HasPrefix(r.URL.Path, path) && strings.ToUpper(params.Get("productType")) != "USDT-FUTURES":
+	case s.dialect.swap && strings.HasPrefix(r.URL.Path, path) && !slices.Contains(bitgetProducts, product):
 		fail("40017", "Parameter verification failed productType")
 	case r.URL.Path == symbols && s.dialect.swap:
-		list("symbols", bitgetSymbols, trading(now), row)
+		list("symbols", bitgetSymbols, listed, row)
 	case r.URL.Path == symbols:
 		list("symbols", bitgetSymbols, func(*pair) bool { return true }, row)
 	case r.URL.Path == path+"tickers":
-		list("tickers", bitgetTickers, trading(now), ticker)
+		list("tickers", bitgetTickers, listed, ticker)
 	case r.URL.Path == path+"candles", r.URL.Path == path+"history-candles":
 		q.endpoint = strings.TrimPrefix(r.URL.Path, path)
 		history := q.endpoint == "history-candles"
@@ -154,7 +164,7 @@ func parseBitget(s *Server, r *http.Request, now time.Time) (q request) {
 		switch {
 		case params.Get("symbol") == "":
 			fail("40019", "Parameter symbol cannot be empty")
-		case k.pair == nil:
+		case k.pair == nil, s.dialect.swap && product != bitgetProducts[0]:
 			fail("40034", "Parameter "+params.Get("symbol")+" does not exist")
 		case !k.pair.trading(now.Unix()):
 			fail("40309", "The contract has been removed")

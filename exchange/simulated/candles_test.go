@@ -32,7 +32,7 @@ func newMarket(seed uint64, healthy int, now time.Time) *market {
 // rows are the candles a klines query gets at a time of the venue.
 func rows(t testing.TB, m *market, query string, now time.Time) []candle {
 	t.Helper()
-	k, err := m.parseKlines(query)
+	k, err := m.parseKlines(query, maxKlines)
 	if err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}

@@ -9,8 +9,7 @@ import (
 func init() {
 	const btc = "/products/BTC-USD/candles?granularity="
 	venueTests["coinbase"] = venueTest{
-		// 20 closed hours
-		klines:  btc + "3600&start=" + unix(-20*time.Hour) + "&end=" + unix(-time.Hour),
+		klines:  btc + "3600", // 350: there is no limit
 		limited: []limitTest{{btc + "3600", 15, 100 * time.Millisecond}, {"/products", 15, 100 * time.Millisecond}},
 		recorded: map[string]string{
 			"coinbase_exchange/candles_00_BTC_USD_candles_granularity_60":                               btc + "60",

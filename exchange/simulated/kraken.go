@@ -266,17 +266,19 @@ func parseKrakenFutures(s *Server, r *http.Request, now time.Time) (q request) {
 	case strings.HasPrefix(path, "api/charts/v1/trade/") && len(parts) == 6:
 		q.endpoint = "candles"
 		params := r.URL.Query()
-		k := klinesQuery{form: krakenFuturesForm, pair: s.market.byName[parts[4]], limit: krakenFuturesRows}
+		k := klinesQuery{form: krakenFuturesForm, pair: s.market.byName[parts[4]]}
 		from, ok1 := whole(params, "from", -1)
 		to, ok2 := whole(params, "to", latestTime/1000)
+		count, ok3 := whole(params, "count", krakenFuturesRows)
 		var known bool
 		k.iv, known = intervalNamed(krakenFuturesResolutions, parts[5])
 		switch {
 		case k.pair == nil || !k.pair.trading(now.Unix()), !known:
 			fail(http.StatusNotFound, "contractNotFound")
-		case !ok1 || !ok2:
+		case !ok1 || !ok2 || !ok3 || count < 1:
 			fail(http.StatusBadRequest, "invalidArgument")
 		default:
+			k.limit = int(min(count, krakenFuturesRows))
 			k.start, k.hasStart, k.end = min(from, latestTime/1000)*1000, from >= 0, min(to, latestTime/1000)*1000
 			q.klines = &k
 		}

@@ -10,7 +10,7 @@ func init() {
 	const ohlc = "/0/public/OHLC?interval=60&pair="
 	unknown := `{"error":["EQuery:Unknown asset pair"]}`
 	venueTests["kraken"] = venueTest{
-		klines: ohlc + "XXBTZUSD&since=" + unix(-20*time.Hour-time.Hour/2),
+		klines: ohlc + "XXBTZUSD", // 721: there is no limit
 		limited: []limitTest{
 			{ohlc + "XXBTZUSD", 1, time.Second},
 			{"/0/public/AssetPairs", 1, time.Second},
@@ -34,7 +34,7 @@ func init() {
 	const candles = "/api/charts/v1/trade/"
 	lost := `{"result":"error","error":"contractNotFound","serverTime":"` + testTime.UTC().Format(krakenStamp) + `"}`
 	venueTests["kraken-futures"] = venueTest{ // nothing was recorded
-		klines:  candles + "PF_XBTUSD/1h?from=" + unix(-20*time.Hour) + "&to=" + unix(0),
+		klines:  candles + "PF_XBTUSD/1h?count=20",
 		limited: []limitTest{{candles + "PF_XBTUSD/1h", 10, 2 * time.Second}},
 		refused: []refusedTest{
 			{candles + "PF_NOPEUSD/1h", 404, lost},

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -233,6 +234,38 @@ func TestClients_FaultsChangeNothing(t *testing.T) {
 			}
 			if s := bad.Stats(); len(s.Faults) == 0 {
 				t.Error("no faults")
+			}
+		})
+	}
+}
+
+// With their own budgets the clients ask as often as their venues allow, and no more.
+func TestClients_StayBelowTheLimits(t *testing.T) {
+	for _, name := range spoken {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			market := simulated.New(simulated.Options{Venue: name, Pairs: 30, Seed: 5, Now: func() time.Time { return now }})
+			server := httptest.NewServer(market)
+			defer server.Close()
+			base, err := url.Parse(server.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := exchange.New(Find(name), exchange.Config{BaseURL: base, Concurrency: 40})
+			defer c.Close()
+			var wg sync.WaitGroup
+			for _, p := range market.Pairs()[:20] {
+				wg.Go(func() {
+					var dst levels.Candles
+					dst.Reset("1h", 0)
+					if err := c.Candles(t.Context(), p.Symbol, now.Add(-10*time.Hour).UnixMilli(), &dst, make([]byte, 32<<10)); err != nil || dst.Len() == 0 {
+						t.Errorf("%s: %d candles, %v", p.Symbol, dst.Len(), err)
+					}
+				})
+			}
+			wg.Wait()
+			if s := market.Stats(); s.Refused != 0 || s.EarlyCount != 0 {
+				t.Errorf("%+v", s)
 			}
 		})
 	}

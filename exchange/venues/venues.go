@@ -9,6 +9,7 @@ import (
 	"tidemark/exchange/coinbase"
 	"tidemark/exchange/gate"
 	"tidemark/exchange/htx"
+	"tidemark/exchange/hyperliquid"
 	"tidemark/exchange/kraken"
 	"tidemark/exchange/kucoin"
 	"tidemark/exchange/mexc"
@@ -21,25 +22,17 @@ const Simulated = "simulated"
 // All holds every market but the simulated one. A market of a venue has its own name,
 // because venue ids repeat between markets.
 var All = []exchange.Venue{
-	binance.Spot,
-	binance.USDM,
-	binance.COINM,
-	okx.Spot,
-	okx.Swap,
-	bybit.Spot,
-	bybit.Linear,
-	bybit.Inverse,
-	bitget.Spot,
-	bitget.Futures,
+	binance.Spot, binance.USDM, binance.COINM,
+	okx.Spot, okx.Swap,
+	bybit.Spot, bybit.Linear, bybit.Inverse,
+	coinbase.Exchange,
+	kraken.Spot, kraken.Futures,
+	kucoin.Spot, kucoin.Futures,
+	gate.Spot, gate.Futures,
+	bitget.Spot, bitget.Futures,
 	mexc.Spot,
 	htx.Spot,
-	coinbase.Exchange,
-	kraken.Spot,
-	kraken.Futures,
-	kucoin.Spot,
-	kucoin.Futures,
-	gate.Spot,
-	gate.Futures,
+	hyperliquid.Perps, hyperliquid.Spot,
 }
 
 // Find returns the market of a name, or nil.
