@@ -15,21 +15,22 @@ import (
 )
 
 // twoExchanges returns the environment of a process of two exchanges.
-func twoExchanges(t *testing.T, binance, okx simulated.Options) []string {
+func twoExchanges(t *testing.T, binance, bybit simulated.Options) []string {
 	t.Helper()
 	_, one := market(t, binance)
-	_, two := market(t, okx)
+	bybit.Venue = "bybit"
+	_, two := market(t, bybit)
 	return []string{
-		"EXCHANGE=binance,okx", "EXCHANGE_BINANCE_BASE_URL=" + one, "EXCHANGE_OKX_BASE_URL=" + two,
+		"EXCHANGE=binance,bybit", "EXCHANGE_BINANCE_BASE_URL=" + one, "EXCHANGE_BYBIT_BASE_URL=" + two,
 		"DATABASE_URL=" + sqliteURL(t), shortSeries,
 	}
 }
 
 func TestServe_SeveralExchangesAreSweptAndReadByName(t *testing.T) {
 	t.Parallel()
-	r := serve(t, append(twoExchanges(t, simulated.Options{Pairs: 12, Seed: 1}, simulated.Options{Pairs: 7, Seed: 2}), "EXCHANGE_OKX_QUOTE_ASSETS=")...)
+	r := serve(t, append(twoExchanges(t, simulated.Options{Pairs: 12, Seed: 1}, simulated.Options{Pairs: 7, Seed: 2}), "EXCHANGE_BYBIT_QUOTE_ASSETS=")...)
 	prices := map[string]float64{}
-	for _, exchange := range []string{"okx", "binance"} {
+	for _, exchange := range []string{"bybit", "binance"} {
 		var j jobReply
 		if status := r.post(t, `{"all":true,"exchange":"`+exchange+`"}`, &j); status != http.StatusAccepted {
 			t.Fatalf("asking for a sweep of %s: %d", exchange, status)
@@ -43,8 +44,8 @@ func TestServe_SeveralExchangesAreSweptAndReadByName(t *testing.T) {
 		}
 		prices[exchange] = a.LastPrice
 	}
-	if prices["okx"] == prices["binance"] {
-		t.Errorf("both markets have the price %v", prices["okx"])
+	if prices["bybit"] == prices["binance"] {
+		t.Errorf("both markets have the price %v", prices["bybit"])
 	}
 	// both list BTCUSDT
 	var problem struct {
@@ -53,13 +54,13 @@ func TestServe_SeveralExchangesAreSweptAndReadByName(t *testing.T) {
 	}
 	for _, path := range []string{"/levels/BTC/USDT", "/levels/BTCUSDT", "/klines/BTC%2FUSDT"} {
 		if status := r.get(t, path, &problem); status != http.StatusConflict || problem.Code != "ambiguous_symbol" || len(problem.Choices) != 2 ||
-			problem.Choices[1].Exchange != "okx" || problem.Choices[1].Symbol != "BTCUSDT" || problem.Choices[1].Name != "BTC/USDT" {
+			problem.Choices[1].Exchange != "bybit" || problem.Choices[1].Symbol != "BTCUSDT" || problem.Choices[1].Name != "BTC/USDT" {
 			t.Errorf("%s: %d %+v", path, status, problem)
 		}
 	}
 	var a analysisReply
-	if status := r.get(t, "/levels/BTC/USDT?exchange=okx", &a); status != http.StatusOK || a.Symbol != "BTCUSDT" || a.LastPrice != prices["okx"] {
-		t.Errorf("by its name on okx: %d %+v", status, a)
+	if status := r.get(t, "/levels/BTC/USDT?exchange=bybit", &a); status != http.StatusOK || a.Symbol != "BTCUSDT" || a.LastPrice != prices["bybit"] {
+		t.Errorf("by its name on bybit: %d %+v", status, a)
 	}
 	var exchanges struct {
 		Exchanges []struct {
@@ -72,7 +73,7 @@ func TestServe_SeveralExchangesAreSweptAndReadByName(t *testing.T) {
 		}
 	}
 	r.get(t, "/exchanges", &exchanges)
-	for i, name := range []string{"binance", "okx"} {
+	for i, name := range []string{"binance", "bybit"} {
 		if e := exchanges.Exchanges[i]; e.Exchange != name || e.Pairs == 0 || !e.Status.Reachable || e.Status.Budgets[0].Used == 0 {
 			t.Errorf("%+v, want the state of %s", e, name)
 		}
@@ -85,20 +86,21 @@ func TestServe_SeveralExchangesAreSweptAndReadByName(t *testing.T) {
 	for _, l := range page.Levels {
 		of[l.Exchange]++
 	}
-	if of["binance"] == 0 || of["okx"] == 0 {
+	if of["binance"] == 0 || of["bybit"] == 0 {
 		t.Errorf("the market of all exchanges has rows of %v", of)
 	}
 
 	if status := r.post(t, `{"symbol":"BTCUSDT","exchange":"kraken"}`, &problem); status != http.StatusUnprocessableEntity ||
-		problem.Code != "unknown_exchange" || !strings.Contains(problem.Detail, "binance, okx") {
+		problem.Code != "unknown_exchange" || !strings.Contains(problem.Detail, "binance, bybit") {
 		t.Errorf("an exchange of another process: %d %+v", status, problem)
 	}
 	metrics := r.metrics(t)
-	for _, exchange := range []string{"binance", "okx"} {
+	klines := map[string]string{"binance": "klines", "bybit": "kline"}
+	for exchange, budget := range map[string]string{"binance": "weight", "bybit": "requests"} {
 		for _, series := range []string{
-			`tidemark_exchange_requests_total{endpoint="klines",exchange="` + exchange + `",status="200"}`,
-			`tidemark_exchange_used_weight{budget="weight",exchange="` + exchange + `"}`,
-			`tidemark_exchange_weight_limit{exchange="` + exchange + `"}`,
+			`tidemark_exchange_requests_total{endpoint="` + klines[exchange] + `",exchange="` + exchange + `",status="200"}`,
+			`tidemark_exchange_used_weight{budget="` + budget + `",exchange="` + exchange + `"}`,
+			`tidemark_exchange_weight_limit{budget="` + budget + `",exchange="` + exchange + `"}`,
 			`tidemark_exchange_paused_until_timestamp_seconds{exchange="` + exchange + `"} 0`,
 			`tidemark_last_completed_sweep_timestamp_seconds{exchange="` + exchange + `",interval="1h"}`,
 		} {
@@ -119,14 +121,14 @@ func TestServe_ABanByOneExchangeStopsNoOther(t *testing.T) {
 	for _, start := range []string{"the first process", "one after it"} {
 		r := serve(t, environ...)
 		var problem struct{ Code string }
-		if status := r.post(t, `{"symbol":"BTCUSDT","exchange":"okx"}`, &problem); status != http.StatusServiceUnavailable || problem.Code != "banned" {
-			t.Errorf("%s, at okx: %d %+v", start, status, problem)
+		if status := r.post(t, `{"symbol":"BTCUSDT","exchange":"bybit"}`, &problem); status != http.StatusServiceUnavailable || problem.Code != "banned" {
+			t.Errorf("%s, at bybit: %d %+v", start, status, problem)
 		}
 		if status := r.post(t, `{"symbol":"BTCUSDT","exchange":"binance"}`, nil); status != http.StatusOK {
 			t.Errorf("%s, at binance: %d", start, status)
 		}
 		if metrics := r.metrics(t); !strings.Contains(metrics, "\ntidemark_exchange_paused_until_timestamp_seconds{exchange=\"binance\"} 0\n") ||
-			strings.Contains(metrics, "\ntidemark_exchange_paused_until_timestamp_seconds{exchange=\"okx\"} 0\n") {
+			strings.Contains(metrics, "\ntidemark_exchange_paused_until_timestamp_seconds{exchange=\"bybit\"} 0\n") {
 			t.Errorf("%s: the metrics do not show the one ban", start)
 		}
 		r.end(t)
@@ -148,7 +150,7 @@ func TestCommands_OfSeveralExchanges(t *testing.T) {
 		}
 		swept = append(swept, report.Exchange+" "+report.State)
 	}
-	if got := strings.Join(swept, ", "); got != "binance completed, okx completed" {
+	if got := strings.Join(swept, ", "); got != "binance completed, bybit completed" {
 		t.Errorf("sweep --json reports %s", got)
 	}
 	for _, c := range []struct {
@@ -156,17 +158,17 @@ func TestCommands_OfSeveralExchanges(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"levels", "BTCUSDT", "--exchange", "okx"}, 0, "okx BTCUSDT 1h"},
-		{[]string{"levels", "BTC/USDT", "--exchange", "okx"}, 0, "okx BTCUSDT 1h"},
-		{[]string{"levels", "BTC/USDT"}, command.ExitUsage, "binance BTCUSDT, okx BTCUSDT; name the exchange too: add --exchange binance"},
+		{[]string{"levels", "BTCUSDT", "--exchange", "bybit"}, 0, "bybit BTCUSDT 1h"},
+		{[]string{"levels", "BTC/USDT", "--exchange", "bybit"}, 0, "bybit BTCUSDT 1h"},
+		{[]string{"levels", "BTC/USDT"}, command.ExitUsage, "binance BTCUSDT, bybit BTCUSDT; name the exchange too: add --exchange binance"},
 		{[]string{"analyze", "BTCUSDT"}, command.ExitUsage, "add --exchange binance"},
 		{[]string{"analyze", "btc-usdt", "--exchange", "binance"}, 0, "binance BTCUSDT 1h"},
 		{[]string{"levels", "NONE"}, command.ExitFailed, "has not been analysed"},
 		{[]string{"evaluate", "--stored"}, command.ExitUsage, "add --exchange binance"},
-		{[]string{"doctor", "--http-addr", "127.0.0.1:0"}, 0, "exchange okx"},
-		{[]string{"config"}, 0, "EXCHANGE=binance,okx\n"},
-		{[]string{"config"}, 0, "EXCHANGE_OKX_BASE_URL=http://127.0.0.1"},
-		{[]string{"serve", "--exchange", "kraken"}, command.ExitUsage, "this version has no client for kraken"},
+		{[]string{"doctor", "--http-addr", "127.0.0.1:0"}, 0, "exchange bybit"},
+		{[]string{"config"}, 0, "EXCHANGE=binance,bybit\n"},
+		{[]string{"config"}, 0, "EXCHANGE_BYBIT_BASE_URL=http://127.0.0.1"},
+		{[]string{"serve", "--exchange", "krakn"}, command.ExitUsage, "did you mean kraken?"},
 	} {
 		code, out, errs := execute(t, environ, c.args...)
 		if code != c.code || !strings.Contains(out+errs, c.want) {

@@ -146,9 +146,9 @@ func TestServe_ARequestThatOutlastsTheStopIsToldToComeBack(t *testing.T) {
 		json.NewDecoder(res.Body).Decode(&problem)
 		answered <- fmt.Sprint(res.StatusCode, " ", problem.Code)
 	}()
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(r.metrics(t), "\ntidemark_slots_busy 1\n"); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(r.metrics(t), "\ntidemark_queue_waiting 1\n"); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("the request has no slot\n%s", r.metrics(t))
+			t.Fatalf("the request does not wait\n%s", r.metrics(t))
 		}
 	}
 	if err := r.end(t); err != nil {

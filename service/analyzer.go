@@ -254,6 +254,11 @@ func (a *Analyzer) analyze(ctx context.Context, x Exchange, r Request) (Snapshot
 			return Snapshot{}, err // without fetching anything
 		}
 	}
+	leave, err := a.queue(x)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	defer leave()
 	p := Pair{Name: r.Symbol}
 	name, err := a.lookUp(ctx, x, &p)
 	if err != nil {
@@ -261,7 +266,7 @@ func (a *Analyzer) analyze(ctx context.Context, x Exchange, r Request) (Snapshot
 		return Snapshot{}, err
 	}
 	var got Analysis
-	err = a.visit(ctx, x, r.Interval, r.KlineLimit, func(v Visit, s *slot) (err error) {
+	err = a.visit(ctx, x, r.Interval, r.KlineLimit, leave, func(v Visit, s *slot) (err error) {
 		got, err = a.analyzeSymbol(ctx, x, v, s, p, r)
 		return err
 	})
@@ -287,15 +292,16 @@ func (a *Analyzer) analyze(ctx context.Context, x Exchange, r Request) (Snapshot
 }
 
 // visit waits for the exchange, takes a slot and calls use, again as long as use returns
-// ErrLater.
-func (a *Analyzer) visit(ctx context.Context, x Exchange, interval levels.Interval, klines int, use func(v Visit, s *slot) error) error {
+// ErrLater. It calls leave once it has a slot.
+func (a *Analyzer) visit(ctx context.Context, x Exchange, interval levels.Interval, klines int, leave func(), use func(v Visit, s *slot) error) error {
 	v := x.Visit(interval, klines)
 	defer v.Close()
 	for {
-		s, err := a.enter(ctx, x, v, klines, true)
+		s, err := a.enter(ctx, x, v, klines)
 		if err != nil {
 			return err
 		}
+		leave()
 		err = use(v, s)
 		a.slots.release(s)
 		if !errors.Is(err, ErrLater) {
@@ -353,7 +359,12 @@ func (a *Analyzer) Candles(ctx context.Context, key Key, limit int, fn func(c *l
 	if all || err != nil {
 		return err
 	}
-	return a.visit(ctx, x, key.Interval, limit, func(v Visit, s *slot) error {
+	leave, err := a.queue(x)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return a.visit(ctx, x, key.Interval, limit, leave, func(v Visit, s *slot) error {
 		_, err := a.recovered(s, key.Symbol, func() (Snapshot, error) {
 			f, err := a.fetch(ctx, x, v, s, Pair{Name: key.Symbol}, key.Interval, limit, 1)
 			if err != nil {

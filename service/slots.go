@@ -291,16 +291,19 @@ func (a *Analyzer) fits(klines int) error {
 	return fmt.Errorf("%w: an analysis of %d klines needs more memory than MEMORY_BUDGET leaves: ask for at most %d", ErrInvalid, klines, a.maxKlines)
 }
 
-// enter waits until the exchange may be asked, and then for a slot. queued requests are
-// refused if too many wait already.
-func (a *Analyzer) enter(ctx context.Context, x Exchange, v Visit, klines int, queued bool) (*slot, error) {
-	lane := a.slots.of(x.Market().Exchange)
-	if queued {
-		defer a.waiting.Add(-1)
-		if a.waiting.Add(1) > int64(a.cfg.QueueLimit+a.slots.free(lane)) {
-			return nil, a.busy()
-		}
+// queue counts a request that waits for an exchange or its slots, until leave is called. It
+// is refused if too many wait already.
+func (a *Analyzer) queue(x Exchange) (leave func(), err error) {
+	leave = sync.OnceFunc(func() { a.waiting.Add(-1) })
+	if a.waiting.Add(1) > int64(a.cfg.QueueLimit+a.slots.free(a.slots.of(x.Market().Exchange))) {
+		leave()
+		return nil, a.busy()
 	}
+	return leave, nil
+}
+
+// enter waits until the exchange may be asked, and then for a slot.
+func (a *Analyzer) enter(ctx context.Context, x Exchange, v Visit, klines int) (*slot, error) {
 	if a.stopping.Err() != nil {
 		return nil, ErrStopping
 	}
@@ -310,7 +313,7 @@ func (a *Analyzer) enter(ctx context.Context, x Exchange, v Visit, klines int, q
 	if err := v.Wait(ctx); err != nil {
 		return nil, err
 	}
-	return a.acquire(ctx, lane, klines, 0, false)
+	return a.acquire(ctx, a.slots.of(x.Market().Exchange), klines, 0, false)
 }
 
 // busy returns the error for a request that may not wait.

@@ -26,7 +26,7 @@ func main() {
 	whole(c.ListSymbolsWithResponse(ctx, &ListSymbolsParams{}))
 	jobs := whole(c.ListJobsWithResponse(ctx, &ListJobsParams{})).JSON200
 	whole(c.GetJobWithResponse(ctx, jobs.Jobs[0].Id))
-	whole(c.ListSchedulesWithResponse(ctx))
+	whole(c.ListSchedulesWithResponse(ctx, nil))
 	whole(c.ListExchangesWithResponse(ctx))
 	whole(c.GetCalibrationWithResponse(ctx, &GetCalibrationParams{}))
 	whole(c.GetMemoryWithResponse(ctx))
