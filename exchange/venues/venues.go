@@ -4,6 +4,7 @@ package venues
 import (
 	"tidemark/exchange"
 	"tidemark/exchange/binance"
+	"tidemark/exchange/bitfinex"
 	"tidemark/exchange/bybit"
 	"tidemark/exchange/hyperliquid"
 	"tidemark/exchange/okx"
@@ -25,6 +26,7 @@ var All = []exchange.Venue{
 	bybit.Inverse,
 	hyperliquid.Perps,
 	hyperliquid.Spot,
+	bitfinex.Spot,
 }
 
 // Find returns the market of a name, or nil.
