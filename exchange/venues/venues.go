@@ -6,6 +6,7 @@ import (
 	"tidemark/exchange/binance"
 	"tidemark/exchange/bitfinex"
 	"tidemark/exchange/bybit"
+	"tidemark/exchange/deribit"
 	"tidemark/exchange/hyperliquid"
 	"tidemark/exchange/okx"
 )
@@ -26,6 +27,7 @@ var All = []exchange.Venue{
 	bybit.Inverse,
 	hyperliquid.Perps,
 	hyperliquid.Spot,
+	deribit.Futures,
 	bitfinex.Spot,
 }
 
