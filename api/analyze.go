@@ -181,11 +181,11 @@ func (a *API) settlePairs(ctx context.Context, b *analyzeBody) error {
 		if err != nil {
 			return badField(pointer, "%v", err)
 		}
-		exchange, symbol, err := a.resolve(ctx, b.Exchange, p)
+		of, err := a.resolve(ctx, b.Exchange, p)
 		if err != nil {
 			return err
 		}
-		*text, b.Exchange = symbol, exchange
+		*text, b.Exchange = of.symbol, of.exchange
 		return nil
 	}
 	if b.Symbol != "" {

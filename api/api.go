@@ -48,6 +48,8 @@ type Store interface {
 	// Jobs returns the newest limit jobs of an exchange, or of all if it is empty, newest
 	// first, without their details.
 	Jobs(ctx context.Context, exchange string, limit int) ([]job.Job, error)
+	// FindPairs is service.Store.FindPairs.
+	FindPairs(ctx context.Context, exchange string, s service.Spelling) ([]service.KnownPair, error)
 	// PairCounts returns the number of pairs of each exchange that are listed and trading.
 	PairCounts(ctx context.Context) (map[string]int, error)
 	// Schedules returns the schedules of an exchange, the shortest interval first.
@@ -103,7 +105,7 @@ type Config struct {
 }
 
 // ScreenBytes is the memory needed to build the largest page of GET /levels: a buffer,
-// and 1,000 rows of 144 bytes in a growing slice, which is briefly in memory twice.
+// and 1,000 rows of 160 bytes in a growing slice, which is briefly in memory twice.
 const ScreenBytes = 320 << 10
 
 // StreamBytes is the memory of an event stream in addition to its connection: buffers

@@ -55,7 +55,7 @@ func (a *API) getChart(w *reply, r *http.Request, png bool) error {
 	var key cacheKey
 	p := &key.picture
 	p.png = png
-	if key.Key, err = a.series(&q, w, r); err != nil {
+	if key.Key, _, err = a.series(&q, w, r); err != nil {
 		return err
 	}
 	theme, err := q.oneOf("theme", "dark", "light")

@@ -11,7 +11,7 @@ import (
 // csvHeader names the columns of GET /levels as CSV (RFC 4180).
 const csvHeader = "symbol,exchange,interval,as_of,last_price,atr,stale,simulated,role," +
 	"id,price,low,high,strength,touches,first_touch,last_touch,sources,distance_pct,distance_atr,status," +
-	"touch_probability,hold_probability,hold_low,hold_high,baseline_hold_probability,samples\r\n"
+	"touch_probability,hold_probability,hold_low,hold_high,baseline_hold_probability,samples,name\r\n"
 
 // appendCSV appends a level as one line. A missing value is an empty cell.
 func appendCSV(b []byte, r *wire.Row) []byte {
@@ -47,12 +47,19 @@ func appendCSV(b []byte, r *wire.Row) []byte {
 	}
 	b = append(append(b, ','), r.Status...)
 	if r.Samples == nil {
-		return append(b, ",,,,,,\r\n"...)
+		return appendName(append(b, ",,,,,,"...), r)
 	}
 	for _, odds := range [...]float64{*r.TouchProbability, *r.HoldProbability, r.HoldInterval[0], r.HoldInterval[1], *r.BaselineHoldProbability} {
 		b = appendFloat(append(b, ','), odds)
 	}
-	b = strconv.AppendInt(append(b, ','), int64(*r.Samples), 10)
+	return appendName(strconv.AppendInt(append(b, ','), int64(*r.Samples), 10), r)
+}
+
+// appendName appends the last cell, the canonical name, and ends the line.
+func appendName(b []byte, r *wire.Row) []byte {
+	if b = append(b, ','); r.Name != nil {
+		b = appendCell(b, *r.Name)
+	}
 	return append(b, "\r\n"...)
 }
 

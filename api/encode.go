@@ -189,7 +189,7 @@ func AppendAnalysis(b []byte, s *service.Snapshot, now time.Time) []byte {
 func analysisOf(s *service.Snapshot, now time.Time) *wire.Analysis {
 	stale := StaleReason(s, now)
 	a := &wire.Analysis{
-		Symbol: stringOrNil(s.Symbol), Exchange: stringOrNil(s.Exchange), Interval: string(s.Interval),
+		Symbol: stringOrNil(s.Symbol), Name: stringOrNil(s.Name), Exchange: stringOrNil(s.Exchange), Interval: string(s.Interval),
 		AsOf: moment(s.AsOf), ComputedAt: moment(s.ComputedAt), LastPrice: s.LastPrice, ATR: sixDigits(s.ATR),
 		Klines: s.Klines, MissingKlines: s.Missing,
 		Stale: stale != "", StaleReason: stringOrNil(stale), Simulated: s.Simulated,

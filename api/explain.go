@@ -33,7 +33,7 @@ func (a *API) getLevel(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	key, err := a.series(&q, w, r)
+	key, _, err := a.series(&q, w, r)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func AppendExplanation(b []byte, s *service.Snapshot, e *levels.Explanation, now
 	stale := StaleReason(s, now)
 	var values levelValues
 	w := wire.Explanation{
-		Symbol: s.Symbol, Exchange: s.Exchange, Interval: string(s.Interval), AsOf: moment(s.AsOf), Simulated: s.Simulated,
+		Symbol: s.Symbol, Name: stringOrNil(s.Name), Exchange: s.Exchange, Interval: string(s.Interval), AsOf: moment(s.AsOf), Simulated: s.Simulated,
 		Stale: stale != "", StaleReason: stringOrNil(stale),
 		Role: e.Level.Role.String(), Level: values.level(&e.Level, s.LastPrice, s.ATR),
 		Touches: make([]wire.Touch, len(e.Touches)), Sources: make([]wire.Finding, len(e.Found)),

@@ -75,7 +75,7 @@ func (q *query) format(r *http.Request, values ...string) (format, error) {
 func appendRows(b []byte, f format, s *service.Snapshot, now time.Time) []byte {
 	b = appendHeader(b, f)
 	q := screenQuery{exchanges: []string{s.Exchange}, interval: s.Interval}
-	r := row{symbol: s.Symbol, asOf: s.AsOf, last: s.LastPrice, atr: s.ATR, stale: now.After(staleAfter(s)), simulated: s.Simulated}
+	r := row{symbol: s.Symbol, name: s.Name, asOf: s.AsOf, last: s.LastPrice, atr: s.ATR, stale: now.After(staleAfter(s)), simulated: s.Simulated}
 	var values rowValues
 	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
 		for _, r.level = range side(s, role) {

@@ -53,12 +53,16 @@ type fakeExchange struct {
 	FormingFunc func(ctx context.Context) (*service.Forming, error)
 	SymbolsFunc func(yield func(service.Symbol, error) bool)
 	market      service.Market
-	listAge     time.Duration // of the list of pairs
+	list        []service.Symbol // its pairs; nil: some of Binance
+	listAge     time.Duration    // of the list of pairs
 }
 
 func (x *fakeExchange) Market() service.Market { return x.market }
 
 func (x *fakeExchange) pairs() []service.Symbol {
+	if x.list != nil {
+		return x.list
+	}
 	list := []service.Symbol{
 		{Name: "BTCUSDT", Base: "BTC", Quote: "USDT", Tick: service.Tick{Units: 1, Decimals: 2}, QuoteVolume: 1.5e9},
 		{Name: "ETHUSDT", Base: "ETH", Quote: "USDT", Tick: service.Tick{Units: 1, Decimals: 2}, QuoteVolume: 9e8},
@@ -416,10 +420,10 @@ func (s *fakeStore) job(id string) (job.Job, error) {
 	return j, nil
 }
 
-func (s *fakeStore) Schedules(context.Context, string) ([]job.ScheduleState, error) {
+func (s *fakeStore) Schedules(_ context.Context, exchange string) ([]job.ScheduleState, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.schedules, s.err
+	return slices.DeleteFunc(slices.Clone(s.schedules), func(of job.ScheduleState) bool { return of.Exchange != exchange }), s.err
 }
 
 func (s *fakeStore) PairCounts(context.Context) (map[string]int, error) {
@@ -435,8 +439,8 @@ func (s *fakeStore) Jobs(_ context.Context, exchange string, limit int) ([]job.J
 	defer s.mu.Unlock()
 	var list []job.Job
 	for _, id := range slices.Backward(s.order) {
-		if len(list) < limit {
-			j := s.jobs[id]
+		j := s.jobs[id]
+		if len(list) < limit && (exchange == "" || j.Exchange == exchange) {
 			j.Failures, j.Skips, j.Result = nil, nil, nil
 			list = append(list, j)
 		}
@@ -458,7 +462,7 @@ type harness struct {
 	t        testing.TB
 	api      *API
 	analyzer *service.Analyzer
-	exchange *fakeExchange
+	exchange *fakeExchange // the first one
 	store    *fakeStore
 	registry *prometheus.Registry
 	log      *lockedBuffer
@@ -484,9 +488,15 @@ func (l *lockedBuffer) String() string {
 // start returns a harness that is stopped when the test ends.
 func start(t testing.TB, change ...func(*Config, *service.Config)) *harness {
 	t.Helper()
+	return startOn(t, []*fakeExchange{{market: service.Market{Exchange: "simulated", Simulated: true}}}, change...)
+}
+
+// startOn is start with other exchanges.
+func startOn(t testing.TB, exchanges []*fakeExchange, change ...func(*Config, *service.Config)) *harness {
+	t.Helper()
 	h := &harness{
 		t:        t,
-		exchange: &fakeExchange{market: service.Market{Exchange: "simulated", Simulated: true}},
+		exchange: exchanges[0],
 		store:    &fakeStore{snaps: map[service.Key][]service.Snapshot{}, jobs: map[string]job.Job{}, works: map[string]string{}},
 		registry: prometheus.NewRegistry(),
 		log:      &lockedBuffer{},
@@ -502,10 +512,17 @@ func start(t testing.TB, change ...func(*Config, *service.Config)) *harness {
 	for _, f := range change {
 		f(&c, &sc)
 	}
-	h.analyzer = service.New(sc, []service.Exchange{h.exchange}, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	var analysed []service.Exchange
+	var swept []job.Exchange
+	filters := map[string]job.Filter{}
+	for _, x := range exchanges {
+		analysed, swept = append(analysed, x), append(swept, x)
+		filters[x.market.Exchange] = job.Filter{QuoteAssets: []string{"USDT"}}
+	}
+	h.analyzer = service.New(sc, analysed, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	h.store.runner = job.NewRunner(job.Config{
-		Concurrency: sc.Concurrency, BatchSize: sc.Concurrency, QueueLimit: sc.QueueLimit, Filters: map[string]job.Filter{h.exchange.market.Exchange: {QuoteAssets: []string{"USDT"}}},
-	}, h.analyzer, []job.Exchange{h.exchange}, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+		Concurrency: sc.Concurrency, BatchSize: sc.Concurrency, QueueLimit: sc.QueueLimit, Filters: filters,
+	}, h.analyzer, swept, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	c.Analyzer, c.Jobs = h.analyzer, h.store.runner
 	h.api = New(c)
 	t.Cleanup(func() {
@@ -617,6 +634,10 @@ func conforms(c *contract, req *http.Request, status int, header http.Header, bo
 	if req.Method == "HEAD" { // documented once, in prose
 		find = req.Clone(req.Context())
 		find.Method = "GET"
+	}
+	if path, is := pairPath(find.URL); is { // in the document the name is one segment
+		find = find.Clone(find.Context())
+		find.URL.Path = strings.ReplaceAll(path, "%2F", "-")
 	}
 	route, params, err := c.router.FindRoute(find)
 	if err != nil {

@@ -47,14 +47,14 @@ func TestSchedules_TellTheNextAndTheLastRun(t *testing.T) {
 	}
 	next := time.Date(2026, 11, 22, 20, 0, 14, 250e6, time.UTC)
 	h.store.schedules = []job.ScheduleState{
-		{Exchange: "binance", Interval: "1h", Text: "1h", NextRun: next, LastRun: next.Add(-time.Hour), LastJob: "job1"},
-		{Exchange: "binance", Interval: "1d", Text: "30 6 * * *", NextRun: next},
+		{Exchange: "simulated", Interval: "1h", Text: "1h", NextRun: next, LastRun: next.Add(-time.Hour), LastJob: "job1"},
+		{Exchange: "simulated", Interval: "1d", Text: "30 6 * * *", NextRun: next},
 	}
 	rec = h.get("/schedules")
 	want(t, rec, 200)
 	if got := rec.Body.String(); got != `{"schedules":[`+
-		`{"exchange":"binance","interval":"1h","schedule":"1h","next_run":"2026-11-22T20:00:14.25Z","last_run":"2026-11-22T19:00:14.25Z","last_job":"job1"},`+
-		`{"exchange":"binance","interval":"1d","schedule":"30 6 * * *","next_run":"2026-11-22T20:00:14.25Z","last_run":null,"last_job":null}]}`+"\n" {
+		`{"exchange":"simulated","interval":"1h","schedule":"1h","next_run":"2026-11-22T20:00:14.25Z","last_run":"2026-11-22T19:00:14.25Z","last_job":"job1"},`+
+		`{"exchange":"simulated","interval":"1d","schedule":"30 6 * * *","next_run":"2026-11-22T20:00:14.25Z","last_run":null,"last_job":null}]}`+"\n" {
 		t.Errorf("%s", got)
 	}
 	want(t, h.get("/schedules?interval=1h"), 400)

@@ -32,6 +32,9 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if key.Exchange == allExchanges {
+		return a.sendTogether(w, r, &q, pair, key.Interval)
+	}
 	at, err := q.moment("at")
 	if err != nil {
 		return err
@@ -46,9 +49,11 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 	}
 	// Most requests name the pair as the exchange does, and need no look at the others.
 	if key.Exchange == "" {
-		if key.Exchange, key.Symbol, err = a.resolve(r.Context(), "", pair); err != nil {
+		of, err := a.resolve(r.Context(), "", pair)
+		if err != nil {
 			return err
 		}
+		key.Exchange, key.Symbol = of.exchange, of.symbol
 	}
 	send := func(key service.Key) error {
 		if !at.IsZero() || f != formatJSON {
@@ -60,14 +65,14 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 	if !errors.Is(missing, service.ErrNotAnalyzed) || errors.Is(missing, service.ErrUnreadable) {
 		return missing
 	}
-	meant := key
-	if meant.Exchange, meant.Symbol, err = a.resolve(r.Context(), key.Exchange, pair); err != nil {
+	of, err := a.resolve(r.Context(), key.Exchange, pair)
+	switch {
+	case err != nil:
 		return err
-	}
-	if meant == key {
+	case of.exchange == key.Exchange && of.symbol == key.Symbol:
 		return missing
 	}
-	return send(meant)
+	return send(service.Key{Exchange: of.exchange, Symbol: of.symbol, Interval: key.Interval})
 }
 
 // cachedLevels answers with the newest analysis, from the cache if possible.

@@ -27,7 +27,7 @@ func TestLevels_AnswerIsTheStoredAnalysisToTheByte(t *testing.T) {
 		store(h, snapshot("BTCUSDT", time.Now()))
 		rec := h.get("/levels/BTCUSDT")
 		want(t, rec, 200)
-		const expected = `{"symbol":"BTCUSDT","exchange":"simulated","interval":"1h","as_of":"2000-01-01T00:00:00Z","computed_at":"2000-01-01T00:00:41.207Z",` +
+		const expected = `{"symbol":"BTCUSDT","name":null,"exchange":"simulated","interval":"1h","as_of":"2000-01-01T00:00:00Z","computed_at":"2000-01-01T00:00:41.207Z",` +
 			`"last_price":100,"atr":2,"klines":500,"missing_klines":0,"stale":false,"stale_reason":null,"delisted_at":null,"simulated":true,"algorithm":"1","horizon_candles":168,` +
 			`"odds_reason":null,"supports":[` +
 			`{"id":"b1c90d2e4f5a6b7c","price":99,"low":98.5,"high":99.5,"strength":0.812,"touches":4,"first_touch":"1999-12-28T06:00:00Z","last_touch":"1999-12-31T15:00:00Z",` +

@@ -186,7 +186,7 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	key, err := a.series(&q, w, r)
+	key, name, err := a.series(&q, w, r)
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func (a *API) getKlines(w *reply, r *http.Request) error {
 			return err
 		}
 		b = appendJSON(make([]byte, 0, 256+klineBytes*c.Len()), &wire.KlineList[each[kline]]{
-			Symbol: key.Symbol, Exchange: key.Exchange, Interval: string(key.Interval), Simulated: simulated, MissingKlines: c.Missing(),
+			Symbol: key.Symbol, Name: name, Exchange: key.Exchange, Interval: string(key.Interval), Simulated: simulated, MissingKlines: c.Missing(),
 			Klines: func(yield func(*kline) error) error {
 				var k kline
 				for i := range c.Len() {
@@ -261,7 +261,7 @@ func (a *API) getForming(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	key, err := a.series(&q, w, r)
+	key, name, err := a.series(&q, w, r)
 	if err != nil {
 		return err
 	}
@@ -276,7 +276,7 @@ func (a *API) getForming(w *reply, r *http.Request) error {
 	h := w.Header()
 	h["Content-Type"] = contentJSON
 	h["Cache-Control"] = noCache
-	reply := wire.FormingKline{Symbol: key.Symbol, Exchange: key.Exchange, Interval: string(key.Interval), Simulated: market.Simulated}
+	reply := wire.FormingKline{Symbol: key.Symbol, Name: name, Exchange: key.Exchange, Interval: string(key.Interval), Simulated: market.Simulated}
 	if f != nil {
 		reply.At, reply.ClosesAt = momentOrNil(f.At), new(time.UnixMilli(f.OpenTime+key.Interval.Milliseconds()).UTC())
 		reply.Kline = &wire.Kline{float64(f.OpenTime), f.Open, f.High, f.Low, f.Close, f.Volume}

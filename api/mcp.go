@@ -293,6 +293,9 @@ func (a *API) askTool(ctx context.Context, name string, arguments json.RawMessag
 	target, inPath := "", []string(nil)
 	switch name {
 	case "get_levels":
+		if given["exchange"] == allExchanges {
+			return nil, badParameter("exchange", "name one exchange; market_screen with symbols shows a pair on all")
+		}
 		h, target, inPath = a.getLevels, "/levels/{symbol}", []string{"symbol"}
 	case "explain_level":
 		h, target, inPath = a.getLevel, "/levels/{symbol}/{id}", []string{"symbol", "id"}
@@ -302,7 +305,7 @@ func (a *API) askTool(ctx context.Context, name string, arguments json.RawMessag
 		h, target = a.getSymbols, "/symbols"
 	case "analyze_symbol":
 		if _, is := given["symbol"].(string); !is || given["store"] != nil || given["klines"] != nil || given["all"] != nil || given["symbols"] != nil {
-			return nil, badParameter("symbol", "it must be given, as text, with at most interval and kline_limit beside it")
+			return nil, badParameter("symbol", "it must be given, as text, with at most exchange, interval and kline_limit beside it")
 		}
 		given["store"] = false
 		body, err := json.Marshal(given)

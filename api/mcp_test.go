@@ -109,7 +109,7 @@ func describeTools(t *testing.T) []byte {
 		}
 		if tool.name == "analyze_symbol" {
 			body := doc.Components.Schemas["AnalyzeRequest"].Value.Properties
-			for _, name := range []string{"symbol", "interval", "kline_limit"} {
+			for _, name := range []string{"symbol", "exchange", "interval", "kline_limit"} {
 				properties[name] = schema(body[name])
 			}
 			required = append(required, "symbol")

@@ -29,14 +29,15 @@ type nameKey struct{ exchange, text string }
 
 type resolved struct {
 	exchange, symbol string
+	name             string // canonical; empty if it is not known
 	until            time.Time
 }
 
-func (n *names) get(key nameKey, now time.Time) (exchange, symbol string, ok bool) {
+func (n *names) get(key nameKey, now time.Time) (resolved, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	r, ok := n.known[key]
-	return r.exchange, r.symbol, ok && now.Before(r.until)
+	return r, ok && now.Before(r.until)
 }
 
 func (n *names) put(key nameKey, r resolved) {
@@ -59,26 +60,27 @@ func parsePair(text string) (pairText, error) {
 	return pairText{text, plain}, err
 }
 
-// resolve returns the exchange and the exchange's id of the pair that a name means. An
-// exchange may be given; if it is empty, it must be the only one of this process that has
-// the pair. If the exchange is known and the pair is not, the id is the plain name.
-func (a *API) resolve(ctx context.Context, exchange string, p pairText) (string, string, error) {
+// resolve returns the pair that a name means. An exchange may be given; if it is empty, it
+// must be the only one of this process that has the pair. If the exchange is known and the
+// pair is not, the id is the plain name.
+func (a *API) resolve(ctx context.Context, exchange string, p pairText) (resolved, error) {
 	if exchange == "" && len(a.markets) == 1 {
 		exchange = a.markets[0]
 	}
 	key, now := nameKey{exchange, p.text}, time.Now()
-	if exchange, symbol, ok := a.names.get(key, now); ok {
-		return exchange, symbol, nil
+	if r, ok := a.names.get(key, now); ok {
+		return r, nil
 	}
 	found, err := a.Analyzer.Resolve(ctx, exchange, service.Spell(p.text, p.plain))
 	switch {
 	case err == nil:
-		a.names.put(key, resolved{found.Exchange, found.Symbol, now.Add(resolvedFor)})
-		return found.Exchange, found.Symbol, nil
+		r := resolved{found.Exchange, found.Symbol, found.Name, now.Add(resolvedFor)}
+		a.names.put(key, r)
+		return r, nil
 	case exchange != "" && !errors.Is(err, service.ErrAmbiguousSymbol) && ctx.Err() == nil:
-		return exchange, p.plain, nil // the handler says what is wrong with it
+		return resolved{exchange: exchange, symbol: p.plain}, nil // the handler says what is wrong with it
 	}
-	return "", "", err
+	return resolved{}, err
 }
 
 // startsWith reports whether a venue's id begins with a plain prefix, apart from its

@@ -186,13 +186,15 @@ func (a *API) firstMarket() service.Market {
 }
 
 // series returns the key of a request, from the pair in its path, its interval and its
-// exchange.
-func (a *API) series(q *query, w *reply, r *http.Request) (key service.Key, err error) {
+// exchange, and the canonical name of the pair, nil if it is not known.
+func (a *API) series(q *query, w *reply, r *http.Request) (key service.Key, name *string, err error) {
 	key, pair, err := a.written(q, w, r)
-	if err == nil {
-		key.Exchange, key.Symbol, err = a.resolve(r.Context(), key.Exchange, pair)
+	if err != nil {
+		return key, nil, err
 	}
-	return key, err
+	of, err := a.resolve(r.Context(), key.Exchange, pair)
+	key.Exchange, key.Symbol = of.exchange, of.symbol
+	return key, stringOrNil(of.name), err
 }
 
 // written returns the key of a request as it is written: with the plain name of the pair,

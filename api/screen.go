@@ -29,6 +29,7 @@ const (
 // row is a level of a pair, with the fields of its analysis that are shown beside it.
 type row struct {
 	symbol    string
+	name      string // canonical
 	asOf      time.Time
 	last, atr float64
 	stale     bool
@@ -230,7 +231,7 @@ func (a *API) rowsOf(r *http.Request, s *screenQuery, exchange int, now time.Tim
 			continue
 		}
 		out := row{
-			symbol: snap.Symbol, exchange: uint8(exchange), asOf: snap.AsOf, last: snap.LastPrice, atr: snap.ATR, stale: now.After(staleAfter(&snap)), simulated: snap.Simulated,
+			symbol: snap.Symbol, name: snap.Name, exchange: uint8(exchange), asOf: snap.AsOf, last: snap.LastPrice, atr: snap.ATR, stale: now.After(staleAfter(&snap)), simulated: snap.Simulated,
 		}
 		for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
 			if s.role != "" && s.role != role.String() {
@@ -390,15 +391,20 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 // rowValues is a row of a reply, with the values of its pointers.
 type rowValues struct {
 	levelValues
-	row wire.Row
+	row  wire.Row
+	name string
 }
 
 // of converts r to a row of a reply. The result is valid until the next call.
 func (v *rowValues) of(s *screenQuery, r *row) *wire.Row {
+	v.name = r.name
 	v.row = wire.Row{
 		Symbol: r.symbol, Exchange: s.exchanges[r.exchange], Interval: string(s.interval), AsOf: moment(r.asOf),
 		LastPrice: r.last, ATR: sixDigits(r.atr), Stale: r.stale, Simulated: r.simulated, Role: r.level.Role.String(),
 		Level: v.level(&r.level, r.last, r.atr),
+	}
+	if v.name != "" {
+		v.row.Name = &v.name
 	}
 	return &v.row
 }

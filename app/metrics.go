@@ -53,7 +53,7 @@ func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venues
 	reg.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		memoryCollector{}, poolCollector{db}, weightCollector(venues), &queueCollector{db: db}, &scorecardCollector{db: db, markets: markets(venues)},
+		memoryCollector{}, poolCollector{db}, venueCollector(venues), &queueCollector{db: db}, &scorecardCollector{db: db, markets: markets(venues)},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name:        "tidemark_build_info",
 			Help:        "Constant 1; the version is in the label.",
@@ -121,8 +121,8 @@ func (memoryCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(ch, limitDesc, float64(m.Limit))
 }
 
-// weightCollector collects the request budgets of the exchanges.
-type weightCollector []Venue
+// venueCollector collects the state of the clients of the exchanges.
+type venueCollector []Venue
 
 var (
 	weightDesc = describe("tidemark_exchange_used_weight",
@@ -130,27 +130,42 @@ var (
 	weightLimitDesc = describe("tidemark_exchange_weight_limit",
 		"Requests by weight that a budget of the exchange allows in its period.", "exchange", "budget")
 	pausedDesc = describe("tidemark_exchange_paused_until_timestamp_seconds",
-		"End of the pause after a 429 or a ban, in Unix time; 0 without a pause.", "exchange")
+		"End of the pause after a rate limit or a ban, in Unix time; 0 without a pause.", "exchange")
+	skewDesc = describe("tidemark_exchange_clock_skew_seconds",
+		"Clock of this machine less that of the exchange, as far as it is known.", "exchange")
+	pairsDesc = describe("tidemark_exchange_pairs",
+		"Pairs in the list of the exchange that was read last.", "exchange")
+	successDesc = describe("tidemark_exchange_last_success_timestamp_seconds",
+		"Unix time of the last successful request to the exchange; 0 before the first.", "exchange")
 )
 
-func (weightCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- weightDesc
-	ch <- weightLimitDesc
-	ch <- pausedDesc
+func (venueCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{weightDesc, weightLimitDesc, pausedDesc, skewDesc, pairsDesc, successDesc} {
+		ch <- d
+	}
 }
 
-func (c weightCollector) Collect(ch chan<- prometheus.Metric) {
+func (c venueCollector) Collect(ch chan<- prometheus.Metric) {
+	unix := func(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 	for _, v := range c {
 		s := v.Status()
 		for _, b := range s.Budgets {
 			gauge(ch, weightDesc, float64(b.Used), v.Name, b.Name)
 			gauge(ch, weightLimitDesc, float64(b.Limit), v.Name, b.Name)
 		}
-		paused := 0.0
+		paused, success := 0.0, 0.0
 		if s.PausedUntil.After(time.Now()) {
-			paused = float64(s.PausedUntil.UnixMilli()) / 1000
+			paused = unix(s.PausedUntil)
+		}
+		if !s.LastSuccess.IsZero() {
+			success = unix(s.LastSuccess)
 		}
 		gauge(ch, pausedDesc, paused, v.Name)
+		gauge(ch, pairsDesc, float64(s.Pairs), v.Name)
+		gauge(ch, successDesc, success, v.Name)
+		if s.Skew != nil {
+			gauge(ch, skewDesc, s.Skew.Seconds(), v.Name)
+		}
 	}
 }
 

@@ -53,6 +53,7 @@ type benchReport struct {
 	Throughput  []throughputResult `json:"throughput"`
 	Idle        []idleResult       `json:"idle"`
 	Workers     []workersResult    `json:"workers"`
+	Venues      []venuesResult     `json:"venues"`
 }
 
 type settingResult struct {
@@ -103,7 +104,7 @@ type workersResult struct {
 }
 
 // Parts are the parts of a benchmark. Each has its own table.
-var Parts = []string{"settings", "growth", "repetition", "serving", "throughput", "idle", "workers"}
+var Parts = []string{"settings", "growth", "repetition", "serving", "throughput", "idle", "workers", "venues"}
 
 // Bencher runs the processes of a benchmark.
 type Bencher struct {
@@ -170,6 +171,8 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
 				if db == "postgres" { // a SQLite file is one machine's
 					err = b.workers(ctx, &report)
 				}
+			case "venues":
+				err = b.venues(ctx, &report, db)
 			}
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", db, part, err)
@@ -208,10 +211,15 @@ var listening = regexp.MustCompile(`(?:exchange on http://|"address":")(127\.0\.
 
 // Start runs this program with args and waits until it prints the address it listens on.
 func (b *Bencher) Start(ctx context.Context, args ...string) (*Process, error) {
+	return b.startWith(ctx, nil, args...)
+}
+
+// startWith is Start with more variables of the environment.
+func (b *Bencher) startWith(ctx context.Context, env []string, args ...string) (*Process, error) {
 	cmd := exec.CommandContext(ctx, b.Exe, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
-	cmd.Dir, cmd.Env = b.Dir, []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + b.Dir}
+	cmd.Dir, cmd.Env = b.Dir, append(env, "PATH="+os.Getenv("PATH"), "TMPDIR="+b.Dir)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -656,9 +664,16 @@ func (b *Bencher) bare(ctx context.Context, market *Process, symbols []string, c
 }
 
 // SweepOver starts a sweep of a service and waits until it ends.
-func SweepOver(ctx context.Context, p *Process) (wire.Job, error) {
+func SweepOver(ctx context.Context, p *Process) (wire.Job, error) { return sweepOf(ctx, p, "") }
+
+// sweepOf sweeps one exchange of a service; "" for its only one.
+func sweepOf(ctx context.Context, p *Process, exchange string) (wire.Job, error) {
 	var j wire.Job
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.Base+"/analyze", strings.NewReader(`{"all":true}`))
+	body := `{"all":true}`
+	if exchange != "" {
+		body = fmt.Sprintf(`{"all":true,"exchange":%q}`, exchange)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.Base+"/analyze", strings.NewReader(body))
 	if err != nil {
 		return j, err
 	}
@@ -829,6 +844,19 @@ func (r benchReport) print(w io.Writer) error {
 			peaks[i] = mib(n)
 		}
 		t.row(strconv.Itoa(w.Workers), two(w.Seconds), two(r.Workers[0].Seconds/w.Seconds), strconv.Itoa(w.Done), strconv.Itoa(w.Failed), strings.Join(peaks, ", "))
+	}
+	for i, v := range r.Venues {
+		if i == 0 {
+			t.head("database", "exchanges, at 3/20 each", "", "pairs done", "slowest sweep, s", "its exchange alone, s", "ratio", "peak RSS, MiB")
+		}
+		cells := []string{"–", "–", "–", "–"}
+		if v.What == "sweep" {
+			cells[0], cells[1] = strconv.Itoa(v.Pairs), two(v.Seconds)
+		}
+		if v.Floor > 0 {
+			cells[2], cells[3] = two(v.Floor), two(v.Seconds/v.Floor)
+		}
+		t.row(append([]string{v.Database, strconv.Itoa(v.Exchanges), v.What}, append(cells, mib(v.PeakRSS))...)...)
 	}
 	return t.Flush()
 }

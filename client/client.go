@@ -40,7 +40,7 @@ const maxBody = 64 << 20
 // Options are the options of Levels and Explain.
 type Options struct {
 	Interval string    // such as 1h; empty for the service's default
-	Exchange string    // empty for the service's default
+	Exchange string    // empty for the only one of the service that has the pair
 	At       time.Time // for Levels: the analysis that was the newest at this time; zero for the newest
 }
 
@@ -130,7 +130,7 @@ func (c *Client) Market(ctx context.Context, s Screen) iter.Seq2[Row, error] {
 // stored, unless o.NoStore is set or o.KlineLimit differs from the service's default;
 // o.Store stores it in that case too.
 func (c *Client) Analyze(ctx context.Context, symbol string, o AnalyzeOptions) (*Analysis, error) {
-	body := wire.AnalyzeRequest[[]wire.Kline]{Symbol: symbol, Interval: o.Interval, KlineLimit: o.KlineLimit}
+	body := wire.AnalyzeRequest[[]wire.Kline]{Symbol: symbol, Exchange: o.Exchange, Interval: o.Interval, KlineLimit: o.KlineLimit}
 	if o.NoStore || o.Store {
 		body.Store = new(!o.NoStore)
 	}
@@ -139,6 +139,7 @@ func (c *Client) Analyze(ctx context.Context, symbol string, o AnalyzeOptions) (
 
 // AnalyzeOptions are the options of Analyze.
 type AnalyzeOptions struct {
+	Exchange   string // empty for the only one of the service that has the pair
 	Interval   string // empty for the service's default
 	KlineLimit int    // 0 for the service's default
 	NoStore    bool   // do not store the analysis
@@ -146,10 +147,26 @@ type AnalyzeOptions struct {
 }
 
 // Sweep starts an analysis of the whole market, or joins a running one. It returns the
-// job at once; use Follow for its progress.
+// job at once; use Follow for its progress. If the service has several exchanges, use
+// SweepExchange.
 func (c *Client) Sweep(ctx context.Context, interval string) (*Job, error) {
-	body := wire.AnalyzeRequest[[]wire.Kline]{All: true, Interval: interval}
+	return c.SweepExchange(ctx, "", interval)
+}
+
+// SweepExchange is Sweep of the market of an exchange.
+func (c *Client) SweepExchange(ctx context.Context, exchange, interval string) (*Job, error) {
+	body := wire.AnalyzeRequest[[]wire.Kline]{All: true, Exchange: exchange, Interval: interval}
 	return post[Job](ctx, c, "/analyze", body)
+}
+
+// Exchanges returns the exchanges of the service and how requests to them fare, then
+// others with stored levels.
+func (c *Client) Exchanges(ctx context.Context) ([]Exchange, error) {
+	list, err := get[wire.ExchangeList](ctx, c, "/exchanges", nil)
+	if err != nil {
+		return nil, err
+	}
+	return list.Exchanges, nil
 }
 
 // Job returns the current state of a job.

@@ -29,4 +29,8 @@ type (
 	// Problem is an error that the service answered with (RFC 9457). errors.As finds it
 	// in every error of this package that has one.
 	Problem = wire.Problem
+	// PairChoice is one of the pairs that a name means; see Problem.Choices.
+	PairChoice = wire.PairChoice
+	// Exchange is an exchange and what there is of it.
+	Exchange = wire.Exchange
 )

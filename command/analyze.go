@@ -18,7 +18,7 @@ func (in *invocation) analyzeCommand() *cobra.Command {
 		Short: "Analyse one pair now and print its levels",
 		Args:  onePair,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			cfg, symbol, err := in.pair(cmd, args)
+			cfg, name, err := in.pair(cmd, args)
 			if err != nil {
 				return err
 			}
@@ -27,7 +27,15 @@ func (in *invocation) analyzeCommand() *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, a.Close()) }()
-			snap, err := a.Analyzer.Analyze(cmd.Context(), service.Request{Symbol: symbol, Store: store})
+			// the exchange itself says what is wrong with a name that only it can know
+			found := service.KnownPair{Exchange: cfg.Exchanges[0], Symbol: name.Plain}
+			if len(cfg.Exchanges) > 1 || name.Text != name.Plain {
+				found, err = a.Analyzer.Resolve(cmd.Context(), "", name)
+				if err != nil {
+					return ambiguous(err)
+				}
+			}
+			snap, err := a.Analyzer.Analyze(cmd.Context(), service.Request{Exchange: found.Exchange, Symbol: found.Symbol, Store: store})
 			if err != nil {
 				return err
 			}

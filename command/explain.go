@@ -17,7 +17,7 @@ import (
 
 // explain prints the explanation of a level of a stored analysis. It sends no request to
 // the exchange.
-func (in *invocation) explain(ctx context.Context, cfg config.Config, symbol string, at time.Time, id string, out output) (err error) {
+func (in *invocation) explain(ctx context.Context, cfg config.Config, name service.Spelling, at time.Time, id string, out output) (err error) {
 	level, err := api.ParseLevelID(id)
 	if err != nil {
 		return config.Usage(fmt.Errorf("--explain: %q is not a level id: 16 hexadecimal digits, as printed by --json", id))
@@ -30,7 +30,7 @@ func (in *invocation) explain(ctx context.Context, cfg config.Config, symbol str
 		return err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
-	snap, err := storedAnalysis(ctx, a.DB, cfg, symbol, at)
+	snap, err := storedAnalysis(ctx, a.DB, cfg, name, at)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func (in *invocation) levelsCommand() *cobra.Command {
 		Short: "Print the stored levels of one pair",
 		Args:  onePair,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			cfg, symbol, err := in.pair(cmd, args)
+			cfg, name, err := in.pair(cmd, args)
 			if err != nil {
 				return err
 			}
@@ -36,14 +36,14 @@ func (in *invocation) levelsCommand() *cobra.Command {
 				if err := in.needDatabase(cmd.Context(), cfg); err != nil {
 					return err
 				}
-				return in.explain(cmd.Context(), cfg, symbol, moment, explain, out)
+				return in.explain(cmd.Context(), cfg, name, moment, explain, out)
 			}
 			db, err := in.openStored(cmd.Context(), cfg)
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, db.Close()) }()
-			snap, err := storedAnalysis(cmd.Context(), db, cfg, symbol, moment)
+			snap, err := storedAnalysis(cmd.Context(), db, cfg, name, moment)
 			if err != nil {
 				return err
 			}
@@ -58,15 +58,14 @@ func (in *invocation) levelsCommand() *cobra.Command {
 }
 
 // storedAnalysis reads the analysis of a pair as of a time; zero means the newest.
-func storedAnalysis(ctx context.Context, db *repository.DB, cfg config.Config, symbol string, at time.Time) (service.Snapshot, error) {
-	exchange, err := oneExchange(cfg)
+func storedAnalysis(ctx context.Context, db *repository.DB, cfg config.Config, name service.Spelling, at time.Time) (service.Snapshot, error) {
+	key, err := storedPair(ctx, db, cfg, name)
 	if err != nil {
 		return service.Snapshot{}, err
 	}
-	key := service.Key{Exchange: exchange, Symbol: symbol, Interval: cfg.AnalysisInterval}
 	snap, err := db.Snapshot(ctx, key, at)
 	if errors.Is(err, service.ErrNotAnalyzed) {
-		return snap, fmt.Errorf("%s %s %s has not been analysed; run `tidemark analyze %s`", key.Exchange, symbol, key.Interval, symbol)
+		return snap, fmt.Errorf("%s %s %s has not been analysed; run `tidemark analyze %s`", key.Exchange, key.Symbol, key.Interval, key.Symbol)
 	}
 	return snap, err
 }

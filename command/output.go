@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,17 +33,52 @@ func (o *output) flags(cmd *cobra.Command) {
 	}
 }
 
-// pair loads the configuration for a command about one symbol.
-func (in *invocation) pair(cmd *cobra.Command, args []string) (config.Config, string, error) {
+// pair loads the configuration for a command about one pair, and reads its name.
+func (in *invocation) pair(cmd *cobra.Command, args []string) (config.Config, service.Spelling, error) {
 	cfg, err := in.config(cmd)
 	if err != nil {
-		return config.Config{}, "", err
+		return config.Config{}, service.Spelling{}, err
 	}
-	symbol, err := api.ParseSymbol(args[0])
+	plain, err := api.ParseSymbol(args[0])
 	if err != nil {
-		return config.Config{}, "", config.Usage(err)
+		return config.Config{}, service.Spelling{}, config.Usage(err)
 	}
-	return cfg, symbol, nil
+	return cfg, service.Spell(args[0], plain), nil
+}
+
+// storedPair returns the key of a pair of the configured exchanges: of the only one that
+// has it.
+func storedPair(ctx context.Context, db *repository.DB, cfg config.Config, name service.Spelling) (service.Key, error) {
+	known, err := db.FindPairs(ctx, "", name)
+	if err != nil {
+		return service.Key{}, err
+	}
+	known = slices.DeleteFunc(known, func(p service.KnownPair) bool { return !slices.Contains(cfg.Exchanges, p.Exchange) })
+	known = service.Best(known, name)
+	if len(known) == 0 { // analysed before any sweep
+		for _, exchange := range cfg.Exchanges {
+			key := service.Key{Exchange: exchange, Symbol: name.Plain, Interval: cfg.AnalysisInterval}
+			if _, err := db.Snapshot(ctx, key, time.Time{}); !errors.Is(err, service.ErrNotAnalyzed) || errors.Is(err, service.ErrUnreadable) {
+				known = append(known, service.KnownPair{Exchange: exchange, Symbol: name.Plain})
+			}
+		}
+	}
+	switch len(known) {
+	case 0:
+		return service.Key{Exchange: cfg.Exchanges[0], Symbol: name.Plain, Interval: cfg.AnalysisInterval}, nil
+	case 1:
+		return service.Key{Exchange: known[0].Exchange, Symbol: known[0].Symbol, Interval: cfg.AnalysisInterval}, nil
+	}
+	return service.Key{}, ambiguous(&service.AmbiguousError{Text: name.Text, Choices: known})
+}
+
+// ambiguous adds to an error with choices what to do on the command line.
+func ambiguous(err error) error {
+	several, ok := errors.AsType[*service.AmbiguousError](err)
+	if !ok {
+		return err
+	}
+	return config.Usage(fmt.Errorf("%w: add --exchange %s", err, several.Choices[0].Exchange))
 }
 
 // onePair returns an error unless the command line has exactly one argument.

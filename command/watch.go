@@ -39,6 +39,7 @@ type watcher struct {
 	base     string // of the service, without a slash at its end
 	key      string // the API key; empty for none
 	interval string // empty for the service's own
+	exchange string // empty for all of the service
 	every    time.Duration
 	pairs    int // 0 for as many as fit on the screen
 }
@@ -80,6 +81,11 @@ sends the first of API_KEYS, if any is set.`,
 					return config.Usage(fmt.Errorf("--interval: %w", err))
 				}
 			}
+			if cmd.Flags().Changed("exchange") {
+				if w.exchange, err = oneExchange(cfg); err != nil {
+					return err
+				}
+			}
 			w.base = strings.TrimSuffix(base, "/")
 			if len(cfg.APIKeys) > 0 {
 				w.key = cfg.APIKeys[0]
@@ -110,7 +116,8 @@ func canRedraw(w io.Writer, environ []string) bool {
 // nearLevel is a row of GET /levels: the level of a pair that is nearest to its price.
 type nearLevel struct {
 	wire.Row
-	raw json.RawMessage // as it came
+	raw     json.RawMessage // as it came
+	several bool            // the list is of several exchanges
 }
 
 // nearList is the response of the service: the pairs nearest to a level.
@@ -136,6 +143,9 @@ func (w *watcher) fetch(ctx context.Context, n int) (nearList, error) {
 		if w.interval != "" {
 			q.Set("interval", w.interval)
 		}
+		if w.exchange != "" {
+			q.Set("exchange", w.exchange)
+		}
 		if cursor != "" {
 			q.Set("cursor", cursor)
 		}
@@ -149,11 +159,12 @@ func (w *watcher) fetch(ctx context.Context, n int) (nearList, error) {
 			if err := json.Unmarshal(raw, &l.Row); err != nil || l.Symbol == "" {
 				return list, refusal{fmt.Errorf("the response of %s is not from tidemark", w.base)}
 			}
-			l.Symbol, l.Role = printable(l.Symbol), printable(l.Role)
-			if seen[l.Symbol] {
+			l.Symbol, l.Exchange, l.Role = printable(l.Symbol), printable(l.Exchange), printable(l.Role)
+			l.several = page.Exchange != l.Exchange
+			if seen[l.Exchange+" "+l.Symbol] {
 				continue
 			}
-			seen[l.Symbol] = true
+			seen[l.Exchange+" "+l.Symbol] = true
 			list.simulated = list.simulated || l.Simulated
 			list.near = append(list.near, l)
 			if len(list.near) == n {
@@ -290,6 +301,9 @@ func (l *nearList) rows(now time.Time) []row {
 			holds, anyLine = percents(*n.HoldInterval), percent(baseline)
 		}
 		pair := n.Symbol
+		if n.several {
+			pair = n.Exchange + " " + pair
+		}
 		if n.Stale {
 			pair = "STALE " + pair
 		}

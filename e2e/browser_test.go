@@ -750,6 +750,30 @@ func TestPage_SwitchesTheExchange(t *testing.T) {
 	}
 }
 
+// One process serves two exchanges: the page reads each by its name, and can analyse both.
+func TestPage_ShowsEachExchangeOfAProcess(t *testing.T) {
+	t.Parallel()
+	s := serve(t, twoExchanges(t, simulated.Options{Pairs: 6, Seed: 1}, simulated.Options{Pairs: 4, Seed: 2})...)
+	for _, exchange := range []string{"binance", "okx"} {
+		var j jobReply
+		s.post(t, `{"all":true,"exchange":"`+exchange+`"}`, &j)
+		s.waitFor(t, j.ID, ended)
+	}
+	b := browse(t)
+	b.show(t, 1440, 900, "dark")
+	b.do(t, chromedp.Navigate(s.base+"/"))
+	b.until(t, `document.body.dataset.ready === "BTCUSDT 1h" && document.querySelector("#exchange select")`)
+	if got := eval[string](t, b, `location.search + " " + [...document.querySelectorAll("#exchange option")].map(o => o.textContent + (o.selected ? "*" : "")).join(" ")`); got != "?exchange=binance&symbol=BTCUSDT&interval=1h binance* okx" {
+		t.Errorf("address and what there is to choose from: %s", got)
+	}
+	rows := eval[int](t, b, `document.querySelectorAll("#market tbody tr").length`)
+	eval[bool](t, b, `(e => { e.value = "okx"; e.dispatchEvent(new Event("change")); return true })(document.querySelector("#exchange select"))`)
+	b.until(t, `location.search === "?exchange=okx&symbol=BTCUSDT&interval=1h" && document.body.dataset.ready === "BTCUSDT 1h" && document.getElementById("fresh").innerText.includes("closes in")`)
+	if eval[bool](t, b, `document.getElementById("sweep").hidden`) || rows == 0 {
+		t.Error("a market of this process cannot be swept, or the screener of the other was empty")
+	}
+}
+
 func TestPage_AsksForAKeyOnce(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=4", "API_KEYS=correct-horse-battery")

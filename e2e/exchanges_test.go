@@ -46,7 +46,49 @@ func TestServe_SeveralExchangesAreSweptAndReadByName(t *testing.T) {
 	if prices["okx"] == prices["binance"] {
 		t.Errorf("both markets have the price %v", prices["okx"])
 	}
-	var problem struct{ Code, Detail string }
+	// both list BTCUSDT
+	var problem struct {
+		Code, Detail string
+		Choices      []struct{ Exchange, Symbol, Name string }
+	}
+	for _, path := range []string{"/levels/BTC/USDT", "/levels/BTCUSDT", "/klines/BTC%2FUSDT"} {
+		if status := r.get(t, path, &problem); status != http.StatusConflict || problem.Code != "ambiguous_symbol" || len(problem.Choices) != 2 ||
+			problem.Choices[1].Exchange != "okx" || problem.Choices[1].Symbol != "BTCUSDT" || problem.Choices[1].Name != "BTC/USDT" {
+			t.Errorf("%s: %d %+v", path, status, problem)
+		}
+	}
+	var a analysisReply
+	if status := r.get(t, "/levels/BTC/USDT?exchange=okx", &a); status != http.StatusOK || a.Symbol != "BTCUSDT" || a.LastPrice != prices["okx"] {
+		t.Errorf("by its name on okx: %d %+v", status, a)
+	}
+	var exchanges struct {
+		Exchanges []struct {
+			Exchange string
+			Pairs    int
+			Status   struct {
+				Budgets   []struct{ Used, Limit int }
+				Reachable bool
+			}
+		}
+	}
+	r.get(t, "/exchanges", &exchanges)
+	for i, name := range []string{"binance", "okx"} {
+		if e := exchanges.Exchanges[i]; e.Exchange != name || e.Pairs == 0 || !e.Status.Reachable || e.Status.Budgets[0].Used == 0 {
+			t.Errorf("%+v, want the state of %s", e, name)
+		}
+	}
+	var page struct {
+		Levels []struct{ Exchange, Symbol string }
+	}
+	r.get(t, "/levels?symbol=BTC&limit=100", &page)
+	of := map[string]int{}
+	for _, l := range page.Levels {
+		of[l.Exchange]++
+	}
+	if of["binance"] == 0 || of["okx"] == 0 {
+		t.Errorf("the market of all exchanges has rows of %v", of)
+	}
+
 	if status := r.post(t, `{"symbol":"BTCUSDT","exchange":"kraken"}`, &problem); status != http.StatusUnprocessableEntity ||
 		problem.Code != "unknown_exchange" || !strings.Contains(problem.Detail, "binance, okx") {
 		t.Errorf("an exchange of another process: %d %+v", status, problem)
@@ -114,7 +156,12 @@ func TestCommands_OfSeveralExchanges(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"levels", "BTCUSDT", "--exchange", "okx", "--exchange-base-url", ""}, 0, "okx BTCUSDT 1h"},
+		{[]string{"levels", "BTCUSDT", "--exchange", "okx"}, 0, "okx BTCUSDT 1h"},
+		{[]string{"levels", "BTC/USDT", "--exchange", "okx"}, 0, "okx BTCUSDT 1h"},
+		{[]string{"levels", "BTC/USDT"}, command.ExitUsage, "binance BTCUSDT, okx BTCUSDT; name the exchange too: add --exchange binance"},
+		{[]string{"analyze", "BTCUSDT"}, command.ExitUsage, "add --exchange binance"},
+		{[]string{"analyze", "btc-usdt", "--exchange", "binance"}, 0, "binance BTCUSDT 1h"},
+		{[]string{"levels", "NONE"}, command.ExitFailed, "has not been analysed"},
 		{[]string{"evaluate", "--stored"}, command.ExitUsage, "add --exchange binance"},
 		{[]string{"doctor", "--http-addr", "127.0.0.1:0"}, 0, "exchange okx"},
 		{[]string{"config"}, 0, "EXCHANGE=binance,okx\n"},

@@ -19,6 +19,10 @@ type spending struct {
 	window int64     // of the venue's clock, counted in periods since the epoch; 0 if unknown
 	opened time.Time // local start of the window, at or after its start at the venue
 	used   int
+	// What ended in the second that began at since, and in the one before: at the start of
+	// a window the venue may have counted it there already, because its clock is ahead.
+	since        time.Time
+	late, before int
 
 	// of a rolling budget: what ended in each part of the period
 	slices [parts + 1]int
@@ -54,7 +58,7 @@ func (b *spending) blocked(now time.Time, cost int, sweep bool, clock *Clock) ti
 		}
 		// The window ends a period after its local start, or earlier at the venue's
 		// next one. The clock is a lower bound, so that end is late rather than early.
-		left := b.Period - now.Sub(b.opened)
+		left := b.Period + b.Period/999 - now.Sub(b.opened)
 		if venue, ok := clock.Now(); ok && venue/b.Period.Milliseconds() == b.window {
 			left = min(left, time.Duration((b.window+1)*b.Period.Milliseconds()-venue)*time.Millisecond)
 		}
@@ -95,11 +99,21 @@ func (b *spending) roll(now time.Time, clock *Clock) {
 		// The venue may count requests in progress in either window; they are counted
 		// here in both.
 		venue, _ := clock.Now()
-		if window := venue / b.Period.Milliseconds(); window > b.window && b.window != 0 || now.Sub(b.opened) >= b.Period {
-			b.window, b.opened, b.used = window, now, b.inFlight
-		} else if b.window == 0 {
-			b.window = window // the clock became known during the first window
+		window := venue / b.Period.Milliseconds()
+		switch {
+		case b.window != 0 && window > b.window:
+		case now.Sub(b.opened)*999/1000 >= b.Period: // as Clock counts
+			if b.window != 0 && window == b.window {
+				window++ // which the venue's clock has reached by now
+			}
+		case b.window == 0: // the clock became known during the first window
+			b.window = window
+			return
+		default:
+			return
 		}
+		b.ended(now, 0)
+		b.window, b.opened, b.used = window, now, b.inFlight+b.late+b.before
 	case Rolling:
 		part := b.Period / parts
 		if b.began.IsZero() || now.Sub(b.began) >= b.Period+part {
@@ -115,7 +129,9 @@ func (b *spending) roll(now time.Time, clock *Clock) {
 		if b.filled.IsZero() {
 			b.tokens = b.capacity()
 		} else {
-			b.tokens = min(b.capacity(), b.tokens+b.rate()*float64(now.Sub(b.filled)))
+			// The venue may count requests in progress only now, and its bucket was
+			// perhaps full until then.
+			b.tokens = min(b.capacity()-float64(b.inFlight), b.tokens+b.rate()*float64(now.Sub(b.filled)))
 		}
 		b.filled = now
 	}
@@ -141,13 +157,47 @@ func (b *spending) spent() int {
 	return int(max(0, b.capacity()-b.tokens))
 }
 
+// size returns what the venue allows at once.
+func (b *spending) size() int {
+	if b.Kind == Bucket {
+		return b.Burst
+	}
+	return b.Limit
+}
+
 // done ends requests of a cost.
 func (b *spending) done(now time.Time, cost int) {
-	b.inFlight -= cost
-	if b.Kind == Rolling {
+	switch b.Kind {
+	case Aligned:
+		b.ended(now, cost)
+	case Rolling:
 		b.roll(now, nil)
 		b.slices[b.slice] += cost
+	case Bucket:
+		b.roll(now, nil)
 	}
+	b.inFlight -= cost
+}
+
+// ended adds what ended just now.
+func (b *spending) ended(now time.Time, cost int) {
+	switch past := now.Sub(b.since); {
+	case past >= 2*time.Second:
+		b.since, b.late, b.before = now, 0, 0
+	case past >= time.Second:
+		b.since, b.late, b.before = now, 0, b.late
+	}
+	b.late += cost
+}
+
+// cancel gives back what was not sent.
+func (b *spending) cancel(now time.Time, cost int) {
+	if b.Kind == Bucket {
+		b.roll(now, nil)
+	}
+	b.inFlight -= cost
+	b.used = max(0, b.used-cost)
+	b.tokens += float64(cost)
 }
 
 // observe applies the count of an aligned budget that a response gives. sent is the

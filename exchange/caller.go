@@ -94,6 +94,9 @@ const (
 	maxRefusal = 4 << 10 // bytes read of a response other than 200
 )
 
+// maxTimes bounds how much looser than the venue's the limits of a simulated exchange are.
+const maxTimes = 1_000
+
 // errHeld means that the gate was shut while the request waited for its connection.
 var errHeld = errors.New("held back")
 
@@ -112,11 +115,14 @@ type effort struct {
 	reserved int // requests for which ticket already permits
 	ticket   Ticket
 	cost     Cost // of each
+	partial  bool // more than those are needed, but the budgets allow no more at once
+	short    bool // the last attempt ended for lack of a budget
 }
 
 // A caller that holds memory waits for holdFor, or, for the budgets of a request beyond
-// those it has reserved, for holdMore: it would otherwise begin from the first page for
-// ever.
+// those it has reserved, for holdMore. If the budgets never allow all requests at once
+// it waits as long as one that holds none, because it would begin from the first page
+// for ever.
 const (
 	holdFor  = 250 * time.Millisecond
 	holdMore = 15 * time.Second
@@ -126,27 +132,35 @@ func newEffort() *effort { return &effort{left: patience} }
 
 // acquire returns permission for one request.
 func (c *caller) acquire(ctx context.Context, call Call, e *effort) (Ticket, error) {
-	if e.reserved > 0 && call.Cost == e.cost {
+	if e.reserved > 0 && call.Cost.within(e.cost) {
 		if !c.limiter.Open() {
 			return Ticket{}, service.ErrLater
 		}
 		e.reserved--
+		c.limiter.Cancel(e.cost.minus(call.Cost))
 		t := e.ticket
 		t.cost = call.Cost
 		return t, nil
 	}
-	asked, wait := time.Now(), e.left
+	asked, wait, pause := time.Now(), e.left, e.left
 	if e.holding {
-		hold := holdFor
-		if e.cost != (Cost{}) && c.limiter.Open() {
-			hold = holdMore
+		pause = min(pause, holdFor)
+		switch {
+		case e.cost == (Cost{}):
+			wait = pause
+		case !e.partial:
+			wait = min(wait, holdMore)
 		}
-		wait = min(wait, hold)
 	}
-	ticket, err := c.limiter.Acquire(ctx, call.Cost, wait)
+	ticket, err := c.limiter.acquire(ctx, call.Cost, wait, pause)
 	e.left -= time.Since(asked)
 	if err == nil {
 		return ticket, nil
+	}
+	if !c.limiter.Open() {
+		wait = pause
+	} else {
+		e.short = true
 	}
 	return Ticket{}, c.noPermission(err, call, e, wait)
 }
@@ -371,6 +385,9 @@ func readBody(resp *http.Response, limit int64, decode func(io.Reader, http.Head
 func (c *caller) headers(t Ticket, h http.Header) {
 	if h.Get("X-Tidemark-Simulated") == "true" {
 		c.simulated.Store(true)
+		if n, err := strconv.Atoi(h.Get("X-Tidemark-Limit-Times")); err == nil && n > 1 && n <= maxTimes {
+			c.limiter.loosen(n)
+		}
 	}
 	date := Date(h)
 	if !date.IsZero() {

@@ -78,7 +78,7 @@ func (c *Client) candles(ctx context.Context, e *effort, symbol string, from int
 	}
 	before := dst.Len()
 	p := pager{
-		c: c, e: e, symbol: symbol, src: src, dst: dst, buf: buf, now: now.UnixMilli(),
+		c: c, e: e, symbol: symbol, src: src, dst: dst, buf: buf, now: now.Add(-c.spec.Settles).UnixMilli(),
 		step: dst.Interval.Milliseconds(), unit: src.from.Milliseconds(),
 	}
 	next := max(from, 0)
@@ -124,38 +124,49 @@ func (p *pager) run(ctx context.Context, next int64) error {
 			}
 		}
 	}
-	rows := int64(p.src.native.Rows)
 	switch spec.Reach {
 	case Since, Newest:
 		if next > through {
 			return nil
 		}
 		// one more for the forming candle, and one because the venue's clock is ahead
-		rows = min(rows, (through-next)/p.unit+3)
+		most := (p.now-next)/p.unit + 2
+		rows := int64(p.src.native.Rows)
 		if p.merge != nil {
-			p.merge.ragged = true
+			p.merge.ragged = most > rows || spec.History > 0 && most > int64(spec.History)
 		}
+		rows = min(rows, most)
 		return p.page(ctx, Window{From: next, Through: through, Rows: int(rows)})
 	case Oldest:
 		if p.merge == nil {
 			return p.oldest(ctx, next, through)
 		}
 	}
-	for ; next <= through; next += rows * p.unit {
+	older := p.src.native.Older
+	for next <= through {
 		w := Window{From: next, Old: p.old(next)}
-		rows = int64(p.src.native.Rows)
+		rows := int64(p.src.native.Rows)
 		if w.Old {
-			rows = int64(p.src.native.Older)
+			rows = int64(older)
 		}
 		rows = max(rows/int64(p.src.ratio), 1) * int64(p.src.ratio)
 		w.Through = min(through, next+rows*p.unit-1)
 		w.Rows = int((w.Through-w.From)/p.unit) + 1
-		if err := p.page(ctx, w); err != nil {
+		err := p.page(ctx, w)
+		switch {
+		case errors.Is(err, errShort):
+			older = p.src.native.Sure
+		case err != nil:
 			return err
+		default:
+			next += rows * p.unit
 		}
 	}
 	return nil
 }
+
+// errShort means that a response has fewer rows than the range was requested for.
+var errShort = errors.New("the response is as short as the venue may make it")
 
 // old reports whether a candle is older than the newest Native.Recent ones, or may be
 // when the request arrives.
@@ -206,6 +217,10 @@ func (p *pager) page(ctx context.Context, w Window) error {
 		if err := r.check(); err != nil {
 			return err
 		}
+		if sure := p.src.native.Sure; w.Old && sure > 0 && w.Rows > sure && r.inside == sure && r.oldest >= w.From+p.unit {
+			p.dst.Truncate(mark)
+			return &Final{errShort}
+		}
 		if p.merge != nil {
 			if err := p.merge.end(); err != nil {
 				return err
@@ -235,6 +250,7 @@ type rows struct {
 	add     func(levels.Candle) error
 
 	n, inside, far int
+	oldest         int64 // open time of the oldest row of the window
 }
 
 func (r *rows) take(k levels.Candle) error {
@@ -246,7 +262,7 @@ func (r *rows) take(k levels.Candle) error {
 	w := &r.window
 	switch width := int64(w.Rows) * w.Step; {
 	case k.OpenTime < w.From:
-		if k.OpenTime <= w.From-width-w.Step {
+		if k.OpenTime <= w.From-width-w.Step && r.spec.Reach != Until {
 			r.far++
 		}
 		return nil
@@ -258,6 +274,9 @@ func (r *rows) take(k levels.Candle) error {
 		return nil
 	}
 	r.inside++
+	if r.oldest == 0 || k.OpenTime < r.oldest {
+		r.oldest = k.OpenTime
+	}
 	// Days and weeks of some venues open at another hour.
 	if w.Step >= 6*time.Hour.Milliseconds() && r.aligned != "3d" && r.aligned.Floor(k.OpenTime) != k.OpenTime {
 		return fmt.Errorf("kline %d of %s opened at %s, which is not a multiple of its length in UTC",
@@ -348,6 +367,9 @@ func (m *merger) begin(dst *levels.Candles) {
 }
 
 func (m *merger) add(k levels.Candle) error {
+	if err := k.Check(); err != nil {
+		return err // which the sum would hide
+	}
 	open := m.dst.Interval.Floor(k.OpenTime)
 	if n := len(m.bucket); n > 0 {
 		last := m.bucket[n-1]

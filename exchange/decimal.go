@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"strconv"
@@ -123,13 +124,21 @@ func ParseDecimal(b []byte) (float64, error) {
 	return 0, fmt.Errorf("%.40q is not a finite decimal number", b)
 }
 
-// ParseTick parses a price step as venues print it, exactly: "0.00050000" is {5, 4}.
-// A step of zero, which means none, is the zero Tick. ParseTick returns an error for
-// more than 18 digits, and for anything but digits with at most one point between
-// them.
+// ParseTick parses a price step as venues print it, exactly: "0.00050000" is {5, 4}, and
+// "1e-05" {1, 5}. A step of zero, which means none, is the zero Tick. ParseTick returns an
+// error for more than 18 digits, and for anything but digits with at most one point
+// between them and an exponent of -18 to 0.
 func ParseTick(b []byte) (service.Tick, error) {
 	var t service.Tick
 	point := -1
+	if i := bytes.IndexAny(b, "eE"); i >= 0 {
+		exponent, err := strconv.Atoi(string(b[i+1:]))
+		if err != nil || exponent < -18 || exponent > 0 {
+			return service.Tick{}, fmt.Errorf("%.40q is not a price step", b)
+		}
+		t.Decimals = -exponent
+		b = b[:i]
+	}
 	for i, c := range b {
 		switch {
 		case c == '.' && point < 0 && i > 0 && i < len(b)-1:
@@ -147,11 +156,14 @@ func ParseTick(b []byte) (service.Tick, error) {
 		return service.Tick{}, nil
 	}
 	if point >= 0 {
-		t.Decimals = len(b) - 1 - point
+		t.Decimals += len(b) - 1 - point
 	}
 	for t.Decimals > 0 && t.Units%10 == 0 {
 		t.Units /= 10
 		t.Decimals--
+	}
+	if t.Decimals >= len(pow10) {
+		return service.Tick{}, fmt.Errorf("%.40q is not a price step", b)
 	}
 	return t, nil
 }

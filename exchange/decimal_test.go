@@ -85,13 +85,13 @@ func TestParseTick_IsExact(t *testing.T) {
 	for s, want := range map[string]service.Tick{
 		"0.00050000": {Units: 5, Decimals: 4}, "0.00000100": {Units: 1, Decimals: 6}, "1.00000000": {Units: 1},
 		"10.00000000": {Units: 10}, "0.01": {Units: 1, Decimals: 2}, "25": {Units: 25}, "0.00000000": {}, "0": {},
-		"0.000000000000000001": {Units: 1, Decimals: 18},
+		"0.000000000000000001": {Units: 1, Decimals: 18}, "1e-05": {Units: 1, Decimals: 5}, "2.50E-8": {Units: 25, Decimals: 9}, "0e-7": {}, "5e0": {Units: 5},
 	} {
 		if got, err := ParseTick([]byte(s)); err != nil || got != want {
 			t.Errorf("%q is %+v (%v), want %+v", s, got, err, want)
 		}
 	}
-	for _, s := range []string{"", ".", "1.", ".1", "-1", "1e-5", "1.2.3", "x", "999999999999999999999", "0.0000000000000000000000000001"} {
+	for _, s := range []string{"", ".", "1.", ".1", "-1", "1e5", "1e-", "e-5", "1.e-5", "1e-19", "0.00001e-18", "1.2.3", "x", "999999999999999999999", "0.0000000000000000000000000001"} {
 		if got, err := ParseTick([]byte(s)); err == nil {
 			t.Errorf("%q is %+v", s, got)
 		}

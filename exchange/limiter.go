@@ -38,6 +38,23 @@ const MaxBudgets = 4
 // Cost is what a request takes from each of a venue's budgets, in their order.
 type Cost [MaxBudgets]int
 
+// within reports whether c is no more than d of any budget.
+func (c Cost) within(d Cost) bool {
+	for i := range c {
+		if c[i] > d[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func (c Cost) minus(d Cost) Cost {
+	for i := range c {
+		c[i] -= d[i]
+	}
+	return c
+}
+
 func (c Cost) times(n int) Cost {
 	for i := range c {
 		c[i] *= n
@@ -54,13 +71,14 @@ func (c Cost) times(n int) Cost {
 type Limiter struct {
 	clock *Clock
 
-	mu      sync.Mutex
-	budgets []spending
-	people  int // requests waiting that are not of a sweep
-	until   time.Time
-	reason  error         // why the gate is shut
-	strikes int           // backoffs in a row
-	changed chan struct{} // closed when the gate is shut, or shut for longer
+	mu       sync.Mutex
+	budgets  []spending
+	loosened bool
+	people   int // requests waiting that are not of a sweep
+	until    time.Time
+	reason   error         // why the gate is shut
+	strikes  int           // backoffs in a row
+	changed  chan struct{} // closed when the gate is shut, or shut for longer
 }
 
 // NewLimiter returns a Limiter whose gate is open. It spends at most share, 0 to 1, of
@@ -85,7 +103,12 @@ type Ticket struct {
 // RetryAfterError at once if a ban shuts the gate, or if the wait would exceed patience
 // or the context's deadline.
 func (l *Limiter) Acquire(ctx context.Context, cost Cost, patience time.Duration) (Ticket, error) {
-	latest := time.Now().Add(patience)
+	return l.acquire(ctx, cost, patience, patience)
+}
+
+// acquire is Acquire with another patience, pause, while the gate is shut.
+func (l *Limiter) acquire(ctx context.Context, cost Cost, patience, pause time.Duration) (Ticket, error) {
+	start := time.Now()
 	sweep := service.IsBackground(ctx)
 	waiting := false
 	defer func() {
@@ -103,6 +126,10 @@ func (l *Limiter) Acquire(ctx context.Context, cost Cost, patience time.Duration
 		now := time.Now()
 		until, reason := l.blocked(now, cost, sweep)
 		changed := l.changed
+		latest := start.Add(patience)
+		if now.Before(l.until) {
+			latest = start.Add(pause)
+		}
 		var ticket Ticket
 		if reason == nil {
 			ticket = l.take(cost)
@@ -232,11 +259,9 @@ func (l *Limiter) Done(cost Cost) {
 func (l *Limiter) Cancel(cost Cost) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	now := time.Now()
 	for i := range l.budgets {
-		b := &l.budgets[i]
-		b.inFlight -= cost[i]
-		b.used = max(0, b.used-cost[i])
-		b.tokens += float64(cost[i])
+		l.budgets[i].cancel(now, cost[i])
 	}
 }
 
@@ -262,11 +287,11 @@ func (l *Limiter) Observe(t Ticket, u Usage, date time.Time) {
 	}
 	b := &l.budgets[u.Budget]
 	now := time.Now()
-	if u.Limit > 0 {
+	if u.Limit > 0 && u.Limit <= maxLimit {
 		b.Limit = u.Limit
 	}
-	if u.Remaining >= 0 && u.Remaining <= b.Limit {
-		u.Used = b.Limit - u.Remaining
+	if u.Remaining >= 0 && u.Remaining <= b.size() {
+		u.Used = b.size() - u.Remaining
 	}
 	if u.Used < 0 {
 		return
@@ -276,11 +301,26 @@ func (l *Limiter) Observe(t Ticket, u Usage, date time.Time) {
 	case Aligned:
 		b.observe(now, t.window[u.Budget], u.Used, date)
 	case Rolling:
-		if more := u.Used - b.total(); more > 0 {
+		if more := u.Used + b.inFlight - b.total(); more > 0 {
 			b.slices[b.slice] += more
 		}
 	case Bucket:
-		b.tokens = min(b.tokens, b.capacity()-float64(u.Used))
+		b.tokens = min(b.tokens, b.capacity()-float64(u.Used+b.inFlight))
+	}
+}
+
+// loosen multiplies the budgets, once: a simulated exchange says that its limits are so
+// many times those of the venue.
+func (l *Limiter) loosen(times int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.loosened {
+		return
+	}
+	l.loosened = true
+	for i := range l.budgets {
+		l.budgets[i].Limit *= times
+		l.budgets[i].Burst *= times
 	}
 }
 

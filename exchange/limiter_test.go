@@ -1,13 +1,18 @@
 package exchange
 
-// The gate and the budget alone: which count applies to which minute, how long a
-// window lasts for any clocks, and that a pause is never shortened. The tests of
-// the Binance client pin their combination.
+// The gate and the budgets alone: no limit of any kind is exceeded whenever the venue
+// counts, which count applies to which minute, how long a window lasts for any clocks,
+// people go before sweeps, and a pause is never shortened. The tests of the Binance
+// client pin their combination.
 
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/http"
+	"slices"
+	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,12 +28,12 @@ func newLimiter(venue time.Time) *Limiter {
 	if !venue.IsZero() {
 		clock.Set(venue.UnixMilli(), time.Now(), venue)
 	}
-	return NewLimiter(LimiterConfig{Clock: clock, Limit: 200, Share: 0.5, Floor: 10})
+	return NewLimiter([]Budget{{Name: "weight", Kind: Aligned, Limit: 200, Period: time.Minute}}, 0.5, Cost{10}, clock)
 }
 
 func acquire(t *testing.T, l *Limiter, weight int) Ticket {
 	t.Helper()
-	ticket, err := l.Acquire(t.Context(), weight, time.Hour)
+	ticket, err := l.Acquire(t.Context(), Cost{weight}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,8 +44,8 @@ func TestLimiter_WaitsForTheVenuesNextMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(noon.Add(40 * time.Second))
 		start := time.Now()
-		l.Done(acquire(t, l, 100))
-		l.Done(acquire(t, l, 1))
+		l.Done(acquire(t, l, 100).cost)
+		l.Done(acquire(t, l, 1).cost)
 		if d := time.Since(start); d < 20*time.Second || d > 20*time.Second+100*time.Millisecond {
 			t.Errorf("waited %v", d)
 		}
@@ -51,9 +56,9 @@ func TestLimiter_WaitsAMinuteWithoutAClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(time.Time{})
 		start := time.Now()
-		l.Done(acquire(t, l, 100))
-		l.Done(acquire(t, l, 100))
-		if d := time.Since(start); d != time.Minute {
+		l.Done(acquire(t, l, 100).cost)
+		l.Done(acquire(t, l, 100).cost)
+		if d := time.Since(start); d < time.Minute || d > time.Minute+100*time.Millisecond {
 			t.Errorf("waited %v", d)
 		}
 	})
@@ -62,7 +67,7 @@ func TestLimiter_WaitsAMinuteWithoutAClock(t *testing.T) {
 func TestLimiter_AClockThatGoesBackDoesNotStopIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(noon)
-		l.Done(acquire(t, l, 100))
+		l.Done(acquire(t, l, 100).cost)
 		back := noon.Add(-1000 * time.Hour)
 		l.clock.Set(back.UnixMilli(), time.Now(), back)
 		time.Sleep(2 * time.Second)
@@ -71,8 +76,8 @@ func TestLimiter_AClockThatGoesBackDoesNotStopIt(t *testing.T) {
 			t.Fatal("the clock did not go back")
 		}
 		start := time.Now()
-		l.Done(acquire(t, l, 100))
-		if d := time.Since(start); d != time.Minute-2*time.Second {
+		l.Done(acquire(t, l, 100).cost)
+		if d := time.Since(start); d < time.Minute-2*time.Second || d > time.Minute-2*time.Second+100*time.Millisecond {
 			t.Errorf("waited %v", d)
 		}
 	})
@@ -83,12 +88,12 @@ func TestLimiter_CountsWhatIsUnderWayInBothMinutes(t *testing.T) {
 		l := newLimiter(noon.Add(59 * time.Second))
 		late := acquire(t, l, 60)
 		time.Sleep(2 * time.Second)
-		if s := l.Stats(); s.UsedWeight != 60 {
+		if s := l.Stats(); s.Budgets[0].Used != 60 {
 			t.Errorf("%+v", s)
 		}
-		l.Done(late)
+		l.Done(late.cost)
 		time.Sleep(time.Minute)
-		if s := l.Stats(); s.UsedWeight != 0 || s.WeightLimit != 200 {
+		if s := l.Stats(); s.Budgets[0].Used != 0 || s.Budgets[0].Limit != 200 {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -113,21 +118,428 @@ func TestLimiter_BelievesCountsOfThisMinuteOnly(t *testing.T) {
 			{"a minute our clock has not seen", 30, 31, at(125), 70},
 		} {
 			l := newLimiter(at(tt.sent))
-			l.roll(time.Now()) // the window has begun
+			l.budgets[0].roll(time.Now(), l.clock) // the window has begun
 			ticket := acquire(t, l, 10)
 			time.Sleep(time.Duration(tt.heard-tt.sent)*time.Second + 100*time.Millisecond)
-			l.roll(time.Now())
-			l.ObserveUsed(ticket, 60, tt.date)
-			if got := l.used; got != tt.want {
+			l.budgets[0].roll(time.Now(), l.clock)
+			l.Observe(ticket, Usage{Used: 60, Remaining: -1}, tt.date)
+			if got := l.budgets[0].used; got != tt.want {
 				t.Errorf("%s: %d counted, want %d", tt.name, got, tt.want)
 			}
-			l.ObserveUsed(ticket, 5, tt.date)
-			if l.used != tt.want {
+			l.Observe(ticket, Usage{Used: 5, Remaining: -1}, tt.date)
+			if l.budgets[0].used != tt.want {
 				t.Errorf("%s: a lower count was believed", tt.name)
 			}
-			l.Done(ticket)
+			l.Done(ticket.cost)
 		}
 	})
+}
+
+// The lower bound of the venue's clock loses a thousandth, so a window ends by the local
+// clock about when the bound shows the next one: it ends once.
+func TestLimiter_AWindowEndsOnce(t *testing.T) {
+	for after := time.Duration(0); after < 100*time.Millisecond; after += 300 * time.Microsecond {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLimiter(noon)
+			l.Done(acquire(t, l, 100).cost)
+			time.Sleep(time.Minute + after)
+			ticket, err := l.Acquire(t.Context(), Cost{100}, 100*time.Millisecond)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Done(ticket.cost)
+			for range 40 {
+				if _, err := l.Acquire(t.Context(), Cost{1}, 0); err == nil {
+					t.Fatalf("a window is spent twice, %v after its end", after)
+				}
+				time.Sleep(300 * time.Microsecond)
+			}
+		})
+	}
+}
+
+// counted is a request as a venue counted it.
+type counted struct {
+	at   time.Time
+	cost int
+}
+
+// mostIn returns the greatest sum within any period.
+func mostIn(all []counted, period time.Duration) int {
+	slices.SortFunc(all, func(a, b counted) int { return a.at.Compare(b.at) })
+	most, sum, first := 0, 0, 0
+	for _, c := range all {
+		sum += c.cost
+		for c.at.Sub(all[first].at) >= period {
+			sum -= all[first].cost
+			first++
+		}
+		most = max(most, sum)
+	}
+	return most
+}
+
+// mostInFixed returns the greatest sum in a whole period of the venue's clock, which
+// began at the Unix epoch and an offset.
+func mostInFixed(all []counted, period, offset time.Duration) int {
+	sums := map[int64]int{}
+	most := 0
+	for _, c := range all {
+		n := (c.at.UnixNano() - int64(offset)) / int64(period)
+		sums[n] += c.cost
+		most = max(most, sums[n])
+	}
+	return most
+}
+
+// lowest returns the lowest level of a bucket that is full at first.
+func lowest(all []counted, b Budget) float64 {
+	slices.SortFunc(all, func(a, b counted) int { return a.at.Compare(b.at) })
+	level := float64(b.Burst)
+	low := level
+	for i, c := range all {
+		if i > 0 {
+			level = min(float64(b.Burst), level+c.at.Sub(all[i-1].at).Seconds()*float64(b.Limit)/b.Period.Seconds())
+		}
+		level -= float64(c.cost)
+		low = min(low, level)
+	}
+	return low
+}
+
+// The venue counts a request at any moment between its start and its end.
+func TestLimiter_NoBudgetIsExceededWheneverTheVenueCounts(t *testing.T) {
+	budgets := []Budget{
+		{Name: "minute", Kind: Aligned, Limit: 300, Period: time.Minute},
+		{Name: "window", Kind: Rolling, Limit: 40, Period: 2 * time.Second},
+		{Name: "bucket", Kind: Bucket, Limit: 10, Period: time.Second, Burst: 20},
+	}
+	for seed := range uint64(12) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rnd := rand.New(rand.NewPCG(seed, 13))
+				var mu sync.Mutex
+				n := func(most int) int { mu.Lock(); defer mu.Unlock(); return rnd.IntN(most) }
+				clock := new(Clock)
+				behind := time.Duration(n(900)) * time.Millisecond // what the venue's clock is ahead of the bound
+				venue := func() time.Time { return time.Now().Add(behind) }
+				clock.Set(time.Now().UnixMilli(), time.Now(), time.Now())
+				l := NewLimiter(budgets, 1, Cost{}, clock)
+				seen := make([][]counted, len(budgets))
+				slowest := []int{1, 100, 3000}[seed%3]
+				var wg sync.WaitGroup
+				start := time.Now()
+				for worker := range 8 {
+					ctx := t.Context()
+					if worker%2 == 0 {
+						ctx = service.Background(ctx)
+					}
+					wg.Go(func() {
+						for time.Since(start) < 4*time.Minute {
+							cost := Cost{n(4), n(4), n(3)}
+							ticket, err := l.Acquire(ctx, cost, time.Hour)
+							if err != nil {
+								t.Error(err)
+								return
+							}
+							if n(20) == 0 {
+								time.Sleep(time.Duration(n(500)) * time.Millisecond)
+								l.Cancel(ticket.cost)
+								continue
+							}
+							took := time.Duration(n(slowest*1000)) * time.Microsecond
+							until := took
+							switch n(3) { // on arrival, at the response, or between
+							case 0:
+								until = 0
+							case 1:
+								until = time.Duration(n(int(took/time.Microsecond)+1)) * time.Microsecond
+							}
+							time.Sleep(until)
+							mu.Lock()
+							for i := range budgets {
+								seen[i] = append(seen[i], counted{venue(), cost[i]})
+							}
+							mu.Unlock()
+							time.Sleep(took - until)
+							l.Done(ticket.cost)
+							time.Sleep(time.Duration(n(20)) * time.Millisecond)
+						}
+					})
+				}
+				wg.Wait()
+				if most := mostInFixed(seen[0], time.Minute, 0); most > 300 || slowest < 1000 && most < 250 {
+					t.Errorf("%d in a minute, of 300", most)
+				}
+				if most := mostIn(seen[1], 2*time.Second); most > 40 {
+					t.Errorf("%d in two seconds, of 40", most)
+				}
+				if low := lowest(seen[2], budgets[2]); low < -1e-6 {
+					t.Errorf("the bucket was at %v", low)
+				}
+			})
+		})
+	}
+}
+
+// What is allowed is also reached.
+func TestLimiter_EachKindReachesItsLimit(t *testing.T) {
+	for _, tt := range []struct {
+		budget      Budget
+		least, most int // in ten minutes
+	}{
+		{Budget{Kind: Aligned, Limit: 100, Period: time.Minute}, 1000, 1100},
+		{Budget{Kind: Rolling, Limit: 100, Period: time.Minute}, 900, 1000},
+		{Budget{Kind: Rolling, Limit: 1, Period: time.Second}, 540, 600},
+		{Budget{Kind: Bucket, Limit: 100, Period: time.Minute, Burst: 20}, 1000, 1020},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			clock := new(Clock)
+			clock.Set(time.Now().UnixMilli(), time.Now(), time.Now())
+			l := NewLimiter([]Budget{tt.budget}, 1, Cost{1}, clock)
+			n := 0
+			for start := time.Now(); ; n++ {
+				l.Done(acquire(t, l, 1).cost)
+				if time.Since(start) > 10*time.Minute {
+					break
+				}
+			}
+			if n < tt.least || n > tt.most {
+				t.Errorf("%+v: %d in ten minutes, want %d to %d", tt.budget, n, tt.least, tt.most)
+			}
+		})
+	}
+}
+
+func TestLimiter_AllBudgetsOrNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLimiter([]Budget{
+			{Kind: Rolling, Limit: 10, Period: time.Minute}, {Kind: Bucket, Limit: 1, Period: time.Second, Burst: 2},
+		}, 1, Cost{}, new(Clock))
+		use := func(cost Cost) time.Duration {
+			start := time.Now()
+			ticket, err := l.Acquire(t.Context(), cost, time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Done(ticket.cost)
+			return time.Since(start).Round(10 * time.Millisecond)
+		}
+		if d := use(Cost{9, 2}); d != 0 {
+			t.Errorf("waited %v", d)
+		}
+		if _, err := l.Acquire(t.Context(), Cost{2, 1}, time.Second); !errors.Is(err, service.ErrRateLimited) {
+			t.Errorf("%v", err)
+		}
+		time.Sleep(2 * time.Second)
+		if d := use(Cost{0, 2}); d != 0 { // which the refused one has not used
+			t.Errorf("waited %v", d)
+		}
+		if d := use(Cost{1, 0}); d != 0 {
+			t.Errorf("waited %v for a budget that is not used", d)
+		}
+		if d := use(Cost{1, 1}); d < 50*time.Second {
+			t.Errorf("waited only %v", d)
+		}
+	})
+}
+
+// A tenth of each budget is for people, and no sweep starts a request while one of
+// theirs waits.
+func TestLimiter_PeopleGoBeforeSweeps(t *testing.T) {
+	for _, budget := range []Budget{
+		{Kind: Aligned, Limit: 100, Period: time.Minute}, {Kind: Rolling, Limit: 100, Period: time.Minute},
+		{Kind: Bucket, Limit: 60, Period: time.Minute, Burst: 100},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			clock := new(Clock)
+			clock.Set(time.Now().UnixMilli(), time.Now(), time.Now())
+			l := NewLimiter([]Budget{budget}, 1, Cost{1}, clock)
+			sweep := service.Background(t.Context())
+			for n := 0; ; n++ {
+				ticket, err := l.Acquire(sweep, Cost{1}, 0)
+				if err != nil {
+					if budget.Kind != Bucket && n != 90 || budget.Kind == Bucket && n != 99 {
+						t.Errorf("%+v: a sweep took %d", budget, n)
+					}
+					break
+				}
+				l.Done(ticket.cost)
+			}
+			if _, err := l.Acquire(t.Context(), Cost{1}, 0); err != nil {
+				t.Errorf("%+v: nothing is left for people: %v", budget, err)
+			}
+			l.Done(Cost{1})
+			for {
+				ticket, err := l.Acquire(t.Context(), Cost{1}, 0)
+				if err != nil {
+					break
+				}
+				l.Done(ticket.cost)
+			}
+			// Both wait now, the sweep first.
+			var order []string
+			var mu sync.Mutex
+			var wg sync.WaitGroup
+			wait := func(ctx context.Context, who string, cost int) {
+				wg.Go(func() {
+					ticket, err := l.Acquire(ctx, Cost{cost}, time.Hour)
+					if err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					order = append(order, who)
+					mu.Unlock()
+					l.Done(ticket.cost)
+				})
+			}
+			wait(sweep, "sweep", 1)
+			synctest.Wait()
+			wait(t.Context(), "person", 40)
+			wg.Wait()
+			if !slices.Equal(order, []string{"person", "sweep"}) {
+				t.Errorf("%+v: %v", budget, order)
+			}
+		})
+	}
+}
+
+func TestLimiter_CancelGivesBackAReservation(t *testing.T) {
+	for _, budget := range []Budget{
+		{Kind: Aligned, Limit: 10, Period: time.Minute}, {Kind: Rolling, Limit: 10, Period: time.Minute},
+		{Kind: Bucket, Limit: 10, Period: time.Minute, Burst: 10},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			clock := new(Clock)
+			clock.Set(noon.UnixMilli(), time.Now(), noon)
+			l := NewLimiter([]Budget{budget}, 1, Cost{1}, clock)
+			for range 3 {
+				ticket := acquire(t, l, 10)
+				if _, err := l.Acquire(t.Context(), Cost{1}, 0); !errors.Is(err, service.ErrRateLimited) {
+					t.Errorf("%+v: %v", budget, err)
+				}
+				l.Cancel(ticket.cost)
+			}
+			reserved := acquire(t, l, 10)
+			time.Sleep(5 * time.Minute) // over windows, reservations are kept
+			if _, err := l.Acquire(t.Context(), Cost{1}, 0); !errors.Is(err, service.ErrRateLimited) {
+				t.Errorf("%+v: %v", budget, err)
+			}
+			l.Done(Cost{4})
+			l.Cancel(Cost{6})
+			if used := l.Stats().Budgets[0].Used; used != 4 {
+				t.Errorf("%+v: %d used of %v, want 4", budget, used, reserved.cost)
+			}
+			l.Done(acquire(t, l, 6).cost)
+		})
+	}
+}
+
+func TestLimiter_ObservesWhatTheVenueSays(t *testing.T) {
+	for _, tt := range []struct {
+		budget Budget
+		usage  Usage
+		want   int // used, after one of ours that is over and one of 10 in progress
+	}{
+		{Budget{Kind: Aligned, Limit: 100, Period: time.Minute}, Usage{Used: 40, Remaining: -1}, 50},
+		{Budget{Kind: Aligned, Limit: 100, Period: time.Minute}, Usage{Used: -1, Remaining: 60}, 50},
+		{Budget{Kind: Rolling, Limit: 100, Period: time.Minute}, Usage{Used: 40, Remaining: -1}, 50},
+		{Budget{Kind: Rolling, Limit: 100, Period: time.Minute}, Usage{Used: -1, Remaining: 60}, 50},
+		{Budget{Kind: Rolling, Limit: 100, Period: time.Minute}, Usage{Used: -1, Remaining: 5000}, 11}, // of another budget
+		{Budget{Kind: Rolling, Limit: 100, Period: time.Minute}, Usage{Used: -1, Remaining: 160, Limit: 200}, 50},
+		{Budget{Kind: Rolling, Limit: 100, Period: time.Minute}, Usage{Used: 40, Remaining: -1, Limit: 1 << 40}, 50},
+		{Budget{Kind: Bucket, Limit: 100, Period: time.Minute, Burst: 80}, Usage{Used: -1, Remaining: 40}, 50},
+		{Budget{Kind: Bucket, Limit: 100, Period: time.Minute, Burst: 80}, Usage{Used: 40, Remaining: -1}, 50},
+		{Budget{Kind: Rolling, Limit: 100, Period: time.Minute}, Usage{Used: -1, Remaining: -1}, 11},
+		{Budget{Kind: Rolling, Limit: 100, Period: time.Minute}, Usage{Budget: 3, Used: 40}, 11}, // no such budget
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			clock := new(Clock)
+			clock.Set(noon.UnixMilli(), time.Now(), noon)
+			l := NewLimiter([]Budget{tt.budget}, 1, Cost{1}, clock)
+			ticket := acquire(t, l, 1)
+			l.Done(ticket.cost)
+			under := acquire(t, l, 10)
+			for range 2 { // the same count twice is no more
+				l.Observe(ticket, tt.usage, noon)
+				if got := l.Stats().Budgets[0].Used; got != tt.want {
+					t.Errorf("%+v, %+v: %d used, want %d", tt.budget, tt.usage, got, tt.want)
+				}
+			}
+			l.Observe(ticket, Usage{Used: 0, Remaining: -1}, noon)
+			l.Observe(ticket, Usage{Used: -1, Remaining: l.budgets[0].size()}, noon)
+			if got := l.Stats().Budgets[0].Used; got != tt.want {
+				t.Errorf("%+v, %+v: a lower count was believed: %d", tt.budget, tt.usage, got)
+			}
+			l.Done(under.cost)
+			time.Sleep(10 * time.Minute)
+			if got := l.Stats().Budgets[0]; got.Used != 0 || got.Limit != 100 && got.Limit != tt.usage.Limit {
+				t.Errorf("%+v after ten minutes", got)
+			}
+		})
+	}
+}
+
+func TestLimiter_FollowsTheVenuesLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(noon)
+		l.SetLimit(0, 1000)
+		l.Done(acquire(t, l, 500).cost)
+		if _, err := l.Acquire(t.Context(), Cost{1}, 0); !errors.Is(err, service.ErrRateLimited) || l.Stats().Budgets[0].Limit != 1000 {
+			t.Errorf("%v", err)
+		}
+		l.SetLimit(0, 2) // the heaviest request stays possible
+		time.Sleep(time.Minute)
+		l.Done(acquire(t, l, 10).cost)
+	})
+}
+
+func TestLimiter_Fit(t *testing.T) {
+	l := NewLimiter([]Budget{
+		{Kind: Rolling, Limit: 100, Period: time.Second}, {Kind: Bucket, Limit: 100, Period: time.Second, Burst: 20},
+	}, 0.5, Cost{}, new(Clock))
+	for _, tt := range []struct {
+		cost    Cost
+		n, want int
+	}{
+		{Cost{1, 0}, 10, 10}, {Cost{1, 0}, 100, 45}, {Cost{2, 0}, 100, 22}, {Cost{1, 1}, 100, 10}, {Cost{0, 3}, 5, 3}, {Cost{1000, 0}, 5, 1}, {Cost{}, 7, 7},
+	} {
+		if got := l.Fit(tt.cost, tt.n); got != tt.want {
+			t.Errorf("%v: %d of %d, want %d", tt.cost, got, tt.n, tt.want)
+		}
+	}
+}
+
+func TestLimiter_AllocatesNothing(t *testing.T) {
+	l := newLimiter(noon)
+	ctx := service.Background(t.Context())
+	if n := testing.AllocsPerRun(50, func() {
+		ticket, err := l.Acquire(ctx, Cost{1}, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Done(ticket.cost)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkLimiter(b *testing.B) {
+	clock := new(Clock)
+	clock.Set(noon.UnixMilli(), time.Now(), noon)
+	l := NewLimiter([]Budget{
+		{Kind: Aligned, Limit: 1 << 50, Period: time.Minute}, {Kind: Rolling, Limit: 1 << 50, Period: time.Second},
+		{Kind: Bucket, Limit: 1 << 50, Period: time.Second, Burst: 1 << 50},
+	}, 1, Cost{}, clock)
+	ctx := service.Background(b.Context())
+	b.ReportAllocs()
+	for b.Loop() {
+		ticket, err := l.Acquire(ctx, Cost{2, 1, 1}, time.Hour)
+		if err != nil {
+			b.Fatal(err)
+		}
+		l.Done(ticket.cost)
+	}
 }
 
 func TestLimiter_APauseOnlyGrows(t *testing.T) {
@@ -209,7 +621,7 @@ func TestLimiter_HonoursTheContextWhileWaiting(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(why) })
 		start := time.Now()
-		if _, err := l.Acquire(ctx, 1, 2*time.Hour); err != why || time.Since(start) != time.Second {
+		if _, err := l.Acquire(ctx, Cost{1}, 2*time.Hour); err != why || time.Since(start) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 	})

@@ -16,6 +16,7 @@ import (
 const (
 	maxSymbols     = 20_000 // Binance lists about 3,500, including delisted ones
 	maxSymbolRunes = 40
+	maxWord        = 128         // bytes of an asset or a status
 	maxPages       = 100         // of a list
 	listingAge     = time.Hour   // maximum age of a pair's tick and status
 	freshListing   = time.Minute // minimum time between reads of the list, and of the volumes
@@ -49,10 +50,12 @@ func (l *Listing) Word(b []byte) string {
 		return w
 	}
 	w := string(b)
-	if l.words == nil {
-		l.words = map[string]string{}
+	if len(w) <= maxWord { // Add refuses longer ones
+		if l.words == nil {
+			l.words = map[string]string{}
+		}
+		l.words[w] = w
 	}
-	l.words[w] = w
 	return w
 }
 
@@ -62,6 +65,8 @@ func (l *Listing) Add(p service.Symbol) {
 	case l.err != nil:
 	case p.Name == "" || p.Status == "" || p.Base == "" || p.Quote == "":
 		l.err = fmt.Errorf("a pair without symbol, status or assets: %q", p.Name)
+	case len(p.Base) > maxWord || len(p.Quote) > maxWord || len(p.Settle) > maxWord || len(p.Status) > maxWord:
+		l.err = fmt.Errorf("an asset or status of %.40q is longer than %d bytes", p.Name, maxWord)
 	case len(l.symbols)+l.skipped == maxSymbols:
 		l.err = fmt.Errorf("more than %d pairs", maxSymbols)
 	case !validID(p.Name):
@@ -194,7 +199,7 @@ func (c *Client) priced(ctx context.Context, patience time.Duration) (*listing, 
 		return nil, err
 	}
 	fresh := func() bool { return c.list.Load().isPriced(freshListing) }
-	if !fresh() {
+	if c.spec.Listings > 1 && !fresh() {
 		if err := c.tickers.do(ctx, patience, fresh); err != nil {
 			return nil, err
 		}

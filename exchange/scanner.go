@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"strconv"
 )
 
 // Scanner reads JSON as a stream through a fixed buffer, so that a body of any size
@@ -34,6 +33,7 @@ type Scanner struct {
 	err      error
 
 	comma   bool   // a value was read, so a comma or the end must follow
+	colon   bool   // a name was read whose colon was not
 	depth   int    // open arrays and objects
 	objects uint64 // bit n is set if the one at depth n+1 is an object
 }
@@ -46,6 +46,7 @@ const (
 	minBuffer  = 4 * maxToken
 	ownBuffer  = 32 << 10 // allocated if the caller's is smaller than minBuffer
 	maxDepth   = 16
+	maxEscape  = 6   // of a string, as in \u00e4
 	emptyReads = 100 // reads in a row without data before an error
 )
 
@@ -162,9 +163,18 @@ func (s *Scanner) next() {
 	s.separate()
 }
 
-// separate skips white space and a comma before a value.
+// separate skips white space, and a colon or comma, before a value.
 func (s *Scanner) separate() {
 	s.space()
+	if s.colon {
+		if s.buf[s.pos] != ':' {
+			s.bad("instead of a colon")
+			return
+		}
+		s.pos++
+		s.colon = false
+		s.space()
+	}
 	if s.comma {
 		if s.buf[s.pos] != ',' || s.depth == 0 {
 			s.bad("instead of a comma")
@@ -214,6 +224,9 @@ func (s *Scanner) IsString() bool { s.next(); return s.buf[s.pos] == '"' }
 // More reports whether the open array or object has another element. If not, it closes
 // it.
 func (s *Scanner) More() bool {
+	if s.buf[s.pos] <= ' ' || s.end-s.pos <= maxToken {
+		s.space()
+	}
 	bracket := byte(']')
 	if s.objects&1 == 1 {
 		bracket = '}'
@@ -240,7 +253,9 @@ func (s *Scanner) More() bool {
 		}
 		s.pos++
 		s.comma = false
-		s.space()
+		if s.buf[s.pos] <= ' ' || s.end-s.pos <= maxToken {
+			s.space()
+		}
 		if s.buf[s.pos] == bracket {
 			s.bad("after a comma")
 			return false
@@ -269,18 +284,13 @@ func (s *Scanner) Key() []byte {
 	if s.err != nil {
 		return nil
 	}
-	key := raw[1 : len(raw)-1]
-	// The next token may be read into the buffer, so the colon is looked for in place.
-	for isSpace(s.buf[s.pos]) && s.pos < s.end {
-		s.pos++
-	}
-	if s.buf[s.pos] != ':' {
-		s.bad("instead of a colon")
-		return nil
-	}
-	s.pos++
 	s.comma = false
-	return key
+	if s.buf[s.pos] == ':' {
+		s.pos++
+	} else { // the next read may move the name in the buffer
+		s.colon = true
+	}
+	return raw[1 : len(raw)-1]
 }
 
 // quoted reads a string and returns it with its quotes.
@@ -307,7 +317,13 @@ func (s *Scanner) quoted() []byte {
 			}
 			return s.buf[start : p+1]
 		case c == '\\':
-			p++
+			n := escape(s.buf[p:s.end])
+			if n == 0 {
+				s.pos = p
+				s.badEscape()
+				return nil
+			}
+			p += n - 1
 		case c < ' ':
 			s.pos = p
 			if p == s.end && p-start > maxToken {
@@ -320,6 +336,35 @@ func (s *Scanner) quoted() []byte {
 	s.pos = s.end
 	s.bad("in a string")
 	return nil
+}
+
+// escape returns the length of the escape at the start of b; 0 if there is none.
+func escape(b []byte) int {
+	if len(b) < 2 {
+		return 0
+	}
+	switch b[1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return 2
+	case 'u':
+		if len(b) >= maxEscape {
+			for _, c := range b[2:maxEscape] {
+				if c-'0' > 9 && (c|0x20)-'a' > 5 {
+					return 0
+				}
+			}
+			return maxEscape
+		}
+	}
+	return 0
+}
+
+// badEscape sets the error for the invalid escape at the position of s.
+func (s *Scanner) badEscape() {
+	if rest := s.buf[s.pos:s.end]; len(rest) < maxEscape && bytes.IndexByte(rest, '"') < 0 {
+		s.pos = s.end // the body ends in it
+	}
+	s.bad("in a string")
 }
 
 // Bytes reads a string and returns it as it is written between the quotes, escapes
@@ -349,7 +394,7 @@ func (s *Scanner) Text() []byte {
 	return []byte(text)
 }
 
-// plain reads a number or word without quotes.
+// plain reads a number, or one of true, false and null.
 func (s *Scanner) plain() []byte {
 	s.next()
 	start := s.pos
@@ -361,12 +406,59 @@ func (s *Scanner) plain() []byte {
 		}
 		break
 	}
-	if s.pos == start || s.pos-start > maxToken {
+	word := s.buf[start:s.pos]
+	switch {
+	case len(word) == 0:
 		s.bad("instead of a value")
+		return nil
+	case len(word) > maxToken:
+		s.fail(fmt.Errorf("a value is longer than %d bytes", maxToken))
+		return nil
+	case string(word) == "true", string(word) == "false", string(word) == "null", isNumber(word):
+	case s.pos == s.end && s.eof:
+		s.fail(errTruncated)
+		return nil
+	default:
+		s.fail(fmt.Errorf("%.40q is not a value", word))
 		return nil
 	}
 	s.comma = true
-	return s.buf[start:s.pos]
+	return word
+}
+
+// isNumber reports whether b is a number in JSON's grammar, of any size.
+func isNumber(b []byte) bool {
+	digits := func() int {
+		n := 0
+		for n < len(b) && b[n]-'0' <= 9 {
+			n++
+		}
+		b = b[n:]
+		return n
+	}
+	if len(b) > 0 && b[0] == '-' {
+		b = b[1:]
+	}
+	zero := len(b) > 0 && b[0] == '0'
+	if n := digits(); n == 0 || n > 1 && zero {
+		return false
+	}
+	if len(b) > 0 && b[0] == '.' {
+		b = b[1:]
+		if digits() == 0 {
+			return false
+		}
+	}
+	if len(b) > 0 && b[0]|0x20 == 'e' {
+		b = b[1:]
+		if len(b) > 0 && (b[0] == '+' || b[0] == '-') {
+			b = b[1:]
+		}
+		if digits() == 0 {
+			return false
+		}
+	}
+	return len(b) == 0
 }
 
 // scalar reads a string, which it returns without quotes, or a number or word.
@@ -457,6 +549,10 @@ func (s *Scanner) Decimal() float64 {
 		}
 		p++
 	}
+	if p-s.pos > maxToken {
+		s.fail(fmt.Errorf("a number is longer than %d bytes", maxToken))
+		return 0
+	}
 	s.pos = p
 	s.comma = true
 	return v
@@ -502,20 +598,7 @@ func (s *Scanner) Skip() {
 	case '"':
 		s.skipString()
 	default:
-		word := s.plain()
-		if s.err != nil {
-			return
-		}
-		switch string(word) {
-		case "true", "false", "null":
-		default:
-			if _, n := ScanDecimal(word); n != len(word) {
-				// a number out of the range of float64 is still valid
-				if _, err := strconv.ParseFloat(string(word), 64); !errors.Is(err, strconv.ErrRange) {
-					s.fail(fmt.Errorf("%.40q is not a value", word))
-				}
-			}
-		}
+		s.plain()
 	}
 }
 
@@ -536,10 +619,15 @@ func (s *Scanner) skipString() {
 			s.comma = true
 			return
 		case c == '\\':
-			if s.pos+1 >= s.end && !s.eof {
+			if s.end-s.pos < maxEscape && !s.eof {
 				s.fill()
 			}
-			s.pos++
+			n := escape(s.buf[s.pos:s.end])
+			if n == 0 {
+				s.badEscape()
+				return
+			}
+			s.pos += n - 1
 		case c < ' ':
 			s.bad("in a string")
 			return

@@ -3,6 +3,7 @@ package exchange
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	"tidemark/levels"
 )
@@ -53,10 +54,13 @@ type Spec struct {
 	History   int // number of the newest candles there are; 0: all
 	// LateVolume is set if the volume of a candle may change after its close.
 	LateVolume bool
-	Budgets    []Budget // at most MaxBudgets
-	Heaviest   Cost     // of a request
-	Clock      Call     // a cheap request that shows the venue's time
-	Listings   int      // 1 or 2, see Venue.Listing
+	// Settles is the time after the close of a candle until which it may be missing from
+	// the venue's responses; it counts as closed only then.
+	Settles  time.Duration
+	Budgets  []Budget // at most MaxBudgets
+	Heaviest Cost     // of a request
+	Clock    Call     // a cheap request that shows the venue's time
+	Listings int      // 1 or 2, see Venue.Listing
 }
 
 // Native is a candle length of a venue.
@@ -66,6 +70,9 @@ type Native struct {
 	// Recent is set if candles before the newest Recent ones come from another endpoint,
 	// of which Older is the most rows of a response. See Window.Old.
 	Recent, Older int
+	// Sure, if not 0, is the number of rows that an older response has for certain: if a
+	// longer range brings exactly so many of its newest, it is requested in such parts.
+	Sure int
 }
 
 // Reach says how candles of the past are requested.
@@ -78,6 +85,9 @@ const (
 	// Oldest is Bounded, but of a longer range the response has the oldest candles, so
 	// that an empty page is the end.
 	Oldest
+	// Until is Bounded, but of the range only the end and the number of rows may count, so
+	// that a gap brings older candles.
+	Until
 	// Since: the response has all candles from a time on, as far as there are any.
 	Since
 	// Newest: the response has the given number of newest candles.

@@ -52,9 +52,9 @@ func (v *visit) Wait(ctx context.Context) error {
 		e.left -= e.wait
 		e.wait = 0
 	}
-	for pause := firstTry; v.c.caller.silent.Load(); pause = min(2*pause, lastTry) {
+	for pause := firstTry; ; pause = min(2*pause, lastTry) {
 		tried := time.Now()
-		err := v.c.clocks.do(ctx, 0, func() bool { return !v.c.caller.silent.Load() })
+		err := v.answers(ctx)
 		if err == nil {
 			break
 		}
@@ -70,10 +70,12 @@ func (v *visit) Wait(ctx context.Context) error {
 		}
 		e.left -= time.Since(tried)
 	}
-	if _, err := v.c.Now(ctx); err != nil {
-		return err
+	if e.short { // there were more pages than expected
+		e.short = false
+		v.pages++
 	}
 	n := v.c.caller.limiter.Fit(v.call.Cost, v.pages)
+	e.partial = n < v.pages
 	asked := time.Now()
 	ticket, err := v.c.caller.limiter.Acquire(ctx, v.call.Cost.times(n), e.left)
 	e.left -= time.Since(asked)
@@ -82,6 +84,18 @@ func (v *visit) Wait(ctx context.Context) error {
 	}
 	e.ticket, e.cost, e.reserved = ticket, v.call.Cost, n
 	return nil
+}
+
+// answers returns nil if the exchange answers, as far as is known, and its time is known.
+// Of all callers for an exchange that did not answer, one request is made.
+func (v *visit) answers(ctx context.Context) error {
+	if silent := &v.c.caller.silent; silent.Load() {
+		if err := v.c.clocks.do(ctx, 0, func() bool { return !silent.Load() }); err != nil {
+			return err
+		}
+	}
+	_, err := v.c.Now(ctx)
+	return err
 }
 
 // Candles implements service.Visit.

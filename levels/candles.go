@@ -140,11 +140,9 @@ func (c *Candles) Append(k Candle) error {
 	return nil
 }
 
-// check returns ErrBadCandle for a candle that cannot be.
-func (c *Candles) check(k Candle) error {
+// Check returns ErrBadCandle for a candle that cannot be.
+func (k Candle) Check() error {
 	switch {
-	case c.length == 0:
-		return fmt.Errorf("%w: the series has no interval: call Reset first", ErrBadCandle)
 	// written so that a NaN fails every comparison and is refused
 	case !(k.Low > 0 && k.High <= math.MaxFloat64):
 		return fmt.Errorf("%w: prices must be finite and positive: low %v, high %v", ErrBadCandle, k.Low, k.High)
@@ -160,6 +158,14 @@ func (c *Candles) check(k Candle) error {
 		return fmt.Errorf("%w: open time %d is not Unix milliseconds", ErrBadCandle, k.OpenTime)
 	}
 	return nil
+}
+
+// check is Check for a candle of the series.
+func (c *Candles) check(k Candle) error {
+	if c.length == 0 {
+		return fmt.Errorf("%w: the series has no interval: call Reset first", ErrBadCandle)
+	}
+	return k.Check()
 }
 
 // follows returns ErrBadCandle unless a candle that opens at next may follow one that

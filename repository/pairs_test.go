@@ -105,6 +105,22 @@ func TestPairs_EverySpellingFindsItsPair(t *testing.T) {
 				t.Errorf("%q %q finds %v, want %s", c.exchange, c.text, got, c.want)
 			}
 		}
+		// stored analyses have the canonical name
+		for _, key := range []service.Key{{Exchange: "okx", Symbol: "BTC-USDT-SWAP", Interval: "1h"}, {Exchange: "kraken", Symbol: "XBTUSD", Interval: "1h"}} {
+			want := map[string]string{"okx": "BTC/USDT:USDT"}[key.Exchange]
+			asOf := time.Date(2026, 11, 22, 19, 0, 0, 0, time.UTC)
+			if err := db.Put(t.Context(), service.Results{Snapshots: []service.Snapshot{{Key: key, AsOf: asOf, ComputedAt: asOf}}}); err != nil {
+				t.Fatal(err)
+			}
+			if s, err := db.Snapshot(t.Context(), key, time.Time{}); err != nil || s.Name != want {
+				t.Errorf("%v has the name %q, %v", key, s.Name, err)
+			}
+			for s, err := range db.Latest(t.Context(), key.Exchange, "1h") {
+				if err != nil || s.Name != want {
+					t.Errorf("%v has the name %q in its market, %v", key, s.Name, err)
+				}
+			}
+		}
 		for exchange, want := range map[string]bool{"okx": true, "kraken": false} {
 			if has, err := db.HasPairs(t.Context(), exchange); err != nil || has != want {
 				t.Errorf("%s has pairs: %v, %v", exchange, has, err)

@@ -266,10 +266,12 @@ func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (serv
 	var stored []struct { // at most one
 		Snapshot   []byte
 		DelistedAt sql.NullInt64 `db:"delisted_at"`
+		Name       sql.NullString
 	}
 	// MAX takes one index step on both databases; for ORDER BY … LIMIT 1,
 	// PostgreSQL may fetch and sort the whole history
-	err := db.read.SelectContext(limited, &stored, db.read.Rebind(`SELECT a.snapshot, s.delisted_at FROM series s JOIN analyses a ON a.series_id = s.id
+	err := db.read.SelectContext(limited, &stored, db.read.Rebind(`SELECT a.snapshot, s.delisted_at, p.name FROM series s JOIN analyses a ON a.series_id = s.id
+			LEFT JOIN pairs p ON p.exchange = s.exchange AND p.symbol = s.symbol
 		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ?
 			AND a.as_of = (SELECT MAX(k.as_of) FROM analyses k WHERE k.series_id = s.id AND k.as_of <= ?)`),
 		key.Exchange, key.Interval, key.Symbol, newest)
@@ -287,7 +289,7 @@ func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (serv
 	if err := decodeSnapshot(stored[0].Snapshot, &s); err != nil {
 		return service.Snapshot{}, db.cannotRead(key, err)
 	}
-	s.DelistedAt = moment(stored[0].DelistedAt)
+	s.DelistedAt, s.Name = moment(stored[0].DelistedAt), stored[0].Name.String
 	return s, nil
 }
 
@@ -320,6 +322,7 @@ func (db *DB) Latest(ctx context.Context, exchange string, interval levels.Inter
 					}
 					continue
 				}
+				s.Name = p.name
 				if !yield(s, nil) {
 					return
 				}
@@ -331,7 +334,8 @@ func (db *DB) Latest(ctx context.Context, exchange string, interval levels.Inter
 // storedPair is a pair in a page of Latest.
 type storedPair struct {
 	symbol string
-	end    int // of its analysis in the page
+	name   string // canonical; empty if it is not known
+	end    int    // of its analysis in the page
 }
 
 // latest reads the next page: the newest analyses of the symbols that follow after. It
@@ -339,21 +343,23 @@ type storedPair struct {
 func (db *DB) latest(ctx context.Context, exchange string, interval levels.Interval, after string, page []byte, pairs []storedPair) ([]byte, []storedPair, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
-	rows, err := db.read.QueryContext(limited, db.read.Rebind(`SELECT s.symbol, a.snapshot FROM series s
+	rows, err := db.read.QueryContext(limited, db.read.Rebind(`SELECT s.symbol, p.name, a.snapshot FROM series s
 		JOIN analyses a ON a.series_id = s.id AND a.as_of = s.latest_as_of
+		LEFT JOIN pairs p ON p.exchange = s.exchange AND p.symbol = s.symbol
 		WHERE s.exchange = ? AND s.interval = ? AND s.symbol > ? AND s.delisted_at IS NULL ORDER BY s.symbol LIMIT ?`), exchange, interval, after, latestPage)
 	if err != nil {
 		return page, pairs, err
 	}
 	defer rows.Close()
 	var symbol string
+	var name sql.NullString
 	var stored sql.RawBytes
 	for rows.Next() {
-		if err := rows.Scan(&symbol, &stored); err != nil {
+		if err := rows.Scan(&symbol, &name, &stored); err != nil {
 			return page, pairs, err
 		}
 		page = append(page, stored...)
-		pairs = append(pairs, storedPair{symbol, len(page)})
+		pairs = append(pairs, storedPair{symbol, name.String, len(page)})
 	}
 	return page, pairs, rows.Err()
 }

@@ -92,7 +92,7 @@ func (a *Analyzer) AnalyzeEach(ctx context.Context, pairs iter.Seq[Pair], r Requ
 
 // start looks up the pair, if its tick is unknown, waits for the exchange and takes a slot.
 func (a *Analyzer) start(ctx context.Context, x Exchange, p *Pair, r Request) (v Visit, s *slot, err error) {
-	if err = a.lookUp(ctx, x, p); err != nil {
+	if _, err = a.lookUp(ctx, x, p); err != nil {
 		a.metrics.observe(err, 0)
 		return nil, nil, err
 	}
@@ -104,16 +104,17 @@ func (a *Analyzer) start(ctx context.Context, x Exchange, p *Pair, r Request) (v
 	return v, s, nil
 }
 
-// lookUp completes a pair of which only the name is known.
-func (a *Analyzer) lookUp(ctx context.Context, x Exchange, p *Pair) error {
+// lookUp completes a pair of which only the name is known, and returns its canonical name.
+func (a *Analyzer) lookUp(ctx context.Context, x Exchange, p *Pair) (name string, err error) {
 	if p.Tick != (Tick{}) || p.Digits > 0 {
-		return nil
+		return "", nil
 	}
 	listed, err := x.Symbol(ctx, p.Name)
 	if err == nil {
+		name = listed.Canonical()
 		*p = Pair{Name: listed.Name, Tick: listed.Tick, Digits: listed.Digits, New: p.New}
 	}
-	return err
+	return name, err
 }
 
 // analyzeSymbol fetches the candles of one pair of x into s and analyses them.

@@ -255,15 +255,17 @@ func (a *Analyzer) analyze(ctx context.Context, x Exchange, r Request) (Snapshot
 		}
 	}
 	p := Pair{Name: r.Symbol}
-	if err := a.lookUp(ctx, x, &p); err != nil {
+	name, err := a.lookUp(ctx, x, &p)
+	if err != nil {
 		a.metrics.observe(err, 0)
 		return Snapshot{}, err
 	}
 	var got Analysis
-	err := a.visit(ctx, x, r.Interval, r.KlineLimit, func(v Visit, s *slot) (err error) {
+	err = a.visit(ctx, x, r.Interval, r.KlineLimit, func(v Visit, s *slot) (err error) {
 		got, err = a.analyzeSymbol(ctx, x, v, s, p, r)
 		return err
 	})
+	got.Name = name
 	if !r.Store {
 		return got.Snapshot, err
 	}

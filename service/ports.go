@@ -140,6 +140,8 @@ type Snapshot struct {
 	// DelistedAt is when the exchange stopped listing the pair as trading; zero
 	// while it lists it. Only stored analyses have it.
 	DelistedAt time.Time
+	// Name is the canonical name of the pair; empty if it is not known.
+	Name string
 }
 
 // StoredMarket is an exchange and interval with stored analyses.

@@ -105,7 +105,7 @@ func (a *Analyzer) Resolve(ctx context.Context, exchange string, s Spelling) (Kn
 		found = slices.DeleteFunc(found, func(p KnownPair) bool { return !slices.Contains(names, p.Exchange) })
 	}
 	listed, listErr := a.askLists(ctx, names, found, s)
-	found = best(append(found, listed...), s)
+	found = Best(append(found, listed...), s)
 	switch {
 	case len(found) == 1:
 		return found[0], nil
@@ -119,9 +119,9 @@ func (a *Analyzer) Resolve(ctx context.Context, exchange string, s Spelling) (Kn
 	return KnownPair{}, fmt.Errorf("%w: %.60q on any of %s", ErrUnknownSymbol, s.Text, strings.Join(names, ", "))
 }
 
-// best returns the pairs of the best rank, those that are traded if there are any, by
-// exchange and symbol.
-func best(found []KnownPair, s Spelling) []KnownPair {
+// Best returns the pairs that a spelling means: those of the best rank, and of these the
+// ones that are traded if there are any. They are sorted by exchange and symbol.
+func Best(found []KnownPair, s Spelling) []KnownPair {
 	order := func(p *KnownPair) int {
 		rank := 2 * s.rank(p)
 		if !p.Active {

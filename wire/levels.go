@@ -5,6 +5,7 @@ import "time"
 // Analysis is what the closed candles of a pair say, as of the close of the last one.
 type Analysis struct {
 	Symbol         *string    `json:"symbol"`   // nil for klines of one's own
+	Name           *string    `json:"name"`     // canonical: BASE/QUOTE or BASE/QUOTE:SETTLE; nil if it is not known
 	Exchange       *string    `json:"exchange"` // nil for klines of one's own, unless the request named one
 	Interval       string     `json:"interval"`
 	AsOf           time.Time  `json:"as_of"` // close time of the last closed candle
@@ -47,9 +48,36 @@ type Level struct {
 	Samples                 *int        `json:"samples"`
 }
 
+// PairOnExchanges is the levels of a pair on several exchanges.
+type PairOnExchanges struct {
+	Name      string           `json:"name"` // canonical
+	Interval  string           `json:"interval"`
+	Exchanges []PairOnExchange `json:"exchanges"` // in the order of the configuration
+}
+
+// PairOnExchange is the levels of a pair on one of several exchanges.
+type PairOnExchange struct {
+	Symbol      string        `json:"symbol"`
+	Exchange    string        `json:"exchange"`
+	AsOf        time.Time     `json:"as_of"`
+	LastPrice   float64       `json:"last_price"`
+	ATR         float64       `json:"atr"` // price units, six significant digits
+	Stale       bool          `json:"stale"`
+	Simulated   bool          `json:"simulated"`
+	Supports    []SharedLevel `json:"supports"`    // from the nearest downwards
+	Resistances []SharedLevel `json:"resistances"` // from the nearest upwards
+}
+
+// SharedLevel is a level and the number of exchanges that have it.
+type SharedLevel struct {
+	Level
+	Venues int `json:"venues"` // that have a level within 0.25 ATR on the same side, its own included
+}
+
 // Row is a level with what its analysis says of the pair.
 type Row struct {
 	Symbol    string    `json:"symbol"`
+	Name      *string   `json:"name"` // canonical; nil if it is not known
 	Exchange  string    `json:"exchange"`
 	Interval  string    `json:"interval"`
 	AsOf      time.Time `json:"as_of"`
@@ -75,6 +103,7 @@ type LevelPage[Rows any] struct {
 // Explanation tells why a level is there.
 type Explanation struct {
 	Symbol      string    `json:"symbol"`
+	Name        *string   `json:"name"` // canonical; nil if it is not known
 	Exchange    string    `json:"exchange"`
 	Interval    string    `json:"interval"`
 	AsOf        time.Time `json:"as_of"`

@@ -73,17 +73,19 @@ type Kline [6]float64
 // KlineList is closed candles of a pair. Klines is []Kline, unless they are encoded or
 // decoded one at a time.
 type KlineList[Klines any] struct {
-	Symbol        string `json:"symbol"`
-	Exchange      string `json:"exchange"`
-	Interval      string `json:"interval"`
-	Simulated     bool   `json:"simulated"`
-	MissingKlines int    `json:"missing_klines"` // holes between the first and the last
-	Klines        Klines `json:"klines"`
+	Symbol        string  `json:"symbol"`
+	Name          *string `json:"name"` // canonical; nil if it is not known
+	Exchange      string  `json:"exchange"`
+	Interval      string  `json:"interval"`
+	Simulated     bool    `json:"simulated"`
+	MissingKlines int     `json:"missing_klines"` // holes between the first and the last
+	Klines        Klines  `json:"klines"`
 }
 
 // FormingKline is the candle that is not closed, as it is now.
 type FormingKline struct {
 	Symbol    string     `json:"symbol"`
+	Name      *string    `json:"name"` // canonical; nil if it is not known
 	Exchange  string     `json:"exchange"`
 	Interval  string     `json:"interval"`
 	Simulated bool       `json:"simulated"`

@@ -16,15 +16,19 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const intervals = [...$("intervals").querySelectorAll("input")].map((input) => input.value);
 const drawn = 500;
 
-// exchange is empty for the one the service talks to.
+// exchange is empty for the one the service talks to, if it talks to one only.
 const state = { exchange: "", symbol: "", interval: "", level: null, perSide: 6, minHold: 0, market: filters };
 // What is shown, which is not yet what the state says while that is asked for.
 let seen = { exchange: "", symbol: "", interval: "" }, analysis = null, klines = null, forming = null, shownDecimals = 2;
 
-// The exchanges there are levels of, the one the service talks to first, and whether
+// The exchanges there are levels of, those the service talks to first, and whether
 // the market of the one chosen is simulated.
 let exchanges = [], simulated = false;
 const home = () => exchanges[0]?.exchange;
+const served = (name) => exchanges.some((e) => e.served && e.exchange === name);
+const alone = () => exchanges.filter((e) => e.served).length < 2;
+// elsewhere tells whether another process talks to the exchange.
+const elsewhere = () => state.exchange !== "" && !served(state.exchange);
 
 // wanted is the series the state names, as replies name it.
 const wanted = () => ({ exchange: state.exchange || home(), symbol: state.symbol, interval: state.interval });
@@ -115,7 +119,7 @@ function fresh() {
       analysis.missing_klines ? el("b", { class: "stale" }, `${analysis.missing_klines} missing between them,`) : "none missing,",
       `found ${span(Date.now() - Date.parse(analysis.computed_at))} ago.`);
   }
-  if (close && seen.exchange !== home()) {
+  if (close && !served(seen.exchange)) {
     parts.push(`${seen.exchange} is asked by another process: here is what that has stored.`);
   } else if (close) {
     const now = shows(forming) ? forming : null;
@@ -152,7 +156,7 @@ async function load() {
   $("missing").replaceChildren();
   if (problem?.code === "not_analyzed") {
     $("missing").append(el("p", {}, `${symbol} ${interval} has not been analysed yet${state.exchange ? " on " + state.exchange : ""}.`),
-      ...(state.exchange ? [] : [el("button", { type: "button", class: "primary", onclick: analyse }, "Find its levels")]));
+      ...(elsewhere() ? [] : [el("button", { type: "button", class: "primary", onclick: analyse }, "Find its levels")]));
   } else if (problem) {
     $("missing").append(say(problem));
   }
@@ -197,8 +201,8 @@ async function loadCandles() {
 // follow asks for the candle that is forming. One that cannot be had is not shown.
 async function follow() {
   const of = seen;
-  if (!shows(klines) || !klines.klines.length || of.exchange !== home()) return;
-  const found = await ask(`klines/${encodeURIComponent(of.symbol)}/forming${query({ interval: of.interval })}`).catch(() => null);
+  if (!shows(klines) || !klines.klines.length || !served(of.exchange)) return;
+  const found = await ask(`klines/${encodeURIComponent(of.symbol)}/forming${query({ interval: of.interval, exchange: state.exchange })}`).catch(() => null);
   if (!same(of, seen)) return;
   forming = found;
   drawCandles();
@@ -209,7 +213,7 @@ async function analyse(e) {
   e.target.disabled = true;
   $("missing").setAttribute("aria-busy", "true");
   try {
-    await ask("analyze", { method: "POST", body: { symbol: state.symbol, interval: state.interval } });
+    await ask("analyze", { method: "POST", body: { symbol: state.symbol, interval: state.interval, exchange: state.exchange || undefined } });
     await load();
     $("said").textContent = `Levels of ${state.symbol} ${state.interval} are here.`;
   } catch (problem) {
@@ -261,15 +265,19 @@ async function begin() {
   about.catch(() => {}); // is told where it is awaited, unless the next fails first
   // another exchange may have no levels of the configured interval
   const interval = state.interval || exchange && (await about)[0].exchanges.find((e) => e.exchange === exchange)?.intervals[0]?.interval;
-  const page = await ask("levels" + query({ limit: 1, exchange, interval }));
+  let page = await ask("levels" + query({ limit: 1, exchange, interval }));
   const [known, ready] = await about;
   exchanges = known.exchanges;
-  if (exchange === home()) state.exchange = "";
+  if (alone() && exchange === home()) state.exchange = "";
+  if (!alone() && !exchange) {
+    state.exchange = home();
+    page = await ask("levels" + query({ limit: 1, exchange: home(), interval }));
+  }
   drawExchanges();
   simulated = state.exchange ? !!page.levels[0]?.simulated : ready.simulated;
   state.interval ||= page.interval;
   if (!state.symbol) {
-    const bitcoin = await ask("levels" + query({ limit: 1, exchange, interval: state.interval, symbols: "BTCUSDT" }));
+    const bitcoin = await ask("levels" + query({ limit: 1, exchange: state.exchange, interval: state.interval, symbols: "BTCUSDT" }));
     state.symbol = (bitcoin.levels[0] ?? page.levels[0])?.symbol ?? "BTCUSDT";
   }
   writeAddress();
@@ -279,7 +287,7 @@ async function begin() {
 
 // drawExchanges writes the exchange; where there are several, they can be switched.
 function drawExchanges() {
-  $("sweep").hidden = state.exchange !== "";
+  $("sweep").hidden = elsewhere();
   if (exchanges.length === 1 && !state.exchange) return $("exchange").replaceChildren(home());
   const names = exchanges.map((e) => e.exchange);
   if (state.exchange && !names.includes(state.exchange)) names.push(state.exchange);
@@ -287,7 +295,7 @@ function drawExchanges() {
     "aria-label": "Exchange",
     onchange: (e) => {
       const name = e.target.value;
-      Object.assign(state, { exchange: name === home() ? "" : name, symbol: "", interval: "", level: null });
+      Object.assign(state, { exchange: alone() && name === home() ? "" : name, symbol: "", interval: "", level: null });
       writeAddress(true);
       begin().catch(lost);
     },
@@ -302,7 +310,7 @@ for (const [id, name] of [["per-side", "perSide"], ["min-hold", "minHold"]]) {
     draw();
   });
 }
-new Search($("search"), $("found"), (symbol) => go({ symbol }), state);
+new Search($("search"), $("found"), (symbol) => go({ symbol }), state, elsewhere);
 
 const market = new Market($("market"), (symbol, level) => {
   go({ symbol, level });
@@ -337,7 +345,7 @@ const live = new Live({
   },
   drawn(jobs) {
     drawJobs($("jobs"), jobs, exchanges.length > 1);
-    $("sweep").disabled = jobs.some((j) => !ended(j) && j.kind === "sweep" && j.exchange === home() && j.interval === state.interval);
+    $("sweep").disabled = jobs.some((j) => !ended(j) && j.kind === "sweep" && j.exchange === wanted().exchange && j.interval === state.interval);
   },
   // changed: levels of an interval are new.
   changed(job) {
@@ -364,7 +372,7 @@ let changing = null;
 $("sweep").addEventListener("click", async (e) => {
   e.target.disabled = true;
   try {
-    live.follow(await ask("analyze", { method: "POST", body: { all: true, interval: state.interval } }));
+    live.follow(await ask("analyze", { method: "POST", body: { all: true, interval: state.interval, exchange: state.exchange || undefined } }));
   } catch (problem) {
     drawJobs($("jobs"), [...live.jobs.values()], exchanges.length > 1, problem);
     e.target.disabled = false;

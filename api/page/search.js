@@ -3,10 +3,14 @@
 import { ask, query } from "./ask.js";
 import { el } from "./format.js";
 
+// plain is a name in capitals, without what separates its assets.
+const plain = (name) => name.toUpperCase().replace(/[^\p{L}\p{N}]/gu, "");
+
 export class Search {
-  // choose is called with a pair; state has the exchange and interval it is to be of.
-  constructor(input, list, choose, state) {
-    Object.assign(this, { input, list, choose, state, at: 0, shown: [] });
+  // choose is called with a pair; state has the exchange and interval it is to be of, and
+  // elsewhere tells whether the list of that exchange is not there.
+  constructor(input, list, choose, state, elsewhere) {
+    Object.assign(this, { input, list, choose, state, elsewhere, lists: {}, at: 0, shown: [] });
     input.addEventListener("focus", () => this.fetch());
     input.addEventListener("input", () => this.show());
     input.addEventListener("blur", () => this.close());
@@ -22,16 +26,18 @@ export class Search {
   // fetch asks once for the pairs a sweep covers; what is typed before they are
   // here, or is not among them, is taken as it is.
   fetch() {
-    if (!this.state.exchange) this.pairs ??= ask("symbols?selected=true").then(
+    const { exchange } = this.state;
+    if (!this.elsewhere()) this.lists[exchange] ??= ask("symbols" + query({ selected: true, exchange })).then(
       ({ symbols }) => symbols.toSorted((a, b) => b.quote_volume - a.quote_volume),
-      () => (this.pairs = undefined, []));
+      () => (delete this.lists[exchange], []));
+    return this.lists[exchange];
   }
 
   async show() {
     const typed = this.typed();
-    const pairs = this.state.exchange ? await this.stored(typed) : await this.pairs;
+    const pairs = this.elsewhere() ? await this.stored(typed) : await this.fetch();
     if (this.typed() !== typed || document.activeElement !== this.input) return;
-    const fits = typed ? [...pairs.filter((p) => p.symbol.startsWith(typed)), ...pairs.filter((p) => p.symbol.indexOf(typed) > 0)] : [];
+    const fits = typed ? [...pairs.filter((p) => plain(p.symbol).startsWith(typed)), ...pairs.filter((p) => plain(p.symbol).indexOf(typed) > 0)] : [];
     this.shown = fits.slice(0, 8).map((p) => p.symbol);
     this.at = 0;
     this.draw();
@@ -46,7 +52,7 @@ export class Search {
   }
 
   typed() {
-    return this.input.value.toUpperCase().replace(/[^\p{L}\p{N}]/gu, "");
+    return plain(this.input.value);
   }
 
   draw() {

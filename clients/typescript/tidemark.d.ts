@@ -63,6 +63,7 @@ export interface paths {
          *
          *     `stale` and `stale_reason` report that the next candle has closed and its analysis is overdue: one interval and a grace period after `as_of`. The grace period is a twentieth of the interval, at least two minutes, and at most one interval. With `at` they are as of that time, so a reply about the past does not change.
          *
+         *     With `exchange=all` the answer is the pair's levels on every exchange of this process side by side, of the type `application/vnd.tidemark.exchanges+json`; `venues` of a level is the number of them that have it.
          *     A pair that the exchange no longer lists is removed from `GET /levels`. Its stored analysis is still returned here, `stale` and with `delisted_at`.
          *
          *     The reply may be cached until the next candle closes (`Cache-Control`), and revalidated with its `ETag`. A reply about the past may be cached for five minutes once that time is two intervals ago.
@@ -229,7 +230,7 @@ export interface paths {
         };
         /**
          * The schedules of sweeps.
-         * @description The schedules of the exchange (`ANALYSIS_SCHEDULE`), shortest interval first. They are
+         * @description The schedules of each exchange (`ANALYSIS_SCHEDULE`), shortest interval first. They are
          *     stored in the database, so every process returns the same. Empty if nothing is scheduled.
          */
         get: operations["listSchedules"];
@@ -278,7 +279,7 @@ export interface paths {
         };
         /**
          * The exchanges with stored levels.
-         * @description First the exchange this process serves, then others with levels in the database, stored by other processes. Stored data of the others can be read (`exchange=`), but this process cannot analyse them.
+         * @description First the exchanges this process serves, with how requests to them fare, then others with levels in the database, stored by other processes. Stored data of the others can be read (`exchange=`), but this process cannot analyse them.
          */
         get: operations["listExchanges"];
         put?: never;
@@ -572,7 +573,7 @@ export interface components {
             all?: true;
             /** @description Your own closed klines, oldest first, at least 50. Each is a row `[open_time, open, high, low, close, volume]`: the open time in Unix milliseconds, the rest numbers, or numbers in strings as exchanges write them. Rows may have more columns, as those of exchanges do; they are ignored. `interval` is required. */
             klines?: unknown[][];
-            /** @description The exchange this process serves. With klines it is their origin, which may be any name; the analysis repeats it. */
+            /** @description An exchange of this process. A symbol needs it only if several of its exchanges have the pair; a list of symbols and all need it if the process has several. With klines it is their origin, which may be any name; the analysis repeats it. */
             exchange?: components["schemas"]["Exchange"];
             interval?: components["schemas"]["Interval"];
             /** @description The maximum number of closed candles in the analysis. The default is `ANALYSIS_KLINE_LIMIT`; with klines, all of them. */
@@ -584,6 +585,8 @@ export interface components {
         Analysis: {
             /** @description Null for your own klines. */
             symbol: string | null;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. Null if it is not known, which it is once a sweep of the exchange has been planned. */
+            name: string | null;
             /** @description Null for your own klines, unless the request named one. */
             exchange: string | null;
             interval: components["schemas"]["Interval"];
@@ -702,10 +705,121 @@ export interface components {
             /** @description The number of decided touches behind the odds. */
             samples: number | null;
         };
+        /** @description The levels of a pair on several exchanges. */
+        PairOnExchanges: {
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. */
+            name: string;
+            interval: components["schemas"]["Interval"];
+            /** @description In the order of the configuration; those without an analysis are left out. */
+            exchanges: components["schemas"]["PairOnExchange"][];
+        };
+        /** @description The levels of a pair on one of several exchanges. */
+        PairOnExchange: {
+            /** @description The exchange's id of the pair. */
+            symbol: string;
+            /** @description Its exchange. */
+            exchange: string;
+            /**
+             * Format: date-time
+             * @description Close time of the last closed candle.
+             */
+            as_of: string;
+            /**
+             * Format: double
+             * @description Close of the last closed candle.
+             */
+            last_price: number;
+            /**
+             * Format: double
+             * @description Mean true range of the last 100 candles (all if fewer), in price units.
+             */
+            atr: number;
+            /** @description Whether a newer analysis is overdue. */
+            stale: boolean;
+            /** @description Whether the candles come from a simulated exchange. */
+            simulated: boolean;
+            /** @description Levels at or below the last price, from the nearest downwards. */
+            supports: components["schemas"]["SharedLevel"][];
+            /** @description Levels above the last price, from the nearest upwards. */
+            resistances: components["schemas"]["SharedLevel"][];
+        };
+        /** @description A level and the number of exchanges that have it. */
+        SharedLevel: {
+            /** @description Stable from run to run for the same level. */
+            id: string;
+            /**
+             * Format: double
+             * @description The representative price.
+             */
+            price: number;
+            /**
+             * Format: double
+             * @description Lower edge of the zone.
+             */
+            low: number;
+            /**
+             * Format: double
+             * @description Upper edge of the zone.
+             */
+            high: number;
+            /**
+             * Format: double
+             * @description A rank, not a probability.
+             */
+            strength: number;
+            /** @description How often price entered the zone after having been outside. */
+            touches: number;
+            /**
+             * Format: date-time
+             * @description Open time of the candle that starts the first touch.
+             */
+            first_touch: string | null;
+            /**
+             * Format: date-time
+             * @description Open time of the candle that starts the last touch.
+             */
+            last_touch: string | null;
+            /** @description The methods that found it. */
+            sources: components["schemas"]["Source"][];
+            /**
+             * Format: double
+             * @description From the last price, in percent of it; negative below.
+             */
+            distance_pct: number;
+            /**
+             * Format: double
+             * @description From the last price, in ATR; negative below. Null if the market did not move.
+             */
+            distance_atr: number | null;
+            status: components["schemas"]["Status"];
+            /**
+             * Format: double
+             * @description Odds that price touches the level within the horizon.
+             */
+            touch_probability: number | null;
+            /**
+             * Format: double
+             * @description Odds that the level holds, given that it is touched and decided.
+             */
+            hold_probability: number | null;
+            /** @description The 95 % interval of the hold probability, from and to: how far hold rates deviated from similar odds on pairs and weeks outside the fit. */
+            hold_interval: number[] | null;
+            /**
+             * Format: double
+             * @description The same odds for any line at this distance.
+             */
+            baseline_hold_probability: number | null;
+            /** @description The number of decided touches behind the odds. */
+            samples: number | null;
+            /** @description The number of exchanges in the reply with a level within 0.25 ATR on the same side, its own included. */
+            venues: number;
+        };
         /** @description Why a level is there, as of the close of the last candle of its analysis. */
         Explanation: {
             /** @description The pair. */
             symbol: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. Null if it is not known, which it is once a sweep of the exchange has been planned. */
+            name: string | null;
             /** @description Its exchange. */
             exchange: string;
             interval: components["schemas"]["Interval"];
@@ -826,7 +940,7 @@ export interface components {
         };
         /** @description A page of levels. */
         LevelPage: {
-            /** @description The exchange of all rows. */
+            /** @description The exchange of all rows; `all` for several. */
             exchange: string;
             interval: components["schemas"]["Interval"];
             /** @description Why the probabilities of this interval are null; null if they are not. If only one row has none, its pair is too young, or was analysed by a version without odds; `GET /levels/{symbol}` says which. */
@@ -841,6 +955,8 @@ export interface components {
         LevelRow: {
             /** @description The pair. */
             symbol: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. Null if it is not known, which it is once a sweep of the exchange has been planned. */
+            name: string | null;
             /** @description Its exchange. */
             exchange: string;
             interval: components["schemas"]["Interval"];
@@ -1305,7 +1421,7 @@ export interface components {
             detail: string;
         };
         SymbolList: {
-            /** @description The exchange of all pairs. */
+            /** @description The exchange of all pairs; `all` for several. */
             exchange: string;
             symbols: components["schemas"]["Symbol"][];
             /** @description The number of pairs in this reply. */
@@ -1317,6 +1433,10 @@ export interface components {
         Symbol: {
             /** @description The exchange's own name of the pair. */
             symbol: string;
+            /** @description Its exchange. */
+            exchange: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. */
+            name: string;
             /** @description The asset traded. */
             base: string;
             /** @description The asset it is paid in. */
@@ -1346,6 +1466,10 @@ export interface components {
                 exchange: string;
                 /** @description Whether this process serves it. */
                 served: boolean;
+                /** @description The number of pairs listed and trading. Null before the first sweep is planned. */
+                pairs: number | null;
+                /** @description How requests of this process to it fare. Null if this process does not serve it. */
+                status: components["schemas"]["ExchangeStatus"] | null;
                 /** @description Intervals with levels, shortest first. */
                 intervals: {
                     interval: components["schemas"]["Interval"];
@@ -1359,9 +1483,56 @@ export interface components {
                 }[];
             }[];
         };
+        /** @description How requests to an exchange fare. */
+        ExchangeStatus: {
+            /** @description Whether its prices are invented. */
+            simulated: boolean;
+            /** @description Its limits of requests. */
+            budgets: components["schemas"]["Budget"][];
+            /**
+             * Format: date-time
+             * @description No request is sent before this time. Null while requests are sent.
+             */
+            paused_until: string | null;
+            /**
+             * @description Why. Null while requests are sent.
+             * @enum {string|null}
+             */
+            pause_reason: "rate_limited" | "banned" | null;
+            /** @description This machine's clock less the exchange's, in milliseconds; null if unknown. */
+            clock_skew_ms: number | null;
+            /**
+             * Format: date-time
+             * @description When the last request succeeded; null before the first.
+             */
+            last_success: string | null;
+            /** @description Whether the last request was answered; null before the first. */
+            reachable: boolean | null;
+        };
+        /** @description A limit of requests to an exchange, as it counts them. */
+        Budget: {
+            /** @description What is counted: weight or requests. */
+            name: string;
+            /** @description Used in the current period, by all programs behind this address. */
+            used: number;
+            /** @description The limit of a period. */
+            limit: number;
+            /**
+             * Format: double
+             * @description The used part of the limit.
+             */
+            used_share: number;
+            /**
+             * Format: double
+             * @description The part of the limit that this process uses at most.
+             */
+            share: number;
+        };
         KlineList: {
             /** @description The pair. */
             symbol: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. Null if it is not known, which it is once a sweep of the exchange has been planned. */
+            name: string | null;
             /** @description Its exchange. */
             exchange: string;
             interval: components["schemas"]["Interval"];
@@ -1375,6 +1546,8 @@ export interface components {
         FormingKline: {
             /** @description The pair. */
             symbol: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. Null if it is not known, which it is once a sweep of the exchange has been planned. */
+            name: string | null;
             /** @description Its exchange. */
             exchange: string;
             interval: components["schemas"]["Interval"];
@@ -1420,15 +1593,36 @@ export interface components {
                 /** @description JSON Pointer (RFC 6901) into the body; empty for the whole of it. */
                 pointer?: string;
             }[];
+            /** @description The pairs that the name means, with `ambiguous_symbol`. */
+            choices?: components["schemas"]["PairChoice"][];
+        };
+        /** @description A pair of an exchange. */
+        PairChoice: {
+            /** @description Its exchange. */
+            exchange: string;
+            /** @description The exchange's id. */
+            symbol: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. */
+            name: string;
         };
         /**
          * @description A stable code for programs.
          * @enum {string}
          */
-        Code: "invalid_request" | "unauthorized" | "forbidden_host" | "cross_origin" | "not_found" | "not_analyzed" | "unknown_level" | "unknown_job" | "method_not_allowed" | "job_finished" | "not_explainable" | "candles_not_kept" | "cancelled" | "body_too_large" | "unsupported_media_type" | "unknown_symbol" | "unknown_exchange" | "too_few_candles" | "too_many_requests" | "internal" | "exchange_unavailable" | "busy" | "stopping" | "banned" | "rate_limited" | "storage_unavailable" | "timeout";
+        Code: "invalid_request" | "unauthorized" | "forbidden_host" | "cross_origin" | "not_found" | "not_analyzed" | "unknown_level" | "unknown_job" | "method_not_allowed" | "job_finished" | "not_explainable" | "candles_not_kept" | "cancelled" | "body_too_large" | "unsupported_media_type" | "ambiguous_symbol" | "unknown_symbol" | "unknown_exchange" | "too_few_candles" | "too_many_requests" | "internal" | "exchange_unavailable" | "busy" | "stopping" | "banned" | "rate_limited" | "storage_unavailable" | "timeout";
     };
     responses: {
-        /** @description The candles of the stored analysis are no longer stored (`candles_not_kept`). */
+        /** @description Several exchanges have a pair of this name (`ambiguous_symbol`). Choose one of `choices`. */
+        Ambiguous: {
+            headers: {
+                "X-Request-Id": components["headers"]["RequestId"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The candles of the stored analysis are no longer stored (`candles_not_kept`), or several exchanges have a pair of this name (`ambiguous_symbol`). */
         NotKept: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1582,7 +1776,12 @@ export interface components {
          */
         Interval: components["schemas"]["Interval"];
         /**
-         * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+         * @description Only those of this exchange. The default is all.
+         * @example binance
+         */
+        Market: components["schemas"]["Exchange"];
+        /**
+         * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
          * @example binance
          */
         Exchange: components["schemas"]["Exchange"];
@@ -1661,6 +1860,7 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            409: components["responses"]["Ambiguous"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["Unprocessable"];
@@ -1680,7 +1880,7 @@ export interface operations {
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -1768,7 +1968,7 @@ export interface operations {
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -1806,6 +2006,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Analysis"];
+                    "application/vnd.tidemark.exchanges+json": components["schemas"]["PairOnExchanges"];
                     "text/csv": string;
                     "application/x-ndjson": string;
                     "text/plain": string;
@@ -1834,8 +2035,11 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            409: components["responses"]["Ambiguous"];
+            422: components["responses"]["Unprocessable"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
+            502: components["responses"]["ExchangeUnavailable"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
         };
@@ -1849,7 +2053,7 @@ export interface operations {
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -1914,8 +2118,10 @@ export interface operations {
                 };
             };
             409: components["responses"]["NotKept"];
+            422: components["responses"]["Unprocessable"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
+            502: components["responses"]["ExchangeUnavailable"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
         };
@@ -1929,7 +2135,7 @@ export interface operations {
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -1994,8 +2200,10 @@ export interface operations {
                 };
             };
             409: components["responses"]["NotKept"];
+            422: components["responses"]["Unprocessable"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
+            502: components["responses"]["ExchangeUnavailable"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
         };
@@ -2009,7 +2217,7 @@ export interface operations {
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -2064,8 +2272,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            422: components["responses"]["Unprocessable"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
+            502: components["responses"]["ExchangeUnavailable"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
         };
@@ -2073,6 +2283,11 @@ export interface operations {
     listJobs: {
         parameters: {
             query?: {
+                /**
+                 * @description Only those of this exchange. The default is all.
+                 * @example binance
+                 */
+                exchange?: components["parameters"]["Market"];
                 /** @description The maximum number. */
                 limit?: number;
             };
@@ -2230,7 +2445,13 @@ export interface operations {
     };
     listSchedules: {
         parameters: {
-            query?: never;
+            query?: {
+                /**
+                 * @description Only those of this exchange. The default is all.
+                 * @example binance
+                 */
+                exchange?: components["parameters"]["Market"];
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -2262,7 +2483,7 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -2306,7 +2527,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The exchanges, sorted by name after the first. */
+            /** @description The exchanges of this process in the order of its configuration, then the others by name. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -2329,7 +2550,7 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -2392,7 +2613,7 @@ export interface operations {
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -2452,7 +2673,7 @@ export interface operations {
                  */
                 interval?: components["parameters"]["Interval"];
                 /**
-                 * @description The default is the exchange this process serves. Other exchanges are available for stored data only.
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
                  * @example binance
                  */
                 exchange?: components["parameters"]["Exchange"];
@@ -2482,6 +2703,7 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            409: components["responses"]["Ambiguous"];
             422: components["responses"]["Unprocessable"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
@@ -2640,7 +2862,7 @@ export interface operations {
                         status: "ready";
                         /** @enum {string} */
                         database: "ok";
-                        /** @description The exchange this process serves. */
+                        /** @description The exchanges this process serves, separated by commas. */
                         exchange: string;
                         /** @description Whether it is simulated. */
                         simulated: boolean;

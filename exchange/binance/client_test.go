@@ -162,7 +162,9 @@ func TestForming_IsTheCandleThatIsOpenOrNone(t *testing.T) {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
 		}
-		if asked := v.requests("klines"); len(asked) != 1 || asked[0].query != "symbol=BTCUSDT&interval=1h&limit=1" {
+		// and the next one, because the venue's clock may have passed the end meanwhile
+		query := fmt.Sprintf("symbol=BTCUSDT&interval=1h&startTime=%d&endTime=%d&limit=2", opened.UnixMilli(), opened.UnixMilli()+2*hour-1)
+		if asked := v.requests("klines"); len(asked) != 1 || asked[0].query != query {
 			t.Errorf("%s: asked for %v", tt.name, asked)
 		}
 		switch {
@@ -224,12 +226,11 @@ func TestForming_RefusesWhatCannotBeAskedAndWhatWasNotAskedFor(t *testing.T) {
 		if !strings.HasSuffix(r.URL.Path, "klines") {
 			return false
 		}
-		open := venueStart.Truncate(time.Hour).UnixMilli()
-		io.WriteString(w, page(plainRow(open-hour), plainRow(open)))
+		io.WriteString(w, page(plainRow(hour), plainRow(2*hour)))
 		return true
 	}
 	if f, err := c.Forming(t.Context(), "BTCUSDT", "1h"); !errors.Is(err, service.ErrExchange) {
-		t.Errorf("of two rows where one was asked for: %+v, %v", f, err)
+		t.Errorf("rows of another time: %+v, %v", f, err)
 	}
 }
 
@@ -290,7 +291,7 @@ func TestCandles_HealWhatCanHeal(t *testing.T) {
 			io.WriteString(w, page(plainRow(hour), plainRow(2*hour)))
 		},
 		"rows too many": func(w http.ResponseWriter, r *http.Request) {
-			io.WriteString(w, whole(r)[:len(whole(r))-1]+","+plainRow(venueStart.UnixMilli())+"]")
+			io.WriteString(w, whole(r)[:len(whole(r))-1]+strings.Repeat(","+plainRow(venueStart.UnixMilli()), 1001)+"]")
 		},
 		"a body without end": func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, whole(r))

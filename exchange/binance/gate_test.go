@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -511,24 +512,28 @@ func TestGate_HoldsBackWhatWaitsForItsConnection(t *testing.T) {
 	// The second caller passes the gate while it is open and then waits for its
 	// connection; the first is refused meanwhile. Nothing may be sent then.
 	var mu sync.Mutex
-	var arrived []time.Time
+	var arrived []time.Time // requests for klines
 	var refusedAt time.Time
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
+		if strings.HasSuffix(r.URL.Path, "time") {
+			fmt.Fprintf(w, `{"serverTime":%d}`, venueStart.UnixMilli())
+			return
+		}
 		arrived = append(arrived, time.Now())
 		if len(arrived) == 1 {
 			refuseWith(w, 429, "1", `{"code":-1003,"msg":"Too many requests."}`)
 			refusedAt = time.Now()
 			return
 		}
-		fmt.Fprintf(w, `{"serverTime":%d}`, venueStart.UnixMilli())
+		io.WriteString(w, "[]")
 	}))
 	defer server.Close()
 	dialing, released := make(chan struct{}), make(chan struct{})
 	var dials atomic.Int32
-	transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if dials.Add(1) == 1 {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if dials.Add(1) == 2 { // the first is for the clock
 			close(dialing)
 			<-released
 		}
@@ -536,12 +541,17 @@ func TestGate_HoldsBackWhatWaitsForItsConnection(t *testing.T) {
 	}}
 	defer transport.CloseIdleConnections()
 	c := New(Config{BaseURL: address(t, server.URL), Transport: transport, Attempts: 1})
+	defer c.Close()
+	if _, err := c.Now(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	var wg sync.WaitGroup
 	ask := func() {
 		var dst levels.Candles
 		dst.Reset("1h", 10)
-		// The answer is no klines; it is the arrival that counts.
-		c.Candles(t.Context(), "BTCUSDT", 0, &dst, nil)
+		if err := c.Candles(t.Context(), "BTCUSDT", venueStart.UnixMilli()-10*hour, &dst, nil); err != nil {
+			t.Error(err)
+		}
 	}
 	wg.Go(ask)
 	<-dialing
@@ -553,6 +563,9 @@ func TestGate_HoldsBackWhatWaitsForItsConnection(t *testing.T) {
 	wg.Wait()
 	mu.Lock()
 	defer mu.Unlock()
+	if len(arrived) != 3 {
+		t.Errorf("%d requests, want one refused and one of each caller", len(arrived))
+	}
 	for _, a := range arrived[1:] {
 		if d := a.Sub(refusedAt); d < time.Second {
 			t.Errorf("a request arrived %v after the refusal", d)

@@ -211,14 +211,28 @@ func TestLastSymbols_AnOldListStandsInAndSaysHowOldItIs(t *testing.T) {
 func TestSymbols_ANewPairIsNotListedWithoutItsVolume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &venue{}
+		lists := 0
+		v.list = func() string { // BTCUSDT is listed between the first and the second
+			if lists++; lists == 1 {
+				return strings.Replace(listedPairs, "BTCUSDT", "ANDUSDT", 1)
+			}
+			return listedPairs
+		}
 		c := inProcess(v, Config{})
 		defer c.Close()
-		if _, err := volume(t.Context(), c); err != nil {
-			t.Fatal(err)
+		if s, err := c.Symbol(t.Context(), "ANDUSDT"); err != nil || s.Name != "ANDUSDT" {
+			t.Fatalf("%+v, %v", s, err)
 		}
-		time.Sleep(50 * time.Second)
-		if got, err := volume(t.Context(), c); err != nil || got == 0 {
+		time.Sleep(59 * time.Second)
+		if got, err := volume(t.Context(), c); err != nil || got != 0 { // the volumes are read now, for the first list
+			t.Fatalf("%v, %v", got, err)
+		}
+		time.Sleep(50 * time.Second) // the list is old, the volumes are not
+		if got, err := volume(t.Context(), c); err != nil || got != 2354076638.5966079 {
 			t.Errorf("%v, %v", got, err)
+		}
+		if n := len(v.requests("ticker/24hr")); lists != 2 || n != 2 {
+			t.Errorf("%d lists, %d tickers", lists, n)
 		}
 	})
 }

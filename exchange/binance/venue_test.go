@@ -29,11 +29,8 @@ type (
 // New returns a client of Spot.
 func New(cfg Config) *Client { return exchange.New(Spot, cfg) }
 
-// everything is a range that all klines are in.
-type window struct {
-	from, through int64 // open times, Unix ms, both inclusive
-	rows          int
-}
+// window is a range of open times, Unix ms, both inclusive.
+type window struct{ from, through int64 }
 
 // decodeKlines appends the klines of a body that lie in w.
 func decodeKlines(r io.Reader, buf []byte, dst *levels.Candles, w window) error {
@@ -56,7 +53,8 @@ type venue struct {
 	absent func(open int64) bool // klines there are none of; nil: none
 	fault  func(n int, w http.ResponseWriter, r *http.Request) bool
 	delay  time.Duration
-	others int // weight other processes have used in every minute
+	others int           // weight other processes have used in every minute
+	list   func() string // the pairs; nil: listedPairs
 
 	mu     sync.Mutex
 	seen   []seen
@@ -111,7 +109,11 @@ func (v *venue) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "time":
 		fmt.Fprintf(w, `{"serverTime":%d}`, now.UnixMilli())
 	case "exchangeInfo":
-		io.WriteString(w, exchangeInfo(now.UnixMilli(), listedPairs))
+		pairs := listedPairs
+		if v.list != nil {
+			pairs = v.list()
+		}
+		io.WriteString(w, exchangeInfo(now.UnixMilli(), pairs))
 	case "ticker/24hr":
 		io.WriteString(w, `[{"symbol":"BTCUSDT","volume":"1","quoteVolume":"2354076638.59660790","count":7},{"symbol":"币安USDT","quoteVolume":"12.5"},{"symbol":"GONE","quoteVolume":"9"}]`)
 	case "klines":

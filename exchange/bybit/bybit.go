@@ -109,8 +109,8 @@ func (m *market) Klines(symbol string, n exchange.Native, w exchange.Window) exc
 }
 
 // envelope reads {"retCode":0,"retMsg":"OK","result":{…},"time":…} in any order of
-// members. It calls item for each element of result.list, and returns the time, Unix ms,
-// and result.nextPageCursor.
+// members. It calls item, unless it is nil, for each element of result.list, and returns
+// the time, Unix ms, and result.nextPageCursor.
 func (m *market) envelope(s *exchange.Scanner, item func() error) (at int64, cursor string, err error) {
 	code, msg, list := int64(0), "", false
 	for s.Object(); s.More(); {
@@ -137,6 +137,10 @@ func (m *market) envelope(s *exchange.Scanner, item func() error) (at int64, cur
 						cursor = string(next)
 					}
 				case "list":
+					if item == nil {
+						s.Skip()
+						break
+					}
 					list = true
 					for s.Array(); s.More(); {
 						if err := item(); err != nil {

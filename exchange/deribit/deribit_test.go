@@ -316,7 +316,7 @@ func TestClient_ReadsTheSimulatedMarket(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	}
-	for name, spot := range map[string]string{"BTC/USD:BTC": "BTCUSDT", "DOGE/USDC:USDC": "DOGEUSDT"} {
+	for name, spot := range map[string]string{"BTC/USDC:USDC": "BTCUSDT", "DOGE/USDC:USDC": "DOGEUSDT"} {
 		p, err := c.Symbol(t.Context(), name)
 		if err != nil || n < 14 {
 			t.Fatalf("%d pairs, %v", n, err)
@@ -334,7 +334,7 @@ func TestClient_ReadsTheSimulatedMarket(t *testing.T) {
 			}
 		}
 	}
-	form, err := c.Forming(t.Context(), "BTC-PERPETUAL", "1w")
+	form, err := c.Forming(t.Context(), "BTC_USDC-PERPETUAL", "1w")
 	if err != nil || form == nil || form.OpenTime != levels.Interval("1w").Floor(now.UnixMilli()) {
 		t.Errorf("%+v, %v", form, err)
 	}
@@ -361,7 +361,7 @@ func TestClient_FaultsChangeNothing(t *testing.T) {
 		for range times {
 			var dst levels.Candles
 			dst.Reset("1h", 300)
-			if err := c.Candles(t.Context(), "BTC-PERPETUAL", now.Add(-250*time.Hour).UnixMilli(), &dst, make([]byte, 32<<10)); err != nil {
+			if err := c.Candles(t.Context(), "BTC_USDC-PERPETUAL", now.Add(-250*time.Hour).UnixMilli(), &dst, make([]byte, 32<<10)); err != nil {
 				t.Fatal(err)
 			}
 			var page []levels.Candle

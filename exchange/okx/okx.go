@@ -66,9 +66,9 @@ var intervals = map[levels.Interval]exchange.Native{
 // native returns a bar. candles has the newest 1,440 rows of each; the boundary moves
 // while pages are turned, and other rows are near it. Older ones come from
 // history-candles, which once sent 100 rows, and according to newer documentation sends
-// 300; a range of 100 is complete in either case.
+// 300.
 func native(bar string) exchange.Native {
-	return exchange.Native{Name: bar, Rows: 300, Recent: 1_400, Older: 100}
+	return exchange.Native{Name: bar, Rows: 300, Recent: 1_400, Older: 300, Sure: 100}
 }
 
 type market struct {

@@ -107,15 +107,23 @@ func parseBitfinex(s *Server, r *http.Request, now time.Time) (q request) {
 			k.limit = int(limit)
 			q.klines = &k
 		}
-	case path == "conf/pub:info:pair,pub:list:pair:securities":
+	case strings.HasPrefix(path, "conf/"):
 		q.endpoint = "conf"
 		q.charge(bitfinexConf, 1)
 		q.write = func(o *out, _ time.Time) {
-			o.buf = append(o.buf, `[[`...)
-			o.list(s.market, trading(now), func(dst []byte, p *pair) []byte {
-				return fmt.Appendf(dst, `[%q,[null,null,null,%q,"5000.0",null,null,null,null,null,null,null]]`, p.Symbol[1:], p.size(1))
-			})
-			o.buf = append(o.buf, `],["ALT2612:USD"]]`...)
+			for i, label := range strings.Split(path[len("conf/"):], ",") {
+				o.buf = append(o.buf, "[,"[min(i, 1)], '[')
+				switch label {
+				case "pub:info:pair":
+					o.list(s.market, trading(now), func(dst []byte, p *pair) []byte {
+						return fmt.Appendf(dst, `[%q,[null,null,null,%q,"5000.0",null,null,null,null,null,null,null]]`, p.Symbol[1:], p.size(1))
+					})
+				case "pub:list:pair:securities":
+					o.buf = append(o.buf, `"ALT2612:USD"`...)
+				}
+				o.buf = append(o.buf, ']')
+			}
+			o.buf = append(o.buf, ']')
 		}
 	case path == "tickers":
 		q.endpoint = path

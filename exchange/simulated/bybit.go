@@ -1,7 +1,7 @@
 package simulated
 
 // The dialects of Bybit v5: spot, linear and inverse perpetual contracts. Unconfirmed:
-// whether its window rolls, the newest rows winning, the rows of quiet minutes, and that a
+// whether its window rolls, that the newest rows win of a range with both ends, the rows of quiet minutes, and that a
 // limit above 1000 is cut down. The headers X-Bapi-Limit are left out: they are of a
 // user's requests to one endpoint. There are no contracts in PreLaunch.
 
@@ -134,6 +134,7 @@ func parseBybit(s *Server, r *http.Request, category string, now time.Time) (q r
 			fail(10001, "Request parameter error.")
 		default:
 			k.start, k.hasStart, k.end, k.limit = start, start >= 0, end, int(min(limit, 1000))
+			k.newest = !k.hasStart || params.Has("end") // ccxt turns pages by the start alone
 			q.klines = &k
 		}
 	case "instruments-info":

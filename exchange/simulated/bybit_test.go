@@ -80,6 +80,7 @@ func TestBybit_PagesAreNewestFirstAndAStartSelectsItsCandle(t *testing.T) {
 		{"a start inside a candle selects it", q + "&start=" + itoa(from+1) + "&end=" + itoa(from+4*hour), 5, from + 4*hour, from},
 		{"an end inside a candle too", q + "&start=" + itoa(from) + "&end=" + itoa(from+4*hour-1), 4, from + 3*hour, from},
 		{"the newest win", q + "&limit=2&start=" + itoa(from) + "&end=" + itoa(from+9*hour), 2, from + 9*hour, from + 8*hour},
+		{"of a start alone the oldest", q + "&limit=2&start=" + itoa(from), 2, from + hour, from},
 		{"weeks open on Mondays", "category=spot&symbol=BTCUSDT&interval=W&limit=1", 1, time.Date(2026, 11, 16, 0, 0, 0, 0, time.UTC).UnixMilli(), -1},
 	} {
 		got := bybitOpens(t, s, c.query)

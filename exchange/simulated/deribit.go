@@ -1,6 +1,6 @@
 package simulated
 
-// The dialect of Deribit: perpetual futures. No response is recorded; it follows the
+// The dialect of Deribit: perpetual futures in USDC. No response is recorded; it follows the
 // documentation and what ccxt 4.5.84 and Nautilus read. Unconfirmed: the limit of an address, whether
 // both ends of a range are inclusive, what a longer range than 5,000 candles gets, the
 // rows while the market is down, and where candles of six hours and more open.
@@ -16,28 +16,17 @@ func init() {
 	register(&dialect{
 		venue: "deribit",
 		id: func(p *Pair) string {
-			switch {
-			case !swappable(p, "USD"):
+			if !swappable(p, "USDC") {
 				return ""
-			case p.Base == "BTC" || p.Base == "ETH":
-				return p.Base + "-PERPETUAL"
 			}
 			return p.Base + "_USDC-PERPETUAL"
 		},
-		quote: "USD", swap: true,
+		quote: "USDC", swap: true,
 		contentType: "application/json",
 		counters:    []counter{{name: "requests", limit: 20, period: time.Second, window: rolling}},
 		parse:       parseDeribit,
 		failure:     deribitFailure,
 	})
-}
-
-// deribitAssets returns what a pair is quoted and settled in.
-func deribitAssets(p *pair) (quote, settle string) {
-	if strings.Contains(p.Symbol, "_") {
-		return "USDC", "USDC"
-	}
-	return "USD", p.Base
 }
 
 var deribitResolutions = []interval{
@@ -106,15 +95,11 @@ func parseDeribit(s *Server, r *http.Request, now time.Time) (q request) {
 		}
 		result(func(o *out) {
 			o.buf = append(o.buf, '[')
-			o.list(s.market, func(p *pair) bool {
-				_, settle := deribitAssets(p)
-				return p.trading(now.Unix()) && settle == currency
-			}, func(dst []byte, p *pair) []byte {
+			o.list(s.market, func(p *pair) bool { return p.trading(now.Unix()) && p.Quote == currency }, func(dst []byte, p *pair) []byte {
 				c := p.lastDay(now.Unix())
-				quote, _ := deribitAssets(p)
 				return fmt.Appendf(dst, `{"volume_usd":%s,"volume_notional":%[1]s,"volume":%s,"quote_currency":%q,"open_interest":1000.0,"mid_price":%s,"mark_price":%[4]s,`+
 					`"low":%s,"last":%[4]s,"instrument_name":%[6]q,"high":%[7]s,"creation_timestamp":%[8]d,"bid_price":%[4]s,"base_currency":%[9]q,"ask_price":null}`,
-					amount(c.quote(p)), p.size(c.volume), quote, p.price(c.c), p.price(c.l), p.Symbol, p.price(c.h), now.UnixMilli(), p.Base)
+					amount(c.quote(p)), p.size(c.volume), p.Quote, p.price(c.c), p.price(c.l), p.Symbol, p.price(c.h), now.UnixMilli(), p.Base)
 			})
 			o.buf = append(o.buf, ']')
 		})
@@ -176,15 +161,10 @@ func appendDeribit(dst []byte, k *klinesQuery, all []candle) []byte {
 }
 
 func appendDeribitInstrument(dst []byte, p *pair) []byte {
-	quote, settle := deribitAssets(p)
-	kind := "linear"
-	if quote == "USD" {
-		kind = "reversed"
-	}
 	return fmt.Appendf(dst, `{"tick_size_steps":[],"tick_size":%s,"taker_commission":0.0005,"settlement_period":"perpetual","settlement_currency":%q,"quote_currency":%q,`+
-		`"min_trade_amount":10.0,"max_leverage":50,"maker_commission":0.0,"kind":"future","is_active":true,"instrument_name":%q,"instrument_type":%q,"future_type":%[5]q,`+
-		`"expiration_timestamp":32503708800000,"creation_timestamp":%[6]d,"counter_currency":%[3]q,"contract_size":10.0,"block_trade_commission":0.0001,"base_currency":%[7]q}`,
-		p.price(1), settle, quote, p.Symbol, kind, p.Listed.UnixMilli(), p.Base)
+		`"min_trade_amount":10.0,"max_leverage":50,"maker_commission":0.0,"kind":"future","is_active":true,"instrument_name":%q,"instrument_type":"linear","future_type":"linear",`+
+		`"expiration_timestamp":32503708800000,"creation_timestamp":%[5]d,"counter_currency":%[3]q,"contract_size":10.0,"block_trade_commission":0.0001,"base_currency":%[6]q}`,
+		p.price(1), p.Quote, p.Quote, p.Symbol, p.Listed.UnixMilli(), p.Base)
 }
 
 func deribitFailure(kind fault, _ *verdict, now time.Time) answer {

@@ -9,7 +9,7 @@ import (
 func init() {
 	const public = "/api/v2/public/"
 	tail := `,"usIn":` + itoa(testTime.UnixMicro()) + `,"usOut":` + itoa(testTime.UnixMicro()+250) + `,"usDiff":250,"testnet":false}`
-	chart := public + "get_tradingview_chart_data?resolution=60&instrument_name=BTC-PERPETUAL&start_timestamp=0&end_timestamp=9999999999999"
+	chart := public + "get_tradingview_chart_data?resolution=60&instrument_name=BTC_USDC-PERPETUAL&start_timestamp=0&end_timestamp=9999999999999"
 	venueTests["deribit"] = venueTest{
 		klines: chart,
 		limited: []limitTest{
@@ -19,7 +19,7 @@ func init() {
 		refused: []refusedTest{
 			{public + "get_tradingview_chart_data?resolution=60&instrument_name=NOPE&start_timestamp=0&end_timestamp=1", 400,
 				`{"jsonrpc":"2.0","error":{"message":"Invalid params","data":{"reason":"wrong format","param":"instrument_name"},"code":-32602}` + tail},
-			{public + "get_tradingview_chart_data?resolution=240&instrument_name=BTC-PERPETUAL&start_timestamp=0&end_timestamp=1", 400,
+			{public + "get_tradingview_chart_data?resolution=240&instrument_name=BTC_USDC-PERPETUAL&start_timestamp=0&end_timestamp=1", 400,
 				`{"jsonrpc":"2.0","error":{"message":"Invalid params","data":{"reason":"invalid resolution","param":"resolution"},"code":-32602}` + tail},
 			{public + "get_book_summary_by_currency", 400,
 				`{"jsonrpc":"2.0","error":{"message":"Invalid params","data":{"reason":"invalid currency","param":"currency"},"code":-32602}` + tail},
@@ -50,7 +50,7 @@ func TestDeribit_PagesAreColumnsAndBothEndsInclusive(t *testing.T) {
 				Status                               string
 			}
 		}
-		w := ask(s, "/api/v2/public/get_tradingview_chart_data?resolution=60&instrument_name=BTC-PERPETUAL&start_timestamp="+itoa(c.start)+"&end_timestamp="+itoa(c.end))
+		w := ask(s, "/api/v2/public/get_tradingview_chart_data?resolution=60&instrument_name=BTC_USDC-PERPETUAL&start_timestamp="+itoa(c.start)+"&end_timestamp="+itoa(c.end))
 		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || w.Code != 200 {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}

@@ -44,11 +44,8 @@ func hyperliquidSpot(p *Pair) string {
 	case p.Base == "DOGE":
 		return "DOGE/USDC"
 	}
-	return "@" + strconv.Itoa(hyperliquidToken(p.Base))
+	return "@" + strconv.Itoa(1+int(crc32.ChecksumIEEE([]byte(p.Base))%1_000_000))
 }
-
-// hyperliquidToken returns the number of a token, which is 0 for USDC.
-func hyperliquidToken(base string) int { return 1 + int(crc32.ChecksumIEEE([]byte(base))%1_000_000) }
 
 const hyperliquidHistory = 5_000
 
@@ -214,15 +211,24 @@ func (m *market) hyperliquidPerps(o *out, now time.Time) {
 	o.buf = append(o.buf, `]]`...)
 }
 
-// hyperliquidSpot writes the pairs, the tokens, and the states of the pairs in another
-// order, with those of other markets among them.
+// hyperliquidSpot writes the pairs, the tokens, and the states. A state is at the index of
+// its pair, and a token at its own, where those of delisted pairs leave gaps: the states
+// have other markets there (hyperliquid-dex/hyperliquid-python-sdk#308), and behind a gap
+// a token is no longer at its index (richkuo/go-trader#831), which here is the last one.
 func (m *market) hyperliquidSpot(o *out, now time.Time) {
 	all := func(*pair) bool { return true }
+	index := func(i int) int { return i + i/7 }
+	tokenIndex := func(i int) int {
+		if i == len(m.pairs)-1 {
+			i += 20
+		}
+		return i + 1
+	}
 	o.buf = append(o.buf, `[{"universe":[`...)
-	index := 0
+	i := 0
 	o.list(m, all, func(dst []byte, p *pair) []byte {
-		dst = fmt.Appendf(dst, `{"tokens":[%d,0],"name":%q,"index":%d,"isCanonical":%t}`, hyperliquidToken(p.Base), p.Symbol, index, p.Symbol[0] != '@')
-		index++
+		dst = fmt.Appendf(dst, `{"tokens":[%d,0],"name":%q,"index":%d,"isCanonical":%t}`, tokenIndex(i), p.Symbol, index(i), p.Symbol[0] != '@')
+		i++
 		return dst
 	})
 	token := func(dst []byte, name string, decimals, index int) []byte {
@@ -230,22 +236,28 @@ func (m *market) hyperliquidSpot(o *out, now time.Time) {
 			name, decimals, decimals+5, index, index)
 	}
 	o.buf = append(token(append(o.buf, `],"tokens":[`...), "USDC", 8, 0), ',')
+	i = 0
 	o.list(m, all, func(dst []byte, p *pair) []byte {
 		name := p.Base
 		switch name {
 		case "BTC", "ETH", "SOL":
 			name = "U" + name
 		}
-		return token(dst, name, p.LotDecimals, hyperliquidToken(p.Base))
+		dst = token(dst, name, p.LotDecimals, tokenIndex(i))
+		i++
+		return dst
 	})
-	o.buf = append(o.buf, `]},[{"prevDayPx":"0.5","dayNtlVlm":"0.0","markPx":"0.5","midPx":null,"circulatingSupply":"0.0","coin":"#0","totalSupply":"0.0","dayBaseVlm":"0.0"}`...)
-	for i := len(m.pairs) - 1; i >= 0; i-- {
-		p := &m.pairs[i]
+	o.buf = append(o.buf, `]},[`...)
+	i = 0
+	o.list(m, all, func(dst []byte, p *pair) []byte {
+		if i > 0 && index(i) > index(i-1)+1 {
+			dst = fmt.Appendf(dst, `{"prevDayPx":"0.5","dayNtlVlm":"0.0","markPx":"0.5","midPx":null,"circulatingSupply":"0.0","coin":"#%d","totalSupply":"0.0","dayBaseVlm":"0.0"},`, i)
+		}
+		i++
 		c := p.lastDay(now.Unix())
-		o.buf = fmt.Appendf(o.buf, `,{"prevDayPx":%q,"dayNtlVlm":%q,"markPx":%q,"midPx":%[3]q,"circulatingSupply":"998949190.0","coin":%q,"totalSupply":"998949190.0","dayBaseVlm":%q}`,
+		return fmt.Appendf(dst, `{"prevDayPx":%q,"dayNtlVlm":%q,"markPx":%q,"midPx":%[3]q,"circulatingSupply":"998949190.0","coin":%q,"totalSupply":"998949190.0","dayBaseVlm":%q}`,
 			p.price(c.o), amount(c.quote(p)), p.price(c.c), p.Symbol, p.size(c.volume))
-		o.more()
-	}
+	})
 	o.buf = append(o.buf, `]]`...)
 }
 

@@ -192,6 +192,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.running.Add(-1)
 	h := w.Header()
 	h["X-Tidemark-Simulated"] = headerSimulated
+	if n := s.options.LimitTimes; n > 1 {
+		h["X-Tidemark-Limit-Times"] = []string{strconv.Itoa(n)} // the client may go that much faster
+	}
 	if s.replay != nil {
 		h["X-Tidemark-Replay"] = s.replay
 	}

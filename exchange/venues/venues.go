@@ -5,9 +5,16 @@ import (
 	"tidemark/exchange"
 	"tidemark/exchange/binance"
 	"tidemark/exchange/bitfinex"
+	"tidemark/exchange/bitget"
 	"tidemark/exchange/bybit"
+	"tidemark/exchange/coinbase"
 	"tidemark/exchange/deribit"
+	"tidemark/exchange/gate"
+	"tidemark/exchange/htx"
 	"tidemark/exchange/hyperliquid"
+	"tidemark/exchange/kraken"
+	"tidemark/exchange/kucoin"
+	"tidemark/exchange/mexc"
 	"tidemark/exchange/okx"
 )
 
@@ -17,16 +24,17 @@ const Simulated = "simulated"
 // All holds every market but the simulated one. A market of a venue has its own name,
 // because venue ids repeat between markets.
 var All = []exchange.Venue{
-	binance.Spot,
-	binance.USDM,
-	binance.COINM,
-	okx.Spot,
-	okx.Swap,
-	bybit.Spot,
-	bybit.Linear,
-	bybit.Inverse,
-	hyperliquid.Perps,
-	hyperliquid.Spot,
+	binance.Spot, binance.USDM, binance.COINM,
+	okx.Spot, okx.Swap,
+	bybit.Spot, bybit.Linear, bybit.Inverse,
+	coinbase.Exchange,
+	kraken.Spot, kraken.Futures,
+	kucoin.Spot, kucoin.Futures,
+	gate.Spot, gate.Futures,
+	bitget.Spot, bitget.Futures,
+	mexc.Spot,
+	htx.Spot,
+	hyperliquid.Perps, hyperliquid.Spot,
 	deribit.Futures,
 	bitfinex.Spot,
 }

@@ -1,0 +1,96 @@
+package kraken
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"tidemark/exchange"
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// recordings reads the bodies recorded from the venue, by name: they are in a folder
+// outside the repository, which is optional.
+func recordings(t *testing.T) map[string]string {
+	t.Helper()
+	dir := os.Getenv("TIDEMARK_SHARED")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "shared")
+	}
+	files, _ := filepath.Glob(filepath.Join(dir, "exchanges", "fixtures", "kraken", "*.json"))
+	if len(files) == 0 {
+		t.Logf("recorded responses are not here")
+	}
+	all := map[string]string{}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r struct {
+			Response struct{ Body json.RawMessage }
+		}
+		if err := json.Unmarshal(b, &r); err != nil {
+			t.Fatalf("%s: %v", f, err)
+		}
+		all[strings.TrimSuffix(filepath.Base(f), ".json")] = string(r.Response.Body)
+	}
+	return all
+}
+
+func scan(body string) *exchange.Scanner { return exchange.NewScanner(strings.NewReader(body), nil) }
+
+func decode(v exchange.Venue, body string) (all []levels.Candle, err error) {
+	err = v.DecodeKlines(scan(body), exchange.Native{}, func(k levels.Candle) error {
+		all = append(all, k)
+		return nil
+	})
+	return all, err
+}
+
+// replies are bodies of HTTP 200 by the request: the path, and the query if there is one.
+type replies map[string]string
+
+func (r replies) RoundTrip(req *http.Request) (*http.Response, error) {
+	key := req.URL.Path
+	if req.URL.RawQuery != "" {
+		key += "?" + req.URL.RawQuery
+	}
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(r[key]))}, nil
+}
+
+// list returns the pairs that a client reads from replies.
+func list(t *testing.T, v exchange.Venue, r replies) (all []service.Symbol, err error) {
+	t.Helper()
+	c := exchange.New(v, exchange.Config{Transport: r, Attempts: 1, Group: unlimited(v)})
+	defer c.Close()
+	for s, err := range c.Symbols(t.Context()) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// unlimited returns budgets that no test waits for.
+func unlimited(v exchange.Venue) *exchange.Group {
+	spec := *v.Spec()
+	spec.Budgets = []exchange.Budget{{Kind: exchange.Rolling, Limit: 1e6, Period: time.Second}}
+	return exchange.NewGroup(&spec, 1)
+}
+
+func refused(t *testing.T, what string, err, want error) {
+	t.Helper()
+	var r *exchange.Refusal
+	if !errors.As(err, &r) || !errors.Is(err, want) || !strings.HasPrefix(r.Venue, "Kraken") {
+		t.Errorf("%s: %v, want %v", what, err, want)
+	}
+}
