@@ -342,8 +342,8 @@ func (c *Client) Forming(ctx context.Context, symbol string, interval levels.Int
 	return &service.Forming{Candle: newest.At(newest.Len() - 1), At: at}, nil
 }
 
-// maxRatio is the most candles that are merged into one.
-const maxRatio = 64
+// maxRatio is the most candles that are merged into one: 84 of two hours in a week.
+const maxRatio = 84
 
 // merger merges the candles of a page into longer ones. It holds those of one at a time,
 // so that they are added up in the order of time whatever the order of the page.

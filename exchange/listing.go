@@ -32,8 +32,9 @@ type Listing struct {
 	symbols  []service.Symbol
 	skipped  int               // pairs with invalid names
 	words    map[string]string // quote assets, statuses and bases, which repeat
-	cursor   string
-	clock    int64 // Unix ms
+	cursor   string            // of the next page
+	page     string            // the cursor of this page
+	clock    int64             // Unix ms
 	received time.Time
 	limits   [MaxBudgets]int
 	err      error
@@ -104,8 +105,11 @@ func (l *Listing) Limit(budget int, limit int64) {
 	}
 }
 
-// Cursor names the next page of the list.
+// Cursor names the next page of the list, or of the volumes.
 func (l *Listing) Cursor(next string) { l.cursor = next }
+
+// Page returns the cursor that this page was requested with.
+func (l *Listing) Page() string { return l.page }
 
 // listing is the venue's list of pairs, by name. It is read completely before it is
 // used: iterating over it may take minutes, and the venue would close a response that
@@ -214,6 +218,7 @@ func (c *Client) fetchListing(ctx context.Context) error {
 		mark, skipped := len(got.symbols), got.skipped
 		err := c.readListing(ctx, e, 0, cursor, func(s *Scanner, date time.Time) error {
 			got.symbols, got.skipped, got.cursor, got.clock, got.err = got.symbols[:mark], skipped, "", 0, nil
+			got.page = cursor
 			if err := c.venue.DecodeListing(0, s, got); err != nil {
 				return err
 			}
@@ -271,16 +276,25 @@ func (c *Client) fetchListing(ctx context.Context) error {
 func (c *Client) fetchVolumes(ctx context.Context) error {
 	l := *c.list.Load()
 	l.volumes = make([]float64, len(l.symbols))
-	err := c.readListing(ctx, newEffort(), 1, "", func(s *Scanner, _ time.Time) error {
-		clear(l.volumes)
-		dst := &Listing{symbols: l.symbols, volumes: l.volumes}
-		if err := c.venue.DecodeListing(1, s, dst); err != nil {
+	e := newEffort()
+	for cursor, page := "", 0; ; page++ {
+		if page == maxPages {
+			return fmt.Errorf("%w: the volumes have more than %d pages", service.ErrExchange, maxPages)
+		}
+		var dst *Listing
+		err := c.readListing(ctx, e, 1, cursor, func(s *Scanner, _ time.Time) error {
+			dst = &Listing{symbols: l.symbols, volumes: l.volumes, words: map[string]string{}, page: cursor}
+			if err := c.venue.DecodeListing(1, s, dst); err != nil {
+				return err
+			}
+			return dst.err
+		})
+		if err != nil {
 			return err
 		}
-		return dst.err
-	})
-	if err != nil {
-		return err
+		if cursor = dst.cursor; cursor == "" {
+			break
+		}
 	}
 	l.pricedAt, l.complete = time.Now(), true
 	c.mu.Lock()

@@ -316,6 +316,23 @@ func FuzzDecodeListing(f *testing.F) {
 	})
 }
 
+// unlimited is a market with so large budgets that a test need not wait.
+type unlimited struct {
+	exchange.Venue
+	spec exchange.Spec
+}
+
+func (u *unlimited) Spec() *exchange.Spec { return &u.spec }
+
+func withoutLimits(v exchange.Venue) exchange.Venue {
+	u := &unlimited{v, *v.Spec()}
+	u.spec.Budgets = slices.Clone(u.spec.Budgets)
+	for i := range u.spec.Budgets {
+		u.spec.Budgets[i].Limit *= 1_000
+	}
+	return u
+}
+
 // The client reads exactly the simulated market: the pairs, the volumes, and the candles
 // of every interval, its own and merged ones. A market has the same candles at every
 // venue, so those of Binance are what to expect.
@@ -384,5 +401,49 @@ func TestClient_ReadsTheSimulatedMarket(t *testing.T) {
 		if err != nil || form == nil || form.OpenTime != now.Truncate(time.Hour).UnixMilli() {
 			t.Errorf("%s: %+v, %v", of, form, err)
 		}
+	}
+}
+
+// Faulty responses are requested again, and change nothing.
+func TestClient_FaultsChangeNothing(t *testing.T) {
+	now := time.Date(2026, 11, 20, 10, 30, 7, 0, time.UTC)
+	read := func(spec string, times int) (all [][]levels.Candle, faults map[string]int) {
+		f, err := simulated.ParseFaults(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := withoutLimits(Perps)
+		s := simulated.New(simulated.Options{Venue: v.Spec().Name, Pairs: 4, LimitTimes: 1_000, Now: func() time.Time { return now }, Faults: f})
+		server := httptest.NewServer(s)
+		defer server.Close()
+		base, err := url.Parse(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := exchange.New(v, exchange.Config{BaseURL: base, Attempts: 12})
+		defer c.Close()
+		for range times {
+			var dst levels.Candles
+			dst.Reset("1h", 300)
+			if err := c.Candles(t.Context(), "BTC", now.Add(-250*time.Hour).UnixMilli(), &dst, make([]byte, 32<<10)); err != nil {
+				t.Fatal(err)
+			}
+			var page []levels.Candle
+			for n := range dst.Len() {
+				page = append(page, dst.At(n))
+			}
+			all = append(all, page)
+		}
+		return all, s.Stats().Faults
+	}
+	want, _ := read("", 1)
+	got, faults := read("500=0.05,envelope=0.05,malformed=0.05,truncated=0.05,nan=0.05,highlow=0.05,repeat=0.05,unordered=0.05,short=0.05", 10)
+	for _, page := range got {
+		if len(page) < 240 || !slices.Equal(page, want[0]) {
+			t.Fatalf("%d candles, want %d, %v", len(page), len(want[0]), faults)
+		}
+	}
+	if len(faults) < 2 {
+		t.Errorf("only %v", faults)
 	}
 }

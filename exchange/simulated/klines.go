@@ -21,6 +21,8 @@ type form struct {
 	// row appends one row; a price may be nan, which the appenders in decimal.go print.
 	row  func(dst []byte, k *klinesQuery, c *candle, forming bool) []byte
 	tail func(dst []byte, k *klinesQuery, s summary, now int64) []byte
+	// columns, if not nil, appends all rows instead of row, column by column.
+	columns func(dst []byte, k *klinesQuery, all []candle) []byte
 
 	descending bool // newest first
 	closedOnly bool // without the forming candle
@@ -184,7 +186,7 @@ func (k *klinesQuery) rows(o *out, p page, now int64, spoil func([]candle) []can
 		o.more()
 		return s.rows < k.limit
 	}
-	if spoil == nil && !k.form.descending {
+	if spoil == nil && !k.form.descending && k.form.columns == nil {
 		k.candles(p, put)
 		return s
 	}
@@ -202,8 +204,12 @@ func (k *klinesQuery) rows(o *out, p page, now int64, spoil func([]candle) []can
 	if k.form.descending {
 		slices.Reverse(all)
 	}
-	for i := range all {
-		put(&all[i])
+	if k.form.columns != nil {
+		s.rows, o.buf = len(all), k.form.columns(o.buf, k, all)
+	} else {
+		for i := range all {
+			put(&all[i])
+		}
 	}
 	*buffer = all
 	candlePages.Put(buffer)

@@ -48,6 +48,7 @@ type other struct {
 	// them. JSON.
 	badParams string
 	noTickers bool // ccxt reads no 24 h volumes of all pairs
+	digits    bool // ccxt has numbers of significant digits instead of ticks
 	rows      int  // of a page of candles; the default is pageRows
 	// volume is set if the volumes in the quote asset differ, or if ccxt gives none.
 	volume bool
@@ -169,6 +170,20 @@ var others = map[string]other{
 		class: "hyperliquid", options: `{"fetchMarkets":{"types":["spot"]},"defaultType":"spot"}`,
 		first: "BTC/USDC", unknown: "@99999999", skip: []levels.Interval{"1w"}, failures: hyperliquid,
 		symbols: map[string]string{"HNT/USDC": ""},
+	},
+	"deribit": {
+		class: "deribit", first: "BTC/USDC:USDC", bad: "7", tickers: `{"code":"USDC"}`,
+		failures: map[string]failure{
+			"symbol": {"BadRequest", service.ErrUnknownSymbol},
+			"429":    {"DDoSProtection", service.ErrRateLimited},
+		},
+	},
+	"bitfinex": {
+		class: "bitfinex", first: "BTC/USD", volume: true, digits: true,
+		failures: map[string]failure{
+			"interval": {"BadRequest", service.ErrExchange},
+			"ban":      {"ExchangeError", service.ErrRateLimited},
+		},
 	},
 }
 
@@ -485,7 +500,7 @@ func agree(t *testing.T, row other, o ours, theirs ccxtRead) {
 	if theirs.Failed != "" {
 		t.Fatal(theirs.Failed)
 	}
-	if len(theirs.Markets) == 0 || !theirs.TickSize {
+	if len(theirs.Markets) == 0 || theirs.TickSize == row.digits {
 		t.Fatalf("%d markets, with tick sizes: %v", len(theirs.Markets), theirs.TickSize)
 	}
 	byName := map[string]int{}

@@ -4,9 +4,11 @@ package venues
 import (
 	"tidemark/exchange"
 	"tidemark/exchange/binance"
+	"tidemark/exchange/bitfinex"
 	"tidemark/exchange/bitget"
 	"tidemark/exchange/bybit"
 	"tidemark/exchange/coinbase"
+	"tidemark/exchange/deribit"
 	"tidemark/exchange/gate"
 	"tidemark/exchange/htx"
 	"tidemark/exchange/hyperliquid"
@@ -33,6 +35,8 @@ var All = []exchange.Venue{
 	mexc.Spot,
 	htx.Spot,
 	hyperliquid.Perps, hyperliquid.Spot,
+	deribit.Futures,
+	bitfinex.Spot,
 }
 
 // Find returns the market of a name, or nil.
