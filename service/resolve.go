@@ -43,7 +43,7 @@ const (
 
 func (s Spelling) rank(p *KnownPair) int {
 	switch {
-	case p.Symbol == s.Text || p.Name == s.Upper:
+	case p.Symbol == s.Text || p.Name == s.Text || p.Name == s.Upper:
 		return exact
 	case p.Symbol == s.Upper || p.Symbol == s.Plain:
 		return respelt
