@@ -21,7 +21,7 @@ type Config struct {
 	Concurrency int             // slots of each exchange: pairs analysed at once, each with its workspace
 	KlineLimit  int             // candles per pair, unless a request says otherwise
 	Memory      int64           // bytes all busy slots may need together, by SlotBytes; 0: no limit
-	QueueLimit  int             // requests that may wait for a slot; one more is ErrBusy
+	QueueLimit  int             // requests that may wait for a slot of an exchange; one more is ErrBusy
 	Interval    levels.Interval // unless a request says otherwise
 	Timeout     time.Duration   // of Analyze, including the wait for a slot
 }
@@ -58,7 +58,6 @@ type Analyzer struct {
 	slots     *pool
 	finders   chan *levels.Finder      // shared by the slots
 	maxKlines int                      // largest analysis that fits in Config.Memory
-	waiting   atomic.Int64             // requests waiting for a slot
 	dispatch  map[string]chan struct{} // by exchange; holds one element while a call of AnalyzeEach is starting pairs
 	forming   forming
 
@@ -316,7 +315,7 @@ func (a *Analyzer) AnalyzeCandles(ctx context.Context, n int, fill func(dst *lev
 	if err := a.fits(n); err != nil {
 		return Snapshot{}, err
 	}
-	s, err := a.acquire(ctx, &a.slots.local, n, 0, true)
+	s, err := a.acquire(ctx, a.slots.local, n, 0, true)
 	if err != nil {
 		return Snapshot{}, err
 	}

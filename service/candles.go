@@ -94,7 +94,7 @@ func (a *Analyzer) storedCandles(ctx context.Context, x Exchange, key Key, limit
 	if err != nil {
 		return false, err
 	}
-	s, err := a.acquire(ctx, &a.slots.local, limit, 0, true)
+	s, err := a.acquire(ctx, a.slots.local, limit, 0, true)
 	if err != nil {
 		return false, err
 	}

@@ -26,7 +26,8 @@ type fakeExchange struct {
 	CandlesFunc func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error
 	FormingFunc func(symbol string, interval levels.Interval) (*Forming, error)
 	NowFunc     func() (time.Time, error)
-	name        string // "fake" if empty
+	WaitFunc    func(ctx context.Context) error // of a visit
+	name        string                          // "fake" if empty
 	simulated   bool
 
 	mu           sync.Mutex
@@ -66,11 +67,17 @@ func (f *fakeExchange) Candles(ctx context.Context, symbol string, from int64, d
 
 func (f *fakeExchange) Visit(levels.Interval, int) Visit { return fakeVisit{f} }
 
-// fakeVisit never waits.
+// fakeVisit waits only for WaitFunc.
 type fakeVisit struct{ *fakeExchange }
 
-func (fakeVisit) Wait(ctx context.Context) error { return ctx.Err() }
-func (fakeVisit) Close()                         {}
+func (v fakeVisit) Wait(ctx context.Context) error {
+	if v.WaitFunc != nil {
+		return v.WaitFunc(ctx)
+	}
+	return ctx.Err()
+}
+
+func (fakeVisit) Close() {}
 
 func (f *fakeExchange) Now(context.Context) (time.Time, error) {
 	if f.NowFunc != nil {

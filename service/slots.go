@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tidemark/levels"
@@ -80,9 +81,10 @@ const busyRetry = 2 * time.Second
 
 // lane is the set of slots for one kind of work.
 type lane struct {
-	name string // of the exchange
-	size int
-	idle []*slot // a stack: reusing the last slot keeps few workspaces allocated
+	name    string // of the exchange
+	size    int
+	idle    []*slot      // a stack: reusing the last slot keeps few workspaces allocated
+	waiting atomic.Int64 // requests that wait for the exchange or a slot
 }
 
 // waiter is a caller in the queue.
@@ -107,7 +109,7 @@ type pool struct {
 	keep     int64 // bytes of workspace an idle slot may keep
 	mu       sync.Mutex
 	fetching []*lane // one for each exchange
-	local    lane    // one slot, for work that does not need an exchange
+	local    *lane   // one slot, for work that does not need an exchange
 	waiting  []*waiter
 	busy     int64 // bytes of busy slots
 	idling   int64 // bytes of idle ones
@@ -119,10 +121,7 @@ func newPool(size int, exchanges []string, limit, keep int64) *pool {
 	for _, name := range exchanges {
 		p.fetching = append(p.fetching, newLane(name, size))
 	}
-	p.local = *newLane("", 1)
-	for _, s := range p.local.idle {
-		s.lane = &p.local
-	}
+	p.local = newLane("", 1)
 	return p
 }
 
@@ -151,7 +150,7 @@ func (p *pool) lanes(yield func(*lane) bool) {
 			return
 		}
 	}
-	yield(&p.local)
+	yield(p.local)
 }
 
 // available returns the lane with an idle slot for a caller of l, or nil. It is called
@@ -160,7 +159,7 @@ func (p *pool) available(l *lane) *lane {
 	if len(l.idle) > 0 {
 		return l
 	}
-	if l == &p.local && !slices.ContainsFunc(p.waiting, func(w *waiter) bool { return w.lane != &p.local }) {
+	if l == p.local && !slices.ContainsFunc(p.waiting, func(w *waiter) bool { return w.lane != p.local }) {
 		for _, fetching := range p.fetching {
 			if len(fetching.idle) > 0 {
 				return fetching
@@ -277,6 +276,14 @@ func (p *pool) inUse() (slots int, bytes int64) {
 	return slots, p.busy
 }
 
+// waitingMost returns the most requests that wait for one lane.
+func (p *pool) waitingMost() (most int64) {
+	for l := range p.lanes {
+		most = max(most, l.waiting.Load())
+	}
+	return most
+}
+
 // maxKlines returns the largest number of klines, at most MaxKlineLimit, whose
 // analysis needs no more than limit bytes.
 func (c Config) maxKlines(limit int64) int {
@@ -292,12 +299,12 @@ func (a *Analyzer) fits(klines int) error {
 }
 
 // enter waits until the exchange may be asked, and then for a slot. queued requests are
-// refused if too many wait already.
+// refused if too many wait for this exchange already.
 func (a *Analyzer) enter(ctx context.Context, x Exchange, v Visit, klines int, queued bool) (*slot, error) {
 	lane := a.slots.of(x.Market().Exchange)
 	if queued {
-		defer a.waiting.Add(-1)
-		if a.waiting.Add(1) > int64(a.cfg.QueueLimit+a.slots.free(lane)) {
+		defer lane.waiting.Add(-1)
+		if lane.waiting.Add(1) > int64(a.cfg.QueueLimit+a.slots.free(lane)) {
 			return nil, a.busy()
 		}
 	}
@@ -333,12 +340,12 @@ func (a *Analyzer) acquire(ctx context.Context, l *lane, klines int, extra int64
 	}
 	s, w := a.slots.acquire(l, a.cfg.need(klines)+extra)
 	if w != nil && queued {
-		if a.waiting.Add(1) > int64(a.cfg.QueueLimit) {
-			a.waiting.Add(-1)
+		if l.waiting.Add(1) > int64(a.cfg.QueueLimit) {
+			l.waiting.Add(-1)
 			a.slots.cancel(w)
 			return nil, a.busy()
 		}
-		defer a.waiting.Add(-1)
+		defer l.waiting.Add(-1)
 	}
 	if w != nil {
 		select {
