@@ -79,6 +79,7 @@ func (f *fakeExchange) Visit(levels.Interval, int) service.Visit { return fakeVi
 type fakeVisit struct{ *fakeExchange }
 
 func (fakeVisit) Wait(ctx context.Context) error { return ctx.Err() }
+func (fakeVisit) History() int                   { return 0 }
 func (fakeVisit) Close()                         {}
 
 func (f *fakeExchange) Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error {

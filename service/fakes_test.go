@@ -28,6 +28,7 @@ type fakeExchange struct {
 	NowFunc     func() (time.Time, error)
 	WaitFunc    func(ctx context.Context) error // of a visit
 	name        string                          // "fake" if empty
+	history     int                             // newest candles there are; 0: all
 	simulated   bool
 
 	mu           sync.Mutex
@@ -59,6 +60,10 @@ func (f *fakeExchange) Candles(ctx context.Context, symbol string, from int64, d
 	if len(buf) == 0 {
 		return fmt.Errorf("no decode buffer was lent")
 	}
+	if f.history > 0 {
+		step := dst.Interval.Milliseconds()
+		from = max(from, time.Now().UnixMilli()/step*step-int64(f.history)*step)
+	}
 	if f.CandlesFunc != nil {
 		return f.CandlesFunc(ctx, symbol, from, dst)
 	}
@@ -77,7 +82,8 @@ func (v fakeVisit) Wait(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (fakeVisit) Close() {}
+func (v fakeVisit) History() int { return v.history }
+func (fakeVisit) Close()         {}
 
 func (f *fakeExchange) Now(context.Context) (time.Time, error) {
 	if f.NowFunc != nil {
