@@ -351,3 +351,24 @@ func TestExchanges_OnlyLevelsOfTheSameKindAreShared(t *testing.T) {
 		}
 	}
 }
+
+// A pair that was listed after the last sweep can be analysed where ids have separators,
+// too.
+func TestExchanges_ANewPairIsAskedFor(t *testing.T) {
+	h := several(t)
+	for i, p := range h.store.pairs {
+		if p.Symbol == "ONLY-USDT" {
+			h.store.pairs = slices.Delete(h.store.pairs, i, i+1)
+			break
+		}
+	}
+	for _, symbol := range []string{"ONLY-USDT", "only-usdt", "ONLY/USDT"} {
+		rec := h.do("POST", "/analyze", `{"symbol":"`+symbol+`","exchange":"okx"}`)
+		if rec.Code != 200 || !strings.Contains(rec.Body.String(), `"ONLY-USDT"`) {
+			t.Errorf("%s: %d %.200s", symbol, rec.Code, rec.Body)
+		}
+	}
+	if rec := h.do("POST", "/analyze", `{"symbol":"NONE","exchange":"okx"}`); rec.Code != 422 {
+		t.Errorf("a pair of none: %d %.200s", rec.Code, rec.Body)
+	}
+}

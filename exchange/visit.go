@@ -16,7 +16,7 @@ type visit struct {
 	effort effort
 	call   Call // of one page
 	pages  int
-	most   int // candles that the exchange has; 0: all
+	most   int   // candles that the exchange has; 0: all
 	err    error // of the interval
 }
 
