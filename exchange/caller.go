@@ -272,15 +272,16 @@ func (c *caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 		if c.record != nil {
 			c.record(call.Endpoint, status, time.Since(start))
 		}
+		if (status == 0 || status == http.StatusOK) && err != nil && ctx.Err() != nil && parent.Err() == nil {
+			// Not the context's error, which the caller would take for its own deadline.
+			err = fmt.Errorf("no complete response within %v", c.timeout)
+			status = 0 // a part of a response is none
+		}
 		if parent.Err() == nil {
 			c.silent.Store(status == 0)
 		}
 		if err == nil {
 			c.lastGood.Store(time.Now().UnixMilli())
-		}
-		if (status == 0 || status == http.StatusOK) && err != nil && ctx.Err() != nil && parent.Err() == nil {
-			// Not the context's error, which the caller would take for its own deadline.
-			err = fmt.Errorf("no complete response within %v", c.timeout)
 		}
 	}()
 
