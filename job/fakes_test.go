@@ -242,7 +242,7 @@ func (f *fakeStore) submit(j Job, work string, scope Scope, limit int) (Job, boo
 	}
 	open := 0
 	for _, other := range f.jobs {
-		if !other.State.Final() {
+		if other.Exchange == j.Exchange && !other.State.Final() {
 			open++
 		}
 	}
