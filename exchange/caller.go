@@ -401,7 +401,11 @@ func (c *caller) headers(t Ticket, h http.Header) {
 
 // refuse returns the error for a response other than 200.
 func (c *caller) refuse(status int, h http.Header, body []byte) error {
-	if err := c.venue.Refuse(status, h, body); err != nil {
+	err := c.venue.Refuse(status, h, body)
+	if _, words := err.(*Refusal); words && (status == http.StatusTooManyRequests || status == http.StatusTeapot) {
+		err = nil // the status says more than the words
+	}
+	if err != nil {
 		return c.settle(status, err)
 	}
 	switch {
