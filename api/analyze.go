@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -176,6 +177,7 @@ func (a *API) settlePairs(ctx context.Context, b *analyzeBody) error {
 	if b.All && b.Exchange == "" {
 		return badField("/exchange", "a sweep is of one exchange; name one of %s", strings.Join(a.markets, ", "))
 	}
+	answers := true
 	settle := func(text *string, pointer string) error {
 		p, err := parsePair(*text)
 		if err != nil {
@@ -184,6 +186,14 @@ func (a *API) settlePairs(ctx context.Context, b *analyzeBody) error {
 		of, err := a.resolve(ctx, b.Exchange, p)
 		if err != nil {
 			return err
+		}
+		if of.name == "" && answers { // perhaps listed since the last sweep
+			switch listed, err := a.Analyzer.AskList(ctx, of.exchange, service.Spell(p.text, p.plain)); {
+			case err == nil:
+				of.symbol = listed.Symbol
+			case !errors.Is(err, service.ErrUnknownSymbol):
+				answers = false // the analysis says why
+			}
 		}
 		*text, b.Exchange = of.symbol, of.exchange
 		return nil

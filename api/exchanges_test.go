@@ -322,3 +322,53 @@ func TestExchanges_APairIsShownOnAllSideBySide(t *testing.T) {
 		}
 	}
 }
+
+// Invented levels confirm no real ones, and old ones no new ones.
+func TestExchanges_OnlyLevelsOfTheSameKindAreShared(t *testing.T) {
+	h := several(t)
+	now := time.Now().Truncate(time.Hour).UTC()
+	put := func(exchange, symbol string, simulated bool, asOf time.Time) {
+		key := service.Key{Exchange: exchange, Symbol: symbol, Interval: "1h"}
+		h.store.snaps[key] = []service.Snapshot{{
+			Key: key, AsOf: asOf, ComputedAt: asOf, LastPrice: 100, ATR: 4, Klines: 500, Algorithm: levels.Algorithm, Simulated: simulated,
+			Supports: []levels.Level{{ID: 1, Price: 99, Low: 98, High: 99, Strength: 0.5}},
+		}}
+	}
+	for _, c := range []struct {
+		simulated bool
+		asOf      time.Time
+		want      string
+	}{
+		{false, now, "2 2"}, {true, now, "1 1"}, {false, now.AddDate(0, 0, -30), "1 2"},
+	} {
+		put("binance", "BTCUSDT", false, now)
+		put("okx", "BTC-USDT", c.simulated, c.asOf)
+		var all wire.PairOnExchanges
+		decodeReply(t, h, "/levels/BTC/USDT?exchange=all", &all)
+		got := fmt.Sprint(all.Exchanges[0].Supports[0].Venues, all.Exchanges[1].Supports[0].Venues)
+		if got != c.want {
+			t.Errorf("simulated %v, as of %v: on %s exchanges, want %s", c.simulated, c.asOf, got, c.want)
+		}
+	}
+}
+
+// A pair that was listed after the last sweep can be analysed where ids have separators,
+// too.
+func TestExchanges_ANewPairIsAskedFor(t *testing.T) {
+	h := several(t)
+	for i, p := range h.store.pairs {
+		if p.Symbol == "ONLY-USDT" {
+			h.store.pairs = slices.Delete(h.store.pairs, i, i+1)
+			break
+		}
+	}
+	for _, symbol := range []string{"ONLY-USDT", "only-usdt", "ONLY/USDT"} {
+		rec := h.do("POST", "/analyze", `{"symbol":"`+symbol+`","exchange":"okx"}`)
+		if rec.Code != 200 || !strings.Contains(rec.Body.String(), `"ONLY-USDT"`) {
+			t.Errorf("%s: %d %.200s", symbol, rec.Code, rec.Body)
+		}
+	}
+	if rec := h.do("POST", "/analyze", `{"symbol":"NONE","exchange":"okx"}`); rec.Code != 422 {
+		t.Errorf("a pair of none: %d %.200s", rec.Code, rec.Body)
+	}
+}

@@ -112,6 +112,7 @@ func (x *fakeExchange) Visit(levels.Interval, int) service.Visit { return fakeVi
 type fakeVisit struct{ *fakeExchange }
 
 func (fakeVisit) Wait(ctx context.Context) error { return ctx.Err() }
+func (fakeVisit) History() int                   { return 0 }
 func (fakeVisit) Close()                         {}
 
 func (x *fakeExchange) Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, _ []byte) error {

@@ -42,7 +42,7 @@ func (a *API) sendTogether(w *reply, r *http.Request, q *query, pair pairText, i
 		out.Exchanges[i] = wire.PairOnExchange{
 			Symbol: s.Symbol, Exchange: s.Exchange, AsOf: moment(s.AsOf), LastPrice: s.LastPrice, ATR: sixDigits(s.ATR),
 			Stale: StaleReason(s, w.start) != "", Simulated: s.Simulated,
-			Supports: shared(all, s, levels.Support), Resistances: shared(all, s, levels.Resistance),
+			Supports: shared(all, s, levels.Support, w.start), Resistances: shared(all, s, levels.Resistance, w.start),
 		}
 	}
 	w.deadline(writeTimeout)
@@ -97,16 +97,20 @@ func (a *API) onAll(ctx context.Context, pair pairText, interval levels.Interval
 }
 
 // shared returns the levels of one side of s, each with the number of exchanges that have
-// it on this side.
-func shared(all []service.Snapshot, s *service.Snapshot, role levels.Role) []wire.SharedLevel {
+// it on this side. Simulated and real ones do not count for each other, and stale ones not
+// for those that are not.
+func shared(all []service.Snapshot, s *service.Snapshot, role levels.Role, now time.Time) []wire.SharedLevel {
+	others := slices.DeleteFunc(slices.Clone(all), func(o service.Snapshot) bool {
+		return o.Simulated != s.Simulated || StaleReason(&o, now) != "" && StaleReason(s, now) == ""
+	})
 	of := side(s, role)
 	out := make([]wire.SharedLevel, len(of))
 	values := make([]levelValues, len(of))
 	for i := range of {
 		has := map[string]bool{s.Exchange: true}
-		for k := range all {
-			if slices.ContainsFunc(side(&all[k], role), func(l levels.Level) bool { return math.Abs(l.Price-of[i].Price) <= sharedWithin*s.ATR }) {
-				has[all[k].Exchange] = true
+		for k := range others {
+			if slices.ContainsFunc(side(&others[k], role), func(l levels.Level) bool { return math.Abs(l.Price-of[i].Price) <= sharedWithin*s.ATR }) {
+				has[others[k].Exchange] = true
 			}
 		}
 		out[i] = wire.SharedLevel{Level: values[i].level(&of[i], s.LastPrice, s.ATR), Venues: len(has)}

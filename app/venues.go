@@ -45,7 +45,14 @@ func OpenVenue(v config.Venue, cfg exchange.Config) Venue {
 // openVenues opens the clients of all exchanges. Close closes them.
 func (a *App) openVenues(log *slog.Logger) error {
 	groups := map[string]*exchange.Group{} // by address
+	shares := map[string]float64{}         // the smallest that is set
 	for _, v := range a.Config.Venues() {
+		if share, ok := shares[Address(v)]; !ok || v.WeightShare < share {
+			shares[Address(v)] = v.WeightShare
+		}
+	}
+	for _, v := range a.Config.Venues() {
+		v.WeightShare = shares[Address(v)]
 		if v.Name == venues.Simulated && v.BaseURL == nil {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {

@@ -33,7 +33,7 @@ type Config struct {
 	AnalysisMinQuoteVolume     float64         `env:"ANALYSIS_MIN_QUOTE_VOLUME" envDefault:"0" min:"0" help:"minimum 24 h volume of a pair, in its quote asset"`
 	AnalysisExcludeLeveraged   bool            `env:"ANALYSIS_EXCLUDE_LEVERAGED" envDefault:"true" help:"leave out leveraged tokens (BTCUP, ETHDOWN)"`
 	AnalysisExcludeStablePairs bool            `env:"ANALYSIS_EXCLUDE_STABLE_PAIRS" envDefault:"true" help:"leave out pairs of two coins or currencies that follow a currency"`
-	AnalysisQueueLimit         int             `env:"ANALYSIS_QUEUE_LIMIT" envDefault:"100" min:"1" max:"10000" help:"requests that may wait for a slot, and jobs that may be open; beyond it the answer is 503"`
+	AnalysisQueueLimit         int             `env:"ANALYSIS_QUEUE_LIMIT" envDefault:"100" min:"1" max:"10000" help:"requests of each exchange that may wait for a slot, and jobs of each that may be open; beyond it the answer is 503"`
 	AnalysisTimeout            time.Duration   `env:"ANALYSIS_TIMEOUT" envDefault:"30s" min:"1s" max:"10m" help:"time limit of one analysis requested on its own, waiting included"`
 	AnalysisSchedule           string          `env:"ANALYSIS_SCHEDULE" help:"when sweeps begin without a request: a duration such as 1h or 4h, or five cron fields in UTC such as 0 */4 * * *; empty: never"`
 	AnalysisIntervals          []string        `env:"ANALYSIS_INTERVALS" help:"candle lengths ANALYSIS_SCHEDULE sweeps, separated by commas; empty: ANALYSIS_INTERVAL alone"`

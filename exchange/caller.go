@@ -272,15 +272,16 @@ func (c *caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 		if c.record != nil {
 			c.record(call.Endpoint, status, time.Since(start))
 		}
+		if (status == 0 || status == http.StatusOK) && err != nil && ctx.Err() != nil && parent.Err() == nil {
+			// Not the context's error, which the caller would take for its own deadline.
+			err = fmt.Errorf("no complete response within %v", c.timeout)
+			status = 0 // a part of a response is none
+		}
 		if parent.Err() == nil {
 			c.silent.Store(status == 0)
 		}
 		if err == nil {
 			c.lastGood.Store(time.Now().UnixMilli())
-		}
-		if (status == 0 || status == http.StatusOK) && err != nil && ctx.Err() != nil && parent.Err() == nil {
-			// Not the context's error, which the caller would take for its own deadline.
-			err = fmt.Errorf("no complete response within %v", c.timeout)
 		}
 	}()
 
@@ -400,7 +401,11 @@ func (c *caller) headers(t Ticket, h http.Header) {
 
 // refuse returns the error for a response other than 200.
 func (c *caller) refuse(status int, h http.Header, body []byte) error {
-	if err := c.venue.Refuse(status, h, body); err != nil {
+	err := c.venue.Refuse(status, h, body)
+	if _, words := err.(*Refusal); words && (status == http.StatusTooManyRequests || status == http.StatusTeapot) {
+		err = nil // the status says more than the words
+	}
+	if err != nil {
 		return c.settle(status, err)
 	}
 	switch {

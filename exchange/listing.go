@@ -50,7 +50,7 @@ func (l *Listing) Word(b []byte) string {
 		return w
 	}
 	w := string(b)
-	if len(w) <= maxWord { // Add refuses longer ones
+	if len(w) <= maxWord && len(l.words) < maxSymbols { // Add refuses longer ones, and more pairs
 		if l.words == nil {
 			l.words = map[string]string{}
 		}

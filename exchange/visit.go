@@ -16,6 +16,7 @@ type visit struct {
 	effort effort
 	call   Call // of one page
 	pages  int
+	most   int   // candles that the exchange has; 0: all
 	err    error // of the interval
 }
 
@@ -29,8 +30,12 @@ func (c *Client) Visit(interval levels.Interval, klines int) service.Visit {
 	}
 	v.call = c.klines("", src.native, Window{Rows: src.native.Rows, Step: interval.Milliseconds()})
 	v.pages = c.spec.pages(src, klines)
+	v.most = c.spec.History / src.ratio
 	return v
 }
+
+// History implements service.Visit.
+func (v *visit) History() int { return v.most }
 
 // Between two tries to reach an exchange that does not answer.
 const (

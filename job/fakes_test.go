@@ -79,6 +79,7 @@ func (f *fakeExchange) Visit(levels.Interval, int) service.Visit { return fakeVi
 type fakeVisit struct{ *fakeExchange }
 
 func (fakeVisit) Wait(ctx context.Context) error { return ctx.Err() }
+func (fakeVisit) History() int                   { return 0 }
 func (fakeVisit) Close()                         {}
 
 func (f *fakeExchange) Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error {
@@ -241,7 +242,7 @@ func (f *fakeStore) submit(j Job, work string, scope Scope, limit int) (Job, boo
 	}
 	open := 0
 	for _, other := range f.jobs {
-		if !other.State.Final() {
+		if other.Exchange == j.Exchange && !other.State.Final() {
 			open++
 		}
 	}

@@ -130,7 +130,7 @@ type Store interface {
 	// SubmitJob creates the queued job j and, in the same transaction, queues
 	// Runner.Plan with this scope for its exchange. If a job of the same work is
 	// open in any process, SubmitJob returns that job, and joined is true. It
-	// returns service.ErrBusy if limit jobs are open.
+	// returns service.ErrBusy if limit jobs of the exchange are open.
 	SubmitJob(ctx context.Context, j Job, work string, scope Scope, limit int) (job Job, joined bool, err error)
 	// PlanJob sets a queued job to running since started, stores its plan and queues
 	// a Runner.RunBatch for each batch, in one transaction. It does not change a job

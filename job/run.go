@@ -238,7 +238,7 @@ func (r *Runner) plan(ctx context.Context, exchange string, scope Scope) (Plan, 
 		}
 		switch {
 		case l.Selected:
-			p.Pairs = append(p.Pairs, service.Pair{Name: l.Name, Tick: l.Tick})
+			p.Pairs = append(p.Pairs, service.Pair{Name: l.Name, Tick: l.Tick, Digits: l.Digits})
 		case l.Reason.Code != quoteAsset && l.Reason.Code != notTrading:
 			p.Skips = append(p.Skips, l.Reason)
 		}

@@ -26,7 +26,7 @@ import (
 type Config struct {
 	Concurrency int // slots of the Analyzer
 	BatchSize   int // pairs stored in one transaction
-	QueueLimit  int // open jobs in all processes; a further one returns service.ErrBusy
+	QueueLimit  int // open jobs of an exchange in all processes; a further one returns service.ErrBusy
 	// Filters says which pairs a sweep covers, by exchange.
 	Filters map[string]Filter
 }

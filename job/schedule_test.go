@@ -254,7 +254,7 @@ func TestRunSchedules_WaitsForRoomAmongTheOpenJobs(t *testing.T) {
 		s := &fakeStore{}
 		a := newTestRunner(t, testConfig{QueueLimit: 1}, &fakeExchange{symbols: market(3)}, s)
 		s.mu.Lock()
-		s.jobs, s.open = map[string]Job{"other": {ID: "other", State: Running}}, map[string]string{}
+		s.jobs, s.open = map[string]Job{"other": {ID: "other", Exchange: (&fakeExchange{}).Market().Exchange, State: Running}}, map[string]string{}
 		s.mu.Unlock()
 		scheduled(t, a, every("1h", time.Hour))
 		sleepUntil(at(1, 10, 0))

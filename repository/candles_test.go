@@ -49,6 +49,7 @@ func (v *venue) Visit(levels.Interval, int) service.Visit { return venueVisit{v}
 type venueVisit struct{ *venue }
 
 func (venueVisit) Wait(context.Context) error { return nil }
+func (venueVisit) History() int               { return 0 }
 func (venueVisit) Close()                     {}
 
 func (v *venue) Candles(_ context.Context, _ string, from int64, dst *levels.Candles, _ []byte) error {

@@ -64,6 +64,7 @@ func (v *smallVenue) Visit(levels.Interval, int) service.Visit { return smallVis
 type smallVisit struct{ *smallVenue }
 
 func (smallVisit) Wait(context.Context) error { return nil }
+func (smallVisit) History() int               { return 0 }
 func (smallVisit) Close()                     {}
 
 func (v *smallVenue) Candles(_ context.Context, symbol string, from int64, dst *levels.Candles, _ []byte) error {

@@ -148,7 +148,7 @@ func (db *DB) submit(ctx context.Context, tx *sqlx.Tx, j job.Job, work string, s
 		}
 		var open int
 		if err == nil {
-			err = tx.GetContext(ctx, &open, `SELECT COUNT(*) FROM jobs WHERE `+isOpen)
+			err = tx.GetContext(ctx, &open, tx.Rebind(`SELECT COUNT(*) FROM jobs WHERE exchange = ? AND `+isOpen), j.Exchange)
 		}
 		if err != nil {
 			return job.Job{}, false, err

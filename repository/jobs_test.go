@@ -128,7 +128,7 @@ func TestSubmitJob_RefusesMoreOpenJobsThanTheLimit(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		submitted(t, db, "one", "one")
-		two := job.Job{ID: "two", State: job.Queued, CreatedAt: start}
+		two := job.Job{ID: "two", Exchange: "binance", State: job.Queued, CreatedAt: start}
 		if _, _, err := db.SubmitJob(t.Context(), two, "two", job.Scope{}, 1); !errors.Is(err, service.ErrBusy) {
 			t.Errorf("a second: %v", err)
 		}
@@ -137,6 +137,10 @@ func TestSubmitJob_RefusesMoreOpenJobsThanTheLimit(t *testing.T) {
 		}
 		if jobs, plans := count(t, db, "jobs"), count(t, db, "river_job"); jobs != 1 || plans != 1 {
 			t.Errorf("%d jobs, %d plans", jobs, plans)
+		}
+		// the open jobs of an exchange that does not answer take no place of another's
+		if _, _, err := db.SubmitJob(t.Context(), job.Job{ID: "okx", Exchange: "okx", State: job.Queued, CreatedAt: start}, "okx", job.Scope{}, 1); err != nil {
+			t.Errorf("of another exchange: %v", err)
 		}
 	})
 }

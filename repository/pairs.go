@@ -83,10 +83,10 @@ func (db *DB) FindPairs(ctx context.Context, exchange string, s service.Spelling
 		where, args = ` AND exchange = ?`, []any{exchange}
 	}
 	all := append([]any{s.Text, s.Upper, s.Plain}, args...)
-	all = append(append(all, s.Upper), args...)
+	all = append(append(all, s.Text, s.Upper), args...)
 	all = append(append(all, s.Plain), args...)
 	err := db.read.SelectContext(limited, &found, db.read.Rebind(columns+`symbol IN (?, ?, ?)`+where+
-		` UNION `+columns+`name = ?`+where+` UNION `+columns+`base || quote = ?`+where), all...)
+		` UNION `+columns+`name IN (?, ?)`+where+` UNION `+columns+`base || quote = ?`+where), all...)
 	return found, db.fail(ctx, err)
 }
 

@@ -73,7 +73,8 @@ func TestPairs_EverySpellingFindsItsPair(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		binance := []service.Symbol{{Name: "BTCUSDT", Base: "BTC", Quote: "USDT", Trading: true}}
-		for exchange, listed := range map[string][]service.Symbol{"okx": listedPairs(), "binance": binance} {
+		perps := []service.Symbol{{Name: "kPEPE", Base: "kPEPE", Quote: "USDT", Settle: "USDT", Trading: true}}
+		for exchange, listed := range map[string][]service.Symbol{"okx": listedPairs(), "binance": binance, "perps": perps} {
 			if err := db.PutPairs(t.Context(), exchange, listed, nil, time.Now()); err != nil {
 				t.Fatal(err)
 			}
@@ -87,6 +88,7 @@ func TestPairs_EverySpellingFindsItsPair(t *testing.T) {
 			{"okx", "OLD/USDT", "okx OLD-USDT"},
 			{"kraken", "BTC/USDT", ""},
 			{"", "BTC", ""},
+			{"", "kPEPE/USDT:USDT", "perps kPEPE"}, // an asset with small letters
 		} {
 			plain := strings.NewReplacer("-", "", "/", "").Replace(strings.ToUpper(c.text))
 			found, err := db.FindPairs(t.Context(), c.exchange, service.Spell(c.text, plain))

@@ -80,7 +80,7 @@ func (a *Analyzer) AnalyzeEach(ctx context.Context, pairs iter.Seq[Pair], r Requ
 					return
 				}
 				a.slots.release(s)
-				if s, err = a.enter(ctx, x, v, r.KlineLimit); err != nil {
+				if s, err = a.enter(ctx, x, v, r.KlineLimit, nil); err != nil {
 					done(p, Analysis{}, err)
 					return
 				}
@@ -97,7 +97,7 @@ func (a *Analyzer) start(ctx context.Context, x Exchange, p *Pair, r Request) (v
 		return nil, nil, err
 	}
 	v = x.Visit(r.Interval, r.KlineLimit)
-	if s, err = a.enter(ctx, x, v, r.KlineLimit); err != nil {
+	if s, err = a.enter(ctx, x, v, r.KlineLimit, nil); err != nil {
 		v.Close()
 		return nil, nil, err
 	}

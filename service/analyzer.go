@@ -21,7 +21,7 @@ type Config struct {
 	Concurrency int             // slots of each exchange: pairs analysed at once, each with its workspace
 	KlineLimit  int             // candles per pair, unless a request says otherwise
 	Memory      int64           // bytes all busy slots may need together, by SlotBytes; 0: no limit
-	QueueLimit  int             // requests that may wait for a slot; one more is ErrBusy
+	QueueLimit  int             // requests that may wait for a slot of an exchange; one more is ErrBusy
 	Interval    levels.Interval // unless a request says otherwise
 	Timeout     time.Duration   // of Analyze, including the wait for a slot
 }
@@ -58,7 +58,6 @@ type Analyzer struct {
 	slots     *pool
 	finders   chan *levels.Finder      // shared by the slots
 	maxKlines int                      // largest analysis that fits in Config.Memory
-	waiting   atomic.Int64             // requests waiting for a slot
 	dispatch  map[string]chan struct{} // by exchange; holds one element while a call of AnalyzeEach is starting pairs
 	forming   forming
 
@@ -254,11 +253,11 @@ func (a *Analyzer) analyze(ctx context.Context, x Exchange, r Request) (Snapshot
 			return Snapshot{}, err // without fetching anything
 		}
 	}
-	leave, err := a.queue(x)
+	q, err := a.queue(a.slots.of(x.Market().Exchange))
 	if err != nil {
 		return Snapshot{}, err
 	}
-	defer leave()
+	defer a.slots.leave(q)
 	p := Pair{Name: r.Symbol}
 	name, err := a.lookUp(ctx, x, &p)
 	if err != nil {
@@ -266,7 +265,7 @@ func (a *Analyzer) analyze(ctx context.Context, x Exchange, r Request) (Snapshot
 		return Snapshot{}, err
 	}
 	var got Analysis
-	err = a.visit(ctx, x, r.Interval, r.KlineLimit, leave, func(v Visit, s *slot) (err error) {
+	err = a.visit(ctx, x, r.Interval, r.KlineLimit, q, func(v Visit, s *slot) (err error) {
 		got, err = a.analyzeSymbol(ctx, x, v, s, p, r)
 		return err
 	})
@@ -292,16 +291,15 @@ func (a *Analyzer) analyze(ctx context.Context, x Exchange, r Request) (Snapshot
 }
 
 // visit waits for the exchange, takes a slot and calls use, again as long as use returns
-// ErrLater. It calls leave once it has a slot.
-func (a *Analyzer) visit(ctx context.Context, x Exchange, interval levels.Interval, klines int, leave func(), use func(v Visit, s *slot) error) error {
+// ErrLater.
+func (a *Analyzer) visit(ctx context.Context, x Exchange, interval levels.Interval, klines int, q *place, use func(v Visit, s *slot) error) error {
 	v := x.Visit(interval, klines)
 	defer v.Close()
 	for {
-		s, err := a.enter(ctx, x, v, klines)
+		s, err := a.enter(ctx, x, v, klines, q)
 		if err != nil {
 			return err
 		}
-		leave()
 		err = use(v, s)
 		a.slots.release(s)
 		if !errors.Is(err, ErrLater) {
@@ -322,7 +320,7 @@ func (a *Analyzer) AnalyzeCandles(ctx context.Context, n int, fill func(dst *lev
 	if err := a.fits(n); err != nil {
 		return Snapshot{}, err
 	}
-	s, err := a.acquire(ctx, &a.slots.local, n, 0, true)
+	s, err := a.acquireLocal(ctx, n, 0)
 	if err != nil {
 		return Snapshot{}, err
 	}
@@ -359,12 +357,12 @@ func (a *Analyzer) Candles(ctx context.Context, key Key, limit int, fn func(c *l
 	if all || err != nil {
 		return err
 	}
-	leave, err := a.queue(x)
+	q, err := a.queue(a.slots.of(x.Market().Exchange))
 	if err != nil {
 		return err
 	}
-	defer leave()
-	return a.visit(ctx, x, key.Interval, limit, leave, func(v Visit, s *slot) error {
+	defer a.slots.leave(q)
+	return a.visit(ctx, x, key.Interval, limit, q, func(v Visit, s *slot) error {
 		_, err := a.recovered(s, key.Symbol, func() (Snapshot, error) {
 			f, err := a.fetch(ctx, x, v, s, Pair{Name: key.Symbol}, key.Interval, limit, 1)
 			if err != nil {

@@ -262,7 +262,7 @@ func TestAnalyze_DoesNotKeepTheMemoryOfALargeRequest(t *testing.T) {
 	if _, err := a.Analyze(t.Context(), Request{Symbol: "BTCUSDT", KlineLimit: MaxKlineLimit}); err != nil {
 		t.Fatal(err)
 	}
-	s, _ := a.slots.acquire(a.slots.of("fake"), SlotBytes(200))
+	s, _ := a.slots.acquire(a.slots.of("fake"), SlotBytes(200), nil)
 	if n := cap(s.candles.OpenTime); n > 400 {
 		t.Errorf("the slot still has room for %d candles", n)
 	}

@@ -94,7 +94,7 @@ func (a *Analyzer) storedCandles(ctx context.Context, x Exchange, key Key, limit
 	if err != nil {
 		return false, err
 	}
-	s, err := a.acquire(ctx, &a.slots.local, limit, 0, true)
+	s, err := a.acquireLocal(ctx, limit, 0)
 	if err != nil {
 		return false, err
 	}
@@ -104,8 +104,9 @@ func (a *Analyzer) storedCandles(ctx context.Context, x Exchange, key Key, limit
 		c.Reset(key.Interval, limit+1)
 		from, market := windowOf(now, key.Interval, limit), x.Market()
 		key.Exchange = market.Exchange
+		history := x.Visit(key.Interval, limit).History()
 		kept, err := a.store.Candles(ctx, key, from, c, s.buf)
-		if err != nil || unusable(kept, market, c, from, now.UnixMilli()) != "" || now.UnixMilli() >= c.AsOf()+key.Interval.Milliseconds() {
+		if err != nil || unusable(kept, market, c, from, now.UnixMilli(), history) != "" || now.UnixMilli() >= c.AsOf()+key.Interval.Milliseconds() {
 			return Snapshot{}, nil // fetch logs the reason
 		}
 		all = true
@@ -117,9 +118,11 @@ func (a *Analyzer) storedCandles(ctx context.Context, x Exchange, key Key, limit
 }
 
 // unusable returns the reason why the stored candles in c cannot serve a window that
-// begins at from, or "" if they can.
-func unusable(kept Kept, market Market, c *levels.Candles, from, now int64) (reason string) {
+// begins at from, or "" if they can. The exchange has only its newest history candles; 0:
+// all.
+func unusable(kept Kept, market Market, c *levels.Candles, from, now int64, history int) (reason string) {
 	step := c.Interval.Milliseconds()
+	nothingOlder := history > 0 && c.OpenTime[0] <= now-int64(history)*step
 	switch {
 	case kept.Simulated != market.Simulated:
 		return refetchSimulated
@@ -127,7 +130,7 @@ func unusable(kept Kept, market Market, c *levels.Candles, from, now int64) (rea
 		return refetchDisagree
 	// Candles are a whole number of intervals apart, so a gap of less than one
 	// interval misses none.
-	case kept.From > from && c.OpenTime[0]-step >= from, c.OpenTime[c.Len()-1] < from:
+	case kept.From > from && c.OpenTime[0]-step >= from && !nothingOlder, c.OpenTime[c.Len()-1] < from:
 		return refetchShort
 	}
 	return ""
@@ -156,7 +159,7 @@ func (a *Analyzer) resume(ctx context.Context, x Exchange, v Visit, s *slot, sym
 	case err != nil:
 		return f, a.refetch(key, refetchDamaged, "error", err), nil
 	}
-	if reason := unusable(kept, market, c, from, now); reason != "" {
+	if reason := unusable(kept, market, c, from, now, v.History()); reason != "" {
 		return f, a.refetch(key, reason, "kept_from", kept.From, "kept_to", c.AsOf(), "kept_simulated", kept.Simulated, "wanted_from", from, "venue_time", now), nil
 	}
 	last := c.Len() - 1

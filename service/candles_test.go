@@ -275,3 +275,30 @@ func TestCandles_AreLentFromTheStore(t *testing.T) {
 		}
 	})
 }
+
+// Where the exchange has fewer candles than are kept, a longer analysis uses the kept ones
+// and does not replace them by the fewer.
+func TestAnalyze_KeptCandlesLengthenAShortHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, store := &fakeExchange{history: 150}, &fakeStore{}
+		a := newTestAnalyzer(t, Config{}, x, store)
+		analyzeOne(t, a, 200)
+		time.Sleep(100 * time.Hour)
+		if got := analyzeOne(t, a, 200); got.Klines != 200 {
+			t.Errorf("%d candles, want the 150 of the first analysis and newer ones", got.Klines)
+		}
+		a = newTestAnalyzer(t, Config{KlineLimit: 400}, x, store)
+		kept := keptCandles(t, store).Len()
+		requests := asked(x)
+		for range 3 {
+			if got := analyzeOne(t, a, 400); got.Klines < kept || keptCandles(t, store).Len() < kept {
+				t.Fatalf("%d candles, and %d kept, of %d", got.Klines, keptCandles(t, store).Len(), kept)
+			}
+			time.Sleep(time.Hour)
+			kept++
+		}
+		if first := (*requests)[len(*requests)-1]; time.Since(first) > 4*time.Hour {
+			t.Errorf("asked for candles since %v", first)
+		}
+	})
+}

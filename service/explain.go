@@ -74,7 +74,7 @@ func (a *Analyzer) recall(ctx context.Context, s *Snapshot, n int, bytes int64, 
 	if a.cfg.need(room)+bytes > a.slots.limit {
 		return "", fmt.Errorf("%w: MEMORY_BUDGET leaves no room for the %d KiB this takes", ErrInvalid, bytes>>10)
 	}
-	slot, err := a.acquire(ctx, &a.slots.local, room, bytes, true)
+	slot, err := a.acquireLocal(ctx, room, bytes)
 	if err != nil {
 		return "", err
 	}

@@ -26,7 +26,9 @@ type fakeExchange struct {
 	CandlesFunc func(ctx context.Context, symbol string, from int64, dst *levels.Candles) error
 	FormingFunc func(symbol string, interval levels.Interval) (*Forming, error)
 	NowFunc     func() (time.Time, error)
-	name        string // "fake" if empty
+	WaitFunc    func(ctx context.Context) error // of a visit
+	name        string                          // "fake" if empty
+	history     int                             // newest candles there are; 0: all
 	simulated   bool
 
 	mu           sync.Mutex
@@ -58,6 +60,10 @@ func (f *fakeExchange) Candles(ctx context.Context, symbol string, from int64, d
 	if len(buf) == 0 {
 		return fmt.Errorf("no decode buffer was lent")
 	}
+	if f.history > 0 {
+		step := dst.Interval.Milliseconds()
+		from = max(from, time.Now().UnixMilli()/step*step-int64(f.history)*step)
+	}
 	if f.CandlesFunc != nil {
 		return f.CandlesFunc(ctx, symbol, from, dst)
 	}
@@ -66,11 +72,18 @@ func (f *fakeExchange) Candles(ctx context.Context, symbol string, from int64, d
 
 func (f *fakeExchange) Visit(levels.Interval, int) Visit { return fakeVisit{f} }
 
-// fakeVisit never waits.
+// fakeVisit waits only for WaitFunc.
 type fakeVisit struct{ *fakeExchange }
 
-func (fakeVisit) Wait(ctx context.Context) error { return ctx.Err() }
-func (fakeVisit) Close()                         {}
+func (v fakeVisit) Wait(ctx context.Context) error {
+	if v.WaitFunc != nil {
+		return v.WaitFunc(ctx)
+	}
+	return ctx.Err()
+}
+
+func (v fakeVisit) History() int { return v.history }
+func (fakeVisit) Close()         {}
 
 func (f *fakeExchange) Now(context.Context) (time.Time, error) {
 	if f.NowFunc != nil {

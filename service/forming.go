@@ -17,7 +17,7 @@ const (
 	// formingTimeout bounds one request for a forming candle, which is useless when
 	// it is late.
 	formingTimeout = 5 * time.Second
-	// formingCalls is the maximum number of concurrent requests.
+	// formingCalls is the maximum number of concurrent requests to an exchange.
 	formingCalls = 16
 	// formingKept is the maximum number of cached pairs.
 	formingKept = 256
@@ -27,7 +27,7 @@ const (
 // request. They do not wait for the requests of other pairs.
 type forming struct {
 	mu    sync.Mutex
-	calls map[Key]*formingCall // under way, at most formingCalls
+	calls map[Key]*formingCall // under way, at most formingCalls of an exchange
 	known map[Key]known        // at most formingKept
 }
 
@@ -83,7 +83,13 @@ func (a *Analyzer) Forming(ctx context.Context, key Key) (*Forming, error) {
 // others may have joined. It is called with a.forming.mu held.
 func (a *Analyzer) callForming(x Exchange, key Key) (*formingCall, error) {
 	f := &a.forming
-	if len(f.calls) == formingCalls {
+	calls := 0
+	for under := range f.calls {
+		if under.Exchange == key.Exchange {
+			calls++
+		}
+	}
+	if calls == formingCalls {
 		return nil, &RetryAfterError{
 			Err:   fmt.Errorf("%w: %d requests for forming candles are already under way", ErrBusy, formingCalls),
 			Until: time.Now().Add(busyRetry),

@@ -33,9 +33,9 @@ func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
 		func() float64 { _, bytes := a.slots.inUse(); return float64(bytes) })
 	gauge("tidemark_slots_limit_bytes", "Memory that all analyses may reserve, from the memory budget; 0 for no limit.",
 		func() float64 { return float64(a.cfg.Memory) })
-	gauge("tidemark_queue_waiting", "Requests waiting for a slot.",
-		func() float64 { return float64(a.waiting.Load()) })
-	gauge("tidemark_queue_limit", "Requests that may wait for a slot before one is refused.",
+	gauge("tidemark_queue_waiting", "Requests waiting for a slot of the exchange for which most wait.",
+		func() float64 { return float64(a.slots.waitingMost()) })
+	gauge("tidemark_queue_limit", "Requests that may wait for a slot of an exchange before one is refused.",
 		func() float64 { return float64(a.cfg.QueueLimit) })
 	m := &metrics{
 		symbols: f.NewCounterVec(prometheus.CounterOpts{

@@ -108,6 +108,8 @@ type Visit interface {
 	// decoding; the caller owns it. If Candles would have to wait, it returns ErrLater:
 	// the caller releases its slot, and calls Wait and Candles again.
 	Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error
+	// History returns how many of the newest candles the exchange has; 0 for all.
+	History() int
 	// Close gives back what Wait has reserved and Candles has not used.
 	Close()
 }

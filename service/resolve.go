@@ -43,7 +43,7 @@ const (
 
 func (s Spelling) rank(p *KnownPair) int {
 	switch {
-	case p.Symbol == s.Text || p.Name == s.Upper:
+	case p.Symbol == s.Text || p.Name == s.Text || p.Name == s.Upper:
 		return exact
 	case p.Symbol == s.Upper || p.Symbol == s.Plain:
 		return respelt
@@ -158,9 +158,7 @@ func (a *Analyzer) askLists(ctx context.Context, exchanges []string, known []Kno
 			continue
 		}
 		asked.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, listTimeout)
-			defer cancel()
-			p, askErr := a.askList(ctx, name, s)
+			p, askErr := a.AskList(ctx, name, s)
 			mu.Lock()
 			defer mu.Unlock()
 			if askErr == nil {
@@ -174,7 +172,12 @@ func (a *Analyzer) askLists(ctx context.Context, exchanges []string, known []Kno
 	return found, err
 }
 
-func (a *Analyzer) askList(ctx context.Context, exchange string, s Spelling) (KnownPair, error) {
+// AskList returns the pair that a name means in the exchange's own list, which may have
+// pairs that no sweep has seen. Its error is ErrUnknownSymbol, or that of the
+// exchange.
+func (a *Analyzer) AskList(ctx context.Context, exchange string, s Spelling) (KnownPair, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
 	x, err := a.exchange(exchange)
 	if err != nil {
 		return KnownPair{}, err

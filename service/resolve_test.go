@@ -49,6 +49,7 @@ func TestResolve_FindsThePairThatANameMeans(t *testing.T) {
 		pairOf("okx", "OLD-USDT", "OLD/USDT", true),
 		pairOf("okx-swap", "BTC-USDT-SWAP", "BTC/USDT:USDT", true),
 		pairOf("gone", "DOGEUSDT", "DOGE/USDT", true), // of another process
+		pairOf("perps", "kPEPE", "kPEPE/USDC:USDC", true),
 	}}
 	several := analyzerOf(t, store, &fakeExchange{name: "binance"}, &fakeExchange{name: "okx"}, &fakeExchange{name: "okx-swap"})
 	one := analyzerOf(t, store, &fakeExchange{name: "okx"})
@@ -72,6 +73,8 @@ func TestResolve_FindsThePairThatANameMeans(t *testing.T) {
 		{several, "binance", "OLD/USDT", "binance OLDUSDT"},
 		{several, "gone", "DOGE/USDT", "gone DOGEUSDT"},
 		{several, "okx-swap", "BTC/USDT", "unknown_symbol"},
+		{several, "perps", "kPEPE", "perps kPEPE"},
+		{several, "perps", "kPEPE/USDC:USDC", "perps kPEPE"},
 		{one, "", "BTC/USDT", "okx BTC-USDT"},
 		{one, "", "BTCUSDT", "okx BTC-USDT"},
 		{one, "gone", "DOGEUSDT", "gone DOGEUSDT"},

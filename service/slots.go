@@ -80,14 +80,30 @@ const busyRetry = 2 * time.Second
 
 // lane is the set of slots for one kind of work.
 type lane struct {
-	name string // of the exchange
-	size int
-	idle []*slot // a stack: reusing the last slot keeps few workspaces allocated
+	name    string // of the exchange
+	size    int
+	idle    []*slot // a stack: reusing the last slot keeps few workspaces allocated
+	waiting int     // requests that wait for the exchange or a slot
+}
+
+// place is the place of a request among those that wait for a lane, until it gets its slot.
+type place struct {
+	lane *lane
+	held bool
+}
+
+// leave is called with the mutex of the pool held.
+func (q *place) leave() {
+	if q != nil && q.held {
+		q.held = false
+		q.lane.waiting--
+	}
 }
 
 // waiter is a caller in the queue.
 type waiter struct {
 	lane  *lane
+	place *place // nil for the pairs of a sweep
 	need  int64
 	ready chan *slot // holds one
 }
@@ -107,7 +123,7 @@ type pool struct {
 	keep     int64 // bytes of workspace an idle slot may keep
 	mu       sync.Mutex
 	fetching []*lane // one for each exchange
-	local    lane    // one slot, for work that does not need an exchange
+	local    *lane   // one slot, for work that does not need an exchange
 	waiting  []*waiter
 	busy     int64 // bytes of busy slots
 	idling   int64 // bytes of idle ones
@@ -119,10 +135,7 @@ func newPool(size int, exchanges []string, limit, keep int64) *pool {
 	for _, name := range exchanges {
 		p.fetching = append(p.fetching, newLane(name, size))
 	}
-	p.local = *newLane("", 1)
-	for _, s := range p.local.idle {
-		s.lane = &p.local
-	}
+	p.local = newLane("", 1)
 	return p
 }
 
@@ -151,7 +164,7 @@ func (p *pool) lanes(yield func(*lane) bool) {
 			return
 		}
 	}
-	yield(&p.local)
+	yield(p.local)
 }
 
 // available returns the lane with an idle slot for a caller of l, or nil. It is called
@@ -160,7 +173,7 @@ func (p *pool) available(l *lane) *lane {
 	if len(l.idle) > 0 {
 		return l
 	}
-	if l == &p.local && !slices.ContainsFunc(p.waiting, func(w *waiter) bool { return w.lane != &p.local }) {
+	if l == p.local && !slices.ContainsFunc(p.waiting, func(w *waiter) bool { return w.lane != p.local }) {
 		for _, fetching := range p.fetching {
 			if len(fetching.idle) > 0 {
 				return fetching
@@ -194,18 +207,30 @@ func (p *pool) take(l *lane, need int64) *slot {
 	return s
 }
 
-// free returns the number of idle slots of l.
-func (p *pool) free(l *lane) int {
+// queue returns a place among those that wait for l, or nil if limit requests wait that
+// no idle slot is left for.
+func (p *pool) queue(l *lane, limit int) *place {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(l.idle)
+	if l.waiting >= limit+len(l.idle) {
+		return nil
+	}
+	l.waiting++
+	return &place{l, true}
+}
+
+// leave gives up a place.
+func (p *pool) leave(q *place) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q.leave()
 }
 
 // acquire returns a slot, or a waiter in the queue if none is free.
-func (p *pool) acquire(l *lane, need int64) (*slot, *waiter) {
+func (p *pool) acquire(l *lane, need int64, q *place) (*slot, *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	w := &waiter{l, need, make(chan *slot, 1)}
+	w := &waiter{l, q, need, make(chan *slot, 1)}
 	p.waiting = append(p.waiting, w)
 	p.serve()
 	select {
@@ -261,6 +286,7 @@ func (p *pool) serve() {
 		if p.busy+w.need > p.limit {
 			return
 		}
+		w.place.leave()
 		w.ready <- p.take(l, w.need)
 		p.waiting = slices.Delete(p.waiting, i, i+1)
 	}
@@ -277,6 +303,16 @@ func (p *pool) inUse() (slots int, bytes int64) {
 	return slots, p.busy
 }
 
+// waitingMost returns the most requests that wait for one lane.
+func (p *pool) waitingMost() (most int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.lanes {
+		most = max(most, l.waiting)
+	}
+	return most
+}
+
 // maxKlines returns the largest number of klines, at most MaxKlineLimit, whose
 // analysis needs no more than limit bytes.
 func (c Config) maxKlines(limit int64) int {
@@ -291,19 +327,20 @@ func (a *Analyzer) fits(klines int) error {
 	return fmt.Errorf("%w: an analysis of %d klines needs more memory than MEMORY_BUDGET leaves: ask for at most %d", ErrInvalid, klines, a.maxKlines)
 }
 
-// queue counts a request that waits for an exchange or its slots, until leave is called. It
-// is refused if too many wait already.
-func (a *Analyzer) queue(x Exchange) (leave func(), err error) {
-	leave = sync.OnceFunc(func() { a.waiting.Add(-1) })
-	if a.waiting.Add(1) > int64(a.cfg.QueueLimit+a.slots.free(a.slots.of(x.Market().Exchange))) {
-		leave()
-		return nil, a.busy()
+// queue returns the place of a request in the queue of a lane, or an error if too many wait
+// already.
+func (a *Analyzer) queue(l *lane) (*place, error) {
+	if q := a.slots.queue(l, a.cfg.QueueLimit); q != nil {
+		return q, nil
 	}
-	return leave, nil
+	return nil, &RetryAfterError{
+		Err:   fmt.Errorf("%w: %d requests already wait for a slot (ANALYSIS_QUEUE_LIMIT)", ErrBusy, a.cfg.QueueLimit),
+		Until: time.Now().Add(busyRetry),
+	}
 }
 
 // enter waits until the exchange may be asked, and then for a slot.
-func (a *Analyzer) enter(ctx context.Context, x Exchange, v Visit, klines int) (*slot, error) {
+func (a *Analyzer) enter(ctx context.Context, x Exchange, v Visit, klines int, q *place) (*slot, error) {
 	if a.stopping.Err() != nil {
 		return nil, ErrStopping
 	}
@@ -313,36 +350,29 @@ func (a *Analyzer) enter(ctx context.Context, x Exchange, v Visit, klines int) (
 	if err := v.Wait(ctx); err != nil {
 		return nil, err
 	}
-	return a.acquire(ctx, a.slots.of(x.Market().Exchange), klines, 0, false)
+	return a.acquire(ctx, a.slots.of(x.Market().Exchange), klines, 0, q)
 }
 
-// busy returns the error for a request that may not wait.
-func (a *Analyzer) busy() error {
-	return &RetryAfterError{
-		Err:   fmt.Errorf("%w: %d requests already wait for a slot (ANALYSIS_QUEUE_LIMIT)", ErrBusy, a.cfg.QueueLimit),
-		Until: time.Now().Add(busyRetry),
+// acquireLocal waits for a slot that needs no exchange.
+func (a *Analyzer) acquireLocal(ctx context.Context, klines int, extra int64) (*slot, error) {
+	q, err := a.queue(a.slots.local)
+	if err != nil {
+		return nil, err
 	}
+	defer a.slots.leave(q)
+	return a.acquire(ctx, a.slots.local, klines, extra, q)
 }
 
 // acquire waits for a slot of l and reserves memory for the given number of klines
-// and extra bytes. A call with queued set counts against the queue limit. The one
-// dispatcher of jobs does not set it.
-func (a *Analyzer) acquire(ctx context.Context, l *lane, klines int, extra int64, queued bool) (*slot, error) {
+// and extra bytes. A request gives up its place with it; the dispatchers of jobs have none.
+func (a *Analyzer) acquire(ctx context.Context, l *lane, klines int, extra int64, q *place) (*slot, error) {
 	switch {
 	case a.stopping.Err() != nil:
 		return nil, ErrStopping
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	}
-	s, w := a.slots.acquire(l, a.cfg.need(klines)+extra)
-	if w != nil && queued {
-		if a.waiting.Add(1) > int64(a.cfg.QueueLimit) {
-			a.waiting.Add(-1)
-			a.slots.cancel(w)
-			return nil, a.busy()
-		}
-		defer a.waiting.Add(-1)
-	}
+	s, w := a.slots.acquire(l, a.cfg.need(klines)+extra, q)
 	if w != nil {
 		select {
 		case s = <-w.ready:

@@ -153,9 +153,9 @@ func TestSlots_BusyAndIdleTogetherStayWithinTheirBytes(t *testing.T) {
 			klines := 100 + random.IntN(5000)
 			l := p.fetching[0]
 			if random.IntN(8) == 0 {
-				l = &p.local
+				l = p.local
 			}
-			s, w := p.acquire(l, SlotBytes(klines))
+			s, w := p.acquire(l, SlotBytes(klines), nil)
 			if w != nil {
 				line = append(line, place{w, klines})
 				break

@@ -811,7 +811,7 @@ export interface components {
             baseline_hold_probability: number | null;
             /** @description The number of decided touches behind the odds. */
             samples: number | null;
-            /** @description The number of exchanges in the reply with a level within 0.25 ATR on the same side, its own included. */
+            /** @description The number of exchanges in the reply with a level within 0.25 ATR on the same side, its own included. Simulated and real exchanges do not count for each other, and stale analyses not for those that are not. */
             venues: number;
         };
         /** @description Why a level is there, as of the close of the last candle of its analysis. */

@@ -179,12 +179,14 @@ func (m *market) DecodeListing(_ int, s *exchange.Scanner, dst *exchange.Listing
 		case "universe":
 			for s.Array(); s.More(); {
 				pairs = append(pairs, m.decodePair(s))
+				bound(s, len(pairs))
 			}
 		case "tokens":
 			tokens = map[int64]token{}
 			for s.Array(); s.More(); {
 				t := decodeToken(s, dst)
 				tokens[t.index] = t
+				bound(s, len(tokens))
 			}
 		default:
 			s.Skip()
@@ -194,6 +196,14 @@ func (m *market) DecodeListing(_ int, s *exchange.Scanner, dst *exchange.Listing
 		return m.addSpot(s, dst, pairs, tokens)
 	}
 	return m.addPerps(s, dst, pairs)
+}
+
+// bound refuses a list of more than most entries, which are held until its end.
+func bound(s *exchange.Scanner, entries int) {
+	const most = 20_000
+	if entries > most {
+		s.Fail(fmt.Errorf("a list of more than %d entries", most))
+	}
 }
 
 // pair is an entry of the list.
@@ -304,6 +314,7 @@ func (m *market) addSpot(s *exchange.Scanner, dst *exchange.Listing, pairs []pai
 	for s.Array(); s.More(); {
 		coin, quoteVolume := decodeContext(s)
 		volumes[coin] = quoteVolume
+		bound(s, len(volumes))
 	}
 	s.Close()
 	if err := s.End(); err != nil {
