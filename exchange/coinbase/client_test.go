@@ -18,6 +18,7 @@ import (
 
 	"tidemark/exchange"
 	"tidemark/exchange/binance"
+	"tidemark/exchange/exchangetest"
 	"tidemark/exchange/simulated"
 	"tidemark/levels"
 	"tidemark/service"
@@ -76,7 +77,7 @@ func same(a, b levels.Candle) bool {
 func TestClient_ReadsTheCandlesOfTheMarket(t *testing.T) {
 	truth := connect(t, binance.Spot, venueOf(t, "binance", "", at(noon)), nil)
 	venue := venueOf(t, "coinbase", "", at(noon))
-	c := connect(t, Exchange, venue, unlimited())
+	c := connect(t, Exchange, venue, exchangetest.Unlimited(Exchange))
 	for _, p := range venue.Pairs()[:2] {
 		theirs := p.Base + "USDT"
 		for _, interval := range levels.Intervals() {
@@ -108,7 +109,7 @@ func TestClient_ReadsThePairsOfTheMarket(t *testing.T) {
 	}
 	venue := venueOf(t, "coinbase", "", at(noon))
 	got := map[string]service.Symbol{}
-	for s, err := range connect(t, Exchange, venue, unlimited()).Symbols(t.Context()) {
+	for s, err := range connect(t, Exchange, venue, exchangetest.Unlimited(Exchange)).Symbols(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,9 +135,9 @@ func TestClient_ReadsThePairsOfTheMarket(t *testing.T) {
 }
 
 func TestClient_FaultsChangeNothing(t *testing.T) {
-	clean := connect(t, Exchange, venueOf(t, "coinbase", "", at(noon)), unlimited())
+	clean := connect(t, Exchange, venueOf(t, "coinbase", "", at(noon)), exchangetest.Unlimited(Exchange))
 	venue := venueOf(t, "coinbase", "500=0.05,truncated=0.05,envelope=0.05,unordered=0.05,nan=0.05", at(noon))
-	faulty := connect(t, Exchange, venue, unlimited())
+	faulty := connect(t, Exchange, venue, exchangetest.Unlimited(Exchange))
 	from := noon.Add(-2_000 * time.Hour).UnixMilli()
 	for _, id := range []string{"BTC-USD", "ETH-USD"} {
 		want := read(t, clean, id, "1h", from)
@@ -217,8 +218,8 @@ func TestClient_DoesNotBelieveAnOldResponse(t *testing.T) {
 			now = noon.Add(later)
 			mu.Unlock()
 			// new clients, whose clocks follow the venue's
-			got := read(t, connect(t, Exchange, cache, unlimited()), "BTC-USD", interval, from)
-			want := read(t, connect(t, Exchange, truth, unlimited()), "BTC-USD", interval, from)
+			got := read(t, connect(t, Exchange, cache, exchangetest.Unlimited(Exchange)), "BTC-USD", interval, from)
+			want := read(t, connect(t, Exchange, truth, exchangetest.Unlimited(Exchange)), "BTC-USD", interval, from)
 			if whole := slices.EqualFunc(got, want, same); whole != (later > 0) {
 				t.Errorf("%s, %v after the close: %d candles, %d expected: %v", interval, later, len(got), len(want), whole)
 			}
@@ -226,7 +227,7 @@ func TestClient_DoesNotBelieveAnOldResponse(t *testing.T) {
 	}
 	// The past comes from the cache.
 	past := noon.Add(-5000 * time.Hour).Truncate(time.Hour).UnixMilli()
-	client := connect(t, Exchange, cache, unlimited())
+	client := connect(t, Exchange, cache, exchangetest.Unlimited(Exchange))
 	read(t, client, "BTC-USD", "1h", past)
 	hits := cache.hits
 	read(t, client, "BTC-USD", "1h", past)

@@ -15,6 +15,7 @@ import (
 
 	"tidemark/exchange"
 	"tidemark/exchange/binance"
+	"tidemark/exchange/exchangetest"
 	"tidemark/exchange/simulated"
 	"tidemark/levels"
 	"tidemark/service"
@@ -40,7 +41,7 @@ func connect(t *testing.T, v exchange.Venue, dialect, faults string) (*exchange.
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := exchange.New(v, exchange.Config{BaseURL: base, Attempts: 8, Timeout: 2 * time.Second, Group: unlimited(v)})
+	c := exchange.New(v, exchange.Config{BaseURL: base, Attempts: 8, Timeout: 2 * time.Second, Group: exchangetest.Unlimited(v)})
 	t.Cleanup(c.Close)
 	return c, venue
 }
