@@ -165,46 +165,6 @@ func TestRecordings_ExchangeInfo(t *testing.T) {
 	}
 }
 
-// The futures: every recorded response decodes, or is here with the reason.
-func TestRecordings_Futures(t *testing.T) {
-	not := map[string]string{
-		"ws_kline_1m":     "a websocket's",
-		"ws_kline_closed": "a websocket's",
-	}
-	for name, r := range exchangetest.Recordings(t, "binance_usdm", "*") {
-		body := r.Body
-		switch kind, _, _ := strings.Cut(name, "_"); {
-		case not[name] != "":
-		case kind == "klines":
-			var c levels.Candles
-			c.Reset(levels.Interval(strings.Split(name, "_")[2]), 0)
-			if err := decodeKlines(strings.NewReader(body), nil, &c, everything); err != nil || c.Len() == 0 {
-				t.Errorf("%s: %d candles, %v", name, c.Len(), err)
-				continue
-			}
-			sameCandles(t, &c, oracle(t, []byte(body)))
-		case kind == "error":
-			want := map[string]error{"error_klines_dapi_range_too_long": service.ErrExchange, "error_ticker24hr_expired_symbol": service.ErrUnknownSymbol}[name]
-			if err := USDM.Refuse(400, nil, []byte(body)); want == nil || !errors.Is(err, want) {
-				t.Errorf("%s: %v, want %v", name, err, want)
-			}
-		case kind == "exchangeInfo":
-			if err := USDM.DecodeListing(0, exchangetest.Scan(body), new(exchange.Listing)); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-		case kind == "ticker24hr":
-			if body[0] == '{' { // asked for one pair; the client always asks for all
-				body = "[" + body + "]"
-			}
-			if err := USDM.DecodeListing(1, exchangetest.Scan(body), new(exchange.Listing)); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-		default:
-			t.Errorf("%s is not tested", name)
-		}
-	}
-}
-
 func TestRecordings_Refusals(t *testing.T) {
 	for name, r := range exchangetest.Recordings(t, "binance_spot", "error_*") {
 		v := &venue{listed: time.UnixMilli(0)}
