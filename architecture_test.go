@@ -36,6 +36,9 @@ var rooms = map[string]room{
 		inside:  []string{"levels", "levels/evaluate", "levels/calibrate", "service", "job", "memory", "config", "app", "bench", "api", "wire", "exchange", "exchange/binance", "exchange/simulated", "exchange/venues", "repository"},
 		outside: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 	},
+	"exchange/exchangetest": { // for tests
+		inside: []string{"levels", "service", "exchange"},
+	},
 	"e2e":          {},
 	"migrations":   {},
 	"wire":         {},
@@ -49,7 +52,7 @@ var venue = room{inside: []string{"levels", "service", "exchange"}}
 // isVenue reports whether a room is one of an exchange.
 func isVenue(name string) bool {
 	below, ok := strings.CutPrefix(name, "exchange/")
-	return ok && below != "simulated" && below != "venues"
+	return ok && below != "simulated" && below != "venues" && below != "exchangetest"
 }
 
 func TestRooms_KnowOnlyWhatTheyMay(t *testing.T) {

@@ -42,6 +42,7 @@ type Listing struct {
 	// for volumes, by the index of sorted symbols
 	volumes []float64
 	tickers int
+	id      []byte // of the ticker that is read
 }
 
 // Word returns b as a string that all pairs share.
@@ -93,6 +94,33 @@ func (l *Listing) Volume(id []byte, quoteVolume float64) {
 	if ok && i < len(l.volumes) {
 		l.volumes[i] = quoteVolume
 	}
+}
+
+// Ticker reads an object with the id of a pair and its 24 h volume in the quote asset, by
+// the names of those members. The volume is null or empty if there were no trades.
+func (l *Listing) Ticker(s *Scanner, id, quoteVolume string) {
+	l.id = l.id[:0]
+	volume := -1.0
+	for s.Object(); s.More(); {
+		switch string(s.Key()) {
+		case id:
+			l.id = append(l.id[:0], s.Text()...)
+		case quoteVolume:
+			volume = s.Amount()
+		default:
+			s.Skip()
+		}
+	}
+	if s.Err() == nil {
+		l.Volume(l.id, volume)
+	}
+}
+
+// IsLeveraged reports whether an asset has the name that several venues give to leveraged
+// tokens: BTC3L, ETH5S.
+func IsLeveraged(base string) bool {
+	n := len(base)
+	return n > 3 && (base[n-1] == 'L' || base[n-1] == 'S') && base[n-2] >= '2' && base[n-2] <= '5' && (base[n-3] < '0' || base[n-3] > '9')
 }
 
 // Clock sets the venue's time that the response shows, Unix ms.

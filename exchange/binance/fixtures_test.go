@@ -4,68 +4,22 @@ package binance
 // their values. The folder is optional: written bodies test the same rules.
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"tidemark/exchange"
+	"tidemark/exchange/exchangetest"
 	"tidemark/levels"
 	"tidemark/service"
 )
-
-type recording struct {
-	Request  struct{ URL string }
-	Response struct {
-		Status  int // 0: not recorded
-		Headers map[string]string
-		Body    json.RawMessage
-	}
-}
-
-// recordings reads the fixtures whose name matches; none without the folder.
-func recordings(t *testing.T, venue, pattern string) map[string]recording {
-	t.Helper()
-	dir := os.Getenv("TIDEMARK_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	dir = filepath.Join(dir, "exchanges", "fixtures", venue)
-	if _, err := os.Stat(dir); err != nil {
-		t.Logf("recorded responses are not here: %v", err)
-		return nil
-	}
-	files, err := filepath.Glob(filepath.Join(dir, pattern+".json"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no recording matches %s: %v", pattern, err)
-	}
-	all := map[string]recording{}
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var r recording
-		if err := json.Unmarshal(b, &r); err != nil {
-			t.Fatalf("%s: %v", f, err)
-		}
-		var text string // a body that is not JSON is recorded as a string
-		if json.Unmarshal(r.Response.Body, &text) == nil {
-			r.Response.Body = []byte(text)
-		}
-		all[strings.TrimSuffix(filepath.Base(f), ".json")] = r
-	}
-	return all
-}
 
 func TestRecordings_Klines(t *testing.T) {
 	rows := map[string]int{
@@ -73,15 +27,15 @@ func TestRecordings_Klines(t *testing.T) {
 		"klines_BTCUSDT_1h_page2_468_gap": 468, "klines_BTCUSDT_1m_range60": 60, "klines_BTCUSDT_1m_single_start_eq_end": 1,
 		"klines_BTCUSDT_5m_limit24": 24, "klines_ETHBTC_1d_2023_6rows": 6, "klines_ETHBTC_1m_ccxt": 3,
 	}
-	for name, r := range recordings(t, "binance_spot", "klines_*") {
+	for name, r := range exchangetest.Recordings(t, "binance_spot", "klines_*") {
 		interval := levels.Interval(strings.Split(name, "_")[2])
 		var c levels.Candles
 		c.Reset(interval, 0)
-		if err := decodeKlines(bytes.NewReader(r.Response.Body), nil, &c, everything); err != nil {
+		if err := decodeKlines(strings.NewReader(r.Body), nil, &c, everything); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		sameCandles(t, &c, oracle(t, r.Response.Body))
+		sameCandles(t, &c, oracle(t, []byte(r.Body)))
 		if want, ok := rows[name]; ok && c.Len() != want {
 			t.Errorf("%s: %d rows, want %d", name, c.Len(), want)
 		}
@@ -96,14 +50,14 @@ func TestRecordings_Klines(t *testing.T) {
 }
 
 func TestRecordings_TwoPagesBecomeOneSeries(t *testing.T) {
-	all := recordings(t, "binance_spot", "klines_BTCUSDT_1h_page*")
+	all := exchangetest.Recordings(t, "binance_spot", "klines_BTCUSDT_1h_page*")
 	if len(all) == 0 {
 		return
 	}
 	var c levels.Candles
 	c.Reset("1h", 0)
 	for _, name := range []string{"klines_BTCUSDT_1h_page1_1000", "klines_BTCUSDT_1h_page2_468_gap"} {
-		if err := decodeKlines(bytes.NewReader(all[name].Response.Body), nil, &c, window{c.AsOf(), math.MaxInt64}); err != nil {
+		if err := decodeKlines(strings.NewReader(all[name].Body), nil, &c, window{c.AsOf(), math.MaxInt64}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -122,17 +76,17 @@ func TestRecordings_Tickers(t *testing.T) {
 		"ccxt_comment_parseTicker_0": {"BTCUSDT": 1744744445.8064074},
 		"ccxt_comment_parseTicker_1": {"SUSDT": 38709237.2289},
 	}
-	all := recordings(t, "binance_spot", "ticker24hr_*")
+	all := exchangetest.Recordings(t, "binance_spot", "ticker24hr_*")
 	if len(all) == 0 {
 		return
 	}
-	for name, r := range recordings(t, "binance_spot", "ccxt_comment_parseTicker_*") {
+	for name, r := range exchangetest.Recordings(t, "binance_spot", "ccxt_comment_parseTicker_*") {
 		all[name] = r
 	}
 	for name, r := range all {
-		body := r.Response.Body
+		body := r.Body
 		if body[0] == '{' { // asked for one pair; the client always asks for all
-			body = slices.Concat([]byte{'['}, body, []byte{']'})
+			body = "[" + body + "]"
 		}
 		var pairs []string // a list of those that the test knows
 		for symbol := range want[name] {
@@ -141,7 +95,7 @@ func TestRecordings_Tickers(t *testing.T) {
 		if len(pairs) == 0 { // other products of Binance: no quote volume
 			pairs = []string{`{"symbol":"A","status":"S","baseAsset":"A","quoteAsset":"B"}`}
 		}
-		all, _, err := listed(t, Spot, exchangeInfo(venueStart.UnixMilli(), page(pairs...)), string(body))
+		all, _, err := listed(t, Spot, exchangeInfo(venueStart.UnixMilli(), page(pairs...)), body)
 		if want[name] == nil {
 			if err == nil || !strings.Contains(err.Error(), "without symbol or volume") {
 				t.Errorf("%s: %v, %v", name, all, err)
@@ -168,8 +122,8 @@ func TestRecordings_Tickers(t *testing.T) {
 }
 
 func TestRecordings_ExchangeInfo(t *testing.T) {
-	for name, r := range recordings(t, "binance_spot", "exchangeInfo_*") {
-		got, c, err := listed(t, Spot, string(r.Response.Body), "[]")
+	for name, r := range exchangetest.Recordings(t, "binance_spot", "exchangeInfo_*") {
+		got, c, err := listed(t, Spot, r.Body, "[]")
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -181,7 +135,7 @@ func TestRecordings_ExchangeInfo(t *testing.T) {
 				Filters                               []struct{ FilterType, TickSize string }
 			}
 		}
-		if err := json.Unmarshal(r.Response.Body, &whole); err != nil {
+		if err := json.Unmarshal([]byte(r.Body), &whole); err != nil {
 			t.Fatal(err)
 		}
 		var want []service.Symbol
@@ -211,57 +165,17 @@ func TestRecordings_ExchangeInfo(t *testing.T) {
 	}
 }
 
-// The futures: every recorded response decodes, or is here with the reason.
-func TestRecordings_Futures(t *testing.T) {
-	not := map[string]string{
-		"ws_kline_1m":     "a websocket's",
-		"ws_kline_closed": "a websocket's",
-	}
-	for name, r := range recordings(t, "binance_usdm", "*") {
-		body := r.Response.Body
-		switch kind, _, _ := strings.Cut(name, "_"); {
-		case not[name] != "":
-		case kind == "klines":
-			var c levels.Candles
-			c.Reset(levels.Interval(strings.Split(name, "_")[2]), 0)
-			if err := decodeKlines(bytes.NewReader(body), nil, &c, everything); err != nil || c.Len() == 0 {
-				t.Errorf("%s: %d candles, %v", name, c.Len(), err)
-				continue
-			}
-			sameCandles(t, &c, oracle(t, body))
-		case kind == "error":
-			want := map[string]error{"error_klines_dapi_range_too_long": service.ErrExchange, "error_ticker24hr_expired_symbol": service.ErrUnknownSymbol}[name]
-			if err := USDM.Refuse(400, nil, body); want == nil || !errors.Is(err, want) {
-				t.Errorf("%s: %v, want %v", name, err, want)
-			}
-		case kind == "exchangeInfo":
-			if err := USDM.DecodeListing(0, exchange.NewScanner(bytes.NewReader(body), nil), new(exchange.Listing)); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-		case kind == "ticker24hr":
-			if body[0] == '{' { // asked for one pair; the client always asks for all
-				body = slices.Concat([]byte{'['}, body, []byte{']'})
-			}
-			if err := USDM.DecodeListing(1, exchange.NewScanner(bytes.NewReader(body), nil), new(exchange.Listing)); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-		default:
-			t.Errorf("%s is not tested", name)
-		}
-	}
-}
-
 func TestRecordings_Refusals(t *testing.T) {
-	for name, r := range recordings(t, "binance_spot", "error_*") {
+	for name, r := range exchangetest.Recordings(t, "binance_spot", "error_*") {
 		v := &venue{listed: time.UnixMilli(0)}
 		v.fault = func(_ int, w http.ResponseWriter, req *http.Request) bool {
 			if !strings.HasSuffix(req.URL.Path, "klines") {
 				return false
 			}
-			for k, value := range r.Response.Headers {
+			for k, value := range r.Headers {
 				w.Header().Set(k, value)
 			}
-			return refuseWith(w, r.Response.Status, "", string(r.Response.Body))
+			return refuseWith(w, r.Status, "", r.Body)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		_, err := lastHours(ctx, overSocket(t, v, Config{Attempts: 1}), "BTCUSDT", 100)

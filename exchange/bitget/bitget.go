@@ -246,7 +246,6 @@ func (m *market) DecodeClock(s *exchange.Scanner) (t int64, err error) {
 
 func (m *market) DecodeListing(i int, s *exchange.Scanner, dst *exchange.Listing) error {
 	return m.decode(s, func() error {
-		var name []byte
 		for s.Array(); s.More(); {
 			if i == 0 {
 				if p := m.decodePair(s, dst); s.Err() == nil {
@@ -254,21 +253,7 @@ func (m *market) DecodeListing(i int, s *exchange.Scanner, dst *exchange.Listing
 				}
 				continue
 			}
-			name = name[:0]
-			volume := -1.0
-			for s.Object(); s.More(); {
-				switch string(s.Key()) {
-				case "symbol":
-					name = append(name, s.Text()...)
-				case "quoteVolume":
-					volume = s.Amount()
-				default:
-					s.Skip()
-				}
-			}
-			if s.Err() == nil {
-				dst.Volume(name, volume)
-			}
+			dst.Ticker(s, "symbol", "quoteVolume")
 		}
 		return nil
 	})

@@ -1,7 +1,6 @@
 package bitget
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,32 +14,17 @@ import (
 	"time"
 
 	"tidemark/exchange"
+	"tidemark/exchange/exchangetest"
 	"tidemark/levels"
 	"tidemark/service"
 )
 
-// oracle reads candles with encoding/json; nil for what is no page of them.
-func oracle(body string) []levels.Candle {
-	var page struct {
-		Code *string
-		Data [][]string
+// oracle reads candles with encoding/json.
+func oracle(_ exchange.Venue, body string) ([]levels.Candle, bool) {
+	if strings.TrimSpace(body) == `""` { // of a pair that was just listed
+		return nil, true
 	}
-	if json.Unmarshal([]byte(body), &page) != nil || page.Data == nil {
-		return nil
-	}
-	all := []levels.Candle{}
-	for _, row := range page.Data {
-		if len(row) < 7 {
-			return nil
-		}
-		var f [6]float64
-		for i := range f {
-			f[i], _ = strconv.ParseFloat(row[i], 64)
-		}
-		open, _ := strconv.ParseInt(row[0], 10, 64)
-		all = append(all, levels.Candle{OpenTime: open, Open: f[1], High: f[2], Low: f[3], Close: f[4], Volume: f[5]})
-	}
-	return all
+	return exchangetest.Rows(exchangetest.Member([]byte(body), "data"), 1, 7, 0, 1, 2, 3, 4, 5)
 }
 
 const noTickers = `{"code":"00000","msg":"success","data":[]}`
@@ -48,15 +32,12 @@ const noTickers = `{"code":"00000","msg":"success","data":[]}`
 // Every recording decodes to its values, except v1_products_2022 and ws_v1_candle1m: API v1
 // has another list, and no feed is read.
 func TestRecordings(t *testing.T) {
-	for name, body := range recordings(t) {
+	for name, body := range exchangetest.Bodies(t, "bitget") {
 		switch kind, _, _ := strings.Cut(name, "_"); kind {
 		case "candles":
-			got, err := decode(Spot, body)
-			if want := oracle(body); err != nil || len(got) < 2 || !slices.Equal(got, want) {
-				t.Errorf("%s: %v, %v, want %v", name, got, err, want)
-			}
+			exchangetest.Agrees(t, name, Spot, body, oracle)
 		case "symbols":
-			got, err := list(t, Spot, body, noTickers)
+			got, err := exchangetest.List(t, Spot, body, noTickers)
 			want := []service.Symbol{
 				{Name: "BTCUSDT", Base: "BTC", Quote: "USDT", Status: "gray", Tick: service.Tick{Units: 1, Decimals: 2}},
 				{Name: "ETHUSDT", Base: "ETH", Quote: "USDT", Status: "online", Trading: true, Tick: service.Tick{Units: 1, Decimals: 2}},
@@ -66,13 +47,13 @@ func TestRecordings(t *testing.T) {
 				t.Errorf("%s: %v\n%+v, want\n%+v", name, err, got, want)
 			}
 		case "tickers":
-			got, err := list(t, Spot, pairs("BTCUSDT", "ETHUSDT"), body)
+			got, err := exchangetest.List(t, Spot, pairs("BTCUSDT", "ETHUSDT"), body)
 			if err != nil || len(got) != 2 || got[0].QuoteVolume != 1963568540.741927 || got[1].QuoteVolume != 873897317.8273 {
 				t.Errorf("%s: %v, %+v", name, err, got)
 			}
 		case "error":
 			want := map[string]error{"error_40018_invalid_ip": service.ErrExchange, "error_40034_unknown_symbol": service.ErrUnknownSymbol}[name]
-			if _, err := decode(Spot, body); want == nil || !errors.Is(err, want) {
+			if _, err := exchangetest.Decode(Spot, body); want == nil || !errors.Is(err, want) {
 				t.Errorf("%s in HTTP 200: %v, want %v", name, err, want)
 			}
 			if err := Spot.Refuse(400, nil, []byte(body)); want == nil || !errors.Is(err, want) {
@@ -91,7 +72,7 @@ func pairs(ids ...string) string {
 }
 
 func TestListing_SaysWhatIsUnusual(t *testing.T) {
-	got, err := list(t, Spot, pairs("RUNEUSDT", "rTSLAUSDT", "rUSDT"), noTickers)
+	got, err := exchangetest.List(t, Spot, pairs("RUNEUSDT", "rTSLAUSDT", "rUSDT"), noTickers)
 	tick := service.Tick{Units: 1, Decimals: 2}
 	want := []service.Symbol{
 		{Name: "RUNEUSDT", Base: "RUNE", Quote: "USDT", Status: "online", Trading: true, Tick: tick},
@@ -112,7 +93,7 @@ func TestListing_SaysWhatIsUnusual(t *testing.T) {
 		contract("D", "normal", "1", `,"deliveryTime":"1798185600000","symbolType":"delivery"`),
 	}, ",") + `],"requestTime":1,"msg":"success","code":"00000"}`
 	tickers := `{"code":"00000","data":[{"symbol":"A","quoteVolume":"7008612.4299","baseVolume":"1","deliveryTime":null},{"quoteVolume":null,"symbol":"B"},{"symbol":"Z","quoteVolume":"1"}]}`
-	got, err = list(t, Futures, body, tickers)
+	got, err = exchangetest.List(t, Futures, body, tickers)
 	want = []service.Symbol{
 		{Name: "A", Base: "BTC", Quote: "USDT", Settle: "USDT", Status: "normal", Trading: true, Tick: service.Tick{Units: 1, Decimals: 1}, QuoteVolume: 7008612.4299},
 		{Name: "B", Base: "BTC", Quote: "USDT", Settle: "USDT", Status: "maintain", Tick: service.Tick{Units: 5, Decimals: 1}},
@@ -141,12 +122,12 @@ func TestListing_RefusesWhatItIsNot(t *testing.T) {
 		"cut off":         `{"code":"00000","data":[` + good,
 		"more at the end": pairs("AUSDT") + "{}",
 	} {
-		if got, err := list(t, Spot, body, noTickers); err == nil {
+		if got, err := exchangetest.List(t, Spot, body, noTickers); err == nil {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
 	for _, body := range []string{`{"code":"00000","data":[{"symbol":"AUSDT"}]}`, `{"code":"00000","data":[{"quoteVolume":"1"}]}`, `{"code":"40015","msg":"","data":null}`} {
-		if got, err := list(t, Spot, pairs("AUSDT"), body); err == nil {
+		if got, err := exchangetest.List(t, Spot, pairs("AUSDT"), body); err == nil {
 			t.Errorf("%s: %+v", body, got)
 		}
 	}
@@ -264,31 +245,24 @@ func TestRefusals(t *testing.T) {
 	} {
 		for name, err := range map[string]error{
 			"another status": Spot.Refuse(http.StatusBadRequest, nil, []byte(body)),
-			"klines":         func() error { _, err := decode(Futures, body); return err }(),
-			"the time":       func() error { _, err := Spot.DecodeClock(scan(body)); return err }(),
-			"tickers":        Futures.DecodeListing(1, scan(body), new(exchange.Listing)),
+			"klines":         func() error { _, err := exchangetest.Decode(Futures, body); return err }(),
+			"the time":       func() error { _, err := Spot.DecodeClock(exchangetest.Scan(body)); return err }(),
+			"tickers":        Futures.DecodeListing(1, exchangetest.Scan(body), new(exchange.Listing)),
 		} {
 			if name == "the time" && strings.Contains(body, "[]") {
 				continue
 			}
-			refused, ok := errors.AsType[*exchange.Refusal](err)
-			if !ok || !errors.Is(err, want) || refused.Venue == "" || !strings.Contains(body, refused.Code) || !strings.Contains(body, refused.Msg) {
-				t.Errorf("%s in %s: %v, want %v", body, name, err, want)
-			}
+			exchangetest.Refused(t, name, body, err, want)
 		}
 		if err := Spot.Refuse(http.StatusTooManyRequests, nil, []byte(body)); err != nil {
 			t.Errorf("%s: %v", body, err)
 		}
 	}
-	for _, page := range []string{"", "<html></html>", `{"code":"00000"}`, `{"message":"no"}`, `"text"`} {
-		if err := Spot.Refuse(http.StatusForbidden, nil, []byte(page)); err != nil {
-			t.Errorf("%q: %v", page, err)
-		}
-	}
+	exchangetest.RefusesPages(t, Spot, http.StatusForbidden, "", "<html></html>", `{"code":"00000"}`, `{"message":"no"}`, `"text"`)
 }
 
 func TestDecodeClock(t *testing.T) {
-	if got, err := Spot.DecodeClock(scan(`{"code":"00000","msg":"success","requestTime":1700111073740,"data":{"serverTime":"1700111073741"}}`)); got != 1700111073741 || err != nil {
+	if got, err := Spot.DecodeClock(exchangetest.Scan(`{"code":"00000","msg":"success","requestTime":1700111073740,"data":{"serverTime":"1700111073741"}}`)); got != 1700111073741 || err != nil {
 		t.Errorf("%d, %v", got, err)
 	}
 }
@@ -304,22 +278,14 @@ func TestDecodeKlines_RefusesWhatItIsNot(t *testing.T) {
 		"no volume":        `[["3600000","1","2","0.5","1.5","","20"]]`,
 		"null":             `null`,
 	} {
-		if got, err := decode(Spot, `{"code":"00000","msg":"success","data":`+data+`}`); err == nil {
+		if got, err := exchangetest.Decode(Spot, `{"code":"00000","msg":"success","data":`+data+`}`); err == nil {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
 	whole := `{"code":"00000","msg":"success","data":[` + row + `,` + row + `]}`
-	for i := range len(whole) {
-		if got, err := decode(Spot, whole[:i]); err == nil {
-			t.Errorf("cut at %d: %v", i, got)
-		}
-	}
-	stop := errors.New("stop")
-	if err := Spot.DecodeKlines(scan(whole), exchange.Native{}, func(levels.Candle) error { return stop }); err != stop {
-		t.Errorf("%v", err)
-	}
+	exchangetest.RefusesParts(t, Spot, whole)
 	for body, good := range map[string]bool{`""`: true, `"x"`: false, `"" ""`: false} { // of a pair that was just listed
-		if got, err := decode(Spot, body); (err == nil) != good || len(got) > 0 {
+		if got, err := exchangetest.Decode(Spot, body); (err == nil) != good || len(got) > 0 {
 			t.Errorf("%s: %v, %v", body, got, err)
 		}
 	}
@@ -339,37 +305,22 @@ func page(n int) string {
 	return b.String()
 }
 
-func BenchmarkDecodeKlines(b *testing.B) { benchmark(b, Spot, page(1000), 1000) }
+func BenchmarkDecodeKlines(b *testing.B) { exchangetest.BenchmarkKlines(b, Spot, page(1000), 1000) }
 
-func TestDecodeKlines_AllocatesAtMostTwice(t *testing.T) { allocations(t, Spot, page(1000)) }
+func TestDecodeKlines_AllocatesAtMostTwice(t *testing.T) {
+	exchangetest.AllocatesLittle(t, Spot, page(1000))
+}
 
 func FuzzDecodeKlines(f *testing.F) {
 	f.Add(page(2))
 	f.Add(`{"data":[["1","1e3","2","1","1.5","0","-0","",7]],"code":"00000"}`)
 	f.Add(`{"code":"40034","msg":"Parameter X does not exist","data":[]}`)
 	f.Add(`""`)
-	f.Fuzz(func(t *testing.T, body string) {
-		got, err := decode(Spot, body)
-		if err != nil {
-			return
-		}
-		if !json.Valid([]byte(body)) {
-			t.Fatalf("%q is accepted", body)
-		}
-		if want := oracle(body); want != nil && !slices.Equal(got, want) {
-			t.Fatalf("%q: %v, want %v", body, got, want)
-		}
-	})
+	exchangetest.FuzzKlines(f, oracle, "data", Spot)
 }
 
 func FuzzDecodeListing(f *testing.F) {
 	f.Add(pairs("AUSDT"))
 	f.Add(`{"code":"00000","data":[{"symbol":"A","quoteVolume":"2","supportMarginCoins":["USDT"]}]}`)
-	f.Fuzz(func(t *testing.T, body string) {
-		for i := range 2 {
-			if err := Futures.DecodeListing(i, scan(body), new(exchange.Listing)); err == nil && !json.Valid([]byte(body)) {
-				t.Fatalf("%q is accepted", body)
-			}
-		}
-	})
+	exchangetest.FuzzListing(f, Spot, Futures)
 }

@@ -269,7 +269,7 @@ func (m *market) decodePair(s *exchange.Scanner, dst *exchange.Listing) service.
 		p.Expiry = time.UnixMilli(delivery).UTC().Format("060102")
 	case p.Status == preLaunch:
 		p.Unusual = service.PreListing
-	case m.category == "spot" && leveraged(p.Base):
+	case m.category == "spot" && exchange.IsLeveraged(p.Base): // nothing else marks them
 		p.Unusual = service.Leveraged
 	}
 	p.Trading = p.Status == "Trading" || p.Status == preLaunch && !auction
@@ -294,14 +294,6 @@ func decodeAuction(s *exchange.Scanner) bool {
 	return auction
 }
 
-// leveraged reports whether an asset is a leveraged token, such as BTC3L or ETH2S. Nothing
-// else in the list marks them.
-func leveraged(base string) bool {
-	n := len(base)
-	return n > 3 && (base[n-1] == 'L' || base[n-1] == 'S') && base[n-2] >= '2' && base[n-2] <= '5' &&
-		base[n-3] >= 'A' && base[n-3] <= 'Z'
-}
-
 // tick reads a price step, which a contract before its launch may not have.
 func tick(s *exchange.Scanner) service.Tick {
 	b := s.Bytes()
@@ -322,25 +314,9 @@ func (m *market) decodeTickers(s *exchange.Scanner, dst *exchange.Listing) error
 	if m.category == "inverse" {
 		quoted = "volume24h"
 	}
-	var name []byte
 	_, _, err := m.envelope(s, func() error {
-		name = name[:0]
-		volume := -1.0
-		for s.Object(); s.More(); {
-			switch string(s.Key()) {
-			case "symbol":
-				name = append(name, s.Text()...)
-			case quoted:
-				volume = s.Amount()
-			default:
-				s.Skip()
-			}
-		}
-		if s.Err() != nil {
-			return s.Err()
-		}
-		dst.Volume(name, volume)
-		return nil
+		dst.Ticker(s, "symbol", quoted)
+		return s.Err()
 	})
 	return err
 }

@@ -1,7 +1,6 @@
 package bybit
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,35 +11,19 @@ import (
 	"time"
 
 	"tidemark/exchange"
+	"tidemark/exchange/exchangetest"
 	"tidemark/levels"
 	"tidemark/service"
 )
 
-// oracle reads candles with encoding/json; nil for what is no page of them.
-func oracle(v exchange.Venue, body string) []levels.Candle {
-	var page struct {
-		Result struct{ List [][]string }
+// oracle reads candles with encoding/json.
+func oracle(v exchange.Venue, body string) ([]levels.Candle, bool) {
+	volume := 5
+	if v == Inverse {
+		volume = 6
 	}
-	if json.Unmarshal([]byte(body), &page) != nil || page.Result.List == nil {
-		return nil
-	}
-	all := []levels.Candle{}
-	for _, row := range page.Result.List {
-		if len(row) < 7 {
-			return nil
-		}
-		var f [7]float64
-		for i := range f {
-			f[i], _ = strconv.ParseFloat(row[i], 64)
-		}
-		open, _ := strconv.ParseInt(row[0], 10, 64)
-		volume := f[5]
-		if v == Inverse {
-			volume = f[6]
-		}
-		all = append(all, levels.Candle{OpenTime: open, Open: f[1], High: f[2], Low: f[3], Close: f[4], Volume: volume})
-	}
-	return all
+	result := exchangetest.Member([]byte(body), "result")
+	return exchangetest.Rows(exchangetest.Member(result, "list"), 1, 7, 0, 1, 2, 3, 4, volume)
 }
 
 // categoryOf returns the market of a body, which names it.
@@ -63,21 +46,18 @@ const (
 // Every recording decodes to its values. Those of web sockets are left out, as no feed is
 // read, and ccxt_comment_parseTicker_2 and 3 are tickers without their envelope.
 func TestRecordings(t *testing.T) {
-	all := recordings(t)
+	all := exchangetest.Bodies(t, "bybit")
 	for name, body := range all {
 		v := categoryOf(body)
 		switch kind, _, _ := strings.Cut(name, "_"); kind {
 		case "kline":
-			got, err := decode(v, body)
-			if want := oracle(v, body); err != nil || len(got) == 0 || !slices.Equal(got, want) {
-				t.Errorf("%s: %v, %v, want %v", name, got, err, want)
-			}
-			if at, err := v.DecodeClock(scan(body)); err != nil || !strings.Contains(body, strconv.FormatInt(at, 10)) {
+			exchangetest.Agrees(t, name, v, body, oracle)
+			if at, err := v.DecodeClock(exchangetest.Scan(body)); err != nil || !strings.Contains(body, strconv.FormatInt(at, 10)) {
 				t.Errorf("%s: the time %d, %v", name, at, err)
 			}
 		case "error":
 			want := map[string]error{"error_10001_unknown_symbol": service.ErrUnknownSymbol, "error_10006_rate_limit": service.ErrRateLimited}[name]
-			if _, err := decode(v, body); want == nil || !errors.Is(err, want) {
+			if _, err := exchangetest.Decode(v, body); want == nil || !errors.Is(err, want) {
 				t.Errorf("%s: %v, want %v", name, err, want)
 			}
 		}
@@ -96,7 +76,7 @@ func TestRecordings(t *testing.T) {
 		},
 	} {
 		if body, ok := all[name]; ok {
-			got, err := list(t, categoryOf(body), replies{listPath: body, listPath + "?category=linear&limit=1000&status=PreLaunch": noPreLaunch, tickersPath: noTickers})
+			got, err := exchangetest.ListFrom(t, categoryOf(body), exchangetest.Replies{listPath: body, listPath + "?category=linear&limit=1000&status=PreLaunch": noPreLaunch, tickersPath: noTickers})
 			if err != nil || !slices.Equal(got, want) {
 				t.Errorf("%s: %v\n%+v, want\n%+v", name, err, got, want)
 			}
@@ -105,7 +85,7 @@ func TestRecordings(t *testing.T) {
 	for _, name := range []string{"ccxt_comment_fetchTicker_1", "ccxt_comment_fetchTickers_0"} {
 		if body, ok := all[name]; ok {
 			pair := `{"retCode":0,"result":{"list":[{"symbol":"BTCUSD","status":"Trading","baseCoin":"BTC","quoteCoin":"USD"}]}}`
-			got, err := list(t, Inverse, replies{listPath: pair, tickersPath: body})
+			got, err := exchangetest.ListFrom(t, Inverse, exchangetest.Replies{listPath: pair, tickersPath: body})
 			if err != nil || len(got) != 1 || got[0].QuoteVolume != 49337318 {
 				t.Errorf("%s: %v, %+v", name, err, got)
 			}
@@ -127,12 +107,12 @@ func TestListing_SaysWhatIsUnusual(t *testing.T) {
 	first := listPath + "?category=linear&limit=1000"
 	for _, tt := range []struct {
 		venue   exchange.Venue
-		replies replies
+		replies exchangetest.Replies
 		want    []service.Symbol
 	}{
 		{
 			Spot,
-			replies{
+			exchangetest.Replies{
 				listPath + "?category=spot": body(`""`,
 					pair("AAPLXUSDT", "AAPLX", "USDT", "Trading", `,"symbolType":"xstocks"`),
 					pair("ADVUSDT", "ADV", "USDT", "Trading", `,"symbolType":"adventure"`),
@@ -151,7 +131,7 @@ func TestListing_SaysWhatIsUnusual(t *testing.T) {
 		},
 		{
 			Linear, // two pages of contracts that trade, and two before their launch
-			replies{
+			exchangetest.Replies{
 				first: body(`"a=b&c"`,
 					pair("BTC-25DEC26", "BTC", "USDC", "Trading", linear("USDC", "LinearFutures", `,"deliveryTime":"1798185600000"`)),
 					pair("BTCPERP", "BTC", "USDC", "Trading", linear("USDC", "LinearPerpetual", `,"deliveryTime":"0","preListingInfo":null`))),
@@ -173,7 +153,7 @@ func TestListing_SaysWhatIsUnusual(t *testing.T) {
 		},
 		{
 			Inverse,
-			replies{
+			exchangetest.Replies{
 				listPath:    body(`""`, pair("BTCUSDZ26", "BTC", "USD", "Delivering", linear("BTC", "InverseFutures", `,"deliveryTime":"1798185600000"`))),
 				tickersPath: noTickers,
 			},
@@ -182,7 +162,7 @@ func TestListing_SaysWhatIsUnusual(t *testing.T) {
 			},
 		},
 	} {
-		got, err := list(t, tt.venue, tt.replies)
+		got, err := exchangetest.ListFrom(t, tt.venue, tt.replies)
 		if err != nil || !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %v\n%+v, want\n%+v", tt.venue.Spec().Name, err, got, tt.want)
 		}
@@ -205,7 +185,7 @@ func TestListing_RefusesWhatItIsNot(t *testing.T) {
 		"a pair twice": `{"retCode":0,"result":{"list":[` + pair + `,` + pair + `]}}`,
 		"cut off":      `{"retCode":0,"result":{"list":[` + pair + `]`,
 	} {
-		if got, err := list(t, Spot, replies{listPath: body, tickersPath: noTickers}); err == nil {
+		if got, err := exchangetest.ListFrom(t, Spot, exchangetest.Replies{listPath: body, tickersPath: noTickers}); err == nil {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -250,14 +230,11 @@ func TestRefusals(t *testing.T) {
 	} {
 		for name, err := range map[string]error{
 			"another status": Spot.Refuse(http.StatusBadRequest, nil, []byte(body)),
-			"klines":         func() error { _, err := decode(Linear, body); return err }(),
-			"the time":       func() error { _, err := Spot.DecodeClock(scan(body)); return err }(),
-			"tickers":        Spot.DecodeListing(1, scan(body), new(exchange.Listing)),
+			"klines":         func() error { _, err := exchangetest.Decode(Linear, body); return err }(),
+			"the time":       func() error { _, err := Spot.DecodeClock(exchangetest.Scan(body)); return err }(),
+			"tickers":        Spot.DecodeListing(1, exchangetest.Scan(body), new(exchange.Listing)),
 		} {
-			refused, ok := errors.AsType[*exchange.Refusal](err)
-			if !ok || !errors.Is(err, want) || !strings.Contains(body, refused.Code) || !strings.Contains(body, refused.Msg) {
-				t.Errorf("%s in %s: %v, want %v", body, name, err, want)
-			}
+			exchangetest.Refused(t, name, body, err, want)
 		}
 	}
 	for _, body := range []string{"access too frequent", `{"retCode":403,"retMsg":"Access too frequent"}`} {
@@ -266,11 +243,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: %+v", body, pause)
 		}
 	}
-	for _, page := range []string{"", "<html>The Amazon CloudFront distribution is configured to block access from your country.</html>", `{"retCode":0}`, `"text"`} {
-		if err := Spot.Refuse(http.StatusForbidden, nil, []byte(page)); err != nil {
-			t.Errorf("%q: %v", page, err)
-		}
-	}
+	exchangetest.RefusesPages(t, Spot, http.StatusForbidden, "", "<html>The Amazon CloudFront distribution is configured to block access from your country.</html>", `{"retCode":0}`, `"text"`)
 }
 
 // The headers are of a user's requests to one endpoint: an address that believed them
@@ -281,7 +254,7 @@ func TestUsage_IsNotThatOfAUser(t *testing.T) {
 
 func TestDecodeClock(t *testing.T) {
 	body := `{"retCode":0,"retMsg":"OK","result":{"timeSecond":"1688639403","timeNano":"1688639403423213947"},"retExtInfo":{},"time":1688639403423}`
-	if got, err := Spot.DecodeClock(scan(body)); got != 1688639403423 || err != nil {
+	if got, err := Spot.DecodeClock(exchangetest.Scan(body)); got != 1688639403423 || err != nil {
 		t.Errorf("%d, %v", got, err)
 	}
 }
@@ -298,21 +271,13 @@ func TestDecodeKlines_RefusesWhatItIsNot(t *testing.T) {
 		"null":             `null`,
 	} {
 		for _, v := range []exchange.Venue{Spot, Inverse} {
-			if got, err := decode(v, `{"retCode":0,"retMsg":"OK","result":{"list":`+list+`},"time":1}`); err == nil {
+			if got, err := exchangetest.Decode(v, `{"retCode":0,"retMsg":"OK","result":{"list":`+list+`},"time":1}`); err == nil {
 				t.Errorf("%s: %v", name, got)
 			}
 		}
 	}
 	whole := `{"retCode":0,"retMsg":"OK","result":{"list":[` + row + `,` + row + `]},"time":1}`
-	for i := range len(whole) {
-		if got, err := decode(Spot, whole[:i]); err == nil {
-			t.Errorf("cut at %d: %v", i, got)
-		}
-	}
-	stop := errors.New("stop")
-	if err := Spot.DecodeKlines(scan(whole), exchange.Native{}, func(levels.Candle) error { return stop }); err != stop {
-		t.Errorf("%v", err)
-	}
+	exchangetest.RefusesParts(t, Spot, whole)
 }
 
 // page is a response of n rows as the venue writes them.
@@ -329,65 +294,22 @@ func page(n int) string {
 	return b.String()
 }
 
-func BenchmarkDecodeKlines(b *testing.B) {
-	body := page(1_000)
-	buf := make([]byte, 32<<10)
-	r := strings.NewReader(body)
-	n := 0
-	count := func(levels.Candle) error { n++; return nil }
-	b.SetBytes(int64(len(body)))
-	b.ReportAllocs()
-	for b.Loop() {
-		r.Reset(body)
-		n = 0
-		if err := Spot.DecodeKlines(exchange.NewScanner(r, buf), exchange.Native{}, count); err != nil || n != 1_000 {
-			b.Fatal(n, err)
-		}
-	}
-}
+func BenchmarkDecodeKlines(b *testing.B) { exchangetest.BenchmarkKlines(b, Spot, page(1_000), 1_000) }
 
 func TestDecodeKlines_AllocatesAtMostTwice(t *testing.T) {
-	body, buf := page(1_000), make([]byte, 32<<10)
-	r := strings.NewReader(body)
-	if n := testing.AllocsPerRun(20, func() {
-		r.Reset(body)
-		if err := Inverse.DecodeKlines(exchange.NewScanner(r, buf), exchange.Native{}, func(levels.Candle) error { return nil }); err != nil {
-			t.Fatal(err)
-		}
-	}); n > 2 {
-		t.Errorf("%v allocations", n)
-	}
+	exchangetest.AllocatesLittle(t, Inverse, page(1_000))
 }
 
 func FuzzDecodeKlines(f *testing.F) {
 	f.Add(page(2))
 	f.Add(`{"time":1,"result":{"list":[["1","1e3","2","1","1.5","0","-0",7]]},"retCode":0}`)
 	f.Add(`{"retCode":10001,"retMsg":"Not supported symbols","result":{}}`)
-	f.Fuzz(func(t *testing.T, body string) {
-		for _, v := range []exchange.Venue{Spot, Inverse} {
-			got, err := decode(v, body)
-			if err != nil {
-				continue
-			}
-			if !json.Valid([]byte(body)) {
-				t.Fatalf("%q is accepted", body)
-			}
-			if want := oracle(v, body); want != nil && !slices.Equal(got, want) {
-				t.Fatalf("%q: %v, want %v", body, got, want)
-			}
-		}
-	})
+	exchangetest.FuzzKlines(f, oracle, "list", Spot, Inverse)
 }
 
 func FuzzDecodeListing(f *testing.F) {
 	f.Add(`{"retCode":0,"result":{"list":[{"symbol":"AB","baseCoin":"A","quoteCoin":"B","status":"Trading","priceFilter":{"tickSize":"1"}}],"nextPageCursor":"c"},"time":5}`)
 	f.Add(`{"retCode":0,"result":{"list":[{"symbol":"AB","turnover24h":"1","volume24h":"2"}]}}`)
 	f.Add(`{"retCode":0,"result":{"list":[{"symbol":"AB","preListingInfo":{"curAuctionPhase":"Finished"},"deliveryTime":"5","contractType":"LinearFutures"}]}}`)
-	f.Fuzz(func(t *testing.T, body string) {
-		for i := range 2 {
-			if err := Linear.DecodeListing(i, scan(body), new(exchange.Listing)); err == nil && !json.Valid([]byte(body)) {
-				t.Fatalf("%q is accepted", body)
-			}
-		}
-	})
+	exchangetest.FuzzListing(f, Spot, Linear)
 }

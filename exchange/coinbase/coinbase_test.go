@@ -1,7 +1,6 @@
 package coinbase
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -13,31 +12,14 @@ import (
 	"time"
 
 	"tidemark/exchange"
+	"tidemark/exchange/exchangetest"
 	"tidemark/levels"
 	"tidemark/service"
 )
 
-// oracle reads candles with encoding/json; nil for what is no page of them.
-func oracle(body string) []levels.Candle {
-	var rows [][]json.Number
-	d := json.NewDecoder(strings.NewReader(body))
-	d.UseNumber()
-	if d.Decode(&rows) != nil || rows == nil {
-		return nil
-	}
-	all := []levels.Candle{}
-	for _, row := range rows {
-		if len(row) < 6 {
-			return nil
-		}
-		var f [6]float64
-		for i := range f {
-			f[i], _ = row[i].Float64()
-		}
-		seconds, _ := row[0].Int64()
-		all = append(all, levels.Candle{OpenTime: seconds * 1000, Low: f[1], High: f[2], Open: f[3], Close: f[4], Volume: f[5]})
-	}
-	return all
+// oracle reads candles with encoding/json.
+func oracle(_ exchange.Venue, body string) ([]levels.Candle, bool) {
+	return exchangetest.Rows([]byte(body), 1000, 6, 0, 3, 2, 1, 4, 5)
 }
 
 type product struct {
@@ -72,14 +54,11 @@ func products(body string) []service.Symbol {
 // Every recording decodes to its values, but those of /products/{id}/ticker: the client
 // reads the volumes of all products at once.
 func TestRecordings(t *testing.T) {
-	for name, body := range recordings(t) {
+	for name, body := range exchangetest.Bodies(t, "coinbase_exchange") {
 		switch kind, _, _ := strings.Cut(name, "_"); kind {
 		case "candles":
-			want := oracle(body)
-			got, err := decode(body)
-			if err != nil || len(want) == 0 || !slices.Equal(got, want) {
-				t.Errorf("%s: %d candles, want %d: %v", name, len(got), len(want), err)
-			}
+			exchangetest.Agrees(t, name, Exchange, body, oracle)
+			got, _ := exchangetest.Decode(Exchange, body)
 			var c levels.Candles // newest first, and all of them possible
 			c.Reset("1m", len(got))
 			for _, k := range slices.Backward(got) {
@@ -89,14 +68,14 @@ func TestRecordings(t *testing.T) {
 			}
 		case "products":
 			want := products(body)
-			got, err := list(t, replies{"/products": body, "/products/stats": "{}"})
+			got, err := exchangetest.ListFrom(t, Exchange, exchangetest.Replies{"/products": body, "/products/stats": "{}"})
 			if err != nil || len(want) < 10 || !slices.Equal(got, want) {
 				t.Errorf("%s: %v\n%+v, want\n%+v", name, err, got, want)
 			}
 		case "error":
-			refused(t, name, Exchange.Refuse(http.StatusNotFound, nil, []byte(body)), service.ErrUnknownSymbol)
-			_, err := decode(body)
-			refused(t, name, err, service.ErrUnknownSymbol)
+			exchangetest.Refused(t, name, body, Exchange.Refuse(http.StatusNotFound, nil, []byte(body)), service.ErrUnknownSymbol)
+			_, err := exchangetest.Decode(Exchange, body)
+			exchangetest.Refused(t, name, body, err, service.ErrUnknownSymbol)
 		case "ticker", "tickers", "ccxt":
 		default:
 			t.Errorf("%s is not tested", name)
@@ -166,7 +145,7 @@ func TestDecodeKlines(t *testing.T) {
 		},
 		`[[1591514160,1,4,2,3,5,"a new column"]]`: {{OpenTime: 1591514160_000, Low: 1, High: 4, Open: 2, Close: 3, Volume: 5}},
 	} {
-		if got, err := decode(body); err != nil || !slices.Equal(got, want) {
+		if got, err := exchangetest.Decode(Exchange, body); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: %v, %v", body, got, err)
 		}
 	}
@@ -174,7 +153,7 @@ func TestDecodeKlines(t *testing.T) {
 		`[[1591514160,1,4,2,3]]`, `[[1591514160.5,1,4,2,3,5]]`, `[[1591514160000,1,4,2,3,5]]`, `[[1591514160,null,4,2,3,5]]`,
 		`[[1591514160,1,4,2,3,5],]`, `[[1591514160,1,4,2,3,5]`, `[1]`, `null`, `{}`, `<html>`, ``,
 	} {
-		if got, err := decode(body); err == nil {
+		if got, err := exchangetest.Decode(Exchange, body); err == nil {
 			t.Errorf("%s: %v", body, got)
 		}
 	}
@@ -194,11 +173,11 @@ func TestDecodeListing(t *testing.T) {
 		{Name: "CGLD-EUR", Base: "CELO", Quote: "EUR", Status: "online", Tick: service.Tick{Units: 1, Decimals: 4}},
 		{Name: "GAL-USDT", Base: "GAL", Quote: "USDT", Status: "delisted", Tick: service.Tick{Units: 1, Decimals: 8}},
 	}
-	got, err := list(t, replies{"/products": pairs, "/products/stats": stats})
+	got, err := exchangetest.ListFrom(t, Exchange, exchangetest.Replies{"/products": pairs, "/products/stats": stats})
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v\n%+v, want\n%+v", err, got, want)
 	}
-	for name, r := range map[string]replies{
+	for name, r := range map[string]exchangetest.Replies{
 		"no tick":             {"/products": `[{"id":"BTC-USD","quote_increment":"free","status":"online"}]`},
 		"no quote":            {"/products": `[{"id":"BTC","quote_increment":"1","status":"online"}]`},
 		"no pairs":            {"/products": `[]`},
@@ -207,18 +186,18 @@ func TestDecodeListing(t *testing.T) {
 		"a negative volume":   {"/products": pairs, "/products/stats": `{"BTC-USD":{"stats_24hour":{"last":"3","volume":"-7.5"}}}`},
 		"an array of volumes": {"/products": pairs, "/products/stats": `[]`},
 	} {
-		if got, err := list(t, r); err == nil {
+		if got, err := exchangetest.ListFrom(t, Exchange, r); err == nil {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }
 
 func TestDecodeClock(t *testing.T) {
-	if got, err := Exchange.DecodeClock(scan(`{"iso":"2020-05-12T08:00:51.504Z","epoch":1589270451.504}`)); got != 1589270451504 || err != nil {
+	if got, err := Exchange.DecodeClock(exchangetest.Scan(`{"iso":"2020-05-12T08:00:51.504Z","epoch":1589270451.504}`)); got != 1589270451504 || err != nil {
 		t.Errorf("%d, %v", got, err)
 	}
 	for _, body := range []string{`{}`, `{"epoch":0}`, `{"epoch":1589270451504}`, `[]`, `{"epoch":1589270451.504`, `{"message":"Slow down"}`} {
-		if got, err := Exchange.DecodeClock(scan(body)); err == nil {
+		if got, err := Exchange.DecodeClock(exchangetest.Scan(body)); err == nil {
 			t.Errorf("%s: %d", body, got)
 		}
 	}
@@ -232,36 +211,20 @@ func TestRefusals(t *testing.T) {
 		"Internal server error": service.ErrExchange,
 	} {
 		body := fmt.Sprintf(`{"message":%q}`, msg)
-		refused(t, msg, Exchange.Refuse(400, nil, []byte(body+"\n")), want)
-		_, err := decode(body)
-		refused(t, msg, err, want)
-		_, err = Exchange.DecodeClock(scan(body))
-		refused(t, msg, err, want)
+		exchangetest.Refused(t, msg, body, Exchange.Refuse(400, nil, []byte(body+"\n")), want)
+		_, err := exchangetest.Decode(Exchange, body)
+		exchangetest.Refused(t, msg, body, err, want)
+		_, err = Exchange.DecodeClock(exchangetest.Scan(body))
+		exchangetest.Refused(t, msg, body, err, want)
 	}
-	for _, body := range []string{"", "<html>", "[]", "{}", `{"message":""}`, `{"message":{}}`} {
-		if err := Exchange.Refuse(502, nil, []byte(body)); err != nil {
-			t.Errorf("%s: %v", body, err)
-		}
-	}
+	exchangetest.RefusesPages(t, Exchange, 502, "", "<html>", "[]", "{}", `{"message":""}`, `{"message":{}}`)
 }
 
 func FuzzDecodeKlines(f *testing.F) {
 	for _, seed := range []string{`[[1591514160,1.5,4,2,3,0.02]]`, `[[1591514160,1e-9,4E2,2,3,0],[1,1,1,1,1,1,[]]]`, `[]`, `{"message":"x"}`, `[[-1,1,1,1,1,1]]`, ` [ [ 1 , 1 , 1 , 1 , 1 , "1" ] ] `} {
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, body string) {
-		got, err := decode(body)
-		if err != nil {
-			return
-		}
-		if !json.Valid([]byte(body)) {
-			t.Fatalf("%q is accepted", body)
-		}
-		// encoding/json does not take a number of any other type for a json.Number
-		if want := oracle(body); want != nil && !slices.Equal(got, want) {
-			t.Fatalf("%q: %v, want %v", body, got, want)
-		}
-	})
+	exchangetest.FuzzKlines(f, oracle, "", Exchange)
 }
 
 func FuzzDecodeListing(f *testing.F) {
@@ -269,7 +232,7 @@ func FuzzDecodeListing(f *testing.F) {
 	f.Add(`[{"id":"A-B","quote_increment":"1","status":"x"},{"id":"A-C","quote_increment":"10","status":"online"}]`, `{"A-B":{"stats_24hour":{"last":null,"volume":""}},"A-B":{}}`)
 	f.Add(`{"message":"x"}`, `{"message":"x"}`)
 	f.Fuzz(func(t *testing.T, pairs, stats string) {
-		got, err := list(t, replies{"/products": pairs, "/products/stats": stats})
+		got, err := exchangetest.ListFrom(t, Exchange, exchangetest.Replies{"/products": pairs, "/products/stats": stats})
 		if err != nil {
 			return
 		}
@@ -297,18 +260,5 @@ func page(n int) []byte {
 }
 
 func BenchmarkDecodeKlines(b *testing.B) {
-	body := page(rows)
-	r, buf := bytes.NewReader(nil), make([]byte, 32<<10)
-	n := 0
-	count := func(levels.Candle) error { n++; return nil }
-	b.SetBytes(int64(len(body)))
-	b.ReportAllocs()
-	for b.Loop() {
-		r.Reset(body)
-		n = 0
-		err := Exchange.DecodeKlines(exchange.NewScanner(r, buf), exchange.Native{}, count)
-		if err != nil || n != rows {
-			b.Fatal(n, err)
-		}
-	}
+	exchangetest.BenchmarkKlines(b, Exchange, string(page(rows)), rows)
 }

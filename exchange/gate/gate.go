@@ -186,7 +186,11 @@ func (m *market) DecodeListing(i int, s *exchange.Scanner, dst *exchange.Listing
 	}
 	for s.Array(); s.More(); {
 		if i == 1 {
-			decodeTicker(s, dst)
+			if m.futures {
+				dst.Ticker(s, "contract", "volume_24h_quote")
+			} else {
+				dst.Ticker(s, "currency_pair", "quote_volume")
+			}
 			continue
 		}
 		decode := decodePair
@@ -239,18 +243,11 @@ func decodePair(s *exchange.Scanner, dst *exchange.Listing) service.Symbol {
 	case p.Unusual != "":
 	case stock:
 		p.Unusual = service.Stock
-	case isLeveraged(p.Base):
+	case exchange.IsLeveraged(p.Base): // the list does not mark them
 		p.Unusual = service.Leveraged
 	}
 	p.Trading = p.Status == "tradable"
 	return p
-}
-
-// isLeveraged reports whether an asset has the name of a leveraged token: BTC3L, ETH5S.
-// The list does not mark them.
-func isLeveraged(base string) bool {
-	n := len(base)
-	return n > 3 && (base[n-1] == 'L' || base[n-1] == 'S') && base[n-2] >= '2' && base[n-2] <= '5' && (base[n-3] < '0' || base[n-3] > '9')
 }
 
 func decodeContract(s *exchange.Scanner, dst *exchange.Listing) service.Symbol {
@@ -298,25 +295,6 @@ func decodeContract(s *exchange.Scanner, dst *exchange.Listing) service.Symbol {
 		p.Unusual = service.Stock
 	}
 	return p
-}
-
-// decodeTicker reads the 24 h volume of a pair or contract.
-func decodeTicker(s *exchange.Scanner, dst *exchange.Listing) {
-	var room [64]byte
-	name, volume := room[:0], 0.0
-	for s.Object(); s.More(); {
-		switch string(s.Key()) {
-		case "currency_pair", "contract":
-			name = append(name[:0], s.Text()...)
-		case "quote_volume", "volume_24h_quote":
-			volume = s.Amount()
-		default:
-			s.Skip()
-		}
-	}
-	if s.Err() == nil {
-		dst.Volume(name, volume)
-	}
 }
 
 // refusal is the venue's own error, {"label":"INVALID_CURRENCY","message":"..."}.

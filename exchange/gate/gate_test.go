@@ -6,52 +6,22 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"tidemark/exchange"
+	"tidemark/exchange/exchangetest"
 	"tidemark/levels"
 	"tidemark/service"
 )
 
-func number(raw json.RawMessage) (float64, bool) {
-	v, err := strconv.ParseFloat(strings.Trim(string(raw), `"`), 64)
-	return v, err == nil
-}
-
-// oracle decodes klines with encoding/json; ok is false if they are not complete.
-func oracle(body string, futures bool) (all []levels.Candle, ok bool) {
-	var rows []json.RawMessage
-	if json.Unmarshal([]byte(body), &rows) != nil {
-		return nil, false
+// oracle reads candles with encoding/json.
+func oracle(v exchange.Venue, body string) ([]levels.Candle, bool) {
+	if v == Futures {
+		return exchangetest.Objects([]byte(body), 1000, "t", "o", "h", "l", "c", "v")
 	}
-	for _, raw := range rows {
-		var columns []json.RawMessage
-		var members map[string]json.RawMessage
-		if futures {
-			if json.Unmarshal(raw, &members) != nil {
-				return nil, false
-			}
-			for _, name := range []string{"t", "o", "h", "l", "c", "v"} {
-				columns = append(columns, members[name])
-			}
-		} else {
-			if json.Unmarshal(raw, &columns) != nil || len(columns) < 7 {
-				return nil, false
-			}
-			columns = []json.RawMessage{columns[0], columns[5], columns[3], columns[4], columns[2], columns[6]}
-		}
-		var v [6]float64
-		for i := range v {
-			if v[i], ok = number(columns[i]); !ok {
-				return nil, false
-			}
-		}
-		all = append(all, levels.Candle{OpenTime: int64(v[0]) * 1000, Open: v[1], High: v[2], Low: v[3], Close: v[4], Volume: v[5]})
-	}
-	return all, true
+	return exchangetest.Rows([]byte(body), 1000, 7, 0, 5, 3, 4, 2, 6)
 }
 
 const serverTime = `{"server_time":1700000000000}`
@@ -62,19 +32,15 @@ func TestRecordings_AreDecoded(t *testing.T) {
 		"ccxt_comment_fetchSpotMarkets_1": "pairs of margin trading, of another endpoint",
 	}
 	quiet := `[{"currency_pair":"X_Y","quote_volume":"0"}]`
-	for name, body := range recordings(t) {
+	for name, body := range exchangetest.Bodies(t, "gate") {
 		switch name {
 		case "candlestick_row_ccxt", "candlesticks_BTC_USDT_1h":
-			want, ok := oracle(body, false)
-			got, err := decode(Spot, body)
-			if err != nil || !ok || len(got) == 0 || !slices.Equal(got, want) {
-				t.Errorf("%s: %v, %v, want %v", name, got, err, want)
-			}
+			exchangetest.Agrees(t, name, Spot, body, oracle)
 		case "currency_pairs_2021", "ccxt_comment_fetchSpotMarkets_0":
 			if body[0] == '{' {
 				body = "[" + body + "]"
 			}
-			got, err := list(t, Spot, replies{"/api/v4/spot/currency_pairs": body, "/api/v4/spot/tickers": quiet, "/api/v4/spot/time": serverTime})
+			got, err := exchangetest.ListFrom(t, Spot, exchangetest.Replies{"/api/v4/spot/currency_pairs": body, "/api/v4/spot/tickers": quiet, "/api/v4/spot/time": serverTime})
 			var want []struct {
 				ID, Base, Quote string
 				Precision       int
@@ -93,20 +59,20 @@ func TestRecordings_AreDecoded(t *testing.T) {
 				}
 			}
 		case "futures_contracts_2023":
-			got, err := list(t, Futures, replies{"/api/v4/futures/usdt/contracts": body, "/api/v4/futures/usdt/tickers": `[{"contract":"KNC_USDT","volume_24h_quote":"5"}]`, "/api/v4/spot/time": serverTime})
+			got, err := exchangetest.ListFrom(t, Futures, exchangetest.Replies{"/api/v4/futures/usdt/contracts": body, "/api/v4/futures/usdt/tickers": `[{"contract":"KNC_USDT","volume_24h_quote":"5"}]`, "/api/v4/spot/time": serverTime})
 			i := slices.IndexFunc(got, func(s service.Symbol) bool { return s.Name == "KNC_USDT" })
 			want := service.Symbol{Name: "KNC_USDT", Base: "KNC", Quote: "USDT", Settle: "USDT", Status: "trading", Trading: true, Tick: service.Tick{Units: 1, Decimals: 4}, QuoteVolume: 5}
 			if err != nil || len(got) != 6 || i < 0 || got[i] != want || got[i].Canonical() != "KNC/USDT:USDT" {
 				t.Errorf("%s: %+v, %v", name, got, err)
 			}
 		case "ccxt_comment_parseTicker_0":
-			got, err := list(t, Spot, replies{"/api/v4/spot/currency_pairs": `[{"id":"KFC_USDT","base":"KFC","quote":"USDT","precision":3,"trade_status":"tradable"}]`,
+			got, err := exchangetest.ListFrom(t, Spot, exchangetest.Replies{"/api/v4/spot/currency_pairs": `[{"id":"KFC_USDT","base":"KFC","quote":"USDT","precision":3,"trade_status":"tradable"}]`,
 				"/api/v4/spot/tickers": "[" + body + "]", "/api/v4/spot/time": serverTime})
 			if err != nil || len(got) != 1 || got[0].QuoteVolume != 8807.40299875455 {
 				t.Errorf("%s: %+v, %v", name, got, err)
 			}
 		case "ccxt_comment_parseTicker_1":
-			got, err := list(t, Futures, replies{"/api/v4/futures/usdt/contracts": `[{"name":"BTC_USDT","order_price_round":"0.1"}]`,
+			got, err := exchangetest.ListFrom(t, Futures, exchangetest.Replies{"/api/v4/futures/usdt/contracts": `[{"name":"BTC_USDT","order_price_round":"0.1"}]`,
 				"/api/v4/futures/usdt/tickers": "[" + body + "]", "/api/v4/spot/time": serverTime})
 			if err != nil || len(got) != 1 || got[0].QuoteVolume != 184040233284 {
 				t.Errorf("%s: %+v, %v", name, got, err)
@@ -156,11 +122,11 @@ func TestDecodeKlines_Order(t *testing.T) {
 		`[{"o":"1","v":291170,"t":1790349960,"c":"2","l":"0.5","h":"4","sum":"2440050.23996"}]`: Futures,
 		`[{"t":1790349960,"v":"291170","c":"2","h":"4","l":"0.5","o":"1"}]`:                     Futures,
 	} {
-		if got, err := decode(v, body); err != nil || len(got) != 1 || got[0] != want {
+		if got, err := exchangetest.Decode(v, body); err != nil || len(got) != 1 || got[0] != want {
 			t.Errorf("%s: %v, %v", body, got, err)
 		}
 	}
-	if got, err := decode(Spot, "[]"); len(got) != 0 || err != nil {
+	if got, err := exchangetest.Decode(Spot, "[]"); len(got) != 0 || err != nil {
 		t.Errorf("%v, %v", got, err)
 	}
 }
@@ -176,7 +142,7 @@ func TestDecodeKlines_RefusesWhatIsNotComplete(t *testing.T) {
 		`[["1790349960"`: Spot,
 		`[] x`:           Futures,
 	} {
-		if got, err := decode(v, body); err == nil {
+		if got, err := exchangetest.Decode(v, body); err == nil {
 			t.Errorf("%s: %v", body, got)
 		}
 	}
@@ -197,24 +163,20 @@ func TestRefuse_AndRefusalsIn200(t *testing.T) {
 			if !ok || refused.Err != want || refused.Code == "" {
 				t.Errorf("%s: %+v, want %v", body, refused, want)
 			}
-			if _, err := decode(v, body); !errors.Is(err, want) {
+			if _, err := exchangetest.Decode(v, body); !errors.Is(err, want) {
 				t.Errorf("klines %s: %v, want %v", body, err, want)
 			}
-			if _, err := v.DecodeClock(scan(body)); !errors.Is(err, want) {
+			if _, err := v.DecodeClock(exchangetest.Scan(body)); !errors.Is(err, want) {
 				t.Errorf("clock %s: %v, want %v", body, err, want)
 			}
 			for i := range 2 {
-				if err := v.DecodeListing(i, scan(body), new(exchange.Listing)); !errors.Is(err, want) {
+				if err := v.DecodeListing(i, exchangetest.Scan(body), new(exchange.Listing)); !errors.Is(err, want) {
 					t.Errorf("list %s: %v, want %v", body, err, want)
 				}
 			}
 		}
 	}
-	for _, page := range []string{"", "<html>", `{"error":1}`, `"x"`, "[]"} {
-		if err := Spot.Refuse(403, http.Header{}, []byte(page)); err != nil {
-			t.Errorf("%s: %v", page, err)
-		}
-	}
+	exchangetest.RefusesPages(t, Spot, 403, "", "<html>", `{"error":1}`, `"x"`, "[]")
 	h := http.Header{}
 	h.Set("X-Gate-RateLimit-Reset-Timestamp", "1793577600")
 	paused, ok := errors.AsType[*exchange.Pause](Spot.Refuse(429, h, []byte(`{"label":"TOO_MANY_REQUESTS","message":"x"}`)))
@@ -241,7 +203,7 @@ func TestUsage_ReadsTheHeaders(t *testing.T) {
 }
 
 func TestDecodeClock(t *testing.T) {
-	if ms, err := Futures.DecodeClock(scan(serverTime)); ms != 1700000000000 || err != nil {
+	if ms, err := Futures.DecodeClock(exchangetest.Scan(serverTime)); ms != 1700000000000 || err != nil {
 		t.Error(ms, err)
 	}
 }
@@ -250,7 +212,7 @@ func TestListing_MarksWhatIsUnusual(t *testing.T) {
 	pair := func(base, name, kind, status string) string {
 		return fmt.Sprintf(`{"id":"%s_USDT","base":%[1]q,"base_name":%q,"quote":"USDT","precision":2,"trade_status":%q,"type":%q,"st_tag":false,"delisting_time":0}`, base, name, status, kind)
 	}
-	got, err := list(t, Spot, replies{
+	got, err := exchangetest.ListFrom(t, Spot, exchangetest.Replies{
 		"/api/v4/spot/currency_pairs": "[" + strings.Join([]string{pair("BTC", "Bitcoin", "normal", "tradable"), pair("BTC3L", "BTC3L", "normal", "tradable"),
 			pair("ETH5S", "ETH5S", "normal", "tradable"), pair("TSLAX", "Tesla xStock", "normal", "tradable"), pair("AAPLON", "Apple Ondo Tokenized", "normal", "sellable"),
 			pair("NEW", "New", "premarket", "tradable"), pair("H3L", "H3L", "normal", "untradable")}, ",") + "]",
@@ -272,7 +234,7 @@ func TestListing_MarksWhatIsUnusual(t *testing.T) {
 	contract := func(name, status, kind string, leaving, early bool) string {
 		return fmt.Sprintf(`{"name":%q,"status":%q,"contract_type":%q,"in_delisting":%t,"is_pre_market":%t,"order_price_round":"0.50"}`, name, status, kind, leaving, early)
 	}
-	got, err = list(t, Futures, replies{
+	got, err = exchangetest.ListFrom(t, Futures, exchangetest.Replies{
 		"/api/v4/futures/usdt/contracts": "[" + strings.Join([]string{contract("BTC_USDT", "trading", "", false, false), contract("AAPL_USDT", "trading", "stocks", false, false),
 			contract("B200_USDT", "trading", "", false, true), contract("OLD_USDT", "trading", "", true, false), contract("GONE_USDT", "suspend", "", false, false)}, ",") + "]",
 		"/api/v4/futures/usdt/tickers": "[]",
@@ -316,58 +278,20 @@ func page(futures bool) string {
 }
 
 func BenchmarkDecodeKlines(b *testing.B) {
-	for name, v := range map[string]exchange.Venue{"spot": Spot, "futures": Futures} {
-		b.Run(name, func(b *testing.B) {
-			body, buf := page(v == Futures), make([]byte, 32<<10)
-			r := strings.NewReader(body)
-			n := 0
-			take := func(levels.Candle) error { n++; return nil }
-			b.SetBytes(int64(len(body)))
-			b.ReportAllocs()
-			for b.Loop() {
-				r.Reset(body)
-				if err := v.DecodeKlines(exchange.NewScanner(r, buf), exchange.Native{}, take); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
+	b.Run("spot", func(b *testing.B) { exchangetest.BenchmarkKlines(b, Spot, page(false), 1000) })
+	b.Run("futures", func(b *testing.B) { exchangetest.BenchmarkKlines(b, Futures, page(true), 1999) })
 }
 
 func FuzzDecodeKlines(f *testing.F) {
-	f.Add(`[["1790349960","355349.00613100","2","4","0.5","1","291170","true"],["1790350020","9","2","4","0.5","1","2"]]`, false)
-	f.Add(`[{"o":"1","v":291170,"t":1790349960,"c":"2","l":"0.5","h":"4","sum":"2440050.23996"}]`, true)
-	f.Add(`{"label":"CONTRACT_NOT_FOUND"}`, true)
-	f.Fuzz(func(t *testing.T, body string, futures bool) {
-		v := Spot
-		if futures {
-			v = Futures
-		}
-		got, err := decode(v, body)
-		if err != nil || strings.Contains(body, `\`) {
-			return
-		}
-		want, ok := oracle(body, futures)
-		if !ok {
-			t.Fatalf("%s is accepted: %v", body, got)
-		}
-		if !slices.Equal(got, want) {
-			t.Fatalf("%s: %v, want %v", body, got, want)
-		}
-	})
+	f.Add(`[["1790349960","355349.00613100","2","4","0.5","1","291170","true"],["1790350020","9","2","4","0.5","1","2"]]`)
+	f.Add(`[{"o":"1","v":291170,"t":1790349960,"c":"2","l":"0.5","h":"4","sum":"2440050.23996"}]`)
+	f.Add(`{"label":"CONTRACT_NOT_FOUND"}`)
+	exchangetest.FuzzKlines(f, oracle, "", Spot, Futures)
 }
 
 func FuzzDecodeListing(f *testing.F) {
-	f.Add(`[{"id":"A_B","base":"A","base_name":"A xStock","quote":"B","precision":2,"trade_status":"tradable","type":"premarket"}]`, 0, false)
-	f.Add(`[{"currency_pair":"A_B","quote_volume":"1"}]`, 1, false)
-	f.Add(`[{"name":"A_USDT","status":"trading","contract_type":"stocks","in_delisting":false,"is_pre_market":true,"order_price_round":"0.50"}]`, 0, true)
-	f.Fuzz(func(t *testing.T, body string, i int, futures bool) {
-		v := Spot
-		if futures {
-			v = Futures
-		}
-		if v.DecodeListing(i&1, scan(body), new(exchange.Listing)) == nil && !strings.Contains(body, `\`) && !json.Valid([]byte(body)) {
-			t.Fatalf("%q is not JSON", body)
-		}
-	})
+	f.Add(`[{"id":"A_B","base":"A","base_name":"A xStock","quote":"B","precision":2,"trade_status":"tradable","type":"premarket"}]`)
+	f.Add(`[{"currency_pair":"A_B","quote_volume":"1"}]`)
+	f.Add(`[{"name":"A_USDT","status":"trading","contract_type":"stocks","in_delisting":false,"is_pre_market":true,"order_price_round":"0.50"}]`)
+	exchangetest.FuzzListing(f, Spot, Futures)
 }

@@ -10,30 +10,14 @@ import (
 	"testing"
 
 	"tidemark/exchange"
+	"tidemark/exchange/exchangetest"
 	"tidemark/levels"
 	"tidemark/service"
 )
 
-// oracle reads candles with encoding/json; nil for what is no page of them.
-func oracle(body string) []levels.Candle {
-	var page struct {
-		Data []map[string]json.RawMessage
-	}
-	if json.Unmarshal([]byte(body), &page) != nil || page.Data == nil {
-		return nil
-	}
-	all := []levels.Candle{}
-	for _, row := range page.Data {
-		var k levels.Candle
-		for name, field := range map[string]any{"id": &k.OpenTime, "open": &k.Open, "high": &k.High, "low": &k.Low, "close": &k.Close, "amount": &k.Volume} {
-			if json.Unmarshal(row[name], field) != nil {
-				return nil
-			}
-		}
-		k.OpenTime *= 1000
-		all = append(all, k)
-	}
-	return all
+// oracle reads candles with encoding/json.
+func oracle(_ exchange.Venue, body string) ([]levels.Candle, bool) {
+	return exchangetest.Objects(exchangetest.Member([]byte(body), "data"), 1000, "id", "open", "high", "low", "close", "amount")
 }
 
 const noTickers = `{"data":[],"status":"ok","ts":1639547261293}`
@@ -42,21 +26,18 @@ const noTickers = `{"data":[],"status":"ok","ts":1639547261293}`
 // one pair (GetTicker, GetSymbolDetails24H, fetchTicker), v2 (GetSymbols), the market's
 // status, contracts (ccxt_comment_fetchTickers_1), and sockets.
 func TestRecordings(t *testing.T) {
-	for name, body := range recordings(t) {
+	for name, body := range exchangetest.Bodies(t, "htx") {
 		switch name {
 		case "kline_btcusdt_60min_2026", "kline_ethbtc_1min_ccxt", "docs_GetKlines":
-			got, err := decode(Spot, body)
-			if want := oracle(body); err != nil || len(got) < 2 || got[0].OpenTime < got[1].OpenTime || !slices.Equal(got, want) {
-				t.Errorf("%s: %v, %v, want %v", name, got, err, want)
-			}
+			exchangetest.Agrees(t, name, Spot, body, oracle)
 		case "v1_common_symbols_2021":
-			got, err := list(t, Spot, body, noTickers)
+			got, err := exchangetest.List(t, Spot, body, noTickers)
 			if want := symbols(t, body); err != nil || len(got) != 20 || !slices.Equal(got, want) {
 				t.Errorf("%s: %v\n%+v, want\n%+v", name, err, got, want)
 			}
 		case "ccxt_comment_fetchTickers_0", "docs_GetTickers":
 			want := map[string]float64{"hbcbtc": 0.0618599229, "smtusdt": 170526.0643855023, "ltcht": 14506.9381937385}
-			got, err := list(t, Spot, pairs("hbcbtc", "ltcht", "smtusdt"), body)
+			got, err := exchangetest.List(t, Spot, pairs("hbcbtc", "ltcht", "smtusdt"), body)
 			n := 0
 			for _, s := range got {
 				if s.QuoteVolume != 0 {
@@ -74,7 +55,7 @@ func TestRecordings(t *testing.T) {
 			if name == "error_request_limit" {
 				want = service.ErrRateLimited
 			}
-			if _, err := decode(Spot, body); !errors.Is(err, want) {
+			if _, err := exchangetest.Decode(Spot, body); !errors.Is(err, want) {
 				t.Errorf("%s in HTTP 200: %v, want %v", name, err, want)
 			}
 			if err := Spot.Refuse(400, nil, []byte(body)); !errors.Is(err, want) {
@@ -127,7 +108,7 @@ func TestListing_SaysWhatIsUnusual(t *testing.T) {
 		pair("c", `,"state":"suspend","underlying":"btcusdt"`),
 		pair("d", `,"state":"pre-online","underlying":"","tags":null`),
 	}, ",") + `],"status":"ok"}`
-	got, err := list(t, Spot, body, `{"status":"ok","ts":1,"data":[{"symbol":"a","vol":2.3822168242201668E8},{"vol":null,"symbol":"b"},{"symbol":"gone","vol":1}]}`)
+	got, err := exchangetest.List(t, Spot, body, `{"status":"ok","ts":1,"data":[{"symbol":"a","vol":2.3822168242201668E8},{"vol":null,"symbol":"b"},{"symbol":"gone","vol":1}]}`)
 	tick := service.Tick{Units: 1, Decimals: 4}
 	want := []service.Symbol{
 		{Name: "a", Base: "BTC", Quote: "USDT", Status: "online", Trading: true, Tick: tick, QuoteVolume: 238221682.42201668},
@@ -157,12 +138,12 @@ func TestListing_RefusesWhatItIsNot(t *testing.T) {
 		"cut off":         strings.TrimSuffix(pairs("a"), "]}"),
 		"more at the end": pairs("a") + "{}",
 	} {
-		if got, err := list(t, Spot, body, noTickers); err == nil {
+		if got, err := exchangetest.List(t, Spot, body, noTickers); err == nil {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
 	for _, body := range []string{`{"status":"ok","data":[{"symbol":"a"}]}`, `{"status":"ok","data":[{"vol":1}]}`, `{"status":"error","err-code":"x","data":null}`} {
-		if got, err := list(t, Spot, pairs("a"), body); err == nil {
+		if got, err := exchangetest.List(t, Spot, pairs("a"), body); err == nil {
 			t.Errorf("%s: %+v", body, got)
 		}
 	}
@@ -199,29 +180,25 @@ func TestRefusals(t *testing.T) {
 	} {
 		for name, err := range map[string]error{
 			"another status": Spot.Refuse(http.StatusBadRequest, nil, []byte(body)),
-			"klines":         func() error { _, err := decode(Spot, body); return err }(),
-			"pairs":          Spot.DecodeListing(0, scan(body), new(exchange.Listing)),
-			"tickers":        Spot.DecodeListing(1, scan(body), new(exchange.Listing)),
-			"the time":       func() error { _, err := Spot.DecodeClock(scan(strings.Replace(body, "[]", "null", 1))); return err }(),
+			"klines":         func() error { _, err := exchangetest.Decode(Spot, body); return err }(),
+			"pairs":          Spot.DecodeListing(0, exchangetest.Scan(body), new(exchange.Listing)),
+			"tickers":        Spot.DecodeListing(1, exchangetest.Scan(body), new(exchange.Listing)),
+			"the time": func() error {
+				_, err := Spot.DecodeClock(exchangetest.Scan(strings.Replace(body, "[]", "null", 1)))
+				return err
+			}(),
 		} {
-			refused, ok := errors.AsType[*exchange.Refusal](err)
-			if !ok || !errors.Is(err, want) || refused.Venue == "" || !strings.Contains(body, refused.Code) || !strings.Contains(body, refused.Msg) {
-				t.Errorf("%s in %s: %v, want %v", body, name, err, want)
-			}
+			exchangetest.Refused(t, name, body, err, want)
 		}
 		if err := Spot.Refuse(http.StatusTooManyRequests, nil, []byte(body)); err != nil {
 			t.Errorf("%s: %v", body, err)
 		}
 	}
-	for _, page := range []string{"", "<html></html>", `{"status":"ok"}`, `{"message":"no"}`, `"text"`} {
-		if err := Spot.Refuse(http.StatusForbidden, nil, []byte(page)); err != nil {
-			t.Errorf("%q: %v", page, err)
-		}
-	}
+	exchangetest.RefusesPages(t, Spot, http.StatusForbidden, "", "<html></html>", `{"status":"ok"}`, `{"message":"no"}`, `"text"`)
 }
 
 func TestDecodeClock(t *testing.T) {
-	if got, err := Spot.DecodeClock(scan(`{"status":"ok","data":1494900087029}`)); got != 1494900087029 || err != nil {
+	if got, err := Spot.DecodeClock(exchangetest.Scan(`{"status":"ok","data":1494900087029}`)); got != 1494900087029 || err != nil {
 		t.Errorf("%d, %v", got, err)
 	}
 }
@@ -229,7 +206,7 @@ func TestDecodeClock(t *testing.T) {
 func TestDecodeKlines_RefusesWhatItIsNot(t *testing.T) {
 	row := `{"id":3600,"open":1,"close":1.5,"low":0.5,"high":2,"amount":10,"vol":20,"count":3}`
 	for _, field := range []string{"id", "open", "close", "low", "high", "amount"} {
-		if got, err := decode(Spot, `{"status":"ok","data":[`+strings.Replace(row, `"`+field+`"`, `"other"`, 1)+`]}`); err == nil {
+		if got, err := exchangetest.Decode(Spot, `{"status":"ok","data":[`+strings.Replace(row, `"`+field+`"`, `"other"`, 1)+`]}`); err == nil {
 			t.Errorf("without %s: %v", field, got)
 		}
 	}
@@ -241,20 +218,12 @@ func TestDecodeKlines_RefusesWhatItIsNot(t *testing.T) {
 		"a late time":    strings.Replace(row, "3600", "100000000000000000", 1),
 		"null":           `null`,
 	} {
-		if got, err := decode(Spot, `{"status":"ok","data":`+data+`}`); err == nil {
+		if got, err := exchangetest.Decode(Spot, `{"status":"ok","data":`+data+`}`); err == nil {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
 	whole := `{"status":"ok","data":[` + row + `,` + row + `]}`
-	for i := range len(whole) {
-		if got, err := decode(Spot, whole[:i]); err == nil {
-			t.Errorf("cut at %d: %v", i, got)
-		}
-	}
-	stop := errors.New("stop")
-	if err := Spot.DecodeKlines(scan(whole), exchange.Native{}, func(levels.Candle) error { return stop }); err != stop {
-		t.Errorf("%v", err)
-	}
+	exchangetest.RefusesParts(t, Spot, whole)
 }
 
 // page is a response of n rows as the venue writes them.
@@ -271,36 +240,23 @@ func page(n int) string {
 	return b.String()
 }
 
-func BenchmarkDecodeKlines(b *testing.B) { benchmark(b, Spot, page(maxRows), maxRows) }
+func BenchmarkDecodeKlines(b *testing.B) {
+	exchangetest.BenchmarkKlines(b, Spot, page(maxRows), maxRows)
+}
 
-func TestDecodeKlines_AllocatesAtMostTwice(t *testing.T) { allocations(t, Spot, page(maxRows)) }
+func TestDecodeKlines_AllocatesAtMostTwice(t *testing.T) {
+	exchangetest.AllocatesLittle(t, Spot, page(maxRows))
+}
 
 func FuzzDecodeKlines(f *testing.F) {
 	f.Add(page(2))
 	f.Add(`{"data":[{"id":1,"open":1e3,"close":2,"low":0,"high":1E-5,"amount":-0,"x":{"id":2}}],"status":"ok"}`)
 	f.Add(`{"status":"error","err-code":"invalid-parameter","err-msg":"invalid symbol"}`)
-	f.Fuzz(func(t *testing.T, body string) {
-		got, err := decode(Spot, body)
-		if err != nil {
-			return
-		}
-		if !json.Valid([]byte(body)) {
-			t.Fatalf("%q is accepted", body)
-		}
-		if want := oracle(body); want != nil && !slices.Equal(got, want) {
-			t.Fatalf("%q: %v, want %v", body, got, want)
-		}
-	})
+	exchangetest.FuzzKlines(f, oracle, "data", Spot)
 }
 
 func FuzzDecodeListing(f *testing.F) {
 	f.Add(pairs("a"))
 	f.Add(`{"status":"ok","data":[{"symbol":"a","vol":2E3}]}`)
-	f.Fuzz(func(t *testing.T, body string) {
-		for i := range 2 {
-			if err := Spot.DecodeListing(i, scan(body), new(exchange.Listing)); err == nil && !json.Valid([]byte(body)) {
-				t.Fatalf("%q is accepted", body)
-			}
-		}
-	})
+	exchangetest.FuzzListing(f, Spot)
 }

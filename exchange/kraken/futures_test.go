@@ -4,37 +4,22 @@ package kraken
 // those in the sources of ccxt and Nautilus.
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"tidemark/exchange"
+	"tidemark/exchange/exchangetest"
 	"tidemark/levels"
 	"tidemark/service"
 )
 
 const instrumentsPath, tickersPath = "/derivatives/api/v3/instruments", "/derivatives/api/v3/tickers"
 
-func futuresOracle(body string) []levels.Candle {
-	var page struct {
-		Candles []map[string]any
-	}
-	d := json.NewDecoder(strings.NewReader(body))
-	d.UseNumber()
-	if d.Decode(&page) != nil || page.Candles == nil {
-		return nil
-	}
-	all := []levels.Candle{}
-	for _, c := range page.Candles {
-		number := func(key string) float64 { v, _ := strconv.ParseFloat(fmt.Sprint(c[key]), 64); return v }
-		open, _ := strconv.ParseInt(fmt.Sprint(c["time"]), 10, 64)
-		all = append(all, levels.Candle{OpenTime: open, Open: number("open"), High: number("high"), Low: number("low"), Close: number("close"), Volume: number("volume")})
-	}
-	return all
+func futuresOracle(_ exchange.Venue, body string) ([]levels.Candle, bool) {
+	return exchangetest.Objects(exchangetest.Member([]byte(body), "candles"), 1, "time", "open", "high", "low", "close", "volume")
 }
 
 func TestFutures_Requests(t *testing.T) {
@@ -62,7 +47,7 @@ func TestFutures_DecodeKlines(t *testing.T) {
 		},
 		`{"candles":[],"more_candles":false}`: nil,
 	} {
-		if got, err := decode(Futures, body); err != nil || !slices.Equal(got, want) {
+		if got, err := exchangetest.Decode(Futures, body); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: %v, %v", body, got, err)
 		}
 	}
@@ -71,7 +56,7 @@ func TestFutures_DecodeKlines(t *testing.T) {
 		`{"candles":[{"time":1,"open":"2","high":"4","low":"1","close":"3","volume":null}]}`, `{"candles":[1]}`, `{"candles":null}`, `{"more_candles":false}`, `{}`, `[]`, ``, `<html>`,
 		`{"candles":[]`,
 	} {
-		if got, err := decode(Futures, body); err == nil {
+		if got, err := exchangetest.Decode(Futures, body); err == nil {
 			t.Errorf("%s: %v", body, got)
 		}
 	}
@@ -104,30 +89,31 @@ func TestFutures_DecodeListing(t *testing.T) {
 		{Name: "PF_XBTUSD", Base: "BTC", Quote: "USD", Settle: "USD", Trading: true, Status: "tradeable", Tick: service.Tick{Units: 1}, QuoteVolume: 225000.75},
 		{Name: "PI_XBTUSD", Base: "BTC", Quote: "USD", Settle: "BTC", Trading: true, Status: "tradeable", Tick: service.Tick{Units: 5, Decimals: 1}, QuoteVolume: 21118140},
 	}
-	got, err := list(t, Futures, replies{instrumentsPath: instruments, tickersPath: tickers})
+	got, err := exchangetest.ListFrom(t, Futures, exchangetest.Replies{instrumentsPath: instruments, tickersPath: tickers})
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v\n%+v, want\n%+v", err, got, want)
 	}
-	for name, r := range map[string]replies{
+	for name, r := range map[string]exchangetest.Replies{
 		"no contracts":      {instrumentsPath: `{"result":"success","instruments":[]}`},
 		"a refusal":         {instrumentsPath: `{"result":"error","error":"Unavailable","serverTime":"2026-10-06T19:36:58.582Z"}`},
 		"no base":           {instrumentsPath: `{"instruments":[{"symbol":"PF_XBTUSD","type":"flexible_futures","tickSize":1,"tradeable":true,"quote":"USD"}]}`},
 		"no tickers":        {instrumentsPath: instruments, tickersPath: `{"result":"success"}`},
 		"a negative volume": {instrumentsPath: instruments, tickersPath: `{"tickers":[{"symbol":"PF_XBTUSD","vol24h":1,"last":-1}]}`},
 	} {
-		if got, err := list(t, Futures, r); err == nil {
+		if got, err := exchangetest.ListFrom(t, Futures, r); err == nil {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }
 
 func TestFutures_DecodeClock(t *testing.T) {
-	if got, err := Futures.DecodeClock(scan(`["mark","spot","trade"]`)); got != 0 || err != nil { // the Date header must do
+	if got, err := Futures.DecodeClock(exchangetest.Scan(`["mark","spot","trade"]`)); got != 0 || err != nil { // the Date header must do
 		t.Errorf("%d, %v", got, err)
 	}
-	_, err := Futures.DecodeClock(scan(`{"result":"error","error":"apiLimitExceeded"}`))
-	refused(t, "a limit", err, service.ErrRateLimited)
-	if _, err := Futures.DecodeClock(scan(`{}`)); err == nil {
+	body := `{"result":"error","error":"apiLimitExceeded"}`
+	_, err := Futures.DecodeClock(exchangetest.Scan(body))
+	exchangetest.Refused(t, "the time", body, err, service.ErrRateLimited)
+	if _, err := Futures.DecodeClock(exchangetest.Scan(`{}`)); err == nil {
 		t.Error("an empty object is no response")
 	}
 }
@@ -137,21 +123,17 @@ func TestFutures_Refusals(t *testing.T) {
 		"contractNotFound": service.ErrUnknownSymbol, "apiLimitExceeded": service.ErrRateLimited, "Server Error": service.ErrExchange, "Unavailable": service.ErrExchange,
 	} {
 		body := fmt.Sprintf(`{"result":"error","error":%q,"serverTime":"2016-02-25T09:45:53.818Z"}`, code)
-		refused(t, code, Futures.Refuse(400, nil, []byte(body+"\n")), want)
-		_, err := decode(Futures, body)
-		refused(t, code, err, want)
+		exchangetest.Refused(t, code, body, Futures.Refuse(400, nil, []byte(body+"\n")), want)
+		_, err := exchangetest.Decode(Futures, body)
+		exchangetest.Refused(t, code, body, err, want)
 	}
 	for _, body := range []string{`{}`, `[]`, `{"errors":[{"severity":"error","error_class":"x"}]}`, `"Not Found"`} {
-		refused(t, body, Futures.Refuse(404, nil, []byte(body)), service.ErrUnknownSymbol)
+		exchangetest.Refused(t, "HTTP 404", "404 "+body, Futures.Refuse(404, nil, []byte(body)), service.ErrUnknownSymbol)
 		if err := Futures.Refuse(503, nil, []byte(body)); err != nil {
 			t.Errorf("%s: %v", body, err)
 		}
 	}
-	for _, body := range []string{"", "<html>", "404 page not found"} {
-		if err := Futures.Refuse(404, nil, []byte(body)); err != nil {
-			t.Errorf("%s: %v", body, err)
-		}
-	}
+	exchangetest.RefusesPages(t, Futures, 404, "", "<html>", "404 page not found")
 }
 
 func FuzzFutures_DecodeKlines(f *testing.F) {
@@ -161,21 +143,7 @@ func FuzzFutures_DecodeKlines(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, body string) {
-		got, err := decode(Futures, body)
-		if err != nil {
-			return
-		}
-		if !json.Valid([]byte(body)) {
-			t.Fatalf("%q is accepted", body)
-		}
-		if strings.Contains(body, `\`) || strings.Count(strings.ToLower(body), `"candles"`) > 1 {
-			return // encoding/json also takes CANDLES, and the last of two
-		}
-		if want := futuresOracle(body); want != nil && !slices.Equal(got, want) {
-			t.Fatalf("%q: %v, want %v", body, got, want)
-		}
-	})
+	exchangetest.FuzzKlines(f, futuresOracle, "candles", Futures)
 }
 
 func FuzzFutures_DecodeListing(f *testing.F) {
@@ -183,7 +151,7 @@ func FuzzFutures_DecodeListing(f *testing.F) {
 		`{"tickers":[{"symbol":"PF_XBTUSD","vol24h":1,"last":"2"},{"symbol":"PI_","vol24h":1},{"symbol":""}]}`)
 	f.Add(`{"result":"error","error":"x"}`, `{}`)
 	f.Fuzz(func(t *testing.T, pairs, tickers string) {
-		got, err := list(t, Futures, replies{instrumentsPath: pairs, tickersPath: tickers})
+		got, err := exchangetest.ListFrom(t, Futures, exchangetest.Replies{instrumentsPath: pairs, tickersPath: tickers})
 		if err != nil {
 			return
 		}
@@ -203,5 +171,5 @@ func BenchmarkFutures_DecodeKlines(b *testing.B) {
 	for i := range 2000 {
 		body = fmt.Appendf(body, `{"time":%d,"open":"91%d","high":"91%d.5","low":"90%d","close":"91%d.5","volume":"0.4893%d"},`, 1731715200000+int64(i)*3600_000, 100+i%99, 300+i%99, 100+i%99, 150+i%50, 1000+i)
 	}
-	benchmark(b, Futures, append(bytes.TrimSuffix(body, []byte(",")), `],"more_candles":false}`...), 2000)
+	exchangetest.BenchmarkKlines(b, Futures, strings.TrimSuffix(string(body), ",")+`],"more_candles":false}`, 2000)
 }

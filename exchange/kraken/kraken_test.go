@@ -5,47 +5,37 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"tidemark/exchange"
+	"tidemark/exchange/exchangetest"
 	"tidemark/levels"
 	"tidemark/service"
 )
 
-// oracle reads candles with encoding/json; nil for what is no page of them.
-func oracle(body string) []levels.Candle {
-	var page struct {
-		Result map[string]json.RawMessage
+// oracle reads candles with encoding/json.
+func oracle(_ exchange.Venue, body string) (all []levels.Candle, ok bool) {
+	d := json.NewDecoder(bytes.NewReader(exchangetest.Member([]byte(body), "result")))
+	if open, _ := d.Token(); open != json.Delim('{') {
+		return nil, false
 	}
-	if json.Unmarshal([]byte(body), &page) != nil {
-		return nil
-	}
-	all := []levels.Candle{}
-	for key, raw := range page.Result {
-		if key == "last" {
+	for d.More() {
+		pair, _ := d.Token()
+		var rows json.RawMessage
+		if d.Decode(&rows) != nil {
+			return nil, false
+		}
+		if pair == "last" {
 			continue
 		}
-		var rows [][]any
-		d := json.NewDecoder(bytes.NewReader(raw))
-		d.UseNumber()
-		if d.Decode(&rows) != nil {
-			return nil
+		more, ok := exchangetest.Rows(rows, 1000, 8, 0, 1, 2, 3, 4, 6)
+		if !ok {
+			return nil, false
 		}
-		for _, row := range rows {
-			if len(row) < 8 {
-				return nil
-			}
-			var f [7]float64
-			for i := range f {
-				f[i], _ = strconv.ParseFloat(fmt.Sprint(row[i]), 64)
-			}
-			seconds, _ := strconv.ParseInt(fmt.Sprint(row[0]), 10, 64)
-			all = append(all, levels.Candle{OpenTime: seconds * 1000, Open: f[1], High: f[2], Low: f[3], Close: f[4], Volume: f[6]})
-		}
+		all = append(all, more...)
 	}
-	return all
+	return all, true
 }
 
 const pairsPath, stocksPath, tickerPath = "/0/public/AssetPairs", "/0/public/AssetPairs?aclass_base=tokenized_asset", "/0/public/Ticker"
@@ -56,15 +46,12 @@ const (
 )
 
 func TestRecordings(t *testing.T) {
-	all := recordings(t)
+	all := exchangetest.Bodies(t, "kraken")
 	for name, body := range all {
 		switch kind, _, _ := strings.Cut(name, "_"); kind {
 		case "OHLC":
-			want := oracle(body)
-			got, err := decode(Spot, body)
-			if err != nil || len(want) < 4 || !slices.Equal(got, want) {
-				t.Errorf("%s: %d candles, want %d: %v", name, len(got), len(want), err)
-			}
+			exchangetest.Agrees(t, name, Spot, body, oracle)
+			got, _ := exchangetest.Decode(Spot, body)
 			var c levels.Candles
 			c.Reset("1m", len(got))
 			for _, k := range got {
@@ -76,9 +63,9 @@ func TestRecordings(t *testing.T) {
 			want := map[string]error{
 				"error_bad_interval": levels.ErrUnknownInterval, "error_too_many_requests": service.ErrRateLimited, "error_unknown_pair": service.ErrUnknownSymbol,
 			}[name]
-			_, err := decode(Spot, body)
-			refused(t, name, err, want)
-			refused(t, name, Spot.Refuse(429, nil, []byte(body)), want)
+			_, err := exchangetest.Decode(Spot, body)
+			exchangetest.Refused(t, name, body, err, want)
+			exchangetest.Refused(t, name, body, Spot.Refuse(429, nil, []byte(body)), want)
 		case "AssetPairs", "Ticker": // below
 		case "SystemStatus": // has a time, but Time is shorter
 		case "ws": // no feed is read
@@ -89,13 +76,13 @@ func TestRecordings(t *testing.T) {
 	if len(all) == 0 {
 		return
 	}
-	if got, _ := decode(Spot, all["OHLC_XBTUSDT_1m_721"]); len(got) != 721 || got[720] != (levels.Candle{
+	if got, _ := exchangetest.Decode(Spot, all["OHLC_XBTUSDT_1m_721"]); len(got) != 721 || got[720] != (levels.Candle{
 		OpenTime: 1762820220_000, Open: 105899.4, High: 105899.4, Low: 105899.4, Close: 105899.4,
 	}) {
 		t.Errorf("%d candles", len(got))
 	}
 
-	got, err := list(t, Spot, replies{pairsPath: all["AssetPairs_2025"], stocksPath: all["AssetPairs_tokenized"], tickerPath: all["Ticker"]})
+	got, err := exchangetest.ListFrom(t, Spot, exchangetest.Replies{pairsPath: all["AssetPairs_2025"], stocksPath: all["AssetPairs_tokenized"], tickerPath: all["Ticker"]})
 	if want := []service.Symbol{
 		{Name: "AAPLxUSD", Base: "AAPLx", Quote: "USD", Unusual: service.Stock, Trading: true, Status: "online", Tick: service.Tick{Units: 1, Decimals: 2}},
 		{Name: "XBTUSDT", Base: "BTC", Quote: "USDT", Trading: true, Status: "online", Tick: service.Tick{Units: 1, Decimals: 1}, QuoteVolume: 163.28908096 * 105904.39279},
@@ -103,7 +90,7 @@ func TestRecordings(t *testing.T) {
 		t.Errorf("%v: %+v", err, got)
 	}
 	// without a status and a tick
-	got, err = list(t, Spot, replies{pairsPath: all["AssetPairs_2021"], stocksPath: nothing, tickerPath: nothing})
+	got, err = exchangetest.ListFrom(t, Spot, exchangetest.Replies{pairsPath: all["AssetPairs_2021"], stocksPath: nothing, tickerPath: nothing})
 	names := map[string]service.Symbol{}
 	for _, p := range got {
 		names[p.Canonical()] = p
@@ -141,11 +128,11 @@ func TestDecodeKlines(t *testing.T) {
 		`{"error":[],"result":{"XETHXXBT":[[1591475580,"2","4","1","3","2.5","9.12200000",5]],"last":1591475520}}`,
 		` { "result" : { "last":1, "XETHXXBT" : [ [ 1591475580 , "2" , 4 , "1" , 3 , "0.0" , "9.122" , 0 , "new" ] ] } , "error":["WGeneral:Danger"], "later":{}}`,
 	} {
-		if got, err := decode(Spot, body); err != nil || !slices.Equal(got, want) {
+		if got, err := exchangetest.Decode(Spot, body); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: %v, %v", body, got, err)
 		}
 	}
-	if got, err := decode(Spot, `{"error":[],"result":{"XETHXXBT":[],"last":0}}`); err != nil || len(got) != 0 {
+	if got, err := exchangetest.Decode(Spot, `{"error":[],"result":{"XETHXXBT":[],"last":0}}`); err != nil || len(got) != 0 {
 		t.Errorf("%v, %v", got, err)
 	}
 	for _, body := range []string{
@@ -153,13 +140,14 @@ func TestDecodeKlines(t *testing.T) {
 		`{"error":[],"result":{"A":[[1591475580,"2","4","1","NaN","2.5","9",1]]}}`, `{"error":[],"result":null}`, `{"error":[]}`, `{}`, `[]`, `<html>`, ``,
 		`{"error":[],"result":{"A":[]}`,
 	} {
-		if got, err := decode(Spot, body); err == nil {
+		if got, err := exchangetest.Decode(Spot, body); err == nil {
 			t.Errorf("%s: %v", body, got)
 		}
 	}
 	// An error counts wherever it stands.
-	_, err := decode(Spot, `{"result":{"A":[]},"error":["EService:Unavailable"]}`)
-	refused(t, "an error after the result", err, service.ErrExchange)
+	late := `{"result":{"A":[]},"error":["EService:Unavailable"]}`
+	_, err := exchangetest.Decode(Spot, late)
+	exchangetest.Refused(t, "an error after the result", late, err, service.ErrExchange)
 }
 
 func TestDecodeListing(t *testing.T) {
@@ -182,15 +170,15 @@ func TestDecodeListing(t *testing.T) {
 		{Name: "XXBTZUSD", Base: "BTC", Quote: "USD", Trading: true, Status: "online", Tick: service.Tick{Units: 1, Decimals: 1}, QuoteVolume: 10},
 		{Name: "ZORAUSD", Base: "ZORA", Quote: "USD", Trading: true, Status: "online", Tick: service.Tick{Units: 1, Decimals: 5}},
 	}
-	got, err := list(t, Spot, replies{pairsPath: pairs, stocksPath: stocks, tickerPath: ticker})
+	got, err := exchangetest.ListFrom(t, Spot, exchangetest.Replies{pairsPath: pairs, stocksPath: stocks, tickerPath: ticker})
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v\n%+v, want\n%+v", err, got, want)
 	}
 	// If the first list has the stocks too, there is no second.
-	if got, err := list(t, Spot, replies{pairsPath: stocks, tickerPath: nothing}); err != nil || len(got) != 1 {
+	if got, err := exchangetest.ListFrom(t, Spot, exchangetest.Replies{pairsPath: stocks, tickerPath: nothing}); err != nil || len(got) != 1 {
 		t.Errorf("%v: %+v", err, got)
 	}
-	for name, r := range map[string]replies{
+	for name, r := range map[string]exchangetest.Replies{
 		"no pairs":          {pairsPath: nothing, tickerPath: nothing},
 		"a refusal":         {pairsPath: `{"error":["EService:Unavailable"]}`},
 		"no tick":           {pairsPath: strings.Replace(btcOnly, "0.1", "free", 1), stocksPath: nothing, tickerPath: nothing},
@@ -198,19 +186,20 @@ func TestDecodeListing(t *testing.T) {
 		"a missing column":  {pairsPath: btcOnly, stocksPath: nothing, tickerPath: `{"error":[],"result":{"XXBTZUSD":{"v":["1"],"p":["9","4"]}}}`},
 		"a negative volume": {pairsPath: btcOnly, stocksPath: nothing, tickerPath: `{"error":[],"result":{"XXBTZUSD":{"v":["1","-2"],"p":["9","4"]}}}`},
 	} {
-		if got, err := list(t, Spot, r); err == nil {
+		if got, err := exchangetest.ListFrom(t, Spot, r); err == nil {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }
 
 func TestDecodeClock(t *testing.T) {
-	if got, err := Spot.DecodeClock(scan(`{"error":[],"result":{"unixtime":1591502873,"rfc1123":"Sun,  7 Jun 20 04:07:53 +0000"}}`)); got != 1591502873_000 || err != nil {
+	if got, err := Spot.DecodeClock(exchangetest.Scan(`{"error":[],"result":{"unixtime":1591502873,"rfc1123":"Sun,  7 Jun 20 04:07:53 +0000"}}`)); got != 1591502873_000 || err != nil {
 		t.Errorf("%d, %v", got, err)
 	}
-	_, err := Spot.DecodeClock(scan(`{"error":["EService:Unavailable"]}`))
-	refused(t, "a refusal", err, service.ErrExchange)
-	if got, err := Spot.DecodeClock(scan(`[]`)); err == nil {
+	body := `{"error":["EService:Unavailable"]}`
+	_, err := Spot.DecodeClock(exchangetest.Scan(body))
+	exchangetest.Refused(t, "the time", body, err, service.ErrExchange)
+	if got, err := Spot.DecodeClock(exchangetest.Scan(`[]`)); err == nil {
 		t.Errorf("%d", got)
 	}
 }
@@ -223,18 +212,14 @@ func TestRefusals(t *testing.T) {
 		"EService:Unavailable": service.ErrExchange, "EService:Busy": service.ErrExchange, "EGeneral:Internal error": service.ErrExchange, "E": service.ErrExchange,
 	} {
 		body := fmt.Sprintf(`{"error":[%q]}`, text)
-		refused(t, text, Spot.Refuse(400, nil, []byte(body+"\n")), want)
-		_, err := decode(Spot, body)
-		refused(t, text, err, want)
+		exchangetest.Refused(t, text, body, Spot.Refuse(400, nil, []byte(body+"\n")), want)
+		_, err := exchangetest.Decode(Spot, body)
+		exchangetest.Refused(t, text, body, err, want)
 		if e := refusal(text); e.Code+":"+e.Msg != text && text != "E" {
 			t.Errorf("%s is %+v", text, e)
 		}
 	}
-	for _, body := range []string{"", "<html>", "[]", "{}", `{"error":[]}`, `{"error":"x"}`} {
-		if err := Spot.Refuse(502, nil, []byte(body)); err != nil {
-			t.Errorf("%s: %v", body, err)
-		}
-	}
+	exchangetest.RefusesPages(t, Spot, 502, "", "<html>", "[]", "{}", `{"error":[]}`, `{"error":"x"}`)
 }
 
 func FuzzDecodeKlines(f *testing.F) {
@@ -244,21 +229,7 @@ func FuzzDecodeKlines(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, body string) {
-		got, err := decode(Spot, body)
-		if err != nil {
-			return
-		}
-		if !json.Valid([]byte(body)) {
-			t.Fatalf("%q is accepted", body)
-		}
-		if strings.Count(body, "result") > 1 || strings.Contains(body, `\`) || strings.Count(body, "[[") > 1 {
-			return // of members with the same name encoding/json has the last
-		}
-		if want := oracle(body); want != nil && !slices.Equal(got, want) {
-			t.Fatalf("%q: %v, want %v", body, got, want)
-		}
-	})
+	exchangetest.FuzzKlines(f, oracle, "result", Spot)
 }
 
 func FuzzDecodeListing(f *testing.F) {
@@ -266,7 +237,7 @@ func FuzzDecodeListing(f *testing.F) {
 	f.Add(`{"error":[],"result":{"A":{"base":"ZUSD","quote":"XXBT","pair_decimals":99},"A:B":{}}}`, btcOnly, nothing)
 	f.Add(`{"error":["E:x"]}`, `{}`, `[]`)
 	f.Fuzz(func(t *testing.T, pairs, stocks, ticker string) {
-		got, err := list(t, Spot, replies{pairsPath: pairs, stocksPath: stocks, tickerPath: ticker})
+		got, err := exchangetest.ListFrom(t, Spot, exchangetest.Replies{pairsPath: pairs, stocksPath: stocks, tickerPath: ticker})
 		if err != nil {
 			return
 		}
@@ -281,25 +252,10 @@ func FuzzDecodeListing(f *testing.F) {
 	})
 }
 
-func benchmark(b *testing.B, v exchange.Venue, body []byte, rows int) {
-	r, buf := bytes.NewReader(nil), make([]byte, 32<<10)
-	n := 0
-	count := func(levels.Candle) error { n++; return nil }
-	b.SetBytes(int64(len(body)))
-	b.ReportAllocs()
-	for b.Loop() {
-		r.Reset(body)
-		n = 0
-		if err := v.DecodeKlines(exchange.NewScanner(r, buf), exchange.Native{}, count); err != nil || n != rows {
-			b.Fatal(n, err)
-		}
-	}
-}
-
 func BenchmarkDecodeKlines(b *testing.B) {
 	body := []byte(`{"error":[],"result":{"XXBTZUSD":[`)
 	for i := range 721 {
 		body = fmt.Appendf(body, `[%d,"106%d.2","106%d.9","106%d.1","106%d.6","106%d.7","0.08%d981",%d],`, 1762777020+60*i, 100+i%99, 199+i%99, 100+i%99, 150+i%50, 140+i%50, 100+i, i)
 	}
-	benchmark(b, Spot, append(bytes.TrimSuffix(body, []byte(",")), `],"last":1762820160}}`...), 721)
+	exchangetest.BenchmarkKlines(b, Spot, strings.TrimSuffix(string(body), ",")+`],"last":1762820160}}`, 721)
 }

@@ -175,7 +175,7 @@ func (m *market) DecodeListing(i int, s *exchange.Scanner, dst *exchange.Listing
 					dst.Add(p)
 				}
 			default:
-				decodeTicker(s, dst)
+				dst.Ticker(s, "symbol", "volValue")
 			}
 		}
 	}
@@ -235,35 +235,10 @@ func decodePair(s *exchange.Scanner, dst *exchange.Listing) service.Symbol {
 	if p.Trading {
 		p.Status = "enabled"
 	}
-	if leveraged || isLeveraged(p.Base) {
+	if leveraged || exchange.IsLeveraged(p.Base) {
 		p.Unusual = service.Leveraged
 	}
 	return p
-}
-
-// isLeveraged reports whether an asset has the name of a leveraged token: BTC3L, ETH3S.
-func isLeveraged(base string) bool {
-	n := len(base)
-	return n > 3 && (base[n-1] == 'L' || base[n-1] == 'S') && base[n-2] >= '2' && base[n-2] <= '5' && (base[n-3] < '0' || base[n-3] > '9')
-}
-
-// decodeTicker reads a 24 h volume, which is null for a pair without trades.
-func decodeTicker(s *exchange.Scanner, dst *exchange.Listing) {
-	var room [64]byte
-	name, volume := room[:0], 0.0
-	for s.Object(); s.More(); {
-		switch string(s.Key()) {
-		case "symbol":
-			name = append(name[:0], s.Text()...)
-		case "volValue":
-			volume = s.Amount()
-		default:
-			s.Skip()
-		}
-	}
-	if s.Err() == nil {
-		dst.Volume(name, volume)
-	}
 }
 
 // decodeContract reads a contract with its 24 h volume. The turnover of an inverse one is

@@ -6,45 +6,25 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"tidemark/exchange"
+	"tidemark/exchange/exchangetest"
 	"tidemark/levels"
 	"tidemark/service"
 )
 
 func envelope(data string) string { return `{"code":"200000","data":` + data + `}` }
 
-// oracle decodes klines with encoding/json; ok is false if they are not complete.
-func oracle(body string, futures bool) (all []levels.Candle, ok bool) {
-	var r struct {
-		Code json.RawMessage
-		Data [][]json.RawMessage
+// oracle reads candles with encoding/json.
+func oracle(v exchange.Venue, body string) ([]levels.Candle, bool) {
+	rows := exchangetest.Member([]byte(body), "data")
+	if v == Futures {
+		return exchangetest.Rows(rows, 1, 6, 0, 1, 2, 3, 4, 5)
 	}
-	if json.Unmarshal([]byte(body), &r) != nil {
-		return nil, false
-	}
-	for _, row := range r.Data {
-		if len(row) < 6 {
-			return nil, false
-		}
-		var v [6]float64
-		for i := range v {
-			var err error
-			if v[i], err = strconv.ParseFloat(strings.Trim(string(row[i]), `"`), 64); err != nil {
-				return nil, false
-			}
-		}
-		k := levels.Candle{OpenTime: int64(v[0]) * 1000, Open: v[1], High: v[3], Low: v[4], Close: v[2], Volume: v[5]}
-		if futures {
-			k = levels.Candle{OpenTime: int64(v[0]), Open: v[1], High: v[2], Low: v[3], Close: v[4], Volume: v[5]}
-		}
-		all = append(all, k)
-	}
-	return all, true
+	return exchangetest.Rows(rows, 1000, 6, 0, 1, 3, 4, 2, 5)
 }
 
 func TestRecordings_AreDecoded(t *testing.T) {
@@ -60,7 +40,7 @@ func TestRecordings_AreDecoded(t *testing.T) {
 		"error_429000":                 "see TestRefuse",
 	}
 	pairs := envelope(`[{"symbol":"BTC-USDT","name":"BTC-USDT","baseCurrency":"BTC","quoteCurrency":"USDT","market":"USDS","priceIncrement":"0.1","enableTrading":true}]`)
-	for name, body := range recordings(t) {
+	for name, body := range exchangetest.Bodies(t, "kucoin") {
 		switch {
 		case others[name] != "":
 		case strings.Contains(name, "andles_") || strings.HasSuffix(name, "Klines"):
@@ -68,16 +48,12 @@ func TestRecordings_AreDecoded(t *testing.T) {
 			if futures {
 				v = Futures
 			}
-			want, ok := oracle(body, futures)
-			got, err := decode(v, body)
-			if err != nil || !ok || len(got) == 0 || !slices.Equal(got, want) {
-				t.Errorf("%s: %v, %v, want %v", name, got, err, want)
-			}
+			exchangetest.Agrees(t, name, v, body, oracle)
 		case strings.Contains(strings.ToLower(name), "symbols"), name == "ccxt_comment_fetchMarkets_0":
 			if !strings.Contains(body, `"code"`) {
 				body = envelope("[" + body + "]")
 			}
-			got, err := list(t, Spot, replies{"/api/v2/symbols": body, "/api/v1/market/allTickers": envelope(`{"time":1,"ticker":[]}`), "/api/v1/timestamp": envelope("1700000000000")})
+			got, err := exchangetest.ListFrom(t, Spot, exchangetest.Replies{"/api/v2/symbols": body, "/api/v1/market/allTickers": envelope(`{"time":1,"ticker":[]}`), "/api/v1/timestamp": envelope("1700000000000")})
 			var want struct {
 				Data []struct {
 					Symbol, Name, BaseCurrency, QuoteCurrency, PriceIncrement string
@@ -104,7 +80,7 @@ func TestRecordings_AreDecoded(t *testing.T) {
 			} else if !strings.Contains(body, `"ticker"`) {
 				body = strings.Replace(strings.TrimSuffix(strings.TrimSpace(body), "}"), `"data":`, `"data":{"ticker":[`, 1) + "]}}"
 			}
-			got, err := list(t, Spot, replies{"/api/v2/symbols": pairs, "/api/v1/market/allTickers": body, "/api/v1/timestamp": envelope("1700000000000")})
+			got, err := exchangetest.ListFrom(t, Spot, exchangetest.Replies{"/api/v2/symbols": pairs, "/api/v1/market/allTickers": body, "/api/v1/timestamp": envelope("1700000000000")})
 			if err != nil || len(got) != 1 || got[0].QuoteVolume != 25984946.157790431 {
 				t.Errorf("%s: %+v, %v", name, got, err)
 			}
@@ -142,11 +118,11 @@ func TestDecodeKlines_Order(t *testing.T) {
 		envelope(`[[1757659080000,1,4,0.5,2,602,69424.9528]]`):                  Futures,
 		envelope(`[[1757659080000,1.0,4,5E-1,2,602]]`):                          Futures,
 	} {
-		if got, err := decode(v, body); err != nil || len(got) != 1 || got[0] != want {
+		if got, err := exchangetest.Decode(v, body); err != nil || len(got) != 1 || got[0] != want {
 			t.Errorf("%s: %v, %v", body, got, err)
 		}
 	}
-	if got, err := decode(Spot, envelope("[]")); len(got) != 0 || err != nil {
+	if got, err := exchangetest.Decode(Spot, envelope("[]")); len(got) != 0 || err != nil {
 		t.Errorf("%v, %v", got, err)
 	}
 }
@@ -162,7 +138,7 @@ func TestDecodeKlines_RefusesWhatIsNotComplete(t *testing.T) {
 		`{"code":"200000","data":[["1757659080","1"`: Spot,
 		envelope(`[]`) + "x":                         Spot,
 	} {
-		if got, err := decode(v, body); err == nil {
+		if got, err := exchangetest.Decode(v, body); err == nil {
 			t.Errorf("%s: %v", body, got)
 		}
 	}
@@ -189,22 +165,18 @@ func TestRefuse_AndRefusalsIn200(t *testing.T) {
 		if !ok || refused.Err != c.want || refused.Code == "" || refused.Msg == "" {
 			t.Errorf("%s: %+v, want %v", c.body, refused, c.want)
 		}
-		_, err := decode(c.venue, c.body)
+		_, err := exchangetest.Decode(c.venue, c.body)
 		if !errors.Is(err, c.want) {
 			t.Errorf("klines %s: %v, want %v", c.body, err, c.want)
 		}
-		if _, err := c.venue.DecodeClock(scan(c.body)); !errors.Is(err, c.want) {
+		if _, err := c.venue.DecodeClock(exchangetest.Scan(c.body)); !errors.Is(err, c.want) {
 			t.Errorf("clock %s: %v, want %v", c.body, err, c.want)
 		}
-		if err := c.venue.DecodeListing(0, scan(c.body), new(exchange.Listing)); !errors.Is(err, c.want) {
+		if err := c.venue.DecodeListing(0, exchangetest.Scan(c.body), new(exchange.Listing)); !errors.Is(err, c.want) {
 			t.Errorf("list %s: %v, want %v", c.body, err, c.want)
 		}
 	}
-	for _, page := range []string{"", "<html>", `{"error":1}`, `"x"`, envelope("[]")} {
-		if err := Spot.Refuse(403, http.Header{}, []byte(page)); err != nil {
-			t.Errorf("%s: %v", page, err)
-		}
-	}
+	exchangetest.RefusesPages(t, Spot, 403, "", "<html>", `{"error":1}`, `"x"`, envelope("[]"))
 	h := http.Header{}
 	h.Set("gw-ratelimit-reset", "1234")
 	paused, ok := errors.AsType[*exchange.Pause](Spot.Refuse(429, h, []byte(`{"code":"429000","msg":"Too Many Requests"}`)))
@@ -212,7 +184,7 @@ func TestRefuse_AndRefusalsIn200(t *testing.T) {
 		t.Errorf("%+v", paused)
 	}
 	for _, name := range []string{"error_400100_validation", "error_429000"} {
-		if body, ok := recordings(t)[name]; ok && Spot.Refuse(400, http.Header{}, []byte(body)) == nil {
+		if body, ok := exchangetest.Bodies(t, "kucoin")[name]; ok && Spot.Refuse(400, http.Header{}, []byte(body)) == nil {
 			t.Errorf("%s is not understood", name)
 		}
 	}
@@ -236,7 +208,7 @@ func TestUsage_ReadsTheHeaders(t *testing.T) {
 }
 
 func TestDecodeClock(t *testing.T) {
-	if ms, err := Spot.DecodeClock(scan(envelope("1546837113087"))); ms != 1546837113087 || err != nil {
+	if ms, err := Spot.DecodeClock(exchangetest.Scan(envelope("1546837113087"))); ms != 1546837113087 || err != nil {
 		t.Error(ms, err)
 	}
 }
@@ -246,7 +218,7 @@ func TestListing_MarksLeveragedTokensAndFollowsRenames(t *testing.T) {
 		base, quote, _ := strings.Cut(id, "-")
 		return fmt.Sprintf(`{"symbol":%q,"name":%q,"baseCurrency":%q,"quoteCurrency":%q,"market":%q,"priceIncrement":"0.0010","enableTrading":true,"st":false}`, id, name, base, quote, zone)
 	}
-	got, err := list(t, Spot, replies{
+	got, err := exchangetest.ListFrom(t, Spot, exchangetest.Replies{
 		"/api/v2/symbols": envelope("[" + strings.Join([]string{pair("BCHSV-USDT", "BSV-USDT", "USDS"), pair("BTCUP-USDT", "BTCUP-USDT", "ETF"),
 			pair("ETH3S-USDT", "ETH3S-USDT", "USDS"), pair("A3L-USDT", "A3L-USDT", "USDS"), pair("SOL-BTC", "SOL-BTC", "BTC")}, ",") + "]"),
 		"/api/v1/market/allTickers": envelope(`{"time":1,"ticker":[{"symbol":"SOL-BTC","vol":null,"volValue":null},{"symbol":"BCHSV-USDT","volValue":"12.5"},{"symbol":"GONE-USDT","volValue":"1"}]}`),
@@ -269,7 +241,7 @@ func TestListing_MarksLeveragedTokensAndFollowsRenames(t *testing.T) {
 }
 
 func TestListing_Contracts(t *testing.T) {
-	got, err := list(t, Futures, replies{"/api/v1/contracts/active": envelope(`[
+	got, err := exchangetest.ListFrom(t, Futures, exchangetest.Replies{"/api/v1/contracts/active": envelope(`[
 		{"symbol":"XBTUSDTM","expireDate":null,"baseCurrency":"XBT","quoteCurrency":"USDT","settleCurrency":"USDT","tickSize":1.0,"multiplier":0.001,"isInverse":false,"status":"Open","turnoverOf24h":751931474.32877920,"volumeOf24h":25408.11100000},
 		{"symbol":"XBTUSDM","expireDate":null,"baseCurrency":"XBT","quoteCurrency":"USD","settleCurrency":"XBT","tickSize":0.5,"multiplier":-1.0,"isInverse":true,"status":"Open","turnoverOf24h":480.86258578,"volumeOf24h":14215097.00000000},
 		{"symbol":"XBTMU26","expireDate":1790323200000,"baseCurrency":"XBT","quoteCurrency":"USD","settleCurrency":"XBT","tickSize":0.1,"multiplier":-1.0,"isInverse":true,"status":"Open","turnoverOf24h":1,"volumeOf24h":10},
@@ -338,58 +310,20 @@ func page(futures bool) string {
 }
 
 func BenchmarkDecodeKlines(b *testing.B) {
-	for name, v := range map[string]exchange.Venue{"spot": Spot, "futures": Futures} {
-		b.Run(name, func(b *testing.B) {
-			body, buf := page(v == Futures), make([]byte, 32<<10)
-			r := strings.NewReader(body)
-			n := 0
-			take := func(levels.Candle) error { n++; return nil }
-			b.SetBytes(int64(len(body)))
-			b.ReportAllocs()
-			for b.Loop() {
-				r.Reset(body)
-				if err := v.DecodeKlines(exchange.NewScanner(r, buf), exchange.Native{}, take); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
+	b.Run("spot", func(b *testing.B) { exchangetest.BenchmarkKlines(b, Spot, page(false), 1500) })
+	b.Run("futures", func(b *testing.B) { exchangetest.BenchmarkKlines(b, Futures, page(true), 200) })
 }
 
 func FuzzDecodeKlines(f *testing.F) {
-	f.Add(envelope(`[["1757659080","1","2","4","0.5","602","69424.9528"]]`), false)
-	f.Add(envelope(`[[1757659080000,1,4,0.5,2,602,69424.9528],[1757659140000,1,4,0.5,2,6]]`), true)
-	f.Add(`{"data":[],"code":"400100","msg":"This pair is not provided at present"}`, false)
-	f.Fuzz(func(t *testing.T, body string, futures bool) {
-		v := Spot
-		if futures {
-			v = Futures
-		}
-		got, err := decode(v, body)
-		if err != nil || strings.Contains(body, `\`) || strings.Count(strings.ToLower(body), "data") > 1 {
-			return
-		}
-		want, ok := oracle(body, futures)
-		if !ok {
-			t.Fatalf("%s is accepted: %v", body, got)
-		}
-		if !slices.Equal(got, want) {
-			t.Fatalf("%s: %v, want %v", body, got, want)
-		}
-	})
+	f.Add(envelope(`[["1757659080","1","2","4","0.5","602","69424.9528"]]`))
+	f.Add(envelope(`[[1757659080000,1,4,0.5,2,602,69424.9528],[1757659140000,1,4,0.5,2,6]]`))
+	f.Add(`{"data":[],"code":"400100","msg":"This pair is not provided at present"}`)
+	exchangetest.FuzzKlines(f, oracle, "data", Spot, Futures)
 }
 
 func FuzzDecodeListing(f *testing.F) {
-	f.Add(envelope(`[{"symbol":"A-B","name":"A-B","baseCurrency":"A","quoteCurrency":"B","market":"ETF","priceIncrement":"0.1","enableTrading":true}]`), 0, false)
-	f.Add(envelope(`{"time":1,"ticker":[{"symbol":"A-B","volValue":"1"}]}`), 1, false)
-	f.Add(envelope(`[{"symbol":"XBTUSDM","expireDate":1790323200000,"baseCurrency":"XBT","quoteCurrency":"USD","settleCurrency":"XBT","tickSize":1E-7,"multiplier":-1,"isInverse":true,"status":"Open","volumeOf24h":1}]`), 0, true)
-	f.Fuzz(func(t *testing.T, body string, i int, futures bool) {
-		v := Spot
-		if futures {
-			v = Futures
-		}
-		if v.DecodeListing(i&1, scan(body), new(exchange.Listing)) == nil && !strings.Contains(body, `\`) && !json.Valid([]byte(body)) {
-			t.Fatalf("%q is not JSON", body)
-		}
-	})
+	f.Add(envelope(`[{"symbol":"A-B","name":"A-B","baseCurrency":"A","quoteCurrency":"B","market":"ETF","priceIncrement":"0.1","enableTrading":true}]`))
+	f.Add(envelope(`{"time":1,"ticker":[{"symbol":"A-B","volValue":"1"}]}`))
+	f.Add(envelope(`[{"symbol":"XBTUSDM","expireDate":1790323200000,"baseCurrency":"XBT","quoteCurrency":"USD","settleCurrency":"XBT","tickSize":1E-7,"multiplier":-1,"isInverse":true,"status":"Open","volumeOf24h":1}]`))
+	exchangetest.FuzzListing(f, Spot, Futures)
 }

@@ -167,18 +167,11 @@ func decodePair(s *exchange.Scanner, dst *exchange.Listing) service.Symbol {
 	if strings.HasPrefix(p.Name, p.Base) {
 		p.Base = p.Name[:len(p.Base)] // saves one allocation
 	}
-	if isLeveraged(p.Base) {
+	if exchange.IsLeveraged(p.Base) { // the list does not say it in another way
 		p.Unusual = service.Leveraged
 	}
 	p.Trading = p.Status == "1"
 	return p
-}
-
-// isLeveraged reports whether a base is a leveraged token, such as TOMO3L and BTC5S. The
-// list does not say it in another way.
-func isLeveraged(base string) bool {
-	n := len(base)
-	return n > 3 && (base[n-1] == 'L' || base[n-1] == 'S') && base[n-2] >= '2' && base[n-2] <= '5'
 }
 
 // decodeTickers reads the 24 h volumes. The quote volume of some pairs is null: then it is

@@ -1,66 +1,44 @@
 package mexc
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"tidemark/exchange"
+	"tidemark/exchange/exchangetest"
 	"tidemark/levels"
 	"tidemark/service"
 )
 
-// oracle reads candles with encoding/json; nil for what is no page of them.
-func oracle(body string) []levels.Candle {
-	var page [][]any
-	d := json.NewDecoder(strings.NewReader(body))
-	d.UseNumber()
-	if d.Decode(&page) != nil || page == nil {
-		return nil
-	}
-	all := []levels.Candle{}
-	for _, row := range page {
-		if len(row) < 8 {
-			return nil
-		}
-		var f [6]float64
-		for i := range f {
-			f[i], _ = strconv.ParseFloat(fmt.Sprint(row[i]), 64)
-		}
-		open, _ := strconv.ParseInt(fmt.Sprint(row[0]), 10, 64)
-		all = append(all, levels.Candle{OpenTime: open, Open: f[1], High: f[2], Low: f[3], Close: f[4], Volume: f[5]})
-	}
-	return all
+// oracle reads candles with encoding/json.
+func oracle(_ exchange.Venue, body string) ([]levels.Candle, bool) {
+	return exchangetest.Rows([]byte(body), 1, 8, 0, 1, 2, 3, 4, 5)
 }
 
 // Every recording decodes to its values, except the contracts, the list of API symbols, and
 // the socket, which are not read.
 func TestRecordings(t *testing.T) {
-	for name, body := range recordings(t) {
+	for name, body := range exchangetest.Bodies(t, "mexc") {
 		switch name {
 		case "klines_BTCUSDT_60m", "klines_BTCUSDT_60m_2026", "docs_GetKlines", "ccxt_static_fetchOHLCV":
-			got, err := decode(Spot, body)
-			if want := oracle(body); err != nil || len(got) < 1 || !slices.Equal(got, want) {
-				t.Errorf("%s: %v, %v, want %v", name, got, err, want)
-			}
+			exchangetest.Agrees(t, name, Spot, body, oracle)
 		case "GetExchangeInfo":
-			got, err := list(t, Spot, body, "[]")
+			got, err := exchangetest.List(t, Spot, body, "[]")
 			want := []service.Symbol{{Name: "BROCKUSDT", Base: "BROCK", Quote: "USDT", Status: "1", Trading: true, Tick: service.Tick{Units: 1, Decimals: 5}}}
 			if err != nil || !slices.Equal(got, want) {
 				t.Errorf("%s: %v, %+v, want %+v", name, err, got, want)
 			}
 		case "docs_GetTickers": // without quote volumes
-			got, err := list(t, Spot, pairs("BTCUSDT", "ETHUSDT"), body)
+			got, err := exchangetest.List(t, Spot, pairs("BTCUSDT", "ETHUSDT"), body)
 			if base, last := 1732.461487, 46263.71; err != nil || len(got) != 2 || got[1].QuoteVolume != base*last {
 				t.Errorf("%s: %v, %+v", name, err, got)
 			}
 		case "ccxt_static_fetchTicker":
-			got, err := list(t, Spot, pairs("BTCUSDT"), "["+body+"]")
+			got, err := exchangetest.List(t, Spot, pairs("BTCUSDT"), "["+body+"]")
 			if err != nil || len(got) != 1 || got[0].QuoteVolume != 554877037.44 {
 				t.Errorf("%s: %v, %+v", name, err, got)
 			}
@@ -69,7 +47,7 @@ func TestRecordings(t *testing.T) {
 			if want == nil {
 				want = service.ErrExchange
 			}
-			if _, err := decode(Spot, body); !errors.Is(err, want) {
+			if _, err := exchangetest.Decode(Spot, body); !errors.Is(err, want) {
 				t.Errorf("%s in HTTP 200: %v, want %v", name, err, want)
 			}
 			if err := Spot.Refuse(403, nil, []byte(body)); !errors.Is(err, want) {
@@ -89,7 +67,7 @@ func pairs(ids ...string) string {
 
 func TestListing_SaysWhatIsUnusual(t *testing.T) {
 	body := strings.Replace(pairs("BTC3LUSDT", "DOGE5SUSDT", "G3LUSDT", "LAS9LUSDT", "OLDUSDT", "TOOLSUSDT"), `OLDUSDT","status":"1"`, `OLDUSDT","status":"3"`, 1)
-	got, err := list(t, Spot, body, `[{"symbol":"OLDUSDT","volume":"1","quoteVolume":"","lastPrice":""},{"symbol":"BTC3LUSDT","quoteVolume":"2.5"},{"quoteVolume":"1","symbol":"GONEUSDT"}]`)
+	got, err := exchangetest.List(t, Spot, body, `[{"symbol":"OLDUSDT","volume":"1","quoteVolume":"","lastPrice":""},{"symbol":"BTC3LUSDT","quoteVolume":"2.5"},{"quoteVolume":"1","symbol":"GONEUSDT"}]`)
 	tick := service.Tick{Units: 1, Decimals: 2}
 	want := []service.Symbol{
 		{Name: "BTC3LUSDT", Base: "BTC3L", Quote: "USDT", Status: "1", Trading: true, Tick: tick, Unusual: service.Leveraged, QuoteVolume: 2.5},
@@ -119,12 +97,12 @@ func TestListing_RefusesWhatItIsNot(t *testing.T) {
 		"cut off":         strings.TrimSuffix(pairs("AUSDT"), "]}"),
 		"more at the end": pairs("AUSDT") + "{}",
 	} {
-		if got, err := list(t, Spot, body, "[]"); err == nil {
+		if got, err := exchangetest.List(t, Spot, body, "[]"); err == nil {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
 	for _, body := range []string{`[{"symbol":"AUSDT"}]`, `[{"quoteVolume":"1"}]`, `{"code":500,"msg":""}`, `{}`} {
-		if got, err := list(t, Spot, pairs("AUSDT"), body); err == nil {
+		if got, err := exchangetest.List(t, Spot, pairs("AUSDT"), body); err == nil {
 			t.Errorf("%s: %+v", body, got)
 		}
 	}
@@ -173,15 +151,12 @@ func TestRefusals(t *testing.T) {
 	} {
 		for name, err := range map[string]error{
 			"another status": Spot.Refuse(http.StatusBadRequest, nil, []byte(body)),
-			"klines":         func() error { _, err := decode(Spot, body); return err }(),
-			"the time":       func() error { _, err := Spot.DecodeClock(scan(body)); return err }(),
-			"pairs":          Spot.DecodeListing(0, scan(body), new(exchange.Listing)),
-			"tickers":        Spot.DecodeListing(1, scan(body), new(exchange.Listing)),
+			"klines":         func() error { _, err := exchangetest.Decode(Spot, body); return err }(),
+			"the time":       func() error { _, err := Spot.DecodeClock(exchangetest.Scan(body)); return err }(),
+			"pairs":          Spot.DecodeListing(0, exchangetest.Scan(body), new(exchange.Listing)),
+			"tickers":        Spot.DecodeListing(1, exchangetest.Scan(body), new(exchange.Listing)),
 		} {
-			refused, ok := errors.AsType[*exchange.Refusal](err)
-			if !ok || !errors.Is(err, want) || refused.Venue == "" || !strings.Contains(body, refused.Code) || !strings.Contains(body, refused.Msg) {
-				t.Errorf("%s in %s: %v, want %v", body, name, err, want)
-			}
+			exchangetest.Refused(t, name, body, err, want)
 		}
 		for _, status := range []int{http.StatusTooManyRequests, http.StatusTeapot} {
 			if err := Spot.Refuse(status, nil, []byte(body)); err != nil {
@@ -189,18 +164,14 @@ func TestRefusals(t *testing.T) {
 			}
 		}
 	}
-	for _, page := range []string{"", "<html></html>", `{"msg":"no"}`, `"text"`, "[]"} {
-		if err := Spot.Refuse(http.StatusForbidden, nil, []byte(page)); err != nil {
-			t.Errorf("%q: %v", page, err)
-		}
-	}
+	exchangetest.RefusesPages(t, Spot, http.StatusForbidden, "", "<html></html>", `{"msg":"no"}`, `"text"`, "[]")
 }
 
 func TestDecodeClock(t *testing.T) {
-	if got, err := Spot.DecodeClock(scan(`{"serverTime":1645539742000}`)); got != 1645539742000 || err != nil {
+	if got, err := Spot.DecodeClock(exchangetest.Scan(`{"serverTime":1645539742000}`)); got != 1645539742000 || err != nil {
 		t.Errorf("%d, %v", got, err)
 	}
-	if got, err := Spot.DecodeClock(scan(`{}`)); err == nil {
+	if got, err := Spot.DecodeClock(exchangetest.Scan(`{}`)); err == nil {
 		t.Errorf("%d without a time", got)
 	}
 }
@@ -216,20 +187,12 @@ func TestDecodeKlines_RefusesWhatItIsNot(t *testing.T) {
 		"no volume":        `[[3600000,"1","2","0.5","1.5","",7200000,"20"]]`,
 		"null":             `null`,
 	} {
-		if got, err := decode(Spot, body); err == nil {
+		if got, err := exchangetest.Decode(Spot, body); err == nil {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
 	whole := `[` + row + `,` + row + `]`
-	for i := range len(whole) {
-		if got, err := decode(Spot, whole[:i]); err == nil {
-			t.Errorf("cut at %d: %v", i, got)
-		}
-	}
-	stop := errors.New("stop")
-	if err := Spot.DecodeKlines(scan(whole), exchange.Native{}, func(levels.Candle) error { return stop }); err != stop {
-		t.Errorf("%v", err)
-	}
+	exchangetest.RefusesParts(t, Spot, whole)
 }
 
 // page is a response of n rows as the venue writes them.
@@ -247,36 +210,23 @@ func page(n int) string {
 	return b.String()
 }
 
-func BenchmarkDecodeKlines(b *testing.B) { benchmark(b, Spot, page(maxRows), maxRows) }
+func BenchmarkDecodeKlines(b *testing.B) {
+	exchangetest.BenchmarkKlines(b, Spot, page(maxRows), maxRows)
+}
 
-func TestDecodeKlines_AllocatesAtMostTwice(t *testing.T) { allocations(t, Spot, page(maxRows)) }
+func TestDecodeKlines_AllocatesAtMostTwice(t *testing.T) {
+	exchangetest.AllocatesLittle(t, Spot, page(maxRows))
+}
 
 func FuzzDecodeKlines(f *testing.F) {
 	f.Add(page(2))
 	f.Add(`[["1","1e3",2,"1","1.5","0","-0","0",null]]`)
 	f.Add(`{"msg":"invalid symbol","code":-1121}`)
-	f.Fuzz(func(t *testing.T, body string) {
-		got, err := decode(Spot, body)
-		if err != nil {
-			return
-		}
-		if !json.Valid([]byte(body)) {
-			t.Fatalf("%q is accepted", body)
-		}
-		if want := oracle(body); want == nil || !slices.Equal(got, want) {
-			t.Fatalf("%q: %v, want %v", body, got, want)
-		}
-	})
+	exchangetest.FuzzKlines(f, oracle, "", Spot)
 }
 
 func FuzzDecodeListing(f *testing.F) {
 	f.Add(pairs("AUSDT"))
 	f.Add(`[{"symbol":"A","quoteVolume":null,"volume":"2","lastPrice":"0.1"}]`)
-	f.Fuzz(func(t *testing.T, body string) {
-		for i := range 2 {
-			if err := Spot.DecodeListing(i, scan(body), new(exchange.Listing)); err == nil && !json.Valid([]byte(body)) {
-				t.Fatalf("%q is accepted", body)
-			}
-		}
-	})
+	exchangetest.FuzzListing(f, Spot)
 }

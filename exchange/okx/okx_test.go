@@ -6,41 +6,22 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"tidemark/exchange"
+	"tidemark/exchange/exchangetest"
 	"tidemark/levels"
 	"tidemark/service"
 )
 
-// oracle reads candles with encoding/json; nil for what is no page of them.
-func oracle(v exchange.Venue, body string) []levels.Candle {
-	var page struct {
-		Code *string
-		Data [][]string
+// oracle reads candles with encoding/json.
+func oracle(v exchange.Venue, body string) ([]levels.Candle, bool) {
+	volume := 5
+	if v == Swap {
+		volume = 6
 	}
-	if json.Unmarshal([]byte(body), &page) != nil || page.Data == nil {
-		return nil
-	}
-	all := []levels.Candle{}
-	for _, row := range page.Data {
-		if len(row) < 9 {
-			return nil
-		}
-		var f [7]float64
-		for i := range f {
-			f[i], _ = strconv.ParseFloat(row[i], 64)
-		}
-		open, _ := strconv.ParseInt(row[0], 10, 64)
-		volume := f[5]
-		if v == Swap {
-			volume = f[6]
-		}
-		all = append(all, levels.Candle{OpenTime: open, Open: f[1], High: f[2], Low: f[3], Close: f[4], Volume: volume})
-	}
-	return all
+	return exchangetest.Rows(exchangetest.Member([]byte(body), "data"), 1, 9, 0, 1, 2, 3, 4, volume)
 }
 
 func marketOf(name string) exchange.Venue {
@@ -53,16 +34,13 @@ func marketOf(name string) exchange.Venue {
 // Every recording decodes to its values. Those of web sockets are left out, as no feed is
 // read, and ccxt_comment_parseTicker_2 is a ticker without its envelope.
 func TestRecordings(t *testing.T) {
-	left := recordings(t)
+	left := exchangetest.Bodies(t, "okx")
 	for name, body := range left {
 		switch kind, _, _ := strings.Cut(name, "_"); kind {
 		case "candles", "history": // candles_short_row is made up, and in another order
-			got, err := decode(marketOf(name), body)
-			if want := oracle(marketOf(name), body); err != nil || len(got) < 2 || !slices.Equal(got, want) {
-				t.Errorf("%s: %v, %v, want %v", name, got, err, want)
-			}
+			exchangetest.Agrees(t, name, marketOf(name), body, oracle)
 		case "instruments":
-			got, err := list(t, marketOf(name), replies{"/api/v5/public/instruments": body, "/api/v5/market/tickers": `{"code":"0","data":[]}`})
+			got, err := exchangetest.ListFrom(t, marketOf(name), exchangetest.Replies{"/api/v5/public/instruments": body, "/api/v5/market/tickers": `{"code":"0","data":[]}`})
 			if want := symbols(t, body); err != nil || !slices.Equal(got, want) {
 				t.Errorf("%s: %v\n%+v, want\n%+v", name, err, got, want)
 			}
@@ -71,7 +49,7 @@ func TestRecordings(t *testing.T) {
 				"error_50011_429": service.ErrRateLimited, "error_50014_missing_param": service.ErrExchange,
 				"error_51001_unknown_instrument": service.ErrUnknownSymbol,
 			}[name]
-			if _, err := decode(Spot, body); want == nil || !errors.Is(err, want) {
+			if _, err := exchangetest.Decode(Spot, body); want == nil || !errors.Is(err, want) {
 				t.Errorf("%s in HTTP 200: %v, want %v", name, err, want)
 			}
 			if err := Spot.Refuse(400, nil, []byte(body)); want == nil || !errors.Is(err, want) {
@@ -84,7 +62,7 @@ func TestRecordings(t *testing.T) {
 		"ccxt_comment_fetchTicker_1":  {Name: "ETH-BTC", QuoteVolume: 11788.887619},
 	} {
 		if body, ok := left[name]; ok {
-			got, err := list(t, Spot, replies{
+			got, err := exchangetest.ListFrom(t, Spot, exchangetest.Replies{
 				"/api/v5/public/instruments": `{"code":"0","data":[{"instId":"` + want.Name + `","state":"live"}]}`, "/api/v5/market/tickers": body,
 			})
 			if err != nil || len(got) != 1 || got[0].QuoteVolume != want.QuoteVolume {
@@ -134,7 +112,7 @@ func TestListing_SaysWhatIsUnusual(t *testing.T) {
 	}, ",") + `],"code":"0"}`
 	tickers := `{"code":"0","data":[{"instId":"A-USDT-SWAP","last":"2.5","vol24h":"7","volCcy24h":"100"},{"volCcy24h":"","last":"","instId":"G-USDT-SWAP"},` +
 		`{"instId":"Z-USDT-SWAP","last":"1","volCcy24h":"1"}]}`
-	got, err := list(t, Swap, replies{"/api/v5/public/instruments": body, "/api/v5/market/tickers": tickers})
+	got, err := exchangetest.ListFrom(t, Swap, exchangetest.Replies{"/api/v5/public/instruments": body, "/api/v5/market/tickers": tickers})
 	tick := service.Tick{Units: 1, Decimals: 1}
 	want := []service.Symbol{
 		{Name: "A-USDT-SWAP", Base: "A", Quote: "USDT", Settle: "USDT", Trading: true, Status: "live", Tick: tick, QuoteVolume: 250},
@@ -166,7 +144,7 @@ func TestListing_RefusesWhatItIsNot(t *testing.T) {
 		"cut off":         `{"code":"0","data":[` + pair,
 		"more at the end": `{"code":"0","data":[` + pair + `]}{}`,
 	} {
-		if got, err := list(t, Spot, replies{"/api/v5/public/instruments": body, "/api/v5/market/tickers": `{"code":"0","data":[]}`}); err == nil {
+		if got, err := exchangetest.ListFrom(t, Spot, exchangetest.Replies{"/api/v5/public/instruments": body, "/api/v5/market/tickers": `{"code":"0","data":[]}`}); err == nil {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -210,25 +188,18 @@ func TestRefusals(t *testing.T) {
 	} {
 		for name, err := range map[string]error{
 			"another status": Spot.Refuse(http.StatusBadRequest, nil, []byte(body)),
-			"klines":         func() error { _, err := decode(Swap, body); return err }(),
-			"the time":       func() error { _, err := Spot.DecodeClock(scan(body)); return err }(),
-			"tickers":        Spot.DecodeListing(1, scan(body), new(exchange.Listing)),
+			"klines":         func() error { _, err := exchangetest.Decode(Swap, body); return err }(),
+			"the time":       func() error { _, err := Spot.DecodeClock(exchangetest.Scan(body)); return err }(),
+			"tickers":        Spot.DecodeListing(1, exchangetest.Scan(body), new(exchange.Listing)),
 		} {
-			refused, ok := errors.AsType[*exchange.Refusal](err)
-			if !ok || !errors.Is(err, want) || refused.Venue == "" || !strings.Contains(body, refused.Code) || !strings.Contains(body, refused.Msg) {
-				t.Errorf("%s in %s: %v, want %v", body, name, err, want)
-			}
+			exchangetest.Refused(t, name, body, err, want)
 		}
 	}
-	for _, page := range []string{"", "<html></html>", `{"code":"0"}`, `{"message":"no"}`, `"text"`} {
-		if err := Spot.Refuse(http.StatusForbidden, nil, []byte(page)); err != nil {
-			t.Errorf("%q: %v", page, err)
-		}
-	}
+	exchangetest.RefusesPages(t, Spot, http.StatusForbidden, "", "<html></html>", `{"code":"0"}`, `{"message":"no"}`, `"text"`)
 }
 
 func TestDecodeClock(t *testing.T) {
-	if got, err := Spot.DecodeClock(scan(`{"code":"0","msg":"","data":[{"ts":"1597026383085"}]}`)); got != 1597026383085 || err != nil {
+	if got, err := Spot.DecodeClock(exchangetest.Scan(`{"code":"0","msg":"","data":[{"ts":"1597026383085"}]}`)); got != 1597026383085 || err != nil {
 		t.Errorf("%d, %v", got, err)
 	}
 }
@@ -245,21 +216,13 @@ func TestDecodeKlines_RefusesWhatItIsNot(t *testing.T) {
 		"null":             `null`,
 	} {
 		for _, v := range []exchange.Venue{Spot, Swap} {
-			if got, err := decode(v, `{"code":"0","msg":"","data":`+data+`}`); err == nil {
+			if got, err := exchangetest.Decode(v, `{"code":"0","msg":"","data":`+data+`}`); err == nil {
 				t.Errorf("%s: %v", name, got)
 			}
 		}
 	}
 	whole := `{"code":"0","msg":"","data":[` + row + `,` + row + `]}`
-	for i := range len(whole) {
-		if got, err := decode(Spot, whole[:i]); err == nil {
-			t.Errorf("cut at %d: %v", i, got)
-		}
-	}
-	stop := errors.New("stop")
-	if err := Spot.DecodeKlines(scan(whole), exchange.Native{}, func(levels.Candle) error { return stop }); err != stop {
-		t.Errorf("%v", err)
-	}
+	exchangetest.RefusesParts(t, Spot, whole)
 }
 
 // page is a response of n rows as the venue writes them.
@@ -276,64 +239,21 @@ func page(n int) string {
 	return b.String()
 }
 
-func BenchmarkDecodeKlines(b *testing.B) {
-	body := page(300)
-	buf := make([]byte, 32<<10)
-	r := strings.NewReader(body)
-	n := 0
-	count := func(levels.Candle) error { n++; return nil }
-	b.SetBytes(int64(len(body)))
-	b.ReportAllocs()
-	for b.Loop() {
-		r.Reset(body)
-		n = 0
-		if err := Spot.DecodeKlines(exchange.NewScanner(r, buf), exchange.Native{}, count); err != nil || n != 300 {
-			b.Fatal(n, err)
-		}
-	}
-}
+func BenchmarkDecodeKlines(b *testing.B) { exchangetest.BenchmarkKlines(b, Spot, page(300), 300) }
 
 func TestDecodeKlines_AllocatesAtMostTwice(t *testing.T) {
-	body, buf := page(300), make([]byte, 32<<10)
-	r := strings.NewReader(body)
-	if n := testing.AllocsPerRun(20, func() {
-		r.Reset(body)
-		if err := Swap.DecodeKlines(exchange.NewScanner(r, buf), exchange.Native{}, func(levels.Candle) error { return nil }); err != nil {
-			t.Fatal(err)
-		}
-	}); n > 2 {
-		t.Errorf("%v allocations", n)
-	}
+	exchangetest.AllocatesLittle(t, Swap, page(300))
 }
 
 func FuzzDecodeKlines(f *testing.F) {
 	f.Add(page(2))
 	f.Add(`{"data":[["1","1e3","2","1","1.5","0","-0","","0",7]],"code":0}`)
 	f.Add(`{"code":"51001","msg":"Instrument ID does not exist.","data":[]}`)
-	f.Fuzz(func(t *testing.T, body string) {
-		for _, v := range []exchange.Venue{Spot, Swap} {
-			got, err := decode(v, body)
-			if err != nil {
-				continue
-			}
-			if !json.Valid([]byte(body)) {
-				t.Fatalf("%q is accepted", body)
-			}
-			if want := oracle(v, body); want != nil && !slices.Equal(got, want) {
-				t.Fatalf("%q: %v, want %v", body, got, want)
-			}
-		}
-	})
+	exchangetest.FuzzKlines(f, oracle, "data", Spot, Swap)
 }
 
 func FuzzDecodeListing(f *testing.F) {
 	f.Add(`{"code":"0","data":[{"instId":"A-USDT","state":"live","tickSz":"0.1","instCategory":"3"}]}`)
 	f.Add(`{"code":"0","data":[{"instId":"A-USDT","last":"2","volCcy24h":"0.1"}]}`)
-	f.Fuzz(func(t *testing.T, body string) {
-		for i := range 2 {
-			if err := Swap.DecodeListing(i, scan(body), new(exchange.Listing)); err == nil && !json.Valid([]byte(body)) {
-				t.Fatalf("%q is accepted", body)
-			}
-		}
-	})
+	exchangetest.FuzzListing(f, Spot, Swap)
 }

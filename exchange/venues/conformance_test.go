@@ -17,6 +17,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -289,6 +290,9 @@ func TestMarkets_HaveTheCandlesOfTheMarket(t *testing.T) {
 					n = min(n, int64(spec.History)-3*ratio)
 				}
 				n = max(min(n, 1500), 2*ratio)
+				if recent := int64(spec.Intervals[from].Recent); kind == "BTC" && recent > 0 && recent < 1500 {
+					n = max(n, recent+300) // older ones come from another endpoint
+				}
 				now := time.Now().Add(ahead(v)).UnixMilli()
 				since := now - n*unit // in the middle of a candle
 				if kind == "halted" && !serves(t, c, p.Symbol) {
@@ -326,8 +330,46 @@ func TestMarkets_HaveTheCandlesOfTheMarket(t *testing.T) {
 				}
 			}
 		}
-		if s := market.Stats(); s.Refused != 0 || s.EarlyCount != 0 {
-			t.Errorf("%d requests refused, %d early: %+v", s.Refused, s.EarlyCount, s.Limits)
+		s := market.Stats()
+		if s.Refused != 0 || s.EarlyCount != 0 || s.Requests["other"] != 0 {
+			t.Errorf("%d requests refused, %d early, %d of no endpoint: %+v", s.Refused, s.EarlyCount, s.Requests["other"], s.Limits)
+		}
+		for interval, n := range spec.Intervals {
+			if older := path.Base(v.Klines("", n, exchange.Window{Old: true}).Path); n.Recent > 0 && s.Requests[older] == 0 {
+				t.Errorf("%s: no request for %s", interval, older)
+			}
+		}
+	})
+}
+
+// Of a past that is longer than a venue keeps there is what it keeps, and the rest is not
+// requested.
+func TestMarkets_HaveNoMoreThanTheirHistory(t *testing.T) {
+	eachMarket(t, func(t *testing.T, v exchange.Venue) {
+		spec := v.Spec()
+		if spec.History == 0 {
+			t.Skip("it keeps all")
+		}
+		c, market := serve(t, v, setup{})
+		truth := original(t, v)
+		p := choose(market)["BTC"]
+		for _, interval := range []levels.Interval{"1h", "2h", "6h"} { // some are merged
+			unit := source(spec, interval).Milliseconds()
+			now := time.Now().Add(ahead(v)).UnixMilli()
+			since := now - 2*int64(spec.History)*unit
+			got := candles(t, c, p.Symbol, interval, since)
+			want := candles(t, truth, originalName(p), interval, since)
+			if n := int64(spec.History) * unit / interval.Milliseconds(); len(got) < int(n*98/100) || got[0].OpenTime < now-int64(spec.History+1)*unit {
+				t.Errorf("%s: %d candles, want about %d", interval, len(got), n)
+				continue
+			}
+			want = slices.DeleteFunc(want, func(k levels.Candle) bool { return k.OpenTime < got[0].OpenTime })
+			if d := differ(got, want, false, strings.Contains(spec.Name, "-")); d != "" {
+				t.Errorf("%s: %s", interval, d)
+			}
+		}
+		if s := market.Stats(); s.Refused != 0 {
+			t.Errorf("%d requests refused", s.Refused)
 		}
 	})
 }
