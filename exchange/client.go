@@ -189,10 +189,10 @@ func (c *Client) Status() Status {
 // Spec returns the facts of the market.
 func (c *Client) Spec() *Spec { return c.spec }
 
-// Market returns the name from Config, and whether any response so far was marked as
-// simulated.
+// Market returns the name from Config, whether any response so far was marked as
+// simulated, and what is special about the candles.
 func (c *Client) Market() service.Market {
-	return service.Market{Exchange: c.name, Simulated: c.caller.simulated.Load(), LateVolume: c.spec.LateVolume}
+	return service.Market{Exchange: c.name, Simulated: c.caller.simulated.Load(), LateVolume: c.spec.LateVolume, Settles: c.spec.Settles}
 }
 
 // stalePatience is how long a call waits for a newer value if it can use an older one
