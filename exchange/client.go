@@ -141,6 +141,7 @@ func New(venue Venue, cfg Config) *Client {
 		c.caller.attempts = 5
 	}
 	c.caller.simulated.Store(cfg.Simulated)
+	group.limiter.join()
 	refresh := func(cost Cost, pause time.Duration, fetch func(context.Context) error) *refresher {
 		return &refresher{limiter: c.caller.limiter, work: c.work, cost: cost, pause: pause, fetch: fetch}
 	}
