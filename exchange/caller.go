@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,6 +45,7 @@ type caller struct {
 	log       *slog.Logger
 
 	simulated atomic.Bool
+	loosen    sync.Once
 	// silent is set while the last request got no response.
 	silent   atomic.Bool
 	lastGood atomic.Int64 // Unix ms of this machine; 0 before the first success
@@ -387,7 +389,7 @@ func (c *caller) headers(t Ticket, h http.Header) {
 	if h.Get("X-Tidemark-Simulated") == "true" {
 		c.simulated.Store(true)
 		if n, err := strconv.Atoi(h.Get("X-Tidemark-Limit-Times")); err == nil && n > 1 && n <= maxTimes {
-			c.limiter.loosen(n)
+			c.loosen.Do(func() { c.limiter.loosen(n) })
 		}
 	}
 	date := Date(h)

@@ -141,6 +141,7 @@ func New(venue Venue, cfg Config) *Client {
 		c.caller.attempts = 5
 	}
 	c.caller.simulated.Store(cfg.Simulated)
+	group.limiter.join()
 	refresh := func(cost Cost, pause time.Duration, fetch func(context.Context) error) *refresher {
 		return &refresher{limiter: c.caller.limiter, work: c.work, cost: cost, pause: pause, fetch: fetch}
 	}
@@ -189,10 +190,10 @@ func (c *Client) Status() Status {
 // Spec returns the facts of the market.
 func (c *Client) Spec() *Spec { return c.spec }
 
-// Market returns the name from Config, and whether any response so far was marked as
-// simulated.
+// Market returns the name from Config, whether any response so far was marked as
+// simulated, and what is special about the candles.
 func (c *Client) Market() service.Market {
-	return service.Market{Exchange: c.name, Simulated: c.caller.simulated.Load(), LateVolume: c.spec.LateVolume}
+	return service.Market{Exchange: c.name, Simulated: c.caller.simulated.Load(), LateVolume: c.spec.LateVolume, Settles: c.spec.Settles}
 }
 
 // stalePatience is how long a call waits for a newer value if it can use an older one

@@ -71,14 +71,14 @@ func (c Cost) times(n int) Cost {
 type Limiter struct {
 	clock *Clock
 
-	mu       sync.Mutex
-	budgets  []spending
-	loosened bool
-	people   int // requests waiting that are not of a sweep
-	until    time.Time
-	reason   error         // why the gate is shut
-	strikes  int           // backoffs in a row
-	changed  chan struct{} // closed when the gate is shut, or shut for longer
+	mu      sync.Mutex
+	budgets []spending
+	strict  int // markets that have not said that their limits are looser
+	people  int // requests waiting that are not of a sweep
+	until   time.Time
+	reason  error         // why the gate is shut
+	strikes int           // backoffs in a row
+	changed chan struct{} // closed when the gate is shut, or shut for longer
 }
 
 // NewLimiter returns a Limiter whose gate is open. It spends at most share, 0 to 1, of
@@ -309,15 +309,22 @@ func (l *Limiter) Observe(t Ticket, u Usage, date time.Time) {
 	}
 }
 
-// loosen multiplies the budgets, once: a simulated exchange says that its limits are so
-// many times those of the venue.
+// join adds a market that shares l.
+func (l *Limiter) join() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.strict++
+}
+
+// loosen multiplies the budgets: a simulated exchange says that its limits are so many
+// times those of the venue. It is called once for a market, and takes effect with the last
+// of those that share l, because a real one among them has the limits of the venue.
 func (l *Limiter) loosen(times int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.loosened {
+	if l.strict--; l.strict > 0 {
 		return
 	}
-	l.loosened = true
 	for i := range l.budgets {
 		l.budgets[i].Limit *= times
 		l.budgets[i].Burst *= times

@@ -33,6 +33,7 @@ type fakeExchange struct {
 	NowFunc     func() (time.Time, error)
 	name        string // "fake" if empty
 	simulated   bool
+	settles     time.Duration
 
 	mu           sync.Mutex
 	calls        map[string]int // of Candles, by symbol
@@ -40,7 +41,7 @@ type fakeExchange struct {
 }
 
 func (f *fakeExchange) Market() service.Market {
-	return service.Market{Exchange: cmp.Or(f.name, "fake"), Simulated: f.simulated}
+	return service.Market{Exchange: cmp.Or(f.name, "fake"), Simulated: f.simulated, Settles: f.settles}
 }
 
 func (f *fakeExchange) Symbols(ctx context.Context) iter.Seq2[service.Symbol, error] {

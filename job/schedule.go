@@ -52,10 +52,11 @@ func (s Schedule) moment(t time.Time) time.Time {
 	return s.Next(closes.Add(-time.Millisecond))
 }
 
-// after returns the start of the first run after one that starts now.
-func (s Schedule) after(now time.Time) time.Time {
-	spread := min(startSpread, s.Interval.Duration()/10)
-	return s.moment(now.Add(-closeMargin)).Add(closeMargin + rand.N(spread)).Truncate(time.Millisecond)
+// after returns the start of the first run after one that starts now, on an exchange whose
+// candles settle that long after their close.
+func (s Schedule) after(now time.Time, settles time.Duration) time.Time {
+	spread, margin := min(startSpread, s.Interval.Duration()/10), closeMargin+settles
+	return s.moment(now.Add(-margin)).Add(margin + rand.N(spread)).Truncate(time.Millisecond)
 }
 
 // longest returns the longest time between two of the next hundred runs.
@@ -202,7 +203,7 @@ func (s *scheduler) install(ctx context.Context) error {
 		}
 	}
 	for i, schedule := range s.schedules {
-		states[i] = ScheduleState{Exchange: exchange, Interval: schedule.Interval, Text: schedule.Text, NextRun: schedule.after(now)}
+		states[i] = ScheduleState{Exchange: exchange, Interval: schedule.Interval, Text: schedule.Text, NextRun: schedule.after(now, s.exchange.Market().Settles)}
 	}
 	removed, err := s.store.SetSchedules(ctx, exchange, states, now)
 	if err != nil {
@@ -262,7 +263,7 @@ func (s *scheduler) start(ctx context.Context, schedule Schedule, state Schedule
 		return state, err
 	}
 	created, scope := newJob(s.exchange, q), s.scope(s.exchange, q)
-	next := schedule.after(now)
+	next := schedule.after(now, s.exchange.Market().Settles)
 	run, err := s.store.RunSchedule(ctx, state, next, created, scope.work(created), scope, s.cfg.QueueLimit)
 	if errors.Is(err, service.ErrBusy) {
 		if !s.busy {

@@ -114,7 +114,7 @@ func TestRunSchedules_RunsOfOneMomentAreSpread(t *testing.T) {
 	s := every("1h", time.Hour)
 	seen := map[int64]bool{}
 	for range 200 {
-		run := s.after(at(9, 30, 0))
+		run := s.after(at(9, 30, 0), 0)
 		if run.Before(at(10, 0, 2)) || !run.Before(at(10, 0, 32)) {
 			t.Fatalf("a run at %s", run)
 		}
@@ -123,7 +123,7 @@ func TestRunSchedules_RunsOfOneMomentAreSpread(t *testing.T) {
 	if len(seen) < 15 {
 		t.Errorf("200 runs begin in %d different seconds", len(seen))
 	}
-	if run := every("1m", time.Minute).after(at(9, 30, 30)); !run.Before(at(9, 31, 8)) {
+	if run := every("1m", time.Minute).after(at(9, 30, 30), 0); !run.Before(at(9, 31, 8)) {
 		t.Errorf("a run of one-minute candles begins at %s", run)
 	}
 }
@@ -246,6 +246,27 @@ func TestRunSchedules_RefusesWhileTheOneBeforeIsOpen(t *testing.T) {
 		close(hold)
 		sleepUntil(at(4, 30, 0))
 		wantBegan(t, s, "1h", at(1, 0, 0), at(4, 0, 0))
+	})
+}
+
+// A sweep that began earlier would find the candles of the last one.
+func TestRunSchedules_BeginOnceTheCandleHasSettled(t *testing.T) {
+	fromTenPast(t, func(t *testing.T) {
+		s := &fakeStore{}
+		a := newTestRunner(t, testConfig{}, &fakeExchange{symbols: market(1), settles: 10 * time.Second}, s)
+		scheduled(t, a, every("1h", time.Hour), every("1m", time.Minute))
+		sleepUntil(at(12, 30, 0))
+		for _, interval := range []levels.Interval{"1h", "1m"} {
+			all := began(s, interval)
+			for _, start := range all {
+				if past := start.Sub(start.Truncate(interval.Duration())); past < 10*time.Second+closeMargin || past > time.Minute {
+					t.Errorf("a sweep of %s began %v after the close", interval, past)
+				}
+			}
+			if want := int(12 * time.Hour / interval.Duration()); len(all) < want-1 {
+				t.Errorf("%d sweeps of %s, want %d", len(all), interval, want)
+			}
+		}
 	})
 }
 

@@ -72,6 +72,8 @@ type Market struct {
 	Simulated bool
 	// LateVolume is true if the volume of a candle may still change after its close.
 	LateVolume bool
+	// Settles is the time after the close of a candle until which it is not used.
+	Settles time.Duration
 }
 
 // Exchange is a venue: one client, one weight budget, shared by all callers.
