@@ -5,16 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"tidemark/exchange"
 	"tidemark/exchange/exchangetest"
-	"tidemark/exchange/simulated"
 	"tidemark/levels"
 	"tidemark/service"
 )
@@ -242,48 +238,4 @@ func FuzzDecodeKlines(f *testing.F) {
 func FuzzDecodeListing(f *testing.F) {
 	f.Add(`[{"universe":[{"name":"A","szDecimals":1,"tokens":[0,1],"isDelisted":false}],"tokens":[{"name":"A","index":0,"szDecimals":2}]},[{"coin":"A","dayNtlVlm":"1"}]]`)
 	exchangetest.FuzzListing(f, Perps, Spot)
-}
-
-// Faulty responses are requested again, and change nothing.
-func TestClient_FaultsChangeNothing(t *testing.T) {
-	now := time.Date(2026, 11, 20, 10, 30, 7, 0, time.UTC)
-	read := func(spec string, times int) (all [][]levels.Candle, faults map[string]int) {
-		f, err := simulated.ParseFaults(spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		v := withoutLimits(Perps)
-		s := simulated.New(simulated.Options{Venue: v.Spec().Name, Pairs: 4, LimitTimes: 1_000, Now: func() time.Time { return now }, Faults: f})
-		server := httptest.NewServer(s)
-		defer server.Close()
-		base, err := url.Parse(server.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := exchange.New(v, exchange.Config{BaseURL: base, Attempts: 12})
-		defer c.Close()
-		for range times {
-			var dst levels.Candles
-			dst.Reset("1h", 300)
-			if err := c.Candles(t.Context(), "BTC", now.Add(-250*time.Hour).UnixMilli(), &dst, make([]byte, 32<<10)); err != nil {
-				t.Fatal(err)
-			}
-			var page []levels.Candle
-			for n := range dst.Len() {
-				page = append(page, dst.At(n))
-			}
-			all = append(all, page)
-		}
-		return all, s.Stats().Faults
-	}
-	want, _ := read("", 1)
-	got, faults := read("500=0.05,envelope=0.05,malformed=0.05,truncated=0.05,nan=0.05,highlow=0.05,repeat=0.05,unordered=0.05,short=0.05", 10)
-	for _, page := range got {
-		if len(page) < 240 || !slices.Equal(page, want[0]) {
-			t.Fatalf("%d candles, want %d, %v", len(page), len(want[0]), faults)
-		}
-	}
-	if len(faults) < 2 {
-		t.Errorf("only %v", faults)
-	}
 }
