@@ -117,7 +117,11 @@ func (p *pager) run(ctx context.Context, next int64) error {
 		}
 	}
 	if most := spec.History; most > 0 && spec.Reach != Newest && spec.Reach != Since {
-		if oldest := p.src.from.Floor(p.now) - int64(most-1)*p.unit; next < oldest {
+		oldest := p.src.from.Floor(p.now) - int64(most-1)*p.unit
+		if p.merge != nil {
+			oldest += p.unit // the first may be gone when the request arrives
+		}
+		if next < oldest {
 			next = oldest
 			if open := p.dst.Interval.Floor(next); p.merge != nil && open < next {
 				next = open + p.step

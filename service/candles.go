@@ -174,8 +174,8 @@ func (a *Analyzer) resume(ctx context.Context, x Exchange, v Visit, s *slot, sym
 		if err := v.Candles(ctx, symbol, overlap.OpenTime, c, s.buf); err != nil {
 			return f, "", err
 		}
-		if market.LateVolume && c.Len() > last && c.Volume[last] != overlap.Volume {
-			overlap.Volume = c.Volume[last]
+		if market.LateVolume && c.Len() > last && laterTrades(overlap, c.At(last)) {
+			overlap = c.At(last)
 			f.kept = last // the stored candle is replaced
 		}
 		switch {
@@ -190,6 +190,11 @@ func (a *Analyzer) resume(ctx context.Context, x Exchange, v Visit, s *slot, sym
 	}
 	a.metrics.candles.WithLabelValues("store").Add(float64(f.kept))
 	return f, "", nil
+}
+
+// laterTrades reports whether a candle differs from before as if trades were added.
+func laterTrades(before, now levels.Candle) bool {
+	return now.Volume != before.Volume && now.OpenTime == before.OpenTime && now.Open == before.Open && now.High >= before.High && now.Low <= before.Low
 }
 
 // firstTime is the reason for a pair without stored candles. It is not logged.

@@ -302,3 +302,59 @@ func TestAnalyze_KeptCandlesLengthenAShortHistory(t *testing.T) {
 		}
 	})
 }
+
+// A trade that is reported after the close changes the last kept candle. That is no reason
+// to fetch all again, which would lose what is older than the history of the exchange; but
+// a change that no trade can make is one.
+func TestAnalyze_LateTradesChangeTheLastCandleOnly(t *testing.T) {
+	for name, c := range map[string]struct {
+		late   func(k *levels.Candle)
+		klines int
+	}{
+		"volume":   {func(k *levels.Candle) { k.Volume++ }, 200},
+		"price":    {func(k *levels.Candle) { k.Volume, k.High, k.Close = k.Volume+1, k.High+1, k.High+1 }, 200},
+		"another":  {func(k *levels.Candle) { k.Open, k.Volume = k.Low, k.Volume+1 }, 150},
+		"narrower": {func(k *levels.Candle) { k.High, k.Volume = max(k.Open, k.Close), k.Volume+1 }, 150},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			x, store := &fakeExchange{history: 150, late: true}, &fakeStore{}
+			a := newTestAnalyzer(t, Config{}, x, store)
+			analyzeOne(t, a, 200)
+			time.Sleep(100 * time.Hour)
+			analyzeOne(t, a, 200)
+			kept := keptCandles(t, store)
+			last := kept.OpenTime[kept.Len()-1]
+			x.CandlesFunc = func(_ context.Context, _ string, from int64, dst *levels.Candles) error {
+				var all levels.Candles
+				all.Reset("1h", 0)
+				if err := wave(from, &all); err != nil {
+					return err
+				}
+				for i := range all.Len() {
+					k := all.At(i)
+					if k.OpenTime == last {
+						c.late(&k)
+					}
+					if err := dst.Append(k); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			time.Sleep(2 * time.Hour)
+			if got := analyzeOne(t, a, 200); got.Klines != c.klines {
+				t.Errorf("%s: %d candles, want %d", name, got.Klines, c.klines)
+			}
+			kept = keptCandles(t, store)
+			i, _ := slices.BinarySearch(kept.OpenTime, last)
+			var all levels.Candles
+			all.Reset("1h", 0)
+			if err := x.CandlesFunc(t.Context(), "", last, &all); err != nil {
+				t.Fatal(err)
+			}
+			if want := all.At(0); kept.At(i) != want {
+				t.Errorf("%s: kept %+v, want %+v", name, kept.At(i), want)
+			}
+		})
+	}
+}

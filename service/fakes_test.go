@@ -30,6 +30,7 @@ type fakeExchange struct {
 	name        string                          // "fake" if empty
 	history     int                             // newest candles there are; 0: all
 	simulated   bool
+	late        bool
 
 	mu           sync.Mutex
 	calls        map[string]int // of Candles, by symbol
@@ -37,7 +38,7 @@ type fakeExchange struct {
 }
 
 func (f *fakeExchange) Market() Market {
-	return Market{Exchange: cmp.Or(f.name, "fake"), Simulated: f.simulated}
+	return Market{Exchange: cmp.Or(f.name, "fake"), Simulated: f.simulated, LateVolume: f.late}
 }
 
 func (f *fakeExchange) Symbol(ctx context.Context, name string) (Symbol, error) {

@@ -70,7 +70,8 @@ type Market struct {
 	// Simulated is true if the configuration says that the exchange is simulated,
 	// or once a response has said so.
 	Simulated bool
-	// LateVolume is true if the volume of a candle may still change after its close.
+	// LateVolume is true if the volume of a candle may still change after its close, and
+	// with it what a late trade changes.
 	LateVolume bool
 	// Settles is the time after the close of a candle until which it is not used.
 	Settles time.Duration
