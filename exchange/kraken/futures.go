@@ -34,7 +34,7 @@ var Futures exchange.Venue = &futures{exchange.Spec{
 		"1m": {Name: "1m", Rows: 2000}, "5m": {Name: "5m", Rows: 2000}, "15m": {Name: "15m", Rows: 2000}, "30m": {Name: "30m", Rows: 2000},
 		"1h": {Name: "1h", Rows: 2000}, "4h": {Name: "4h", Rows: 2000}, "12h": {Name: "12h", Rows: 2000}, "1d": {Name: "1d", Rows: 2000},
 	},
-	Reach:    exchange.Oldest,
+	Reach:    exchange.Bounded,
 	Budgets:  []exchange.Budget{{Name: "requests", Kind: exchange.Rolling, Limit: 10, Period: 2 * time.Second}},
 	Heaviest: one,
 	// The kinds of candles, the shortest response there is. Its time is the Date header.
