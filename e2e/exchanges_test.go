@@ -17,12 +17,22 @@ import (
 // twoExchanges returns the environment of a process of two exchanges.
 func twoExchanges(t *testing.T, binance, okx simulated.Options) []string {
 	t.Helper()
-	_, one := market(t, binance)
-	_, two := market(t, okx)
-	return []string{
-		"EXCHANGE=binance,okx", "EXCHANGE_BINANCE_BASE_URL=" + one, "EXCHANGE_OKX_BASE_URL=" + two,
-		"DATABASE_URL=" + sqliteURL(t), shortSeries,
+	binance.Venue, okx.Venue = "binance", "okx"
+	return severalExchanges(t, binance, okx)
+}
+
+// severalExchanges returns the environment of a process of these venues.
+func severalExchanges(t *testing.T, options ...simulated.Options) []string {
+	t.Helper()
+	environ := []string{"DATABASE_URL=" + sqliteURL(t), shortSeries}
+	var names []string
+	for _, o := range options {
+		o.LimitTimes = 1000
+		_, address := market(t, o)
+		names = append(names, o.Venue)
+		environ = append(environ, "EXCHANGE_"+strings.ReplaceAll(strings.ToUpper(o.Venue), "-", "_")+"_BASE_URL="+address)
 	}
+	return append(environ, "EXCHANGE="+strings.Join(names, ","))
 }
 
 func TestServe_SeveralExchangesAreSweptAndReadByName(t *testing.T) {
@@ -46,19 +56,19 @@ func TestServe_SeveralExchangesAreSweptAndReadByName(t *testing.T) {
 	if prices["okx"] == prices["binance"] {
 		t.Errorf("both markets have the price %v", prices["okx"])
 	}
-	// both list BTCUSDT
+	// both list BTC/USDT; BTCUSDT is the id on one
 	var problem struct {
 		Code, Detail string
 		Choices      []struct{ Exchange, Symbol, Name string }
 	}
-	for _, path := range []string{"/levels/BTC/USDT", "/levels/BTCUSDT", "/klines/BTC%2FUSDT"} {
+	for _, path := range []string{"/levels/BTC/USDT", "/levels/btc/usdt", "/klines/BTC%2FUSDT"} {
 		if status := r.get(t, path, &problem); status != http.StatusConflict || problem.Code != "ambiguous_symbol" || len(problem.Choices) != 2 ||
-			problem.Choices[1].Exchange != "okx" || problem.Choices[1].Symbol != "BTCUSDT" || problem.Choices[1].Name != "BTC/USDT" {
+			problem.Choices[1].Exchange != "okx" || problem.Choices[1].Symbol != "BTC-USDT" || problem.Choices[1].Name != "BTC/USDT" {
 			t.Errorf("%s: %d %+v", path, status, problem)
 		}
 	}
 	var a analysisReply
-	if status := r.get(t, "/levels/BTC/USDT?exchange=okx", &a); status != http.StatusOK || a.Symbol != "BTCUSDT" || a.LastPrice != prices["okx"] {
+	if status := r.get(t, "/levels/BTC/USDT?exchange=okx", &a); status != http.StatusOK || a.Symbol != "BTC-USDT" || a.LastPrice != prices["okx"] {
 		t.Errorf("by its name on okx: %d %+v", status, a)
 	}
 	var exchanges struct {
@@ -94,11 +104,11 @@ func TestServe_SeveralExchangesAreSweptAndReadByName(t *testing.T) {
 		t.Errorf("an exchange of another process: %d %+v", status, problem)
 	}
 	metrics := r.metrics(t)
-	for _, exchange := range []string{"binance", "okx"} {
+	for exchange, names := range map[string][2]string{"binance": {"klines", "weight"}, "okx": {"candles", "candles"}} {
 		for _, series := range []string{
-			`tidemark_exchange_requests_total{endpoint="klines",exchange="` + exchange + `",status="200"}`,
-			`tidemark_exchange_used_weight{budget="weight",exchange="` + exchange + `"}`,
-			`tidemark_exchange_weight_limit{exchange="` + exchange + `"}`,
+			`tidemark_exchange_requests_total{endpoint="` + names[0] + `",exchange="` + exchange + `",status="200"}`,
+			`tidemark_exchange_used_weight{budget="` + names[1] + `",exchange="` + exchange + `"}`,
+			`tidemark_exchange_weight_limit{budget="` + names[1] + `",exchange="` + exchange + `"}`,
 			`tidemark_exchange_paused_until_timestamp_seconds{exchange="` + exchange + `"} 0`,
 			`tidemark_last_completed_sweep_timestamp_seconds{exchange="` + exchange + `",interval="1h"}`,
 		} {
@@ -115,18 +125,18 @@ func TestServe_ABanByOneExchangeStopsNoOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	environ := twoExchanges(t, simulated.Options{Pairs: 5}, simulated.Options{Pairs: 5, Faults: faults})
+	environ := twoExchanges(t, simulated.Options{Pairs: 5, Faults: faults}, simulated.Options{Pairs: 5})
 	for _, start := range []string{"the first process", "one after it"} {
 		r := serve(t, environ...)
 		var problem struct{ Code string }
-		if status := r.post(t, `{"symbol":"BTCUSDT","exchange":"okx"}`, &problem); status != http.StatusServiceUnavailable || problem.Code != "banned" {
-			t.Errorf("%s, at okx: %d %+v", start, status, problem)
+		if status := r.post(t, `{"symbol":"BTCUSDT","exchange":"binance"}`, &problem); status != http.StatusServiceUnavailable || problem.Code != "banned" {
+			t.Errorf("%s, at binance: %d %+v", start, status, problem)
 		}
-		if status := r.post(t, `{"symbol":"BTCUSDT","exchange":"binance"}`, nil); status != http.StatusOK {
-			t.Errorf("%s, at binance: %d", start, status)
+		if status := r.post(t, `{"symbol":"BTC-USDT","exchange":"okx"}`, nil); status != http.StatusOK {
+			t.Errorf("%s, at okx: %d", start, status)
 		}
-		if metrics := r.metrics(t); !strings.Contains(metrics, "\ntidemark_exchange_paused_until_timestamp_seconds{exchange=\"binance\"} 0\n") ||
-			strings.Contains(metrics, "\ntidemark_exchange_paused_until_timestamp_seconds{exchange=\"okx\"} 0\n") {
+		if metrics := r.metrics(t); !strings.Contains(metrics, "\ntidemark_exchange_paused_until_timestamp_seconds{exchange=\"okx\"} 0\n") ||
+			strings.Contains(metrics, "\ntidemark_exchange_paused_until_timestamp_seconds{exchange=\"binance\"} 0\n") {
 			t.Errorf("%s: the metrics do not show the one ban", start)
 		}
 		r.end(t)
@@ -156,10 +166,10 @@ func TestCommands_OfSeveralExchanges(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"levels", "BTCUSDT", "--exchange", "okx"}, 0, "okx BTCUSDT 1h"},
-		{[]string{"levels", "BTC/USDT", "--exchange", "okx"}, 0, "okx BTCUSDT 1h"},
-		{[]string{"levels", "BTC/USDT"}, command.ExitUsage, "binance BTCUSDT, okx BTCUSDT; name the exchange too: add --exchange binance"},
-		{[]string{"analyze", "BTCUSDT"}, command.ExitUsage, "add --exchange binance"},
+		{[]string{"levels", "BTCUSDT", "--exchange", "okx"}, 0, "okx BTC-USDT 1h (BTC/USDT) as of"},
+		{[]string{"levels", "BTC/USDT", "--exchange", "okx"}, 0, "okx BTC-USDT 1h"},
+		{[]string{"levels", "BTC/USDT"}, command.ExitUsage, "binance BTCUSDT, okx BTC-USDT; name the exchange too: add --exchange binance"},
+		{[]string{"analyze", "BTC/USDT"}, command.ExitUsage, "add --exchange binance"},
 		{[]string{"analyze", "btc-usdt", "--exchange", "binance"}, 0, "binance BTCUSDT 1h"},
 		{[]string{"levels", "NONE"}, command.ExitFailed, "has not been analysed"},
 		{[]string{"evaluate", "--stored"}, command.ExitUsage, "add --exchange binance"},
