@@ -58,7 +58,7 @@ func (a *API) statusOf(m service.Market) *wire.ExchangeStatus {
 	if a.Status != nil {
 		s = a.Status(m.Exchange)
 	}
-	out := &wire.ExchangeStatus{Simulated: m.Simulated, Budgets: []wire.Budget{}, LastSuccess: momentOrNil(s.LastSuccess), Reachable: s.Reachable}
+	out := &wire.ExchangeStatus{Simulated: m.Simulated, Replay: stringOrNil(s.Replay), Budgets: []wire.Budget{}, LastSuccess: momentOrNil(s.LastSuccess), Reachable: s.Reachable}
 	for _, b := range s.Budgets {
 		used := 0.0
 		if b.Limit > 0 {

@@ -16,6 +16,7 @@ func (a *App) status(exchange string) service.VenueStatus {
 			s.Budgets = append(s.Budgets, service.BudgetStatus{Name: b.Name, Used: b.Used, Limit: b.Limit, Share: v.WeightShare})
 		}
 		s.PausedUntil, s.Banned, s.ClockSkew, s.LastSuccess = of.PausedUntil, of.Banned, of.Skew, of.LastSuccess
+		s.Replay = of.Replay
 		if reachable := !of.Silent; of.Silent || !of.LastSuccess.IsZero() {
 			s.Reachable = &reachable
 		}

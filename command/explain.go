@@ -58,7 +58,7 @@ func printExplanation(w screen, s *service.Snapshot, e *levels.Explanation, now 
 	price := func(p float64) string { return strconv.FormatFloat(p, 'f', s.Decimals, 64) }
 	moment := func(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04") }
 	l := &e.Level
-	fmt.Fprintf(w, "%s%s as of %s: %s %s, zone %s–%s, %s\n", w.simulated(s.Simulated), w.paint(bold, fmt.Sprintf("%s %s %s", s.Exchange, s.Symbol, s.Interval)),
+	fmt.Fprintf(w, "%s%s as of %s: %s %s, zone %s–%s, %s\n", w.simulated(s.Simulated), w.series(s),
 		s.AsOf.UTC().Format("2006-01-02 15:04 UTC"), l.Role, price(l.Price), price(l.Low), price(l.High), l.Status)
 	if reason := api.StaleReason(s, now); reason != "" {
 		fmt.Fprintln(w, w.paint(warning, "STALE: "+reason))

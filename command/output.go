@@ -127,10 +127,19 @@ func (o output) print(w screen, s service.Snapshot) error {
 	return printTable(w, s, time.Now())
 }
 
+// series returns whose analysis s is, with the canonical name of the pair if it is known.
+func (w screen) series(s *service.Snapshot) string {
+	text := w.paint(bold, fmt.Sprintf("%s %s %s", s.Exchange, s.Symbol, s.Interval))
+	if s.Name != "" {
+		text += " (" + s.Name + ")"
+	}
+	return text
+}
+
 func printTable(w screen, s service.Snapshot, now time.Time) error {
 	price := func(p float64) string { return strconv.FormatFloat(p, 'f', s.Decimals, 64) }
 	fmt.Fprintf(w, "%s%s as of %s: last price %s, ATR %s, %d klines, %d missing\n",
-		w.simulated(s.Simulated), w.paint(bold, fmt.Sprintf("%s %s %s", s.Exchange, s.Symbol, s.Interval)), s.AsOf.Format("2006-01-02 15:04 UTC"),
+		w.simulated(s.Simulated), w.series(&s), s.AsOf.Format("2006-01-02 15:04 UTC"),
 		price(s.LastPrice), strconv.FormatFloat(s.ATR, 'g', 4, 64), s.Klines, s.Missing)
 	if reason := api.StaleReason(&s, now); reason != "" {
 		fmt.Fprintln(w, w.paint(warning, "STALE: "+reason))

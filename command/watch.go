@@ -159,6 +159,9 @@ func (w *watcher) fetch(ctx context.Context, n int) (nearList, error) {
 			if err := json.Unmarshal(raw, &l.Row); err != nil || l.Symbol == "" {
 				return list, refusal{fmt.Errorf("the response of %s is not from tidemark", w.base)}
 			}
+			if l.Name != nil {
+				l.Name = new(printable(*l.Name))
+			}
 			l.Symbol, l.Exchange, l.Role = printable(l.Symbol), printable(l.Exchange), printable(l.Role)
 			l.several = page.Exchange != l.Exchange
 			if seen[l.Exchange+" "+l.Symbol] {
@@ -301,6 +304,9 @@ func (l *nearList) rows(now time.Time) []row {
 			holds, anyLine = percents(*n.HoldInterval), percent(baseline)
 		}
 		pair := n.Symbol
+		if n.Name != nil {
+			pair = *n.Name
+		}
 		if n.several {
 			pair = n.Exchange + " " + pair
 		}

@@ -768,9 +768,238 @@ func TestPage_ShowsEachExchangeOfAProcess(t *testing.T) {
 	}
 	rows := eval[int](t, b, `document.querySelectorAll("#market tbody tr").length`)
 	eval[bool](t, b, `(e => { e.value = "okx"; e.dispatchEvent(new Event("change")); return true })(document.querySelector("#exchange select"))`)
-	b.until(t, `location.search === "?exchange=okx&symbol=BTCUSDT&interval=1h" && document.body.dataset.ready === "BTCUSDT 1h" && document.getElementById("fresh").innerText.includes("closes in")`)
+	b.until(t, `location.search === "?exchange=okx&symbol=BTC-USDT&interval=1h" && document.body.dataset.ready === "BTC-USDT 1h" && document.getElementById("fresh").innerText.includes("closes in")`)
 	if eval[bool](t, b, `document.getElementById("sweep").hidden`) || rows == 0 {
 		t.Error("a market of this process cannot be swept, or the screener of the other was empty")
+	}
+}
+
+// sweepAll sweeps these exchanges.
+func (s *running) sweepAll(t *testing.T, exchanges ...string) {
+	t.Helper()
+	for _, exchange := range exchanges {
+		var j jobReply
+		s.post(t, `{"all":true,"exchange":"`+exchange+`"}`, &j)
+		s.waitFor(t, j.ID, ended)
+	}
+}
+
+// asked returns how many requests contained part.
+func (b *browser) asked(part string) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, r := range b.requests {
+		if strings.Contains(r, part) {
+			n++
+		}
+	}
+	return n
+}
+
+// A pair of one process on three exchanges: on how many each of its levels is, and the
+// others beside it. Two have the same prices, the third has its own.
+func TestPage_ShowsAPairOnItsExchanges(t *testing.T) {
+	t.Parallel()
+	s := serve(t, severalExchanges(t, simulated.Options{Venue: "binance", Pairs: 4, Seed: 1},
+		simulated.Options{Venue: "okx", Pairs: 4, Seed: 1}, simulated.Options{Venue: "bybit", Pairs: 4, Seed: 2})...)
+	s.sweepAll(t, "binance")
+	b := browse(t)
+	b.show(t, 1440, 900, "dark")
+	b.do(t, chromedp.Navigate(s.base+"/?exchange=binance&symbol=BTCUSDT&interval=1h"))
+	b.until(t, `document.body.dataset.ready === "BTCUSDT 1h" && document.querySelector("#venues tr")`)
+	time.Sleep(200 * time.Millisecond)
+	if n := b.asked("exchange=all"); n != 0 || !eval[bool](t, b, `document.getElementById("elsewhere").hidden && !document.querySelector("#levels .venues:not(:empty)")`) {
+		t.Errorf("the pair is stored once: asked for all exchanges %d times", n)
+	}
+	s.sweepAll(t, "okx", "bybit")
+	b.do(t, chromedp.Navigate(s.base+"/?exchange=binance&symbol=BTCUSDT&interval=1h"))
+	b.until(t, `document.querySelectorAll("#elsewhere tbody tr").length === 3 && document.querySelector("#levels .venues:not(:empty)")`)
+	var together struct {
+		Exchanges []struct {
+			Exchange              string
+			LastPrice             float64 `json:"last_price"`
+			Supports, Resistances []struct {
+				ID     string
+				Venues int
+			}
+		}
+	}
+	s.get(t, "/levels/BTC/USDT?exchange=all", &together)
+	marks := eval[map[string]string](t, b, `Object.fromEntries([...document.querySelectorAll("#levels button.name")].map(e => [e.dataset.level, e.parentNode.querySelector(".venues").textContent]))`)
+	if len(marks) == 0 {
+		t.Fatal("no level is shown")
+	}
+	for _, l := range slices.Concat(together.Exchanges[0].Supports, together.Exchanges[0].Resistances) {
+		want := fmt.Sprintf("on %d venues", l.Venues)
+		if mark, shown := marks[l.ID]; shown && mark != want || l.Venues < 2 {
+			t.Errorf("level %s is marked %q, it is on %d", l.ID, mark, l.Venues)
+		}
+	}
+	text := eval[[]string](t, b, `[...document.querySelectorAll("#elsewhere tbody tr")].map(r => r.innerText.replace(/\s+/g, " "))`)
+	for i, want := range []string{"binance BTCUSDT", "okx BTC-USDT", "bybit BTCUSDT"} {
+		if !strings.HasPrefix(text[i], want+" SIMULATED "+eval[string](t, b, fmt.Sprintf(`(%v).toLocaleString("en", {minimumFractionDigits: 2})`, together.Exchanges[i].LastPrice))) ||
+			strings.Count(text[i], "%") != 2 || !strings.Contains(text[i], " UTC") {
+			t.Errorf("line %d is %q", i, text[i])
+		}
+	}
+	keepsNobodyOut(t, b)
+	// with the keyboard: open it on okx
+	eval[bool](t, b, `document.querySelector('#elsewhere [data-on="okx BTC-USDT"]').focus(), true`)
+	b.keys(t, kb.Enter)
+	b.until(t, `location.search === "?exchange=okx&symbol=BTC-USDT&interval=1h" && document.body.dataset.ready === "BTC-USDT 1h" && document.activeElement.id === "pair"`)
+	if got := eval[string](t, b, `document.getElementById("name").textContent + ", " + document.querySelector("#exchange select").value + ", " + document.querySelector("#elsewhere [aria-current] b").textContent`); got != "BTC/USDT · okx, okx, okx" {
+		t.Errorf("after it was opened on okx the page says %s", got)
+	}
+
+	t.Run("TheScreenerHasThemAll", func(t *testing.T) {
+		const of = `[...new Set([...document.querySelectorAll("#market tbody tr")].map(r => r.cells[1].innerText.replace(/\s+/g, " ")))].toSorted().join()`
+		b.until(t, of+` === "binance SIMULATED,bybit SIMULATED,okx SIMULATED"`)
+		eval[bool](t, b, `(e => { e.value = "bybit"; e.dispatchEvent(new Event("change", {bubbles: true})); return true })(document.querySelector("#market [name=on]"))`)
+		b.until(t, of+` === "bybit SIMULATED" && location.search.endsWith("&on=bybit")`)
+		if href := eval[string](t, b, `document.querySelector("#market a.csv").href`); !strings.Contains(href, "exchange=bybit") || strings.Contains(href, "on=") {
+			t.Errorf("its rows as CSV are at %s", href)
+		}
+		eval[bool](t, b, `document.querySelector("#market tbody button.pair").click(), true`)
+		b.until(t, `location.search.includes("exchange=bybit") && document.querySelector("#exchange select").value === "bybit" && document.querySelector(".why .touches")`)
+	})
+	b.clean(t, s.base)
+}
+
+// keepsNobodyOut fails if axe finds something, or if the page is wider than a phone.
+func keepsNobodyOut(t *testing.T, b *browser) {
+	t.Helper()
+	for _, scheme := range []string{"dark", "light"} {
+		b.show(t, 390, 844, scheme)
+		if wide := eval[int](t, b, "document.documentElement.scrollWidth"); wide > 390 {
+			t.Errorf("the page is %d wide on a phone", wide)
+		}
+		for _, v := range b.violations(t) {
+			t.Errorf("%s: %s", scheme, v)
+		}
+	}
+	b.show(t, 1440, 900, "dark")
+}
+
+// A pair is found by the venue's id and by its canonical name, and a name that several
+// exchanges share is answered with buttons.
+func TestPage_FindsAPairByEitherName(t *testing.T) {
+	t.Parallel()
+	s := serve(t, severalExchanges(t, simulated.Options{Venue: "binance", Pairs: 4, Seed: 1},
+		simulated.Options{Venue: "okx-swap", Pairs: 4, Seed: 1}, simulated.Options{Venue: "kraken", Pairs: 4, Seed: 2}, simulated.Options{Venue: "okx", Pairs: 4, Seed: 2})...)
+	s.sweepAll(t, "binance", "okx-swap", "kraken", "okx")
+	b := browse(t)
+	b.show(t, 1440, 900, "dark")
+	find := func(exchange, text string) {
+		t.Helper()
+		b.do(t, chromedp.Navigate("about:blank"), chromedp.Navigate(s.base+"/?exchange="+exchange))
+		b.until(t, `document.body.dataset.ready`)
+		b.keys(t, "/")
+		b.until(t, `document.activeElement.id === "search"`)
+		b.keys(t, text)
+		b.until(t, `document.querySelectorAll("#found li").length > 0`)
+	}
+	first := func() string { return eval[string](t, b, `document.querySelector("#found li").textContent`) }
+	for _, c := range []struct{ exchange, typed, first, ready, name string }{
+		{"binance", "btc/usdt", "BTCUSDT", "BTCUSDT 1h", "BTC/USDT · binance"},
+		{"okx-swap", "btc/usdt:", "BTC-USDT-SWAP BTC/USDT:USDT", "BTC-USDT-SWAP 1h", "BTC/USDT:USDT · okx-swap"},
+		{"okx-swap", "btc-usdt-s", "BTC-USDT-SWAP BTC/USDT:USDT", "BTC-USDT-SWAP 1h", "BTC/USDT:USDT · okx-swap"},
+	} {
+		find(c.exchange, c.typed)
+		if got := first(); got != c.first {
+			t.Errorf("%s: %q is found for %q", c.exchange, got, c.typed)
+		}
+		b.keys(t, kb.Enter)
+		b.until(t, fmt.Sprintf(`document.body.dataset.ready === %q && document.getElementById("name").textContent === %q`, c.ready, c.name))
+	}
+	b.clean(t, s.base)
+
+	find("okx-swap", "btc/usdt")
+	b.keys(t, kb.ArrowUp) // the last: on any exchange
+	b.keys(t, kb.Enter)
+	b.until(t, `document.querySelectorAll("#missing .choices button").length > 1`)
+	choices := eval[[]string](t, b, `[...document.querySelectorAll("#missing .choices button")].map(e => e.textContent)`)
+	for _, want := range []string{"BTC/USDT · binance BTCUSDT", "BTC/USDT · okx BTC-USDT"} {
+		if !slices.Contains(choices, want) {
+			t.Errorf("to choose from: %q, not %q", choices, want)
+		}
+	}
+	if got := eval[string](t, b, `location.search`); strings.Contains(got, "exchange=") {
+		t.Errorf("the address of a name on any exchange is %s", got)
+	}
+	keepsNobodyOut(t, b)
+	eval[bool](t, b, `[...document.querySelectorAll("#missing .choices button")].find(e => e.textContent.includes("okx")).focus(), true`)
+	b.keys(t, kb.Enter)
+	b.until(t, `document.body.dataset.ready === "BTC-USDT 1h" && location.search === "?exchange=okx&symbol=BTC-USDT&interval=1h" && !document.querySelector("#missing button")`)
+	if got := eval[int](t, b, shown); got == 0 {
+		t.Error("no level of the chosen pair is shown")
+	}
+	// a shared link may have either name, too
+	b.do(t, chromedp.Navigate(s.base+"/?exchange=okx&symbol=btc/usdt&interval=1h"))
+	b.until(t, `document.body.dataset.ready === "BTC-USDT 1h" && location.search === "?exchange=okx&symbol=BTC-USDT&interval=1h" && document.getElementById("fresh").innerText.includes("closes in")`)
+	b.clean(t, s.base, "409 (Conflict)")
+}
+
+// The state of each exchange is a line: one that banned this address, one that does not
+// answer, one whose clock is off, one that replays what was recorded.
+func TestPage_TellsTheStateOfEachExchange(t *testing.T) {
+	t.Parallel()
+	faults, err := simulated.ParseFaults("ban=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := func() time.Time { return time.Now().Add(-5 * time.Second) }
+	environ := severalExchanges(t, simulated.Options{Venue: "okx", Pairs: 4}, simulated.Options{Venue: "binance", Pairs: 4, Faults: faults},
+		simulated.Options{Venue: "bybit", Pairs: 4, Now: late}, simulated.Options{Venue: "kraken", Pairs: 4})
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	s := serve(t, append(environ, "EXCHANGE_ATTEMPTS=1", "EXCHANGE_KRAKEN_BASE_URL="+closed.URL, "EXCHANGE_KRAKEN_ATTEMPTS=1")...)
+	s.sweepAll(t, "okx", "bybit")
+	for _, exchange := range []string{"binance", "kraken"} {
+		s.post(t, `{"symbol":"BTC/USDT","exchange":"`+exchange+`"}`, nil)
+	}
+	b := browse(t)
+	b.show(t, 1440, 900, "dark")
+	b.do(t, chromedp.Navigate(s.base+"/"))
+	b.until(t, `document.querySelectorAll("#venues tr").length === 4`)
+	lines := eval[[]string](t, b, `[...document.querySelectorAll("#venues tr")].map(r => r.innerText.replace(/\s+/g, " "))`)
+	for i, want := range []string{
+		`^okx SIMULATED reachable \d+ % of [\d,]+ [a-z-]+ \d+ \d+ (s|min) ago$`,
+		`^binance SIMULATED banned until \d\d \w{3} \d\d:\d\d UTC, \d+ (s|min) left \d+ % of [\d,]+ \w+ – `,
+		`^bybit SIMULATED reachable · this clock is [45]\.\d s ahead `,
+		`^kraken unreachable .* none yet$`,
+	} {
+		if !regexp.MustCompile(want).MatchString(lines[i]) {
+			t.Errorf("line %d is %q, not like %s", i, lines[i], want)
+		}
+	}
+	keepsNobodyOut(t, b)
+	b.clean(t, s.base, "404 (Not Found)", "50")
+}
+
+// What is replayed is marked as such, with its dates.
+func TestPage_MarksAReplay(t *testing.T) {
+	t.Parallel()
+	replay, err := simulated.ReadReplay(recordedHours(t, "BTCUSDT", 400))
+	if err != nil {
+		t.Fatal(err)
+	}
+	environ := severalExchanges(t, simulated.Options{Venue: "okx", Pairs: 4}, simulated.Options{Venue: "binance", Replay: replay, Now: replay.Clock(100, 1)})
+	s := serve(t, append(environ, "ANALYSIS_KLINE_LIMIT=200")...)
+	s.sweepAll(t, "okx", "binance")
+	b := browse(t)
+	b.show(t, 1440, 900, "dark")
+	b.do(t, chromedp.Navigate(s.base+"/?exchange=binance&interval=1h"))
+	b.until(t, `document.querySelectorAll("#venues tr").length === 2 && document.querySelector("#market tbody tr") && document.body.dataset.ready`)
+	dates := strings.Replace(replay.Dates(), "/", " to ", 1)
+	for what, want := range map[string]string{
+		`document.querySelectorAll("#venues tr")[1].cells[0].innerText.replace(/\s+/g, " ")`:                                                                                   "binance REPLAY " + dates,
+		`document.querySelectorAll("#venues tr")[0].cells[0].innerText.replace(/\s+/g, " ")`:                                                                                   "okx SIMULATED",
+		`[...document.querySelectorAll("#market tbody tr")].map(r => r.cells[1].innerText).filter((x, i, all) => all.indexOf(x) === i).toSorted().join().replace(/\s+/g, " ")`: "binance REPLAY,okx SIMULATED",
+		`document.getElementById("simulated").textContent`:                                                                                                                     "SIMULATED market: a replay of " + dates + ".",
+	} {
+		if got := eval[string](t, b, what); got != want {
+			t.Errorf("%s is %q, want %q", what, got, want)
+		}
 	}
 }
 

@@ -66,7 +66,7 @@ func TestTerminal_LevelsAreColouredAndFit(t *testing.T) {
 	_, exchange := market(t, simulated.Options{Pairs: 6, Now: func() time.Time { return hour }})
 	environ := []string{"EXCHANGE=simulated", "EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t), "TERM=xterm"}
 	code, wide := onTerminal(t, 200, environ, "analyze", "BTCUSDT")
-	if code != 0 || !strings.HasPrefix(wide, "\x1b[1;33mSIMULATED \x1b[0m\x1b[1msimulated BTCUSDT 1h\x1b[0m as of ") {
+	if code != 0 || !strings.HasPrefix(wide, "\x1b[1;33mSIMULATED \x1b[0m\x1b[1msimulated BTCUSDT 1h\x1b[0m (BTC/USDT) as of ") {
 		t.Fatalf("analyze: %d %q", code, wide)
 	}
 	code, piped, errs := execute(t, environ, "levels", "BTCUSDT")

@@ -42,6 +42,7 @@ func watched(t *testing.T, old time.Duration) (r *running, environ []string, aga
 // nearRow is what is read of a line of watch --json.
 type nearRow struct {
 	Symbol    string
+	Name      string
 	Simulated bool
 	LastPrice json.Number `json:"last_price"`
 }
@@ -88,7 +89,7 @@ func TestWatch_PipedIsOneTable(t *testing.T) {
 	}
 	for i, line := range lines[2:] { // the same pairs in the same order
 		var l nearRow
-		if err := json.Unmarshal([]byte(strings.Split(out, "\n")[i]), &l); err != nil || !strings.HasPrefix(strings.TrimSpace(line), l.Symbol+" ") || !strings.Contains(line, l.LastPrice.String()) {
+		if err := json.Unmarshal([]byte(strings.Split(out, "\n")[i]), &l); err != nil || !strings.HasPrefix(strings.TrimSpace(line), l.Name+" ") || !strings.Contains(line, l.LastPrice.String()) {
 			t.Errorf("%q; want %+v, %v", line, l, err)
 		}
 	}

@@ -46,6 +46,7 @@ type caller struct {
 
 	simulated atomic.Bool
 	loosen    sync.Once
+	replay    atomic.Pointer[string] // the dates of what a simulated venue replays; nil without
 	// silent is set while the last request got no response.
 	silent   atomic.Bool
 	lastGood atomic.Int64 // Unix ms of this machine; 0 before the first success
@@ -388,6 +389,10 @@ func readBody(resp *http.Response, limit int64, decode func(io.Reader, http.Head
 func (c *caller) headers(t Ticket, h http.Header) {
 	if h.Get("X-Tidemark-Simulated") == "true" {
 		c.simulated.Store(true)
+		dates := h.Get("X-Tidemark-Replay")
+		if old := c.replay.Load(); dates != "" && (old == nil || *old != dates) && validDates(dates) {
+			c.replay.Store(new(strings.Clone(dates)))
+		}
 		if n, err := strconv.Atoi(h.Get("X-Tidemark-Limit-Times")); err == nil && n > 1 && n <= maxTimes {
 			c.loosen.Do(func() { c.limiter.loosen(n) })
 		}
@@ -399,6 +404,15 @@ func (c *caller) headers(t Ticket, h http.Header) {
 	if h.Get("Age") == "" { // a cache's count is of another time
 		c.venue.Usage(h, func(u Usage) { c.limiter.Observe(t, u, date) })
 	}
+}
+
+// validDates reports whether text is the first and the last day of a replay, such as
+// 2021-04-04/2023-12-30.
+func validDates(text string) bool {
+	first, last, _ := strings.Cut(text, "/")
+	_, err := time.Parse(time.DateOnly, first)
+	_, err2 := time.Parse(time.DateOnly, last)
+	return err == nil && err2 == nil
 }
 
 // refuse returns the error for a response other than 200.

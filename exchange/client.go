@@ -169,6 +169,7 @@ type Status struct {
 	Pairs       int            // of the last list that was read
 	LastSuccess time.Time      // zero before it
 	Silent      bool           // the last request got no response
+	Replay      string         // the first and the last day that a simulated venue replays; empty without
 }
 
 // Status returns the current state.
@@ -180,6 +181,9 @@ func (c *Client) Status() Status {
 	}
 	if l := c.list.Load(); l != nil {
 		s.Pairs = len(l.symbols)
+	}
+	if dates := c.caller.replay.Load(); dates != nil {
+		s.Replay = *dates
 	}
 	if ms := c.caller.lastGood.Load(); ms > 0 {
 		s.LastSuccess = time.UnixMilli(ms).UTC()

@@ -52,6 +52,7 @@ type VenueStatus struct {
 	ClockSkew   *time.Duration
 	LastSuccess time.Time // of a request
 	Reachable   *bool     // whether the last request was answered
+	Replay      string    // the first and the last day that a simulated exchange replays
 }
 
 // BudgetStatus is a limit of requests, as the venue counts it.

@@ -42,7 +42,8 @@ type Exchange struct {
 
 // ExchangeStatus is how requests to an exchange fare.
 type ExchangeStatus struct {
-	Simulated   bool       `json:"simulated"` // its prices are invented
+	Simulated   bool       `json:"simulated"` // its prices are invented, or replayed
+	Replay      *string    `json:"replay"`    // first and last day of what it replays, 2021-04-04/2023-12-30; nil without
 	Budgets     []Budget   `json:"budgets"`
 	PausedUntil *time.Time `json:"paused_until"`  // no request is sent before; nil while requests are sent
 	PauseReason *string    `json:"pause_reason"`  // rate_limited, banned; nil while requests are sent

@@ -5,11 +5,12 @@ import { el } from "./format.js";
 const kept = "tidemark-key";
 
 // Problem is an answer that is not the one hoped for. Status is 0 when none came; retry
-// is for how many seconds the service is not to be asked again.
+// is for how many seconds the service is not to be asked again; choices are the pairs that
+// an ambiguous name may mean.
 export class Problem extends Error {
-  constructor(status, code, detail, retry = 0) {
+  constructor(status, code, detail, retry = 0, choices = []) {
     super(detail);
-    Object.assign(this, { status, code, retry });
+    Object.assign(this, { status, code, retry, choices });
   }
 }
 
@@ -63,7 +64,7 @@ function retryAfter(header) {
 
 export async function problemOf(response) {
   const p = await response.json().catch(() => ({}));
-  return new Problem(response.status, p.code ?? "unknown", p.detail ?? `the service answers ${response.status}`, retryAfter(response.headers.get("Retry-After") ?? ""));
+  return new Problem(response.status, p.code ?? "unknown", p.detail ?? `the service answers ${response.status}`, retryAfter(response.headers.get("Retry-After") ?? ""), p.choices);
 }
 
 // ask returns the JSON of an answer, or throws a Problem.

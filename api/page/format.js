@@ -1,7 +1,7 @@
 // Numbers, times and elements, as the page writes them.
 
-const plain = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-export const count = (n) => plain.format(n);
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+export const count = (n) => whole.format(n);
 
 // decimals returns how many decimals the finest of these prices is written with.
 export function decimals(prices) {
@@ -38,6 +38,9 @@ export function span(ms) {
   return `${Math.floor(s / 86400)} d ${Math.floor(s / 3600) % 24} h`;
 }
 
+// plain is the name of a pair in capitals, without what separates its assets.
+export const plain = (name) => name.toUpperCase().replace(/[^\p{L}\p{N}]/gu, "");
+
 const units = { m: 6e4, h: 36e5, d: 864e5, w: 6048e5 };
 
 // length returns an interval in milliseconds.
@@ -61,4 +64,9 @@ export function svg(tag, attributes, ...children) {
   for (const [name, value] of Object.entries(attributes)) e.setAttribute(name, value);
   e.append(...children);
   return e;
+}
+
+// put has box contain these elements. What is the same already stays, and the focus in it.
+export function put(box, ...elements) {
+  if (elements.length !== box.childNodes.length || elements.some((e, i) => !e.isEqualNode(box.childNodes[i]))) box.replaceChildren(...elements);
 }

@@ -56,13 +56,14 @@ export class LevelTable {
     });
   }
 
-  // show writes the levels shown of an analysis; d is the decimals of its prices.
-  show(analysis, { resistances, supports }, selected, d) {
+  // show writes the levels shown of an analysis; d is the decimals of its prices, and
+  // venues has by id on how many exchanges a level is, or is null if there is but one.
+  show(analysis, { resistances, supports }, selected, d, venues) {
     const focused = document.activeElement?.dataset.level;
     const explained = this.explanation?.dataset.of === `${selected} ${analysis.computed_at}` ? this.explanation : null;
     const rows = [];
     const add = (l) => {
-      rows.push(this.row(l, l.id === selected, d));
+      rows.push(this.row(l, l.id === selected, d, venues));
       if (l.id !== selected) return;
       if (explained) rows.push(explained);
       else rows.push(this.explain(analysis, l, d));
@@ -77,14 +78,14 @@ export class LevelTable {
     if (focused) this.body.querySelector(`[data-level="${focused}"]`)?.focus();
   }
 
-  row(l, open, d) {
+  row(l, open, d, venues) {
     const toggle = () => this.choose(open ? null : l.id);
     const tr = el("tr", { class: l.role + (open ? " open" : ""), onclick: toggle },
       el("th", { scope: "row" }, el("button", {
         class: "name", type: "button", "data-level": l.id, "aria-expanded": String(open),
         "aria-label": `${l.name}, ${l.role} at ${price(l.price, d)}: why?`,
         onclick: (e) => { e.stopPropagation(); toggle(); },
-      }, l.name)),
+      }, l.name), venues && el("small", { class: "venues" }, venues.get(l.id) > 1 ? `on ${venues.get(l.id)} venues` : "")),
       el("td", { class: "n" }, el("b", {}, price(l.price, d)), el("small", {}, `${price(l.low, d)} – ${price(l.high, d)}`)),
       el("td", { class: "n" }, signed(l.distance_pct, 2)),
       el("td", { class: "n" }, l.distance_atr === null ? "–" : signed(l.distance_atr, 2)),

@@ -2,12 +2,13 @@
 
 import { ask, query, say } from "./ask.js";
 import { Chart } from "./chart.js";
-import { decimals, el, length, price, signed, span, utc } from "./format.js";
+import { decimals, el, length, price, put, span, utc } from "./format.js";
 import { LevelTable, named } from "./levels.js";
 import { ended, Live } from "./live.js";
 import { filters, Market } from "./market.js";
 import { drawJobs, drawMemory, drawSchedules } from "./panels.js";
 import { Search } from "./search.js";
+import { choices, drawElsewhere, drawVenues, replay, take } from "./venues.js";
 
 const $ = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -19,19 +20,22 @@ const drawn = 500;
 // exchange is empty for the one the service talks to, if it talks to one only.
 const state = { exchange: "", symbol: "", interval: "", level: null, perSide: 6, minHold: 0, market: filters };
 // What is shown, which is not yet what the state says while that is asked for.
-let seen = { exchange: "", symbol: "", interval: "" }, analysis = null, klines = null, forming = null, shownDecimals = 2;
+let seen = { exchange: "", symbol: "", interval: "" }, analysis = null, together = null, klines = null, forming = null, shownDecimals = 2;
 
-// The exchanges there are levels of, those the service talks to first, and whether
-// the market of the one chosen is simulated.
-let exchanges = [], simulated = false;
+// The exchanges there are levels of, those the service talks to first.
+let exchanges = [];
 const home = () => exchanges[0]?.exchange;
 const served = (name) => exchanges.some((e) => e.served && e.exchange === name);
-const alone = () => exchanges.filter((e) => e.served).length < 2;
+const talksTo = () => exchanges.filter((e) => e.served).map((e) => e.exchange);
+const alone = () => talksTo().length < 2;
 // elsewhere tells whether another process talks to the exchange.
 const elsewhere = () => state.exchange !== "" && !served(state.exchange);
 
+// unresolved tells whether it is not known yet on which of several exchanges the pair is.
+const unresolved = () => !alone() && state.exchange === "";
+
 // wanted is the series the state names, as replies name it.
-const wanted = () => ({ exchange: state.exchange || home(), symbol: state.symbol, interval: state.interval });
+const wanted = () => ({ exchange: unresolved() ? "" : state.exchange || home(), symbol: state.symbol, interval: state.interval });
 
 // same tells whether two, if they are there, are of one series.
 const same = (a, b) => a?.exchange === b?.exchange && a?.symbol === b?.symbol && a?.interval === b?.interval;
@@ -46,7 +50,7 @@ function readAddress() {
     return n >= least && n <= most ? n : otherwise;
   };
   state.exchange = /^[a-z0-9-]{1,32}$/.exec(q.get("exchange") ?? "")?.[0] ?? "";
-  state.symbol = (q.get("symbol") ?? "").toUpperCase();
+  state.symbol = q.get("symbol") ?? "";
   state.interval = intervals.includes(q.get("interval")) ? q.get("interval") : "";
   state.level = q.get("level");
   state.perSide = number("per_side", 1, 20, 6);
@@ -73,19 +77,23 @@ const table = new LevelTable($("levels"), (id) => {
 // draw writes what is known of the pair.
 function draw() {
   $("pair").textContent = seen.symbol;
-  const invented = simulated || analysis?.simulated || shows(klines) && klines.simulated;
+  const name = analysis?.name || shows(klines) && klines.name;
+  $("name").textContent = [name, seen.exchange].filter(Boolean).join(" · ");
+  const invented = exchanges.find((e) => e.exchange === seen.exchange)?.status?.simulated || analysis?.simulated || shows(klines) && klines.simulated;
   $("simulated").hidden = !invented;
+  $("simulated").textContent = replay(seen.exchange) ? `SIMULATED market: a replay of ${replay(seen.exchange)}.` : "SIMULATED market: no price here is real.";
   document.title = `${invented ? "SIMULATED · " : ""}${seen.symbol} ${seen.interval} · tidemark`;
   $("per-side").value = state.perSide;
   $("per-side-value").textContent = state.perSide;
   $("min-hold").value = state.minHold;
   $("min-hold-value").textContent = state.minHold ? state.minHold + " %" : "any";
   for (const input of $("intervals").querySelectorAll("input")) input.checked = input.value === state.interval;
-  $("sweep").textContent = `Sweep the market (${state.interval})`;
+  $("sweep").textContent = `Sweep ${alone() ? "the market" : wanted().exchange} (${state.interval})`;
   const levels = analysis && [...analysis.supports, ...analysis.resistances];
   shownDecimals = decimals([...(shows(klines) ? klines.klines.slice(-100).flatMap((row) => row.slice(1, 5)) : []),
     ...(analysis ? [analysis.last_price, ...levels.flatMap((l) => [l.price, l.low, l.high])] : [])]);
   drawCandles();
+  drawElsewhere($("elsewhere"), together, seen, open);
   if (!analysis) {
     chart.showLevels([], null);
     $("price").textContent = shows(klines) && klines.klines.length ? price(klines.klines.at(-1)[4], shownDecimals) : "–";
@@ -97,9 +105,15 @@ function draw() {
   const selected = all.some((l) => l.id === state.level) ? state.level : null;
   $("price").textContent = price(analysis.last_price, shownDecimals);
   $("atr").textContent = `ATR ${analysis.atr.toPrecision(4).replace(/e.*/, (e) => "·10" + e.slice(1))}`;
-  table.show(analysis, chosen, selected, shownDecimals);
+  table.show(analysis, chosen, selected, shownDecimals, alone() ? null : venuesOf());
   chart.showLevels(all, selected);
   $("shown").textContent = `${all.length} of ${levels.length} levels shown${analysis.odds_reason ? ". No odds: " + analysis.odds_reason : ""}`;
+}
+
+// venuesOf returns on how many exchanges each level shown is, by id.
+function venuesOf() {
+  const own = together?.exchanges.find((e) => e.exchange === seen.exchange && e.symbol === seen.symbol);
+  return new Map(own && [...own.supports, ...own.resistances].map((l) => [l.id, l.venues]));
 }
 
 function drawCandles() {
@@ -143,40 +157,64 @@ async function load() {
   loading?.abort();
   loading = new AbortController();
   const { signal } = loading;
-  const next = wanted();
-  const { symbol, interval } = next;
-  const candles = loadCandles();
+  const { symbol, interval } = state;
+  let candles = unresolved() ? null : loadCandles();
   let problem = null;
   const found = await ask(`levels/${encodeURIComponent(symbol)}${query({ interval, exchange: state.exchange })}`, { signal }).catch((p) => (problem = p, null));
+  if (!signal.aborted && found) adopt(found);
+  const ambiguous = problem?.code === "ambiguous_symbol";
+  if (!signal.aborted && !ambiguous) candles ??= loadCandles();
   await Promise.race([candles, pause(300)]); // so that both appear at once, if they can
   if (signal.aborted) return;
   if (problem?.status === 0) throw problem;
   analysis = found;
-  seen = next;
-  $("missing").replaceChildren();
-  if (problem?.code === "not_analyzed") {
-    $("missing").append(el("p", {}, `${symbol} ${interval} has not been analysed yet${state.exchange ? " on " + state.exchange : ""}.`),
+  seen = wanted();
+  if (together?.name !== found?.name || together?.interval !== interval) together = null;
+  if (ambiguous) {
+    put($("missing"), el("p", {}, `${symbol} is the name of several pairs. Which one?`),
+      el("div", { class: "choices", role: "group", "aria-label": "Pairs of this name" }, choices(problem.choices, open)));
+  } else if (problem?.code === "not_analyzed") {
+    put($("missing"), el("p", {}, `${state.symbol} ${interval} has not been analysed yet${state.exchange ? " on " + state.exchange : ""}.`),
       ...(elsewhere() ? [] : [el("button", { type: "button", class: "primary", onclick: analyse }, "Find its levels")]));
-  } else if (problem) {
-    $("missing").append(say(problem));
+  } else {
+    put($("missing"), ...(problem ? [say(problem)] : []));
   }
   $("table").hidden = !analysis;
   draw();
   fresh();
-  candles.then(() => {
+  compare(signal);
+  Promise.resolve(candles).then(() => {
     if (signal.aborted) return;
     if (!document.body.dataset.ready) performance.mark("shown");
-    Object.assign(document.body.dataset, { ready: symbol + " " + interval, computed: analysis?.computed_at ?? "" });
+    Object.assign(document.body.dataset, { ready: state.symbol + " " + interval, computed: analysis?.computed_at ?? "" });
     follow();
   });
+}
+
+// adopt names the pair as its exchange does, once a reply has told it.
+function adopt({ exchange, symbol }) {
+  Object.assign(state, { symbol, exchange: alone() ? state.exchange : exchange });
+  writeAddress();
+  drawExchanges();
+}
+
+// compare asks for the pair on all exchanges of the service, if it may be stored for
+// several.
+async function compare(signal) {
+  const stored = exchanges.filter((e) => e.served && e.intervals.some((i) => i.interval === seen.interval));
+  if (!analysis?.name || stored.length < 2 || !served(seen.exchange)) return;
+  const found = await ask(`levels/${encodeURIComponent(analysis.name)}${query({ interval: seen.interval, exchange: "all" })}`, { signal }).catch(() => null);
+  if (signal.aborted) return;
+  together = found?.exchanges.length > 1 ? found : null;
+  draw();
 }
 
 // loadCandles asks for the candles, when they are of another series than those
 // there are or another must have closed. They may take long while a sweep has the
 // exchange to itself, so nothing waits for them.
 async function loadCandles() {
-  const { exchange } = state, next = wanted();
-  const { symbol, interval } = next;
+  const { exchange, symbol } = state, next = wanted();
+  const { interval } = next;
   if (klines?.klines.length && same(klines, next) && Date.now() < klines.klines.at(-1)[0] + 2 * length(interval) + 2000) return;
   if (fetching && same(fetching.series, next)) return fetching.done;
   fetching?.abort();
@@ -185,13 +223,16 @@ async function loadCandles() {
   mine.done = ask(`klines/${encodeURIComponent(symbol)}${query({ interval, exchange, limit: drawn })}`, { signal: mine.signal }).then((k) => {
     klines = k;
     $("no-chart").replaceChildren();
+    if (fetching !== mine || !same(next, wanted())) return;
+    adopt(k);
+    if (same(next, seen)) seen = wanted();
   }, (problem) => {
     if (fetching === mine) $("no-chart").replaceChildren(say(problem, klines ? "" : " The chart is empty until it is asked again."));
   }).then(() => {
     clearTimeout(late);
     if (fetching !== mine) return;
     fetching = null;
-    if (!same(next, seen)) return;
+    if (!shows(klines) && !same(next, seen)) return;
     draw();
     fresh();
   });
@@ -226,7 +267,9 @@ async function analyse(e) {
 // go shows another pair or interval.
 function go(changes) {
   Object.assign(state, { level: null }, changes);
+  if (alone() && state.exchange === home()) state.exchange = "";
   writeAddress(true);
+  drawExchanges();
   screen();
   return load().catch(lost);
 }
@@ -248,7 +291,7 @@ function connected(yes) {
 
 // screen has the screener show what the state says.
 function screen(anew) {
-  const unchanged = market.set(state.exchange, state.interval, state.market, (filters) => {
+  const unchanged = market.set(alone() || elsewhere() ? state.exchange : "", talksTo(), state.interval, state.market, (filters) => {
     state.market = filters;
     writeAddress();
     screen();
@@ -261,20 +304,18 @@ function screen(anew) {
 async function begin() {
   readAddress();
   const { exchange } = state;
-  const about = Promise.all([ask("exchanges"), ask("readyz")]);
+  const about = learn();
   about.catch(() => {}); // is told where it is awaited, unless the next fails first
   // another exchange may have no levels of the configured interval
-  const interval = state.interval || exchange && (await about)[0].exchanges.find((e) => e.exchange === exchange)?.intervals[0]?.interval;
+  const interval = state.interval || exchange && (await about, exchanges.find((e) => e.exchange === exchange)?.intervals[0]?.interval);
   let page = await ask("levels" + query({ limit: 1, exchange, interval }));
-  const [known, ready] = await about;
-  exchanges = known.exchanges;
+  await about;
   if (alone() && exchange === home()) state.exchange = "";
-  if (!alone() && !exchange) {
+  if (!alone() && !exchange && !state.symbol) {
     state.exchange = home();
     page = await ask("levels" + query({ limit: 1, exchange: home(), interval }));
   }
   drawExchanges();
-  simulated = state.exchange ? !!page.levels[0]?.simulated : ready.simulated;
   state.interval ||= page.interval;
   if (!state.symbol) {
     const bitcoin = await ask("levels" + query({ limit: 1, exchange: state.exchange, interval: state.interval, symbols: "BTCUSDT" }));
@@ -285,13 +326,20 @@ async function begin() {
   await load();
 }
 
+// learn asks which exchanges there are and how requests to them fare.
+async function learn() {
+  ({ exchanges } = await ask("exchanges"));
+  take(exchanges);
+}
+
 // drawExchanges writes the exchange; where there are several, they can be switched.
 function drawExchanges() {
-  $("sweep").hidden = elsewhere();
-  if (exchanges.length === 1 && !state.exchange) return $("exchange").replaceChildren(home());
+  const box = $("exchange"), focused = box.contains(document.activeElement);
+  $("sweep").hidden = elsewhere() || unresolved();
+  if (exchanges.length === 1 && !state.exchange) return box.replaceChildren(home());
   const names = exchanges.map((e) => e.exchange);
   if (state.exchange && !names.includes(state.exchange)) names.push(state.exchange);
-  $("exchange").replaceChildren(el("select", {
+  put(box, el("select", {
     "aria-label": "Exchange",
     onchange: (e) => {
       const name = e.target.value;
@@ -299,7 +347,16 @@ function drawExchanges() {
       writeAddress(true);
       begin().catch(lost);
     },
-  }, names.map((name) => el("option", { selected: name === (state.exchange || home()) }, name))));
+  }, unresolved() ? el("option", { value: "", selected: true, disabled: true }, "which?") : null,
+  names.map((name) => el("option", { selected: name === wanted().exchange }, name))));
+  if (focused) box.firstChild.focus();
+}
+
+// open shows a pair of an exchange, wherever on the page it was chosen.
+async function open(exchange, symbol) {
+  $("pair").scrollIntoView({ block: "nearest" });
+  await go({ exchange, symbol });
+  $("pair").focus();
 }
 
 $("intervals").addEventListener("change", (e) => go({ interval: e.target.value }));
@@ -310,10 +367,11 @@ for (const [id, name] of [["per-side", "perSide"], ["min-hold", "minHold"]]) {
     draw();
   });
 }
-new Search($("search"), $("found"), (symbol) => go({ symbol }), state, elsewhere);
+const listed = () => ({ exchange: state.exchange || (alone() ? "" : home()), interval: state.interval });
+new Search($("search"), $("found"), (symbol, any) => go({ symbol, exchange: any ? "" : listed().exchange }), listed, elsewhere, () => !alone());
 
-const market = new Market($("market"), (symbol, level) => {
-  go({ symbol, level });
+const market = new Market($("market"), ({ exchange, symbol, id }) => {
+  go({ exchange, symbol, level: id });
   $("pair").scrollIntoView({ block: "nearest" });
 });
 
@@ -350,7 +408,7 @@ const live = new Live({
   // changed: levels of an interval are new.
   changed(job) {
     if (ended(job)) $("said").textContent = `${job.kind} of ${job.interval}: ${job.state}`;
-    if (job.exchange !== wanted().exchange || job.interval !== state.interval || changing) return;
+    if (alone() && job.exchange !== wanted().exchange || job.interval !== state.interval || changing) return;
     changing = setTimeout(() => {
       changing = null;
       market.load();
@@ -358,12 +416,18 @@ const live = new Live({
     }, ended(job) ? 0 : 1500);
   },
   async tick() {
-    if (!begun) await begin();
-    else if (ticks % 6 === 0) await load();
+    if (begun && ticks % 3 === 0) await learn();
+    if (!begun) {
+      await begin();
+      live.drawn([...live.jobs.values()]); // of which exchange is known now
+    } else if (ticks % 6 === 0) {
+      await load();
+    }
     begun = true;
     follow();
+    drawVenues($("venues"));
     if (ticks++ % 6 === 0) ({ schedules } = await ask("schedules"));
-    drawSchedules($("schedules"), schedules);
+    drawSchedules($("schedules"), schedules, !alone());
     drawMemory($("memory"), await ask("memory"));
   },
 });

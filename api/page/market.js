@@ -1,15 +1,17 @@
 // The screener: the levels of all pairs, the nearest first.
 
 import { ask, hasKey, problemOf, query, say, send } from "./ask.js";
-import { decimals, el, price, signed } from "./format.js";
+import { decimals, el, plain, price, signed } from "./format.js";
+import { mark } from "./venues.js";
 
-// The filters, as the address and GET /levels name them.
-export const filters = { role: "", status: "", source: "", max_distance_atr: "", sort: "" };
+// The filters, as the address and GET /levels name them, but for the exchange: that of the
+// pair shown has its name.
+export const filters = { role: "", status: "", source: "", max_distance_atr: "", sort: "", on: "" };
 
 const rows = 50;
 
 export class Market {
-  // choose is called with the pair and the level of a row.
+  // choose is called with the row of a level.
   constructor(root, choose) {
     this.choose = choose;
     this.body = root.querySelector("tbody");
@@ -17,6 +19,7 @@ export class Market {
     this.note = root.querySelector(".note");
     this.csv = root.querySelector("a.csv");
     this.form = root.querySelector("form");
+    this.of = root.querySelectorAll(".of");
     this.heads = [...root.querySelectorAll("th[data-sort]")];
     this.more.addEventListener("click", () => this.load(true));
     this.csv.addEventListener("click", (e) => this.download(e));
@@ -31,8 +34,14 @@ export class Market {
     this.form.addEventListener("submit", (e) => e.preventDefault());
   }
 
-  // set takes on what the address says.
-  set(exchange, interval, wanted, onChange) {
+  // set takes on what the address says. served is the exchanges of the service: of
+  // several, all are shown unless a filter or exchange says which.
+  set(exchange, served, interval, wanted, onChange) {
+    this.several = served.length > 1 && !exchange;
+    for (const e of this.of) e.hidden = !this.several;
+    const { on } = this.form.elements;
+    if (on.options.length !== served.length + 1) on.replaceChildren(el("option", { value: "" }, "all"), ...served.map((name) => el("option", {}, name)));
+    exchange ||= this.several && served.includes(wanted.on) ? wanted.on : "";
     const same = this.exchange === exchange && this.interval === interval && JSON.stringify(this.wanted) === JSON.stringify(wanted);
     Object.assign(this, { exchange, interval, wanted, onChange });
     for (const [name, value] of Object.entries(wanted)) if (this.form.elements[name]) this.form.elements[name].value = value;
@@ -42,7 +51,7 @@ export class Market {
       head.setAttribute("aria-sort", down ? "descending" : sort === head.dataset.sort ? "ascending" : "none");
     }
     // without a limit it is everything, by symbol
-    this.csv.href = "levels" + query({ exchange, interval, ...wanted, sort: "", format: "csv" });
+    this.csv.href = "levels" + query({ ...wanted, on: "", exchange, interval, sort: "", format: "csv" });
     if (!same) this.shown = rows;
     return same;
   }
@@ -57,7 +66,7 @@ export class Market {
     this.asked = new AbortController();
     if (more) this.shown = Math.min(1000, this.shown + rows);
     try {
-      const page = await ask("levels" + query({ exchange: this.exchange, interval: this.interval, ...this.wanted, limit: this.shown }), { signal: this.asked.signal });
+      const page = await ask("levels" + query({ ...this.wanted, on: "", exchange: this.exchange, interval: this.interval, limit: this.shown }), { signal: this.asked.signal });
       this.draw(page);
     } catch (problem) {
       if (problem.name === "AbortError") return;
@@ -67,12 +76,14 @@ export class Market {
 
   draw(page) {
     const focused = document.activeElement?.dataset.row;
-    const stale = new Set(page.levels.filter((l) => l.stale).map((l) => l.symbol)).size;
+    const stale = new Set(page.levels.filter((l) => l.stale).map((l) => l.exchange + " " + l.symbol)).size;
     this.body.replaceChildren(...page.levels.map((l) => {
       const d = decimals([l.price, l.low, l.high]);
-      const go = () => this.choose(l.symbol, l.id);
+      const go = () => this.choose(l);
       return el("tr", { class: l.role, onclick: go },
-        el("th", { scope: "row" }, el("button", { type: "button", class: "pair", "data-row": l.symbol + l.id, onclick: (e) => { e.stopPropagation(); go(); } }, l.symbol), l.stale ? el("b", { class: "stale" }, " STALE") : null),
+        el("th", { scope: "row" }, el("button", { type: "button", class: "pair", "data-row": `${l.exchange} ${l.symbol} ${l.id}`, onclick: (e) => { e.stopPropagation(); go(); } }, l.symbol),
+          l.name && plain(l.name) !== plain(l.symbol) ? el("small", {}, l.name) : null, l.stale ? el("b", { class: "stale" }, " STALE") : null),
+        this.several ? el("td", {}, l.exchange, mark(l.exchange, l.simulated)) : null,
         el("td", { class: "n side" }, el("abbr", { title: l.role }, l.role === "support" ? "S" : "R"), " " + price(l.price, d)),
         el("td", { class: "n" }, l.distance_atr === null ? "–" : signed(l.distance_atr, 2)),
         el("td", { class: "n" }, signed(l.distance_pct, 2)),

@@ -39,12 +39,13 @@ async function cancel(button, id) {
   await ask("jobs/" + id, { method: "DELETE" }).catch((problem) => button.after(say(problem)));
 }
 
-// drawSchedules says when sweeps begin by themselves.
-export function drawSchedules(box, schedules) {
+// drawSchedules says when sweeps begin by themselves; of which exchange, where there are
+// several.
+export function drawSchedules(box, schedules, several) {
   const now = Date.now();
   box.replaceChildren(...(schedules.length ? schedules.map((s) => {
     const due = Date.parse(s.next_run) - now;
-    return el("p", {}, `${s.interval} is swept by itself (${s.schedule}): ${due > 0 ? "next in " + span(due) : "due now"}, ${s.last_run ? `last ${span(now - Date.parse(s.last_run))} ago` : "not yet begun"}.`);
+    return el("p", {}, `${several ? s.exchange + " " : ""}${s.interval} is swept by itself (${s.schedule}): ${due > 0 ? "next in " + span(due) : "due now"}, ${s.last_run ? `last ${span(now - Date.parse(s.last_run))} ago` : "not yet begun"}.`);
   }) : [el("p", {}, "No sweep begins by itself (ANALYSIS_SCHEDULE).")]));
 }
 

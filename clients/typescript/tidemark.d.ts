@@ -1485,8 +1485,10 @@ export interface components {
         };
         /** @description How requests to an exchange fare. */
         ExchangeStatus: {
-            /** @description Whether its prices are invented. */
+            /** @description Whether its prices are invented, or replayed. */
             simulated: boolean;
+            /** @description The first and the last day of the candles that a simulated exchange replays, such as 2021-04-04/2023-12-30. Null without a replay. */
+            replay: string | null;
             /** @description Its limits of requests. */
             budgets: components["schemas"]["Budget"][];
             /**

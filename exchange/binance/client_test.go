@@ -575,8 +575,19 @@ func TestMarket_TheResponsesSayWhatIsSimulated(t *testing.T) {
 		return refuseWith(w, 400, "", `{"code":-1100,"msg":"x"}`)
 	}
 	lastHours(t.Context(), c, "BTCUSDT", 100)
-	if !c.Market().Simulated {
-		t.Error("a header of a refusal is not enough")
+	if !c.Market().Simulated || c.Status().Replay != "" {
+		t.Error("a header of a refusal is not enough, or a replay is said to be")
+	}
+	for _, dates := range []string{"2021-04-04/2023-12-30", "<b>today</b>/2023-12-30"} {
+		v.fault = func(_ int, w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("X-Tidemark-Simulated", "true")
+			w.Header().Set("X-Tidemark-Replay", dates)
+			return refuseWith(w, 400, "", `{"code":-1100,"msg":"x"}`)
+		}
+		lastHours(t.Context(), c, "BTCUSDT", 100)
+		if got := c.Status().Replay; got != "2021-04-04/2023-12-30" {
+			t.Errorf("after %q it replays %q", dates, got)
+		}
 	}
 }
 

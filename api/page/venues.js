@@ -1,0 +1,82 @@
+// The exchanges: how requests to each fare, and a pair on several of them.
+
+import { count, decimals, el, percent, price, put, signed, span, utc } from "./format.js";
+
+let known = []; // the exchanges, as GET /exchanges lists them
+
+// take has what follows be of these exchanges.
+export const take = (exchanges) => (known = exchanges);
+
+// replay returns the dates of what an exchange replays, or "".
+export const replay = (exchange) => (known.find((e) => e.exchange === exchange)?.status?.replay ?? "").replace("/", " to ");
+
+// mark returns what tells, after its name, a market that is not real, or null.
+export function mark(exchange, simulated) {
+  if (replay(exchange)) return [" ", el("b", { class: "mark", title: `A replay of ${replay(exchange)}` }, "REPLAY")];
+  return simulated ? [" ", el("b", { class: "mark", title: "No price of it is real" }, "SIMULATED")] : null;
+}
+
+// state says in words how requests to an exchange fare, and whether that is well.
+function state({ served, status }) {
+  if (!served) return ["asked by another process", true];
+  const left = Date.parse(status.paused_until ?? "") - Date.now();
+  if (left > 0) {
+    const until = `until ${utc(status.paused_until)} UTC, ${span(left)} left`;
+    return [status.pause_reason === "banned" ? `banned ${until}` : `paused ${until}: rate limited`, false];
+  }
+  if (status.reachable === null) return ["not asked yet", true];
+  return status.reachable ? ["reachable", true] : ["unreachable", false];
+}
+
+// tolerated is a clock skew that is not told, in milliseconds.
+const tolerated = 2000;
+
+// drawVenues writes a line for each exchange.
+export function drawVenues(body) {
+  put(body, ...known.map((e) => {
+    const s = e.status;
+    const [words, well] = state(e);
+    const fullest = s?.budgets.toSorted((a, b) => b.used_share - a.used_share)[0];
+    const skew = s?.clock_skew_ms ?? 0;
+    return el("tr", {},
+      el("th", { scope: "row" }, e.exchange, mark(e.exchange, s?.simulated), replay(e.exchange) ? el("span", { class: "soft" }, ` ${replay(e.exchange)}`) : null),
+      el("td", {}, el("span", { class: well ? "" : "stale" }, words),
+        Math.abs(skew) > tolerated ? el("span", { class: "stale" }, ` · this clock is ${(Math.abs(skew) / 1000).toFixed(1)} s ${skew > 0 ? "ahead" : "behind"}`) : null),
+      el("td", {}, ...(fullest ? [
+        el("meter", { min: 0, max: 1, low: fullest.share, high: 0.95, optimum: 0, value: fullest.used_share, "aria-label": `Budget used at ${e.exchange}` }),
+        ` ${percent(fullest.used_share, 0)}`, el("span", { class: "soft" }, ` of ${count(fullest.limit)} ${fullest.name}`)] : ["–"])),
+      el("td", { class: "n" }, e.pairs === null ? "–" : count(e.pairs)),
+      el("td", {}, !e.served ? "–" : s.last_success ? `${span(Date.now() - Date.parse(s.last_success))} ago` : "none yet"));
+  }));
+}
+
+// nearest writes the first of a pair's levels, nearest first, with its distance.
+function nearest([level], d) {
+  if (!level) return el("td", { class: "n soft" }, "none");
+  return el("td", { class: "n" }, price(level.price, d), el("span", { class: "soft" }, ` ${signed(level.distance_pct, 2)} %`));
+}
+
+// drawElsewhere writes a pair on several exchanges side by side. here is the one shown;
+// open is called with the exchange and the pair to show.
+export function drawElsewhere(section, together, here, open) {
+  section.hidden = !together;
+  if (!together) return;
+  const focused = document.activeElement?.dataset.on;
+  put(section.querySelector("tbody"), ...together.exchanges.map((e) => {
+    const d = decimals([e.last_price, ...e.supports.slice(0, 1), ...e.resistances.slice(0, 1)].map((x) => x.price ?? x));
+    const own = e.exchange === here.exchange && e.symbol === here.symbol;
+    return el("tr", { "aria-current": own ? "true" : null },
+      el("th", { scope: "row" }, own ? el("b", {}, e.exchange) : el("button", {
+        type: "button", class: "pair", "data-on": `${e.exchange} ${e.symbol}`, "aria-label": `Open ${e.symbol} on ${e.exchange}`,
+        onclick: () => open(e.exchange, e.symbol),
+      }, e.exchange), el("span", { class: "soft" }, ` ${e.symbol}`), mark(e.exchange, e.simulated)),
+      el("td", { class: "n" }, price(e.last_price, d)),
+      el("td", {}, `${utc(e.as_of)} UTC`, e.stale ? el("b", { class: "stale" }, " STALE") : null),
+      nearest(e.supports, d), nearest(e.resistances, d));
+  }));
+  if (focused) section.querySelector(`[data-on="${focused}"]`)?.focus();
+}
+
+// choices returns buttons for the pairs that a name may mean.
+export const choices = (pairs, open) => pairs.map((p) => el("button", { type: "button", onclick: () => open(p.exchange, p.symbol) },
+  el("b", {}, p.name || p.symbol), ` · ${p.exchange} `, el("span", { class: "soft" }, p.symbol)));
