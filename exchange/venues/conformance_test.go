@@ -26,6 +26,7 @@ import (
 
 	"tidemark/exchange"
 	"tidemark/exchange/binance"
+	"tidemark/exchange/exchangetest"
 	"tidemark/exchange/simulated"
 	"tidemark/levels"
 	"tidemark/service"
@@ -147,20 +148,6 @@ func originalName(p simulated.Pair) string {
 		return p.Base + "USDT"
 	}
 	return p.Base + p.Quote
-}
-
-func candles(t *testing.T, c *exchange.Client, id string, interval levels.Interval, from int64) []levels.Candle {
-	t.Helper()
-	var dst levels.Candles
-	dst.Reset(interval, 0)
-	if err := c.Candles(t.Context(), id, from, &dst, make([]byte, 32<<10)); err != nil {
-		t.Errorf("%s %s: %v", id, interval, err)
-	}
-	all := make([]levels.Candle, dst.Len())
-	for i := range all {
-		all[i] = dst.At(i)
-	}
-	return all
 }
 
 // source returns the venue's own interval from which another is merged, or itself.
@@ -298,7 +285,7 @@ func TestMarkets_HaveTheCandlesOfTheMarket(t *testing.T) {
 				if kind == "halted" && !serves(t, c, p.Symbol) {
 					break
 				}
-				got := candles(t, c, p.Symbol, interval, since)
+				got := exchangetest.Read(t, c, p.Symbol, interval, since)
 				after := time.Now().Add(ahead(v)).UnixMilli()
 				where := fmt.Sprintf("%s (%s) %s", p.Symbol, kind, interval)
 				for i, k := range got {
@@ -319,12 +306,12 @@ func TestMarkets_HaveTheCandlesOfTheMarket(t *testing.T) {
 					}
 				}
 				if from == interval {
-					if d := differ(got, candles(t, truth, originalName(p), interval, since), false, strings.Contains(spec.Name, "-")); d != "" {
+					if d := differ(got, exchangetest.Read(t, truth, originalName(p), interval, since), false, strings.Contains(spec.Name, "-")); d != "" {
 						t.Errorf("%s: %s", where, d)
 					}
 					continue
 				}
-				parts := candles(t, c, p.Symbol, from, since)
+				parts := exchangetest.Read(t, c, p.Symbol, from, since)
 				if d := differ(got, merged(parts, interval, since, after), true, false); d != "" {
 					t.Errorf("%s merged from %s: %s", where, from, d)
 				}
@@ -357,8 +344,8 @@ func TestMarkets_HaveNoMoreThanTheirHistory(t *testing.T) {
 			unit := source(spec, interval).Milliseconds()
 			now := time.Now().Add(ahead(v)).UnixMilli()
 			since := now - 2*int64(spec.History)*unit
-			got := candles(t, c, p.Symbol, interval, since)
-			want := candles(t, truth, originalName(p), interval, since)
+			got := exchangetest.Read(t, c, p.Symbol, interval, since)
+			want := exchangetest.Read(t, truth, originalName(p), interval, since)
 			if n := int64(spec.History) * unit / interval.Milliseconds(); len(got) < int(n*98/100) || got[0].OpenTime < now-int64(spec.History+1)*unit {
 				t.Errorf("%s: %d candles, want about %d", interval, len(got), n)
 				continue
