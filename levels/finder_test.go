@@ -63,7 +63,7 @@ func check(t testing.TB, c *Candles, a Analysis) {
 			}
 			if r := l.Record; r.Held < 0 || r.Broke < 0 || r.Held+r.Broke > r.Tests || r.HeldInRole > r.Held ||
 				(r.State == Stood) != (r.HeldInRole > 0) || r.State > Reclaimed ||
-				r.Recent.Len() != min(r.Held+r.Broke, recentTests) || r.Recent.Held() > r.Held || r.Recent.Len()-r.Recent.Held() > r.Broke {
+				r.Recent.Len() != min(r.Held+r.Broke, RecentTests) || r.Recent.Held() > r.Held || r.Recent.Len()-r.Recent.Held() > r.Broke {
 				t.Fatalf("record %+v", r)
 			}
 			if ids[l.ID] {

@@ -16,8 +16,8 @@ import (
 // ATR beyond the touch line, which is where a test has held.
 const leaveATR = frontRun + race
 
-// recentTests is the number of decided tests in Level.Recent.
-const recentTests = 4
+// RecentTests is the number of decided tests in Level.Recent.
+const RecentTests = 4
 
 // State is what tests say of a level in its present role.
 type State uint8
@@ -28,13 +28,14 @@ const (
 	Stood                  // held at least once since it took its present role
 	Crossed                // price broke through it into its present role, and no test since is decided
 	Reclaimed              // broken, and crossed back before it held from the far side
+	Unjudged               // found by a version that judged no tests; Find never sets it
 )
 
 func (s State) String() string {
-	return [...]string{"untested", "held", "broken", "reclaimed"}[s]
+	return [...]string{"untested", "held", "broken", "reclaimed", "unknown"}[s]
 }
 
-// Recent is the outcomes of the last decided tests, at most recentTests: a one bit for
+// Recent is the outcomes of the last decided tests, at most RecentTests: a one bit for
 // each that held, the newest in the lowest bit, below a leading one.
 type Recent uint8
 
@@ -70,8 +71,8 @@ func (r Recent) push(held bool) Recent {
 	if held {
 		r |= 1
 	}
-	if r >= 1<<(recentTests+1) {
-		r = r&(1<<recentTests-1) | 1<<recentTests
+	if r >= 1<<(RecentTests+1) {
+		r = r&(1<<RecentTests-1) | 1<<RecentTests
 	}
 	return r
 }

@@ -60,7 +60,7 @@ func wordValues(r *Record, found Sources, asOf, length int64) []int {
 	if n := r.Held + r.Broke; n > 0 {
 		share = 1 + min(5*r.Held/n, 4)
 	}
-	if r.Recent.Len() == recentTests {
+	if r.Recent.Len() == RecentTests {
 		recent = 1 + r.Recent.Held()
 	}
 	if r.Tests > 0 {
@@ -110,7 +110,7 @@ func group(r *Record) (g int, ok bool) {
 	if r.Recent.Held() < 3 {
 		g = 1
 	}
-	return g, r.Recent.Len() == recentTests
+	return g, r.Recent.Len() == RecentTests
 }
 
 func (w *words) week(at int64) *wordWeek {
