@@ -12,6 +12,8 @@ type (
 	Row = wire.Row
 	// Explanation tells why a level is there.
 	Explanation = wire.Explanation
+	// Test is an approach of price to the level and what came of it.
+	Test = wire.Test
 	// Touch is a run of candles that met the zone.
 	Touch = wire.Touch
 	// Finding is what one method found in the zone.

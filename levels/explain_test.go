@@ -89,7 +89,7 @@ func TestExplain_TestsAreThoseOfTheRecord(t *testing.T) {
 	for k, c := range explained(t) {
 		_, why := explainAll(t, c)
 		for _, e := range why {
-			l, held, broke := e.Level, 0, 0
+			l, held, broke := e.Level, int32(0), int32(0)
 			var recent Recent
 			for i, x := range e.Tests {
 				if i > 0 && x.From < e.Tests[i-1].To || x.To <= x.From || x.To > e.AsOf {
@@ -104,7 +104,7 @@ func TestExplain_TestsAreThoseOfTheRecord(t *testing.T) {
 					recent = recent.push(false)
 				}
 			}
-			if len(e.Tests) != l.Tests || held != l.Held || broke != l.Broke || recent != l.Recent {
+			if len(e.Tests) != int(l.Tests) || held != l.Held || broke != l.Broke || recent != l.Recent {
 				t.Errorf("series %d: %d tests, %d held, %d broke, recently %b, want as in %+v", k, len(e.Tests), held, broke, recent, l.Record)
 			}
 			if n := len(e.Tests); n > 0 && (e.Tests[0].From != l.FirstTested || e.Tests[n-1].From != l.LastTested) {

@@ -58,12 +58,12 @@ func check(t testing.TB, c *Candles, a Analysis) {
 				if r.FirstTested != 0 || r.LastTested != 0 || r.Recent.Len() != 0 || r.HeldInRole != 0 {
 					t.Fatalf("untested level %+v", l)
 				}
-			case r.FirstTested <= c.OpenTime[0] || r.FirstTested > r.LastTested || r.LastTested >= a.AsOf || r.Tests > n:
+			case r.FirstTested <= c.OpenTime[0] || r.FirstTested > r.LastTested || r.LastTested >= a.AsOf || int(r.Tests) > n:
 				t.Fatalf("tests of %+v in a series from %d to %d", l, c.OpenTime[0], a.AsOf)
 			}
 			if r := l.Record; r.Held < 0 || r.Broke < 0 || r.Held+r.Broke > r.Tests || r.HeldInRole > r.Held ||
 				(r.State == Stood) != (r.HeldInRole > 0) || r.State > Reclaimed ||
-				r.Recent.Len() != min(r.Held+r.Broke, RecentTests) || r.Recent.Held() > r.Held || r.Recent.Len()-r.Recent.Held() > r.Broke {
+				r.Recent.Len() != min(int(r.Held+r.Broke), RecentTests) || r.Recent.Held() > int(r.Held) || r.Recent.Len()-r.Recent.Held() > int(r.Broke) {
 				t.Fatalf("record %+v", r)
 			}
 			if ids[l.ID] {

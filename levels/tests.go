@@ -79,16 +79,17 @@ func (r Recent) push(held bool) Recent {
 
 // Record is the tests of a level in the candles of an analysis.
 type Record struct {
-	Tests       int // all, including those that are undecided or pending
-	Held, Broke int // decided tests
-	Recent      Recent
 	// FirstTested and LastTested are the open times, in Unix ms, of the candles that
 	// began the first and the last test; 0 and 0 without tests.
 	FirstTested, LastTested int64
-	State                   State
+
+	Tests       int32 // all, including those that are undecided or pending
+	Held, Broke int32 // decided tests
 	// HeldInRole counts the tests that held since the level took its present role. It
 	// is positive exactly if State is Stood.
-	HeldInRole int
+	HeldInRole int32
+	Recent     Recent
+	State      State
 }
 
 // ranges appends to dst the mean true range of the last hundred candles at the close

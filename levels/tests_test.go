@@ -28,9 +28,9 @@ func TestRecord_OfDrawnPrices(t *testing.T) {
 	for _, test := range []struct {
 		name               string
 		through            []float64
-		tests, held, broke int
+		tests, held, broke int32
 		state              State
-		inRole             int
+		inRole             int32
 	}{
 		{"never near", []float64{105}, 0, 0, 0, Untested, 0},
 		{"held", []float64{100.5, 105}, 1, 1, 0, Stood, 1},

@@ -58,7 +58,7 @@ func below(v int, bounds ...int) int {
 func wordValues(r *Record, found Sources, asOf, length int64) []int {
 	share, recent, last, first := 0, 0, 0, 0
 	if n := r.Held + r.Broke; n > 0 {
-		share = 1 + min(5*r.Held/n, 4)
+		share = 1 + min(5*int(r.Held)/int(n), 4)
 	}
 	if r.Recent.Len() == RecentTests {
 		recent = 1 + r.Recent.Held()
@@ -73,7 +73,7 @@ func wordValues(r *Record, found Sources, asOf, length int64) []int {
 		}
 		return 0
 	}
-	return []int{min(r.Tests, 10), share, recent, int(r.State), min(r.HeldInRole, 3), last, first,
+	return []int{min(int(r.Tests), 10), share, recent, int(r.State), min(int(r.HeldInRole), 3), last, first,
 		bit(SourceSwing), bit(SourcePointOfControl), bit(SourceValueArea), bit(SourceVolume)}
 }
 

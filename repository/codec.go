@@ -99,7 +99,7 @@ func appendLevels(b []byte, list []levels.Level, asOf int64) []byte {
 		b = binary.AppendVarint(b, asOf-l.LastTouch)
 		b = binary.AppendVarint(b, l.LastTouch-l.FirstTouch)
 		b = append(b, byte(l.State), byte(l.Recent))
-		for _, count := range [...]int{l.Tests, l.Held, l.Broke, l.HeldInRole} {
+		for _, count := range [...]int32{l.Tests, l.Held, l.Broke, l.HeldInRole} {
 			b = binary.AppendVarint(b, int64(count))
 		}
 		b = binary.AppendVarint(b, asOf-l.LastTested)
@@ -264,8 +264,11 @@ func (d *decoder) levels(dst []levels.Level, key service.Key, asOf int64, versio
 
 func (d *decoder) record(l *levels.Level, asOf int64) {
 	l.State, l.Recent = levels.State(d.byte()), levels.Recent(d.byte())
-	for _, count := range [...]*int{&l.Tests, &l.Held, &l.Broke, &l.HeldInRole} {
-		*count = int(d.varint())
+	for _, count := range [...]*int32{&l.Tests, &l.Held, &l.Broke, &l.HeldInRole} {
+		n := d.varint()
+		if *count = int32(n); n < 0 || n > math.MaxInt32 {
+			d.odd = true
+		}
 	}
 	l.LastTested = asOf - d.varint()
 	l.FirstTested = l.LastTested - d.varint()
