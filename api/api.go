@@ -227,6 +227,7 @@ func (a *API) routing() *chi.Mux {
 	a.levels = handle("GET", "/levels/{symbol}", a.getLevels)
 	handle("GET", "/levels/{symbol}/chart.svg", a.getSVG)
 	handle("GET", "/levels/{symbol}/chart.png", a.getPNG)
+	handle("GET", "/levels/{symbol}/marks", a.getMarks)
 	handle("GET", "/levels/{symbol}/{id}", a.getLevel)
 	handle("GET", "/jobs", a.getJobs)
 	handle("GET", "/jobs/{id}", a.getJob)

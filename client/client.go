@@ -66,6 +66,11 @@ func (c *Client) Levels(ctx context.Context, symbol string, o Options) (*Analysi
 	return get[Analysis](ctx, c, "/levels/"+url.PathEscape(symbol), o.query())
 }
 
+// Marks returns the prices that every trader sees, as of the newest analysis of a pair.
+func (c *Client) Marks(ctx context.Context, symbol string, o Options) (*PriceMarks, error) {
+	return get[PriceMarks](ctx, c, "/levels/"+url.PathEscape(symbol)+"/marks", o.query())
+}
+
 // Explain explains the level id of the newest analysis of a pair.
 func (c *Client) Explain(ctx context.Context, symbol, id string, o Options) (*Explanation, error) {
 	return get[Explanation](ctx, c, "/levels/"+url.PathEscape(symbol)+"/"+url.PathEscape(id), o.query())

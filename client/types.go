@@ -20,6 +20,12 @@ type (
 	Finding = wire.Finding
 	// Mark is one thing that a method found.
 	Mark = wire.Mark
+	// PriceMarks are the prices that every trader sees.
+	PriceMarks = wire.PriceMarks
+	// PriceMark is one of them.
+	PriceMark = wire.PriceMark
+	// MarkRecord is what became of marks of a kind.
+	MarkRecord = wire.MarkRecord
 	// Factor is one reason for the hold odds.
 	Factor = wire.Factor
 	// Job is the work a request asked for, its progress and its results.

@@ -26,19 +26,19 @@ type PriceMarkKind uint8
 
 // The kinds. Days, weeks from Monday on, and months are those of UTC.
 const (
-	DayHigh   PriceMarkKind = iota // of the previous day
-	DayLow                         // of the previous day
-	DayClose                       // of the previous day
-	DayOpen                        // of the present day
-	WeekHigh                       // of the previous week
-	WeekLow                        // of the previous week
-	WeekClose                      // of the previous week
-	WeekOpen                       // of the present week
-	MonthHigh                      // of the previous month
-	MonthLow                       // of the previous month
-	MonthOpen                      // of the present month
-	EqualHighs                     // two or more swing highs at one price, not exceeded since
-	EqualLows                      // two or more swing lows at one price, not undercut since
+	DayHigh    PriceMarkKind = iota // of the previous day
+	DayLow                          // of the previous day
+	DayClose                        // of the previous day
+	DayOpen                         // of the present day
+	WeekHigh                        // of the previous week
+	WeekLow                         // of the previous week
+	WeekClose                       // of the previous week
+	WeekOpen                        // of the present week
+	MonthHigh                       // of the previous month
+	MonthLow                        // of the previous month
+	MonthOpen                       // of the present month
+	EqualHighs                      // two or more swing highs at one price, not exceeded since
+	EqualLows                       // two or more swing lows at one price, not undercut since
 	RoundNumber
 
 	markKinds

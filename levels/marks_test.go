@@ -9,6 +9,7 @@ package levels
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
@@ -225,8 +226,8 @@ func TestMarkRecords(t *testing.T) {
 			return 100 * (sum[0].held/max(sum[0].n, 1) - sum[1].held/max(sum[1].n, 1))
 		}
 		var list, again []*[markKinds][2]outcomes
-		for _, w := range weekly {
-			list = append(list, w)
+		for _, week := range slices.Sorted(maps.Keys(weekly)) {
+			list = append(list, weekly[week])
 		}
 		var draws []float64
 		for range 500 {

@@ -180,6 +180,41 @@ type Factor struct {
 	Text   string  `json:"text"`
 }
 
+// PriceMarks are the prices that every trader sees, as of the close of the last candle of
+// an analysis. They are no levels and have no odds.
+type PriceMarks struct {
+	Symbol      string       `json:"symbol"`
+	Name        *string      `json:"name"` // canonical; nil if it is not known
+	Exchange    string       `json:"exchange"`
+	Interval    string       `json:"interval"`
+	AsOf        time.Time    `json:"as_of"`
+	LastPrice   float64      `json:"last_price"`
+	ATR         float64      `json:"atr"` // price units, six significant digits
+	Stale       bool         `json:"stale"`
+	StaleReason *string      `json:"stale_reason"` // nil while it is fresh
+	Simulated   bool         `json:"simulated"`
+	Marks       []PriceMark  `json:"marks"`   // by price
+	Records     []MarkRecord `json:"records"` // of every kind
+}
+
+// PriceMark is one of them.
+type PriceMark struct {
+	Kind        string     `json:"kind"`
+	Label       string     `json:"label"` // in plain English
+	Price       float64    `json:"price"`
+	Time        *time.Time `json:"time"`         // when it was made; nil for a round number
+	DistancePct float64    `json:"distance_pct"` // percent of the last price, three decimals; negative below
+	DistanceATR float64    `json:"distance_atr"` // two decimals; negative below
+}
+
+// MarkRecord is what became of marks of a kind, on 1h candles of many pairs.
+type MarkRecord struct {
+	Kind         string  `json:"kind"`
+	Held         int     `json:"held"`
+	Decided      int     `json:"decided"`
+	LineHoldRate float64 `json:"line_hold_rate"` // of lines moved from them at random by up to two ATR
+}
+
 // AnalyzeRequest is what to analyse. Exactly one of Symbol, Symbols, All and Klines is
 // given, and Interval with Klines. Klines is any list of rows [open time in Unix
 // milliseconds, open, high, low, close, volume], the prices as numbers or as text.
