@@ -106,7 +106,7 @@ type Config struct {
 
 // ScreenBytes is the memory needed to build the largest page of GET /levels: a buffer,
 // and 1,000 rows of 160 bytes in a growing slice, which is briefly in memory twice.
-const ScreenBytes = 320 << 10
+const ScreenBytes = 384 << 10
 
 // StreamBytes is the memory of an event stream in addition to its connection: buffers
 // and a goroutine that watches the job.
@@ -227,6 +227,7 @@ func (a *API) routing() *chi.Mux {
 	a.levels = handle("GET", "/levels/{symbol}", a.getLevels)
 	handle("GET", "/levels/{symbol}/chart.svg", a.getSVG)
 	handle("GET", "/levels/{symbol}/chart.png", a.getPNG)
+	handle("GET", "/levels/{symbol}/marks", a.getMarks)
 	handle("GET", "/levels/{symbol}/{id}", a.getLevel)
 	handle("GET", "/jobs", a.getJobs)
 	handle("GET", "/jobs/{id}", a.getJob)

@@ -231,6 +231,11 @@ type levelValues struct {
 	holdInterval                       [2]float64
 	samples                            int
 	sources                            [8]string
+	firstTested, lastTested            time.Time
+	heldInRole, tests, held, broke     int
+	recent                             [levels.RecentTests]string
+	foundBy                            [8]string
+	replaces                           string
 }
 
 // level converts l to the form of replies. The result is valid until the next call.
@@ -248,6 +253,7 @@ func (v *levelValues) level(l *levels.Level, last, atr float64) wire.Level {
 		v.lastTouch = time.UnixMilli(l.LastTouch).UTC()
 		w.LastTouch = &v.lastTouch
 	}
+	v.record(&w, l)
 	pct, inATR, ok := distance(l, last, atr)
 	w.DistancePct = rounded(pct, 3)
 	if ok {
@@ -259,6 +265,28 @@ func (v *levelValues) level(l *levels.Level, last, atr float64) wire.Level {
 		w.TouchProbability, w.HoldProbability, w.HoldInterval, w.BaselineHoldProbability, w.Samples = &v.touch, &v.hold, &v.holdInterval, &v.baseline, &v.samples
 	}
 	return w
+}
+
+// record sets the fields of w that tests of l give, and those of its identity.
+func (v *levelValues) record(w *wire.Level, l *levels.Level) {
+	w.State, w.FoundBy = l.State.String(), l.FoundBy().AppendNames(v.foundBy[:0])
+	if l.Replaces != 0 {
+		v.replaces = string(appendID(nil, l.Replaces))
+		w.Replaces = &v.replaces
+	}
+	if l.State == levels.Unjudged {
+		return
+	}
+	v.heldInRole, v.tests, v.held, v.broke = int(l.HeldInRole), int(l.Tests), int(l.Held), int(l.Broke)
+	w.HeldInRole, w.Tests, w.Held, w.Broke = &v.heldInRole, &v.tests, &v.held, &v.broke
+	w.Recent = v.recent[:0]
+	for i := range l.Recent.Len() {
+		w.Recent = append(w.Recent, l.Recent.Newest(i).String())
+	}
+	if l.Tests > 0 {
+		v.firstTested, v.lastTested = time.UnixMilli(l.FirstTested).UTC(), time.UnixMilli(l.LastTested).UTC()
+		w.FirstTested, w.LastTested = &v.firstTested, &v.lastTested
+	}
 }
 
 // summaryOf converts j without the fields that can be long.

@@ -64,13 +64,19 @@ func AppendExplanation(b []byte, s *service.Snapshot, e *levels.Explanation, now
 		Symbol: s.Symbol, Name: stringOrNil(s.Name), Exchange: s.Exchange, Interval: string(s.Interval), AsOf: moment(s.AsOf), Simulated: s.Simulated,
 		Stale: stale != "", StaleReason: stringOrNil(stale),
 		Role: e.Level.Role.String(), Level: values.level(&e.Level, s.LastPrice, s.ATR),
-		Touches: make([]wire.Touch, len(e.Touches)), Sources: make([]wire.Finding, len(e.Found)),
+		Tests: make([]wire.Test, len(e.Tests)), Touches: make([]wire.Touch, len(e.Touches)), Sources: make([]wire.Finding, len(e.Found)),
 		OddsReason: stringOrNil(e.Level.NoOdds.String()),
+	}
+	for i, t := range e.Tests {
+		w.Tests[i] = wire.Test{
+			From: time.UnixMilli(t.From).UTC(), To: time.UnixMilli(t.To).UTC(),
+			Side: Side(t.Above), Outcome: t.Outcome.String(), Extreme: t.Extreme,
+		}
 	}
 	for i, t := range e.Touches {
 		w.Touches[i] = wire.Touch{
 			From: time.UnixMilli(t.From).UTC(), To: time.UnixMilli(t.To).UTC(),
-			Side: Side(t), Outcome: t.Outcome.String(), Extreme: t.Extreme, Candles: t.Candles,
+			Side: Side(t.Above), Outcome: t.Outcome.String(), Extreme: t.Extreme, Candles: t.Candles,
 		}
 	}
 	for i := range e.Found {
@@ -83,8 +89,8 @@ func AppendExplanation(b []byte, s *service.Snapshot, e *levels.Explanation, now
 }
 
 // Side returns the side that price came from.
-func Side(t levels.Touch) string {
-	if t.Above {
+func Side(above bool) string {
+	if above {
 		return "above"
 	}
 	return "below"

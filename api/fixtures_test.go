@@ -61,6 +61,11 @@ func snapshot(symbol string, now time.Time) service.Snapshot {
 		Supports: []levels.Level{
 			{ID: 0xb1c90d2e4f5a6b7c, Role: levels.Support, Price: 99, Low: 98.5, High: 99.5, Strength: 0.81234, Touches: 4,
 				FirstTouch: asOf.Add(-90 * time.Hour).UnixMilli(), LastTouch: asOf.Add(-9 * time.Hour).UnixMilli(),
+				Record: levels.Record{
+					Tests: 6, Held: 3, Broke: 2, Recent: 0b11011, State: levels.Stood, HeldInRole: 2,
+					FirstTested: asOf.Add(-200 * time.Hour).UnixMilli(), LastTested: asOf.Add(-8 * time.Hour).UnixMilli(),
+				},
+				Replaces:         0x5c2f09a4e1b77d38,
 				Sources:          levels.SourceSwing | levels.SourceVolume,
 				TouchProbability: 0.8417, HoldProbability: 0.47, HoldInterval: [2]float64{0.4521, 0.4903}, BaselineHold: 0.4495, Samples: 4718},
 			{ID: 0x1, Role: levels.Support, Status: levels.Flipped, Price: 95, Low: 94, High: 95.5, Strength: 0.4, Sources: levels.SourceSwing,
@@ -69,6 +74,7 @@ func snapshot(symbol string, now time.Time) service.Snapshot {
 		Resistances: []levels.Level{
 			{ID: 0xa, Role: levels.Resistance, Status: levels.Broken, Price: 103, Low: 102, High: 104, Strength: 0.6, Touches: 1,
 				FirstTouch: asOf.Add(-5 * time.Hour).UnixMilli(), LastTouch: asOf.Add(-5 * time.Hour).UnixMilli(),
+				Record:           levels.Record{State: levels.Unjudged},
 				Sources:          levels.SourcePointOfControl,
 				TouchProbability: 0.6, HoldProbability: 0.45, HoldInterval: [2]float64{0.43, 0.47}, BaselineHold: 0.4401, Samples: 4690},
 		},

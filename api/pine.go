@@ -60,11 +60,11 @@ if barstate.islast and not drawn
 		}
 		for i := range side(s, role) {
 			l := &side(s, role)[i]
-			since := l.FirstTouch
+			since := l.FirstTested
 			if since == 0 {
 				since = s.AsOf.UnixMilli()
 			}
-			words := fmt.Sprintf("%s %s, %s", role, strconv.FormatFloat(l.Price, 'f', -1, 64), l.Status)
+			words := fmt.Sprintf("%s %s, %s", role, strconv.FormatFloat(l.Price, 'f', -1, 64), l.State)
 			shown := l.Strength
 			if l.NoOdds == levels.OddsKnown {
 				words += fmt.Sprintf(", holds %.0f %% (line %.0f %%)", 100*l.HoldProbability, 100*l.BaselineHold)

@@ -47,6 +47,9 @@ type screenQuery struct {
 	format    format
 
 	role, status  string
+	state         string
+	foundBy       string
+	found         levels.Sources // that of foundBy
 	source        levels.Sources
 	sources       bool // source is given
 	minStrength   float64
@@ -74,11 +77,13 @@ var sorts = map[string]func(r *row) float64{
 	"strength":     func(r *row) float64 { return r.level.Strength },
 	"touches":      func(r *row) float64 { return float64(r.level.Touches) },
 	"last_touch":   func(r *row) float64 { return float64(r.level.LastTouch) },
+	"tests":        func(r *row) float64 { return float64(r.level.Tests) },
+	"last_tested":  func(r *row) float64 { return float64(r.level.LastTested) },
 	"symbol":       func(*row) float64 { return 0 },
 }
 
 // sortNames lists the keys of sorts, for messages.
-const sortNames = "distance_atr, distance_pct, strength, touches, last_touch, symbol"
+const sortNames = "distance_atr, distance_pct, strength, tests, last_tested, touches, last_touch, symbol"
 
 // sourceByName returns the source with a name in the contract.
 func sourceByName(name string) (levels.Sources, bool) {
@@ -91,7 +96,7 @@ func sourceByName(name string) (levels.Sources, bool) {
 }
 
 func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
-	q, err := parseQuery(r.URL.RawQuery, "exchange", "interval", "role", "status", "source", "min_strength",
+	q, err := parseQuery(r.URL.RawQuery, "exchange", "interval", "role", "state", "found_by", "status", "source", "min_strength",
 		"max_distance_pct", "max_distance_atr", "symbol", "symbols", "sort", "limit", "cursor", "format")
 	if err != nil {
 		return s, err
@@ -105,6 +110,13 @@ func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
 	if s.role, err = q.oneOf("role", "support", "resistance"); err != nil {
 		return s, err
 	}
+	if s.state, err = q.oneOf("state", "untested", "held", "broken", "reclaimed", "unknown"); err != nil {
+		return s, err
+	}
+	if s.foundBy, err = q.oneOf("found_by", "poc", "volume"); err != nil {
+		return s, err
+	}
+	s.found, _ = sourceByName(s.foundBy)
 	if s.status, err = q.oneOf("status", "active", "broken", "flipped"); err != nil {
 		return s, err
 	}
@@ -179,7 +191,7 @@ func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
 // fingerprint returns a string that differs for lists with another order or selection.
 func (s *screenQuery) fingerprint() string {
 	b := make([]byte, 0, 128)
-	for _, part := range append([]string{strings.Join(s.exchanges, ","), string(s.interval), s.role, s.status, s.prefix, s.sortBy}, s.symbols...) {
+	for _, part := range append([]string{strings.Join(s.exchanges, ","), string(s.interval), s.role, s.state, s.foundBy, s.status, s.prefix, s.sortBy}, s.symbols...) {
 		b = append(append(b, part...), 0)
 	}
 	b = strconv.AppendBool(b, s.descending)
@@ -257,6 +269,8 @@ func (a *API) rowsOf(r *http.Request, s *screenQuery, exchange int, now time.Tim
 func (s *screenQuery) selects(r *row) bool {
 	pct, inATR, ok := distance(&r.level, r.last, r.atr)
 	return (s.status == "" || s.status == r.level.Status.String()) &&
+		(s.state == "" || s.state == r.level.State.String()) &&
+		(s.foundBy == "" || r.level.FoundBy()&s.found != 0) &&
 		(!s.sources || r.level.Sources&s.source != 0) &&
 		r.level.Strength >= s.minStrength &&
 		math.Abs(pct) <= s.maxPct &&

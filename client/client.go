@@ -66,6 +66,11 @@ func (c *Client) Levels(ctx context.Context, symbol string, o Options) (*Analysi
 	return get[Analysis](ctx, c, "/levels/"+url.PathEscape(symbol), o.query())
 }
 
+// Marks returns the prices that every trader sees, as of the newest analysis of a pair.
+func (c *Client) Marks(ctx context.Context, symbol string, o Options) (*PriceMarks, error) {
+	return get[PriceMarks](ctx, c, "/levels/"+url.PathEscape(symbol)+"/marks", o.query())
+}
+
 // Explain explains the level id of the newest analysis of a pair.
 func (c *Client) Explain(ctx context.Context, symbol, id string, o Options) (*Explanation, error) {
 	return get[Explanation](ctx, c, "/levels/"+url.PathEscape(symbol)+"/"+url.PathEscape(id), o.query())
@@ -74,19 +79,21 @@ func (c *Client) Explain(ctx context.Context, symbol, id string, o Options) (*Ex
 // Screen selects and sorts the levels of a market. Zero values select everything.
 type Screen struct {
 	Interval, Exchange   string
-	Role, Status, Source string
-	MinStrength          float64 // 0 to 1
-	MaxDistancePct       float64 // percent of the last price, on either side; 0 for no limit
-	MaxDistanceATR       float64 // on either side; 0 for no limit
-	Symbols              []string
-	Sort                 string // such as -strength; empty for nearest first
-	Limit                int    // rows a page, at most 1,000; 0 for 100
+	Role, State, FoundBy string
+	// Deprecated: State and FoundBy replace Status and Source.
+	Status, Source string
+	MinStrength    float64 // 0 to 1
+	MaxDistancePct float64 // percent of the last price, on either side; 0 for no limit
+	MaxDistanceATR float64 // on either side; 0 for no limit
+	Symbols        []string
+	Sort           string // such as -strength; empty for nearest first
+	Limit          int    // rows a page, at most 1,000; 0 for 100
 }
 
 func (s Screen) query() url.Values {
 	q := url.Values{}
 	for name, value := range map[string]string{
-		"interval": s.Interval, "exchange": s.Exchange, "role": s.Role, "status": s.Status, "source": s.Source,
+		"interval": s.Interval, "exchange": s.Exchange, "role": s.Role, "state": s.State, "found_by": s.FoundBy, "status": s.Status, "source": s.Source,
 		"symbols": strings.Join(s.Symbols, ","), "sort": s.Sort,
 	} {
 		set(q, name, value)

@@ -147,8 +147,8 @@ func printTable(w screen, s service.Snapshot, now time.Time) error {
 	var rows []row
 	add := func(role levels.Role, l levels.Level) {
 		last := "-"
-		if l.Touches > 0 {
-			last = time.UnixMilli(l.LastTouch).UTC().Format("2006-01-02 15:04")
+		if l.Tests > 0 {
+			last = time.UnixMilli(l.LastTested).UTC().Format("2006-01-02 15:04")
 		}
 		touched, holds, baseline := "-", "-", "-"
 		if l.NoOdds == levels.OddsKnown {
@@ -158,8 +158,8 @@ func printTable(w screen, s service.Snapshot, now time.Time) error {
 		rows = append(rows, row{sideColour(role, l.HoldInterval[0], l.BaselineHold), []string{
 			price(l.Price), price(l.Low) + "–" + price(l.High),
 			fmt.Sprintf("%+.2f %%", 100*(l.Price-s.LastPrice)/s.LastPrice), fmt.Sprintf("%+.1f", (l.Price-s.LastPrice)/s.ATR),
-			fmt.Sprintf("%.2f", l.Strength), touched, holds, baseline, strconv.Itoa(l.Touches), l.Status.String(), last,
-			strings.Join(l.Sources.AppendNames(nil), "+"),
+			fmt.Sprintf("%.2f", l.Strength), touched, holds, baseline, fmt.Sprintf("%d of %d", l.Held, l.Held+l.Broke), stateText(&l), last,
+			strings.Join(l.FoundBy().AppendNames(nil), "+"),
 		}})
 	}
 	for i := len(s.Resistances) - 1; i >= 0; i-- {
@@ -169,5 +169,5 @@ func printTable(w screen, s service.Snapshot, now time.Time) error {
 	for _, l := range s.Supports {
 		add(levels.Support, l)
 	}
-	return w.table([]string{"price", "zone", "distance", "ATR", "strength", "touched", "holds", "any line", "touches", "status", "last touch", "sources"}, rows)
+	return w.table([]string{"price", "zone", "distance", "ATR", "strength", "touched", "holds", "any line", "held", "state", "last test", "found by"}, rows)
 }

@@ -60,3 +60,21 @@ func BenchmarkBlock(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkRecord measures the records of the levels of 2,000 candles, which are a part
+// of Find.
+func BenchmarkRecord(b *testing.B) {
+	c := generate(1, 2000)
+	for _, file := range realFiles(b, "BTCUSDT-1h.csv.gz", 1) {
+		c, _ = load(b, file, 2000)
+	}
+	found := all(find(b, c))
+	var atr []float64
+	b.ReportMetric(float64(len(found)), "levels")
+	for b.Loop() {
+		atr = ranges(atr, c)
+		for i := range found {
+			record(found[i].Price, found[i].Role, c, atr)
+		}
+	}
+}

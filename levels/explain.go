@@ -21,12 +21,22 @@ type Explanation struct {
 	Candles   int
 	Missing   int
 
+	Tests   []Test   // Level.Tests of them, oldest first
 	Touches []Touch  // Level.Touches of them, oldest first
 	Found   []Source // one for each of Level.Sources, in their order
 	// Factors explain the difference between Level.HoldProbability and
 	// Level.BaselineHold: their effects add up to it. The greatest effect is first.
 	// A level without odds has no factors.
 	Factors []Factor
+}
+
+// Test is an approach of price to a level, judged as a level is.
+type Test struct {
+	From, To int64 // Unix ms: open time of the candle that reaches the touch line, close time (exclusive) of the one that settles it, or of the last one
+	// Above reports whether price came from above.
+	Above   bool
+	Outcome Outcome
+	Extreme float64 // the price farthest from the side it came from, before the outcome
 }
 
 // Touch is an episode: a run of candles that meet the zone of a level. See Level.
@@ -122,6 +132,7 @@ func (f *Finder) Explain(c *Candles, id uint64) (Explanation, error) {
 	}
 	// On each side prices of zones are distinct, and a level has the price of its zone.
 	n := &f.chosen[slices.IndexFunc(f.chosen, func(n zone) bool { return n.price == e.Level.Price })]
+	e.Tests = tests(n.price, c, f.ranges)
 	e.Touches = n.episodes(c)
 	e.Found = f.found(n, c)
 	if e.Level.NoOdds == OddsKnown {
@@ -130,6 +141,19 @@ func (f *Finder) Explain(c *Candles, id uint64) (Explanation, error) {
 		e.Factors = f.factors(&e.Level, n, e.Found, fit)
 	}
 	return e, nil
+}
+
+// tests returns the tests of the level at price, oldest first.
+func tests(price float64, c *Candles, atr []float64) (list []Test) {
+	t := trials{c: c, atr: atr, price: price}
+	for x, ok := t.next(); ok; x, ok = t.next() {
+		extreme := slices.Max(c.High[x.start : x.end+1])
+		if x.above {
+			extreme = slices.Min(c.Low[x.start : x.end+1])
+		}
+		list = append(list, Test{c.OpenTime[x.start], c.OpenTime[x.end] + c.length, x.above, x.outcome, extreme})
+	}
+	return list
 }
 
 // episodes follows price through the zone, as track does, and returns the touches.

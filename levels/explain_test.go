@@ -85,6 +85,35 @@ func TestExplain_TouchesAreThoseOfTheLevel(t *testing.T) {
 	}
 }
 
+func TestExplain_TestsAreThoseOfTheRecord(t *testing.T) {
+	for k, c := range explained(t) {
+		_, why := explainAll(t, c)
+		for _, e := range why {
+			l, held, broke := e.Level, int32(0), int32(0)
+			var recent Recent
+			for i, x := range e.Tests {
+				if i > 0 && x.From < e.Tests[i-1].To || x.To <= x.From || x.To > e.AsOf {
+					t.Errorf("series %d: test %d of %+v: %+v", k, i, l, x)
+				}
+				switch x.Outcome {
+				case Held:
+					held++
+					recent = recent.push(true)
+				case Broke:
+					broke++
+					recent = recent.push(false)
+				}
+			}
+			if len(e.Tests) != int(l.Tests) || held != l.Held || broke != l.Broke || recent != l.Recent {
+				t.Errorf("series %d: %d tests, %d held, %d broke, recently %b, want as in %+v", k, len(e.Tests), held, broke, recent, l.Record)
+			}
+			if n := len(e.Tests); n > 0 && (e.Tests[0].From != l.FirstTested || e.Tests[n-1].From != l.LastTested) {
+				t.Errorf("series %d: first and last test of %+v: %+v, %+v", k, l, e.Tests[0], e.Tests[n-1])
+			}
+		}
+	}
+}
+
 func TestExplain_OutcomesOfDrawnTouches(t *testing.T) {
 	// Quiet candles of a range of 1 make an ATR of 1; the zone is 99.8 to 100.2.
 	quiet := func(n int, price float64) [][5]float64 {

@@ -13,7 +13,7 @@ const atrCandles = 100
 // first few series. The zero value is ready to use. A Finder must not be used by
 // two goroutines at once. Earlier series do not affect later results.
 //
-// The scratch memory is about 100 KiB for 2,000 candles and 160 KiB for 10,000. It
+// The scratch memory is about 120 KiB for 2,000 candles and 240 KiB for 10,000. It
 // stays at the size of the most demanding series; see FinderBytes.
 type Finder struct {
 	swings   swingFinder
@@ -25,6 +25,7 @@ type Finder struct {
 	excess   []float64         // by zone of a side; see Fit.excess
 	drawn    []zone            // see draw; the clusterer's memory
 	chosen   []zone            // the drawn zones that become levels
+	ranges   []float64         // by candle; see ranges
 
 	supports, resistances [MaxSide]Level
 }
@@ -33,7 +34,7 @@ type Finder struct {
 // bins of the profile, swings, ends and zones. It depends on the markets; a test
 // checks that the constants cover random walks of low and high volatility.
 func FinderBytes(n int) int {
-	const fixed, each = 54 << 10, 26
+	const fixed, each = 54 << 10, 34
 	return fixed + each*n
 }
 
@@ -234,6 +235,7 @@ func (f *Finder) levels(c *Candles, a *Analysis, fit *Fit, exact bool) (supports
 	for above < len(f.chosen) && f.chosen[above].price <= a.LastPrice {
 		above++
 	}
+	f.ranges = ranges(f.ranges, c)
 	supports, resistances = f.supports[:0], f.resistances[:0]
 	for k := above - 1; k >= 0 && len(supports) < MaxSide; k-- {
 		supports = append(supports, f.level(&f.chosen[k], Support, c, fit, exact))
@@ -250,6 +252,7 @@ func (f *Finder) level(n *zone, role Role, c *Candles, fit *Fit, exact bool) Lev
 	l := Level{
 		ID: id(c.OpenTime[n.anchor], n.kind), Role: role, Status: n.status, Sources: n.sources,
 		Price: n.price, Low: n.low, High: n.high, Strength: fit.strength(excess), Touches: int(n.touches),
+		Record: record(n.price, role, c, f.ranges),
 	}
 	if n.touches > 0 {
 		l.FirstTouch, l.LastTouch = c.OpenTime[n.first], c.OpenTime[n.last]

@@ -53,6 +53,19 @@ func check(t testing.TB, c *Candles, a Analysis) {
 			case l.FirstTouch < c.OpenTime[0] || l.FirstTouch > l.LastTouch || l.LastTouch >= a.AsOf || l.Touches < 0 || l.Touches > n:
 				t.Fatalf("touches of %+v in a series from %d to %d", l, c.OpenTime[0], a.AsOf)
 			}
+			switch r := l.Record; {
+			case r.Tests == 0:
+				if r.FirstTested != 0 || r.LastTested != 0 || r.Recent.Len() != 0 || r.HeldInRole != 0 {
+					t.Fatalf("untested level %+v", l)
+				}
+			case r.FirstTested <= c.OpenTime[0] || r.FirstTested > r.LastTested || r.LastTested >= a.AsOf || int(r.Tests) > n:
+				t.Fatalf("tests of %+v in a series from %d to %d", l, c.OpenTime[0], a.AsOf)
+			}
+			if r := l.Record; r.Held < 0 || r.Broke < 0 || r.Held+r.Broke > r.Tests || r.HeldInRole > r.Held ||
+				(r.State == Stood) != (r.HeldInRole > 0) || r.State > Reclaimed ||
+				r.Recent.Len() != min(int(r.Held+r.Broke), RecentTests) || r.Recent.Held() > int(r.Held) || r.Recent.Len()-r.Recent.Held() > int(r.Broke) {
+				t.Fatalf("record %+v", r)
+			}
 			if ids[l.ID] {
 				t.Fatalf("two levels have the ID %x", l.ID)
 			}
@@ -303,7 +316,7 @@ func TestFinder_MirroredPricesSwapRoles(t *testing.T) {
 				close := func(p, q float64) bool { return math.Abs(p-q) < 1e-6*a.ATR }
 				if !close(x.Price, pivot-y.Price) || !close(x.Low, pivot-y.High) || math.Abs(x.Strength-y.Strength) > 1e-9 ||
 					x.Role == y.Role || x.Status != y.Status || x.Sources != y.Sources || x.Touches != y.Touches ||
-					x.FirstTouch != y.FirstTouch || x.LastTouch != y.LastTouch {
+					x.FirstTouch != y.FirstTouch || x.LastTouch != y.LastTouch || x.Record != y.Record {
 					t.Fatalf("seed %d: %+v\nmirrored: %+v", seed, x, y)
 				}
 			}
@@ -434,6 +447,8 @@ func TestFinder_Golden(t *testing.T) {
 				fmt.Fprintf(&b, "%016x %-10v %-7v %.8g in %.8g to %.8g, strength %.4f, %d touches from %d to %d, %s\n",
 					l.ID, l.Role, l.Status, l.Price, l.Low, l.High, l.Strength, l.Touches, l.FirstTouch, l.LastTouch,
 					strings.Join(l.Sources.AppendNames(nil), " "))
+				fmt.Fprintf(&b, "%16s %v: %d tests from %d to %d, %d held, %d broke, %d of the last %d held, %d in its role\n", "",
+					l.State, l.Tests, l.FirstTested, l.LastTested, l.Held, l.Broke, l.Recent.Held(), l.Recent.Len(), l.HeldInRole)
 			}
 			path := filepath.Join("testdata", name)
 			if *update {

@@ -74,13 +74,24 @@ func (s Sources) AppendNames(dst []string) []string {
 	return dst
 }
 
+// separating are the methods that find levels more often than lines moved at random by
+// up to two ATR. The others find both equally often: see docs/levels-research.md.
+const separating = SourcePointOfControl | SourceVolume
+
+// FoundBy returns the methods of Sources that tell the level from others. Without any,
+// it was found where candles turned and closed, as every level is.
+func (l *Level) FoundBy() Sources { return l.Sources & separating }
+
 // Level is one price at which a market may turn, and the zone around it.
 type Level struct {
 	// ID is stable from run to run: it is derived from the level's anchor candle,
 	// not from its price, which drifts with new volume and touches.
-	ID        uint64
-	Role      Role
-	Status    Status
+	ID   uint64
+	Role Role
+	// Status is what the closes in the zone say. Record.State replaces it, which speaks
+	// of the present role.
+	Status Status
+	// Sources are all methods that have a finding in the zone. See FoundBy.
 	Sources   Sources
 	Price     float64 // representative price, Low ≤ Price ≤ High
 	Low, High float64 // the zone
@@ -90,11 +101,18 @@ type Level struct {
 	// Touches counts episodes since the first swing of the level, or since the
 	// first candle if it has no swing: price enters the zone after having been
 	// outside. Consecutive candles that meet the zone are one touch. An episode
-	// that has not ended is included.
+	// that has not ended is included. Record.Tests replaces it: a price that moves
+	// about a zone touches it often and tests it once.
 	Touches int
 	// FirstTouch and LastTouch are the open times, in Unix ms, of the candles
 	// that began the first and the last episode; 0 and 0 with no touches.
 	FirstTouch, LastTouch int64
+
+	// Record is what tests of the price have shown.
+	Record
+	// Replaces is the ID of a level that this one has replaced; 0 for none. Find does
+	// not set it: it knows one series.
+	Replaces uint64
 
 	// NoOdds is the reason why the level has no odds. Unless it is OddsKnown, the
 	// following fields are zero and have no meaning. Moment.Judge defines touched,

@@ -17,14 +17,17 @@ import (
 // valid price. Integers are varints (encoding/binary). Prices are the eight bytes of
 // the float64, so they are restored bit for bit. Strings and lists begin with their
 // length. Times are in milliseconds; those of touches are differences from AsOf, which
-// are short. Odds are multiples of oddsUnit. A level takes about 66 bytes.
+// are short. Odds are multiples of oddsUnit. A level takes about 76 bytes.
 //
-// Version 2 has no checksum, and version 1 no odds. Version 3 is not used: one flipped
-// bit would turn it into 1 or 2, which are read without a checksum.
+// Version 4 has no record of tests, and its IDs do not know the series. Version 2 has
+// no checksum, and version 1 no odds. Versions that differ from 1 or 2 by one bit, such
+// as 3, 5 and 6, are not used: a flipped bit would turn them into one that is read
+// without a checksum.
 const (
-	snapshotVersion     = 4
-	snapshotBeforeCheck = 2
-	snapshotBeforeOdds  = 1
+	snapshotVersion      = 7
+	snapshotBeforeRecord = 4
+	snapshotBeforeCheck  = 2
+	snapshotBeforeOdds   = 1
 )
 
 // checksumSize is the length of a CRC-32 (Castagnoli), little-endian.
@@ -95,6 +98,13 @@ func appendLevels(b []byte, list []levels.Level, asOf int64) []byte {
 		b = binary.AppendVarint(b, int64(l.Touches))
 		b = binary.AppendVarint(b, asOf-l.LastTouch)
 		b = binary.AppendVarint(b, l.LastTouch-l.FirstTouch)
+		b = append(b, byte(l.State), byte(l.Recent))
+		for _, count := range [...]int32{l.Tests, l.Held, l.Broke, l.HeldInRole} {
+			b = binary.AppendVarint(b, int64(count))
+		}
+		b = binary.AppendVarint(b, asOf-l.LastTested)
+		b = binary.AppendVarint(b, l.LastTested-l.FirstTested)
+		b = binary.AppendUvarint(b, l.Replaces)
 		if b = append(b, byte(l.NoOdds)); l.NoOdds != levels.OddsKnown {
 			continue
 		}
@@ -122,7 +132,7 @@ func decodeSnapshot(b []byte, s *service.Snapshot) error {
 		return fmt.Errorf("%w: it is empty", errSnapshot)
 	}
 	switch version := b[0]; version {
-	case snapshotVersion:
+	case snapshotVersion, snapshotBeforeRecord:
 		var ok bool
 		if b, ok = checked(b); !ok {
 			return fmt.Errorf("%w: its checksum is wrong", errSnapshot)
@@ -143,8 +153,8 @@ func decodeSnapshot(b []byte, s *service.Snapshot) error {
 	s.LastPrice, s.ATR = d.float(), d.float()
 	s.Klines, s.Missing, s.Decimals = int(d.varint()), int(d.varint()), int(d.varint())
 	s.Simulated = d.byte() != 0
-	s.Supports = d.levels(s.Supports[:0], asOf, version)
-	s.Resistances = d.levels(s.Resistances[:0], asOf, version)
+	s.Supports = d.levels(s.Supports[:0], s.Key, asOf, version)
+	s.Resistances = d.levels(s.Resistances[:0], s.Key, asOf, version)
 	switch {
 	case d.short:
 		return fmt.Errorf("%w: it is cut off", errSnapshot)
@@ -219,7 +229,7 @@ func decodeString[S ~string](d *decoder, s *S) {
 	}
 }
 
-func (d *decoder) levels(dst []levels.Level, asOf int64, version byte) []levels.Level {
+func (d *decoder) levels(dst []levels.Level, key service.Key, asOf int64, version byte) []levels.Level {
 	n := d.uvarint()
 	if n > uint64(len(d.b))/minLevelSize {
 		d.b, d.short = nil, true
@@ -236,6 +246,11 @@ func (d *decoder) levels(dst []levels.Level, asOf int64, version byte) []levels.
 		l.Touches = int(d.varint())
 		l.LastTouch = asOf - d.varint()
 		l.FirstTouch = l.LastTouch - d.varint()
+		if version == snapshotVersion {
+			d.record(&l, asOf)
+		} else {
+			l.ID, l.State = key.LevelID(l.ID), levels.Unjudged
+		}
 		if l.NoOdds = levels.BeforeOdds; version != snapshotBeforeOdds {
 			d.odds(&l)
 		}
@@ -245,6 +260,22 @@ func (d *decoder) levels(dst []levels.Level, asOf int64, version byte) []levels.
 		dst = append(dst, l)
 	}
 	return dst
+}
+
+func (d *decoder) record(l *levels.Level, asOf int64) {
+	l.State, l.Recent = levels.State(d.byte()), levels.Recent(d.byte())
+	for _, count := range [...]*int32{&l.Tests, &l.Held, &l.Broke, &l.HeldInRole} {
+		n := d.varint()
+		if *count = int32(n); n < 0 || n > math.MaxInt32 {
+			d.odd = true
+		}
+	}
+	l.LastTested = asOf - d.varint()
+	l.FirstTested = l.LastTested - d.varint()
+	l.Replaces = d.uvarint()
+	if l.State > levels.Unjudged || l.Recent.Len() > levels.RecentTests {
+		d.odd = true
+	}
 }
 
 func (d *decoder) odds(l *levels.Level) {

@@ -136,7 +136,11 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, x Exchange, v Visit, s *sl
 		if err != nil {
 			return Snapshot{}, err
 		}
-		return a.snapshot(s, x.Market(), p, now)
+		found, err := a.snapshot(s, x.Market(), p, now)
+		if err == nil && r.Store && !f.first {
+			a.follow(ctx, &found)
+		}
+		return found, err
 	})
 	if errors.Is(err, ErrLater) {
 		return got, err
@@ -181,8 +185,12 @@ func (a *Analyzer) snapshot(s *slot, market Market, p Pair, now time.Time) (Snap
 	if err != nil {
 		return Snapshot{}, err
 	}
+	key := Key{Exchange: market.Exchange, Symbol: p.Name, Interval: s.candles.Interval}
+	for i := range all {
+		all[i].ID = key.LevelID(all[i].ID)
+	}
 	return Snapshot{
-		Key:         Key{Exchange: market.Exchange, Symbol: p.Name, Interval: s.candles.Interval},
+		Key:         key,
 		AsOf:        time.UnixMilli(found.AsOf).UTC(),
 		ComputedAt:  now.UTC().Truncate(time.Millisecond),
 		LastPrice:   p.Tick.Round(found.LastPrice),

@@ -27,11 +27,13 @@ type Analysis struct {
 
 // Level is a price at which a market may turn, and the zone around it.
 type Level struct {
-	ID          string     `json:"id"` // 16 hexadecimal digits; stays the same while the level does
-	Price       float64    `json:"price"`
-	Low         float64    `json:"low"`
-	High        float64    `json:"high"`
-	Strength    float64    `json:"strength"` // 0 to 1, three decimals; a rank, not a probability
+	ID       string  `json:"id"` // 16 hexadecimal digits; stays the same while the level does
+	Price    float64 `json:"price"`
+	Low      float64 `json:"low"`
+	High     float64 `json:"high"`
+	Strength float64 `json:"strength"` // 0 to 1, three decimals; a rank, not a probability
+	// Deprecated: Tests, FirstTested, LastTested, FoundBy and State replace Touches,
+	// FirstTouch, LastTouch, Sources and Status, which will be gone in the next version.
 	Touches     int        `json:"touches"`
 	FirstTouch  *time.Time `json:"first_touch"` // nil without touches
 	LastTouch   *time.Time `json:"last_touch"`  // nil without touches
@@ -39,6 +41,19 @@ type Level struct {
 	DistancePct float64    `json:"distance_pct"` // percent of the last price, three decimals; negative below
 	DistanceATR *float64   `json:"distance_atr"` // two decimals; nil when the market did not move
 	Status      string     `json:"status"`       // active, broken, flipped
+
+	// What tests of the level have shown: approaches of price, each an ATR of then away
+	// from the one before.
+	State       string     `json:"state"`        // untested, held, broken, reclaimed; unknown if another version found it
+	HeldInRole  *int       `json:"held_in_role"` // tests it held since it took its present role; nil if unknown
+	Tests       *int       `json:"tests"`        // nil if unknown
+	Held        *int       `json:"held"`         // of Tests; nil if unknown
+	Broke       *int       `json:"broke"`        // of Tests; nil if unknown
+	Recent      []string   `json:"recent"`       // held or broke: of the last four decided tests, the newest first; nil if unknown
+	FirstTested *time.Time `json:"first_tested"` // nil without tests
+	LastTested  *time.Time `json:"last_tested"`  // nil without tests
+	FoundBy     []string   `json:"found_by"`     // poc, volume; empty for most levels
+	Replaces    *string    `json:"replaces"`     // id of the level that it replaced; nil for none
 
 	// Odds, 0 to 1, all nil where nothing can be said.
 	TouchProbability        *float64    `json:"touch_probability"`
@@ -112,10 +127,20 @@ type Explanation struct {
 	StaleReason *string   `json:"stale_reason"` // nil while it is fresh
 	Role        string    `json:"role"`         // support, resistance
 	Level       Level     `json:"level"`
+	Tests       []Test    `json:"tests"`       // oldest first
 	Touches     []Touch   `json:"touches"`     // oldest first
 	Sources     []Finding `json:"sources"`     // in the order of Level.Sources
 	OddsReason  *string   `json:"odds_reason"` // why there are no factors; nil if there are
 	Factors     []Factor  `json:"factors"`     // the greatest effect first; nil without odds
+}
+
+// Test is an approach of price to the level and what came of it.
+type Test struct {
+	From    time.Time `json:"from"`    // open time of the candle that reached the level
+	To      time.Time `json:"to"`      // close time of the candle that settled it, or of the last one
+	Side    string    `json:"side"`    // above, below: where price came from
+	Outcome string    `json:"outcome"` // held, broke, undecided, pending
+	Extreme float64   `json:"extreme"` // the price farthest from that side
 }
 
 // Touch is a run of candles that met the zone.
@@ -153,6 +178,41 @@ type Factor struct {
 	Unit   string  `json:"unit"`
 	Effect float64 `json:"effect"` // points (hundredths of probability), two decimals
 	Text   string  `json:"text"`
+}
+
+// PriceMarks are the prices that every trader sees, as of the close of the last candle of
+// an analysis. They are no levels and have no odds.
+type PriceMarks struct {
+	Symbol      string       `json:"symbol"`
+	Name        *string      `json:"name"` // canonical; nil if it is not known
+	Exchange    string       `json:"exchange"`
+	Interval    string       `json:"interval"`
+	AsOf        time.Time    `json:"as_of"`
+	LastPrice   float64      `json:"last_price"`
+	ATR         float64      `json:"atr"` // price units, six significant digits
+	Stale       bool         `json:"stale"`
+	StaleReason *string      `json:"stale_reason"` // nil while it is fresh
+	Simulated   bool         `json:"simulated"`
+	Marks       []PriceMark  `json:"marks"`   // by price
+	Records     []MarkRecord `json:"records"` // of every kind
+}
+
+// PriceMark is one of them.
+type PriceMark struct {
+	Kind        string     `json:"kind"`
+	Label       string     `json:"label"` // in plain English
+	Price       float64    `json:"price"`
+	Time        *time.Time `json:"time"`         // when it was made; nil for a round number
+	DistancePct float64    `json:"distance_pct"` // percent of the last price, three decimals; negative below
+	DistanceATR float64    `json:"distance_atr"` // two decimals; negative below
+}
+
+// MarkRecord is what became of marks of a kind, on 1h candles of many pairs.
+type MarkRecord struct {
+	Kind         string  `json:"kind"`
+	Held         int     `json:"held"`
+	Decided      int     `json:"decided"`
+	LineHoldRate float64 `json:"line_hold_rate"` // of lines moved from them at random by up to two ATR
 }
 
 // AnalyzeRequest is what to analyse. Exactly one of Symbol, Symbols, All and Klines is

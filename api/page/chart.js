@@ -51,7 +51,7 @@ class Zones {
     for (const l of this.levels) {
       const top = this.series.priceToCoordinate(l.high), bottom = this.series.priceToCoordinate(l.low);
       if (top === null || bottom === null) continue;
-      const from = (l.first_touch && time.timeToCoordinate(Date.parse(l.first_touch) / 1000)) ?? 0;
+      const from = (l.first_tested && time.timeToCoordinate(Date.parse(l.first_tested) / 1000)) ?? 0;
       const x = Math.max(0, Math.round(from * h)), y = Math.round(top * v), height = Math.max(2, Math.round(bottom * v) - y);
       const side = colour(l.role);
       c.globalAlpha = opacity(l);
@@ -204,7 +204,7 @@ export class Chart {
     this.zones.requestUpdate?.();
   }
 
-  // mark shows the touches of an explained level: H held, B broke, ? neither.
+  // mark shows the tests of an explained level: H held, B broke, ? neither.
   mark(touches) {
     const letters = { held: "H", broke: "B", undecided: "?", pending: "…" };
     this.marks.setMarkers(touches.map((t) => ({

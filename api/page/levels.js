@@ -4,10 +4,12 @@
 import { ask, query, say, sentence } from "./ask.js";
 import { count, el, percent, price, signed, span, svg, utc } from "./format.js";
 
-const statuses = {
-  active: "never closed through since it formed",
-  broken: "closed through, and not held from the far side since",
-  flipped: "closed through, then held on the retest from the far side",
+const states = {
+  untested: "not tested in this role, and never crossed",
+  held: "held since it took this role",
+  broken: "broken through into this role, and not retested",
+  reclaimed: "broken, and crossed back before it held from the far side",
+  unknown: "found by a version that judged no tests",
 };
 const sources = {
   swing: "swings", volume: "volume", poc: "point of control", value_area: "value area", ends: "ends of candles",
@@ -92,11 +94,11 @@ export class LevelTable {
       holdCell(l),
       el("td", { class: "n" }, l.touch_probability === null ? "–" : percent(l.touch_probability, 0)),
       el("td", { class: "n" }, l.strength.toFixed(2)),
-      el("td", { class: "n" }, String(l.touches)),
-      el("td", { class: "n t" }, l.first_touch ? utc(l.first_touch) : "–"),
-      el("td", { class: "n t" }, l.last_touch ? utc(l.last_touch) : "–"),
-      el("td", {}, l.sources.map((s) => sources[s] ?? s).join(", ")),
-      el("td", { title: statuses[l.status] }, el("span", { class: "status " + l.status }, l.status)));
+      el("td", { class: "n" }, l.tests === null ? "–" : `${l.held} of ${l.held + l.broke}`),
+      el("td", { class: "n t" }, l.first_tested ? utc(l.first_tested) : "–"),
+      el("td", { class: "n t" }, l.last_tested ? utc(l.last_tested) : "–"),
+      el("td", {}, l.found_by.map((s) => sources[s] ?? s).join(", ")),
+      el("td", { title: states[l.state] }, el("span", { class: "status " + l.state }, l.state === "held" ? `held ${l.held_in_role}×` : l.state)));
     return tr;
   }
 
@@ -109,7 +111,7 @@ export class LevelTable {
     this.onTouches([]);
     ask(`levels/${encodeURIComponent(analysis.symbol)}/${l.id}${query({ interval: analysis.interval, exchange: analysis.exchange })}`).then((x) => {
       box.replaceChildren(...reasons(x, analysis.horizon_candles, d));
-      if (this.explanation === mine) this.onTouches(x.touches);
+      if (this.explanation === mine) this.onTouches(x.tests);
     }, (problem) => box.replaceChildren(say(problem))).finally(() => box.removeAttribute("aria-busy"));
     return mine;
   }
@@ -145,12 +147,12 @@ function reasons(x, horizon, d) {
   parts.push(right);
   right.append(el("h3", {}, "What was found here"), el("ul", { class: "found" }, x.sources.map((s) => el("li", {},
       `${sentence(sources[s.name] ?? s.name).slice(0, -1)}, ${percent(s.weight, 0)} of the zone: ${s.found.length ? found(s).join("; ") : `${count(s.count)} highs, lows and closes`}.`))));
-  const touches = x.touches.toReversed();
-  right.append(el("h3", {}, `${x.touches.length} ${x.touches.length === 1 ? "touch" : "touches"}, the last first`),
-    el("ol", { class: "touches" }, touches.slice(0, 12).map((t) => el("li", {},
+  const tests = x.tests.toReversed();
+  right.append(el("h3", {}, `${tests.length} ${tests.length === 1 ? "test" : "tests"}, the last first`),
+    el("ol", { class: "touches" }, tests.slice(0, 12).map((t) => el("li", {},
       el("span", { class: "t" }, utc(t.from)), el("b", { class: t.outcome }, outcomes[t.outcome]),
-      el("span", { class: "soft" }, `from ${t.side}, ${t.candles} ${t.candles === 1 ? "candle" : "candles"}, to ${price(t.extreme, d)}`)))),
-    touches.length > 12 ? el("p", { class: "soft" }, `and ${touches.length - 12} before.`) : "");
-  if (v.first_touch) parts[0].append(` First touched ${utc(v.first_touch)}, last ${span(Date.parse(x.as_of) - Date.parse(v.last_touch))} before the last close.`);
+      el("span", { class: "soft" }, `from ${t.side}, to ${price(t.extreme, d)}`)))),
+    tests.length > 12 ? el("p", { class: "soft" }, `and ${tests.length - 12} before.`) : "");
+  if (v.first_tested) parts[0].append(` First tested ${utc(v.first_tested)}, last ${span(Date.parse(x.as_of) - Date.parse(v.last_tested))} before the last close.`);
   return parts;
 }

@@ -121,6 +121,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/levels/{symbol}/marks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The prices that every trader sees.
+         * @description Double and triple tops and bottoms, the highs, lows, opens and closes of days, weeks and months (UTC), and round numbers, within 12 ATR of the last price. They are no levels: none is ranked, and none has odds. `records` tells what became of each kind, beside lines moved from them at random.
+         *
+         *     They are found in the stored candles of the newest analysis, none after `as_of`. If these are gone, the reply is 409.
+         */
+        get: operations["getMarks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/levels/{symbol}/{id}": {
         parameters: {
             query?: never;
@@ -130,7 +152,7 @@ export interface paths {
         };
         /**
          * Why a level is there.
-         * @description Its touches and their outcomes, what each method found in its zone, and the difference of its hold odds from those of any line at its distance.
+         * @description Its tests and their outcomes, what each method found in its zone, and the difference of its hold odds from those of any line at its distance.
          *
          *     The stored analysis is repeated from stored candles: none is fetched, and none after `as_of` is used. If it cannot be repeated, because the candles are gone or another version made it, the reply is 409 with the reason; a new analysis of the pair (`POST /analyze`) can be explained.
          *
@@ -556,6 +578,11 @@ export interface components {
          */
         Status: "active" | "broken" | "flipped";
         /**
+         * @description What tests say of a level in its present role.
+         * @enum {string}
+         */
+        State: "untested" | "held" | "broken" | "reclaimed" | "unknown";
+        /**
          * @description A method that found a level.
          * @enum {string}
          */
@@ -638,7 +665,7 @@ export interface components {
         };
         /** @description A price at which a market may turn, and the zone around it. */
         Level: {
-            /** @description Stable from run to run for the same level. */
+            /** @description Stable from run to run for the same level of the same exchange, symbol and interval. */
             id: string;
             /**
              * Format: double
@@ -660,19 +687,27 @@ export interface components {
              * @description A rank, not a probability.
              */
             strength: number;
-            /** @description How often price entered the zone after having been outside. */
+            /**
+             * @deprecated
+             * @description Use `tests`. How often price entered the zone after having been outside.
+             */
             touches: number;
             /**
              * Format: date-time
-             * @description Open time of the candle that starts the first touch.
+             * @deprecated
+             * @description Use `first_tested`. Open time of the candle that starts the first touch.
              */
             first_touch: string | null;
             /**
              * Format: date-time
-             * @description Open time of the candle that starts the last touch.
+             * @deprecated
+             * @description Use `last_tested`. Open time of the candle that starts the last touch.
              */
             last_touch: string | null;
-            /** @description The methods that found it. */
+            /**
+             * @deprecated
+             * @description Use `found_by`. The methods that found it.
+             */
             sources: components["schemas"]["Source"][];
             /**
              * Format: double
@@ -684,7 +719,36 @@ export interface components {
              * @description From the last price, in ATR; negative below. Null if the market did not move.
              */
             distance_atr: number | null;
+            /**
+             * @deprecated
+             * @description Use `state`. What price last did to a level.
+             */
             status: components["schemas"]["Status"];
+            state: components["schemas"]["State"];
+            /** @description Tests that it held since it took its present role; positive exactly if `state` is `held`. Null if unknown. */
+            held_in_role: number | null;
+            /** @description How often price tested it in these candles. A test is an approach to within a quarter of the ATR of that time, after price had left by an ATR of that time. Null if unknown. */
+            tests: number | null;
+            /** @description Tests that it held: price was back by one ATR before it was through by one. The others are `broke`, or are undecided. This is history; the odds are in `hold_probability`. Null if unknown. */
+            held: number | null;
+            /** @description Tests that broke it: price was through by one ATR before it was back by one. Null if unknown. */
+            broke: number | null;
+            /** @description The outcomes of the last four decided tests, the newest first. Null if unknown. */
+            recent: ("held" | "broke")[] | null;
+            /**
+             * Format: date-time
+             * @description Open time of the candle that begins the first test; null without tests.
+             */
+            first_tested: string | null;
+            /**
+             * Format: date-time
+             * @description Open time of the candle that begins the last test; null without tests.
+             */
+            last_tested: string | null;
+            /** @description The methods that tell it from other prices. Empty for most levels: they are where candles turned and closed, as all are. */
+            found_by: ("poc" | "volume")[];
+            /** @description The id of a level of an earlier analysis that it replaced, a quarter of an ATR away at most; null for none. */
+            replaces: string | null;
             /**
              * Format: double
              * @description Odds that price touches the level within the horizon.
@@ -745,7 +809,7 @@ export interface components {
         };
         /** @description A level and the number of exchanges that have it. */
         SharedLevel: {
-            /** @description Stable from run to run for the same level. */
+            /** @description Stable from run to run for the same level of the same exchange, symbol and interval. */
             id: string;
             /**
              * Format: double
@@ -767,19 +831,27 @@ export interface components {
              * @description A rank, not a probability.
              */
             strength: number;
-            /** @description How often price entered the zone after having been outside. */
+            /**
+             * @deprecated
+             * @description Use `tests`. How often price entered the zone after having been outside.
+             */
             touches: number;
             /**
              * Format: date-time
-             * @description Open time of the candle that starts the first touch.
+             * @deprecated
+             * @description Use `first_tested`. Open time of the candle that starts the first touch.
              */
             first_touch: string | null;
             /**
              * Format: date-time
-             * @description Open time of the candle that starts the last touch.
+             * @deprecated
+             * @description Use `last_tested`. Open time of the candle that starts the last touch.
              */
             last_touch: string | null;
-            /** @description The methods that found it. */
+            /**
+             * @deprecated
+             * @description Use `found_by`. The methods that found it.
+             */
             sources: components["schemas"]["Source"][];
             /**
              * Format: double
@@ -791,7 +863,36 @@ export interface components {
              * @description From the last price, in ATR; negative below. Null if the market did not move.
              */
             distance_atr: number | null;
+            /**
+             * @deprecated
+             * @description Use `state`. What price last did to a level.
+             */
             status: components["schemas"]["Status"];
+            state: components["schemas"]["State"];
+            /** @description Tests that it held since it took its present role; positive exactly if `state` is `held`. Null if unknown. */
+            held_in_role: number | null;
+            /** @description How often price tested it in these candles. A test is an approach to within a quarter of the ATR of that time, after price had left by an ATR of that time. Null if unknown. */
+            tests: number | null;
+            /** @description Tests that it held: price was back by one ATR before it was through by one. The others are `broke`, or are undecided. This is history; the odds are in `hold_probability`. Null if unknown. */
+            held: number | null;
+            /** @description Tests that broke it: price was through by one ATR before it was back by one. Null if unknown. */
+            broke: number | null;
+            /** @description The outcomes of the last four decided tests, the newest first. Null if unknown. */
+            recent: ("held" | "broke")[] | null;
+            /**
+             * Format: date-time
+             * @description Open time of the candle that begins the first test; null without tests.
+             */
+            first_tested: string | null;
+            /**
+             * Format: date-time
+             * @description Open time of the candle that begins the last test; null without tests.
+             */
+            last_tested: string | null;
+            /** @description The methods that tell it from other prices. Empty for most levels: they are where candles turned and closed, as all are. */
+            found_by: ("poc" | "volume")[];
+            /** @description The id of a level of an earlier analysis that it replaced, a quarter of an ATR away at most; null for none. */
+            replaces: string | null;
             /**
              * Format: double
              * @description Odds that price touches the level within the horizon.
@@ -836,7 +937,12 @@ export interface components {
             stale_reason: string | null;
             role: components["schemas"]["Role"];
             level: components["schemas"]["Level"];
-            /** @description The touches that `level.touches` counts, oldest first. */
+            /** @description The tests that `level.tests` counts, oldest first. */
+            tests: components["schemas"]["Test"][];
+            /**
+             * @deprecated
+             * @description Use `tests`. The touches that `level.touches` counts, oldest first.
+             */
             touches: components["schemas"]["Touch"][];
             /** @description One for each of `level.sources`, in their order. */
             sources: components["schemas"]["Finding"][];
@@ -844,6 +950,34 @@ export interface components {
             odds_reason: string | null;
             /** @description The factors of the hold odds, greatest effect first. Null if the level has no odds. */
             factors: components["schemas"]["Factor"][] | null;
+        };
+        /** @description An approach of price to a level, and what came of it. */
+        Test: {
+            /**
+             * Format: date-time
+             * @description Open time of the candle that reached the touch line, a quarter of the ATR of that time before the level.
+             */
+            from: string;
+            /**
+             * Format: date-time
+             * @description Close time of the candle that settled it, or of the last one.
+             */
+            to: string;
+            /**
+             * @description Where price came from.
+             * @enum {string}
+             */
+            side: "above" | "below";
+            /**
+             * @description Whether price was back by one ATR (at that time) from the touch line before it was through by one.
+             * @enum {string}
+             */
+            outcome: "held" | "broke" | "undecided" | "pending";
+            /**
+             * Format: double
+             * @description The price farthest from the side it came from.
+             */
+            extreme: number;
         };
         /** @description Consecutive candles that meet the zone. */
         Touch: {
@@ -938,6 +1072,88 @@ export interface components {
             /** @description The value in an English sentence. */
             text: string;
         };
+        /** @description Prices that every trader sees, as of the close of the last candle of an analysis. They are no levels and have no odds. */
+        PriceMarks: {
+            /** @description The pair. */
+            symbol: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. Null if it is not known, which it is once a sweep of the exchange has been planned. */
+            name: string | null;
+            /** @description Its exchange. */
+            exchange: string;
+            interval: components["schemas"]["Interval"];
+            /**
+             * Format: date-time
+             * @description Close time of the last closed candle of its analysis.
+             */
+            as_of: string;
+            /**
+             * Format: double
+             * @description Close of that candle.
+             */
+            last_price: number;
+            /**
+             * Format: double
+             * @description Mean true range, in price units.
+             */
+            atr: number;
+            /** @description Whether the next candle has closed and its analysis is overdue. */
+            stale: boolean;
+            /** @description The same as a sentence; null when fresh. */
+            stale_reason: string | null;
+            /** @description Whether the candles come from a simulated exchange. */
+            simulated: boolean;
+            /** @description The marks, by price. */
+            marks: components["schemas"]["PriceMark"][];
+            /** @description What became of each kind on 1h candles of many pairs. */
+            records: components["schemas"]["MarkRecord"][];
+        };
+        /** @description A price that every trader sees. */
+        PriceMark: {
+            /**
+             * @description Its kind.
+             * @enum {string}
+             */
+            kind: "day_high" | "day_low" | "day_close" | "day_open" | "week_high" | "week_low" | "week_close" | "week_open" | "month_high" | "month_low" | "month_open" | "equal_highs" | "equal_lows" | "round";
+            /** @description The mark in plain English. */
+            label: string;
+            /**
+             * Format: double
+             * @description Its price.
+             */
+            price: number;
+            /**
+             * Format: date-time
+             * @description Open time of the candle with the high, the low or the last top, or the time of the open or close; null for a round number.
+             */
+            time: string | null;
+            /**
+             * Format: double
+             * @description From the last price, in percent of it; negative below.
+             */
+            distance_pct: number;
+            /**
+             * Format: double
+             * @description From the last price, in ATR; negative below.
+             */
+            distance_atr: number;
+        };
+        /** @description What became of marks of a kind within 168 candles. */
+        MarkRecord: {
+            /**
+             * @description The kind.
+             * @enum {string}
+             */
+            kind: "day_high" | "day_low" | "day_close" | "day_open" | "week_high" | "week_low" | "week_close" | "week_open" | "month_high" | "month_low" | "month_open" | "equal_highs" | "equal_lows" | "round";
+            /** @description Marks that held. */
+            held: number;
+            /** @description Marks that were touched and held or broke. */
+            decided: number;
+            /**
+             * Format: double
+             * @description The share that held of lines at the same moments and on the same sides, moved from the marks at random by up to two ATR.
+             */
+            line_hold_rate: number;
+        };
         /** @description A page of levels. */
         LevelPage: {
             /** @description The exchange of all rows; `all` for several. */
@@ -980,7 +1196,7 @@ export interface components {
             /** @description Whether the candles come from a simulated exchange. */
             simulated: boolean;
             role: components["schemas"]["Role"];
-            /** @description Stable from run to run for the same level. */
+            /** @description Stable from run to run for the same level of the same exchange, symbol and interval. */
             id: string;
             /**
              * Format: double
@@ -1002,19 +1218,27 @@ export interface components {
              * @description A rank, not a probability.
              */
             strength: number;
-            /** @description How often price entered the zone after having been outside. */
+            /**
+             * @deprecated
+             * @description Use `tests`. How often price entered the zone after having been outside.
+             */
             touches: number;
             /**
              * Format: date-time
-             * @description Open time of the candle that starts the first touch.
+             * @deprecated
+             * @description Use `first_tested`. Open time of the candle that starts the first touch.
              */
             first_touch: string | null;
             /**
              * Format: date-time
-             * @description Open time of the candle that starts the last touch.
+             * @deprecated
+             * @description Use `last_tested`. Open time of the candle that starts the last touch.
              */
             last_touch: string | null;
-            /** @description The methods that found it. */
+            /**
+             * @deprecated
+             * @description Use `found_by`. The methods that found it.
+             */
             sources: components["schemas"]["Source"][];
             /**
              * Format: double
@@ -1026,7 +1250,36 @@ export interface components {
              * @description From the last price, in ATR; negative below. Null if the market did not move.
              */
             distance_atr: number | null;
+            /**
+             * @deprecated
+             * @description Use `state`. What price last did to a level.
+             */
             status: components["schemas"]["Status"];
+            state: components["schemas"]["State"];
+            /** @description Tests that it held since it took its present role; positive exactly if `state` is `held`. Null if unknown. */
+            held_in_role: number | null;
+            /** @description How often price tested it in these candles. A test is an approach to within a quarter of the ATR of that time, after price had left by an ATR of that time. Null if unknown. */
+            tests: number | null;
+            /** @description Tests that it held: price was back by one ATR before it was through by one. The others are `broke`, or are undecided. This is history; the odds are in `hold_probability`. Null if unknown. */
+            held: number | null;
+            /** @description Tests that broke it: price was through by one ATR before it was back by one. Null if unknown. */
+            broke: number | null;
+            /** @description The outcomes of the last four decided tests, the newest first. Null if unknown. */
+            recent: ("held" | "broke")[] | null;
+            /**
+             * Format: date-time
+             * @description Open time of the candle that begins the first test; null without tests.
+             */
+            first_tested: string | null;
+            /**
+             * Format: date-time
+             * @description Open time of the candle that begins the last test; null without tests.
+             */
+            last_tested: string | null;
+            /** @description The methods that tell it from other prices. Empty for most levels: they are where candles turned and closed, as all are. */
+            found_by: ("poc" | "volume")[];
+            /** @description The id of a level of an earlier analysis that it replaced, a quarter of an ATR away at most; null for none. */
+            replaces: string | null;
             /**
              * Format: double
              * @description Odds that price touches the level within the horizon.
@@ -1889,8 +2142,18 @@ export interface operations {
                 /** @description Only levels on this side of the price. */
                 role?: components["schemas"]["Role"];
                 /** @description Only levels in this state. */
+                state?: components["schemas"]["State"];
+                /** @description Only levels that this method found. */
+                found_by?: "poc" | "volume";
+                /**
+                 * @deprecated
+                 * @description Use `state`. Only levels with this status.
+                 */
                 status?: components["schemas"]["Status"];
-                /** @description Only levels that this method found, alone or with others. */
+                /**
+                 * @deprecated
+                 * @description Use `found_by`. Only levels that this method found, alone or with others.
+                 */
                 source?: components["schemas"]["Source"];
                 /**
                  * @description Only levels at least this strong, 0 to 1.
@@ -1918,10 +2181,10 @@ export interface operations {
                  */
                 symbols?: string;
                 /**
-                 * @description The order: `distance_atr` (the default) and `distance_pct` (nearest first, on either side), `strength`, `touches`, `last_touch` (least first, so mostly used with `-`), `symbol`. A `-` prefix reverses the order.
+                 * @description The order: `distance_atr` (the default) and `distance_pct` (nearest first, on either side), `strength`, `tests`, `last_tested` (least first, so mostly used with `-`), `symbol`; `touches` and `last_touch` are deprecated. A `-` prefix reverses the order.
                  * @example -strength
                  */
-                sort?: "distance_atr" | "-distance_atr" | "distance_pct" | "-distance_pct" | "strength" | "-strength" | "touches" | "-touches" | "last_touch" | "-last_touch" | "symbol" | "-symbol";
+                sort?: "distance_atr" | "-distance_atr" | "distance_pct" | "-distance_pct" | "strength" | "-strength" | "tests" | "-tests" | "last_tested" | "-last_tested" | "touches" | "-touches" | "last_touch" | "-last_touch" | "symbol" | "-symbol";
                 /** @description Rows in a page. Without it, CSV and NDJSON are not paged. */
                 limit?: number;
                 /** @description The `next` of the previous page. All other parameters must be unchanged. */
@@ -2187,6 +2450,64 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            /** @description Nothing is stored for this pair and interval (`not_analyzed`). */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            409: components["responses"]["NotKept"];
+            422: components["responses"]["Unprocessable"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            502: components["responses"]["ExchangeUnavailable"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    getMarks: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Length of a candle. The default is `ANALYSIS_INTERVAL`.
+                 * @example 1h
+                 */
+                interval?: components["parameters"]["Interval"];
+                /**
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
+                 * @example binance
+                 */
+                exchange?: components["parameters"]["Exchange"];
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The pair, 1 to 40 characters.
+                 * @example BTCUSDT
+                 */
+                symbol: components["parameters"]["SymbolInPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The marks. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PriceMarks"];
+                };
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
