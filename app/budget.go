@@ -22,7 +22,7 @@ const (
 	// bookkeeping. It does not include code that is not in memory yet: DropPages
 	// releases the pages that only the start needed after the measurement, and these
 	// are more: 20 MiB measured, at most 18.5 MiB in use later.
-	Growth = 1 << 20
+	Growth = 512 << 10
 	// sqliteShare is the memory of SQLite outside the Go heap and its page cache.
 	sqliteShare = 512 << 10
 	// postgresConnection is the memory of a connection to PostgreSQL: buffers and

@@ -83,7 +83,7 @@ func TestServe_SeveralExchangesAreSweptAndReadByName(t *testing.T) {
 	}
 	r.get(t, "/exchanges", &exchanges)
 	for i, name := range []string{"binance", "okx"} {
-		if e := exchanges.Exchanges[i]; e.Exchange != name || e.Pairs == 0 || !e.Status.Reachable || e.Status.Budgets[0].Used == 0 {
+		if e := exchanges.Exchanges[i]; e.Exchange != name || e.Pairs == 0 || !e.Status.Reachable || e.Status.Budgets[0].Limit == 0 {
 			t.Errorf("%+v, want the state of %s", e, name)
 		}
 	}
