@@ -398,6 +398,14 @@ func (s *Scanner) Text() []byte {
 func (s *Scanner) plain() []byte {
 	s.next()
 	start := s.pos
+	if p := start + decimal(s.buf[start:s.end+1]); p > start && p-start <= maxToken {
+		switch s.buf[p] {
+		case ',', ']', '}', ' ', '\n', '\r', '\t':
+			s.pos = p
+			s.comma = true
+			return s.buf[start:p]
+		}
+	}
 	for {
 		switch c := s.buf[s.pos]; {
 		case c >= '0' && c <= '9', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '+', c == '-', c == '.':
@@ -424,6 +432,34 @@ func (s *Scanner) plain() []byte {
 	}
 	s.comma = true
 	return word
+}
+
+// decimal returns the length of the number without an exponent at the start of b, which
+// ends in a byte 0; 0 if there is none.
+func decimal(b []byte) int {
+	p := 0
+	if b[0] == '-' {
+		p = 1
+	}
+	first := p
+	for b[p]-'0' <= 9 {
+		p++
+	}
+	if p == first || b[first] == '0' && p-first > 1 {
+		return 0
+	}
+	if b[p] != '.' {
+		return p
+	}
+	p++
+	point := p
+	for b[p]-'0' <= 9 {
+		p++
+	}
+	if p == point {
+		return 0
+	}
+	return p
 }
 
 // isNumber reports whether b is a number in JSON's grammar, of any size.
