@@ -294,7 +294,7 @@ func TestMarkets_HaveTheCandlesOfTheMarket(t *testing.T) {
 					}
 				}
 				if kind == "BTC" {
-					if len(got) == 0 || got[len(got)-1].OpenTime+2*interval.Milliseconds() < now-2000 {
+					if len(got) == 0 || got[len(got)-1].OpenTime+2*interval.Milliseconds() < now-2000-spec.Settles.Milliseconds() {
 						t.Errorf("%s: %d candles, none of them the last closed", where, len(got))
 					}
 					forming, err := c.Forming(t.Context(), p.Symbol, interval)
