@@ -106,13 +106,14 @@ func (x *fakeExchange) Symbol(_ context.Context, name string) (service.Symbol, e
 	return service.Symbol{}, fmt.Errorf("%w: %s", service.ErrUnknownSymbol, name)
 }
 
+func (x *fakeExchange) History(levels.Interval) int { return 0 }
+
 func (x *fakeExchange) Visit(levels.Interval, int) service.Visit { return fakeVisit{x} }
 
 // fakeVisit never waits.
 type fakeVisit struct{ *fakeExchange }
 
 func (fakeVisit) Wait(ctx context.Context) error { return ctx.Err() }
-func (fakeVisit) History() int                   { return 0 }
 func (fakeVisit) Close()                         {}
 
 func (x *fakeExchange) Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, _ []byte) error {

@@ -11,7 +11,7 @@ import (
 )
 
 // The markets of one venue behind one address have one budget: the smallest share that is
-// set for one of them holds, in whichever order they are named.
+// set for one of them applies, in any order of EXCHANGE.
 func TestOpenVenues_TheSmallestShareOfAnAddressHolds(t *testing.T) {
 	for _, c := range []struct {
 		lines []string

@@ -77,7 +77,7 @@ func (c *Config) Venues() []Venue {
 	return venues
 }
 
-// Venue returns the settings of one exchange: the general ones, replaced by its own.
+// venue returns the settings of one exchange: the general ones, replaced by its own.
 func (c *Config) venue(name string) (Venue, error) {
 	s := venueSettings{
 		BaseURL: c.ExchangeBaseURL, WeightShare: c.ExchangeWeightShare, Timeout: c.ExchangeTimeout, Attempts: c.ExchangeAttempts,

@@ -115,7 +115,7 @@ type effort struct {
 	// long to wait without the memory.
 	holding  bool
 	wait     time.Duration
-	reserved int // requests for which ticket already permits
+	reserved int // requests that ticket still permits
 	ticket   Ticket
 	cost     Cost // of each
 	partial  bool // more than those are needed, but the budgets allow no more at once
@@ -231,14 +231,14 @@ func (c *caller) do(ctx context.Context, call Call, e *effort, decode func(body 
 			}
 			return fmt.Errorf("%w: %s failed %d times: %w", service.ErrExchange, call.Endpoint, e.failures, err)
 		}
-		c.log.Debug("retrying a request to the exchange", "exchange", c.venue.Spec().Name, "endpoint", call.Endpoint, "attempt", e.failures, "error", err)
+		c.log.Debug("retrying a request to the exchange", "endpoint", call.Endpoint, "attempt", e.failures, "error", err)
 		if ok { // acquire waits
 			continue
 		}
 		// Full jitter: callers that fail together do not retry together.
 		d := rand.N(min(firstSleep<<min(e.failures-1, 16), lastSleep))
 		if deadline, limited := ctx.Deadline(); limited && time.Until(deadline) < d {
-			return fmt.Errorf("%w: %s failed %d times and there is no time for more: %w", service.ErrExchange, call.Endpoint, e.failures, err)
+			return fmt.Errorf("%w: %s failed %d times, and the deadline is too near for another attempt: %w", service.ErrExchange, call.Endpoint, e.failures, err)
 		}
 		if e.holding && (status == 0 || d > holdFor) {
 			e.wait = d
@@ -278,7 +278,7 @@ func (c *caller) attempt(parent context.Context, call Call, ticket Ticket, decod
 		if (status == 0 || status == http.StatusOK) && err != nil && ctx.Err() != nil && parent.Err() == nil {
 			// Not the context's error, which the caller would take for its own deadline.
 			err = fmt.Errorf("no complete response within %v", c.timeout)
-			status = 0 // a part of a response is none
+			status = 0 // an incomplete response counts as none
 		}
 		if parent.Err() == nil {
 			c.silent.Store(status == 0)

@@ -106,7 +106,8 @@ func TestCaller_PostsTheWholeBodyInEveryAttempt(t *testing.T) {
 	})
 }
 
-// A refusal means the same with any status, and tells whether another attempt is worth it.
+// Whether a refusal is final, pauses the client or is retried depends on its meaning, not only
+// on the HTTP status.
 func TestCaller_WhatARefusalMeans(t *testing.T) {
 	for _, tt := range []struct {
 		refusal  error

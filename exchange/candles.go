@@ -59,7 +59,8 @@ func (s *Spec) pages(src source, klines int) int {
 	return max(1, (rows+src.native.Rows-1)/src.native.Rows)
 }
 
-// Candles implements service.Exchange. After an error dst is unchanged.
+// Candles appends the candles of a pair as service.Visit does, for a caller that holds no
+// slot: it waits for pauses and budgets. After an error dst is unchanged.
 func (c *Client) Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error {
 	return c.candles(ctx, newEffort(), symbol, from, dst, buf)
 }

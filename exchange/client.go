@@ -29,7 +29,7 @@ type Config struct {
 	Attempts    int           // attempts of a request with retryable failures; 5
 	Concurrency int           // concurrent calls, and connections kept; 4
 
-	// Group is shared by the markets of one venue behind one address; nil: an own one.
+	// Group is shared by the markets of one venue behind one address; nil: one of its own.
 	Group *Group
 
 	// Simulated is set if the venue is known to be a simulated exchange before its
@@ -64,10 +64,6 @@ func NewGroup(spec *Spec, share float64) *Group {
 	clock := new(Clock)
 	return &Group{NewLimiter(spec.Budgets, share, spec.Heaviest, clock), clock}
 }
-
-// Ban makes every call fail with ErrBanned until then, as a ban by the venue does. It
-// is for a ban received by another process behind the same address.
-func (g *Group) Ban(until time.Time) { g.limiter.Pause(until, service.ErrBanned) }
 
 // Client implements service.Exchange for a Venue. Its methods are safe for concurrent
 // use.
@@ -191,9 +187,6 @@ func (c *Client) Status() Status {
 	return s
 }
 
-// Spec returns the facts of the market.
-func (c *Client) Spec() *Spec { return c.spec }
-
 // Market returns the name from Config, whether any response so far was marked as
 // simulated, and what is special about the candles.
 func (c *Client) Market() service.Market {
@@ -286,7 +279,7 @@ func (c *Client) LastSymbols(ctx context.Context) (iter.Seq2[service.Symbol, err
 // Symbol implements service.Exchange. It uses a list at most an hour old, and reads it
 // again for a missing name, at most once a minute.
 func (c *Client) Symbol(ctx context.Context, name string) (service.Symbol, error) {
-	if !validName(strings.ReplaceAll(name, "/", "")) { // a canonical name has one
+	if !validName(name) {
 		return service.Symbol{}, unknown(name)
 	}
 	patience := time.Duration(0)
@@ -320,18 +313,16 @@ func checkPair(symbol string, interval levels.Interval) error {
 	if interval.Milliseconds() == 0 {
 		return fmt.Errorf("%w %q", levels.ErrUnknownInterval, interval)
 	}
-	if !validID(symbol) {
+	if !validName(symbol) {
 		return unknown(symbol)
 	}
 	return nil
 }
 
-// validName reports whether a symbol may be a venue's: not empty, no white space or
-// control characters, at most 40 characters of valid UTF-8.
-func validName(name string) bool { return validID(name) && !strings.Contains(name, "/") }
-
-// validID is validName for ids that may contain a slash, such as Hyperliquid's PURR/USDC.
-func validID(name string) bool {
+// validName reports whether a name may be a pair's: at most 40 characters of valid UTF-8,
+// without white space, control characters and those with a meaning in a URL or in JSON. A
+// slash is valid: it is in canonical names and in ids such as Hyperliquid's PURR/USDC.
+func validName(name string) bool {
 	if name == "" || !utf8.ValidString(name) || utf8.RuneCountInString(name) > maxSymbolRunes {
 		return false
 	}

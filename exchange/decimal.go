@@ -116,14 +116,6 @@ func parseEight(v uint64) uint64 {
 	return ((v&mask)*(100+1_000_000<<32) + (v>>16&mask)*(1+10_000<<32)) >> 32
 }
 
-// ParseDecimal is ScanDecimal for a decimal that fills all of b.
-func ParseDecimal(b []byte) (float64, error) {
-	if f, n := ScanDecimal(b); n > 0 && n == len(b) {
-		return f, nil
-	}
-	return 0, fmt.Errorf("%.40q is not a finite decimal number", b)
-}
-
 // ParseTick parses a price step as venues print it, exactly: "0.00050000" is {5, 4}, and
 // "1e-05" {1, 5}. A step of zero, which means none, is the zero Tick. ParseTick returns an
 // error for more than 18 digits, and for anything but digits with at most one point

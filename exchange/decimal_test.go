@@ -4,6 +4,7 @@ package exchange
 // steps are parsed to exact integers.
 
 import (
+	"fmt"
 	"math"
 	"regexp"
 	"strconv"
@@ -21,7 +22,7 @@ var grammar = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)
 func checkDecimal(t interface {
 	Fatalf(format string, args ...any)
 }, s string) {
-	got, err := ParseDecimal([]byte(s))
+	got, err := parseDecimal([]byte(s))
 	want, wantErr := strconv.ParseFloat(s, 64)
 	if accept := wantErr == nil && grammar.MatchString(s); accept != (err == nil) {
 		t.Fatalf("%q: error %v; accepted by grammar and strconv: %v", s, err, accept)
@@ -111,10 +112,18 @@ func BenchmarkParseDecimal(b *testing.B) {
 			in := []byte(s)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := ParseDecimal(in); err != nil {
+				if _, err := parseDecimal(in); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
 	}
+}
+
+// parseDecimal is ScanDecimal for a decimal that fills all of b.
+func parseDecimal(b []byte) (float64, error) {
+	if f, n := ScanDecimal(b); n > 0 && n == len(b) {
+		return f, nil
+	}
+	return 0, fmt.Errorf("%.40q is not a finite decimal number", b)
 }

@@ -70,7 +70,7 @@ func (l *Listing) Add(p service.Symbol) {
 		l.err = fmt.Errorf("an asset or status of %.40q is longer than %d bytes", p.Name, maxWord)
 	case len(l.symbols)+l.skipped == maxSymbols:
 		l.err = fmt.Errorf("more than %d pairs", maxSymbols)
-	case !validID(p.Name):
+	case !validName(p.Name):
 		l.skipped++
 	default:
 		l.symbols = append(l.symbols, p)

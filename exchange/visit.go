@@ -16,7 +16,6 @@ type visit struct {
 	effort effort
 	call   Call // of one page
 	pages  int
-	most   int   // candles that the exchange has; 0: all
 	err    error // of the interval
 }
 
@@ -30,12 +29,17 @@ func (c *Client) Visit(interval levels.Interval, klines int) service.Visit {
 	}
 	v.call = c.klines("", src.native, Window{Rows: src.native.Rows, Step: interval.Milliseconds()})
 	v.pages = c.spec.pages(src, klines)
-	v.most = c.spec.History / src.ratio
 	return v
 }
 
-// History implements service.Visit.
-func (v *visit) History() int { return v.most }
+// History implements service.Exchange.
+func (c *Client) History(interval levels.Interval) int {
+	src, err := c.spec.source(interval)
+	if err != nil {
+		return 0
+	}
+	return c.spec.History / src.ratio
+}
 
 // Between two tries to reach an exchange that does not answer.
 const (

@@ -74,13 +74,14 @@ func (f *fakeExchange) Symbol(ctx context.Context, name string) (service.Symbol,
 	return service.Symbol{Name: name, Quote: "USDT", Trading: true, Tick: service.Tick{Units: 1, Decimals: 2}}, nil
 }
 
+func (f *fakeExchange) History(levels.Interval) int { return 0 }
+
 func (f *fakeExchange) Visit(levels.Interval, int) service.Visit { return fakeVisit{f} }
 
 // fakeVisit never waits.
 type fakeVisit struct{ *fakeExchange }
 
 func (fakeVisit) Wait(ctx context.Context) error { return ctx.Err() }
-func (fakeVisit) History() int                   { return 0 }
 func (fakeVisit) Close()                         {}
 
 func (f *fakeExchange) Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error {

@@ -43,13 +43,14 @@ func (v *venue) Symbol(_ context.Context, name string) (service.Symbol, error) {
 
 func (v *venue) Now(context.Context) (time.Time, error) { return time.UnixMilli(v.now), nil }
 
+func (v *venue) History(levels.Interval) int { return 0 }
+
 func (v *venue) Visit(levels.Interval, int) service.Visit { return venueVisit{v} }
 
 // venueVisit never waits.
 type venueVisit struct{ *venue }
 
 func (venueVisit) Wait(context.Context) error { return nil }
-func (venueVisit) History() int               { return 0 }
 func (venueVisit) Close()                     {}
 
 func (v *venue) Candles(_ context.Context, _ string, from int64, dst *levels.Candles, _ []byte) error {

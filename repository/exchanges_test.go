@@ -58,13 +58,14 @@ func (v *smallVenue) Forming(context.Context, string, levels.Interval) (*service
 	return nil, nil
 }
 
+func (v *smallVenue) History(levels.Interval) int { return 0 }
+
 func (v *smallVenue) Visit(levels.Interval, int) service.Visit { return smallVisit{v} }
 
 // smallVisit never waits.
 type smallVisit struct{ *smallVenue }
 
 func (smallVisit) Wait(context.Context) error { return nil }
-func (smallVisit) History() int               { return 0 }
 func (smallVisit) Close()                     {}
 
 func (v *smallVenue) Candles(_ context.Context, symbol string, from int64, dst *levels.Candles, _ []byte) error {

@@ -104,7 +104,7 @@ func (a *Analyzer) storedCandles(ctx context.Context, x Exchange, key Key, limit
 		c.Reset(key.Interval, limit+1)
 		from, market := windowOf(now, key.Interval, limit), x.Market()
 		key.Exchange = market.Exchange
-		history := x.Visit(key.Interval, limit).History()
+		history := x.History(key.Interval)
 		kept, err := a.store.Candles(ctx, key, from, c, s.buf)
 		if err != nil || unusable(kept, market, c, from, now.UnixMilli(), history) != "" || now.UnixMilli() >= c.AsOf()+key.Interval.Milliseconds() {
 			return Snapshot{}, nil // fetch logs the reason
@@ -159,7 +159,7 @@ func (a *Analyzer) resume(ctx context.Context, x Exchange, v Visit, s *slot, sym
 	case err != nil:
 		return f, a.refetch(key, refetchDamaged, "error", err), nil
 	}
-	if reason := unusable(kept, market, c, from, now, v.History()); reason != "" {
+	if reason := unusable(kept, market, c, from, now, x.History(c.Interval)); reason != "" {
 		return f, a.refetch(key, reason, "kept_from", kept.From, "kept_to", c.AsOf(), "kept_simulated", kept.Simulated, "wanted_from", from, "venue_time", now), nil
 	}
 	last := c.Len() - 1

@@ -71,6 +71,8 @@ func (f *fakeExchange) Candles(ctx context.Context, symbol string, from int64, d
 	return wave(from, dst)
 }
 
+func (f *fakeExchange) History(levels.Interval) int { return f.history }
+
 func (f *fakeExchange) Visit(levels.Interval, int) Visit { return fakeVisit{f} }
 
 // fakeVisit waits only for WaitFunc.
@@ -83,8 +85,7 @@ func (v fakeVisit) Wait(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (v fakeVisit) History() int { return v.history }
-func (fakeVisit) Close()         {}
+func (fakeVisit) Close() {}
 
 func (f *fakeExchange) Now(context.Context) (time.Time, error) {
 	if f.NowFunc != nil {

@@ -87,6 +87,9 @@ type Exchange interface {
 	Market() Market
 	// Symbol returns one pair, without QuoteVolume.
 	Symbol(ctx context.Context, name string) (Symbol, error)
+	// History returns how many of the newest candles of an interval the exchange has; 0
+	// for all.
+	History(interval levels.Interval) int
 	// Visit begins the requests for the candles of one pair: about klines of them. The
 	// caller closes it.
 	Visit(interval levels.Interval, klines int) Visit
@@ -111,8 +114,6 @@ type Visit interface {
 	// decoding; the caller owns it. If Candles would have to wait, it returns ErrLater:
 	// the caller releases its slot, and calls Wait and Candles again.
 	Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error
-	// History returns how many of the newest candles the exchange has; 0 for all.
-	History() int
 	// Close gives back what Wait has reserved and Candles has not used.
 	Close()
 }

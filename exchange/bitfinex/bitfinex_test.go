@@ -4,23 +4,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
-	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"tidemark/exchange"
-	"tidemark/exchange/binance"
-	"tidemark/exchange/simulated"
+	"tidemark/exchange/exchangetest"
 	"tidemark/levels"
 	"tidemark/service"
 )
 
-// oracle reads candles with encoding/json; nil for what is no page of them.
+// oracle reads candles with encoding/json, and returns nil for a body that is not a page.
 func oracle(body string) []levels.Candle {
 	var rows [][]json.RawMessage
 	if json.Unmarshal([]byte(body), &rows) != nil || rows == nil {
@@ -42,7 +37,7 @@ func oracle(body string) []levels.Candle {
 
 // No response is recorded; these are of the documentation and of ccxt.
 func TestDecodeKlines(t *testing.T) {
-	got, err := decode(Spot, `[[1591503840000,0.025069,0.025068,0.025071,0.025061,1.97828998],[1591504500000,0.025065,2.5065e-2,0.025065,0.025065,1]]`)
+	got, err := exchangetest.Decode(Spot, `[[1591503840000,0.025069,0.025068,0.025071,0.025061,1.97828998],[1591504500000,0.025065,2.5065e-2,0.025065,0.025065,1]]`)
 	want := []levels.Candle{
 		{OpenTime: 1591503840000, Open: 0.025069, Close: 0.025068, High: 0.025071, Low: 0.025061, Volume: 1.97828998},
 		{OpenTime: 1591504500000, Open: 0.025065, Close: 0.025065, High: 0.025065, Low: 0.025065, Volume: 1},
@@ -50,7 +45,7 @@ func TestDecodeKlines(t *testing.T) {
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %+v", err, got)
 	}
-	if got, err := decode(Spot, `[]`); err != nil || got != nil {
+	if got, err := exchangetest.Decode(Spot, `[]`); err != nil || got != nil {
 		t.Errorf("%v, %+v", err, got)
 	}
 }
@@ -61,7 +56,7 @@ func TestListing_UsesTheUsualNames(t *testing.T) {
 	for _, name := range []string{"BTCUSD", "BTCUST", "DOGE:USD", "UDCUST", "TESTBTC:TESTUSD", "BTCF0:USTF0", "IOTBTC", "LUNA2:USD", "ALT2612:USD", "X"} {
 		pairs = append(pairs, `["`+name+`",`+info+`]`)
 	}
-	got, err := list(t, Spot, replies{
+	got, err := exchangetest.ListFrom(t, Spot, exchangetest.Replies{
 		"/v2/conf/pub:info:pair,pub:list:pair:securities": `[[` + strings.Join(pairs, ",") + `],["ALT2612:USD","BMN2:BTC"]]`,
 		"/v2/tickers": `[["fUSD",0.00031,0.0003,120,1,0.0002,2,9,0,0,0.0003,1000,1,1,null,null,5],["tBTCUSD",60000,1.5,60001,2,-5,-0.1,60000.5,2,61000,59000],` +
 			`["tDOGE:USD",0.1,1,0.2,1,null,null,null,null,null,null],["tNEW:USD",1,1,1,1,1,1,1,1,1,1]]`,
@@ -89,12 +84,12 @@ func TestListing_RefusesWhatItIsNot(t *testing.T) {
 		"a refusal": `["error",20060,"maintenance"]`, "cut off": `[[["BTCUSD",[]]],[]`,
 		"a pair twice": `[[["BTCUSD",[]],["BTCUSD",[]]],[]]`,
 	} {
-		if got, err := list(t, Spot, replies{path: body, "/v2/tickers": "[]"}); err == nil {
+		if got, err := exchangetest.ListFrom(t, Spot, exchangetest.Replies{path: body, "/v2/tickers": "[]"}); err == nil {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
 	for name, body := range map[string]string{"null": "null", "a short row": `[["tBTCUSD",1,2]]`, "a refusal": `["error",20060,"maintenance"]`} {
-		if got, err := list(t, Spot, replies{path: `[[["BTCUSD",[]]],[]]`, "/v2/tickers": body}); err == nil {
+		if got, err := exchangetest.ListFrom(t, Spot, exchangetest.Replies{path: `[[["BTCUSD",[]]],[]]`, "/v2/tickers": body}); err == nil {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -133,10 +128,10 @@ func TestRefusals(t *testing.T) {
 	} {
 		for name, err := range map[string]error{
 			"another status": Spot.Refuse(500, nil, []byte(body)),
-			"klines":         func() error { _, err := decode(Spot, body); return err }(),
-			"the time":       func() error { _, err := Spot.DecodeClock(scan(body)); return err }(),
-			"pairs":          Spot.DecodeListing(0, scan(body), new(exchange.Listing)),
-			"tickers":        Spot.DecodeListing(1, scan(body), new(exchange.Listing)),
+			"klines":         func() error { _, err := exchangetest.Decode(Spot, body); return err }(),
+			"the time":       func() error { _, err := Spot.DecodeClock(exchangetest.Scan(body)); return err }(),
+			"pairs":          Spot.DecodeListing(0, exchangetest.Scan(body), new(exchange.Listing)),
+			"tickers":        Spot.DecodeListing(1, exchangetest.Scan(body), new(exchange.Listing)),
 		} {
 			refused, ok := errors.AsType[*exchange.Refusal](err)
 			if !ok || !errors.Is(err, want) || refused.Msg == "" || !strings.Contains(body, refused.Code) {
@@ -150,7 +145,7 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	for _, body := range []string{"[1]", "[0]"} {
-		if got, err := Spot.DecodeClock(scan(body)); got != 0 || err != nil {
+		if got, err := Spot.DecodeClock(exchangetest.Scan(body)); got != 0 || err != nil {
 			t.Errorf("%s: %d, %v", body, got, err)
 		}
 	}
@@ -162,18 +157,18 @@ func TestDecodeKlines_RefusesWhatItIsNot(t *testing.T) {
 		"a column missing": `[[3600000,1,1.5,2,0.5]]`, "a row of none": `[[]]`, "an object": `{}`, "null": `null`, "a null": `[[3600000,1,null,2,0.5,10]]`,
 		"a row in a row": `[[` + row + `]]`, "half a refusal": `["error",10020]`, "more": `[` + row + `][]`,
 	} {
-		if got, err := decode(Spot, body); err == nil {
+		if got, err := exchangetest.Decode(Spot, body); err == nil {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
 	whole := "[" + row + "," + row + "]"
 	for i := range len(whole) {
-		if got, err := decode(Spot, whole[:i]); err == nil {
+		if got, err := exchangetest.Decode(Spot, whole[:i]); err == nil {
 			t.Errorf("cut at %d: %v", i, got)
 		}
 	}
 	stop := errors.New("stop")
-	if err := Spot.DecodeKlines(scan(whole), exchange.Native{}, func(levels.Candle) error { return stop }); err != stop {
+	if err := Spot.DecodeKlines(exchangetest.Scan(whole), exchange.Native{}, func(levels.Candle) error { return stop }); err != stop {
 		t.Errorf("%v", err)
 	}
 }
@@ -227,7 +222,7 @@ func FuzzDecodeKlines(f *testing.F) {
 	f.Add(`[["5",1e3,"2",1,-0,0,null]]`)
 	f.Add(`["error",10020,"symbol: invalid"]`)
 	f.Fuzz(func(t *testing.T, body string) {
-		got, err := decode(Spot, body)
+		got, err := exchangetest.Decode(Spot, body)
 		if err != nil {
 			return
 		}
@@ -245,142 +240,5 @@ func FuzzDecodeKlines(f *testing.F) {
 func FuzzDecodeListing(f *testing.F) {
 	f.Add(`[[["BTCUSD",[null,"1"]]],["BTCUSD"]]`)
 	f.Add(`[["tBTCUSD",1,2,3,4,5,6,7,8,9,10],["fUSD",1]]`)
-	f.Fuzz(func(t *testing.T, body string) {
-		for i := range 2 {
-			if err := Spot.DecodeListing(i, scan(body), new(exchange.Listing)); err == nil && !json.Valid([]byte(body)) {
-				t.Fatalf("%q is accepted", body)
-			}
-		}
-	})
-}
-
-// unlimited is a market with so large budgets that a test need not wait.
-type unlimited struct {
-	exchange.Venue
-	spec exchange.Spec
-}
-
-func (u *unlimited) Spec() *exchange.Spec { return &u.spec }
-
-func withoutLimits(v exchange.Venue) exchange.Venue {
-	u := &unlimited{v, *v.Spec()}
-	u.spec.Budgets = slices.Clone(u.spec.Budgets)
-	for i := range u.spec.Budgets {
-		u.spec.Budgets[i].Limit *= 1_000
-	}
-	return u
-}
-
-// The client reads exactly the simulated market: the pairs, the volumes, and the candles
-// of every interval, its own and merged ones. A market has the same candles at every
-// venue, so those of Binance are what to expect, without the flat ones.
-func TestClient_ReadsTheSimulatedMarket(t *testing.T) {
-	now := time.Date(2026, 11, 20, 10, 30, 7, 0, time.UTC)
-	connect := func(v exchange.Venue) *exchange.Client {
-		server := httptest.NewServer(simulated.New(simulated.Options{
-			Venue: v.Spec().Name, Pairs: 32, LimitTimes: 1_000, Now: func() time.Time { return now },
-		}))
-		t.Cleanup(server.Close)
-		base, err := url.Parse(server.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := exchange.New(v, exchange.Config{BaseURL: base})
-		t.Cleanup(c.Close)
-		return c
-	}
-	candles := func(c *exchange.Client, symbol string, i levels.Interval) (all []levels.Candle) {
-		t.Helper()
-		var dst levels.Candles
-		dst.Reset(i, 1_500)
-		if err := c.Candles(t.Context(), symbol, now.Add(-1_300*i.Duration()).UnixMilli(), &dst, make([]byte, 32<<10)); err != nil {
-			t.Fatalf("%s %s: %v", symbol, i, err)
-		}
-		for n := range dst.Len() {
-			all = append(all, dst.At(n))
-		}
-		return all
-	}
-	c, other := connect(withoutLimits(Spot)), connect(binance.Spot)
-	pairs := map[string]service.Symbol{}
-	thin := ""
-	for s, err := range c.Symbols(t.Context()) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		pairs[s.Canonical()] = s
-	}
-	if btc := pairs["BTC/USD"]; len(pairs) < 40 || btc.Name != "tBTCUSD" || btc.QuoteVolume < 1e6 || pairs["DOGE/USD"].Name != "tDOGE:USD" {
-		t.Errorf("%d pairs: %+v", len(pairs), pairs)
-	}
-	for _, p := range simulated.New(simulated.Options{Pairs: 32, Now: func() time.Time { return now }}).Pairs() {
-		if p.Thin {
-			thin = p.Base
-		}
-	}
-	if thin == "" {
-		t.Fatal("no pair has stretches without trades")
-	}
-	for _, base := range []string{"BTC", thin} {
-		for _, i := range levels.Intervals() {
-			if _, own := intervals[i]; !own && base == thin { // of whose flat candles some have another price
-				continue
-			}
-			got, all := candles(c, pairs[base+"/USD"].Name, i), candles(other, base+"USDT", i)
-			want := slices.DeleteFunc(slices.Clone(all), func(k levels.Candle) bool { return k.Volume == 0 })
-			same := slices.EqualFunc(got, want, func(a, b levels.Candle) bool {
-				if math.Abs(a.Volume-b.Volume) < 1e-9*b.Volume { // a sum of floats
-					a.Volume = b.Volume
-				}
-				return a == b
-			})
-			if len(got) < 20 || !same {
-				t.Errorf("%s %s: %d candles, want %d", base, i, len(got), len(want))
-			}
-		}
-	}
-}
-
-// Faulty responses are requested again, and change nothing.
-func TestClient_FaultsChangeNothing(t *testing.T) {
-	now := time.Date(2026, 11, 20, 10, 30, 7, 0, time.UTC)
-	read := func(spec string, times int) (all [][]levels.Candle, faults map[string]int) {
-		f, err := simulated.ParseFaults(spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		v := withoutLimits(Spot)
-		s := simulated.New(simulated.Options{Venue: v.Spec().Name, Pairs: 4, LimitTimes: 1_000, Now: func() time.Time { return now }, Faults: f})
-		server := httptest.NewServer(s)
-		defer server.Close()
-		base, err := url.Parse(server.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := exchange.New(v, exchange.Config{BaseURL: base, Attempts: 12})
-		defer c.Close()
-		for range times {
-			var dst levels.Candles
-			dst.Reset("1h", 300)
-			if err := c.Candles(t.Context(), "tBTCUSD", now.Add(-250*time.Hour).UnixMilli(), &dst, make([]byte, 32<<10)); err != nil {
-				t.Fatal(err)
-			}
-			var page []levels.Candle
-			for n := range dst.Len() {
-				page = append(page, dst.At(n))
-			}
-			all = append(all, page)
-		}
-		return all, s.Stats().Faults
-	}
-	want, _ := read("", 1)
-	got, faults := read("500=0.05,envelope=0.05,malformed=0.05,truncated=0.05,nan=0.05,highlow=0.05,repeat=0.05,unordered=0.05,short=0.05", 10)
-	for _, page := range got {
-		if len(page) < 240 || !slices.Equal(page, want[0]) {
-			t.Fatalf("%d candles, want %d, %v", len(page), len(want[0]), faults)
-		}
-	}
-	if len(faults) < 2 {
-		t.Errorf("only %v", faults)
-	}
+	exchangetest.FuzzListing(f, Spot)
 }

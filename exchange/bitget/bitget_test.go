@@ -193,8 +193,8 @@ func TestFutures_AreAskedForAtMost90Days(t *testing.T) {
 	}
 }
 
-// A gap in the past longer than two pages is no response to another request, though the
-// venue answers with what was before it.
+// For a range inside a gap, the venue sends the candles before the gap. The client must not
+// take them for the response to another request, even if they are more than two pages away.
 func TestClient_AGapOfThePastIsNoError(t *testing.T) {
 	const minute = int64(60_000)
 	now := time.Date(2026, 11, 20, 10, 30, 7, 0, time.UTC)

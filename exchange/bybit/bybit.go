@@ -89,8 +89,8 @@ func (m *market) Listing(i int, cursor string) exchange.Call {
 }
 
 // Klines requests a range by open times, both inclusive. A start inside a candle also
-// selects that candle, so one more row is asked for: whichever are left out of too many
-// rows, those of the range are in the response.
+// selects that candle, so the limit is one row more: the response then has all rows of the
+// range, even if the venue drops one at either end.
 func (m *market) Klines(symbol string, n exchange.Native, w exchange.Window) exchange.Call {
 	query := make([]byte, 0, 120)
 	query = append(query, "category="...)

@@ -91,7 +91,7 @@ func (m *market) Klines(symbol string, n exchange.Native, w exchange.Window) exc
 }
 
 // DecodeKlines reads rows of six columns: open time (Unix seconds), low, high, open,
-// close and volume. There is no row without trades.
+// close and volume. The response has no rows for intervals without trades.
 func (m *market) DecodeKlines(s *exchange.Scanner, _ exchange.Native, yield func(levels.Candle) error) error {
 	if s.IsObject() {
 		return failure(s)

@@ -4,23 +4,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
-	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"tidemark/exchange"
-	"tidemark/exchange/binance"
-	"tidemark/exchange/simulated"
+	"tidemark/exchange/exchangetest"
 	"tidemark/levels"
 	"tidemark/service"
 )
 
-// oracle reads candles with encoding/json; nil for what is no page of them.
+// oracle reads candles with encoding/json, and returns nil for a body that is not a page.
 func oracle(body string) []levels.Candle {
 	var r map[string]json.RawMessage
 	var columns map[string]json.RawMessage
@@ -56,12 +51,12 @@ func TestDecodeKlines(t *testing.T) {
 		{OpenTime: 1583917080000, Open: 7833.5, High: 7833.5, Low: 7833.5, Close: 7833.5},
 	}
 	for range 2 { // the memory of the first page is used again
-		if got, err := decode(Futures, chart); err != nil || !slices.Equal(got, want) {
+		if got, err := exchangetest.Decode(Futures, chart); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%v, %+v", err, got)
 		}
 	}
 	none := `{"result":{"volume":[],"ticks":[],"status":"no_data","open":[],"low":[],"high":[],"cost":[],"close":[]}}`
-	if got, err := decode(Futures, none); err != nil || got != nil {
+	if got, err := exchangetest.Decode(Futures, none); err != nil || got != nil {
 		t.Errorf("%v, %+v", err, got)
 	}
 }
@@ -76,17 +71,17 @@ func TestDecodeKlines_RefusesWhatItIsNot(t *testing.T) {
 		"more":             chart + "{}",
 		"too many":         `{"result":{"ticks":[` + strings.Repeat("1,", 6_000) + `1]}}`,
 	} {
-		if got, err := decode(Futures, body); err == nil {
+		if got, err := exchangetest.Decode(Futures, body); err == nil {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
 	for i := range len(chart) {
-		if got, err := decode(Futures, chart[:i]); err == nil {
+		if got, err := exchangetest.Decode(Futures, chart[:i]); err == nil {
 			t.Errorf("cut at %d: %v", i, got)
 		}
 	}
 	stop := errors.New("stop")
-	if err := Futures.DecodeKlines(scan(chart), exchange.Native{}, func(levels.Candle) error { return stop }); err != stop {
+	if err := Futures.DecodeKlines(exchangetest.Scan(chart), exchange.Native{}, func(levels.Candle) error { return stop }); err != stop {
 		t.Errorf("%v", err)
 	}
 }
@@ -101,7 +96,7 @@ func TestListing(t *testing.T) {
 		return `{"jsonrpc":"2.0","result":[` + result + `],"usIn":1,"usOut":2,"usDiff":1,"testnet":false}`
 	}
 	const books = "/api/v2/public/get_book_summary_by_currency?currency="
-	got, err := list(t, Futures, replies{
+	got, err := exchangetest.ListFrom(t, Futures, exchangetest.Replies{
 		"/api/v2/public/get_instruments": envelope(strings.Join([]string{
 			instrument("BTC-PERPETUAL", "BTC", "USD", "BTC", "perpetual", "0.5"),
 			instrument("BTC-27MAY22", "BTC", "USD", "BTC", "month", "2.5"),
@@ -127,7 +122,7 @@ func TestListing(t *testing.T) {
 	if err != nil || !slices.Equal(all, want) {
 		t.Errorf("%v\n%q, want\n%q", err, all, want)
 	}
-	if got, err := list(t, Futures, replies{"/api/v2/public/get_instruments": envelope(instrument("A", "A", "USD", "A", "perpetual", "-1"))}); err == nil {
+	if got, err := exchangetest.ListFrom(t, Futures, exchangetest.Replies{"/api/v2/public/get_instruments": envelope(instrument("A", "A", "USD", "A", "perpetual", "-1"))}); err == nil {
 		t.Errorf("a bad tick: %+v", got)
 	}
 }
@@ -164,10 +159,10 @@ func TestRefusals(t *testing.T) {
 	} {
 		for name, err := range map[string]error{
 			"another status": Futures.Refuse(400, nil, []byte(body)),
-			"klines":         func() error { _, err := decode(Futures, body); return err }(),
-			"the time":       func() error { _, err := Futures.DecodeClock(scan(body)); return err }(),
-			"pairs":          Futures.DecodeListing(0, scan(body), new(exchange.Listing)),
-			"volumes":        Futures.DecodeListing(1, scan(body), new(exchange.Listing)),
+			"klines":         func() error { _, err := exchangetest.Decode(Futures, body); return err }(),
+			"the time":       func() error { _, err := Futures.DecodeClock(exchangetest.Scan(body)); return err }(),
+			"pairs":          Futures.DecodeListing(0, exchangetest.Scan(body), new(exchange.Listing)),
+			"volumes":        Futures.DecodeListing(1, exchangetest.Scan(body), new(exchange.Listing)),
 		} {
 			refused, ok := errors.AsType[*exchange.Refusal](err)
 			if !ok || !errors.Is(err, want) || refused.Msg == "" || !strings.Contains(body, refused.Code) {
@@ -180,7 +175,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%q: %v", page, err)
 		}
 	}
-	if got, err := Futures.DecodeClock(scan(`{"jsonrpc":"2.0","result":1550147385946,"usIn":1}`)); got != 1550147385946 || err != nil {
+	if got, err := Futures.DecodeClock(exchangetest.Scan(`{"jsonrpc":"2.0","result":1550147385946,"usIn":1}`)); got != 1550147385946 || err != nil {
 		t.Errorf("%d, %v", got, err)
 	}
 }
@@ -224,7 +219,7 @@ func FuzzDecodeKlines(f *testing.F) {
 	f.Add(chart)
 	f.Add(`{"result":{"volume":["1e3"],"ticks":["5"],"open":[2],"low":[1],"high":[-0],"close":[1],"ticks":[7]},"error":null}`)
 	f.Fuzz(func(t *testing.T, body string) {
-		got, err := decode(Futures, body)
+		got, err := exchangetest.Decode(Futures, body)
 		if err != nil {
 			return
 		}
@@ -250,136 +245,5 @@ func FuzzDecodeKlines(f *testing.F) {
 func FuzzDecodeListing(f *testing.F) {
 	f.Add(`{"result":[{"instrument_name":"A","tick_size":1.0e-5,"is_active":true}]}`)
 	f.Add(`{"result":[{"instrument_name":"A","volume_usd":1}],"usIn":1}`)
-	f.Fuzz(func(t *testing.T, body string) {
-		for i := range 2 {
-			if err := Futures.DecodeListing(i, scan(body), new(exchange.Listing)); err == nil && !json.Valid([]byte(body)) {
-				t.Fatalf("%q is accepted", body)
-			}
-		}
-	})
-}
-
-// unlimited is a market with so large budgets that a test need not wait.
-type unlimited struct {
-	exchange.Venue
-	spec exchange.Spec
-}
-
-func (u *unlimited) Spec() *exchange.Spec { return &u.spec }
-
-func withoutLimits(v exchange.Venue) exchange.Venue {
-	u := &unlimited{v, *v.Spec()}
-	u.spec.Budgets = slices.Clone(u.spec.Budgets)
-	for i := range u.spec.Budgets {
-		u.spec.Budgets[i].Limit *= 1_000
-	}
-	return u
-}
-
-// The client reads exactly the simulated market: the pairs, the volumes, and the candles
-// of every interval, its own and merged ones. A market has the same candles at every
-// venue, so those of Binance are what to expect.
-func TestClient_ReadsTheSimulatedMarket(t *testing.T) {
-	now := time.Date(2026, 11, 20, 10, 30, 7, 0, time.UTC)
-	connect := func(v exchange.Venue) *exchange.Client {
-		server := httptest.NewServer(simulated.New(simulated.Options{
-			Venue: v.Spec().Name, Pairs: 8, LimitTimes: 1_000, Now: func() time.Time { return now },
-		}))
-		t.Cleanup(server.Close)
-		base, err := url.Parse(server.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := exchange.New(v, exchange.Config{BaseURL: base})
-		t.Cleanup(c.Close)
-		return c
-	}
-	candles := func(c *exchange.Client, symbol string, i levels.Interval) (all []levels.Candle) {
-		t.Helper()
-		var dst levels.Candles
-		dst.Reset(i, 1_000)
-		if err := c.Candles(t.Context(), symbol, now.Add(-700*i.Duration()).UnixMilli(), &dst, make([]byte, 32<<10)); err != nil {
-			t.Fatalf("%s %s: %v", symbol, i, err)
-		}
-		for n := range dst.Len() {
-			all = append(all, dst.At(n))
-		}
-		return all
-	}
-	c, other := connect(withoutLimits(Futures)), connect(binance.Spot)
-	n := 0
-	for s, err := range c.Symbols(t.Context()) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n++; !s.Trading || !(s.QuoteVolume > 1_000) {
-			t.Errorf("%+v", s)
-		}
-	}
-	for name, spot := range map[string]string{"BTC/USDC:USDC": "BTCUSDT", "DOGE/USDC:USDC": "DOGEUSDT"} {
-		p, err := c.Symbol(t.Context(), name)
-		if err != nil || n < 14 {
-			t.Fatalf("%d pairs, %v", n, err)
-		}
-		for _, i := range levels.Intervals() {
-			got, want := candles(c, p.Name, i), candles(other, spot, i)
-			same := slices.EqualFunc(got, want, func(a, b levels.Candle) bool {
-				if math.Abs(a.Volume-b.Volume) < 1e-9*b.Volume { // a sum of floats
-					a.Volume = b.Volume
-				}
-				return a == b
-			})
-			if len(got) < 380 || !same {
-				t.Errorf("%s %s: %d candles, want %d", name, i, len(got), len(want))
-			}
-		}
-	}
-	form, err := c.Forming(t.Context(), "BTC_USDC-PERPETUAL", "1w")
-	if err != nil || form == nil || form.OpenTime != levels.Interval("1w").Floor(now.UnixMilli()) {
-		t.Errorf("%+v, %v", form, err)
-	}
-}
-
-// Faulty responses are requested again, and change nothing.
-func TestClient_FaultsChangeNothing(t *testing.T) {
-	now := time.Date(2026, 11, 20, 10, 30, 7, 0, time.UTC)
-	read := func(spec string, times int) (all [][]levels.Candle, faults map[string]int) {
-		f, err := simulated.ParseFaults(spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		v := withoutLimits(Futures)
-		s := simulated.New(simulated.Options{Venue: v.Spec().Name, Pairs: 4, LimitTimes: 1_000, Now: func() time.Time { return now }, Faults: f})
-		server := httptest.NewServer(s)
-		defer server.Close()
-		base, err := url.Parse(server.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := exchange.New(v, exchange.Config{BaseURL: base, Attempts: 12})
-		defer c.Close()
-		for range times {
-			var dst levels.Candles
-			dst.Reset("1h", 300)
-			if err := c.Candles(t.Context(), "BTC_USDC-PERPETUAL", now.Add(-250*time.Hour).UnixMilli(), &dst, make([]byte, 32<<10)); err != nil {
-				t.Fatal(err)
-			}
-			var page []levels.Candle
-			for n := range dst.Len() {
-				page = append(page, dst.At(n))
-			}
-			all = append(all, page)
-		}
-		return all, s.Stats().Faults
-	}
-	want, _ := read("", 1)
-	got, faults := read("500=0.05,envelope=0.05,malformed=0.05,truncated=0.05,nan=0.05,highlow=0.05,repeat=0.05,unordered=0.05,short=0.05", 10)
-	for _, page := range got {
-		if len(page) < 240 || !slices.Equal(page, want[0]) {
-			t.Fatalf("%d candles, want %d, %v", len(page), len(want[0]), faults)
-		}
-	}
-	if len(faults) < 2 {
-		t.Errorf("only %v", faults)
-	}
+	exchangetest.FuzzListing(f, Futures)
 }

@@ -114,7 +114,7 @@ func TestFutures_DecodeClock(t *testing.T) {
 	_, err := Futures.DecodeClock(exchangetest.Scan(body))
 	exchangetest.Refused(t, "the time", body, err, service.ErrRateLimited)
 	if _, err := Futures.DecodeClock(exchangetest.Scan(`{}`)); err == nil {
-		t.Error("an empty object is no response")
+		t.Error("accepted an empty object")
 	}
 }
 
