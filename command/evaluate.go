@@ -115,18 +115,27 @@ func (f *evaluateFlags) options(cfg config.Config) (evaluate.Options, error) {
 	if f.split == "" {
 		return o, nil
 	}
-	from, to, ok := strings.Cut(f.split, "..")
-	var err1, err2 error
-	if from != "" {
-		o.From, err1 = time.Parse(time.DateOnly, from)
-	}
-	if to != "" {
-		o.To, err2 = time.Parse(time.DateOnly, to)
-	}
-	if !ok || err1 != nil || err2 != nil || !o.From.IsZero() && !o.To.IsZero() && !o.From.Before(o.To) {
-		return o, fmt.Errorf("--split: %q is not FROM..TO, such as 2022-01-01..2023-01-01", f.split)
+	var err error
+	if o.From, o.To, err = days(f.split); err != nil {
+		return o, fmt.Errorf("--split: %w", err)
 	}
 	return o, nil
+}
+
+// days parses FROM..TO; either end may be missing and is then zero.
+func days(s string) (from, to time.Time, err error) {
+	first, last, ok := strings.Cut(s, "..")
+	var err1, err2 error
+	if first != "" {
+		from, err1 = time.Parse(time.DateOnly, first)
+	}
+	if last != "" {
+		to, err2 = time.Parse(time.DateOnly, last)
+	}
+	if !ok || err1 != nil || err2 != nil || !from.IsZero() && !to.IsZero() && !from.Before(to) {
+		return from, to, fmt.Errorf("%q is not FROM..TO, such as 2022-01-01..2023-01-01", s)
+	}
+	return from, to, nil
 }
 
 func (in *invocation) evaluate(ctx context.Context, cfg config.Config, flags evaluateFlags, args []string) error {

@@ -5,7 +5,7 @@ import "errors"
 // Algorithm names the rules for finding levels. It changes whenever equal candles
 // would give different levels, so that readers can distinguish a change of the
 // market from a change of the method.
-const Algorithm = "2"
+const Algorithm = "3"
 
 // Horizon is how many candles ahead the outcome of a level is judged.
 const Horizon = 168
@@ -17,6 +17,15 @@ const MinCandles = 50
 // MaxSide is the maximum number of levels on either side of the price; an analysis
 // keeps the strongest.
 const MaxSide = 10
+
+// DrawEdge is the least edge, in points, of a level that is not faint, at the time it
+// is drawn; KeepEdge is the least it must have at every close until levels are drawn
+// again. A side may have no such level. With one limit for both, levels near it would
+// come and go with every candle.
+const (
+	DrawEdge = 3
+	KeepEdge = 2
+)
 
 // ErrTooFewCandles is wrapped by Find for fewer than MinCandles candles.
 var ErrTooFewCandles = errors.New("too few candles")
@@ -84,8 +93,16 @@ type Level struct {
 	Sources   Sources
 	Price     float64 // representative price, Low ≤ Price ≤ High
 	Low, High float64 // the zone
-	// Strength is a rank from 0 to 1, not a probability: the share of all zones
-	// with a smaller expected excess over the lines at their distance.
+	// Edge is how much more often than any line at its distance the level is expected
+	// to hold if it is touched, in points (hundredths of a probability). Levels are
+	// ranked and chosen by it. It depends on the level and its place, not on the
+	// moment; HoldProbability depends on both, so it does not exceed BaselineHold by
+	// exactly Edge.
+	Edge float64
+	// Faint levels have too little edge to be shown unasked; see DrawEdge.
+	Faint bool
+	// Strength is the rank of Edge from 0 to 1: the share of levels with a smaller
+	// one, of those with at least 0.
 	Strength float64
 	// Touches counts episodes since the first swing of the level, or since the
 	// first candle if it has no swing: price enters the zone after having been

@@ -61,7 +61,9 @@ type zone struct {
 	met         int32   // candles that met the zone
 	volume      float64 // of the anchor of a zone without swings
 
-	excess float64 // used to choose it, see Fit.excess
+	// set when it is chosen
+	excess float64 // see Fit.excess
+	faint  bool
 }
 
 // anchorKind is the role of the anchor candle in a zone. The numbers are part of all

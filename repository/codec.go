@@ -17,12 +17,14 @@ import (
 // valid price. Integers are varints (encoding/binary). Prices are the eight bytes of
 // the float64, so they are restored bit for bit. Strings and lists begin with their
 // length. Times are in milliseconds; those of touches are differences from AsOf, which
-// are short. Odds are multiples of oddsUnit. A level takes about 66 bytes.
+// are short. Odds are multiples of oddsUnit. A level takes about 74 bytes.
 //
-// Version 2 has no checksum, and version 1 no odds. Version 3 is not used: one flipped
-// bit would turn it into 1 or 2, which are read without a checksum.
+// Version 4 has no edge, version 2 no checksum, and version 1 no odds. Versions 3, 5
+// and 6 are not used: one flipped bit would turn them into 1 or 2, which are read
+// without a checksum.
 const (
-	snapshotVersion     = 4
+	snapshotVersion     = 7
+	snapshotBeforeEdge  = 4
 	snapshotBeforeCheck = 2
 	snapshotBeforeOdds  = 1
 )
@@ -52,6 +54,9 @@ const oddsUnit = 1e-4
 // minLevelSize is the smallest encoding of a level: an id, four float64, and one byte
 // for each of the state, the sources, the touches and their two times.
 const minLevelSize = 8 + 4*8 + 5
+
+// faintBit marks a faint level in the byte of its role and status.
+const faintBit = 1 << 3
 
 // errSnapshot is wrapped by the errors of decodeSnapshot.
 var errSnapshot = errors.New("a stored analysis cannot be read")
@@ -86,11 +91,16 @@ func appendLevels(b []byte, list []levels.Level, asOf int64) []byte {
 	for i := range list {
 		l := &list[i]
 		b = binary.LittleEndian.AppendUint64(b, l.ID)
-		b = append(b, byte(l.Role)|byte(l.Status)<<4)
+		state := byte(l.Role) | byte(l.Status)<<4
+		if l.Faint {
+			state |= faintBit
+		}
+		b = append(b, state)
 		b = binary.AppendUvarint(b, uint64(l.Sources))
 		b = appendFloat(b, l.Price)
 		b = appendFloat(b, l.Low)
 		b = appendFloat(b, l.High)
+		b = appendFloat(b, l.Edge)
 		b = appendFloat(b, l.Strength)
 		b = binary.AppendVarint(b, int64(l.Touches))
 		b = binary.AppendVarint(b, asOf-l.LastTouch)
@@ -122,7 +132,7 @@ func decodeSnapshot(b []byte, s *service.Snapshot) error {
 		return fmt.Errorf("%w: it is empty", errSnapshot)
 	}
 	switch version := b[0]; version {
-	case snapshotVersion:
+	case snapshotVersion, snapshotBeforeEdge:
 		var ok bool
 		if b, ok = checked(b); !ok {
 			return fmt.Errorf("%w: its checksum is wrong", errSnapshot)
@@ -229,15 +239,26 @@ func (d *decoder) levels(dst []levels.Level, asOf int64, version byte) []levels.
 		var l levels.Level
 		l.ID = d.uint64()
 		state := d.byte()
+		if version == snapshotVersion {
+			l.Faint = state&faintBit != 0
+			state &^= faintBit
+		}
 		l.Role, l.Status = levels.Role(state&0xf), levels.Status(state>>4)
 		sources := d.uvarint()
 		l.Sources = levels.Sources(sources)
-		l.Price, l.Low, l.High, l.Strength = d.float(), d.float(), d.float(), d.float()
+		l.Price, l.Low, l.High = d.float(), d.float(), d.float()
+		if version == snapshotVersion {
+			l.Edge = d.float()
+		}
+		l.Strength = d.float()
 		l.Touches = int(d.varint())
 		l.LastTouch = asOf - d.varint()
 		l.FirstTouch = l.LastTouch - d.varint()
 		if l.NoOdds = levels.BeforeOdds; version != snapshotBeforeOdds {
 			d.odds(&l)
+		}
+		if version != snapshotVersion && l.NoOdds == levels.OddsKnown {
+			l.Edge = 100 * (l.HoldProbability - l.BaselineHold) // as it was defined then
 		}
 		if l.NoOdds > levels.BeforeOdds || l.Role > levels.Resistance || l.Status > levels.Flipped || sources > math.MaxUint16 {
 			d.odd = true

@@ -30,6 +30,7 @@ func TestCodec_RoundTrip(t *testing.T) {
 				Sources: levels.Sources(rapid.Uint16().Draw(t, "sources")),
 				Price:   rapid.Float64().Draw(t, "price"),
 				Low:     rapid.Float64().Draw(t, "low"), High: rapid.Float64().Draw(t, "high"),
+				Edge: rapid.Float64().Draw(t, "edge"), Faint: rapid.Bool().Draw(t, "faint"),
 				Strength: rapid.Float64().Draw(t, "strength"), Touches: rapid.Int().Draw(t, "touches"),
 				FirstTouch: rapid.Int64().Draw(t, "first"), LastTouch: rapid.Int64().Draw(t, "last"),
 				NoOdds: levels.NoOdds(rapid.IntRange(0, 3).Draw(t, "no odds")),
@@ -105,9 +106,9 @@ func TestCodec_Version1DoesNotChange(t *testing.T) {
 	same(t, s, got)
 }
 
-// The same for version 2, which has no checksum, and version 4, which this program
-// writes.
-func TestCodec_Versions2And4DoNotChange(t *testing.T) {
+// The same for version 2, which has no checksum, version 4, which has no edge, and
+// version 7, which this program writes.
+func TestCodec_Versions2To7DoNotChange(t *testing.T) {
 	s := service.Snapshot{
 		Key:  service.Key{Exchange: "binance", Symbol: "BTCUSDT", Interval: "1h"},
 		AsOf: start, ComputedAt: start.Add(time.Second), LastPrice: 61234.5, ATR: 312.4,
@@ -127,11 +128,10 @@ func TestCodec_Versions2And4DoNotChange(t *testing.T) {
 		"a01f02040101efcdab896745230120090000000000b0ed400000000008a6ed400000000010baed40000000000000ea3f0880" +
 		"f4ee0680ecf69d0100e141e824a923a7268f23ee240101000000000000000110000000004038ee4000000000502dee400000" +
 		"00003043ee40000000000000e03f00000002"
-	present := "04" + golden[len("02"):] + "f80074ea"
-	if got := hex.EncodeToString(appendSnapshot(nil, &s)); got != present {
-		t.Errorf("encodes to\n%s, want\n%s", got, present)
-	}
-	for _, stored := range []string{golden, present} {
+	// in algorithm 2, hold odds were the baseline plus the edge
+	s.Supports[0].Edge = 100 * (s.Supports[0].HoldProbability - s.Supports[0].BaselineHold)
+	read := func(stored string) {
+		t.Helper()
 		b, err := hex.DecodeString(stored)
 		if err != nil {
 			t.Fatal(err)
@@ -142,6 +142,14 @@ func TestCodec_Versions2And4DoNotChange(t *testing.T) {
 		}
 		same(t, s, got)
 	}
+	read(golden)
+	read("04" + golden[len("02"):] + "f80074ea")
+	s.Supports[0].Edge, s.Resistances[0].Edge, s.Resistances[0].Faint = 3.25, 1.5, true
+	const present = "070762696e616e636507425443555344540231680132809e89cac068d0ad89cac0680000000050e6ed406666666666867340a01f02040101efcdab896745230120090000000000b0ed400000000008a6ed400000000010baed400000000000000a40000000000000ea3f0880f4ee0680ecf69d0100e141e824a923a7268f23ee240101000000000000000910000000004038ee4000000000502dee40000000003043ee40000000000000f83f000000000000e03f0000000202284ed1"
+	if got := hex.EncodeToString(appendSnapshot(nil, &s)); got != present {
+		t.Errorf("encodes to\n%s, want\n%s", got, present)
+	}
+	read(present)
 }
 
 // A disk or memory may flip a bit: decoding never returns the changed values.
@@ -240,7 +248,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil && !errors.Is(err, errSnapshot) {
 			t.Fatal(err)
 		}
-		// a level in memory is 88 bytes, and at least 45 in b
+		// a level in memory is 168 bytes, and at least 45 in b
 		if n := len(s.Supports) + len(s.Resistances); n*minLevelSize > len(b) {
 			t.Fatalf("%d levels from %d bytes", n, len(b))
 		}
@@ -262,16 +270,16 @@ func FuzzDecode(f *testing.F) {
 }
 
 // codec.go and ARCHITECTURE.md state this size.
-func TestCodec_ALevelTakesAbout66Bytes(t *testing.T) {
+func TestCodec_ALevelTakesAbout74Bytes(t *testing.T) {
 	const hour = 3_600_000
 	asOf := int64(500_000) * hour
 	l := levels.Level{
-		ID: 1 << 63, Role: levels.Support, Sources: 3, Price: 60800.1, Low: 60720, High: 60880, Strength: 0.81, Touches: 12,
+		ID: 1 << 63, Role: levels.Support, Sources: 3, Price: 60800.1, Low: 60720, High: 60880, Edge: 4.25, Strength: 0.81, Touches: 12,
 		FirstTouch: asOf - 1200*hour, LastTouch: asOf - 90*hour, TouchProbability: 0.8417, HoldProbability: 0.4712,
 		HoldInterval: [2]float64{0.4521, 0.4903}, BaselineHold: 0.4495, Samples: 4718,
 	}
 	list := slices.Repeat([]levels.Level{l}, 20)
-	if got := float64(len(appendLevels(nil, list, asOf))) / 20; got < 62 || got > 70 {
+	if got := float64(len(appendLevels(nil, list, asOf))) / 20; got < 70 || got > 78 {
 		t.Errorf("a level takes %.1f bytes", got)
 	}
 }

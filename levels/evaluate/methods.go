@@ -15,7 +15,7 @@ import (
 // random one.
 func Methods(seed uint64) []Method {
 	return []Method{
-		{"tidemark", "this program: zones of swings and volume, ranked by strength", newOurs},
+		{"tidemark", "this program: zones where candles turned or closed, ranked by edge", newOurs},
 		{"swings", "clusters of swing highs and lows (five candles either side), by size; go-sr, and the fractals of Williams, Trading Chaos, 1995", newSwings},
 		{volumeMethod, "peaks of volume by price in 200 rows, by volume; Steidlmayer's profile, rows as TradingView's", newVolume},
 		{"kde", "modes of a Gaussian density of swing prices, half an ATR wide; Silverman, Density Estimation, 1986", newDensity},
@@ -45,7 +45,7 @@ func newOurs() Find {
 		for _, side := range [...][]levels.Level{a.Supports, a.Resistances} {
 			for i := range side {
 				l := &side[i]
-				p := Price{ID: l.ID, Price: l.Price, Low: l.Low, High: l.High, Score: l.Strength, Touch: l.TouchProbability, Hold: l.HoldProbability}
+				p := Price{ID: l.ID, Price: l.Price, Low: l.Low, High: l.High, Score: l.Edge, Touch: l.TouchProbability, Hold: l.HoldProbability}
 				if l.NoOdds != levels.OddsKnown {
 					p.Touch, p.Hold = math.NaN(), math.NaN()
 				}
