@@ -654,7 +654,7 @@ export interface components {
             high: number;
             /**
              * Format: double
-             * @description A rank, not a probability.
+             * @description The share of levels that are expected to exceed the lines at their distance by less: a rank, not a probability.
              */
             strength: number;
             /** @description How often price entered the zone after having been outside. */
@@ -808,7 +808,7 @@ export interface components {
              * @description The name of the factor.
              * @enum {string}
              */
-            name: "distance" | "range_short" | "range_middle" | "range_long" | "age" | "touches" | "stay" | "prominence" | "swings_same" | "swings_other" | "volume" | "contrast" | "zones" | "bounds";
+            name: "distance" | "range_short" | "range_middle" | "range_long" | "age" | "touches" | "stay" | "prominence" | "swings_same" | "swings_other" | "volume" | "contrast" | "trend" | "zones" | "bounds";
             /**
              * Format: double
              * @description The value for this level.
@@ -883,7 +883,7 @@ export interface components {
             high: number;
             /**
              * Format: double
-             * @description A rank, not a probability.
+             * @description The share of levels that are expected to exceed the lines at their distance by less: a rank, not a probability.
              */
             strength: number;
             /** @description How often price entered the zone after having been outside. */
