@@ -100,6 +100,9 @@ type Config struct {
 	// the exchange's own format.
 	MaxBodyBytes int64
 
+	// MinEdge is the edge, in points, from which levels are shown unasked; see Shown.
+	MinEdge float64
+
 	Log     *slog.Logger // nil means none
 	Version string
 }

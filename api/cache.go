@@ -13,6 +13,7 @@ import (
 // cacheKey identifies a reply of GET /levels/{symbol}, or a picture.
 type cacheKey struct {
 	service.Key
+	faint   bool    // with faint levels
 	picture picture // zero for GET /levels/{symbol}
 }
 

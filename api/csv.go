@@ -12,7 +12,7 @@ import (
 const csvHeader = "symbol,exchange,interval,as_of,last_price,atr,stale,simulated,role," +
 	"id,price,low,high,strength,touches,first_touch,last_touch,sources,distance_pct,distance_atr,status," +
 	"touch_probability,hold_probability,hold_low,hold_high,baseline_hold_probability,samples,name," +
-	"state,held_in_role,tests,held,broke,recent,first_tested,last_tested,found_by,replaces\r\n"
+	"state,held_in_role,tests,held,broke,recent,first_tested,last_tested,found_by,replaces,edge,faint\r\n"
 
 // appendCSV appends a level as one line. A missing value is an empty cell.
 func appendCSV(b []byte, r *wire.Row) []byte {
@@ -50,7 +50,7 @@ func appendCSV(b []byte, r *wire.Row) []byte {
 	return appendName(strconv.AppendInt(append(b, ','), int64(*r.Samples), 10), r)
 }
 
-// appendName appends the canonical name and what tests have shown, and ends the line.
+// appendName appends the canonical name and what tests have shown and the edge, and ends the line.
 func appendName(b []byte, r *wire.Row) []byte {
 	if b = append(b, ','); r.Name != nil {
 		b = appendCell(b, *r.Name)
@@ -71,6 +71,8 @@ func appendName(b []byte, r *wire.Row) []byte {
 	if b = append(b, ','); r.Replaces != nil {
 		b = append(b, *r.Replaces...)
 	}
+	b = appendFloat(append(b, ','), r.Edge)
+	b = strconv.AppendBool(append(b, ','), r.Faint)
 	return append(b, "\r\n"...)
 }
 

@@ -49,7 +49,7 @@ func (a *API) getLevel(w *reply, r *http.Request) error {
 		return err
 	}
 	w.deadline(writeTimeout)
-	b := AppendExplanation(nil, &s, &e, w.start)
+	b := AppendExplanation(nil, &s, &e, w.start, a.unasked())
 	w.Header()["Content-Type"] = contentJSON
 	w.Header()["Cache-Control"] = noCache
 	return write(w, append(b, '\n'))
@@ -57,13 +57,13 @@ func (a *API) getLevel(w *reply, r *http.Request) error {
 
 // AppendExplanation appends why s has a level as a JSON object, as the API shows it at
 // the time now.
-func AppendExplanation(b []byte, s *service.Snapshot, e *levels.Explanation, now time.Time) []byte {
+func AppendExplanation(b []byte, s *service.Snapshot, e *levels.Explanation, now time.Time, show Shown) []byte {
 	stale := StaleReason(s, now)
 	var values levelValues
 	w := wire.Explanation{
 		Symbol: s.Symbol, Name: stringOrNil(s.Name), Exchange: s.Exchange, Interval: string(s.Interval), AsOf: moment(s.AsOf), Simulated: s.Simulated,
 		Stale: stale != "", StaleReason: stringOrNil(stale),
-		Role: e.Level.Role.String(), Level: values.level(&e.Level, s.LastPrice, s.ATR),
+		Role: e.Level.Role.String(), Level: values.level(&e.Level, s.LastPrice, s.ATR, show.Edge),
 		Tests: make([]wire.Test, len(e.Tests)), Touches: make([]wire.Touch, len(e.Touches)), Sources: make([]wire.Finding, len(e.Found)),
 		OddsReason: stringOrNil(e.Level.NoOdds.String()),
 	}

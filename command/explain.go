@@ -41,10 +41,10 @@ func (in *invocation) explain(ctx context.Context, cfg config.Config, name servi
 		return err
 	}
 	if out.json {
-		_, err = in.stdout.Write(append(api.AppendExplanation(nil, &snap, &e, time.Now()), '\n'))
+		_, err = in.stdout.Write(append(api.AppendExplanation(nil, &snap, &e, time.Now(), out.shown(cfg)), '\n'))
 		return err
 	}
-	return printExplanation(newScreen(in.stdout, in.environ), &snap, &e, time.Now())
+	return printExplanation(newScreen(in.stdout, in.environ), &snap, &e, time.Now(), out.shown(cfg))
 }
 
 // shownTests is the number of newest tests printed; --json prints all.
@@ -62,12 +62,12 @@ func stateText(l *levels.Level) string {
 }
 
 // printExplanation prints an explanation as text.
-func printExplanation(w screen, s *service.Snapshot, e *levels.Explanation, now time.Time) error {
+func printExplanation(w screen, s *service.Snapshot, e *levels.Explanation, now time.Time, show api.Shown) error {
 	price := func(p float64) string { return strconv.FormatFloat(p, 'f', s.Decimals, 64) }
 	moment := func(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04") }
 	l := &e.Level
-	fmt.Fprintf(w, "%s%s as of %s: %s %s, zone %s–%s, %s\n", w.simulated(s.Simulated), w.series(s),
-		s.AsOf.UTC().Format("2006-01-02 15:04 UTC"), l.Role, price(l.Price), price(l.Low), price(l.High), stateText(l))
+	fmt.Fprintf(w, "%s%s as of %s: %s %s, zone %s–%s, edge %s points, %s\n", w.simulated(s.Simulated), w.series(s),
+		s.AsOf.UTC().Format("2006-01-02 15:04 UTC"), l.Role, price(l.Price), price(l.Low), price(l.High), edgeText(l, show), stateText(l))
 	if reason := api.StaleReason(s, now); reason != "" {
 		fmt.Fprintln(w, w.paint(warning, "STALE: "+reason))
 	}

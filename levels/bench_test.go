@@ -72,7 +72,7 @@ func BenchmarkRecord(b *testing.B) {
 	var atr []float64
 	b.ReportMetric(float64(len(found)), "levels")
 	for b.Loop() {
-		atr = ranges(atr, c)
+		atr = atrs(atr, c)
 		for i := range found {
 			record(found[i].Price, found[i].Role, c, atr)
 		}

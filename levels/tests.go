@@ -83,18 +83,18 @@ type Record struct {
 	// began the first and the last test; 0 and 0 without tests.
 	FirstTested, LastTested int64
 
-	Tests       int32 // all, including those that are undecided or pending
-	Held, Broke int32 // decided tests
+	Tests       uint16 // all, including those that are undecided or pending
+	Held, Broke uint16 // decided tests
 	// HeldInRole counts the tests that held since the level took its present role. It
 	// is positive exactly if State is Stood.
-	HeldInRole int32
+	HeldInRole uint16
 	Recent     Recent
 	State      State
 }
 
-// ranges appends to dst the mean true range of the last hundred candles at the close
+// atrs appends to dst the mean true range of the last hundred candles at the close
 // of every candle of c, or of all up to it, if fewer.
-func ranges(dst []float64, c *Candles) []float64 {
+func atrs(dst []float64, c *Candles) []float64 {
 	n := c.Len()
 	high, low, cls := c.High[:n], c.Low[:n], c.Close[:n]
 	const share = 1. / atrCandles // applied to each range, so that the sum cannot overflow
@@ -133,7 +133,7 @@ type trial struct {
 // trials finds the tests of the level at price, oldest first.
 type trials struct {
 	c     *Candles
-	atr   []float64 // see ranges
+	atr   []float64 // see atrs
 	price float64
 	at    int  // the next candle
 	side  int8 // -1 or 1: where price last left the level; 0 before it has
@@ -230,6 +230,13 @@ func (t *trials) judge(x *trial) {
 	}
 }
 
+// count adds one to n, unless n is the greatest number.
+func count(n *uint16) {
+	if *n < math.MaxUint16 {
+		*n++
+	}
+}
+
 // record returns the record of the level at price, in the role.
 func record(price float64, role Role, c *Candles, atr []float64) (r Record) {
 	t := trials{c: c, atr: atr, price: price}
@@ -242,7 +249,7 @@ func record(price float64, role Role, c *Candles, atr []float64) (r Record) {
 		side, r.HeldInRole = to, 0
 	}
 	for x, ok := t.next(); ok; x, ok = t.next() {
-		if r.Tests++; r.Tests == 1 {
+		if count(&r.Tests); r.Tests == 1 {
 			r.FirstTested = c.OpenTime[x.start]
 		}
 		r.LastTested = c.OpenTime[x.start]
@@ -255,11 +262,11 @@ func record(price float64, role Role, c *Candles, atr []float64) (r Record) {
 		}
 		switch x.outcome {
 		case Held:
-			r.Held++
-			r.HeldInRole++
+			count(&r.Held)
+			count(&r.HeldInRole)
 			r.Recent = r.Recent.push(true)
 		case Broke:
-			r.Broke++
+			count(&r.Broke)
 			r.Recent = r.Recent.push(false)
 			cross(-from)
 		}

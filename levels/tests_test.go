@@ -28,9 +28,9 @@ func TestRecord_OfDrawnPrices(t *testing.T) {
 	for _, test := range []struct {
 		name               string
 		through            []float64
-		tests, held, broke int32
+		tests, held, broke uint16
 		state              State
-		inRole             int32
+		inRole             uint16
 	}{
 		{"never near", []float64{105}, 0, 0, 0, Untested, 0},
 		{"held", []float64{100.5, 105}, 1, 1, 0, Stood, 1},
@@ -52,7 +52,7 @@ func TestRecord_OfDrawnPrices(t *testing.T) {
 			if c.Close[c.Len()-1] < 100 {
 				role = Resistance
 			}
-			r := record(100, role, c, ranges(nil, c))
+			r := record(100, role, c, atrs(nil, c))
 			if r.Tests != test.tests || r.Held != test.held || r.Broke != test.broke || r.State != test.state || r.HeldInRole != test.inRole {
 				t.Errorf("got %+v, want %d tests, %d held, %d broke, %v, %d in its role", r, test.tests, test.held, test.broke, test.state, test.inRole)
 			}
@@ -62,7 +62,7 @@ func TestRecord_OfDrawnPrices(t *testing.T) {
 
 func TestRecord_TellsTheLastFourTests(t *testing.T) {
 	c := walk(t, 97, 99.5, 95, 99.5, 95, 105, 100.5, 105, 100.5, 105) // B H H B H H
-	r := record(100, Support, c, ranges(nil, c))
+	r := record(100, Support, c, atrs(nil, c))
 	if r.Held != 4 || r.Broke != 2 || r.Recent.Len() != 4 || r.Recent.Held() != 3 {
 		t.Fatalf("got %+v", r)
 	}
@@ -79,7 +79,7 @@ func TestRecord_TellsTheLastFourTests(t *testing.T) {
 func TestRanges_AreTheMeanTrueRangeAtEachClose(t *testing.T) {
 	for _, n := range []int{1, 2, 99, 100, 101, 250, 1000} {
 		c := generate(1, n)
-		for i, got := range ranges(make([]float64, 3), c) {
+		for i, got := range atrs(make([]float64, 3), c) {
 			known := c.first(i + 1)
 			if want := MomentOf(&known).ATR; math.Abs(got-want) > 1e-12*want {
 				t.Fatalf("%d candles: %v at candle %d, want %v", n, got, i, want)
@@ -98,18 +98,18 @@ func TestTrials_HaveTheOutcomeOfJudge(t *testing.T) {
 	}
 	outcomes := map[Outcome]int{}
 	for k, c := range series {
-		atr := ranges(nil, c)
+		atr := atrs(nil, c)
 		for _, l := range all(find(t, c)) {
 			x := trials{c: c, atr: atr, price: l.Price}
-			end := 0
+			end, before := 0, math.Inf(1) // of the test before: its end, and the ATR it is judged by
 			for one, ok := x.next(); ok; one, ok = x.next() {
 				known := c.Slice(0, one.start)
 				m := MomentOf(&known)
 				left := false
 				for i := end; i < one.start; i++ {
-					left = left || math.Max(c.High[i]-l.Price, l.Price-c.Low[i]) >= (leaveATR-1e-9)*min(atr[max(i-1, 0)], atr[end])
+					left = left || math.Max(c.High[i]-l.Price, l.Price-c.Low[i]) >= (leaveATR-1e-9)*min(atr[max(i-1, 0)], before)
 				}
-				if end = one.end; !left {
+				if end, before = one.end, atr[one.start-1]; !left {
 					t.Fatalf("series %d, %v: price had not left before the test at candle %d", k, l.Price, one.start)
 				}
 				if math.Abs(m.LastPrice-l.Price) < frontRun*m.ATR {

@@ -130,7 +130,7 @@ func (w *words) week(at int64) *wordWeek {
 
 // add adds the levels of c at moments every candles apart.
 func (w *words) add(c *Candles, every int, random *rand.Rand) error {
-	var f Finder
+	f := Finder{Faint: true}
 	for end := min(2000, c.Len()-Horizon); end <= c.Len()-Horizon; end += every {
 		known := c.Slice(max(0, end-2000), end)
 		a, err := f.Find(&known)
@@ -145,7 +145,7 @@ func (w *words) add(c *Candles, every int, random *rand.Rand) error {
 				k.of[0][i][v]++
 			}
 			old := len(wordNames) - 2
-			k.of[0][old][below(l.Touches, 5, 10, 15, 20, 30)]++
+			k.of[0][old][below(int(l.Touches), 5, 10, 15, 20, 30)]++
 			k.of[0][old+1][l.Status]++
 			if l.NoOdds == OddsKnown {
 				o := m.Judge(l.Price, &after).Outcome
@@ -163,7 +163,7 @@ func (w *words) add(c *Candles, every int, random *rand.Rand) error {
 			if price > a.LastPrice {
 				role = Resistance
 			}
-			r := record(price, role, &known, f.ranges)
+			r := record(price, role, &known, f.atrs)
 			var found Sources
 			for _, x := range f.clusters.candidates {
 				if l.Low+shift <= x.price && x.price <= l.High+shift {
@@ -354,7 +354,7 @@ func TestWords_OfLevelsDifferFromThoseOfMovedLines(t *testing.T) {
 		add(c)
 	}
 	if len(files) == 0 {
-		for seed := range uint64(60) {
+		for seed := range uint64(120) {
 			add(generate(seed, 8000))
 		}
 	}

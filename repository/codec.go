@@ -17,17 +17,17 @@ import (
 // valid price. Integers are varints (encoding/binary). Prices are the eight bytes of
 // the float64, so they are restored bit for bit. Strings and lists begin with their
 // length. Times are in milliseconds; those of touches are differences from AsOf, which
-// are short. Odds are multiples of oddsUnit. A level takes about 76 bytes.
+// are short. Odds are multiples of oddsUnit. A level takes about 83 bytes.
 //
-// Version 4 has no record of tests, and its IDs do not know the series. Version 2 has
-// no checksum, and version 1 no odds. Versions that differ from 1 or 2 by one bit, such
-// as 3, 5 and 6, are not used: a flipped bit would turn them into one that is read
-// without a checksum.
+// Version 4 has no edge and no record of tests, and its IDs do not know the series.
+// Version 2 has no checksum, and version 1 no odds. Versions that differ from 1 or 2 by
+// one bit, such as 3, 5 and 6, are not used: a flipped bit would turn them into one that
+// is read without a checksum.
 const (
-	snapshotVersion      = 7
-	snapshotBeforeRecord = 4
-	snapshotBeforeCheck  = 2
-	snapshotBeforeOdds   = 1
+	snapshotVersion     = 7
+	snapshotBeforeEdge  = 4
+	snapshotBeforeCheck = 2
+	snapshotBeforeOdds  = 1
 )
 
 // checksumSize is the length of a CRC-32 (Castagnoli), little-endian.
@@ -49,8 +49,11 @@ func checked(b []byte) (rest []byte, ok bool) {
 	return b[:end], true
 }
 
-// oddsUnit is the unit to which service rounds odds.
-const oddsUnit = 1e-4
+// oddsUnit is the unit to which service rounds odds, and edgeUnit, in points, that of edges.
+const (
+	oddsUnit = 1e-4
+	edgeUnit = 1e-2
+)
 
 // minLevelSize is the smallest encoding of a level: an id, four float64, and one byte
 // for each of the state, the sources, the touches and their two times.
@@ -94,13 +97,16 @@ func appendLevels(b []byte, list []levels.Level, asOf int64) []byte {
 		b = appendFloat(b, l.Price)
 		b = appendFloat(b, l.Low)
 		b = appendFloat(b, l.High)
-		b = appendFloat(b, l.Strength)
-		b = binary.AppendVarint(b, int64(l.Touches))
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(l.Strength))
+		for _, edge := range [...]float32{l.Edge, l.DrawnEdge} {
+			b = binary.AppendVarint(b, int64(math.Round(float64(edge)/edgeUnit)))
+		}
+		b = binary.AppendVarint(b, int64(l.Touches)) // version 1 allowed for a sign
 		b = binary.AppendVarint(b, asOf-l.LastTouch)
 		b = binary.AppendVarint(b, l.LastTouch-l.FirstTouch)
 		b = append(b, byte(l.State), byte(l.Recent))
-		for _, count := range [...]int32{l.Tests, l.Held, l.Broke, l.HeldInRole} {
-			b = binary.AppendVarint(b, int64(count))
+		for _, count := range [...]uint16{l.Tests, l.Held, l.Broke, l.HeldInRole} {
+			b = binary.AppendUvarint(b, uint64(count))
 		}
 		b = binary.AppendVarint(b, asOf-l.LastTested)
 		b = binary.AppendVarint(b, l.LastTested-l.FirstTested)
@@ -132,7 +138,7 @@ func decodeSnapshot(b []byte, s *service.Snapshot) error {
 		return fmt.Errorf("%w: it is empty", errSnapshot)
 	}
 	switch version := b[0]; version {
-	case snapshotVersion, snapshotBeforeRecord:
+	case snapshotVersion, snapshotBeforeEdge:
 		var ok bool
 		if b, ok = checked(b); !ok {
 			return fmt.Errorf("%w: its checksum is wrong", errSnapshot)
@@ -196,6 +202,22 @@ func (d *decoder) uint64() uint64 {
 	return 0
 }
 
+func (d *decoder) uint32() uint32 {
+	if b := d.take(4); b != nil {
+		return binary.LittleEndian.Uint32(b)
+	}
+	return 0
+}
+
+// edge reads an edge, of at most a hundred points either way.
+func (d *decoder) edge() float32 {
+	units := d.varint()
+	if math.Abs(float64(units)) > 100/edgeUnit {
+		d.odd = true
+	}
+	return float32(float64(units) / math.Round(1/edgeUnit))
+}
+
 func (d *decoder) float() float64 { return math.Float64frombits(d.uint64()) }
 
 func (d *decoder) uvarint() uint64 {
@@ -242,8 +264,15 @@ func (d *decoder) levels(dst []levels.Level, key service.Key, asOf int64, versio
 		l.Role, l.Status = levels.Role(state&0xf), levels.Status(state>>4)
 		sources := d.uvarint()
 		l.Sources = levels.Sources(sources)
-		l.Price, l.Low, l.High, l.Strength = d.float(), d.float(), d.float(), d.float()
-		l.Touches = int(d.varint())
+		l.Price, l.Low, l.High = d.float(), d.float(), d.float()
+		if version == snapshotVersion {
+			l.Strength = math.Float32frombits(d.uint32())
+			l.Edge, l.DrawnEdge = d.edge(), d.edge()
+		} else {
+			l.Strength = float32(d.float())
+		}
+		touches := d.varint()
+		l.Touches = uint16(touches)
 		l.LastTouch = asOf - d.varint()
 		l.FirstTouch = l.LastTouch - d.varint()
 		if version == snapshotVersion {
@@ -254,7 +283,11 @@ func (d *decoder) levels(dst []levels.Level, key service.Key, asOf int64, versio
 		if l.NoOdds = levels.BeforeOdds; version != snapshotBeforeOdds {
 			d.odds(&l)
 		}
-		if l.NoOdds > levels.BeforeOdds || l.Role > levels.Resistance || l.Status > levels.Flipped || sources > math.MaxUint16 {
+		if version != snapshotVersion && l.NoOdds == levels.OddsKnown {
+			l.Edge = float32(math.Round((l.HoldProbability-l.BaselineHold)/oddsUnit) / math.Round(1/edgeUnit)) // as it was defined then
+			l.DrawnEdge = l.Edge
+		}
+		if l.NoOdds > levels.BeforeOdds || l.Role > levels.Resistance || l.Status > levels.Flipped || sources > math.MaxUint16 || touches < 0 || touches > math.MaxUint16 {
 			d.odd = true
 		}
 		dst = append(dst, l)
@@ -264,9 +297,9 @@ func (d *decoder) levels(dst []levels.Level, key service.Key, asOf int64, versio
 
 func (d *decoder) record(l *levels.Level, asOf int64) {
 	l.State, l.Recent = levels.State(d.byte()), levels.Recent(d.byte())
-	for _, count := range [...]*int32{&l.Tests, &l.Held, &l.Broke, &l.HeldInRole} {
-		n := d.varint()
-		if *count = int32(n); n < 0 || n > math.MaxInt32 {
+	for _, count := range [...]*uint16{&l.Tests, &l.Held, &l.Broke, &l.HeldInRole} {
+		n := d.uvarint()
+		if *count = uint16(n); n > math.MaxUint16 {
 			d.odd = true
 		}
 	}
@@ -289,7 +322,7 @@ func (d *decoder) odds(l *levels.Level) {
 		}
 	}
 	samples := d.uvarint()
-	if l.Samples = int(samples); samples > math.MaxInt32 {
+	if l.Samples = int32(samples); samples > math.MaxInt32 {
 		d.odd = true
 	}
 }

@@ -152,9 +152,13 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, x Exchange, v Visit, s *sl
 	return got, err
 }
 
+// newFinder returns a Finder that finds faint levels, too: they are stored, and whoever
+// reads them says from which edge on.
+func newFinder() *levels.Finder { return &levels.Finder{Faint: true} }
+
 // withFinder calls use with a finder for the given number of candles.
 func (a *Analyzer) withFinder(candles int, use func(f *levels.Finder) error) error {
-	finder, after := new(levels.Finder), new(levels.Finder)
+	finder, after := newFinder(), newFinder()
 	if candles <= sharedKlines(a.cfg.KlineLimit) {
 		finder = <-a.finders
 		defer func() { a.finders <- after }()

@@ -55,7 +55,7 @@ func TestExplain_TellsTheStoredLevelFromKeptCandles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if e.Level != l || e.AsOf != snap.AsOf.UnixMilli() || e.Candles != snap.Klines || len(e.Touches) != l.Touches || len(e.Found) == 0 {
+			if e.Level != l || e.AsOf != snap.AsOf.UnixMilli() || e.Candles != snap.Klines || len(e.Touches) != int(l.Touches) || len(e.Found) == 0 {
 				t.Errorf("the explanation of %+v is %+v", l, e)
 			}
 			var sum int64

@@ -21,17 +21,25 @@ type Analysis struct {
 	Algorithm      string     `json:"algorithm"`
 	HorizonCandles int        `json:"horizon_candles"` // how far odds look ahead
 	OddsReason     *string    `json:"odds_reason"`     // why odds are nil; nil when they are not
+	MinEdge        float64    `json:"min_edge"`        // edge, in points, from which levels are shown unasked
 	Supports       []Level    `json:"supports"`        // from the nearest downwards
 	Resistances    []Level    `json:"resistances"`     // from the nearest upwards
+	// Why there are no supports, or no resistances; nil if there are.
+	SupportsReason    *string `json:"supports_reason"`
+	ResistancesReason *string `json:"resistances_reason"`
 }
 
 // Level is a price at which a market may turn, and the zone around it.
 type Level struct {
-	ID       string  `json:"id"` // 16 hexadecimal digits; stays the same while the level does
-	Price    float64 `json:"price"`
-	Low      float64 `json:"low"`
-	High     float64 `json:"high"`
-	Strength float64 `json:"strength"` // 0 to 1, three decimals; a rank, not a probability
+	ID    string  `json:"id"` // 16 hexadecimal digits; stays the same while the level does
+	Price float64 `json:"price"`
+	Low   float64 `json:"low"`
+	High  float64 `json:"high"`
+	// Edge is how much more often than any line at its distance the level is expected to
+	// hold once touched, in points (hundredths of a probability), two decimals.
+	Edge     float64 `json:"edge"`
+	Faint    bool    `json:"faint"`    // its edge is too small to be shown unasked
+	Strength float64 `json:"strength"` // 0 to 1, three decimals; the rank of Edge, not a probability
 	// Deprecated: Tests, FirstTested, LastTested, FoundBy and State replace Touches,
 	// FirstTouch, LastTouch, Sources and Status, which will be gone in the next version.
 	Touches     int        `json:"touches"`
@@ -58,7 +66,7 @@ type Level struct {
 	// Odds, 0 to 1, all nil where nothing can be said.
 	TouchProbability        *float64    `json:"touch_probability"`
 	HoldProbability         *float64    `json:"hold_probability"`          // once touched and decided
-	HoldInterval            *[2]float64 `json:"hold_interval"`             // 95 %
+	HoldInterval            *[2]float64 `json:"hold_interval"`             // 95 %, of the hold rate of levels with such odds
 	BaselineHoldProbability *float64    `json:"baseline_hold_probability"` // of any line at this distance
 	Samples                 *int        `json:"samples"`
 }
@@ -81,6 +89,9 @@ type PairOnExchange struct {
 	Simulated   bool          `json:"simulated"`
 	Supports    []SharedLevel `json:"supports"`    // from the nearest downwards
 	Resistances []SharedLevel `json:"resistances"` // from the nearest upwards
+	// Why there are no supports, or no resistances; nil if there are.
+	SupportsReason    *string `json:"supports_reason"`
+	ResistancesReason *string `json:"resistances_reason"`
 }
 
 // SharedLevel is a level and the number of exchanges that have it.
@@ -227,4 +238,5 @@ type AnalyzeRequest[Klines any] struct {
 	Interval   string   `json:"interval,omitzero"`    // empty for the service's own
 	KlineLimit int      `json:"kline_limit,omitzero"` // 100 to 10,000; 0 for the service's own
 	Store      *bool    `json:"store,omitzero"`       // nil: unless KlineLimit is not the service's own
+	Faint      *bool    `json:"faint,omitzero"`       // whether the reply has the faint levels, too; not with Symbols or All
 }

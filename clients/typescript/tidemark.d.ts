@@ -684,7 +684,7 @@ export interface components {
             high: number;
             /**
              * Format: double
-             * @description A rank, not a probability.
+             * @description The share of levels that are expected to exceed the lines at their distance by less: a rank, not a probability.
              */
             strength: number;
             /**
@@ -1056,7 +1056,7 @@ export interface components {
              * @description The name of the factor.
              * @enum {string}
              */
-            name: "distance" | "range_short" | "range_middle" | "range_long" | "age" | "touches" | "stay" | "prominence" | "swings_same" | "swings_other" | "volume" | "contrast" | "zones" | "bounds";
+            name: "distance" | "range_short" | "range_middle" | "range_long" | "age" | "touches" | "stay" | "prominence" | "swings_same" | "swings_other" | "volume" | "contrast" | "trend" | "zones" | "bounds";
             /**
              * Format: double
              * @description The value for this level.
@@ -1215,7 +1215,7 @@ export interface components {
             high: number;
             /**
              * Format: double
-             * @description A rank, not a probability.
+             * @description The share of levels that are expected to exceed the lines at their distance by less: a rank, not a probability.
              */
             strength: number;
             /**
