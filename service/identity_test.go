@@ -88,14 +88,13 @@ func TestAnalyze_ComparesWithTheStoredAnalysis(t *testing.T) {
 			}
 		}
 		before := first
-		before.Supports = slices.Clone(first.Supports)
-		before.Supports[0].ID = 12345
+		rename(&before, 12345)
 		store.snapshots[first.Key] = before
 		time.Sleep(time.Hour)
 		second := analyzeOne(t, a, 600)
 		heir := second.Successor(12345)
-		if heir == nil || heir.ID != first.Supports[0].ID {
-			t.Fatalf("the successor is %+v, want %+v", heir, first.Supports[0])
+		if heir == nil || heir.ID != both(&first)[0].ID {
+			t.Fatalf("the successor is %+v, want %+v", heir, both(&first)[0])
 		}
 		_, err := a.Explain(t.Context(), &second, 12345)
 		if want := fmt.Sprintf("was replaced by %016x", heir.ID); !errors.Is(err, ErrUnknownLevel) || !strings.Contains(err.Error(), want) {
@@ -114,7 +113,7 @@ func find(t *testing.T, s Snapshot) []levels.Level {
 	if err := tides(t.Context(), "", s.AsOf.UnixMilli()-int64(s.Klines)*s.Interval.Milliseconds(), &c); err != nil {
 		t.Fatal(err)
 	}
-	found, err := new(levels.Finder).Find(&c)
+	found, err := newFinder().Find(&c)
 	if err != nil {
 		t.Fatal(err)
 	}
