@@ -291,7 +291,11 @@ func TestExplain_BoundsAreAFactorWhereOddsWouldPassThem(t *testing.T) {
 			t.Fatal(err)
 		}
 		advance(f.drawn, c, drawn(c))
-		l := f.level(&f.chosen[0], Support, c, fit, true)
+		f.chosen = f.chosen[:1]
+		f.chosen[0].excess = excess
+		side := []Level{f.level(&f.chosen[0], Support, c, fit)}
+		f.estimate(side, nil, fit)
+		l := side[0]
 		var sum, bounds float64
 		for _, x := range f.factors(&l, &f.chosen[0], nil, fit) {
 			sum += x.Effect

@@ -28,6 +28,7 @@ type Finder struct {
 	around   surroundings
 	past     excursions
 	about    [features]float32 // of the current zone
+	batch    batch             // of the current zones
 	drawn    []zone            // see draw; the clusterer's memory
 	chosen   []zone            // the drawn zones that become levels
 	atrs     []float64         // by candle; see atrs
@@ -82,8 +83,9 @@ func (f *Finder) Find(c *Candles) (Analysis, error) {
 	for above < len(f.drawn) && f.drawn[above].price <= f.around.last {
 		above++
 	}
-	f.choose(f.drawn[:above], fit)
-	f.choose(f.drawn[above:], fit)
+	f.rank(f.drawn, fit)
+	f.choose(f.drawn[:above])
+	f.choose(f.drawn[above:])
 	f.follow(f.chosen, c, &a)
 	f.review(fit)
 	f.around.measureMoment(c)
@@ -197,14 +199,27 @@ func meanTrueRange(c *Candles, from int) float64 {
 	return min(mean, math.MaxFloat64) // rounding may exceed it
 }
 
-// choose appends to f.chosen the zones of one side to keep, ascending: those with
+// rank sets the excess of the zones.
+func (f *Finder) rank(zones []zone, fit *Fit) {
+	for part := range slices.Chunk(zones, lanes) {
+		f.batch.n = 0
+		for k := range part {
+			f.around.describe(&f.about, &part[k], &f.profile)
+			f.batch.add(&f.about)
+		}
+		excess := f.batch.sum(fit.Rank)
+		for k := range part {
+			part[k].excess = excess[k]
+		}
+	}
+}
+
+// choose appends to f.chosen the ranked zones of one side to keep, ascending: those with
 // enough edge, at most the best MaxSide.
-func (f *Finder) choose(side []zone, fit *Fit) {
+func (f *Finder) choose(side []zone) {
 	from := len(f.chosen)
 	for k := range side {
-		f.around.describe(&f.about, &side[k], &f.profile)
 		n := side[k]
-		n.excess = fit.excess(&f.about)
 		n.drawn = n.excess
 		if !f.shown(&n) {
 			continue
@@ -224,16 +239,8 @@ func (n *zone) faint() bool { return faint(100*n.drawn, 100*n.excess, DrawEdge, 
 // review updates the edge of the chosen zones to the last close, and drops those that
 // no longer have enough.
 func (f *Finder) review(fit *Fit) {
-	kept := f.chosen[:0]
-	for k := range f.chosen {
-		n := f.chosen[k]
-		f.around.describe(&f.about, &n, &f.profile)
-		n.excess = fit.excess(&f.about)
-		if f.shown(&n) {
-			kept = append(kept, n)
-		}
-	}
-	f.chosen = kept
+	f.rank(f.chosen, fit)
+	f.chosen = slices.DeleteFunc(f.chosen, func(n zone) bool { return !f.shown(&n) })
 }
 
 // dropWeakest deletes the zone with the least edge of the chosen from from up to, not
@@ -266,15 +273,53 @@ func (f *Finder) levels(c *Candles, a *Analysis, fit *Fit, exact bool) (supports
 	f.atrs = atrs(f.atrs, c)
 	supports, resistances = f.supports[:0], f.resistances[:0]
 	for k := above - 1; k >= 0; k-- {
-		supports = append(supports, f.level(&f.chosen[k], Support, c, fit, exact))
+		supports = append(supports, f.level(&f.chosen[k], Support, c, fit))
 	}
 	for k := above; k < len(f.chosen); k++ {
-		resistances = append(resistances, f.level(&f.chosen[k], Resistance, c, fit, exact))
+		resistances = append(resistances, f.level(&f.chosen[k], Resistance, c, fit))
+	}
+	reason := OddsKnown
+	switch {
+	case !exact:
+		reason = UnknownInterval
+	case c.Len() < MinOddsCandles:
+		reason = ShortHistory
+	default:
+		f.estimate(supports, resistances, fit)
+	}
+	for _, side := range [...][]Level{supports, resistances} {
+		for k := range side {
+			side[k].NoOdds = reason
+		}
 	}
 	return supports, resistances
 }
 
-func (f *Finder) level(n *zone, role Role, c *Candles, fit *Fit, exact bool) Level {
+// estimate sets the odds of the levels.
+func (f *Finder) estimate(supports, resistances []Level, fit *Fit) {
+	done := 0
+	for part := range slices.Chunk(f.chosen, lanes) {
+		var of [lanes]*Level
+		var excess [lanes]float32
+		f.batch.n = 0
+		for k := range part {
+			role := Support
+			if done < len(supports) {
+				of[k] = &supports[len(supports)-1-done]
+			} else {
+				role, of[k] = Resistance, &resistances[done-len(supports)]
+			}
+			done++
+			excess[k] = part[k].excess
+			f.around.describe(&f.about, &part[k], &f.profile)
+			f.around.describeMoment(&f.about, role, &f.past)
+			f.batch.add(&f.about)
+		}
+		fit.odds(of[:len(part)], &f.batch, &excess)
+	}
+}
+
+func (f *Finder) level(n *zone, role Role, c *Candles, fit *Fit) Level {
 	l := Level{
 		ID: id(c.OpenTime[n.anchor], n.kind), Role: role, Status: n.status, Sources: n.sources,
 		Price: n.price, Low: n.low, High: n.high, Edge: 100 * n.excess, DrawnEdge: 100 * n.drawn, Strength: fit.strength(n.excess),
@@ -283,16 +328,6 @@ func (f *Finder) level(n *zone, role Role, c *Candles, fit *Fit, exact bool) Lev
 	}
 	if n.touches > 0 {
 		l.FirstTouch, l.LastTouch = c.OpenTime[n.first], c.OpenTime[n.last]
-	}
-	switch {
-	case !exact:
-		l.NoOdds = UnknownInterval
-	case c.Len() < MinOddsCandles:
-		l.NoOdds = ShortHistory
-	default:
-		f.around.describe(&f.about, n, &f.profile)
-		f.around.describeMoment(&f.about, role, &f.past)
-		fit.odds(&l, &f.about)
 	}
 	return l
 }

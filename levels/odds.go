@@ -384,21 +384,6 @@ func sum(trees []Tree, v *[features]float32) float32 {
 	return total
 }
 
-// sumDeep is sum for deep trees.
-func sumDeep(trees []DeepTree, v *[features]float32) float32 {
-	total := float32(0)
-	for i := range trees {
-		t, k := &trees[i], 0
-		for j, feature := range t.Feature {
-			if v[feature] > t.Cut[j] {
-				k |= 1 << j
-			}
-		}
-		total += t.Leaf[k]
-	}
-	return total
-}
-
 // excess returns how much more often than any line at its distance a level with the
 // features v is expected to hold, as a probability. It ranks levels.
 func (f *Fit) excess(v *[features]float32) float32 { return sum(f.Rank, v) }
@@ -428,16 +413,21 @@ func (f *Fit) strength(x float32) float32 {
 	return (float32(k-1) + (x-below)/(above-below)) / float32(last)
 }
 
-// odds sets the odds of l, whose features are v.
-func (f *Fit) odds(l *Level, v *[features]float32) {
+// odds sets the odds of the levels of the zones in b, whose excesses are known.
+func (f *Fit) odds(of []*Level, b *batch, excess *[lanes]float32) {
 	within := func(p float64) float64 { return min(max(p, minOdds), maxOdds) }
-	l.BaselineHold = within(f.BaselineHold(float64(v[featureDistance])))
-	l.HoldProbability = within(l.BaselineHold + f.holdExcess(v))
-	l.TouchProbability = within(float64(v[featureReflection]) + (float64(sum(f.Touch, v))+float64(sumDeep(f.Deep, v)))/2)
-	r := &f.Reliability[f.HoldBin(l.HoldProbability)]
-	l.HoldInterval = [2]float64{within(l.HoldProbability - float64(r.Half)), within(l.HoldProbability + float64(r.Half))}
-	l.Samples = r.Samples
+	hold, touch, deep := b.sum(f.Hold), b.sum(f.Touch), b.sumDeep(f.Deep)
+	for k, l := range of {
+		l.BaselineHold = within(f.BaselineHold(float64(b.of[featureDistance][k])))
+		l.HoldProbability = within(l.BaselineHold + mean(excess[k], hold[k]))
+		l.TouchProbability = within(float64(b.of[featureReflection][k]) + mean(touch[k], deep[k]))
+		r := &f.Reliability[f.HoldBin(l.HoldProbability)]
+		l.HoldInterval = [2]float64{within(l.HoldProbability - float64(r.Half)), within(l.HoldProbability + float64(r.Half))}
+		l.Samples = r.Samples
+	}
 }
+
+func mean(a, b float32) float64 { return (float64(a) + float64(b)) / 2 }
 
 // HoldBin returns the index of the Reliability for the given hold odds.
 func (f *Fit) HoldBin(hold float64) int {

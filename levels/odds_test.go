@@ -130,7 +130,12 @@ func TestOdds_ByHand(t *testing.T) {
 		t.Fatalf("excess %v, want the leaf of both above their cuts, 0.03", excess)
 	}
 	var l Level
-	f.odds(&l, &v)
+	odds := func() {
+		var b batch
+		b.add(&v)
+		f.odds([]*Level{&l}, &b, &[lanes]float32{f.excess(&v)})
+	}
+	odds()
 	near := func(a, b float64) bool { return math.Abs(a-b) < 1e-6 }
 	// h(4) = 0.5 − 0.04 + 0.008 = 0.468, and the mean of 0.03 and 0.05; the walk's 0.6
 	// and the mean of 0.05 and 0.01
@@ -140,7 +145,7 @@ func TestOdds_ByHand(t *testing.T) {
 	}
 	v[featureReflection] = 0.99
 	f.Baseline[0] = 2
-	f.odds(&l, &v)
+	odds()
 	if l.TouchProbability != maxOdds || l.HoldProbability != maxOdds {
 		t.Errorf("got %+v, want odds of at most %v", l, maxOdds)
 	}
