@@ -26,17 +26,24 @@ func (b *batch) add(v *[features]float32) {
 	b.n++
 }
 
-// sum returns the sum of each zone; those of lanes without a zone have no meaning.
+// sum returns the sum of each zone; those of lanes without a zone have no meaning. The
+// loop over the lanes is written out to keep the sums in registers.
 func (b *batch) sum(trees []Tree) (total [lanes]float32) {
+	var t0, t1, t2, t3, t4, t5, t6, t7 float32
 	for i := range trees {
 		t := &trees[i]
 		one, other := &b.of[t.Feature[0]%featureRoom], &b.of[t.Feature[1]%featureRoom]
-		cut1, cut2 := t.Cut[0], t.Cut[1]
-		for z := range lanes {
-			total[z] += t.Leaf[bit(one[z] > cut1)|bit(other[z] > cut2)<<1]
-		}
+		cut1, cut2, leaf := t.Cut[0], t.Cut[1], &t.Leaf
+		t0 += leaf[bit(one[0] > cut1)|bit(other[0] > cut2)<<1]
+		t1 += leaf[bit(one[1] > cut1)|bit(other[1] > cut2)<<1]
+		t2 += leaf[bit(one[2] > cut1)|bit(other[2] > cut2)<<1]
+		t3 += leaf[bit(one[3] > cut1)|bit(other[3] > cut2)<<1]
+		t4 += leaf[bit(one[4] > cut1)|bit(other[4] > cut2)<<1]
+		t5 += leaf[bit(one[5] > cut1)|bit(other[5] > cut2)<<1]
+		t6 += leaf[bit(one[6] > cut1)|bit(other[6] > cut2)<<1]
+		t7 += leaf[bit(one[7] > cut1)|bit(other[7] > cut2)<<1]
 	}
-	return total
+	return [lanes]float32{t0, t1, t2, t3, t4, t5, t6, t7}
 }
 
 // sumDeep is sum for deep trees.

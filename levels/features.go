@@ -3,8 +3,6 @@ package levels
 import (
 	"fmt"
 	"math"
-	"slices"
-	"sort"
 )
 
 // spans are the numbers of candles over which the extremes of price are
@@ -136,7 +134,7 @@ func meanVolume(c *Candles, span int) float64 {
 // excursions holds how far price went within Horizon candles on either side, in ATR
 // of then, from every few candles in the past; the slices are scratch memory.
 type excursions struct {
-	up, down        []float64 // ascending
+	up, down        []float64
 	highest, lowest []float64 // of blocks of excursionStep candles, from the last candle back
 }
 
@@ -183,8 +181,6 @@ func (e *excursions) measure(c *Candles) {
 		from := c.Close[start-1]
 		e.up, e.down = append(e.up, (high-from)/atr), append(e.down, (from-low)/atr)
 	}
-	slices.Sort(e.up)
-	slices.Sort(e.down)
 }
 
 // trueRange returns the true range of candle i, which is not the first.
@@ -195,8 +191,13 @@ func trueRange(c *Candles, i int) float64 {
 // share returns the share of past values that reach distance, drawn towards a half
 // where they are few.
 func share(past []float64, distance float64) float64 {
-	below := sort.SearchFloat64s(past, distance)
-	return (float64(len(past)-below) + 1) / (float64(len(past)) + 2)
+	as := 0 // as far; counting is faster than sorting for so few levels
+	for _, x := range past {
+		if x >= distance {
+			as++
+		}
+	}
+	return (float64(as) + 1) / (float64(len(past)) + 2)
 }
 
 // Reflection returns the probability that a driftless random walk with the given

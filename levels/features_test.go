@@ -25,8 +25,6 @@ func TestExcursions_AreHowFarPriceWentInAHorizon(t *testing.T) {
 			up = append(up, (slices.Max(c.High[start:start+Horizon])-from)/atr)
 			down = append(down, (from-slices.Min(c.Low[start:start+Horizon]))/atr)
 		}
-		slices.Sort(up)
-		slices.Sort(down)
 		close := func(a, b []float64) bool {
 			return slices.EqualFunc(a, b, func(x, y float64) bool { return math.Abs(x-y) < 1e-9 })
 		}
