@@ -37,7 +37,7 @@ export interface paths {
         };
         /**
          * Levels of all pairs as flat rows.
-         * @description One row for each level of each analysed pair, for screens and dashboards, nearest to its price first. A page is the first `limit` rows after the cursor; rows that change between pages may be missed or repeated.
+         * @description One row for each level of each analysed pair that is not faint, for screens and dashboards, nearest to its price first. A page is the first `limit` rows after the cursor; rows that change between pages may be missed or repeated.
          *
          *     Without `limit`, CSV and NDJSON (one row on each line) return all rows, by symbol. In CSV, text that a spreadsheet would treat as a formula starts with an apostrophe; a missing value is an empty cell.
          */
@@ -61,6 +61,8 @@ export interface paths {
          * The stored analysis of a pair.
          * @description The newest analysis, or with `at` the one that was the newest at that time.
          *
+         *     Levels with an edge below `LEVELS_MIN_EDGE` are faint: they are left out unless `faint` or `min_edge` asks for them. If a side then has no level, `supports_reason` or `resistances_reason` says so.
+         *
          *     `stale` and `stale_reason` report that the next candle has closed and its analysis is overdue: one interval and a grace period after `as_of`. The grace period is a twentieth of the interval, at least two minutes, and at most one interval. With `at` they are as of that time, so a reply about the past does not change.
          *
          *     With `exchange=all` the answer is the pair's levels on every exchange of this process side by side, of the type `application/vnd.tidemark.exchanges+json`; `venues` of a level is the number of them that have it.
@@ -68,7 +70,7 @@ export interface paths {
          *
          *     The reply may be cached until the next candle closes (`Cache-Control`), and revalidated with its `ETag`. A reply about the past may be cached for five minutes once that time is two intervals ago.
          *
-         *     CSV and NDJSON return rows, as in `GET /levels`. `format=pine` returns a TradingView script in Pine version 6 that draws the zones on a chart: a box from the first touch on, and a label with price and odds.
+         *     CSV and NDJSON return rows, as in `GET /levels`. `format=pine` returns a TradingView script in Pine version 6 that draws the zones on a chart: a box from the first test on, and a label with price, edge and odds.
          */
         get: operations["getLevels"];
         put?: never;
@@ -88,7 +90,7 @@ export interface paths {
         };
         /**
          * A picture of the levels of one pair over its candles.
-         * @description For emails, pages and READMEs (most chats need the PNG): the newest stored analysis with its last candles and its time. Zones are bands; the colour is stronger for higher hold odds (for higher strength while odds are null), and broken levels have a dashed line. Notes say if the market is simulated, the analysis is stale or candles are missing.
+         * @description For emails, pages and READMEs (most chats need the PNG): the newest stored analysis with its last candles and its time. Zones are bands; the colour is stronger for a larger edge, and broken levels have a dashed line. Notes say if the market is simulated, the analysis is stale, candles are missing, or a side has no level to draw.
          *
          *     Only stored candles are used: none is fetched, and none after `as_of` is shown. If they are no longer stored, the reply is 409; a new analysis of the pair (`POST /analyze`) can be drawn.
          */
@@ -607,6 +609,11 @@ export interface components {
             kline_limit?: number;
             /** @description Whether the analysis is stored. The default is true, unless `kline_limit` differs from `ANALYSIS_KLINE_LIMIT`: then an analysis replaces the stored one only with `store: true`. Analyses of several symbols and `all` are always stored, so they require `store: true` with such a `kline_limit`; an analysis of klines cannot be stored. */
             store?: boolean;
+            /**
+             * @description Whether the analysis in the reply includes faint levels, with an edge of at least 0; they are marked as such. It is about the reply: faint levels are always stored. Not with `symbols` or `all`; a job's result has none.
+             * @default false
+             */
+            faint: boolean;
         } & (unknown | unknown | unknown | unknown);
         /** @description The levels of a pair, as of the close of its last closed candle. */
         Analysis: {
@@ -658,10 +665,19 @@ export interface components {
             horizon_candles: number;
             /** @description Why probabilities are null; null if they are not. */
             odds_reason: string | null;
+            /**
+             * Format: double
+             * @description The edge, in points, from which levels are shown unasked (`LEVELS_MIN_EDGE`).
+             */
+            min_edge: number;
             /** @description Levels at or below the last price, from the nearest downwards. */
             supports: components["schemas"]["Level"][];
             /** @description Levels above the last price, from the nearest upwards. */
             resistances: components["schemas"]["Level"][];
+            /** @description Why there are no supports, in a sentence such as: no level with an edge of 3 points below the price. Null if there are. */
+            supports_reason: string | null;
+            /** @description Why there are no resistances; null if there are. */
+            resistances_reason: string | null;
         };
         /** @description A price at which a market may turn, and the zone around it. */
         Level: {
@@ -682,6 +698,13 @@ export interface components {
              * @description Upper edge of the zone.
              */
             high: number;
+            /**
+             * Format: double
+             * @description How much more often than any line at its distance the level is expected to hold once touched, in points (hundredths of a probability). Levels are ranked, chosen and drawn by it. It depends on the level and its place, not on the moment, so `hold_probability` does not exceed `baseline_hold_probability` by exactly as much. For intervals without odds it is that of the nearest interval with odds. In an analysis by a version before edges it is the difference of both odds; 0 without odds.
+             */
+            edge: number;
+            /** @description Whether its edge is too small to be shown unasked: below `min_edge` of the analysis when the levels were last drawn, every sixth candle, or more than a point below it now. */
+            faint: boolean;
             /**
              * Format: double
              * @description The share of levels that are expected to exceed the lines at their distance by less: a rank, not a probability.
@@ -759,7 +782,7 @@ export interface components {
              * @description Odds that the level holds, given that it is touched and decided.
              */
             hold_probability: number | null;
-            /** @description The 95 % interval of the hold probability, from and to: how far hold rates deviated from similar odds on pairs and weeks outside the fit. */
+            /** @description How well such odds are known, from and to: the 95 % interval of the hold rate, over years, of levels with about this hold probability. It is how far hold rates of later times and of pairs outside the fit deviated from such odds, in bootstrap samples of blocks of at least two horizons. In a single week, or on a single pair, hold rates deviate further. */
             hold_interval: number[] | null;
             /**
              * Format: double
@@ -806,6 +829,10 @@ export interface components {
             supports: components["schemas"]["SharedLevel"][];
             /** @description Levels above the last price, from the nearest upwards. */
             resistances: components["schemas"]["SharedLevel"][];
+            /** @description Why there are no supports, in a sentence such as: no level with an edge of 3 points below the price. Null if there are. */
+            supports_reason: string | null;
+            /** @description Why there are no resistances; null if there are. */
+            resistances_reason: string | null;
         };
         /** @description A level and the number of exchanges that have it. */
         SharedLevel: {
@@ -828,7 +855,14 @@ export interface components {
             high: number;
             /**
              * Format: double
-             * @description A rank, not a probability.
+             * @description How much more often than any line at its distance the level is expected to hold once touched, in points (hundredths of a probability). Levels are ranked, chosen and drawn by it. It depends on the level and its place, not on the moment, so `hold_probability` does not exceed `baseline_hold_probability` by exactly as much. For intervals without odds it is that of the nearest interval with odds. In an analysis by a version before edges it is the difference of both odds; 0 without odds.
+             */
+            edge: number;
+            /** @description Whether its edge is too small to be shown unasked: below `min_edge` of the analysis when the levels were last drawn, every sixth candle, or more than a point below it now. */
+            faint: boolean;
+            /**
+             * Format: double
+             * @description The share of levels that are expected to exceed the lines at their distance by less: a rank, not a probability.
              */
             strength: number;
             /**
@@ -903,7 +937,7 @@ export interface components {
              * @description Odds that the level holds, given that it is touched and decided.
              */
             hold_probability: number | null;
-            /** @description The 95 % interval of the hold probability, from and to: how far hold rates deviated from similar odds on pairs and weeks outside the fit. */
+            /** @description How well such odds are known, from and to: the 95 % interval of the hold rate, over years, of levels with about this hold probability. It is how far hold rates of later times and of pairs outside the fit deviated from such odds, in bootstrap samples of blocks of at least two horizons. In a single week, or on a single pair, hold rates deviate further. */
             hold_interval: number[] | null;
             /**
              * Format: double
@@ -1215,6 +1249,13 @@ export interface components {
             high: number;
             /**
              * Format: double
+             * @description How much more often than any line at its distance the level is expected to hold once touched, in points (hundredths of a probability). Levels are ranked, chosen and drawn by it. It depends on the level and its place, not on the moment, so `hold_probability` does not exceed `baseline_hold_probability` by exactly as much. For intervals without odds it is that of the nearest interval with odds. In an analysis by a version before edges it is the difference of both odds; 0 without odds.
+             */
+            edge: number;
+            /** @description Whether its edge is too small to be shown unasked: below `min_edge` of the analysis when the levels were last drawn, every sixth candle, or more than a point below it now. */
+            faint: boolean;
+            /**
+             * Format: double
              * @description The share of levels that are expected to exceed the lines at their distance by less: a rank, not a probability.
              */
             strength: number;
@@ -1290,7 +1331,7 @@ export interface components {
              * @description Odds that the level holds, given that it is touched and decided.
              */
             hold_probability: number | null;
-            /** @description The 95 % interval of the hold probability, from and to: how far hold rates deviated from similar odds on pairs and weeks outside the fit. */
+            /** @description How well such odds are known, from and to: the 95 % interval of the hold rate, over years, of levels with about this hold probability. It is how far hold rates of later times and of pairs outside the fit deviated from such odds, in bootstrap samples of blocks of at least two horizons. In a single week, or on a single pair, hold rates deviate further. */
             hold_interval: number[] | null;
             /**
              * Format: double
@@ -2040,6 +2081,13 @@ export interface components {
          * @example binance
          */
         Exchange: components["schemas"]["Exchange"];
+        /**
+         * @description Only levels with at least this edge, in points. It replaces `LEVELS_MIN_EDGE`: levels that are faint by that setting are included, unless `faint` is false. The least edge stored is 0.
+         * @example 1
+         */
+        MinEdge: number;
+        /** @description Whether faint levels are included; they are marked as such. The default is false, and true with `min_edge`. */
+        Faint: boolean;
         /** @description Light on dark, or dark on light. */
         ChartTheme: "dark" | "light";
         /** @description Width in pixels. */
@@ -2156,6 +2204,13 @@ export interface operations {
                  */
                 source?: components["schemas"]["Source"];
                 /**
+                 * @description Only levels with at least this edge, in points. It replaces `LEVELS_MIN_EDGE`: levels that are faint by that setting are included, unless `faint` is false. The least edge stored is 0.
+                 * @example 1
+                 */
+                min_edge?: components["parameters"]["MinEdge"];
+                /** @description Whether faint levels are included; they are marked as such. The default is false, and true with `min_edge`. */
+                faint?: components["parameters"]["Faint"];
+                /**
                  * @description Only levels at least this strong, 0 to 1.
                  * @example 0.5
                  */
@@ -2181,10 +2236,10 @@ export interface operations {
                  */
                 symbols?: string;
                 /**
-                 * @description The order: `distance_atr` (the default) and `distance_pct` (nearest first, on either side), `strength`, `tests`, `last_tested` (least first, so mostly used with `-`), `symbol`; `touches` and `last_touch` are deprecated. A `-` prefix reverses the order.
-                 * @example -strength
+                 * @description The order: `distance_atr` (the default) and `distance_pct` (nearest first, on either side), `edge`, `strength`, `tests`, `last_tested` (least first, so mostly used with `-`), `symbol`; `touches` and `last_touch` are deprecated. A `-` prefix reverses the order.
+                 * @example -edge
                  */
-                sort?: "distance_atr" | "-distance_atr" | "distance_pct" | "-distance_pct" | "strength" | "-strength" | "tests" | "-tests" | "last_tested" | "-last_tested" | "touches" | "-touches" | "last_touch" | "-last_touch" | "symbol" | "-symbol";
+                sort?: "distance_atr" | "-distance_atr" | "distance_pct" | "-distance_pct" | "edge" | "-edge" | "strength" | "-strength" | "tests" | "-tests" | "last_tested" | "-last_tested" | "touches" | "-touches" | "last_touch" | "-last_touch" | "symbol" | "-symbol";
                 /** @description Rows in a page. Without it, CSV and NDJSON are not paged. */
                 limit?: number;
                 /** @description The `next` of the previous page. All other parameters must be unchanged. */
@@ -2242,6 +2297,13 @@ export interface operations {
                  * @example 2026-11-20T12:00:00Z
                  */
                 at?: string;
+                /**
+                 * @description Only levels with at least this edge, in points. It replaces `LEVELS_MIN_EDGE`: levels that are faint by that setting are included, unless `faint` is false. The least edge stored is 0.
+                 * @example 1
+                 */
+                min_edge?: components["parameters"]["MinEdge"];
+                /** @description Whether faint levels are included; they are marked as such. The default is false, and true with `min_edge`. */
+                faint?: components["parameters"]["Faint"];
                 /** @description Overrides the Accept header. */
                 format?: "json" | "csv" | "ndjson" | "pine";
             };
@@ -2330,6 +2392,13 @@ export interface operations {
                 height?: components["parameters"]["ChartHeight"];
                 /** @description The number of candles shown, the last ones; all of the analysis if it has fewer. */
                 candles?: components["parameters"]["ChartCandles"];
+                /**
+                 * @description Only levels with at least this edge, in points. It replaces `LEVELS_MIN_EDGE`: levels that are faint by that setting are included, unless `faint` is false. The least edge stored is 0.
+                 * @example 1
+                 */
+                min_edge?: components["parameters"]["MinEdge"];
+                /** @description Whether faint levels are included; they are marked as such. The default is false, and true with `min_edge`. */
+                faint?: components["parameters"]["Faint"];
             };
             header?: {
                 /** @description Tags of pictures that the client has cached, or `*`. */
@@ -2412,6 +2481,13 @@ export interface operations {
                 height?: components["parameters"]["ChartHeight"];
                 /** @description The number of candles shown, the last ones; all of the analysis if it has fewer. */
                 candles?: components["parameters"]["ChartCandles"];
+                /**
+                 * @description Only levels with at least this edge, in points. It replaces `LEVELS_MIN_EDGE`: levels that are faint by that setting are included, unless `faint` is false. The least edge stored is 0.
+                 * @example 1
+                 */
+                min_edge?: components["parameters"]["MinEdge"];
+                /** @description Whether faint levels are included; they are marked as such. The default is false, and true with `min_edge`. */
+                faint?: components["parameters"]["Faint"];
             };
             header?: {
                 /** @description Tags of pictures that the client has cached, or `*`. */
