@@ -293,7 +293,7 @@ func (l *nearList) note() string {
 }
 
 // nearHead holds the names of the columns. A narrow screen drops the last ones.
-var nearHead = []string{"pair", "distance", "ATR", "kind", "zone", "last close", "holds", "any line", "age"}
+var nearHead = []string{"pair", "distance", "ATR", "kind", "zone", "edge", "last close", "holds", "any line", "age"}
 
 // rows returns the rows of the table at the time now.
 func (l *nearList) rows(now time.Time) []row {
@@ -321,8 +321,12 @@ func (l *nearList) rows(now time.Time) []row {
 		if n.Stale {
 			pair = "STALE " + pair
 		}
+		edge := fmt.Sprintf("%.1f", n.Edge)
+		if n.Faint {
+			edge += " faint"
+		}
 		all[i] = row{sideColour(role, least, baseline), []string{
-			pair, fmt.Sprintf("%+.2f %%", n.DistancePct), inATR, n.Role, plain(n.Low) + "–" + plain(n.High),
+			pair, fmt.Sprintf("%+.2f %%", n.DistancePct), inATR, n.Role, plain(n.Low) + "–" + plain(n.High), edge,
 			plain(n.LastPrice), holds, anyLine, age(now.Sub(n.AsOf)),
 		}}
 	}
