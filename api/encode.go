@@ -266,7 +266,9 @@ func (v *levelValues) level(l *levels.Level, last, atr, drawn float64) wire.Leve
 		w.DistanceATR = &v.distanceATR
 	}
 	if l.NoOdds == levels.OddsKnown {
-		v.touch, v.hold, v.holdInterval, v.baseline, v.samples = l.TouchProbability, l.HoldProbability, l.HoldInterval, l.BaselineHold, int(l.Samples)
+		odds := func(p float32) float64 { return rounded(float64(p), 4) }
+		v.touch, v.hold, v.baseline, v.samples = odds(l.TouchProbability), odds(l.HoldProbability), odds(l.BaselineHold), int(l.Samples)
+		v.holdInterval = [2]float64{odds(l.HoldInterval[0]), odds(l.HoldInterval[1])}
 		w.TouchProbability, w.HoldProbability, w.HoldInterval, w.BaselineHoldProbability, w.Samples = &v.touch, &v.hold, &v.holdInterval, &v.baseline, &v.samples
 	}
 	return w

@@ -167,10 +167,10 @@ func printTable(w screen, s service.Snapshot, now time.Time, show api.Shown) err
 		}
 		touched, holds, baseline := "-", "-", "-"
 		if l.NoOdds == levels.OddsKnown {
-			touched, baseline = percent(l.TouchProbability), percent(l.BaselineHold)
-			holds = percents(l.HoldInterval)
+			touched, baseline = percent(float64(l.TouchProbability)), percent(float64(l.BaselineHold))
+			holds = percents([2]float64{float64(l.HoldInterval[0]), float64(l.HoldInterval[1])})
 		}
-		rows = append(rows, row{sideColour(role, l.HoldInterval[0], l.BaselineHold), []string{
+		rows = append(rows, row{sideColour(role, float64(l.HoldInterval[0]), float64(l.BaselineHold)), []string{
 			price(l.Price), price(l.Low) + "–" + price(l.High),
 			fmt.Sprintf("%+.2f %%", 100*(l.Price-s.LastPrice)/s.LastPrice), fmt.Sprintf("%+.1f", (l.Price-s.LastPrice)/s.ATR),
 			edgeText(&l, show), touched, holds, baseline, fmt.Sprintf("%d of %d", l.Held, l.Held+l.Broke), stateText(&l), last,

@@ -342,15 +342,16 @@ func (f *Finder) factors(l *Level, n *zone, found []Source, fit *Fit) []Factor {
 		}
 	}
 	list := f.describeFactors(l, n, &v, found)
-	rest := 100 * (l.HoldProbability - l.BaselineHold)
+	hold, baseline := float64(l.HoldProbability), float64(l.BaselineHold)
+	rest := 100 * (hold - baseline)
 	for k := range list {
 		list[k].Effect = 100 * shares[k] / 2 / float64(len(f.drawn)) // odds are the mean of both
 		rest -= list[k].Effect
 	}
 	if l.HoldProbability <= minOdds || l.HoldProbability >= maxOdds {
-		beyond := 100 * (l.HoldProbability - l.BaselineHold - fit.holdExcess(&v))
+		beyond := 100 * (hold - baseline - fit.holdExcess(&v))
 		rest -= beyond
-		list = append(list, Factor{"bounds", 100 * l.HoldProbability, "%", beyond,
+		list = append(list, Factor{"bounds", 100 * hold, "%", beyond,
 			fmt.Sprintf("odds are never below %g %% or above %g %%", 100*minOdds, 100*maxOdds)})
 	}
 	than := "more"

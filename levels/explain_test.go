@@ -266,7 +266,7 @@ func TestExplain_EffectsAddUpToTheOdds(t *testing.T) {
 					moved++
 				}
 			}
-			if math.Abs(sum-100*(l.HoldProbability-l.BaselineHold)) > 1e-9 {
+			if math.Abs(sum-100*(float64(l.HoldProbability)-float64(l.BaselineHold))) > 1e-9 {
 				t.Errorf("series %d: effects add up to %v, the odds are %v against %v", k, sum, l.HoldProbability, l.BaselineHold)
 			}
 			if len(names) != factorCount+1 || len(e.Factors) != factorCount+1 {
@@ -303,10 +303,10 @@ func TestExplain_BoundsAreAFactorWhereOddsWouldPassThem(t *testing.T) {
 				bounds = x.Effect
 			}
 		}
-		if want := 100*(l.HoldProbability-0.45) - 100*float64(excess); math.Abs(bounds-want) > 1e-6 || bounds == 0 {
+		if want := 100*(float64(l.HoldProbability)-0.45) - 100*float64(excess); math.Abs(bounds-want) > 1e-5 || bounds == 0 {
 			t.Errorf("bounds moved %v points, want %v", bounds, want)
 		}
-		if math.Abs(sum-100*(l.HoldProbability-l.BaselineHold)) > 1e-9 {
+		if math.Abs(sum-100*(float64(l.HoldProbability)-float64(l.BaselineHold))) > 1e-9 {
 			t.Errorf("effects add up to %v for %v against %v", sum, l.HoldProbability, l.BaselineHold)
 		}
 	}

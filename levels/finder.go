@@ -324,8 +324,8 @@ func (f *Finder) level(n *zone, role Role, c *Candles, fit *Fit) Level {
 		ID: id(c.OpenTime[n.anchor], n.kind), Role: role, Status: n.status, Sources: n.sources,
 		Price: n.price, Low: n.low, High: n.high, Edge: 100 * n.excess, DrawnEdge: 100 * n.drawn, Strength: fit.strength(n.excess),
 		Touches: uint16(min(n.touches, math.MaxUint16)),
-		Record:  record(n.price, role, c, f.atrs),
 	}
+	l.Record, l.FirstTested, l.LastTested = record(n.price, role, c, f.atrs)
 	if n.touches > 0 {
 		l.FirstTouch, l.LastTouch = c.OpenTime[n.first], c.OpenTime[n.last]
 	}

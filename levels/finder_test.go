@@ -56,10 +56,10 @@ func check(t testing.TB, c *Candles, a Analysis) {
 			}
 			switch r := l.Record; {
 			case r.Tests == 0:
-				if r.FirstTested != 0 || r.LastTested != 0 || r.Recent.Len() != 0 || r.HeldInRole != 0 {
+				if l.FirstTested != 0 || l.LastTested != 0 || r.Recent.Len() != 0 || r.HeldInRole != 0 {
 					t.Fatalf("untested level %+v", l)
 				}
-			case r.FirstTested <= c.OpenTime[0] || r.FirstTested > r.LastTested || r.LastTested >= a.AsOf || int(r.Tests) > n:
+			case l.FirstTested <= c.OpenTime[0] || l.FirstTested > l.LastTested || l.LastTested >= a.AsOf || int(r.Tests) > n:
 				t.Fatalf("tests of %+v in a series from %d to %d", l, c.OpenTime[0], a.AsOf)
 			}
 			if r := l.Record; r.Held < 0 || r.Broke < 0 || r.Held+r.Broke > r.Tests || r.HeldInRole > r.Held ||

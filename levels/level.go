@@ -104,24 +104,25 @@ type Level struct {
 	Price     float64 // representative price, Low ≤ Price ≤ High
 	Low, High float64 // the zone
 
-	// NoOdds is the reason why the level has no odds. Unless it is OddsKnown, the
-	// following fields, and Samples, are zero and have no meaning. Moment.Judge defines
-	// touched, held and broke. Odds come from the built-in table, see Odds.
-	TouchProbability float64 // that price reaches the touch line within Horizon candles
-	HoldProbability  float64 // that the level holds, given that it is touched and decided
-	// HoldInterval is the 95 % interval of the hold rate of levels with about this
-	// HoldProbability, over years: how far the rate of later times and of pairs outside
-	// the fit deviated from such odds in bootstrap samples of blocks of time. In a single
-	// week, or on a single pair, rates deviate further.
-	HoldInterval [2]float64
-	BaselineHold float64 // hold rate of any line at that distance, to compare with HoldProbability
-
 	// FirstTouch and LastTouch are the open times, in Unix ms, of the candles
 	// that began the first and the last episode; 0 and 0 with no touches.
 	FirstTouch, LastTouch int64
 
-	// Record is what tests of the price have shown.
-	Record
+	// FirstTested and LastTested are the open times, in Unix ms, of the candles that
+	// began the first and the last test; 0 and 0 without tests.
+	FirstTested, LastTested int64
+
+	// NoOdds is the reason why the level has no odds. Unless it is OddsKnown, the
+	// following fields, and Samples, are zero and have no meaning. Moment.Judge defines
+	// touched, held and broke. Odds come from the built-in table, see Odds.
+	TouchProbability float32 // that price reaches the touch line within Horizon candles
+	HoldProbability  float32 // that the level holds, given that it is touched and decided
+	// HoldInterval is the 95 % interval of the hold rate of levels with about this
+	// HoldProbability, over years: how far the rate of later times and of pairs outside
+	// the fit deviated from such odds in bootstrap samples of blocks of time. In a single
+	// week, or on a single pair, rates deviate further.
+	HoldInterval [2]float32
+	BaselineHold float32 // hold rate of any line at that distance, to compare with HoldProbability
 
 	// Edge is how much more often than any line at its distance the level is expected
 	// to hold if it is touched, in points (hundredths of a probability). Levels are
@@ -135,6 +136,9 @@ type Level struct {
 	// one, of those with at least 0.
 	Strength float32
 	Samples  int32 // decided outcomes behind HoldInterval
+
+	// Record is what tests of the price have shown.
+	Record
 
 	// Touches counts episodes since the first swing of the level, or since the
 	// first candle if it has no swing: price enters the zone after having been

@@ -418,11 +418,12 @@ func (f *Fit) odds(of []*Level, b *batch, excess *[lanes]float32) {
 	within := func(p float64) float64 { return min(max(p, minOdds), maxOdds) }
 	hold, touch, deep := b.sum(f.Hold), b.sum(f.Touch), b.sumDeep(f.Deep)
 	for k, l := range of {
-		l.BaselineHold = within(f.BaselineHold(float64(b.of[featureDistance][k])))
-		l.HoldProbability = within(l.BaselineHold + mean(excess[k], hold[k]))
-		l.TouchProbability = within(float64(b.of[featureReflection][k]) + mean(touch[k], deep[k]))
-		r := &f.Reliability[f.HoldBin(l.HoldProbability)]
-		l.HoldInterval = [2]float64{within(l.HoldProbability - float64(r.Half)), within(l.HoldProbability + float64(r.Half))}
+		baseline := within(f.BaselineHold(float64(b.of[featureDistance][k])))
+		p := within(baseline + mean(excess[k], hold[k]))
+		r := &f.Reliability[f.HoldBin(p)]
+		l.BaselineHold, l.HoldProbability = float32(baseline), float32(p)
+		l.HoldInterval = [2]float32{float32(within(p - float64(r.Half))), float32(within(p + float64(r.Half)))}
+		l.TouchProbability = float32(within(float64(b.of[featureReflection][k]) + mean(touch[k], deep[k])))
 		l.Samples = r.Samples
 	}
 }

@@ -136,7 +136,7 @@ func TestOdds_ByHand(t *testing.T) {
 		f.odds([]*Level{&l}, &b, &[lanes]float32{f.excess(&v)})
 	}
 	odds()
-	near := func(a, b float64) bool { return math.Abs(a-b) < 1e-6 }
+	near := func(a float32, b float64) bool { return math.Abs(float64(a)-b) < 1e-6 }
 	// h(4) = 0.5 − 0.04 + 0.008 = 0.468, and the mean of 0.03 and 0.05; the walk's 0.6
 	// and the mean of 0.05 and 0.01
 	if !near(l.BaselineHold, 0.468) || !near(l.HoldProbability, 0.508) || !near(l.TouchProbability, 0.63) ||
@@ -213,7 +213,7 @@ func TestFinder_LevelsCarryOddsOrAReason(t *testing.T) {
 					continue
 				}
 				known++
-				in := func(p float64) bool { return minOdds <= p && p <= maxOdds }
+				in := func(p float32) bool { return minOdds <= p && p <= maxOdds }
 				if !in(l.TouchProbability) || !in(l.HoldProbability) || !in(l.BaselineHold) || l.Samples <= 0 ||
 					!(l.HoldInterval[0] < l.HoldProbability && l.HoldProbability < l.HoldInterval[1]) {
 					t.Fatalf("odds of %+v", l)
@@ -238,7 +238,7 @@ func TestFinder_TouchOddsFallWithDistance(t *testing.T) {
 		a := find(t, c)
 		for _, l := range all(a) {
 			k := min(int(math.Abs(l.Price-a.LastPrice)/a.ATR/3), 2)
-			sum[k] += l.TouchProbability
+			sum[k] += float64(l.TouchProbability)
 			n[k]++
 		}
 	}

@@ -79,10 +79,6 @@ func (r Recent) push(held bool) Recent {
 
 // Record is the tests of a level in the candles of an analysis.
 type Record struct {
-	// FirstTested and LastTested are the open times, in Unix ms, of the candles that
-	// began the first and the last test; 0 and 0 without tests.
-	FirstTested, LastTested int64
-
 	Tests       uint16 // all, including those that are undecided or pending
 	Held, Broke uint16 // decided tests
 	// HeldInRole counts the tests that held since the level took its present role. It
@@ -237,8 +233,9 @@ func count(n *uint16) {
 	}
 }
 
-// record returns the record of the level at price, in the role.
-func record(price float64, role Role, c *Candles, atr []float64) (r Record) {
+// record returns the record of the level at price, in the role, and the open times of the
+// candles that began the first and the last test.
+func record(price float64, role Role, c *Candles, atr []float64) (r Record, first, last int64) {
 	t := trials{c: c, atr: atr, price: price}
 	side, crossed, reclaimed := int8(0), false, false
 	cross := func(to int8) {
@@ -250,9 +247,9 @@ func record(price float64, role Role, c *Candles, atr []float64) (r Record) {
 	}
 	for x, ok := t.next(); ok; x, ok = t.next() {
 		if count(&r.Tests); r.Tests == 1 {
-			r.FirstTested = c.OpenTime[x.start]
+			first = c.OpenTime[x.start]
 		}
-		r.LastTested = c.OpenTime[x.start]
+		last = c.OpenTime[x.start]
 		from := int8(-1)
 		if x.above {
 			from = 1
@@ -289,5 +286,5 @@ func record(price float64, role Role, c *Candles, atr []float64) (r Record) {
 	case crossed:
 		r.State = Crossed
 	}
-	return r
+	return r, first, last
 }

@@ -52,7 +52,7 @@ func TestRecord_OfDrawnPrices(t *testing.T) {
 			if c.Close[c.Len()-1] < 100 {
 				role = Resistance
 			}
-			r := record(100, role, c, atrs(nil, c))
+			r, _, _ := record(100, role, c, atrs(nil, c))
 			if r.Tests != test.tests || r.Held != test.held || r.Broke != test.broke || r.State != test.state || r.HeldInRole != test.inRole {
 				t.Errorf("got %+v, want %d tests, %d held, %d broke, %v, %d in its role", r, test.tests, test.held, test.broke, test.state, test.inRole)
 			}
@@ -62,7 +62,7 @@ func TestRecord_OfDrawnPrices(t *testing.T) {
 
 func TestRecord_TellsTheLastFourTests(t *testing.T) {
 	c := walk(t, 97, 99.5, 95, 99.5, 95, 105, 100.5, 105, 100.5, 105) // B H H B H H
-	r := record(100, Support, c, atrs(nil, c))
+	r, first, last := record(100, Support, c, atrs(nil, c))
 	if r.Held != 4 || r.Broke != 2 || r.Recent.Len() != 4 || r.Recent.Held() != 3 {
 		t.Fatalf("got %+v", r)
 	}
@@ -71,8 +71,8 @@ func TestRecord_TellsTheLastFourTests(t *testing.T) {
 			t.Errorf("the test %d before the last: %v, want %v", i, got, want)
 		}
 	}
-	if c.Low[slices.Index(c.OpenTime, r.FirstTested)] > 100.3 || r.LastTested <= r.FirstTested {
-		t.Errorf("tested from %d to %d", r.FirstTested, r.LastTested)
+	if c.Low[slices.Index(c.OpenTime, first)] > 100.3 || last <= first {
+		t.Errorf("tested from %d to %d", first, last)
 	}
 }
 

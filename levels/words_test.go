@@ -55,7 +55,7 @@ func below(v int, bounds ...int) int {
 }
 
 // wordValues returns the value of each word, as an index into its values.
-func wordValues(r *Record, found Sources, asOf, length int64) []int {
+func wordValues(r *Record, from, to int64, found Sources, asOf, length int64) []int {
 	share, recent, last, first := 0, 0, 0, 0
 	if n := r.Held + r.Broke; n > 0 {
 		share = 1 + min(5*int(r.Held)/int(n), 4)
@@ -64,8 +64,8 @@ func wordValues(r *Record, found Sources, asOf, length int64) []int {
 		recent = 1 + r.Recent.Held()
 	}
 	if r.Tests > 0 {
-		last = 1 + below(int((asOf-r.LastTested)/length), 50, 200, 500, 1000)
-		first = 1 + below(int((asOf-r.FirstTested)/length), 500, 1000, 1500)
+		last = 1 + below(int((asOf-to)/length), 50, 200, 500, 1000)
+		first = 1 + below(int((asOf-from)/length), 500, 1000, 1500)
 	}
 	bit := func(s Sources) int {
 		if found&s != 0 {
@@ -141,7 +141,7 @@ func (w *words) add(c *Candles, every int, random *rand.Rand) error {
 		m := Moment{a.AsOf, a.LastPrice, a.ATR}
 		k := w.week(a.AsOf)
 		for _, l := range all(a) {
-			for i, v := range wordValues(&l.Record, l.Sources, a.AsOf, c.length) {
+			for i, v := range wordValues(&l.Record, l.FirstTested, l.LastTested, l.Sources, a.AsOf, c.length) {
 				k.of[0][i][v]++
 			}
 			old := len(wordNames) - 2
@@ -150,9 +150,9 @@ func (w *words) add(c *Candles, every int, random *rand.Rand) error {
 			if l.NoOdds == OddsKnown {
 				o := m.Judge(l.Price, &after).Outcome
 				if g, ok := group(&l.Record); ok {
-					k.record[g].add(o, l.BaselineHold, l.HoldProbability)
+					k.record[g].add(o, float64(l.BaselineHold), float64(l.HoldProbability))
 				}
-				k.state[l.State].add(o, l.BaselineHold, l.HoldProbability)
+				k.state[l.State].add(o, float64(l.BaselineHold), float64(l.HoldProbability))
 			}
 			shift := (4*random.Float64() - 2) * a.ATR
 			price := l.Price + shift
@@ -163,14 +163,14 @@ func (w *words) add(c *Candles, every int, random *rand.Rand) error {
 			if price > a.LastPrice {
 				role = Resistance
 			}
-			r := record(price, role, &known, f.atrs)
+			r, first, last := record(price, role, &known, f.atrs)
 			var found Sources
 			for _, x := range f.clusters.candidates {
 				if l.Low+shift <= x.price && x.price <= l.High+shift {
 					found |= x.source
 				}
 			}
-			for i, v := range wordValues(&r, found, a.AsOf, c.length) {
+			for i, v := range wordValues(&r, first, last, found, a.AsOf, c.length) {
 				k.of[1][i][v]++
 			}
 			if g, ok := group(&r); ok && l.NoOdds == OddsKnown {

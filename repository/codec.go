@@ -114,8 +114,8 @@ func appendLevels(b []byte, list []levels.Level, asOf int64) []byte {
 		if b = append(b, byte(l.NoOdds)); l.NoOdds != levels.OddsKnown {
 			continue
 		}
-		for _, odds := range [...]float64{l.TouchProbability, l.HoldProbability, l.HoldInterval[0], l.HoldInterval[1], l.BaselineHold} {
-			b = binary.AppendUvarint(b, uint64(math.Round(odds/oddsUnit)))
+		for _, odds := range [...]float32{l.TouchProbability, l.HoldProbability, l.HoldInterval[0], l.HoldInterval[1], l.BaselineHold} {
+			b = binary.AppendUvarint(b, uint64(math.Round(float64(odds)/oddsUnit)))
 		}
 		b = binary.AppendUvarint(b, uint64(l.Samples))
 	}
@@ -284,7 +284,7 @@ func (d *decoder) levels(dst []levels.Level, key service.Key, asOf int64, versio
 			d.odds(&l)
 		}
 		if version != snapshotVersion && l.NoOdds == levels.OddsKnown {
-			l.Edge = float32(math.Round((l.HoldProbability-l.BaselineHold)/oddsUnit) / math.Round(1/edgeUnit)) // as it was defined then
+			l.Edge = float32(math.Round(float64(l.HoldProbability-l.BaselineHold)/oddsUnit) / math.Round(1/edgeUnit)) // as it was defined then
 			l.DrawnEdge = l.Edge
 		}
 		if l.NoOdds > levels.BeforeOdds || l.Role > levels.Resistance || l.Status > levels.Flipped || sources > math.MaxUint16 || touches < 0 || touches > math.MaxUint16 {
@@ -315,9 +315,9 @@ func (d *decoder) odds(l *levels.Level) {
 	if l.NoOdds = levels.NoOdds(d.byte()); l.NoOdds != levels.OddsKnown {
 		return
 	}
-	for _, odds := range [...]*float64{&l.TouchProbability, &l.HoldProbability, &l.HoldInterval[0], &l.HoldInterval[1], &l.BaselineHold} {
+	for _, odds := range [...]*float32{&l.TouchProbability, &l.HoldProbability, &l.HoldInterval[0], &l.HoldInterval[1], &l.BaselineHold} {
 		units := d.uvarint()
-		if *odds = float64(units) / math.Round(1/oddsUnit); units > 1/oddsUnit {
+		if *odds = float32(float64(units) / math.Round(1/oddsUnit)); units > 1/oddsUnit {
 			d.odd = true
 		}
 	}

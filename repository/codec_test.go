@@ -40,17 +40,17 @@ func TestCodec_RoundTrip(t *testing.T) {
 				NoOdds: levels.NoOdds(rapid.IntRange(0, 3).Draw(t, "no odds")),
 				Record: levels.Record{
 					Tests: count.Draw(t, "tests"), Held: count.Draw(t, "held"), Broke: count.Draw(t, "broke"),
-					Recent:      levels.Recent(rapid.IntRange(0, 31).Draw(t, "recent")),
-					FirstTested: rapid.Int64().Draw(t, "first tested"), LastTested: rapid.Int64().Draw(t, "last tested"),
+					Recent:     levels.Recent(rapid.IntRange(0, 31).Draw(t, "recent")),
 					State:      levels.State(rapid.IntRange(0, 4).Draw(t, "state")),
 					HeldInRole: count.Draw(t, "held in role"),
 				},
+				FirstTested: rapid.Int64().Draw(t, "first tested"), LastTested: rapid.Int64().Draw(t, "last tested"),
 				Replaces: rapid.Uint64().Draw(t, "replaces"),
 			}
 			if l.NoOdds == levels.OddsKnown {
-				odds := func(label string) float64 { return float64(rapid.IntRange(0, 10_000).Draw(t, label)) / 10_000 }
+				odds := func(label string) float32 { return float32(float64(rapid.IntRange(0, 10_000).Draw(t, label)) / 10_000) }
 				l.TouchProbability, l.HoldProbability, l.BaselineHold = odds("touch"), odds("hold"), odds("baseline")
-				l.HoldInterval, l.Samples = [2]float64{odds("from"), odds("to")}, rapid.Int32Range(0, math.MaxInt32).Draw(t, "samples")
+				l.HoldInterval, l.Samples = [2]float32{odds("from"), odds("to")}, rapid.Int32Range(0, math.MaxInt32).Draw(t, "samples")
 			}
 			return l
 		}), 0, 12)
@@ -130,7 +130,7 @@ func TestCodec_LaterVersionsDoNotChange(t *testing.T) {
 			ID: 0x0123456789abcdef, Status: levels.Flipped, Sources: levels.SourceSwing | levels.SourceVolume,
 			Price: 60800, Low: 60720.25, High: 60880.5, Strength: 0.8125, Touches: 4,
 			FirstTouch: start.Add(-48 * time.Hour).UnixMilli(), LastTouch: start.Add(-2 * time.Hour).UnixMilli(),
-			TouchProbability: 0.8417, HoldProbability: 0.4712, HoldInterval: [2]float64{0.4521, 0.4903}, BaselineHold: 0.4495, Samples: 4718,
+			TouchProbability: 0.8417, HoldProbability: 0.4712, HoldInterval: [2]float32{0.4521, 0.4903}, BaselineHold: 0.4495, Samples: 4718,
 		}},
 		Resistances: []levels.Level{{
 			ID: 1, Role: levels.Resistance, Sources: levels.SourceEnds, Price: 61890, Low: 61802.5, High: 61977.5, Strength: 0.5,
@@ -148,8 +148,8 @@ func TestCodec_LaterVersionsDoNotChange(t *testing.T) {
 	now.Supports, now.Resistances = slices.Clone(s.Supports), slices.Clone(s.Resistances)
 	now.Supports[0].Record = levels.Record{
 		Tests: 9, Held: 5, Broke: 3, Recent: 0b11011, State: levels.Stood, HeldInRole: 2,
-		FirstTested: start.Add(-300 * time.Hour).UnixMilli(), LastTested: start.Add(-3 * time.Hour).UnixMilli(),
 	}
+	now.Supports[0].FirstTested, now.Supports[0].LastTested = start.Add(-300*time.Hour).UnixMilli(), start.Add(-3*time.Hour).UnixMilli()
 	now.Supports[0].Replaces = 77
 	now.Supports[0].Edge, now.Supports[0].DrawnEdge, now.Resistances[0].Edge, now.Resistances[0].DrawnEdge = 4.25, 5.5, 2.01, 1.5
 	const present = "070762696e616e636507425443555344540231680132809e89cac068d0ad89cac0680000000050e6ed406666666666867340" +
@@ -274,7 +274,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil && !errors.Is(err, errSnapshot) {
 			t.Fatal(err)
 		}
-		// a level in memory is 152 bytes, and at least 45 in b
+		// a level in memory is 128 bytes, and at least 45 in b
 		if n := len(s.Supports) + len(s.Resistances); n*minLevelSize > len(b) {
 			t.Fatalf("%d levels from %d bytes", n, len(b))
 		}
@@ -302,8 +302,8 @@ func TestCodec_ALevelTakesAbout83Bytes(t *testing.T) {
 	l := levels.Level{
 		ID: 1 << 63, Role: levels.Support, Sources: 3, Price: 60800.1, Low: 60720, High: 60880, Edge: 4.25, DrawnEdge: 3.87, Strength: 0.81, Touches: 12,
 		FirstTouch: asOf - 1200*hour, LastTouch: asOf - 90*hour, TouchProbability: 0.8417, HoldProbability: 0.4712,
-		HoldInterval: [2]float64{0.4521, 0.4903}, BaselineHold: 0.4495, Samples: 4718,
-		Record: levels.Record{Tests: 14, Held: 6, Broke: 7, Recent: 0b10110, State: levels.Stood, HeldInRole: 1, FirstTested: asOf - 1400*hour, LastTested: asOf - 40*hour},
+		HoldInterval: [2]float32{0.4521, 0.4903}, BaselineHold: 0.4495, Samples: 4718,
+		Record: levels.Record{Tests: 14, Held: 6, Broke: 7, Recent: 0b10110, State: levels.Stood, HeldInRole: 1}, FirstTested: asOf - 1400*hour, LastTested: asOf - 40*hour,
 	}
 	list := slices.Repeat([]levels.Level{l}, 20)
 	if got := float64(len(appendLevels(nil, list, asOf))) / 20; got < 79 || got > 87 {

@@ -128,7 +128,7 @@ func closeTo(a, b float64) bool { return math.Abs(a-b) <= 1e-9*math.Abs(b) }
 // to the difference of the odds of stored: each effect becomes the difference of two
 // rounded sums. The odds of exact are not rounded.
 func roundEffects(factors []levels.Factor, exact, stored *levels.Level) {
-	sum := 1e4 * (exact.BaselineHold - stored.BaselineHold)
+	sum := 1e4*float64(exact.BaselineHold) - math.Round(1e4*float64(stored.BaselineHold))
 	before := 0.0
 	for i := range factors {
 		sum += 100 * factors[i].Effect

@@ -76,7 +76,7 @@ func TestExplain_TellsTheStoredLevelFromKeptCandles(t *testing.T) {
 				}
 				sum += int64(hundredths)
 			}
-			if want := int64(math.Round(1e4*l.HoldProbability)) - int64(math.Round(1e4*l.BaselineHold)); sum != want || len(e.Factors) == 0 {
+			if want := int64(math.Round(1e4*float64(l.HoldProbability))) - int64(math.Round(1e4*float64(l.BaselineHold))); sum != want || len(e.Factors) == 0 {
 				t.Errorf("%d factors move %d hundredths of a point, want %d", len(e.Factors), sum, want)
 			}
 		}

@@ -24,9 +24,9 @@ func (t Tick) Round(p float64) float64 {
 // few enough to be stored exactly.
 const oddsDecimals = 4
 
-func roundOdds(p float64) float64 {
+func roundOdds(p float32) float32 {
 	scale := math.Pow10(oddsDecimals)
-	return math.Round(p*scale) / scale
+	return float32(math.Round(float64(p)*scale) / scale)
 }
 
 // roundEdge returns an edge in hundredths of a point, rounded down, so that none passes a
@@ -50,7 +50,7 @@ func (t Tick) appendRounded(dst, ls []levels.Level) []levels.Level {
 		}
 		l.Edge, l.DrawnEdge = roundEdge(l.Edge), roundEdge(l.DrawnEdge)
 		l.TouchProbability, l.HoldProbability, l.BaselineHold = roundOdds(l.TouchProbability), roundOdds(l.HoldProbability), roundOdds(l.BaselineHold)
-		l.HoldInterval = [2]float64{roundOdds(l.HoldInterval[0]), roundOdds(l.HoldInterval[1])}
+		l.HoldInterval = [2]float32{roundOdds(l.HoldInterval[0]), roundOdds(l.HoldInterval[1])}
 		dst = append(dst, l)
 	}
 	return dst

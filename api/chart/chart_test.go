@@ -43,7 +43,7 @@ func market(t testing.TB, n int, price float64) (*service.Snapshot, *levels.Cand
 	last := c.Close[n-1]
 	level := func(role levels.Role, status levels.Status, off, hold float64) levels.Level {
 		p := last * (1 + off)
-		return levels.Level{Role: role, Status: status, Price: p, Low: p * 0.9985, High: p * 1.0015, Edge: float32(100 * (hold - 0.45)), HoldProbability: hold, Samples: 100}
+		return levels.Level{Role: role, Status: status, Price: p, Low: p * 0.9985, High: p * 1.0015, Edge: float32(100 * (hold - 0.45)), HoldProbability: float32(hold), Samples: 100}
 	}
 	return &service.Snapshot{
 		Key: service.Key{Exchange: "binance", Symbol: "BTCUSDT", Interval: "1h"}, AsOf: asOf, LastPrice: last, ATR: 0.006 * price,

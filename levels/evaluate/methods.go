@@ -45,7 +45,7 @@ func newOurs() Find {
 		for _, side := range [...][]levels.Level{a.Supports, a.Resistances} {
 			for i := range side {
 				l := &side[i]
-				p := Price{ID: l.ID, Price: l.Price, Low: l.Low, High: l.High, Score: float64(l.Edge), Touch: l.TouchProbability, Hold: l.HoldProbability}
+				p := Price{ID: l.ID, Price: l.Price, Low: l.Low, High: l.High, Score: float64(l.Edge), Touch: float64(l.TouchProbability), Hold: float64(l.HoldProbability)}
 				if l.NoOdds != levels.OddsKnown {
 					p.Touch, p.Hold = math.NaN(), math.NaN()
 				}
