@@ -108,7 +108,7 @@ type Config struct {
 }
 
 // ScreenBytes is the memory needed to build the largest page of GET /levels: a buffer,
-// and 1,000 rows of 240 bytes in a growing slice, which is briefly in memory twice.
+// and 1,000 rows of 216 bytes in a growing slice, which is briefly in memory twice.
 const ScreenBytes = 320 << 10
 
 // StreamBytes is the memory of an event stream in addition to its connection: buffers

@@ -112,9 +112,9 @@ type Level struct {
 	// began the first and the last test; 0 and 0 without tests.
 	FirstTested, LastTested int64
 
-	// NoOdds is the reason why the level has no odds. Unless it is OddsKnown, the
-	// following fields, and Samples, are zero and have no meaning. Moment.Judge defines
-	// touched, held and broke. Odds come from the built-in table, see Odds.
+	// The odds come from the built-in table, see Odds. Moment.Judge defines touched, held
+	// and broke. Unless NoOdds is OddsKnown, the fields up to BaselineHold, and Samples,
+	// are zero and have no meaning.
 	TouchProbability float32 // that price reaches the touch line within Horizon candles
 	HoldProbability  float32 // that the level holds, given that it is touched and decided
 	// HoldInterval is the 95 % interval of the hold rate of levels with about this
@@ -152,7 +152,7 @@ type Level struct {
 	// Status is what the closes in the zone say. Record.State replaces it, which speaks
 	// of the present role.
 	Status Status
-	NoOdds NoOdds // see TouchProbability
+	NoOdds NoOdds // the reason why the level has no odds
 }
 
 // Faint reports whether the level has too little edge to be shown unasked, if levels are
