@@ -70,11 +70,13 @@ func BenchmarkRecord(b *testing.B) {
 	}
 	found := all(find(b, c))
 	var atr []float64
+	var parts []stretch
 	b.ReportMetric(float64(len(found)), "levels")
 	for b.Loop() {
 		atr = atrs(atr, c)
+		parts = stretchesOf(parts, c, atr)
 		for i := range found {
-			record(found[i].Price, found[i].Role, c, atr)
+			record(found[i].Price, found[i].Role, c, atr, parts)
 		}
 	}
 }

@@ -21,17 +21,18 @@ const atrCandles = 100
 type Finder struct {
 	Faint bool
 
-	swings   swingFinder
-	profile  profile
-	clusters clusterer
-	tracker  tracker
-	around   surroundings
-	past     excursions
-	about    [features]float32 // of the current zone
-	batch    batch             // of the current zones
-	drawn    []zone            // see draw; the clusterer's memory
-	chosen   []zone            // the drawn zones that become levels
-	atrs     []float64         // by candle; see atrs
+	swings    swingFinder
+	profile   profile
+	clusters  clusterer
+	tracker   tracker
+	around    surroundings
+	past      excursions
+	about     [features]float32 // of the current zone
+	batch     batch             // of the current zones
+	drawn     []zone            // see draw; the clusterer's memory
+	chosen    []zone            // the drawn zones that become levels
+	atrs      []float64         // by candle; see atrs
+	stretches []stretch         // see stretchesOf
 
 	supports, resistances [MaxSide]Level
 }
@@ -40,7 +41,7 @@ type Finder struct {
 // bins of the profile, swings, ends and zones. It depends on the markets; a test
 // checks that the constants cover random walks of low and high volatility.
 func FinderBytes(n int) int {
-	const fixed, each = 62 << 10, 34
+	const fixed, each = 62 << 10, 36
 	return fixed + each*n
 }
 
@@ -271,6 +272,7 @@ func (f *Finder) levels(c *Candles, a *Analysis, fit *Fit, exact bool) (supports
 		f.dropWeakest(above, len(f.chosen))
 	}
 	f.atrs = atrs(f.atrs, c)
+	f.stretches = stretchesOf(f.stretches, c, f.atrs)
 	supports, resistances = f.supports[:0], f.resistances[:0]
 	for k := above - 1; k >= 0; k-- {
 		supports = append(supports, f.level(&f.chosen[k], Support, c, fit))
@@ -325,7 +327,7 @@ func (f *Finder) level(n *zone, role Role, c *Candles, fit *Fit) Level {
 		Price: n.price, Low: n.low, High: n.high, Edge: 100 * n.excess, DrawnEdge: 100 * n.drawn, Strength: fit.strength(n.excess),
 		Touches: uint16(min(n.touches, math.MaxUint16)),
 	}
-	l.Record, l.FirstTested, l.LastTested = record(n.price, role, c, f.atrs)
+	l.Record, l.FirstTested, l.LastTested = record(n.price, role, c, f.atrs, f.stretches)
 	if n.touches > 0 {
 		l.FirstTouch, l.LastTouch = c.OpenTime[n.first], c.OpenTime[n.last]
 	}

@@ -119,6 +119,30 @@ func atrs(dst []float64, c *Candles) []float64 {
 	return dst
 }
 
+// stretch is what some consecutive candles reach at most. Where even that does not touch a
+// level, none of them does, so a search for the next touch passes over most candles.
+type stretch struct {
+	low, high float64
+	atr       float64 // the greatest at the close before one of the candles
+}
+
+// stretchCandles is the number of candles of a stretch.
+const stretchCandles = 16
+
+// stretchesOf appends the stretches of c to dst, without the last candles that fill none.
+func stretchesOf(dst []stretch, c *Candles, atr []float64) []stretch {
+	dst = dst[:0]
+	for end := stretchCandles; end <= c.Len(); end += stretchCandles {
+		from := end - stretchCandles
+		s := stretch{c.Low[from], c.High[from], atr[max(from-1, 0)]}
+		for i := from + 1; i < end; i++ {
+			s.low, s.high, s.atr = min(s.low, c.Low[i]), max(s.high, c.High[i]), max(s.atr, atr[i-1])
+		}
+		dst = append(dst, s)
+	}
+	return dst
+}
+
 // trial is one test.
 type trial struct {
 	start, end int  // candles: that of the touch and the last one seen, which settles a decided test
@@ -128,12 +152,13 @@ type trial struct {
 
 // trials finds the tests of the level at price, oldest first.
 type trials struct {
-	c     *Candles
-	atr   []float64 // see atrs
-	price float64
-	at    int  // the next candle
-	side  int8 // -1 or 1: where price last left the level; 0 before it has
-	armed bool // whether price has left since the last test
+	c         *Candles
+	atr       []float64 // see atrs
+	stretches []stretch // see stretchesOf; without them all candles are looked at
+	price     float64
+	at        int  // the next candle
+	side      int8 // -1 or 1: where price last left the level; 0 before it has
+	armed     bool // whether price has left since the last test
 }
 
 // next returns the next test; ok is false if there is none.
@@ -144,13 +169,27 @@ func (t *trials) next() (x trial, ok bool) {
 	}
 	// low and high are those of a level below the price, or mirrored
 	low, atr, p, i := t.c.Low[:n], t.atr[:n], t.price, t.at
-	if t.side > 0 {
-		for i < n && low[i] > p+frontRun*atr[i-1] {
-			i++
+	high := t.c.High[:n]
+	for i < n {
+		end := n
+		if k := i / stretchCandles; k < len(t.stretches) {
+			end = (k + 1) * stretchCandles
+			if s := &t.stretches[k]; t.side > 0 && s.low > p+frontRun*s.atr || t.side < 0 && s.high < p-frontRun*s.atr {
+				i = end
+				continue
+			}
 		}
-	} else {
-		for high := t.c.High[:n]; i < n && high[i] < p-frontRun*atr[i-1]; {
-			i++
+		if t.side > 0 {
+			for i < end && low[i] > p+frontRun*atr[i-1] {
+				i++
+			}
+		} else {
+			for i < end && high[i] < p-frontRun*atr[i-1] {
+				i++
+			}
+		}
+		if i < end {
+			break
 		}
 	}
 	if t.at = i; i == n {
@@ -235,8 +274,8 @@ func count(n *uint16) {
 
 // record returns the record of the level at price, in the role, and the open times of the
 // candles that began the first and the last test.
-func record(price float64, role Role, c *Candles, atr []float64) (r Record, first, last int64) {
-	t := trials{c: c, atr: atr, price: price}
+func record(price float64, role Role, c *Candles, atr []float64, stretches []stretch) (r Record, first, last int64) {
+	t := trials{c: c, atr: atr, stretches: stretches, price: price}
 	side, crossed, reclaimed := int8(0), false, false
 	cross := func(to int8) {
 		if side != 0 {

@@ -52,7 +52,7 @@ func TestRecord_OfDrawnPrices(t *testing.T) {
 			if c.Close[c.Len()-1] < 100 {
 				role = Resistance
 			}
-			r, _, _ := record(100, role, c, atrs(nil, c))
+			r, _, _ := record(100, role, c, atrs(nil, c), nil)
 			if r.Tests != test.tests || r.Held != test.held || r.Broke != test.broke || r.State != test.state || r.HeldInRole != test.inRole {
 				t.Errorf("got %+v, want %d tests, %d held, %d broke, %v, %d in its role", r, test.tests, test.held, test.broke, test.state, test.inRole)
 			}
@@ -62,7 +62,7 @@ func TestRecord_OfDrawnPrices(t *testing.T) {
 
 func TestRecord_TellsTheLastFourTests(t *testing.T) {
 	c := walk(t, 97, 99.5, 95, 99.5, 95, 105, 100.5, 105, 100.5, 105) // B H H B H H
-	r, first, last := record(100, Support, c, atrs(nil, c))
+	r, first, last := record(100, Support, c, atrs(nil, c), nil)
 	if r.Held != 4 || r.Broke != 2 || r.Recent.Len() != 4 || r.Recent.Held() != 3 {
 		t.Fatalf("got %+v", r)
 	}
@@ -125,5 +125,21 @@ func TestTrials_HaveTheOutcomeOfJudge(t *testing.T) {
 	}
 	if outcomes[Held] < 50 || outcomes[Broke] < 50 || outcomes[Undecided] == 0 {
 		t.Errorf("%v: too few outcomes for this test", outcomes)
+	}
+}
+
+func TestStretches_ChangeNoRecord(t *testing.T) {
+	for seed := range uint64(20) {
+		c := generate(seed, 400+int(seed)*37)
+		atr := atrs(nil, c)
+		stretches := stretchesOf(nil, c, atr)
+		for _, share := range []float64{0, 0.1, 0.25, 0.5, 0.75, 0.9, 1} {
+			price := slices.Min(c.Low) + share*(slices.Max(c.High)-slices.Min(c.Low))
+			with, first, last := record(price, Support, c, atr, stretches)
+			without, from, to := record(price, Support, c, atr, nil)
+			if with != without || first != from || last != to {
+				t.Fatalf("series %d, %v: %+v, without stretches %+v", seed, price, with, without)
+			}
+		}
 	}
 }

@@ -163,7 +163,7 @@ func (w *words) add(c *Candles, every int, random *rand.Rand) error {
 			if price > a.LastPrice {
 				role = Resistance
 			}
-			r, first, last := record(price, role, &known, f.atrs)
+			r, first, last := record(price, role, &known, f.atrs, f.stretches)
 			var found Sources
 			for _, x := range f.clusters.candidates {
 				if l.Low+shift <= x.price && x.price <= l.High+shift {
