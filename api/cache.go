@@ -155,8 +155,10 @@ func (c *cache) invalidate(exchange string, interval levels.Interval, symbols []
 	}
 	if !all {
 		for _, s := range symbols {
-			if e := c.entries[cacheKey{Key: service.Key{Exchange: exchange, Symbol: s, Interval: interval}}]; e != nil {
-				c.drop(e)
+			for _, faint := range [...]bool{false, true} {
+				if e := c.entries[cacheKey{Key: service.Key{Exchange: exchange, Symbol: s, Interval: interval}, faint: faint}]; e != nil {
+					c.drop(e)
+				}
 			}
 		}
 		return

@@ -136,3 +136,23 @@ func TestAnalyze_FaintLevelsAreInTheReplyIfAsked(t *testing.T) {
 		want(t, h.do("POST", "/analyze", `{"all":true,"faint":true}`), 400)
 	})
 }
+
+func TestShown_ANewAnalysisReplacesBothReplies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, func(c *Config, _ *service.Config) { c.MinEdge = 3 })
+		store(h, faintly(time.Now()))
+		targets := []string{"/levels/BTCUSDT", "/levels/BTCUSDT?faint=true"}
+		for _, target := range targets {
+			want(t, h.get(target), 200)
+		}
+		time.Sleep(time.Hour)
+		s := faintly(time.Now())
+		store(h, s)
+		h.api.Stored("simulated", "1h", []string{"BTCUSDT"}, []int64{s.AsOf.UnixMilli()})
+		for _, target := range targets {
+			if a := decode[analysisJSON](t, h.get(target)); time.Since(a.ComputedAt) > time.Minute {
+				t.Errorf("%s is still that of %v", target, a.ComputedAt)
+			}
+		}
+	})
+}

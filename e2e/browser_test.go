@@ -294,7 +294,7 @@ func TestPage_InABrowser(t *testing.T) {
 		if eval[bool](t, b, `!document.getElementById("table").hidden`) {
 			t.Error("the levels of another interval are still shown")
 		}
-		b.clean(t, s.base, "404 (Not Found) "+s.base+"/levels/BTCUSDT?interval=4h")
+		b.clean(t, s.base, "404 (Not Found) "+s.base+"/levels/BTCUSDT?interval=4h&faint=true")
 		eval[bool](t, b, `document.querySelector("#missing button").click(), true`)
 		b.until(t, shown+` > 0 && !document.querySelector("#missing button") && location.search.includes("interval=4h")`)
 		b.clean(t, s.base)
