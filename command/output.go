@@ -180,16 +180,14 @@ func printTable(w screen, s service.Snapshot, now time.Time, show api.Shown) err
 	for _, l := range slices.Backward(show.Of(s.Resistances)) {
 		add(levels.Resistance, l)
 	}
-	none := func(role levels.Role) {
-		if reason := show.Reason(&s, role); reason != "" {
-			rows = append(rows, row{faint, []string{"–", reason}})
-		}
-	}
-	none(levels.Resistance)
 	rows = append(rows, row{bold, []string{price(s.LastPrice), "← last price"}})
-	none(levels.Support)
 	for _, l := range show.Of(s.Supports) {
 		add(levels.Support, l)
+	}
+	for _, role := range [...]levels.Role{levels.Resistance, levels.Support} {
+		if reason := show.Reason(&s, role); reason != "" {
+			fmt.Fprintln(w, w.paint(faint, strings.ToUpper(reason[:1])+reason[1:]+"."))
+		}
 	}
 	return w.table([]string{"price", "zone", "distance", "ATR", "edge", "touched", "holds", "any line", "held", "state", "last test", "found by"}, rows)
 }
