@@ -76,7 +76,7 @@ const restAfter = time.Second
 
 // stepsPerDrop is after how many steps of work the pages of the program file are
 // released again: those that the work still needs return within a millisecond.
-const stepsPerDrop = 200
+const stepsPerDrop = 50
 
 // step notes a step of work. The first one after a rest makes the heap small again and
 // releases the pages of the program that only the rest needed.
