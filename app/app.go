@@ -41,10 +41,14 @@ type App struct {
 // Open connects the parts of an App. The caller closes it.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
 	a := &App{Config: cfg, budget: NewBudget(cfg, memory.Read().Limit), log: log, registry: prometheus.NewRegistry()}
+	// Package initialisers and migrations each touch some MiB of the program's file; with
+	// both in memory the start would be the peak of a small service.
+	DropPages()
 	db, err := OpenDatabase(ctx, a.budget, log)
 	if err != nil {
 		return nil, err
 	}
+	DropPages()
 	a.DB = db
 	a.requests = newExchangeMetrics(a.registry)
 	if err := a.openVenues(log); err != nil {

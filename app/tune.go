@@ -17,9 +17,10 @@ import (
 const gcPercent = 25
 
 // leastHeap is the heap size, in bytes, below which a serving process is not collected.
-// It is Go's own minimum, of which a GOGC of 25 leaves a quarter. An idle service has
-// 1.5 MiB in use: a quarter of that is 150 replies.
-const leastHeap = 4 << 20
+// An idle service has 1.5 to 3 MiB in use, and a GOGC of 25 would collect it every 150
+// replies. Go's own minimum of 4 MiB leaves a process with little in use, such as a bare
+// handler, more room than a service; with 6 MiB both have about the same.
+const leastHeap = 6 << 20
 
 // TuneMemory trades a little processor time for memory, unless the environment sets
 // GOGC: the heap is a few MiB, so collecting it four times as often costs 0.05 s of a
@@ -56,6 +57,7 @@ type grower struct {
 	samples [3]metrics.Sample
 
 	mu      sync.Mutex
+	dropped time.Time // when the pages of the program file were released last at rest
 	stopped bool
 }
 
@@ -76,7 +78,11 @@ const restAfter = time.Second
 
 // stepsPerDrop is after how many steps of work the pages of the program file are
 // released again: those that the work still needs return within a millisecond.
-const stepsPerDrop = 200
+const stepsPerDrop = 50
+
+// dropAfter is how long a process at rest keeps the pages of the program file that
+// requests have touched. They make room for the heap that may grow.
+const dropAfter = time.Second
 
 // step notes a step of work. The first one after a rest makes the heap small again and
 // releases the pages of the program that only the rest needed.
@@ -130,6 +136,10 @@ func (g *grower) adjust() {
 	if time.Since(time.Unix(0, g.last.Load())) >= restAfter {
 		metrics.Read(g.samples[:])
 		percent = growth(g.least, g.samples[0].Value.Uint64(), g.samples[1].Value.Uint64()+g.samples[2].Value.Uint64())
+		if time.Since(g.dropped) >= dropAfter {
+			DropPages()
+			g.dropped = time.Now()
+		}
 	}
 	debug.SetGCPercent(percent)
 	g.grown.Store(percent > gcPercent)

@@ -2,10 +2,12 @@ package exchange
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 	"runtime"
 )
 
@@ -523,6 +525,12 @@ func (s *Scanner) Int() int64 {
 	}
 	first := p
 	var n int64
+	if s.end-p >= 8 { // a time has ten digits or more
+		if v := binary.LittleEndian.Uint64(s.buf[p:]); eightDigits(v) {
+			n = int64(parseEight(v))
+			p += 8
+		}
+	}
 	for s.buf[p]-'0' <= 9 && p-first < 19 {
 		n = n*10 + int64(s.buf[p]-'0')
 		p++
@@ -641,7 +649,16 @@ func (s *Scanner) Skip() {
 // skipString leaves out a string, which may be longer than the buffer.
 func (s *Scanner) skipString() {
 	for s.pos++; ; {
-		if s.pos >= s.end {
+		p := s.pos
+		for s.end-p >= 8 { // of most strings every byte is as written
+			n := unescaped(binary.LittleEndian.Uint64(s.buf[p:]))
+			p += n
+			if n < 8 {
+				break
+			}
+		}
+		s.pos = p
+		if p >= s.end {
 			if s.eof {
 				s.bad("in a string")
 				return
@@ -649,7 +666,7 @@ func (s *Scanner) skipString() {
 			s.fill()
 			continue
 		}
-		switch c := s.buf[s.pos]; {
+		switch c := s.buf[p]; {
 		case c == '"':
 			s.pos++
 			s.comma = true
@@ -670,6 +687,17 @@ func (s *Scanner) skipString() {
 		}
 		s.pos++
 	}
+}
+
+// unescaped returns how many of the eight bytes of v, from the lowest, are neither a
+// quote, a backslash nor a control character. Each term sets the high bit of the bytes
+// it is about; a borrow may set it in a byte above such a one, never below (Anderson,
+// Bit Twiddling Hacks, "Determine if a word has a zero byte").
+func unescaped(v uint64) int {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	quote, backslash := v^'"'*each, v^'\\'*each
+	found := (quote-each)&^quote | (backslash-each)&^backslash | (v-' '*each)&^v
+	return bits.TrailingZeros64(found&high) / 8
 }
 
 // End returns the error of s, or one if more than white space follows. Reading to the

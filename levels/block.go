@@ -58,13 +58,16 @@ const maxMantissa = 1 << 50
 // mantissa returns the whole number m for which the float64 nearest to m ×
 // 10^-decimals is f, bit for bit; ok is false if no m below maxMantissa exists.
 func mantissa(f float64, decimals int) (m int64, ok bool) {
-	scaled := math.Round(f * decimals10[decimals])
-	if !(scaled >= 0 && scaled < maxMantissa) {
+	scale := decimals10[decimals]
+	if !(f >= 0 && f*scale < maxMantissa) {
 		return 0, false
 	}
-	m = int64(scaled)
-	return m, math.Float64bits(float64(m)/decimals10[decimals]) == math.Float64bits(f)
+	m = whole(f, scale)
+	return m, math.Float64bits(float64(m)/scale) == math.Float64bits(f)
 }
+
+// whole returns the mantissa of f, which has one below maxMantissa at this scale.
+func whole(f, scale float64) int64 { return int64(f*scale + 0.5) }
 
 // scaleOf returns the smallest number of decimals that represents all values of the
 // columns, blockRaw if none does.
@@ -100,9 +103,13 @@ func (c *Candles) Pack(b []byte, i, j int) []byte {
 	b = binary.AppendUvarint(b, uint64(j-i))
 	b = append(b, byte(prices), byte(volumes))
 	b = binary.AppendVarint(b, c.OpenTime[i])
-	last := int64(0)
+	last, scale, volumeScale := int64(0), 1.0, 1.0
 	if prices != blockRaw {
-		last, _ = mantissa(c.Open[i], prices)
+		scale = decimals10[prices]
+		last = whole(c.Open[i], scale)
+	}
+	if volumes != blockRaw {
+		volumeScale = decimals10[volumes]
 	}
 	w := bitWriter{b: binary.AppendUvarint(b, uint64(last))}
 	var times, opens, closes, highs, lows, amounts golomb
@@ -115,10 +122,8 @@ func (c *Candles) Pack(b []byte, i, j int) []byte {
 				w.writeRaw(f)
 			}
 		} else {
-			o, _ := mantissa(c.Open[k], prices)
-			cl, _ := mantissa(c.Close[k], prices)
-			h, _ := mantissa(c.High[k], prices)
-			l, _ := mantissa(c.Low[k], prices)
+			o, cl := whole(c.Open[k], scale), whole(c.Close[k], scale)
+			h, l := whole(c.High[k], scale), whole(c.Low[k], scale)
 			opens.write(&w, zigzag(o-last))
 			closes.write(&w, zigzag(cl-o))
 			highs.write(&w, uint64(h-max(o, cl)))
@@ -128,8 +133,7 @@ func (c *Candles) Pack(b []byte, i, j int) []byte {
 		if volumes == blockRaw {
 			w.writeRaw(c.Volume[k])
 		} else {
-			v, _ := mantissa(c.Volume[k], volumes)
-			amounts.write(&w, uint64(v))
+			amounts.write(&w, uint64(whole(c.Volume[k], volumeScale)))
 		}
 	}
 	b = w.flush()
@@ -229,8 +233,12 @@ func (g *golomb) write(w *bitWriter, v uint64) {
 	k := g.order()
 	code := v + 1<<k
 	length := uint(bits.Len64(code))
-	w.write(0, length-k-1)
-	w.write(code, length)
+	if zeros := length - k - 1; zeros+length <= 64 {
+		w.write(code, zeros+length)
+	} else {
+		w.write(0, zeros)
+		w.write(code, length)
+	}
 	g.update(v)
 }
 
@@ -250,28 +258,29 @@ func (g *golomb) read(r *bitReader) uint64 {
 type bitWriter struct {
 	b   []byte
 	acc uint64 // its low n bits are not written yet
-	n   uint   // below 8 between calls
+	n   uint   // below 32 between calls
 }
 
-// write appends the low n bits of v, n ≤ 56; the bits above them are 0.
+// write appends the low n bits of v, n ≤ 64; the bits above them are 0.
 func (w *bitWriter) write(v uint64, n uint) {
+	if n > 32 {
+		w.write(v>>32, n-32)
+		v, n = v&math.MaxUint32, 32
+	}
 	w.acc = w.acc<<n | v
-	for w.n += n; w.n >= 8; {
-		w.n -= 8
-		w.b = append(w.b, byte(w.acc>>w.n))
+	if w.n += n; w.n >= 32 {
+		w.n -= 32
+		w.b = binary.BigEndian.AppendUint32(w.b, uint32(w.acc>>w.n))
 	}
 }
 
-func (w *bitWriter) writeRaw(f float64) {
-	v := math.Float64bits(f)
-	w.write(v>>32, 32)
-	w.write(v&math.MaxUint32, 32)
-}
+func (w *bitWriter) writeRaw(f float64) { w.write(math.Float64bits(f), 64) }
 
 // flush pads the last byte with zeros and returns all bytes.
 func (w *bitWriter) flush() []byte {
-	if w.n > 0 {
-		w.b = append(w.b, byte(w.acc<<(8-w.n)))
+	for w.acc <<= 32 - w.n; w.n > 0; w.n -= min(w.n, 8) {
+		w.b = append(w.b, byte(w.acc>>24))
+		w.acc <<= 8
 	}
 	return w.b
 }
