@@ -136,7 +136,7 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 	if !(body.Symbol != "" && async) {
 		w.Header().Del("Preference-Applied") // there was no choice
 	}
-	return accepted(w, &j)
+	return a.accepted(w, &j)
 }
 
 // analyzeSymbol analyses one pair. If the analysis is stored, the reply is also cached
@@ -152,16 +152,16 @@ func (a *API) analyzeSymbol(w *reply, r *http.Request, body *analyzeBody) error 
 	})
 	var e *cached
 	if err == nil && body.stored() && snap.Key == key {
-		e = encodeLevels(key, formatJSON, &snap, snap.ComputedAt)
+		e = encodeLevels(key, formatJSON, &snap, a.unasked(), snap.ComputedAt)
 	}
 	a.cache.done(watch, e, snap.AsOf.UnixMilli())
 	switch {
 	case err != nil:
 		return err
-	case e != nil:
+	case e != nil && !body.faint():
 		return sendAnalysis(w, e.body)
 	}
-	return analysis(w, &snap)
+	return a.analysis(w, &snap, body)
 }
 
 // settlePairs replaces the names of pairs by the exchange's ids, and sets the exchange if
@@ -244,20 +244,21 @@ func (a *API) analyzeKlines(w *reply, r *http.Request, async bool, body *analyze
 		if err != nil {
 			return err
 		}
-		return accepted(w, &j)
+		return a.accepted(w, &j)
 	}
 	snap, err := a.Analyzer.AnalyzeCandles(ctx, klines.n, fill)
 	if err != nil {
 		return err
 	}
 	snap.Exchange = body.Exchange
-	return analysis(w, &snap)
+	return a.analysis(w, &snap, body)
 }
 
 // analysis sends a new analysis. Staleness is judged at the time of the analysis: a
 // halted pair, or old klines, are stale at once.
-func analysis(w *reply, s *service.Snapshot) error {
-	return sendAnalysis(w, append(AppendAnalysis(make([]byte, 0, 8<<10), s, s.ComputedAt), '\n'))
+func (a *API) analysis(w *reply, s *service.Snapshot, body *analyzeBody) error {
+	show := Shown{Edge: a.MinEdge, Faint: body.faint()}
+	return sendAnalysis(w, append(AppendAnalysis(make([]byte, 0, 8<<10), s, s.ComputedAt, show), '\n'))
 }
 
 func sendAnalysis(w *reply, body []byte) error {
@@ -269,14 +270,14 @@ func sendAnalysis(w *reply, body []byte) error {
 }
 
 // accepted sends a job in progress, with its URL.
-func accepted(w *reply, j *job.Job) error {
+func (a *API) accepted(w *reply, j *job.Job) error {
 	w.deadline(writeTimeout)
 	h := w.Header()
 	h.Set("Location", "/jobs/"+j.ID)
 	h["Content-Type"] = contentJSON
 	h["Cache-Control"] = noStore
 	w.WriteHeader(http.StatusAccepted)
-	return write(w, append(appendJSON(nil, jobOf(j)), '\n'))
+	return write(w, append(appendJSON(nil, a.jobOf(j)), '\n'))
 }
 
 // jsonBody refuses a body whose Content-Type is not JSON. A missing type counts as

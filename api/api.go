@@ -100,12 +100,15 @@ type Config struct {
 	// the exchange's own format.
 	MaxBodyBytes int64
 
+	// MinEdge is the edge, in points, from which levels are shown unasked; see Shown.
+	MinEdge float64
+
 	Log     *slog.Logger // nil means none
 	Version string
 }
 
 // ScreenBytes is the memory needed to build the largest page of GET /levels: a buffer,
-// and 1,000 rows of 160 bytes in a growing slice, which is briefly in memory twice.
+// and 1,000 rows of 216 bytes in a growing slice, which is briefly in memory twice.
 const ScreenBytes = 320 << 10
 
 // StreamBytes is the memory of an event stream in addition to its connection: buffers
@@ -227,6 +230,7 @@ func (a *API) routing() *chi.Mux {
 	a.levels = handle("GET", "/levels/{symbol}", a.getLevels)
 	handle("GET", "/levels/{symbol}/chart.svg", a.getSVG)
 	handle("GET", "/levels/{symbol}/chart.png", a.getPNG)
+	handle("GET", "/levels/{symbol}/marks", a.getMarks)
 	handle("GET", "/levels/{symbol}/{id}", a.getLevel)
 	handle("GET", "/jobs", a.getJobs)
 	handle("GET", "/jobs/{id}", a.getJob)

@@ -67,6 +67,9 @@ type analyzeBody wire.AnalyzeRequest[rows]
 // stored reports whether the analysis is stored, unless settleStore decides otherwise.
 func (b *analyzeBody) stored() bool { return b.Store == nil || *b.Store }
 
+// faint reports whether the reply has the faint levels, too.
+func (b *analyzeBody) faint() bool { return b.Faint != nil && *b.Faint }
+
 // rows holds the klines of a request in pieces, so that their memory grows only by what
 // they need.
 type rows struct {
@@ -362,6 +365,9 @@ func (b *analyzeBody) check() (err error) {
 		return badField("/store", "klines of one's own have no pair to be stored under; leave store out")
 	case (b.Symbols != nil || b.All) && !b.stored():
 		return badField("/store", "without storing, the analyses of several pairs could not be read")
+	}
+	if b.Faint != nil && (b.Symbols != nil || b.All) {
+		return badField("/faint", "the reply to several pairs has no levels; GET /levels takes faint")
 	}
 	return nil
 }

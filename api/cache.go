@@ -13,6 +13,7 @@ import (
 // cacheKey identifies a reply of GET /levels/{symbol}, or a picture.
 type cacheKey struct {
 	service.Key
+	faint   bool    // with faint levels
 	picture picture // zero for GET /levels/{symbol}
 }
 
@@ -154,8 +155,10 @@ func (c *cache) invalidate(exchange string, interval levels.Interval, symbols []
 	}
 	if !all {
 		for _, s := range symbols {
-			if e := c.entries[cacheKey{Key: service.Key{Exchange: exchange, Symbol: s, Interval: interval}}]; e != nil {
-				c.drop(e)
+			for _, faint := range [...]bool{false, true} {
+				if e := c.entries[cacheKey{Key: service.Key{Exchange: exchange, Symbol: s, Interval: interval}, faint: faint}]; e != nil {
+					c.drop(e)
+				}
 			}
 		}
 		return

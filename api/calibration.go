@@ -61,9 +61,10 @@ func calibrationOf(i levels.Interval) wire.CalibrationInterval {
 	}
 	for _, s := range odds.Provenance.Series {
 		if s.Interval == i {
+			files := odds.Provenance.FilesOf(i)
 			one.FittedOn = &wire.FittedOn{
 				From: time.UnixMilli(s.From).UTC(), To: time.UnixMilli(s.To).UTC(),
-				Pairs: len(s.Files), Candles: s.Candles, Files: s.Files, SHA256: s.SHA256,
+				Pairs: len(files), Candles: s.Candles, Files: files, SHA256: s.SHA256,
 			}
 		}
 	}

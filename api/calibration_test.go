@@ -29,7 +29,7 @@ func TestCalibration_TellsWhereTheOddsComeFrom(t *testing.T) {
 			!i.FittedOn.From.Before(i.FittedOn.To) || i.FittedOn.Candles < 100_000 || len(i.FittedOn.SHA256) != 64 {
 			t.Errorf("%s is fitted on %+v", i.Interval, i.FittedOn)
 		}
-		if len(i.OutOfSample) != 3 {
+		if len(i.OutOfSample) != 2 {
 			t.Fatalf("%s: %d ways of keeping apart what is judged", i.Interval, len(i.OutOfSample))
 		}
 		for _, u := range i.OutOfSample {

@@ -29,6 +29,7 @@ type picture struct {
 	asOf, computedAt int64 // Unix ms
 	chart.Options
 	candles int
+	show    Shown
 	png     bool // else SVG
 }
 
@@ -48,7 +49,7 @@ func (a *API) getPNG(w *reply, r *http.Request) error { return a.getChart(w, r, 
 // getChart sends a picture, from the cache if possible. It reads the stored analysis
 // first, so a picture never shows an older one.
 func (a *API) getChart(w *reply, r *http.Request, png bool) error {
-	q, err := parseQuery(r.URL.RawQuery, "interval", "exchange", "theme", "width", "height", "candles")
+	q, err := parseQuery(r.URL.RawQuery, "interval", "exchange", "theme", "width", "height", "candles", "min_edge", "faint")
 	if err != nil {
 		return err
 	}
@@ -70,6 +71,9 @@ func (a *API) getChart(w *reply, r *http.Request, png bool) error {
 		return err
 	}
 	if p.candles, err = q.integer("candles", chart.MinCandles, chart.MaxCandles, chartCandles); err != nil {
+		return err
+	}
+	if p.show, err = q.shown(a); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
@@ -111,9 +115,16 @@ func (a *API) draw(ctx context.Context, key cacheKey, s *service.Snapshot, now t
 	if key.picture.png {
 		memory, contentType = pngBytes, contentPNG
 	}
+	var notes []string
+	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
+		if reason := key.picture.show.Reason(s, role); reason != "" {
+			notes = append(notes, reason)
+		}
+	}
+	drawn := key.picture.show.cut(s)
 	var b []byte
 	err := a.Analyzer.Recall(ctx, s, key.picture.candles, memory, func(c *levels.Candles) error {
-		p := chart.Draw(s, c, StaleReason(s, now), key.picture.Options)
+		p := chart.Draw(drawn, c, StaleReason(s, now), key.picture.Options, notes...)
 		if !key.picture.png {
 			b = p.AppendSVG(nil)
 			return nil

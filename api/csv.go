@@ -11,7 +11,8 @@ import (
 // csvHeader names the columns of GET /levels as CSV (RFC 4180).
 const csvHeader = "symbol,exchange,interval,as_of,last_price,atr,stale,simulated,role," +
 	"id,price,low,high,strength,touches,first_touch,last_touch,sources,distance_pct,distance_atr,status," +
-	"touch_probability,hold_probability,hold_low,hold_high,baseline_hold_probability,samples,name\r\n"
+	"touch_probability,hold_probability,hold_low,hold_high,baseline_hold_probability,samples,name," +
+	"state,held_in_role,tests,held,broke,recent,first_tested,last_tested,found_by,replaces,edge,faint\r\n"
 
 // appendCSV appends a level as one line. A missing value is an empty cell.
 func appendCSV(b []byte, r *wire.Row) []byte {
@@ -34,13 +35,7 @@ func appendCSV(b []byte, r *wire.Row) []byte {
 			b = t.AppendFormat(b, time.RFC3339)
 		}
 	}
-	b = append(b, ',')
-	for i, name := range r.Sources {
-		if i > 0 {
-			b = append(b, ' ')
-		}
-		b = append(b, name...)
-	}
+	b = appendWords(append(b, ','), r.Sources)
 	b = appendFloat(append(b, ','), r.DistancePct)
 	if b = append(b, ','); r.DistanceATR != nil {
 		b = appendFloat(b, *r.DistanceATR)
@@ -55,12 +50,41 @@ func appendCSV(b []byte, r *wire.Row) []byte {
 	return appendName(strconv.AppendInt(append(b, ','), int64(*r.Samples), 10), r)
 }
 
-// appendName appends the last cell, the canonical name, and ends the line.
+// appendName appends the canonical name and what tests have shown and the edge, and ends the line.
 func appendName(b []byte, r *wire.Row) []byte {
 	if b = append(b, ','); r.Name != nil {
 		b = appendCell(b, *r.Name)
 	}
+	b = append(append(b, ','), r.State...)
+	for _, n := range [...]*int{r.HeldInRole, r.Tests, r.Held, r.Broke} {
+		if b = append(b, ','); n != nil {
+			b = strconv.AppendInt(b, int64(*n), 10)
+		}
+	}
+	b = appendWords(append(b, ','), r.Recent)
+	for _, t := range [...]*time.Time{r.FirstTested, r.LastTested} {
+		if b = append(b, ','); t != nil {
+			b = t.AppendFormat(b, time.RFC3339)
+		}
+	}
+	b = appendWords(append(b, ','), r.FoundBy)
+	if b = append(b, ','); r.Replaces != nil {
+		b = append(b, *r.Replaces...)
+	}
+	b = appendFloat(append(b, ','), r.Edge)
+	b = strconv.AppendBool(append(b, ','), r.Faint)
 	return append(b, "\r\n"...)
+}
+
+// appendWords appends words, none of which needs quotes, separated by spaces.
+func appendWords(b []byte, words []string) []byte {
+	for i, word := range words {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = append(b, word...)
+	}
+	return b
 }
 
 // appendCell appends text as one cell. Spreadsheets run text that begins with =, +, -,

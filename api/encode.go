@@ -161,7 +161,7 @@ func StaleReason(s *service.Snapshot, now time.Time) string {
 }
 
 // oddsReason returns why the probabilities of all levels of s are null, empty if they
-// are not.
+// are not. Levels that are not shown count.
 func oddsReason(s *service.Snapshot) string {
 	for _, side := range [...][]levels.Level{s.Supports, s.Resistances} {
 		if len(side) > 0 {
@@ -182,11 +182,11 @@ func pageOddsReason(i levels.Interval) string {
 
 // AppendAnalysis appends s as a JSON object, as the API shows it at the time now. Only
 // stale, stale_reason and delisted_at depend on now.
-func AppendAnalysis(b []byte, s *service.Snapshot, now time.Time) []byte {
-	return appendJSON(b, analysisOf(s, now))
+func AppendAnalysis(b []byte, s *service.Snapshot, now time.Time, f Shown) []byte {
+	return appendJSON(b, analysisOf(s, now, f))
 }
 
-func analysisOf(s *service.Snapshot, now time.Time) *wire.Analysis {
+func analysisOf(s *service.Snapshot, now time.Time, f Shown) *wire.Analysis {
 	stale := StaleReason(s, now)
 	a := &wire.Analysis{
 		Symbol: stringOrNil(s.Symbol), Name: stringOrNil(s.Name), Exchange: stringOrNil(s.Exchange), Interval: string(s.Interval),
@@ -194,7 +194,9 @@ func analysisOf(s *service.Snapshot, now time.Time) *wire.Analysis {
 		Klines: s.Klines, MissingKlines: s.Missing,
 		Stale: stale != "", StaleReason: stringOrNil(stale), Simulated: s.Simulated,
 		Algorithm: s.Algorithm, HorizonCandles: levels.Horizon, OddsReason: stringOrNil(oddsReason(s)),
-		Supports: levelsOf(s, s.Supports), Resistances: levelsOf(s, s.Resistances),
+		MinEdge:  f.Edge,
+		Supports: levelsOf(s, s.Supports, f), SupportsReason: stringOrNil(f.Reason(s, levels.Support)),
+		Resistances: levelsOf(s, s.Resistances, f), ResistancesReason: stringOrNil(f.Reason(s, levels.Resistance)),
 	}
 	if delisted(s, now) {
 		a.DelistedAt = momentOrNil(s.DelistedAt)
@@ -202,11 +204,13 @@ func analysisOf(s *service.Snapshot, now time.Time) *wire.Analysis {
 	return a
 }
 
-func levelsOf(s *service.Snapshot, side []levels.Level) []wire.Level {
-	all := make([]wire.Level, len(side))
+func levelsOf(s *service.Snapshot, side []levels.Level, f Shown) []wire.Level {
+	all := make([]wire.Level, 0, len(side))
 	values := make([]levelValues, len(side))
 	for i := range side {
-		all[i] = values[i].level(&side[i], s.LastPrice, s.ATR)
+		if f.has(&side[i]) {
+			all = append(all, values[i].level(&side[i], s.LastPrice, s.ATR, f.Edge))
+		}
 	}
 	return all
 }
@@ -231,14 +235,20 @@ type levelValues struct {
 	holdInterval                       [2]float64
 	samples                            int
 	sources                            [8]string
+	firstTested, lastTested            time.Time
+	heldInRole, tests, held, broke     int
+	recent                             [levels.RecentTests]string
+	foundBy                            [8]string
+	replaces                           string
 }
 
-// level converts l to the form of replies. The result is valid until the next call.
-func (v *levelValues) level(l *levels.Level, last, atr float64) wire.Level {
+// level converts l to the form of replies; it is marked if it is faint at the edge drawn.
+// The result is valid until the next call.
+func (v *levelValues) level(l *levels.Level, last, atr, drawn float64) wire.Level {
 	var id [16]byte
 	w := wire.Level{
 		ID: string(appendID(id[:0], l.ID)), Price: l.Price, Low: l.Low, High: l.High,
-		Strength: rounded(l.Strength, 3), Touches: l.Touches, Sources: l.Sources.AppendNames(v.sources[:0]), Status: l.Status.String(),
+		Edge: rounded(float64(l.Edge), 2), Faint: l.Faint(drawn), Strength: rounded(float64(l.Strength), 3), Touches: int(l.Touches), Sources: l.Sources.AppendNames(v.sources[:0]), Status: l.Status.String(),
 	}
 	if l.FirstTouch != 0 {
 		v.firstTouch = time.UnixMilli(l.FirstTouch).UTC()
@@ -248,6 +258,7 @@ func (v *levelValues) level(l *levels.Level, last, atr float64) wire.Level {
 		v.lastTouch = time.UnixMilli(l.LastTouch).UTC()
 		w.LastTouch = &v.lastTouch
 	}
+	v.record(&w, l)
 	pct, inATR, ok := distance(l, last, atr)
 	w.DistancePct = rounded(pct, 3)
 	if ok {
@@ -255,10 +266,34 @@ func (v *levelValues) level(l *levels.Level, last, atr float64) wire.Level {
 		w.DistanceATR = &v.distanceATR
 	}
 	if l.NoOdds == levels.OddsKnown {
-		v.touch, v.hold, v.holdInterval, v.baseline, v.samples = l.TouchProbability, l.HoldProbability, l.HoldInterval, l.BaselineHold, l.Samples
+		odds := func(p float32) float64 { return rounded(float64(p), 4) }
+		v.touch, v.hold, v.baseline, v.samples = odds(l.TouchProbability), odds(l.HoldProbability), odds(l.BaselineHold), int(l.Samples)
+		v.holdInterval = [2]float64{odds(l.HoldInterval[0]), odds(l.HoldInterval[1])}
 		w.TouchProbability, w.HoldProbability, w.HoldInterval, w.BaselineHoldProbability, w.Samples = &v.touch, &v.hold, &v.holdInterval, &v.baseline, &v.samples
 	}
 	return w
+}
+
+// record sets the fields of w that tests of l give, and those of its identity.
+func (v *levelValues) record(w *wire.Level, l *levels.Level) {
+	w.State, w.FoundBy = l.State.String(), l.FoundBy().AppendNames(v.foundBy[:0])
+	if l.Replaces != 0 {
+		v.replaces = string(appendID(nil, l.Replaces))
+		w.Replaces = &v.replaces
+	}
+	if l.State == levels.Unjudged {
+		return
+	}
+	v.heldInRole, v.tests, v.held, v.broke = int(l.HeldInRole), int(l.Tests), int(l.Held), int(l.Broke)
+	w.HeldInRole, w.Tests, w.Held, w.Broke = &v.heldInRole, &v.tests, &v.held, &v.broke
+	w.Recent = v.recent[:0]
+	for i := range l.Recent.Len() {
+		w.Recent = append(w.Recent, l.Recent.Newest(i).String())
+	}
+	if l.Tests > 0 {
+		v.firstTested, v.lastTested = time.UnixMilli(l.FirstTested).UTC(), time.UnixMilli(l.LastTested).UTC()
+		w.FirstTested, w.LastTested = &v.firstTested, &v.lastTested
+	}
 }
 
 // summaryOf converts j without the fields that can be long.
@@ -276,12 +311,12 @@ func summaryOf(j *job.Job) *wire.JobSummary {
 }
 
 // jobOf converts j with failures, skips and result.
-func jobOf(j *job.Job) *wire.Job {
+func (a *API) jobOf(j *job.Job) *wire.Job {
 	w := &summaryOf(j).Job
 	w.Failures, w.Skips = outcomesOf(j.Failures), outcomesOf(j.Skips)
 	if j.Result != nil {
 		// a result is judged at the time it was computed
-		w.Result = analysisOf(j.Result, j.Result.ComputedAt)
+		w.Result = analysisOf(j.Result, j.Result.ComputedAt, a.unasked())
 	}
 	return w
 }

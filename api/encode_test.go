@@ -56,7 +56,7 @@ func TestEncode_TimesAreUTCWithMillisecondsIfAny(t *testing.T) {
 }
 
 func TestEncode_AMarketThatDidNotMoveHasNoDistanceInATR(t *testing.T) {
-	w := new(levelValues).level(&levels.Level{Price: 100}, 100, 0)
+	w := new(levelValues).level(&levels.Level{Price: 100}, 100, 0, 0)
 	b := appendJSON(nil, &w)
 	var l levelJSON
 	if err := json.Unmarshal(b, &l); err != nil || l.DistanceATR != nil || l.DistancePct != 0 {
@@ -70,7 +70,7 @@ func TestEncode_AnyAnalysisIsValidJSON(t *testing.T) {
 			for _, price := range []float64{math.MaxFloat64, 1, math.SmallestNonzeroFloat64} {
 				s := service.Snapshot{Key: service.Key{Symbol: "\xff\"\\\u2028", Interval: "1h"}, LastPrice: last, ATR: atr,
 					Supports: []levels.Level{{Price: price, ID: math.MaxUint64, Sources: ^levels.Sources(0)}}}
-				if b := AppendAnalysis(nil, &s, time.Now()); !json.Valid(b) {
+				if b := AppendAnalysis(nil, &s, time.Now(), Shown{}); !json.Valid(b) {
 					t.Errorf("%s", b)
 				}
 			}
@@ -80,12 +80,12 @@ func TestEncode_AnyAnalysisIsValidJSON(t *testing.T) {
 
 func TestEncode_AResultIsJudgedAsOfWhenItWasMade(t *testing.T) {
 	old := snapshot("BTCUSDT", time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC))
-	fresh := string(appendJSON(nil, jobOf(&job.Job{Result: &old})))
+	fresh := string(appendJSON(nil, new(API).jobOf(&job.Job{Result: &old})))
 	if !strings.Contains(fresh, `"stale":false`) {
 		t.Errorf("what was fresh when the job found it: %s", fresh)
 	}
 	old.ComputedAt = old.AsOf.Add(3 * time.Hour)
-	if b := string(appendJSON(nil, jobOf(&job.Job{Result: &old}))); !strings.Contains(b, `"stale":true`) {
+	if b := string(appendJSON(nil, new(API).jobOf(&job.Job{Result: &old}))); !strings.Contains(b, `"stale":true`) {
 		t.Errorf("what was stale when the job found it: %s", b)
 	}
 }
@@ -94,10 +94,10 @@ func TestEncode_TheCommandsSayWhatTheAPISays(t *testing.T) {
 	h := start(t)
 	s := snapshot("BTCUSDT", time.Now())
 	store(h, s)
-	if got := h.get("/levels/BTCUSDT").Body.String(); got != string(AppendAnalysis(nil, &s, time.Now()))+"\n" {
+	if got := h.get("/levels/BTCUSDT").Body.String(); got != string(AppendAnalysis(nil, &s, time.Now(), Shown{}))+"\n" {
 		t.Errorf("%s", got)
 	}
-	if got := h.get("/levels?format=csv").Body.String(); got != string(AppendCSV(nil, &s, time.Now())) {
+	if got := h.get("/levels?format=csv").Body.String(); got != string(AppendCSV(nil, &s, time.Now(), Shown{})) {
 		t.Errorf("%s", got)
 	}
 	if name, err := ParseSymbol("btc/usdt"); name != "BTCUSDT" || err != nil {

@@ -49,7 +49,7 @@ func (a *API) getLevel(w *reply, r *http.Request) error {
 		return err
 	}
 	w.deadline(writeTimeout)
-	b := AppendExplanation(nil, &s, &e, w.start)
+	b := AppendExplanation(nil, &s, &e, w.start, a.unasked())
 	w.Header()["Content-Type"] = contentJSON
 	w.Header()["Cache-Control"] = noCache
 	return write(w, append(b, '\n'))
@@ -57,20 +57,26 @@ func (a *API) getLevel(w *reply, r *http.Request) error {
 
 // AppendExplanation appends why s has a level as a JSON object, as the API shows it at
 // the time now.
-func AppendExplanation(b []byte, s *service.Snapshot, e *levels.Explanation, now time.Time) []byte {
+func AppendExplanation(b []byte, s *service.Snapshot, e *levels.Explanation, now time.Time, show Shown) []byte {
 	stale := StaleReason(s, now)
 	var values levelValues
 	w := wire.Explanation{
 		Symbol: s.Symbol, Name: stringOrNil(s.Name), Exchange: s.Exchange, Interval: string(s.Interval), AsOf: moment(s.AsOf), Simulated: s.Simulated,
 		Stale: stale != "", StaleReason: stringOrNil(stale),
-		Role: e.Level.Role.String(), Level: values.level(&e.Level, s.LastPrice, s.ATR),
-		Touches: make([]wire.Touch, len(e.Touches)), Sources: make([]wire.Finding, len(e.Found)),
+		Role: e.Level.Role.String(), Level: values.level(&e.Level, s.LastPrice, s.ATR, show.Edge),
+		Tests: make([]wire.Test, len(e.Tests)), Touches: make([]wire.Touch, len(e.Touches)), Sources: make([]wire.Finding, len(e.Found)),
 		OddsReason: stringOrNil(e.Level.NoOdds.String()),
+	}
+	for i, t := range e.Tests {
+		w.Tests[i] = wire.Test{
+			From: time.UnixMilli(t.From).UTC(), To: time.UnixMilli(t.To).UTC(),
+			Side: Side(t.Above), Outcome: t.Outcome.String(), Extreme: t.Extreme,
+		}
 	}
 	for i, t := range e.Touches {
 		w.Touches[i] = wire.Touch{
 			From: time.UnixMilli(t.From).UTC(), To: time.UnixMilli(t.To).UTC(),
-			Side: Side(t), Outcome: t.Outcome.String(), Extreme: t.Extreme, Candles: t.Candles,
+			Side: Side(t.Above), Outcome: t.Outcome.String(), Extreme: t.Extreme, Candles: t.Candles,
 		}
 	}
 	for i := range e.Found {
@@ -83,8 +89,8 @@ func AppendExplanation(b []byte, s *service.Snapshot, e *levels.Explanation, now
 }
 
 // Side returns the side that price came from.
-func Side(t levels.Touch) string {
-	if t.Above {
+func Side(above bool) string {
+	if above {
 		return "above"
 	}
 	return "below"

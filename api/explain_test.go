@@ -50,9 +50,12 @@ func TestExplanation_IsThatOfTheStoredLevel(t *testing.T) {
 				// the very text of the level
 				body, level := rec.Body.String(), why.Body.String()
 				begin := strings.Index(level, `"level":{`) + len(`"level":`)
-				end := strings.Index(level, `,"touches":[`)
+				end := strings.Index(level, `,"tests":[`)
 				if !strings.Contains(body, level[begin:end]) {
 					t.Errorf("%s is not in %s", level[begin:end], body)
+				}
+				if e.Level.Tests == nil || len(e.Tests) != *e.Level.Tests {
+					t.Errorf("%d tests of %+v", len(e.Tests), l)
 				}
 				if len(e.Touches) != e.Level.Touches || len(e.Sources) != len(l.Sources) || e.OddsReason != nil {
 					t.Errorf("%d touches and %d sources of %+v", len(e.Touches), len(e.Sources), l)

@@ -59,18 +59,22 @@ func snapshot(symbol string, now time.Time) service.Snapshot {
 		Key:  service.Key{Exchange: "simulated", Symbol: symbol, Interval: "1h"},
 		AsOf: asOf, ComputedAt: asOf.Add(41207 * time.Millisecond), LastPrice: 100, ATR: 2, Klines: 500, Simulated: true, Algorithm: "1", Decimals: 2,
 		Supports: []levels.Level{
-			{ID: 0xb1c90d2e4f5a6b7c, Role: levels.Support, Price: 99, Low: 98.5, High: 99.5, Strength: 0.81234, Touches: 4,
+			{ID: 0xb1c90d2e4f5a6b7c, Role: levels.Support, Price: 99, Low: 98.5, High: 99.5, Edge: 6.25, DrawnEdge: 5.5, Strength: 0.81234, Touches: 4,
 				FirstTouch: asOf.Add(-90 * time.Hour).UnixMilli(), LastTouch: asOf.Add(-9 * time.Hour).UnixMilli(),
+				FirstTested: asOf.Add(-200 * time.Hour).UnixMilli(), LastTested: asOf.Add(-8 * time.Hour).UnixMilli(),
+				Record:           levels.Record{Tests: 6, Held: 3, Broke: 2, Recent: 0b11011, State: levels.Stood, HeldInRole: 2},
+				Replaces:         0x5c2f09a4e1b77d38,
 				Sources:          levels.SourceSwing | levels.SourceVolume,
-				TouchProbability: 0.8417, HoldProbability: 0.47, HoldInterval: [2]float64{0.4521, 0.4903}, BaselineHold: 0.4495, Samples: 4718},
-			{ID: 0x1, Role: levels.Support, Status: levels.Flipped, Price: 95, Low: 94, High: 95.5, Strength: 0.4, Sources: levels.SourceSwing,
-				TouchProbability: 0.5, HoldProbability: 0.44, HoldInterval: [2]float64{0.42, 0.46}, BaselineHold: 0.4312, Samples: 4600},
+				TouchProbability: 0.8417, HoldProbability: 0.47, HoldInterval: [2]float32{0.4521, 0.4903}, BaselineHold: 0.4495, Samples: 4718},
+			{ID: 0x1, Role: levels.Support, Status: levels.Flipped, Price: 95, Low: 94, High: 95.5, Edge: 3.25, DrawnEdge: 3.5, Strength: 0.4, Sources: levels.SourceSwing,
+				TouchProbability: 0.5, HoldProbability: 0.44, HoldInterval: [2]float32{0.42, 0.46}, BaselineHold: 0.4312, Samples: 4600},
 		},
 		Resistances: []levels.Level{
-			{ID: 0xa, Role: levels.Resistance, Status: levels.Broken, Price: 103, Low: 102, High: 104, Strength: 0.6, Touches: 1,
+			{ID: 0xa, Role: levels.Resistance, Status: levels.Broken, Price: 103, Low: 102, High: 104, Edge: 4.5, DrawnEdge: 4, Strength: 0.6, Touches: 1,
 				FirstTouch: asOf.Add(-5 * time.Hour).UnixMilli(), LastTouch: asOf.Add(-5 * time.Hour).UnixMilli(),
+				Record:           levels.Record{State: levels.Unjudged},
 				Sources:          levels.SourcePointOfControl,
-				TouchProbability: 0.6, HoldProbability: 0.45, HoldInterval: [2]float64{0.43, 0.47}, BaselineHold: 0.4401, Samples: 4690},
+				TouchProbability: 0.6, HoldProbability: 0.45, HoldInterval: [2]float32{0.43, 0.47}, BaselineHold: 0.4401, Samples: 4690},
 		},
 	}
 }
@@ -84,7 +88,8 @@ func market(h *harness, n int) {
 			for j := range side {
 				side[j].ID += uint64(i) << 8
 				side[j].Price += float64((i*7919)%97) / 100
-				side[j].Strength = float64((i*31+j*17)%100) / 100
+				side[j].Strength = float32((i*31+j*17)%100) / 100
+				side[j].Edge = 3 + 5*side[j].Strength
 			}
 		}
 		b.Snapshots = append(b.Snapshots, s)

@@ -71,16 +71,17 @@ func (q *query) format(r *http.Request, values ...string) (format, error) {
 	return negotiated(r.Header["Accept"]), nil
 }
 
-// appendRows appends the levels of s as rows, judged at the time now.
-func appendRows(b []byte, f format, s *service.Snapshot, now time.Time) []byte {
+// appendRows appends the levels of s that are shown as rows, judged at the time now.
+func appendRows(b []byte, f format, s *service.Snapshot, now time.Time, show Shown) []byte {
 	b = appendHeader(b, f)
-	q := screenQuery{exchanges: []string{s.Exchange}, interval: s.Interval}
+	q := screenQuery{exchanges: []string{s.Exchange}, interval: s.Interval, shown: show}
 	r := row{symbol: s.Symbol, name: s.Name, asOf: s.AsOf, last: s.LastPrice, atr: s.ATR, stale: now.After(staleAfter(s)), simulated: s.Simulated}
 	var values rowValues
 	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
 		for _, r.level = range side(s, role) {
-			r.level.Role = role
-			b = appendRow(b, f, values.of(&q, &r))
+			if r.level.Role = role; show.has(&r.level) {
+				b = appendRow(b, f, values.of(&q, &r))
+			}
 		}
 	}
 	return b
@@ -104,6 +105,6 @@ func appendRow(b []byte, f format, r *wire.Row) []byte {
 
 // AppendCSV appends a header and the levels of s, with the columns of GET /levels as
 // CSV, at the time now.
-func AppendCSV(b []byte, s *service.Snapshot, now time.Time) []byte {
-	return appendRows(b, formatCSV, s, now)
+func AppendCSV(b []byte, s *service.Snapshot, now time.Time, show Shown) []byte {
+	return appendRows(b, formatCSV, s, now, show)
 }

@@ -222,10 +222,10 @@ func TestPine_WhateverTheLevelsTheScriptIsWhole(t *testing.T) {
 	s := service.Snapshot{
 		Key:  service.Key{Exchange: "binance", Symbol: `A"B\USDT` + "\n\u2028x", Interval: "1d"},
 		AsOf: time.UnixMilli(1_763_838_000_000), LastPrice: 1e-7, Klines: 50, Missing: 3, Algorithm: "2",
-		Supports:    []levels.Level{{Price: 1e-8, Low: 1e-8, High: 1.5e-8, Strength: 1, NoOdds: levels.UnknownInterval}},
+		Supports:    []levels.Level{{Price: 1e-8, Low: 1e-8, High: 1.5e-8, Edge: 8, DrawnEdge: 8, Strength: 1, NoOdds: levels.UnknownInterval}},
 		Resistances: []levels.Level{{Price: 1e9, Low: 1e9, High: math.Nextafter(1e9, 2e9), NoOdds: levels.UnknownInterval}},
 	}
-	script := string(appendPine(nil, &s, s.AsOf))
+	script := string(appendPine(nil, &s, s.AsOf, Shown{}))
 	checkPine(t, script)
 	for _, part := range []string{
 		`"A\"B\\USDT\nx 1d levels as of 2025-11-22 19:00 UTC"`, "draw(0.00000001, 0.000000015, 1763838000000, ", "draw(1000000000.0, ", ", color.teal, 40)", ", color.red, 90)",

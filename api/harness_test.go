@@ -507,7 +507,7 @@ func startOn(t testing.TB, exchanges []*fakeExchange, change ...func(*Config, *s
 	sc := service.Config{
 		Concurrency: 2, KlineLimit: 500, QueueLimit: 10, Interval: "1h", Timeout: 10 * time.Second,
 	}
-	c := Config{
+	c := Config{ // MinEdge is 0: the generated market has few levels with much edge
 		Store: h.store, Registerer: h.registry, Gatherer: h.registry, OpenAPI: document(t).source,
 		CacheBytes: 1 << 20, Log: log, Version: "test",
 	}

@@ -128,7 +128,7 @@ func (a *API) sendJob(w *reply, r *http.Request, get func(context.Context, strin
 	if err != nil {
 		return err
 	}
-	return sendJSON(w, jobOf(&j))
+	return sendJSON(w, a.jobOf(&j))
 }
 
 // eventID identifies the state of a job: equal ids mean equal events.

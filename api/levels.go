@@ -24,7 +24,7 @@ func (a *API) getLevels(w *reply, r *http.Request) error {
 }
 
 func (a *API) sendLevels(w *reply, r *http.Request) error {
-	q, err := parseQuery(r.URL.RawQuery, "interval", "exchange", "at", "format")
+	q, err := parseQuery(r.URL.RawQuery, "interval", "exchange", "at", "format", "min_edge", "faint")
 	if err != nil {
 		return err
 	}
@@ -43,6 +43,10 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	show, err := q.shown(a)
+	if err != nil {
+		return err
+	}
 	now := w.start
 	if at.After(now) {
 		return badParameter("at", "%s has not come yet", at.Format(time.RFC3339))
@@ -56,10 +60,10 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 		key.Exchange, key.Symbol = of.exchange, of.symbol
 	}
 	send := func(key service.Key) error {
-		if !at.IsZero() || f != formatJSON {
-			return a.uncached(w, r, key, f, at, now)
+		if !at.IsZero() || f != formatJSON || show.Least > 0 {
+			return a.uncached(w, r, key, f, show, at, now)
 		}
-		return a.cachedLevels(w, r, key, now)
+		return a.cachedLevels(w, r, key, show, now)
 	}
 	missing := send(key)
 	if !errors.Is(missing, service.ErrNotAnalyzed) || errors.Is(missing, service.ErrUnreadable) {
@@ -76,15 +80,15 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 }
 
 // cachedLevels answers with the newest analysis, from the cache if possible.
-func (a *API) cachedLevels(w *reply, r *http.Request, key service.Key, now time.Time) error {
-	e, generation := a.cache.get(cacheKey{Key: key}, now)
+func (a *API) cachedLevels(w *reply, r *http.Request, key service.Key, show Shown, now time.Time) error {
+	e, generation := a.cache.get(cacheKey{Key: key, faint: show.Faint}, now)
 	if e == nil {
 		a.metrics.misses.Inc()
 		snap, err := a.Store.Snapshot(r.Context(), key, time.Time{})
 		if err != nil {
 			return err
 		}
-		e = encodeLevels(key, formatJSON, &snap, now)
+		e = encodeLevels(key, formatJSON, &snap, show, now)
 		a.cache.put(e, generation)
 	} else {
 		a.metrics.hits.Inc()
@@ -115,7 +119,7 @@ const pastAge = 5 * time.Minute
 // answers with the analysis that was the newest at that time, judged at that time. The
 // answer seldom changes once the next candle has been analysed, but a batch may be
 // late, and old analyses are deleted.
-func (a *API) uncached(w *reply, r *http.Request, key service.Key, f format, at, now time.Time) error {
+func (a *API) uncached(w *reply, r *http.Request, key service.Key, f format, show Shown, at, now time.Time) error {
 	snap, err := a.Store.Snapshot(r.Context(), key, at)
 	if err != nil {
 		return err
@@ -127,21 +131,21 @@ func (a *API) uncached(w *reply, r *http.Request, key service.Key, f format, at,
 		}
 		now = at
 	}
-	return encodeLevels(key, f, &snap, now).send(w, r, cacheControl)
+	return encodeLevels(key, f, &snap, show, now).send(w, r, cacheControl)
 }
 
 // encodeLevels builds the reply with s, judged at the time now.
-func encodeLevels(key service.Key, f format, s *service.Snapshot, now time.Time) *cached {
+func encodeLevels(key service.Key, f format, s *service.Snapshot, show Shown, now time.Time) *cached {
 	b := make([]byte, 0, 1024+512*(len(s.Supports)+len(s.Resistances)))
 	switch f {
 	case formatJSON:
-		b = append(AppendAnalysis(b, s, now), '\n')
+		b = append(AppendAnalysis(b, s, now, show), '\n')
 	case formatPine:
-		b = appendPine(b, s, now)
+		b = appendPine(b, s, now, show)
 	default:
-		b = appendRows(b, f, s, now)
+		b = appendRows(b, f, s, now, show)
 	}
-	e := newCached(cacheKey{Key: key}, b, formatTypes[f], s, now)
+	e := newCached(cacheKey{Key: key, faint: show.Faint}, b, formatTypes[f], s, now)
 	e.vary = varyAccept
 	e.lines = []byte("Etag: " + e.etag[0] + "\r\nLast-Modified: " + e.lastModified[0] + "\r\nVary: " + e.vary[0] + "\r\n")
 	return e

@@ -11,14 +11,17 @@ import (
 	"tidemark/service"
 )
 
+// fullEdge is the edge, in points, of the strongest colour: few levels have more.
+const fullEdge = 8
+
 // appendPine appends a script for TradingView, in Pine version 6, that draws the zones
-// of s over a chart: a box from the first touch on, and a label with price and odds.
+// of s that are shown over a chart: a box from the first touch on, and a label with price and odds.
 // The script's name and the chart say if data is stale, simulated or missing, and if
 // the chart is of another pair. The zones always fit: Pine keeps up to 500 boxes and
 // labels of a script, and an analysis has at most twice levels.MaxSide. The language is
 // that of the Pine Script v6 reference manual and user manual (Drawings: boxes, labels,
 // tables).
-func appendPine(b []byte, s *service.Snapshot, now time.Time) []byte {
+func appendPine(b []byte, s *service.Snapshot, now time.Time, show Shown) []byte {
 	asOf := s.AsOf.UTC().Format("2006-01-02 15:04 UTC")
 	name := fmt.Sprintf("%s %s levels as of %s", s.Symbol, s.Interval, asOf)
 	notes := []string{fmt.Sprintf("%s %s on %s, levels as of %s", s.Symbol, s.Interval, s.Exchange, asOf)}
@@ -36,8 +39,14 @@ func appendPine(b []byte, s *service.Snapshot, now time.Time) []byte {
 	if reason := oddsReason(s); reason != "" {
 		notes = append(notes, "No odds: "+reason)
 	}
+	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
+		if reason := show.Reason(s, role); reason != "" {
+			notes = append(notes, strings.ToUpper(reason[:1])+reason[1:])
+		}
+	}
 	b = fmt.Appendf(b, `//@version=6
-// Support and resistance found by tidemark, algorithm %s. "Holds" are the odds that price,
+// Support and resistance found by tidemark, algorithm %s. The edge is how
+// many points more often than any line it is expected to hold. "Holds" are the odds that price,
 // once it is at the zone, turns there rather than runs through, within %d candles; "line"
 // are those of any line at that distance.
 indicator(%s, "tidemark", overlay = true, max_boxes_count = %[4]d, max_labels_count = %[4]d)
@@ -60,18 +69,22 @@ if barstate.islast and not drawn
 		}
 		for i := range side(s, role) {
 			l := &side(s, role)[i]
-			since := l.FirstTouch
+			if !show.has(l) {
+				continue
+			}
+			since := l.FirstTested
 			if since == 0 {
 				since = s.AsOf.UnixMilli()
 			}
-			words := fmt.Sprintf("%s %s, %s", role, strconv.FormatFloat(l.Price, 'f', -1, 64), l.Status)
-			shown := l.Strength
+			words := fmt.Sprintf("%s %s, edge %.1f, %s", role, strconv.FormatFloat(l.Price, 'f', -1, 64), l.Edge, l.State)
+			if l.Faint(show.Edge) {
+				words = "faint " + words
+			}
 			if l.NoOdds == levels.OddsKnown {
 				words += fmt.Sprintf(", holds %.0f %% (line %.0f %%)", 100*l.HoldProbability, 100*l.BaselineHold)
-				shown = (l.HoldProbability - 0.35) / 0.2 // about the range of the odds
 			}
 			b = fmt.Appendf(b, "    draw(%s, %s, %d, %s, %s, %.0f)\n", pinePrice(l.Low), pinePrice(l.High), since, pineString(words), tint,
-				90-50*min(max(shown, 0), 1))
+				90-50*min(max(float64(l.Edge)/fullEdge, 0), 1))
 		}
 	}
 	return b

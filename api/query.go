@@ -20,12 +20,12 @@ import (
 // query holds the parameters of a request in the order of its names.
 type query struct {
 	names  []string
-	values [16]string
-	given  uint16
+	values [24]string
+	given  uint32
 }
 
 // parseQuery parses a raw query. It refuses parameters that are not among names (at
-// most 16), repeated, or not decodable. Empty values count as not given.
+// most 24), repeated, or not decodable. Empty values count as not given.
 func parseQuery(raw string, names ...string) (query, error) {
 	q := query{names: names}
 	for raw != "" {

@@ -47,8 +47,12 @@ type screenQuery struct {
 	format    format
 
 	role, status  string
+	state         string
+	foundBy       string
+	found         levels.Sources // that of foundBy
 	source        levels.Sources
 	sources       bool // source is given
+	shown         Shown
 	minStrength   float64
 	maxPct        float64
 	maxATR        float64
@@ -71,14 +75,17 @@ var sorts = map[string]func(r *row) float64{
 		return math.Inf(1)
 	},
 	"distance_pct": func(r *row) float64 { d, _, _ := distance(&r.level, r.last, r.atr); return math.Abs(d) },
-	"strength":     func(r *row) float64 { return r.level.Strength },
+	"edge":         func(r *row) float64 { return float64(r.level.Edge) },
+	"strength":     func(r *row) float64 { return float64(r.level.Strength) },
 	"touches":      func(r *row) float64 { return float64(r.level.Touches) },
 	"last_touch":   func(r *row) float64 { return float64(r.level.LastTouch) },
+	"tests":        func(r *row) float64 { return float64(r.level.Tests) },
+	"last_tested":  func(r *row) float64 { return float64(r.level.LastTested) },
 	"symbol":       func(*row) float64 { return 0 },
 }
 
 // sortNames lists the keys of sorts, for messages.
-const sortNames = "distance_atr, distance_pct, strength, touches, last_touch, symbol"
+const sortNames = "distance_atr, distance_pct, edge, strength, tests, last_tested, touches, last_touch, symbol"
 
 // sourceByName returns the source with a name in the contract.
 func sourceByName(name string) (levels.Sources, bool) {
@@ -91,7 +98,7 @@ func sourceByName(name string) (levels.Sources, bool) {
 }
 
 func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
-	q, err := parseQuery(r.URL.RawQuery, "exchange", "interval", "role", "status", "source", "min_strength",
+	q, err := parseQuery(r.URL.RawQuery, "exchange", "interval", "role", "state", "found_by", "status", "source", "min_edge", "faint", "min_strength",
 		"max_distance_pct", "max_distance_atr", "symbol", "symbols", "sort", "limit", "cursor", "format")
 	if err != nil {
 		return s, err
@@ -103,6 +110,16 @@ func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
 		return s, err
 	}
 	if s.role, err = q.oneOf("role", "support", "resistance"); err != nil {
+		return s, err
+	}
+	if s.state, err = q.oneOf("state", "untested", "held", "broken", "reclaimed", "unknown"); err != nil {
+		return s, err
+	}
+	if s.foundBy, err = q.oneOf("found_by", "poc", "volume"); err != nil {
+		return s, err
+	}
+	s.found, _ = sourceByName(s.foundBy)
+	if s.shown, err = q.shown(a); err != nil {
 		return s, err
 	}
 	if s.status, err = q.oneOf("status", "active", "broken", "flipped"); err != nil {
@@ -179,12 +196,13 @@ func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
 // fingerprint returns a string that differs for lists with another order or selection.
 func (s *screenQuery) fingerprint() string {
 	b := make([]byte, 0, 128)
-	for _, part := range append([]string{strings.Join(s.exchanges, ","), string(s.interval), s.role, s.status, s.prefix, s.sortBy}, s.symbols...) {
+	for _, part := range append([]string{strings.Join(s.exchanges, ","), string(s.interval), s.role, s.state, s.foundBy, s.status, s.prefix, s.sortBy}, s.symbols...) {
 		b = append(append(b, part...), 0)
 	}
 	b = strconv.AppendBool(b, s.descending)
+	b = strconv.AppendBool(b, s.shown.Faint)
 	b = strconv.AppendUint(append(b, 0), uint64(s.source), 10)
-	for _, f := range [...]float64{s.minStrength, s.maxPct, s.maxATR} {
+	for _, f := range [...]float64{s.minStrength, s.maxPct, s.maxATR, s.shown.Least, s.shown.Edge} {
 		b = strconv.AppendFloat(append(b, 0), f, 'g', -1, 64)
 	}
 	return string(b)
@@ -239,7 +257,7 @@ func (a *API) rowsOf(r *http.Request, s *screenQuery, exchange int, now time.Tim
 			}
 			for _, l := range side(&snap, role) {
 				l.Role = role
-				if out.level = l; !s.selects(&out) {
+				if out.level = l; !s.shown.has(&out.level) || !s.selects(&out) {
 					continue
 				}
 				if out.key = key(&out); s.descending {
@@ -257,8 +275,10 @@ func (a *API) rowsOf(r *http.Request, s *screenQuery, exchange int, now time.Tim
 func (s *screenQuery) selects(r *row) bool {
 	pct, inATR, ok := distance(&r.level, r.last, r.atr)
 	return (s.status == "" || s.status == r.level.Status.String()) &&
+		(s.state == "" || s.state == r.level.State.String()) &&
+		(s.foundBy == "" || r.level.FoundBy()&s.found != 0) &&
 		(!s.sources || r.level.Sources&s.source != 0) &&
-		r.level.Strength >= s.minStrength &&
+		float64(r.level.Strength) >= s.minStrength &&
 		math.Abs(pct) <= s.maxPct &&
 		(ok && math.Abs(inATR) <= s.maxATR || math.IsInf(s.maxATR, 1))
 }
@@ -401,7 +421,7 @@ func (v *rowValues) of(s *screenQuery, r *row) *wire.Row {
 	v.row = wire.Row{
 		Symbol: r.symbol, Exchange: s.exchanges[r.exchange], Interval: string(s.interval), AsOf: moment(r.asOf),
 		LastPrice: r.last, ATR: sixDigits(r.atr), Stale: r.stale, Simulated: r.simulated, Role: r.level.Role.String(),
-		Level: v.level(&r.level, r.last, r.atr),
+		Level: v.level(&r.level, r.last, r.atr, s.shown.Edge),
 	}
 	if v.name != "" {
 		v.row.Name = &v.name

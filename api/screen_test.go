@@ -63,6 +63,8 @@ func TestScreen_FiltersLeaveWhatTheySay(t *testing.T) {
 		"?source=value_area":                  0,
 		"?min_strength=0.5":                   6,
 		"?min_strength=0.9":                   0,
+		"?min_edge=4.5":                       6,
+		"?min_edge=6.26":                      0,
 		"?max_distance_pct=1":                 3,
 		"?max_distance_pct=3":                 6,
 		"?max_distance_atr=1.5":               4, // not the pair that has no ATR
@@ -152,6 +154,8 @@ func keyOf(by string, l wire.Row) float64 {
 		return math.Abs(l.DistancePct)
 	case "strength":
 		return l.Strength
+	case "edge":
+		return l.Edge
 	}
 	return 0
 }
@@ -216,7 +220,7 @@ func TestScreen_RefusalsNameTheParameter(t *testing.T) {
 	cursor := *screen(t, h, "?limit=5").Next
 	for query, parameter := range map[string]string{
 		"?limit=0": "limit", "?limit=1001": "limit", "?limit=ten": "limit", "?role=both": "role", "?status=alive": "status",
-		"?source=magic": "source", "?min_strength=-1": "min_strength", "?min_strength=NaN": "min_strength", "?max_distance_pct=x": "max_distance_pct",
+		"?source=magic": "source", "?min_strength=-1": "min_strength", "?min_edge=-1": "min_edge", "?faint=1": "faint", "?min_strength=NaN": "min_strength", "?max_distance_pct=x": "max_distance_pct",
 		"?max_distance_atr=Inf": "max_distance_atr", "?max_distance_atr=1e400": "max_distance_atr", "?max_distance_atr=0x10": "max_distance_atr",
 		"?symbol=%20": "symbol", "?symbols=A,,B": "symbols", "?symbols=" + strings.Repeat("A,", 500) + "A": "symbols",
 		"?sort=price": "sort", "?sort=--strength": "sort", "?sort=-": "sort", "?format=xml": "format", "?interval=2s": "interval", "?page=2": "page",
@@ -269,7 +273,7 @@ func TestScreen_CSVHasEveryLevelAndTheSameFigures(t *testing.T) {
 		}
 		for name, value := range map[string]string{
 			"price": strconv.FormatFloat(l.Price, 'f', -1, 64), "distance_pct": strconv.FormatFloat(l.DistancePct, 'f', -1, 64),
-			"role": l.Role, "status": l.Status, "sources": strings.Join(l.Sources, " "), "hold_probability": strconv.FormatFloat(*l.HoldProbability, 'f', -1, 64), "samples": strconv.Itoa(*l.Samples), "stale": "false", "simulated": "true",
+			"role": l.Role, "status": l.Status, "sources": strings.Join(l.Sources, " "), "hold_probability": strconv.FormatFloat(*l.HoldProbability, 'f', -1, 64), "samples": strconv.Itoa(*l.Samples), "stale": "false", "simulated": "true", "edge": strconv.FormatFloat(l.Edge, 'f', -1, 64), "faint": "false",
 		} {
 			if got := line[column[name]]; got != value {
 				t.Errorf("%s: %q, in JSON %q", name, got, value)

@@ -172,7 +172,7 @@ func pairPath(u *url.URL) (string, bool) {
 		return "", false
 	}
 	below := func(part string) bool { // of a pair, in the routes; an id is longer than QUOTE:SETTLE
-		return parts[1] == "levels" && (len(part) > 12 || part == "chart.svg" || part == "chart.png") || parts[1] == "klines" && part == "forming"
+		return parts[1] == "levels" && (len(part) > 12 || part == "chart.svg" || part == "chart.png" || part == "marks") || parts[1] == "klines" && part == "forming"
 	}
 	if parts[1] != "levels" && parts[1] != "klines" || len(parts) == 4 && below(parts[3]) || len(parts) == 5 && !below(parts[4]) {
 		return "", false

@@ -28,6 +28,10 @@ func (a *API) sendTogether(w *reply, r *http.Request, q *query, pair pairText, i
 			return badParameter(name, "not with exchange=all")
 		}
 	}
+	show, err := q.shown(a)
+	if err != nil {
+		return err
+	}
 	w.wait(r)
 	name, all, err := a.onAll(r.Context(), pair, interval)
 	if err != nil {
@@ -42,7 +46,8 @@ func (a *API) sendTogether(w *reply, r *http.Request, q *query, pair pairText, i
 		out.Exchanges[i] = wire.PairOnExchange{
 			Symbol: s.Symbol, Exchange: s.Exchange, AsOf: moment(s.AsOf), LastPrice: s.LastPrice, ATR: sixDigits(s.ATR),
 			Stale: StaleReason(s, w.start) != "", Simulated: s.Simulated,
-			Supports: shared(all, s, levels.Support, w.start), Resistances: shared(all, s, levels.Resistance, w.start),
+			Supports: shared(all, s, levels.Support, show, w.start), SupportsReason: stringOrNil(show.Reason(s, levels.Support)),
+			Resistances: shared(all, s, levels.Resistance, show, w.start), ResistancesReason: stringOrNil(show.Reason(s, levels.Resistance)),
 		}
 	}
 	w.deadline(writeTimeout)
@@ -97,13 +102,13 @@ func (a *API) onAll(ctx context.Context, pair pairText, interval levels.Interval
 }
 
 // shared returns the levels of one side of s, each with the number of exchanges that have
-// it on this side. Simulated and real ones do not count for each other, and stale ones not
+// it, faint or not, on this side. Simulated and real ones do not count for each other, and stale ones not
 // for those that are not.
-func shared(all []service.Snapshot, s *service.Snapshot, role levels.Role, now time.Time) []wire.SharedLevel {
+func shared(all []service.Snapshot, s *service.Snapshot, role levels.Role, show Shown, now time.Time) []wire.SharedLevel {
 	others := slices.DeleteFunc(slices.Clone(all), func(o service.Snapshot) bool {
 		return o.Simulated != s.Simulated || StaleReason(&o, now) != "" && StaleReason(s, now) == ""
 	})
-	of := side(s, role)
+	of := show.Of(side(s, role))
 	out := make([]wire.SharedLevel, len(of))
 	values := make([]levelValues, len(of))
 	for i := range of {
@@ -113,7 +118,7 @@ func shared(all []service.Snapshot, s *service.Snapshot, role levels.Role, now t
 				has[others[k].Exchange] = true
 			}
 		}
-		out[i] = wire.SharedLevel{Level: values[i].level(&of[i], s.LastPrice, s.ATR), Venues: len(has)}
+		out[i] = wire.SharedLevel{Level: values[i].level(&of[i], s.LastPrice, s.ATR, show.Edge), Venues: len(has)}
 	}
 	return out
 }

@@ -19,7 +19,8 @@ import (
 var types = map[string]any{
 	"AnalyzeRequest": wire.AnalyzeRequest[[][]any]{},
 	"Analysis":       wire.Analysis{}, "Level": wire.Level{}, "LevelRow": wire.Row{}, "LevelPage": wire.LevelPage[[]wire.Row]{},
-	"Explanation": wire.Explanation{}, "Touch": wire.Touch{}, "Finding": wire.Finding{}, "Mark": wire.Mark{}, "Factor": wire.Factor{},
+	"Explanation": wire.Explanation{}, "Test": wire.Test{}, "Touch": wire.Touch{}, "Finding": wire.Finding{}, "Mark": wire.Mark{}, "Factor": wire.Factor{},
+	"PriceMarks": wire.PriceMarks{}, "PriceMark": wire.PriceMark{}, "MarkRecord": wire.MarkRecord{},
 	"Job": wire.Job{}, "JobSummary": wire.JobSummary{}, "PairOnExchanges": wire.PairOnExchanges{}, "PairOnExchange": wire.PairOnExchange{}, "SharedLevel": wire.SharedLevel{}, "ExchangeStatus": wire.ExchangeStatus{}, "Budget": wire.Budget{}, "PairChoice": wire.PairChoice{}, "Reason": wire.Reason{}, "Outcome": wire.Outcome{}, "Schedule": wire.Schedule{},
 	"SymbolList": wire.SymbolList[[]wire.Symbol]{}, "Symbol": wire.Symbol{}, "ExchangeList": wire.ExchangeList{},
 	"KlineList": wire.KlineList[[]wire.Kline]{}, "FormingKline": wire.FormingKline{},

@@ -107,6 +107,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 		ReplyBytes:  a.clients.replies,
 		UploadBytes: a.clients.uploads,
 		Streams:     a.clients.streams,
+		MinEdge:     cfg.LevelsMinEdge,
 		Log:         log,
 
 		MemoryBudget: a.budget.Total,

@@ -42,6 +42,8 @@ type Options struct {
 	Interval string    // such as 1h; empty for the service's default
 	Exchange string    // empty for the only one of the service that has the pair
 	At       time.Time // for Levels: the analysis that was the newest at this time; zero for the newest
+	MinEdge  float64   // for Levels: only levels with at least this edge, in points; 0 for that of the service
+	Faint    bool      // for Levels: faint levels, too, with less than the service's least edge
 }
 
 func (o Options) query() url.Values {
@@ -50,6 +52,12 @@ func (o Options) query() url.Values {
 	set(q, "exchange", o.Exchange)
 	if !o.At.IsZero() {
 		q.Set("at", o.At.UTC().Format(time.RFC3339))
+	}
+	if o.MinEdge != 0 {
+		q.Set("min_edge", strconv.FormatFloat(o.MinEdge, 'f', -1, 64))
+	}
+	if o.Faint {
+		q.Set("faint", "true")
 	}
 	return q
 }
@@ -66,6 +74,11 @@ func (c *Client) Levels(ctx context.Context, symbol string, o Options) (*Analysi
 	return get[Analysis](ctx, c, "/levels/"+url.PathEscape(symbol), o.query())
 }
 
+// Marks returns the prices that every trader sees, as of the newest analysis of a pair.
+func (c *Client) Marks(ctx context.Context, symbol string, o Options) (*PriceMarks, error) {
+	return get[PriceMarks](ctx, c, "/levels/"+url.PathEscape(symbol)+"/marks", o.query())
+}
+
 // Explain explains the level id of the newest analysis of a pair.
 func (c *Client) Explain(ctx context.Context, symbol, id string, o Options) (*Explanation, error) {
 	return get[Explanation](ctx, c, "/levels/"+url.PathEscape(symbol)+"/"+url.PathEscape(id), o.query())
@@ -74,27 +87,34 @@ func (c *Client) Explain(ctx context.Context, symbol, id string, o Options) (*Ex
 // Screen selects and sorts the levels of a market. Zero values select everything.
 type Screen struct {
 	Interval, Exchange   string
-	Role, Status, Source string
-	MinStrength          float64 // 0 to 1
-	MaxDistancePct       float64 // percent of the last price, on either side; 0 for no limit
-	MaxDistanceATR       float64 // on either side; 0 for no limit
-	Symbols              []string
-	Sort                 string // such as -strength; empty for nearest first
-	Limit                int    // rows a page, at most 1,000; 0 for 100
+	Role, State, FoundBy string
+	// Deprecated: State and FoundBy replace Status and Source.
+	Status, Source string
+	MinEdge        float64 // points; 0 for that of the service
+	Faint          bool    // faint levels, too: those with less than the service's least edge
+	MinStrength    float64 // 0 to 1
+	MaxDistancePct float64 // percent of the last price, on either side; 0 for no limit
+	MaxDistanceATR float64 // on either side; 0 for no limit
+	Symbols        []string
+	Sort           string // such as -edge; empty for nearest first
+	Limit          int    // rows a page, at most 1,000; 0 for 100
 }
 
 func (s Screen) query() url.Values {
 	q := url.Values{}
 	for name, value := range map[string]string{
-		"interval": s.Interval, "exchange": s.Exchange, "role": s.Role, "status": s.Status, "source": s.Source,
+		"interval": s.Interval, "exchange": s.Exchange, "role": s.Role, "state": s.State, "found_by": s.FoundBy, "status": s.Status, "source": s.Source,
 		"symbols": strings.Join(s.Symbols, ","), "sort": s.Sort,
 	} {
 		set(q, name, value)
 	}
-	for name, value := range map[string]float64{"min_strength": s.MinStrength, "max_distance_pct": s.MaxDistancePct, "max_distance_atr": s.MaxDistanceATR} {
+	for name, value := range map[string]float64{"min_edge": s.MinEdge, "min_strength": s.MinStrength, "max_distance_pct": s.MaxDistancePct, "max_distance_atr": s.MaxDistanceATR} {
 		if value != 0 {
 			q.Set(name, strconv.FormatFloat(value, 'f', -1, 64))
 		}
+	}
+	if s.Faint {
+		q.Set("faint", "true")
 	}
 	if s.Limit != 0 {
 		q.Set("limit", strconv.Itoa(s.Limit))
@@ -134,6 +154,9 @@ func (c *Client) Analyze(ctx context.Context, symbol string, o AnalyzeOptions) (
 	if o.NoStore || o.Store {
 		body.Store = new(!o.NoStore)
 	}
+	if o.Faint {
+		body.Faint = new(true)
+	}
 	return post[Analysis](ctx, c, "/analyze", body)
 }
 
@@ -144,6 +167,7 @@ type AnalyzeOptions struct {
 	KlineLimit int    // 0 for the service's default
 	NoStore    bool   // do not store the analysis
 	Store      bool   // store it although KlineLimit differs from the default
+	Faint      bool   // return the faint levels, too
 }
 
 // Sweep starts an analysis of the whole market, or joins a running one. It returns the

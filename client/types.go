@@ -12,12 +12,20 @@ type (
 	Row = wire.Row
 	// Explanation tells why a level is there.
 	Explanation = wire.Explanation
+	// Test is an approach of price to the level and what came of it.
+	Test = wire.Test
 	// Touch is a run of candles that met the zone.
 	Touch = wire.Touch
 	// Finding is what one method found in the zone.
 	Finding = wire.Finding
 	// Mark is one thing that a method found.
 	Mark = wire.Mark
+	// PriceMarks are the prices that every trader sees.
+	PriceMarks = wire.PriceMarks
+	// PriceMark is one of them.
+	PriceMark = wire.PriceMark
+	// MarkRecord is what became of marks of a kind.
+	MarkRecord = wire.MarkRecord
 	// Factor is one reason for the hold odds.
 	Factor = wire.Factor
 	// Job is the work a request asked for, its progress and its results.

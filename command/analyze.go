@@ -39,7 +39,7 @@ func (in *invocation) analyzeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return out.print(newScreen(in.stdout, in.environ), snap)
+			return out.print(newScreen(in.stdout, in.environ), snap, cfg)
 		},
 	}
 	out.flags(cmd)

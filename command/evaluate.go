@@ -1,19 +1,15 @@
 package command
 
 import (
-	"bufio"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -70,9 +66,9 @@ used to find levels. The exit code is 3 if some pairs could not be read.`,
 	}
 	f := cmd.Flags()
 	f.IntVar(&flags.klines, "klines", 0, "candles used to find levels at a moment (default ANALYSIS_KLINE_LIMIT)")
-	f.IntVar(&flags.every, "every", levels.Horizon, "candles between two moments")
+	f.IntVar(&flags.every, "every", levels.Horizon+1, "candles between two moments of a pair; without a divisor in common with 24, they rotate through the hours")
 	f.StringSliceVar(&flags.methods, "methods", nil, "methods to evaluate, separated by commas (default all: "+strings.Join(methodNames(), ",")+")")
-	f.Uint64Var(&flags.seed, "seed", 1, "seed of the random numbers: artificial levels, intervals")
+	f.Uint64Var(&flags.seed, "seed", 1, "seed of the random numbers: intervals, random levels")
 	f.StringVar(&flags.split, "split", "", "evaluate only FROM..TO, such as 2022-01-01..2023-01-01; either end may be omitted")
 	f.StringVar(&flags.pairs, "pairs", "*", "pattern of symbols to evaluate, with * and ? as in a shell")
 	f.BoolVar(&flags.stored, "stored", false, "evaluate the candles in the database")
@@ -119,18 +115,27 @@ func (f *evaluateFlags) options(cfg config.Config) (evaluate.Options, error) {
 	if f.split == "" {
 		return o, nil
 	}
-	from, to, ok := strings.Cut(f.split, "..")
-	var err1, err2 error
-	if from != "" {
-		o.From, err1 = time.Parse(time.DateOnly, from)
-	}
-	if to != "" {
-		o.To, err2 = time.Parse(time.DateOnly, to)
-	}
-	if !ok || err1 != nil || err2 != nil || !o.From.IsZero() && !o.To.IsZero() && !o.From.Before(o.To) {
-		return o, fmt.Errorf("--split: %q is not FROM..TO, such as 2022-01-01..2023-01-01", f.split)
+	var err error
+	if o.From, o.To, err = days(f.split); err != nil {
+		return o, fmt.Errorf("--split: %w", err)
 	}
 	return o, nil
+}
+
+// days parses FROM..TO; either end may be missing and is then zero.
+func days(s string) (from, to time.Time, err error) {
+	first, last, ok := strings.Cut(s, "..")
+	var err1, err2 error
+	if first != "" {
+		from, err1 = time.Parse(time.DateOnly, first)
+	}
+	if last != "" {
+		to, err2 = time.Parse(time.DateOnly, last)
+	}
+	if !ok || err1 != nil || err2 != nil || !from.IsZero() && !to.IsZero() && !from.Before(to) {
+		return from, to, fmt.Errorf("%q is not FROM..TO, such as 2022-01-01..2023-01-01", s)
+	}
+	return from, to, nil
 }
 
 func (in *invocation) evaluate(ctx context.Context, cfg config.Config, flags evaluateFlags, args []string) error {
@@ -266,8 +271,7 @@ func (in *invocation) storedCandles(ctx context.Context, cfg config.Config, o ev
 	return s, nil
 }
 
-// exchangeCandles returns the history of the pairs a sweep covers. It is fetched once and
-// stored in a temporary folder, because candles are read twice. A ban cancels the
+// exchangeCandles returns the history of the pairs a sweep covers. A ban cancels the
 // evaluation, since it applies to all pairs.
 func (in *invocation) exchangeCandles(ctx context.Context, cfg config.Config, o evaluate.Options, pattern string, cancel context.CancelCauseFunc) (_ *candleSource, err error) {
 	exchange, err := oneExchange(cfg)
@@ -279,16 +283,7 @@ func (in *invocation) exchangeCandles(ctx context.Context, cfg config.Config, o 
 		return nil, err
 	}
 	venue := a.Venues[0]
-	folder, err := os.MkdirTemp("", "tidemark-evaluate-")
-	if err != nil {
-		a.Close()
-		return nil, err
-	}
-	s := &candleSource{
-		name:      exchange,
-		simulated: func() bool { return venue.Market().Simulated },
-		close:     func() { os.RemoveAll(folder); a.Close() },
-	}
+	s := &candleSource{name: exchange, simulated: func() bool { return venue.Market().Simulated }, close: func() { a.Close() }}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -311,57 +306,15 @@ func (in *invocation) exchangeCandles(ctx context.Context, cfg config.Config, o 
 		if !listing.Selected || !matches(pattern, name) {
 			continue
 		}
-		file := filepath.Join(folder, strconv.Itoa(len(s.series))) // a symbol may not be a valid file name
 		s.series = append(s.series, evaluate.Series{Symbol: name, Load: func(ctx context.Context, dst *levels.Candles) error {
-			if _, err := os.Stat(file); err == nil {
-				return readCandles(ctx, file, dst)
+			err := venue.Candles(ctx, name, first, dst, nil)
+			if errors.Is(err, service.ErrBanned) {
+				cancel(err)
 			}
-			if err := venue.Candles(ctx, name, first, dst, nil); err != nil {
-				if errors.Is(err, service.ErrBanned) {
-					cancel(err)
-				}
-				return err
-			}
-			return writeCandles(file, dst)
+			return err
 		}})
 	}
 	return s, nil
-}
-
-// readCandles reads what writeCandles wrote.
-func readCandles(ctx context.Context, file string, dst *levels.Candles) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		return err
-	}
-	_, err = evaluate.ReadCandles(ctx, z, dst)
-	return err
-}
-
-// writeCandles writes a gzipped file that evaluate.ReadCandles reads.
-func writeCandles(file string, c *levels.Candles) error {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	z, _ := gzip.NewWriterLevel(f, gzip.BestSpeed)
-	w := bufio.NewWriter(z)
-	io.WriteString(w, evaluate.Header+"\n")
-	var line []byte
-	for i := range c.Len() {
-		k := c.At(i)
-		line = strconv.AppendInt(line[:0], k.OpenTime, 10)
-		for _, v := range [...]float64{k.Open, k.High, k.Low, k.Close, k.Volume} {
-			line = strconv.AppendFloat(append(line, ','), v, 'g', -1, 64)
-		}
-		w.Write(append(line, '\n'))
-	}
-	return errors.Join(w.Flush(), z.Close(), f.Close())
 }
 
 // writePage writes the report as an HTML page to file, atomically.
@@ -390,6 +343,6 @@ func (p *pairProgress) show(done, total int) {
 	}
 	p.drawn = time.Now()
 	left := time.Duration(float64(total-done) / float64(done) * float64(time.Since(p.start)))
-	p.draw(done, total, fmt.Sprintf("%s%d/%d pairs, each read twice  %s left  peak %s",
+	p.draw(done, total, fmt.Sprintf("%s%d/%d pairs  %s left  peak %s",
 		simulatedMark(p.source.simulated()), done, total, left.Round(time.Second), config.Mebibytes(memory.Read().PeakRSS)))
 }

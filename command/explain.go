@@ -41,25 +41,33 @@ func (in *invocation) explain(ctx context.Context, cfg config.Config, name servi
 		return err
 	}
 	if out.json {
-		_, err = in.stdout.Write(append(api.AppendExplanation(nil, &snap, &e, time.Now()), '\n'))
+		_, err = in.stdout.Write(append(api.AppendExplanation(nil, &snap, &e, time.Now(), out.shown(cfg)), '\n'))
 		return err
 	}
-	return printExplanation(newScreen(in.stdout, in.environ), &snap, &e, time.Now())
+	return printExplanation(newScreen(in.stdout, in.environ), &snap, &e, time.Now(), out.shown(cfg))
 }
 
-// shownTouches is the number of newest touches printed; --json prints all.
-const shownTouches = 12
+// shownTests is the number of newest tests printed; --json prints all.
+const shownTests = 12
 
-// outcomeColours are the colours of decided touches.
+// outcomeColours are the colours of decided tests.
 var outcomeColours = map[levels.Outcome]colour{levels.Held: green, levels.Broke: red}
 
+// stateText returns the state of a level, with the number of tests it held.
+func stateText(l *levels.Level) string {
+	if l.State == levels.Stood {
+		return fmt.Sprintf("held %d×", l.HeldInRole)
+	}
+	return l.State.String()
+}
+
 // printExplanation prints an explanation as text.
-func printExplanation(w screen, s *service.Snapshot, e *levels.Explanation, now time.Time) error {
+func printExplanation(w screen, s *service.Snapshot, e *levels.Explanation, now time.Time, show api.Shown) error {
 	price := func(p float64) string { return strconv.FormatFloat(p, 'f', s.Decimals, 64) }
 	moment := func(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04") }
 	l := &e.Level
-	fmt.Fprintf(w, "%s%s as of %s: %s %s, zone %s–%s, %s\n", w.simulated(s.Simulated), w.series(s),
-		s.AsOf.UTC().Format("2006-01-02 15:04 UTC"), l.Role, price(l.Price), price(l.Low), price(l.High), l.Status)
+	fmt.Fprintf(w, "%s%s as of %s: %s %s, zone %s–%s, edge %s points, %s\n", w.simulated(s.Simulated), w.series(s),
+		s.AsOf.UTC().Format("2006-01-02 15:04 UTC"), l.Role, price(l.Price), price(l.Low), price(l.High), edgeText(l, show), stateText(l))
 	if reason := api.StaleReason(s, now); reason != "" {
 		fmt.Fprintln(w, w.paint(warning, "STALE: "+reason))
 	}
@@ -73,26 +81,23 @@ func printExplanation(w screen, s *service.Snapshot, e *levels.Explanation, now 
 		return err
 	}
 
-	fmt.Fprintln(w, "\n"+w.paint(bold, fmt.Sprintf("Touches (%d)", len(e.Touches))))
-	shown := e.Touches
-	if older := len(shown) - shownTouches; older > 0 {
+	fmt.Fprintln(w, "\n"+w.paint(bold, fmt.Sprintf("Tests (%d, of which %d held and %d broke)", len(e.Tests), l.Held, l.Broke)))
+	shown := e.Tests
+	if older := len(shown) - shownTests; older > 0 {
 		fmt.Fprintf(w, "  and %d older ones\n", older)
 		shown = shown[older:]
 	}
-	var touches []row
+	var tests []row
 	for _, x := range shown {
-		to, plural := "up to", "s"
+		to := "up to"
 		if x.Above {
 			to = "down to"
 		}
-		if x.Candles == 1 {
-			plural = ""
-		}
-		touches = append(touches, row{outcomeColours[x.Outcome], []string{
-			"  " + moment(x.From), "from " + api.Side(x), x.Outcome.String(), to + " " + price(x.Extreme), fmt.Sprintf("%d candle%s", x.Candles, plural),
+		tests = append(tests, row{outcomeColours[x.Outcome], []string{
+			"  " + moment(x.From), "from " + api.Side(x.Above), x.Outcome.String(), to + " " + price(x.Extreme),
 		}})
 	}
-	if err := w.list(touches); err != nil {
+	if err := w.list(tests); err != nil {
 		return err
 	}
 

@@ -20,14 +20,23 @@ import (
 )
 
 // output is the format of a printed analysis.
-type output struct{ json, csv bool }
+type output struct {
+	json, csv bool
+	faint     bool
+	minEdge   float64 // points; negative for that of the settings
+}
 
 func (o *output) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the analysis as JSON, as the HTTP API does")
 	cmd.Flags().BoolVar(&o.csv, "csv", false, "print the levels as CSV, one per line")
-	cmd.PreRunE = func(*cobra.Command, []string) error {
+	cmd.Flags().BoolVar(&o.faint, "faint", false, "print faint levels, too: those with an edge below LEVELS_MIN_EDGE")
+	cmd.Flags().Float64Var(&o.minEdge, "min-edge", -1, "print the levels with at least this edge, in points, instead of LEVELS_MIN_EDGE")
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		if o.json && o.csv {
 			return config.Usage(errors.New("--json and --csv exclude each other"))
+		}
+		if cmd.Flags().Changed("min-edge") && !(o.minEdge >= 0) {
+			return config.Usage(fmt.Errorf("--min-edge: %v is not a number of at least 0", o.minEdge))
 		}
 		return nil
 	}
@@ -114,17 +123,23 @@ func (in *invocation) needDatabase(ctx context.Context, cfg config.Config) error
 	return err
 }
 
+// shown returns which levels are printed.
+func (o output) shown(cfg config.Config) api.Shown {
+	return api.Shown{Edge: cfg.LevelsMinEdge, Faint: o.faint || o.minEdge >= 0, Least: max(o.minEdge, 0)}
+}
+
 // print writes an analysis: a table for people, JSON or CSV for programs.
-func (o output) print(w screen, s service.Snapshot) error {
+func (o output) print(w screen, s service.Snapshot, cfg config.Config) error {
+	show := o.shown(cfg)
 	switch {
 	case o.json:
-		_, err := w.Write(append(api.AppendAnalysis(nil, &s, time.Now()), '\n'))
+		_, err := w.Write(append(api.AppendAnalysis(nil, &s, time.Now(), show), '\n'))
 		return err
 	case o.csv:
-		_, err := w.Write(api.AppendCSV(nil, &s, time.Now()))
+		_, err := w.Write(api.AppendCSV(nil, &s, time.Now(), show))
 		return err
 	}
-	return printTable(w, s, time.Now())
+	return printTable(w, s, time.Now(), show)
 }
 
 // series returns whose analysis s is, with the canonical name of the pair if it is known.
@@ -136,7 +151,7 @@ func (w screen) series(s *service.Snapshot) string {
 	return text
 }
 
-func printTable(w screen, s service.Snapshot, now time.Time) error {
+func printTable(w screen, s service.Snapshot, now time.Time, show api.Shown) error {
 	price := func(p float64) string { return strconv.FormatFloat(p, 'f', s.Decimals, 64) }
 	fmt.Fprintf(w, "%s%s as of %s: last price %s, ATR %s, %d klines, %d missing\n",
 		w.simulated(s.Simulated), w.series(&s), s.AsOf.Format("2006-01-02 15:04 UTC"),
@@ -147,27 +162,41 @@ func printTable(w screen, s service.Snapshot, now time.Time) error {
 	var rows []row
 	add := func(role levels.Role, l levels.Level) {
 		last := "-"
-		if l.Touches > 0 {
-			last = time.UnixMilli(l.LastTouch).UTC().Format("2006-01-02 15:04")
+		if l.Tests > 0 {
+			last = time.UnixMilli(l.LastTested).UTC().Format("2006-01-02 15:04")
 		}
 		touched, holds, baseline := "-", "-", "-"
 		if l.NoOdds == levels.OddsKnown {
-			touched, baseline = percent(l.TouchProbability), percent(l.BaselineHold)
-			holds = percents(l.HoldInterval)
+			touched, baseline = percent(float64(l.TouchProbability)), percent(float64(l.BaselineHold))
+			holds = percents([2]float64{float64(l.HoldInterval[0]), float64(l.HoldInterval[1])})
 		}
-		rows = append(rows, row{sideColour(role, l.HoldInterval[0], l.BaselineHold), []string{
+		rows = append(rows, row{sideColour(role, float64(l.HoldInterval[0]), float64(l.BaselineHold)), []string{
 			price(l.Price), price(l.Low) + "–" + price(l.High),
 			fmt.Sprintf("%+.2f %%", 100*(l.Price-s.LastPrice)/s.LastPrice), fmt.Sprintf("%+.1f", (l.Price-s.LastPrice)/s.ATR),
-			fmt.Sprintf("%.2f", l.Strength), touched, holds, baseline, strconv.Itoa(l.Touches), l.Status.String(), last,
-			strings.Join(l.Sources.AppendNames(nil), "+"),
+			edgeText(&l, show), touched, holds, baseline, fmt.Sprintf("%d of %d", l.Held, l.Held+l.Broke), stateText(&l), last,
+			strings.Join(l.FoundBy().AppendNames(nil), "+"),
 		}})
 	}
-	for i := len(s.Resistances) - 1; i >= 0; i-- {
-		add(levels.Resistance, s.Resistances[i])
+	for _, l := range slices.Backward(show.Of(s.Resistances)) {
+		add(levels.Resistance, l)
 	}
 	rows = append(rows, row{bold, []string{price(s.LastPrice), "← last price"}})
-	for _, l := range s.Supports {
+	for _, l := range show.Of(s.Supports) {
 		add(levels.Support, l)
 	}
-	return w.table([]string{"price", "zone", "distance", "ATR", "strength", "touched", "holds", "any line", "touches", "status", "last touch", "sources"}, rows)
+	for _, role := range [...]levels.Role{levels.Resistance, levels.Support} {
+		if reason := show.Reason(&s, role); reason != "" {
+			fmt.Fprintln(w, w.paint(faint, strings.ToUpper(reason[:1])+reason[1:]+"."))
+		}
+	}
+	return w.table([]string{"price", "zone", "distance", "ATR", "edge", "touched", "holds", "any line", "held", "state", "last test", "found by"}, rows)
+}
+
+// edgeText returns the edge of a level, in points, and whether it is faint.
+func edgeText(l *levels.Level, show api.Shown) string {
+	text := fmt.Sprintf("%.1f", l.Edge)
+	if l.Faint(show.Edge) {
+		text += " faint"
+	}
+	return text
 }

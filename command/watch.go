@@ -41,7 +41,8 @@ type watcher struct {
 	interval string // empty for the service's own
 	exchange string // empty for all of the service
 	every    time.Duration
-	pairs    int // 0 for as many as fit on the screen
+	pairs    int     // 0 for as many as fit on the screen
+	minEdge  float64 // points; negative for that of the service
 }
 
 func (in *invocation) watchCommand() *cobra.Command {
@@ -76,6 +77,9 @@ sends the first of API_KEYS, if any is set.`,
 			case w.pairs < 0 || w.pairs > maxWatched:
 				return config.Usage(fmt.Errorf("--pairs: %d is not between 0 and %d", w.pairs, maxWatched))
 			}
+			if cmd.Flags().Changed("min-edge") && !(w.minEdge >= 0) {
+				return config.Usage(fmt.Errorf("--min-edge: %v is not a number of at least 0", w.minEdge))
+			}
 			if w.interval != "" {
 				if _, err := levels.ParseInterval(w.interval); err != nil {
 					return config.Usage(fmt.Errorf("--interval: %w", err))
@@ -103,6 +107,7 @@ sends the first of API_KEYS, if any is set.`,
 	cmd.Flags().StringVar(&w.interval, "interval", "", "candle length, instead of the service's default")
 	cmd.Flags().DurationVar(&w.every, "every", 5*time.Second, "time between two requests, 1s to 1h")
 	cmd.Flags().IntVar(&w.pairs, "pairs", 0, fmt.Sprintf("pairs shown, up to %d; 0: as many as fit on the screen, or %d without one", maxWatched, pipedPairs))
+	cmd.Flags().Float64Var(&w.minEdge, "min-edge", -1, "watch levels with at least this edge, in points, instead of those the service shows")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per pair and exit")
 	config.AddFlags(cmd.Flags())
 	return cmd
@@ -145,6 +150,9 @@ func (w *watcher) fetch(ctx context.Context, n int) (nearList, error) {
 		}
 		if w.exchange != "" {
 			q.Set("exchange", w.exchange)
+		}
+		if w.minEdge >= 0 {
+			q.Set("min_edge", strconv.FormatFloat(w.minEdge, 'f', -1, 64))
 		}
 		if cursor != "" {
 			q.Set("cursor", cursor)
@@ -285,7 +293,7 @@ func (l *nearList) note() string {
 }
 
 // nearHead holds the names of the columns. A narrow screen drops the last ones.
-var nearHead = []string{"pair", "distance", "ATR", "kind", "zone", "last close", "holds", "any line", "age"}
+var nearHead = []string{"pair", "distance", "ATR", "kind", "zone", "edge", "last close", "holds", "any line", "age"}
 
 // rows returns the rows of the table at the time now.
 func (l *nearList) rows(now time.Time) []row {
@@ -313,8 +321,12 @@ func (l *nearList) rows(now time.Time) []row {
 		if n.Stale {
 			pair = "STALE " + pair
 		}
+		edge := fmt.Sprintf("%.1f", n.Edge)
+		if n.Faint {
+			edge += " faint"
+		}
 		all[i] = row{sideColour(role, least, baseline), []string{
-			pair, fmt.Sprintf("%+.2f %%", n.DistancePct), inATR, n.Role, plain(n.Low) + "–" + plain(n.High),
+			pair, fmt.Sprintf("%+.2f %%", n.DistancePct), inATR, n.Role, plain(n.Low) + "–" + plain(n.High), edge,
 			plain(n.LastPrice), holds, anyLine, age(now.Sub(n.AsOf)),
 		}}
 	}

@@ -39,6 +39,8 @@ type Config struct {
 	AnalysisIntervals          []string        `env:"ANALYSIS_INTERVALS" help:"candle lengths ANALYSIS_SCHEDULE sweeps, separated by commas; empty: ANALYSIS_INTERVAL alone"`
 	AnalysisHistory            int             `env:"ANALYSIS_HISTORY" envDefault:"200" min:"1" max:"10000" help:"analyses kept for each pair and interval"`
 
+	LevelsMinEdge float64 `env:"LEVELS_MIN_EDGE" envDefault:"3" min:"0" max:"20" help:"edge, in points, from which levels are shown unless a request says otherwise; the others are faint"`
+
 	Exchanges           []string      `env:"EXCHANGE" envDefault:"binance" help:"where klines come from: names of exchanges, separated by commas; all: every one but simulated. Settings of one exchange, such as EXCHANGE_OKX_TIMEOUT, replace the general ones"`
 	ExchangeBaseURL     string        `env:"EXCHANGE_BASE_URL" secret:"url" help:"overrides the exchange's own address: a mirror, a proxy, a simulated exchange; for one exchange only"`
 	ExchangeWeightShare float64       `env:"EXCHANGE_WEIGHT_SHARE" envDefault:"0.7" min:"0.01" max:"1" help:"share of the exchange's request limit to stay under"`

@@ -294,7 +294,7 @@ func TestPage_InABrowser(t *testing.T) {
 		if eval[bool](t, b, `!document.getElementById("table").hidden`) {
 			t.Error("the levels of another interval are still shown")
 		}
-		b.clean(t, s.base, "404 (Not Found) "+s.base+"/levels/BTCUSDT?interval=4h")
+		b.clean(t, s.base, "404 (Not Found) "+s.base+"/levels/BTCUSDT?interval=4h&faint=true")
 		eval[bool](t, b, `document.querySelector("#missing button").click(), true`)
 		b.until(t, shown+` > 0 && !document.querySelector("#missing button") && location.search.includes("interval=4h")`)
 		b.clean(t, s.base)
@@ -340,12 +340,12 @@ func TestPage_InABrowser(t *testing.T) {
 	})
 
 	t.Run("ScreensTheMarketNearestFirst", func(t *testing.T) {
-		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h&role=support&sort=-strength"))
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h&role=support&sort=-edge"))
 		const rows = `[...document.querySelectorAll("#market tbody tr")]`
 		b.until(t, rows+`.length > 0 && document.body.dataset.ready`)
-		strengths := eval[[]float64](t, b, rows+`.map(r => Number(r.cells[5].textContent))`)
-		if !slices.IsSortedFunc(strengths, func(a, b float64) int { return int(1000 * (b - a)) }) {
-			t.Errorf("the strengths are %v", strengths)
+		edges := eval[[]float64](t, b, rows+`.map(r => Number(r.cells[5].textContent))`)
+		if !slices.IsSortedFunc(edges, func(a, b float64) int { return int(1000 * (b - a)) }) {
+			t.Errorf("the edges are %v", edges)
 		}
 		if other := eval[int](t, b, rows+`.filter(r => !r.classList.contains("support")).length`); other > 0 {
 			t.Errorf("%d rows are no supports", other)

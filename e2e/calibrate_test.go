@@ -31,12 +31,12 @@ func TestCalibrate_WritesATableOrSaysWhyNot(t *testing.T) {
 	if _, err := calibrate("--klines", folder, "--out", out); err == nil || !strings.Contains(err.Error(), "SYMBOL-INTERVAL.csv.gz") {
 		t.Errorf("an empty folder: %v", err)
 	}
-	for pair := range 4 {
+	for pair := range 6 {
 		var file bytes.Buffer
 		z := gzip.NewWriter(&file)
 		fmt.Fprintln(z, "open_time_ms,open,high,low,close,volume")
 		r, price := rand.New(rand.NewPCG(uint64(pair), 1)), 100.0
-		for i := range 3400 {
+		for i := range 6000 {
 			open := price
 			price *= math.Exp(0.01 * r.NormFloat64())
 			fmt.Fprintf(z, "%d,%v,%v,%v,%v,%d\n", i*3_600_000, open, max(open, price)*1.002, min(open, price)*0.998, price, r.IntN(100))
@@ -57,10 +57,10 @@ func TestCalibrate_WritesATableOrSaysWhyNot(t *testing.T) {
 		t.Fatal(err)
 	}
 	table, err := levels.ReadTable(file)
-	if err != nil || len(table.Fits) != 1 || table.Provenance.Command != "tidemark calibrate --klines DIR --seed 5" || len(table.Validations("1h")) != 3 {
+	if err != nil || len(table.Fits) == 0 || table.Provenance.Command != "tidemark calibrate --klines DIR --seed 5" || len(table.Validations("1h")) != 2 {
 		t.Errorf("%v: %+v", err, table)
 	}
-	if !strings.Contains(said, "1h: 4 series, 13600 candles") || !strings.Contains(said, "lift ") || !strings.Contains(said, out) {
+	if !strings.Contains(said, "1h: 6 series, 36000 candles") || !strings.Contains(said, "lift ") || !strings.Contains(said, out) {
 		t.Errorf("it says\n%s", said)
 	}
 }

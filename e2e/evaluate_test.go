@@ -85,10 +85,10 @@ func TestEvaluate_JudgesAFolder(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "report.html")
 	args := []string{"evaluate", folder, "--klines", "500", "--split", "2024-03-01..2024-05-31", "--pairs", "P[0-2]*", "--seed", "3"}
 	code, text, progress := execute(t, nil, append(args, "--html", page)...)
-	if code != 0 || !strings.HasPrefix(text, folder+" 1h: 3 pairs, 36 moments in 12 weeks from 2024-03-07 to 2024-05-23\n") {
+	if code != 0 || !strings.HasPrefix(text, folder+" 1h: 3 pairs, 36 moments in 7 blocks of 14 days from 2024-03-05 to 2024-05-23\n") {
 		t.Fatalf("exit code %d, %.200q, %s", code, text, progress)
 	}
-	if !strings.Contains(progress, "6/6 pairs") || strings.Contains(progress, "\x1b") {
+	if !strings.Contains(progress, "3/3 pairs") || strings.Contains(progress, "\x1b") {
 		t.Errorf("progress %q, want plain lines to the end", progress)
 	}
 	for _, m := range evaluate.Methods(0) {

@@ -28,6 +28,7 @@ type explanationReply struct {
 		Hold     *float64 `json:"hold_probability"`
 		Baseline *float64 `json:"baseline_hold_probability"`
 	}
+	Tests   []struct{ Outcome string }
 	Touches []struct{ Outcome string }
 	Sources []struct{ Name string }
 	Factors []struct {
@@ -124,8 +125,8 @@ func TestCommands_ExplainALevel(t *testing.T) {
 			t.Errorf("%s is not in\n%s", s.Name, out)
 		}
 	}
-	if !strings.Contains(out, fmt.Sprintf("Touches (%d)", len(e.Touches))) {
-		t.Errorf("%d touches are not told in\n%s", len(e.Touches), out)
+	if !strings.Contains(out, fmt.Sprintf("Tests (%d", len(e.Tests))) {
+		t.Errorf("%d tests are not told in\n%s", len(e.Tests), out)
 	}
 	for _, c := range []struct {
 		args []string

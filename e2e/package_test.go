@@ -848,6 +848,7 @@ func TestMemoryGuide_TableOfSlotsIsThatOfTheRealTypes(t *testing.T) {
 		for i := range finders {
 			c.Reset("1h", klines+1)
 			wander(&c, klines, uint64(i+1))
+			finders[i].Faint = true // as in the service
 			if _, err := finders[i].Find(&c); err != nil {
 				t.Fatal(err)
 			}

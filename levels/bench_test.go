@@ -11,7 +11,7 @@ func BenchmarkFinder_Find(b *testing.B) {
 	for _, n := range []int{500, 2000, 10_000} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			c := generate(1, n)
-			var f Finder
+			f := Finder{Faint: true} // as the service does
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := f.Find(c); err != nil {
@@ -59,4 +59,24 @@ func BenchmarkBlock(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkRecord measures the records of the levels of 2,000 candles, which are a part
+// of Find.
+func BenchmarkRecord(b *testing.B) {
+	c := generate(1, 2000)
+	for _, file := range realFiles(b, "BTCUSDT-1h.csv.gz", 1) {
+		c, _ = load(b, file, 2000)
+	}
+	found := all(find(b, c))
+	var atr []float64
+	var parts []stretch
+	b.ReportMetric(float64(len(found)), "levels")
+	for b.Loop() {
+		atr = atrs(atr, c)
+		parts = stretchesOf(parts, c, atr)
+		for i := range found {
+			record(found[i].Price, found[i].Role, c, atr, parts)
+		}
+	}
 }

@@ -21,12 +21,22 @@ type Explanation struct {
 	Candles   int
 	Missing   int
 
+	Tests   []Test   // Level.Tests of them, oldest first
 	Touches []Touch  // Level.Touches of them, oldest first
 	Found   []Source // one for each of Level.Sources, in their order
 	// Factors explain the difference between Level.HoldProbability and
 	// Level.BaselineHold: their effects add up to it. The greatest effect is first.
 	// A level without odds has no factors.
 	Factors []Factor
+}
+
+// Test is an approach of price to a level, judged as a level is.
+type Test struct {
+	From, To int64 // Unix ms: open time of the candle that reaches the touch line, close time (exclusive) of the one that settles it, or of the last one
+	// Above reports whether price came from above.
+	Above   bool
+	Outcome Outcome
+	Extreme float64 // the price farthest from the side it came from, before the outcome
 }
 
 // Touch is an episode: a run of candles that meet the zone of a level. See Level.
@@ -122,6 +132,7 @@ func (f *Finder) Explain(c *Candles, id uint64) (Explanation, error) {
 	}
 	// On each side prices of zones are distinct, and a level has the price of its zone.
 	n := &f.chosen[slices.IndexFunc(f.chosen, func(n zone) bool { return n.price == e.Level.Price })]
+	e.Tests = tests(n.price, c, f.atrs)
 	e.Touches = n.episodes(c)
 	e.Found = f.found(n, c)
 	if e.Level.NoOdds == OddsKnown {
@@ -130,6 +141,19 @@ func (f *Finder) Explain(c *Candles, id uint64) (Explanation, error) {
 		e.Factors = f.factors(&e.Level, n, e.Found, fit)
 	}
 	return e, nil
+}
+
+// tests returns the tests of the level at price, oldest first.
+func tests(price float64, c *Candles, atr []float64) (list []Test) {
+	t := trials{c: c, atr: atr, price: price}
+	for x, ok := t.next(); ok; x, ok = t.next() {
+		extreme := slices.Max(c.High[x.start : x.end+1])
+		if x.above {
+			extreme = slices.Min(c.Low[x.start : x.end+1])
+		}
+		list = append(list, Test{c.OpenTime[x.start], c.OpenTime[x.end] + c.length, x.above, x.outcome, extreme})
+	}
+	return list
 }
 
 // episodes follows price through the zone, as track does, and returns the touches.
@@ -255,6 +279,7 @@ const (
 	factorOther
 	factorVolume
 	factorContrast
+	factorTrend // the features of the moment: the others of them are the same for all zones
 	factorCount
 )
 
@@ -263,6 +288,8 @@ func factorOf(feature uint8) int {
 	switch {
 	case feature == featureDistance:
 		return factorDistance
+	case feature >= holdFeatures:
+		return factorTrend
 	case feature >= featureZone:
 		return factorAge + int(feature) - featureZone
 	}
@@ -299,23 +326,32 @@ func (t *Tree) attribute(shares *[factorCount]float64, v, w *[features]float32) 
 func (f *Finder) factors(l *Level, n *zone, found []Source, fit *Fit) []Factor {
 	var v [features]float32
 	f.around.describe(&v, n, &f.profile)
+	f.around.describeMoment(&v, l.Role, &f.past)
 	var shares [factorCount]float64
 	for k := range f.drawn {
+		role := Support
+		if f.drawn[k].price > f.around.last {
+			role = Resistance
+		}
 		f.around.describe(&f.about, &f.drawn[k], &f.profile)
-		for i := range fit.Hold {
-			fit.Hold[i].attribute(&shares, &v, &f.about)
+		f.around.describeMoment(&f.about, role, &f.past)
+		for _, trees := range [...][]Tree{fit.Rank, fit.Hold} {
+			for i := range trees {
+				trees[i].attribute(&shares, &v, &f.about)
+			}
 		}
 	}
 	list := f.describeFactors(l, n, &v, found)
-	rest := 100 * (l.HoldProbability - l.BaselineHold)
+	hold, baseline := float64(l.HoldProbability), float64(l.BaselineHold)
+	rest := 100 * (hold - baseline)
 	for k := range list {
-		list[k].Effect = 100 * shares[k] / float64(len(f.drawn))
+		list[k].Effect = 100 * shares[k] / 2 / float64(len(f.drawn)) // odds are the mean of both
 		rest -= list[k].Effect
 	}
 	if l.HoldProbability <= minOdds || l.HoldProbability >= maxOdds {
-		beyond := 100 * (l.HoldProbability - l.BaselineHold - fit.excess(&v))
+		beyond := 100 * (hold - baseline - fit.holdExcess(&v))
 		rest -= beyond
-		list = append(list, Factor{"bounds", 100 * l.HoldProbability, "%", beyond,
+		list = append(list, Factor{"bounds", 100 * hold, "%", beyond,
 			fmt.Sprintf("odds are never below %g %% or above %g %%", 100*minOdds, 100*maxOdds)})
 	}
 	than := "more"
@@ -393,6 +429,12 @@ func (f *Finder) describeFactors(l *Level, n *zone, v *[features]float32, found 
 	add("volume", share, "%", "as much was traded here as %.0f %% of what was at the busiest price", share)
 	contrast := math.Exp(float64(v[featureContrast]))
 	add("contrast", contrast, "times", "%.1f times as much was traded here as one ATR away", contrast)
+	k := slices.Index(trends[:], 100)
+	move, where := float64(v[featureTrend+k])*math.Sqrt(float64(min(trends[k], f.around.candles-1))), "away from it"
+	if move < 0 {
+		where = "towards it"
+	}
+	add("trend", move, "ATR", "price moved %.1f ATR %s in the last %d candles", math.Abs(move), where, trends[k])
 	return list
 }
 

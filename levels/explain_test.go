@@ -17,7 +17,7 @@ import (
 // explainAll explains every level of c, in the order of all.
 func explainAll(t *testing.T, c *Candles) (found []Level, why []Explanation) {
 	t.Helper()
-	var f Finder
+	f := Finder{Faint: true}
 	found = all(find(t, c))
 	for _, l := range found {
 		e, err := f.Explain(c, l.ID)
@@ -60,7 +60,7 @@ func TestExplain_TouchesAreThoseOfTheLevel(t *testing.T) {
 		_, why := explainAll(t, c)
 		for _, e := range why {
 			l := e.Level
-			if len(e.Touches) != l.Touches {
+			if len(e.Touches) != int(l.Touches) {
 				t.Fatalf("series %d: %d touches of %+v", k, len(e.Touches), l)
 			}
 			for i, x := range e.Touches {
@@ -82,6 +82,35 @@ func TestExplain_TouchesAreThoseOfTheLevel(t *testing.T) {
 	}
 	if outcomes[Held] < 100 || outcomes[Broke] < 100 {
 		t.Errorf("%v: too few outcomes for this test", outcomes)
+	}
+}
+
+func TestExplain_TestsAreThoseOfTheRecord(t *testing.T) {
+	for k, c := range explained(t) {
+		_, why := explainAll(t, c)
+		for _, e := range why {
+			l, held, broke := e.Level, uint16(0), uint16(0)
+			var recent Recent
+			for i, x := range e.Tests {
+				if i > 0 && x.From < e.Tests[i-1].To || x.To <= x.From || x.To > e.AsOf {
+					t.Errorf("series %d: test %d of %+v: %+v", k, i, l, x)
+				}
+				switch x.Outcome {
+				case Held:
+					held++
+					recent = recent.push(true)
+				case Broke:
+					broke++
+					recent = recent.push(false)
+				}
+			}
+			if len(e.Tests) != int(l.Tests) || held != l.Held || broke != l.Broke || recent != l.Recent {
+				t.Errorf("series %d: %d tests, %d held, %d broke, recently %b, want as in %+v", k, len(e.Tests), held, broke, recent, l.Record)
+			}
+			if n := len(e.Tests); n > 0 && (e.Tests[0].From != l.FirstTested || e.Tests[n-1].From != l.LastTested) {
+				t.Errorf("series %d: first and last test of %+v: %+v, %+v", k, l, e.Tests[0], e.Tests[n-1])
+			}
+		}
 	}
 }
 
@@ -154,7 +183,7 @@ func TestExplain_SourcesAreThoseOfTheLevel(t *testing.T) {
 // A candidate exactly on the border of two zones belongs to the lower one alone.
 func TestExplain_ACandidateOnABorderBelongsToOneZone(t *testing.T) {
 	for _, source := range []Sources{SourcePointOfControl, SourceVolume} {
-		var f Finder
+		f := Finder{Faint: true}
 		f.around.atr = 1
 		f.clusters.candidates = []candidate{{100, 5, -1, SourceEnds}, {100.5, 0, -1, source}, {101, 5, -1, SourceEnds}}
 		zones := f.clusters.cluster(nil, 0.6)
@@ -176,7 +205,7 @@ func FuzzExplain_Found(f *testing.F) {
 	f.Add([]byte{10, 5, 0, 10, 9, 1, 11, 0, 2, 12, 5, 3}, uint8(8))
 	f.Fuzz(func(t *testing.T, data []byte, reach uint8) {
 		methods := [...]Sources{SourceEnds, SourceVolume, SourcePointOfControl, SourceValueArea}
-		var finder Finder
+		finder := Finder{Faint: true}
 		finder.around.atr = 1
 		k := &finder.clusters.candidates
 		for ; len(data) >= 3; data = data[3:] {
@@ -204,11 +233,11 @@ func FuzzExplain_Found(f *testing.F) {
 func TestExplain_EffectsAddUpToTheOdds(t *testing.T) {
 	moved := 0
 	for k, c := range explained(t) {
-		var f Finder
+		f := Finder{Faint: true}
 		var mean, zones float64
 		fit, _ := Odds().For(c.Interval)
 		err := f.Candidates(c, func(z Candidate) {
-			mean += fit.excess((*[features]float32)(z.Features))
+			mean += fit.holdExcess((*[features]float32)(z.Features))
 			zones++
 		})
 		if err != nil {
@@ -237,7 +266,7 @@ func TestExplain_EffectsAddUpToTheOdds(t *testing.T) {
 					moved++
 				}
 			}
-			if math.Abs(sum-100*(l.HoldProbability-l.BaselineHold)) > 1e-9 {
+			if math.Abs(sum-100*(float64(l.HoldProbability)-float64(l.BaselineHold))) > 1e-9 {
 				t.Errorf("series %d: effects add up to %v, the odds are %v against %v", k, sum, l.HoldProbability, l.BaselineHold)
 			}
 			if len(names) != factorCount+1 || len(e.Factors) != factorCount+1 {
@@ -254,15 +283,19 @@ func TestExplain_BoundsAreAFactorWhereOddsWouldPassThem(t *testing.T) {
 	for _, excess := range []float32{0.9, -0.9} {
 		fit := &Fit{
 			Interval: "1h", Baseline: [3]float64{0.45, 0, 0}, Ranks: []float32{0, 1}, Reliability: []Reliability{{To: 1, Half: 0.1, Samples: 9}},
-			Trees: &Trees{Hold: []Tree{{Leaf: [4]float32{excess, excess, excess, excess}}}, Touch: []Tree{{}}},
+			Trees: &Trees{Rank: []Tree{{Leaf: [4]float32{excess, excess, excess, excess}}}, Hold: []Tree{{Leaf: [4]float32{excess, excess, excess, excess}}}, Touch: []Tree{{}}},
 		}
 		c := generate(1, 600)
-		var f Finder
+		f := Finder{Faint: true}
 		if _, err := f.Find(c); err != nil {
 			t.Fatal(err)
 		}
 		advance(f.drawn, c, drawn(c))
-		l := f.level(&f.chosen[0], Support, c, fit, true)
+		f.chosen = f.chosen[:1]
+		f.chosen[0].excess = excess
+		side := []Level{f.level(&f.chosen[0], Support, c, fit)}
+		f.estimate(side, nil, fit)
+		l := side[0]
 		var sum, bounds float64
 		for _, x := range f.factors(&l, &f.chosen[0], nil, fit) {
 			sum += x.Effect
@@ -270,10 +303,10 @@ func TestExplain_BoundsAreAFactorWhereOddsWouldPassThem(t *testing.T) {
 				bounds = x.Effect
 			}
 		}
-		if want := 100*(l.HoldProbability-0.45) - 100*float64(excess); math.Abs(bounds-want) > 1e-6 || bounds == 0 {
+		if want := 100*(float64(l.HoldProbability)-0.45) - 100*float64(excess); math.Abs(bounds-want) > 1e-5 || bounds == 0 {
 			t.Errorf("bounds moved %v points, want %v", bounds, want)
 		}
-		if math.Abs(sum-100*(l.HoldProbability-l.BaselineHold)) > 1e-9 {
+		if math.Abs(sum-100*(float64(l.HoldProbability)-float64(l.BaselineHold))) > 1e-9 {
 			t.Errorf("effects add up to %v for %v against %v", sum, l.HoldProbability, l.BaselineHold)
 		}
 	}
@@ -299,7 +332,7 @@ func TestExplain_EffectsAreShapleyValues(t *testing.T) {
 					x[i] = v[i]
 				}
 			}
-			return sum([]Tree{tree}, &x)
+			return float64(sum([]Tree{tree}, &x))
 		}
 		var got, want [factorCount]float64
 		tree.attribute(&got, &v, &w)
@@ -321,14 +354,14 @@ func TestExplain_EffectsAreShapleyValues(t *testing.T) {
 
 func TestExplain_EveryHoldFeatureBelongsToAFactor(t *testing.T) {
 	seen := map[int]int{}
-	for i, name := range FeatureNames()[:HoldFeatures] {
+	for i, name := range FeatureNames()[:OddsFeatures] {
 		k := factorOf(uint8(i))
 		if k < 0 || k >= factorCount {
 			t.Fatalf("%s belongs to %d", name, k)
 		}
 		seen[k]++
 	}
-	want := map[int]int{factorShort: 9, factorMiddle: 6, factorLong: 9}
+	want := map[int]int{factorShort: 9, factorMiddle: 6, factorLong: 9, factorTrend: OddsFeatures - HoldFeatures}
 	for k := range factorCount {
 		if n := max(want[k], 1); seen[k] != n {
 			t.Errorf("factor %d has %d features, want %d", k, seen[k], n)
@@ -383,7 +416,7 @@ func TestExplain_MirroredPricesMirror(t *testing.T) {
 func TestExplain_AnswerDoesNotBelongToTheFinder(t *testing.T) {
 	c, d := generate(1, 2000), generate(2, 2500)
 	id := all(find(t, c))[0].ID
-	var fresh, used Finder
+	fresh, used := Finder{Faint: true}, Finder{Faint: true}
 	want, err := fresh.Explain(c, id)
 	if err != nil {
 		t.Fatal(err)
@@ -410,8 +443,8 @@ func TestExplain_AnswerDoesNotBelongToTheFinder(t *testing.T) {
 
 func TestExplain_WithoutOddsThereAreNoFactors(t *testing.T) {
 	short := generate(1, MinOddsCandles-1)
-	days := new(Candles)
-	days.Reset("1d", 0)
+	weeks := new(Candles)
+	weeks.Reset("1w", 0)
 	for i, k := range func() (list []Candle) {
 		c := generate(1, 600)
 		for i := range c.Len() {
@@ -419,12 +452,12 @@ func TestExplain_WithoutOddsThereAreNoFactors(t *testing.T) {
 		}
 		return list
 	}() {
-		k.OpenTime = int64(i+10000) * 24 * hour
-		if err := days.Append(k); err != nil {
+		k.OpenTime = int64(i+1000) * 168 * hour
+		if err := weeks.Append(k); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for reason, c := range map[NoOdds]*Candles{ShortHistory: short, UnknownInterval: days} {
+	for reason, c := range map[NoOdds]*Candles{ShortHistory: short, UnknownInterval: weeks} {
 		_, why := explainAll(t, c)
 		for _, e := range why {
 			if e.Level.NoOdds != reason || e.Factors != nil || len(e.Found) == 0 {
@@ -438,7 +471,7 @@ func TestExplain_WithoutOddsThereAreNoFactors(t *testing.T) {
 }
 
 func TestExplain_RefusesWhatIsNotThere(t *testing.T) {
-	var f Finder
+	f := Finder{Faint: true}
 	if _, err := f.Explain(generate(1, 2000), 1); !errors.Is(err, ErrNoLevel) {
 		t.Errorf("no such ID: %v", err)
 	}

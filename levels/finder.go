@@ -13,18 +13,26 @@ const atrCandles = 100
 // first few series. The zero value is ready to use. A Finder must not be used by
 // two goroutines at once. Earlier series do not affect later results.
 //
-// The scratch memory is about 100 KiB for 2,000 candles and 160 KiB for 10,000. It
+// Find returns the levels with an edge of DrawEdge; see Level.Faint. With Faint set it also
+// returns fainter ones, with an edge of at least 0; the others are the same.
+//
+// The scratch memory is about 130 KiB for 2,000 candles and 250 KiB for 10,000. It
 // stays at the size of the most demanding series; see FinderBytes.
 type Finder struct {
-	swings   swingFinder
-	profile  profile
-	clusters clusterer
-	tracker  tracker
-	around   surroundings
-	about    [features]float32 // of the current zone
-	excess   []float64         // by zone of a side; see Fit.excess
-	drawn    []zone            // see draw; the clusterer's memory
-	chosen   []zone            // the drawn zones that become levels
+	Faint bool
+
+	swings    swingFinder
+	profile   profile
+	clusters  clusterer
+	tracker   tracker
+	around    surroundings
+	past      excursions
+	about     [features]float32 // of the current zone
+	batch     batch             // of the current zones
+	drawn     []zone            // see draw; the clusterer's memory
+	chosen    []zone            // the drawn zones that become levels
+	atrs      []float64         // by candle; see atrs
+	stretches []stretch         // see stretchesOf
 
 	supports, resistances [MaxSide]Level
 }
@@ -33,15 +41,15 @@ type Finder struct {
 // bins of the profile, swings, ends and zones. It depends on the markets; a test
 // checks that the constants cover random walks of low and high volatility.
 func FinderBytes(n int) int {
-	const fixed, each = 54 << 10, 26
+	const fixed, each = 62 << 10, 36
 	return fixed + each*n
 }
 
 // redraw is the number of candles between two choices of the levels. The levels are
 // chosen again when the number of intervals since 1970 is a multiple of it.
 // Recomputing at every candle would replace about 10 % of the levels, because
-// near-equal zones swap rank. The role, touches, status, strength and odds of a
-// level are always those at the last close.
+// near-equal zones swap rank. The role, touches, status, edge and odds of a level are
+// always those at the last close.
 const redraw = 6
 
 // drawn returns how many candles of c, from the first, the current levels are drawn
@@ -76,9 +84,13 @@ func (f *Finder) Find(c *Candles) (Analysis, error) {
 	for above < len(f.drawn) && f.drawn[above].price <= f.around.last {
 		above++
 	}
-	f.choose(f.drawn[:above], fit)
-	f.choose(f.drawn[above:], fit)
+	f.rank(f.drawn, fit)
+	f.choose(f.drawn[:above])
+	f.choose(f.drawn[above:])
 	f.follow(f.chosen, c, &a)
+	f.review(fit)
+	f.around.measureMoment(c)
+	f.past.measure(c)
 	a.Supports, a.Resistances = f.levels(c, &a, fit, exact)
 	return a, nil
 }
@@ -188,79 +200,136 @@ func meanTrueRange(c *Candles, from int) float64 {
 	return min(mean, math.MaxFloat64) // rounding may exceed it
 }
 
-// KeepExcess is how much more often than any line at its distance a level must be
-// expected to hold, unless it is the best of its side. A level no better than its
-// neighbours is not useful.
-const KeepExcess = 0.01
-
-// choose appends to f.chosen the zones of one side to keep, ascending: those with an
-// excess of at least KeepExcess, at most the best MaxSide, and always the best one.
-func (f *Finder) choose(side []zone, fit *Fit) {
-	f.excess = f.excess[:0]
-	best := math.Inf(-1)
-	for k := range side {
-		f.around.describe(&f.about, &side[k], &f.profile)
-		f.excess = append(f.excess, fit.excess(&f.about))
-		best = max(best, f.excess[k])
+// rank sets the excess of the zones.
+func (f *Finder) rank(zones []zone, fit *Fit) {
+	for part := range slices.Chunk(zones, lanes) {
+		f.batch.n = 0
+		for k := range part {
+			f.around.describe(&f.about, &part[k], &f.profile)
+			f.batch.add(&f.about)
+		}
+		excess := f.batch.sum(fit.Rank)
+		for k := range part {
+			part[k].excess = excess[k]
+		}
 	}
-	least := min(best, KeepExcess)
+}
+
+// choose appends to f.chosen the ranked zones of one side to keep, ascending: those with
+// enough edge, at most the best MaxSide.
+func (f *Finder) choose(side []zone) {
 	from := len(f.chosen)
 	for k := range side {
-		if f.excess[k] < least {
+		n := side[k]
+		n.drawn = n.excess
+		if !f.shown(&n) {
 			continue
 		}
-		if n := len(f.chosen); n-from == MaxSide {
-			weakest := from
-			for i := from; i < n; i++ {
-				if f.chosen[i].excess <= f.chosen[weakest].excess {
-					weakest = i
-				}
-			}
-			if f.excess[k] <= f.chosen[weakest].excess {
-				continue
-			}
-			f.chosen = slices.Delete(f.chosen, weakest, weakest+1)
+		f.chosen = append(f.chosen, n)
+		if len(f.chosen)-from > MaxSide {
+			f.dropWeakest(from, len(f.chosen))
 		}
-		f.chosen = append(f.chosen, side[k])
-		f.chosen[len(f.chosen)-1].excess = f.excess[k]
 	}
+}
+
+// shown reports whether Find returns n.
+func (f *Finder) shown(n *zone) bool { return !n.faint() || f.Faint && n.excess >= 0 }
+
+func (n *zone) faint() bool { return faint(100*n.drawn, 100*n.excess, DrawEdge, KeepEdge) }
+
+// review updates the edge of the chosen zones to the last close, and drops those that
+// no longer have enough.
+func (f *Finder) review(fit *Fit) {
+	f.rank(f.chosen, fit)
+	f.chosen = slices.DeleteFunc(f.chosen, func(n zone) bool { return !f.shown(&n) })
+}
+
+// dropWeakest deletes the zone with the least edge of the chosen from from up to, not
+// including, to; faint ones first, and of equals the highest.
+func (f *Finder) dropWeakest(from, to int) {
+	weakest := from
+	for i := from + 1; i < to; i++ {
+		a, b := &f.chosen[i], &f.chosen[weakest]
+		if a.faint() == b.faint() && a.excess <= b.excess || a.faint() && !b.faint() {
+			weakest = i
+		}
+	}
+	f.chosen = slices.Delete(f.chosen, weakest, weakest+1)
 }
 
 // levels turns the chosen zones into levels, nearest first. A level exactly at the
 // last close is a support. Zones that price has crossed since they were drawn may
-// give a side more than MaxSide levels; the farthest are dropped.
+// give a side more than MaxSide levels; the weakest are dropped.
 func (f *Finder) levels(c *Candles, a *Analysis, fit *Fit, exact bool) (supports, resistances []Level) {
 	above := 0
 	for above < len(f.chosen) && f.chosen[above].price <= a.LastPrice {
 		above++
 	}
-	supports, resistances = f.supports[:0], f.resistances[:0]
-	for k := above - 1; k >= 0 && len(supports) < MaxSide; k-- {
-		supports = append(supports, f.level(&f.chosen[k], Support, c, fit, exact))
+	for ; above > MaxSide; above-- {
+		f.dropWeakest(0, above)
 	}
-	for k := above; k < len(f.chosen) && len(resistances) < MaxSide; k++ {
-		resistances = append(resistances, f.level(&f.chosen[k], Resistance, c, fit, exact))
+	for len(f.chosen)-above > MaxSide {
+		f.dropWeakest(above, len(f.chosen))
+	}
+	f.atrs = atrs(f.atrs, c)
+	f.stretches = stretchesOf(f.stretches, c, f.atrs)
+	supports, resistances = f.supports[:0], f.resistances[:0]
+	for k := above - 1; k >= 0; k-- {
+		supports = append(supports, f.level(&f.chosen[k], Support, c, fit))
+	}
+	for k := above; k < len(f.chosen); k++ {
+		resistances = append(resistances, f.level(&f.chosen[k], Resistance, c, fit))
+	}
+	reason := OddsKnown
+	switch {
+	case !exact:
+		reason = UnknownInterval
+	case c.Len() < MinOddsCandles:
+		reason = ShortHistory
+	default:
+		f.estimate(supports, resistances, fit)
+	}
+	for _, side := range [...][]Level{supports, resistances} {
+		for k := range side {
+			side[k].NoOdds = reason
+		}
 	}
 	return supports, resistances
 }
 
-func (f *Finder) level(n *zone, role Role, c *Candles, fit *Fit, exact bool) Level {
-	f.around.describe(&f.about, n, &f.profile)
-	excess := fit.excess(&f.about)
+// estimate sets the odds of the levels.
+func (f *Finder) estimate(supports, resistances []Level, fit *Fit) {
+	done := 0
+	for part := range slices.Chunk(f.chosen, lanes) {
+		var of [lanes]*Level
+		var excess [lanes]float32
+		f.batch.n = 0
+		for k := range part {
+			role := Support
+			if done < len(supports) {
+				of[k] = &supports[len(supports)-1-done]
+			} else {
+				role, of[k] = Resistance, &resistances[done-len(supports)]
+			}
+			done++
+			excess[k] = part[k].excess
+			f.around.describe(&f.about, &part[k], &f.profile)
+			f.around.describeMoment(&f.about, role, &f.past)
+			f.batch.add(&f.about)
+		}
+		fit.odds(of[:len(part)], &f.batch, &excess)
+	}
+}
+
+func (f *Finder) level(n *zone, role Role, c *Candles, fit *Fit) Level {
 	l := Level{
 		ID: id(c.OpenTime[n.anchor], n.kind), Role: role, Status: n.status, Sources: n.sources,
-		Price: n.price, Low: n.low, High: n.high, Strength: fit.strength(excess), Touches: int(n.touches),
+		Price: n.price, Low: n.low, High: n.high, Edge: 100 * n.excess, DrawnEdge: 100 * n.drawn, Strength: fit.strength(n.excess),
+		Touches: uint16(min(n.touches, math.MaxUint16)),
 	}
+	l.Record, l.FirstTested, l.LastTested = record(n.price, role, c, f.atrs, f.stretches)
 	if n.touches > 0 {
 		l.FirstTouch, l.LastTouch = c.OpenTime[n.first], c.OpenTime[n.last]
-	}
-	switch {
-	case !exact:
-		l.NoOdds = UnknownInterval
-	case c.Len() < MinOddsCandles:
-		l.NoOdds = ShortHistory
-	default:
-		fit.odds(&l, &f.about, excess)
 	}
 	return l
 }
@@ -270,8 +339,8 @@ type Candidate struct {
 	Price    float64
 	Distance float64 // from the last close, in ATR
 	Role     Role    // at the last close
-	// Drawn are the features at the last drawing, which decide whether the zone is
-	// a level, and DrawnRole its side at that time. Features are those at the last
+	// Drawn are the first HoldFeatures at the last drawing, which decide whether the
+	// zone is a level, and DrawnRole its side at that time. Features are those at the last
 	// close. See FeatureNames. They belong to the Finder.
 	Drawn, Features []float32
 	DrawnRole       Role
@@ -285,7 +354,7 @@ func (f *Finder) Candidates(c *Candles, yield func(Candidate)) error {
 	then := make([]Candidate, len(zones))
 	for k := range zones {
 		f.around.describe(&f.about, &zones[k], &f.profile)
-		then[k].Drawn = append([]float32(nil), f.about[:]...)
+		then[k].Drawn = append([]float32(nil), f.about[:holdFeatures]...)
 		if zones[k].price > f.around.last {
 			then[k].DrawnRole = Resistance
 		}
@@ -293,13 +362,18 @@ func (f *Finder) Candidates(c *Candles, yield func(Candidate)) error {
 	if len(zones) > 0 {
 		f.follow(zones, c, &a)
 	}
+	if len(zones) > 0 {
+		f.around.measureMoment(c)
+		f.past.measure(c)
+	}
 	for k := range zones {
-		f.around.describe(&f.about, &zones[k], &f.profile)
 		one := &then[k]
-		one.Price, one.Distance, one.Features = zones[k].price, float64(f.about[featureDistance]), f.about[:]
 		if zones[k].price > a.LastPrice {
 			one.Role = Resistance
 		}
+		f.around.describe(&f.about, &zones[k], &f.profile)
+		f.around.describeMoment(&f.about, one.Role, &f.past)
+		one.Price, one.Distance, one.Features = zones[k].price, float64(f.about[featureDistance]), f.about[:]
 		yield(*one)
 	}
 	return err

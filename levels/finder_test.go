@@ -6,6 +6,7 @@
 package levels
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"flag"
@@ -50,8 +51,21 @@ func check(t testing.TB, c *Candles, a Analysis) {
 				if l.FirstTouch != 0 || l.LastTouch != 0 || l.Status != Active {
 					t.Fatalf("untouched level %+v", l)
 				}
-			case l.FirstTouch < c.OpenTime[0] || l.FirstTouch > l.LastTouch || l.LastTouch >= a.AsOf || l.Touches < 0 || l.Touches > n:
+			case l.FirstTouch < c.OpenTime[0] || l.FirstTouch > l.LastTouch || l.LastTouch >= a.AsOf || int(l.Touches) > n:
 				t.Fatalf("touches of %+v in a series from %d to %d", l, c.OpenTime[0], a.AsOf)
+			}
+			switch r := l.Record; {
+			case r.Tests == 0:
+				if l.FirstTested != 0 || l.LastTested != 0 || r.Recent.Len() != 0 || r.HeldInRole != 0 {
+					t.Fatalf("untested level %+v", l)
+				}
+			case l.FirstTested <= c.OpenTime[0] || l.FirstTested > l.LastTested || l.LastTested >= a.AsOf || int(r.Tests) > n:
+				t.Fatalf("tests of %+v in a series from %d to %d", l, c.OpenTime[0], a.AsOf)
+			}
+			if r := l.Record; r.Held+r.Broke > r.Tests || r.HeldInRole > r.Held ||
+				(r.State == Stood) != (r.HeldInRole > 0) || r.State > Reclaimed ||
+				r.Recent.Len() != min(int(r.Held+r.Broke), RecentTests) || r.Recent.Held() > int(r.Held) || r.Recent.Len()-r.Recent.Held() > int(r.Broke) {
+				t.Fatalf("record %+v", r)
 			}
 			if ids[l.ID] {
 				t.Fatalf("two levels have the ID %x", l.ID)
@@ -77,7 +91,7 @@ func check(t testing.TB, c *Candles, a Analysis) {
 // find uses a new Finder, so that the caller may keep the result.
 func find(t testing.TB, c *Candles) Analysis {
 	t.Helper()
-	a, err := new(Finder).Find(c)
+	a, err := (&Finder{Faint: true}).Find(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,8 +176,8 @@ func TestFinder_WithoutVolumePricesAreEnough(t *testing.T) {
 	c := generate(4, 1000)
 	clear(c.Volume)
 	a := find(t, c)
-	if len(a.Supports) == 0 || len(a.Resistances) == 0 {
-		t.Fatalf("%d supports, %d resistances", len(a.Supports), len(a.Resistances))
+	if len(all(a)) == 0 {
+		t.Fatal("no levels")
 	}
 	for _, l := range all(a) {
 		if l.Sources&^(SourceSwing|SourceEnds) != 0 {
@@ -247,7 +261,7 @@ func TestFinder_PricesTimesAPowerOfTwoGiveLevelsTimesThat(t *testing.T) {
 }
 
 // Other factors shift the grid of the profile by less than a quarter of an ATR, so a
-// zone close to KeepExcess may cross it.
+// zone close to DrawEdge may cross it.
 func TestFinder_PricesTimesAnythingGiveNearlyTheSameLevels(t *testing.T) {
 	found, strongest := 0, 0
 	for seed := range uint64(10) {
@@ -259,11 +273,11 @@ func TestFinder_PricesTimesAnythingGiveNearlyTheSameLevels(t *testing.T) {
 				t.Fatalf("seed %d × %v: ATR %v of %v", seed, by, got.ATR, want.ATR)
 			}
 			top := all(want)
-			slices.SortFunc(top, func(a, b Level) int { return int(math.Copysign(1, b.Strength-a.Strength)) })
+			slices.SortFunc(top, func(a, b Level) int { return cmp.Compare(b.Strength, a.Strength) })
 			for _, l := range top[:min(12, len(top))] {
 				strongest++
 				if slices.ContainsFunc(all(got), func(g Level) bool {
-					return math.Abs(g.Price/by-l.Price) < 0.25*want.ATR && g.Role == l.Role && math.Abs(g.Strength-l.Strength) < 0.1
+					return math.Abs(g.Price/by-l.Price) < 0.25*want.ATR && g.Role == l.Role && math.Abs(float64(g.Strength-l.Strength)) < 0.1
 				}) {
 					found++
 				}
@@ -301,9 +315,9 @@ func TestFinder_MirroredPricesSwapRoles(t *testing.T) {
 			for i := range one {
 				x, y := one[i], other[i]
 				close := func(p, q float64) bool { return math.Abs(p-q) < 1e-6*a.ATR }
-				if !close(x.Price, pivot-y.Price) || !close(x.Low, pivot-y.High) || math.Abs(x.Strength-y.Strength) > 1e-9 ||
+				if !close(x.Price, pivot-y.Price) || !close(x.Low, pivot-y.High) || math.Abs(float64(x.Strength-y.Strength)) > 1e-9 ||
 					x.Role == y.Role || x.Status != y.Status || x.Sources != y.Sources || x.Touches != y.Touches ||
-					x.FirstTouch != y.FirstTouch || x.LastTouch != y.LastTouch {
+					x.FirstTouch != y.FirstTouch || x.LastTouch != y.LastTouch || x.Record != y.Record {
 					t.Fatalf("seed %d: %+v\nmirrored: %+v", seed, x, y)
 				}
 			}
@@ -314,7 +328,7 @@ func TestFinder_MirroredPricesSwapRoles(t *testing.T) {
 }
 
 func TestFinder_RemembersNothing(t *testing.T) {
-	var used Finder
+	used := Finder{Faint: true}
 	before := []*Candles{generate(1, 3000), draw(t, flat(60, 1)...), generate(2, 60), scaled(generate(3, 900), 1e-9)}
 	for seed := range uint64(20) {
 		if _, err := used.Find(before[seed%4]); err != nil {
@@ -343,7 +357,7 @@ func TestFinder_ChangesNoCandle(t *testing.T) {
 }
 
 func TestFinder_AllocatesNothingOnceWarm(t *testing.T) {
-	var f Finder
+	f := Finder{Faint: true}
 	series := []*Candles{generate(1, 2000), generate(2, 2000), generate(3, 700)}
 	round := func() {
 		for _, c := range series {
@@ -358,63 +372,116 @@ func TestFinder_AllocatesNothingOnceWarm(t *testing.T) {
 	}
 }
 
-func TestFinder_KeepsTheStrongestOfASide(t *testing.T) {
-	full, alone, cut := 0, 0, 0
+// findDrawn is find without the faint levels.
+func findDrawn(t testing.TB, c *Candles) Analysis {
+	t.Helper()
+	a, err := new(Finder).Find(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestFinder_KeepsTheStrongestOfASideAndDrawsThoseWithAnEdge(t *testing.T) {
+	full, empty, faint := 0, 0, 0
 	for seed := range uint64(60) {
 		c := generate(seed, 3000)
-		n := drawn(c)
-		c = window(c, 0, n) // drawn from all of it
-		a := find(t, c)
+		c = window(c, 0, drawn(c)) // drawn from all of it
+		a, solid := find(t, c), findDrawn(t, c)
 		fit, _ := Odds().For(c.Interval)
-		excess := map[Role]map[float64]float64{Support: {}, Resistance: {}}
-		best := map[Role]float64{Support: math.Inf(-1), Resistance: math.Inf(-1)}
+		excess := map[Role]map[float64]float32{Support: {}, Resistance: {}}
 		err := new(Finder).Candidates(c, func(k Candidate) {
-			x := fit.excess((*[features]float32)(k.Drawn))
-			excess[k.Role][k.Price] = x
-			best[k.Role] = max(best[k.Role], x)
-			if k.Role != k.DrawnRole || !slices.Equal(k.Drawn, k.Features) {
+			excess[k.Role][k.Price] = fit.excess((*[features]float32)(k.Features))
+			if k.Role != k.DrawnRole || !slices.Equal(k.Drawn, k.Features[:HoldFeatures]) {
 				t.Fatalf("seed %d: just drawn, and yet %v has changed", seed, k.Price)
 			}
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for role, side := range map[Role][]Level{Support: a.Supports, Resistance: a.Resistances} {
-			if len(excess[role]) > 0 && len(side) == 0 {
-				t.Fatalf("seed %d: none of %d zones is a %v", seed, len(excess[role]), role)
-			}
-			weakest := math.Inf(1)
+		for role, sides := range map[Role][2][]Level{Support: {a.Supports, solid.Supports}, Resistance: {a.Resistances, solid.Resistances}} {
+			side := sides[0]
+			weakest := float32(math.Inf(1))
 			for _, l := range side {
 				x, ok := excess[role][l.Price]
-				if !ok || l.Strength != fit.strength(x) {
+				if !ok || l.Edge != 100*x || l.Strength != fit.strength(x) {
 					t.Fatalf("seed %d: %+v is not a zone of excess %v", seed, l, x)
 				}
-				if x < KeepExcess && x < best[role] {
-					t.Errorf("seed %d: %v was kept with an excess of %v, the best has %v", seed, l.Price, x, best[role])
+				if x < 0 || l.Faint(DrawEdge) != (100*x < DrawEdge) {
+					t.Errorf("seed %d: %v was kept with an excess of %v, faint: %v", seed, l.Price, x, l.Faint(DrawEdge))
+				}
+				if l.Faint(DrawEdge) {
+					faint++
 				}
 				weakest = min(weakest, x)
 				delete(excess[role], l.Price)
 			}
 			for price, x := range excess[role] {
 				switch {
-				case x < KeepExcess:
-					cut++
+				case x < 0:
 				case len(side) < MaxSide:
 					t.Errorf("seed %d: %v of excess %v was left out though there was room", seed, price, x)
 				case x > weakest:
 					t.Errorf("seed %d: %v of excess %v was left out for one of %v", seed, price, x, weakest)
 				}
 			}
+			if want := slices.DeleteFunc(slices.Clone(side), func(l Level) bool { return l.Faint(DrawEdge) }); !slices.Equal(sides[1], want) {
+				t.Errorf("seed %d: without faint ones %+v, want %+v", seed, sides[1], want)
+			}
 			if len(side) == MaxSide {
 				full++
 			}
-			if best[role] < KeepExcess {
-				alone++
+			if len(sides[1]) == 0 {
+				empty++
 			}
 		}
 	}
-	t.Logf("%d sides full, %d with the best alone, %d zones not worth a line", full, alone, cut)
-	if full == 0 || alone == 0 || cut == 0 {
+	t.Logf("%d sides full, %d without a level to draw, %d faint levels", full, empty, faint)
+	if full == 0 || empty == 0 || faint == 0 {
+		t.Error("not every case occurred: the test proves too little")
+	}
+}
+
+func TestFinder_DropsALevelBetweenDrawingsOnceItsEdgeIsLow(t *testing.T) {
+	kept, gone := 0, 0
+	for seed := range uint64(40) {
+		c := generate(seed, 2004)
+		n := drawn(c)
+		fit, _ := Odds().For(c.Interval)
+		type edge struct{ then, now float32 }
+		want := map[float64]edge{}
+		err := new(Finder).Candidates(c, func(k Candidate) {
+			var then [features]float32
+			copy(then[:], k.Drawn)
+			want[k.Price] = edge{100 * fit.excess(&then), 100 * fit.excess((*[features]float32)(k.Features))}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == c.Len() {
+			continue // just drawn
+		}
+		found := map[float64]bool{}
+		for _, l := range all(findDrawn(t, c)) {
+			found[l.Price] = true
+			if e := want[l.Price]; e.then < DrawEdge || e.now < KeepEdge || l.Edge != e.now {
+				t.Errorf("seed %d: %v is a level of edge %v; it was drawn with %v and has %v", seed, l.Price, l.Edge, e.then, e.now)
+			}
+		}
+		for price, e := range want {
+			if e.then >= DrawEdge && e.now < KeepEdge {
+				gone++
+			}
+			if e.then >= DrawEdge && e.now >= KeepEdge {
+				kept++
+				if !found[price] && len(found) < MaxSide {
+					t.Errorf("seed %d: %v, drawn with %v and now at %v, is missing", seed, price, e.then, e.now)
+				}
+			}
+		}
+	}
+	t.Logf("%d kept, %d dropped", kept, gone)
+	if kept == 0 || gone == 0 {
 		t.Error("not every case occurred: the test proves too little")
 	}
 }
@@ -434,6 +501,8 @@ func TestFinder_Golden(t *testing.T) {
 				fmt.Fprintf(&b, "%016x %-10v %-7v %.8g in %.8g to %.8g, strength %.4f, %d touches from %d to %d, %s\n",
 					l.ID, l.Role, l.Status, l.Price, l.Low, l.High, l.Strength, l.Touches, l.FirstTouch, l.LastTouch,
 					strings.Join(l.Sources.AppendNames(nil), " "))
+				fmt.Fprintf(&b, "%16s %v: %d tests from %d to %d, %d held, %d broke, %d of the last %d held, %d in its role\n", "",
+					l.State, l.Tests, l.FirstTested, l.LastTested, l.Held, l.Broke, l.Recent.Held(), l.Recent.Len(), l.HeldInRole)
 			}
 			path := filepath.Join("testdata", name)
 			if *update {
@@ -456,7 +525,7 @@ func TestFinder_HoldsOnRealCandles(t *testing.T) {
 	computes(t)
 	for _, file := range realFiles(t, "*.csv.gz", 24) {
 		c, _ := load(t, file, 8000)
-		var f Finder
+		f := Finder{Faint: true}
 		levels, moments := 0, 0
 		for end := 300; end <= c.Len(); end += 997 {
 			w := window(c, max(0, end-2000), end)

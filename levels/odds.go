@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sort"
+	"strings"
 	"sync"
 )
 
@@ -49,6 +51,13 @@ type Tree struct {
 	Leaf    [4]float32 // share of probability
 }
 
+// DeepTree is a term of a fitted sum with four comparisons.
+type DeepTree struct {
+	Feature [4]uint8
+	Cut     [4]float32
+	Leaf    [16]float32
+}
+
 // Reliability describes outcomes on unseen pairs and weeks with hold odds up to To,
 // and above To of the previous one.
 type Reliability struct {
@@ -59,8 +68,14 @@ type Reliability struct {
 
 // Trees are the sums fitted to the candles of all intervals together.
 type Trees struct {
-	Hold  []Tree // added to a baseline: the odds that the level holds
-	Touch []Tree // added to the reflection principle: the odds that it is touched
+	Rank []Tree // the edge; it knows nothing of the moment
+	// Hold knows the moment, too. The mean of Rank and Hold, added to a baseline, is
+	// the odds that a level holds.
+	Hold []Tree
+	// The mean of Touch and Deep, added to the reflection principle, is the odds that
+	// a level is touched.
+	Touch []Tree
+	Deep  []DeepTree
 }
 
 // Fit is the calibration of one interval.
@@ -70,8 +85,8 @@ type Fit struct {
 	// which lines at distance d (ATR) held.
 	Baseline [3]float64
 	*Trees   // of the table; all its fits share them
-	// Ranks are quantiles of the sum of Hold, ascending: the strength of a level is
-	// the share of zones with a smaller sum.
+	// Ranks are quantiles of the sum of Rank of levels, ascending: the strength of a
+	// level is the share of levels with a smaller sum.
 	Ranks       []float32
 	Reliability []Reliability
 }
@@ -81,6 +96,7 @@ type Provenance struct {
 	Algorithm string // the Algorithm of the levels in the fit
 	Command   string // that wrote the table
 	Series    []SeriesProvenance
+	Files     []string // names of all files, without path, ascending; see FilesOf
 	// Validations are results of fits like those of the table on unseen data. Odds
 	// do not depend on them.
 	Validations []Validation
@@ -114,13 +130,34 @@ type ReliabilityBin struct {
 	Samples  int
 }
 
+// FilesOf returns the files behind the series of an interval: for each pair, those of
+// the interval or, without one, of the longest that divides it.
+func (p *Provenance) FilesOf(i Interval) []string {
+	best := map[string]Interval{}
+	for _, from := range Intervals() { // shortest first
+		if i.Duration() == 0 || i.Duration()%from.Duration() != 0 {
+			continue
+		}
+		for _, file := range p.Files {
+			if symbol, ok := strings.CutSuffix(file, "-"+string(from)+".csv.gz"); ok {
+				best[symbol] = from
+			}
+		}
+	}
+	files := make([]string, 0, len(best))
+	for symbol, from := range best {
+		files = append(files, symbol+"-"+string(from)+".csv.gz")
+	}
+	slices.Sort(files)
+	return files
+}
+
 // SeriesProvenance is the data of one interval.
 type SeriesProvenance struct {
 	Interval Interval
 	From, To int64 // Unix ms: first open time and last close time
 	Candles  int
-	Files    []string // their names, without path
-	SHA256   string   // of the names and contents of all files, in order, as hex
+	SHA256   string // of the names and contents of all files, as hex
 }
 
 // Table holds all fits. Its file is a line with the format, the provenance as one line
@@ -132,7 +169,7 @@ type Table struct {
 	Fits       []Fit
 }
 
-const tableFormat = "tidemark odds 2\n"
+const tableFormat = "tidemark odds 3\n"
 
 // ErrBadTable is wrapped by ReadTable.
 var ErrBadTable = errors.New("bad table of odds")
@@ -149,8 +186,10 @@ func (t *Table) Encode() ([]byte, error) {
 		put(uint32(binary.Size(v)))
 		put(v)
 	}
+	list(t.Trees.Rank)
 	list(t.Trees.Hold)
 	list(t.Trees.Touch)
+	list(t.Trees.Deep)
 	put(uint32(len(t.Fits)))
 	for i := range t.Fits {
 		f := &t.Fits[i]
@@ -182,10 +221,12 @@ func ReadTable(file []byte) (*Table, error) {
 	}
 	r := reader{bytes.NewReader(rest), nil}
 	t.Trees = new(Trees)
-	t.Trees.Hold = make([]Tree, r.size(binary.Size(Tree{})))
-	r.read(t.Trees.Hold)
-	t.Trees.Touch = make([]Tree, r.size(binary.Size(Tree{})))
-	r.read(t.Trees.Touch)
+	for _, sum := range [...]*[]Tree{&t.Trees.Rank, &t.Trees.Hold, &t.Trees.Touch} {
+		*sum = make([]Tree, r.size(binary.Size(Tree{})))
+		r.read(*sum)
+	}
+	t.Trees.Deep = make([]DeepTree, r.size(binary.Size(DeepTree{})))
+	r.read(t.Trees.Deep)
 	if r.err == nil {
 		r.err = t.Trees.check()
 	}
@@ -218,20 +259,28 @@ func ReadTable(file []byte) (*Table, error) {
 
 // check returns an error if the trees cannot be used.
 func (t *Trees) check() error {
-	if len(t.Hold) == 0 || len(t.Touch) == 0 {
-		return errors.New("there are no trees")
+	if len(t.Rank) == 0 || len(t.Hold) == 0 || len(t.Touch) == 0 || len(t.Deep) == 0 {
+		return errors.New("a sum of trees is missing")
 	}
+	known := func(used []uint8, features int) error {
+		if last := slices.Max(used); int(last) >= features {
+			return fmt.Errorf("a tree uses feature %d of %d", last, features)
+		}
+		return nil
+	}
+	var errs []error
 	for _, sum := range [...]struct {
-		trees []Tree
-		known int
-	}{{t.Hold, holdFeatures}, {t.Touch, features}} {
-		for _, one := range sum.trees {
-			if int(one.Feature[0]) >= sum.known || int(one.Feature[1]) >= sum.known {
-				return fmt.Errorf("a tree uses feature %d of %d", max(one.Feature[0], one.Feature[1]), sum.known)
-			}
+		trees    []Tree
+		features int
+	}{{t.Rank, holdFeatures}, {t.Hold, holdOddsWidth}, {t.Touch, features}} {
+		for i := range sum.trees {
+			errs = append(errs, known(sum.trees[i].Feature[:], sum.features))
 		}
 	}
-	return nil
+	for i := range t.Deep {
+		errs = append(errs, known(t.Deep[i].Feature[:], features))
+	}
+	return errors.Join(errs...)
 }
 
 // check returns an error if the fit cannot be used.
@@ -320,7 +369,7 @@ func (t *Table) For(i Interval) (fit *Fit, exact bool) {
 }
 
 // sum returns the sum of the leaves chosen by v.
-func sum(trees []Tree, v *[features]float32) float64 {
+func sum(trees []Tree, v *[features]float32) float32 {
 	total := float32(0)
 	for i := range trees {
 		t, k := &trees[i], 0
@@ -332,12 +381,17 @@ func sum(trees []Tree, v *[features]float32) float64 {
 		}
 		total += t.Leaf[k]
 	}
-	return float64(total)
+	return total
 }
 
 // excess returns how much more often than any line at its distance a level with the
-// features v is expected to hold, as a probability.
-func (f *Fit) excess(v *[features]float32) float64 { return sum(f.Hold, v) }
+// features v is expected to hold, as a probability. It ranks levels.
+func (f *Fit) excess(v *[features]float32) float32 { return sum(f.Rank, v) }
+
+// holdExcess is the same as known from the moment as well. It is a part of the odds.
+func (f *Fit) holdExcess(v *[features]float32) float64 {
+	return (float64(f.excess(v)) + float64(sum(f.Hold, v))) / 2
+}
 
 // BaselineHold returns the hold rate of lines at a distance, in ATR.
 func (f *Fit) BaselineHold(distance float64) float64 {
@@ -345,9 +399,9 @@ func (f *Fit) BaselineHold(distance float64) float64 {
 	return f.Baseline[0] + f.Baseline[1]*d + f.Baseline[2]*d*d
 }
 
-// strength returns the share of zones with a smaller excess.
-func (f *Fit) strength(excess float64) float64 {
-	x, last := float32(excess), len(f.Ranks)-1
+// strength returns the share of levels with a smaller excess.
+func (f *Fit) strength(x float32) float32 {
+	last := len(f.Ranks) - 1
 	k := sort.Search(len(f.Ranks), func(i int) bool { return f.Ranks[i] > x })
 	switch {
 	case k == 0:
@@ -356,19 +410,25 @@ func (f *Fit) strength(excess float64) float64 {
 		return 1
 	}
 	below, above := f.Ranks[k-1], f.Ranks[k]
-	return (float64(k-1) + float64((x-below)/(above-below))) / float64(last)
+	return (float32(k-1) + (x-below)/(above-below)) / float32(last)
 }
 
-// odds sets the odds of l, whose features are v.
-func (f *Fit) odds(l *Level, v *[features]float32, excess float64) {
+// odds sets the odds of the levels of the zones in b, whose excesses are known.
+func (f *Fit) odds(of []*Level, b *batch, excess *[lanes]float32) {
 	within := func(p float64) float64 { return min(max(p, minOdds), maxOdds) }
-	l.BaselineHold = within(f.BaselineHold(float64(v[featureDistance])))
-	l.HoldProbability = within(l.BaselineHold + excess)
-	l.TouchProbability = within(float64(v[featureReflection]) + sum(f.Touch, v))
-	r := &f.Reliability[f.HoldBin(l.HoldProbability)]
-	l.HoldInterval = [2]float64{within(l.HoldProbability - float64(r.Half)), within(l.HoldProbability + float64(r.Half))}
-	l.Samples = int(r.Samples)
+	hold, touch, deep := b.sum(f.Hold), b.sum(f.Touch), b.sumDeep(f.Deep)
+	for k, l := range of {
+		baseline := within(f.BaselineHold(float64(b.of[featureDistance][k])))
+		p := within(baseline + mean(excess[k], hold[k]))
+		r := &f.Reliability[f.HoldBin(p)]
+		l.BaselineHold, l.HoldProbability = float32(baseline), float32(p)
+		l.HoldInterval = [2]float32{float32(within(p - float64(r.Half))), float32(within(p + float64(r.Half)))}
+		l.TouchProbability = float32(within(float64(b.of[featureReflection][k]) + mean(touch[k], deep[k])))
+		l.Samples = r.Samples
+	}
 }
+
+func mean(a, b float32) float64 { return (float64(a) + float64(b)) / 2 }
 
 // HoldBin returns the index of the Reliability for the given hold odds.
 func (f *Fit) HoldBin(hold float64) int {

@@ -17,12 +17,14 @@ import (
 
 func small() *Table {
 	trees := &Trees{
-		Hold:  []Tree{{Feature: [2]uint8{featureDistance, featureShare}, Cut: [2]float32{2, 0.5}, Leaf: [4]float32{-0.02, 0.01, 0.02, 0.03}}},
+		Rank:  []Tree{{Feature: [2]uint8{featureDistance, featureShare}, Cut: [2]float32{2, 0.5}, Leaf: [4]float32{-0.02, 0.01, 0.02, 0.03}}},
+		Hold:  []Tree{{Feature: [2]uint8{featureDistance, featureTrend}, Cut: [2]float32{2, 0.5}, Leaf: [4]float32{-0.02, 0.01, 0.02, 0.05}}},
 		Touch: []Tree{{Feature: [2]uint8{featureMoves, featureReflection}, Leaf: [4]float32{0, 0, 0, 0.05}}},
+		Deep:  []DeepTree{{Feature: [4]uint8{featureMoves, featureReflection, featureExcursion, featureDistance}, Leaf: [16]float32{15: 0.03, 11: 0.01}}},
 	}
 	return &Table{
 		Trees: trees,
-		Provenance: Provenance{Algorithm: "x", Command: "by hand", Series: []SeriesProvenance{{Interval: "1h", Files: []string{"A-1h.csv.gz"}}},
+		Provenance: Provenance{Algorithm: "x", Command: "by hand", Series: []SeriesProvenance{{Interval: "1h"}}, Files: []string{"A-1h.csv.gz"},
 			Validations: []Validation{{Interval: "1h", LearntFrom: "others", Levels: 9, Lift: [3]float64{1, -0.5, 2.25}, HoldSkill: 0.01, TouchBins: []ReliabilityBin{{0.5, 0.25, 9}}}}},
 		Fits: []Fit{{
 			Interval:    "1h",
@@ -71,7 +73,7 @@ func TestReadTable_RefusesASpoiltFile(t *testing.T) {
 	}
 	body := file[:len(file)-sha256.Size]
 	for name, bad := range map[string][]byte{
-		"another format": seal(bytes.Replace(body, []byte("odds 2"), []byte("odds 1"), 1)),
+		"another format": seal(bytes.Replace(body, []byte("odds 3"), []byte("odds 2"), 1)),
 		"no provenance":  seal(bytes.Replace(body, []byte("{"), []byte("["), 1)),
 		"more than fits": seal(append(slices.Clone(body), 0)),
 		"fewer":          seal(body[:len(body)-1]),
@@ -81,14 +83,16 @@ func TestReadTable_RefusesASpoiltFile(t *testing.T) {
 		}
 	}
 	for name, spoil := range map[string]func(*Fit){
-		"unknown interval":           func(f *Fit) { f.Interval = "7h" },
-		"no trees":                   func(f *Fit) { f.Hold = nil },
-		"a feature there is not":     func(f *Fit) { f.Touch[0].Feature[1] = features },
-		"the moment moves hold odds": func(f *Fit) { f.Hold[0].Feature[0] = featureMoves },
-		"ranks that do not ascend":   func(f *Fit) { f.Ranks[0] = 1 },
-		"reliability out of order":   func(f *Fit) { f.Reliability[1].To = 0.1 },
-		"no reliability":             func(f *Fit) { f.Reliability = nil },
-		"one rank":                   func(f *Fit) { f.Ranks = f.Ranks[:1] },
+		"unknown interval":          func(f *Fit) { f.Interval = "7h" },
+		"no trees":                  func(f *Fit) { f.Hold = nil },
+		"a feature there is not":    func(f *Fit) { f.Touch[0].Feature[1] = features },
+		"a deep one there is not":   func(f *Fit) { f.Deep[0].Feature[3] = features },
+		"the moment moves the edge": func(f *Fit) { f.Rank[0].Feature[0] = featureMoves },
+		"touches move hold odds":    func(f *Fit) { f.Hold[0].Feature[0] = featureReflection },
+		"ranks that do not ascend":  func(f *Fit) { f.Ranks[0] = 1 },
+		"reliability out of order":  func(f *Fit) { f.Reliability[1].To = 0.1 },
+		"no reliability":            func(f *Fit) { f.Reliability = nil },
+		"one rank":                  func(f *Fit) { f.Ranks = f.Ranks[:1] },
 	} {
 		table := small()
 		spoil(&table.Fits[0])
@@ -120,21 +124,28 @@ func TestTable_TheNearestIntervalServesWhereThereIsNone(t *testing.T) {
 func TestOdds_ByHand(t *testing.T) {
 	f := &small().Fits[0]
 	var v [features]float32
-	v[featureDistance], v[featureShare], v[featureMoves], v[featureReflection] = 4, 0.7, 1, 0.6
+	v[featureDistance], v[featureShare], v[featureMoves], v[featureReflection], v[featureTrend] = 4, 0.7, 1, 0.6, 1
 	excess := f.excess(&v)
-	if math.Abs(excess-0.03) > 1e-6 {
+	if math.Abs(float64(excess-0.03)) > 1e-6 {
 		t.Fatalf("excess %v, want the leaf of both above their cuts, 0.03", excess)
 	}
 	var l Level
-	f.odds(&l, &v, excess)
-	near := func(a, b float64) bool { return math.Abs(a-b) < 1e-6 }
-	// h(4) = 0.5 − 0.04 + 0.008 = 0.468; the walk's 0.6 and a leaf of 0.05
-	if !near(l.BaselineHold, 0.468) || !near(l.HoldProbability, 0.498) || !near(l.TouchProbability, 0.65) ||
-		!near(l.HoldInterval[0], 0.478) || !near(l.HoldInterval[1], 0.518) || l.Samples != 70 || l.NoOdds != OddsKnown {
+	odds := func() {
+		var b batch
+		b.add(&v)
+		f.odds([]*Level{&l}, &b, &[lanes]float32{f.excess(&v)})
+	}
+	odds()
+	near := func(a float32, b float64) bool { return math.Abs(float64(a)-b) < 1e-6 }
+	// h(4) = 0.5 − 0.04 + 0.008 = 0.468, and the mean of 0.03 and 0.05; the walk's 0.6
+	// and the mean of 0.05 and 0.01
+	if !near(l.BaselineHold, 0.468) || !near(l.HoldProbability, 0.508) || !near(l.TouchProbability, 0.63) ||
+		!near(l.HoldInterval[0], 0.458) || !near(l.HoldInterval[1], 0.558) || l.Samples != 30 || l.NoOdds != OddsKnown {
 		t.Errorf("got %+v", l)
 	}
 	v[featureReflection] = 0.99
-	f.odds(&l, &v, 2)
+	f.Baseline[0] = 2
+	odds()
 	if l.TouchProbability != maxOdds || l.HoldProbability != maxOdds {
 		t.Errorf("got %+v, want odds of at most %v", l, maxOdds)
 	}
@@ -142,8 +153,8 @@ func TestOdds_ByHand(t *testing.T) {
 
 func TestStrength_RisesWithTheExcessFromZeroToOne(t *testing.T) {
 	fit, _ := Odds().For("1h")
-	last := 0.0
-	for x := -0.3; x < 0.3; x += 0.0005 {
+	last := float32(0)
+	for x := float32(-0.3); x < 0.3; x += 0.0005 {
 		s := fit.strength(x)
 		if s < last || s > 1 {
 			t.Fatalf("strength %v of %v, after %v", s, x, last)
@@ -154,7 +165,7 @@ func TestStrength_RisesWithTheExcessFromZeroToOne(t *testing.T) {
 		t.Errorf("strength runs from %v to %v", fit.strength(-0.3), last)
 	}
 	small := &small().Fits[0]
-	if s := small.strength(0.02); math.Abs(s-0.75) > 1e-6 {
+	if s := small.strength(0.02); math.Abs(float64(s-0.75)) > 1e-6 {
 		t.Errorf("strength %v halfway between the middle rank and the last", s)
 	}
 }
@@ -176,8 +187,9 @@ func TestFinder_LevelsCarryOddsOrAReason(t *testing.T) {
 		want     NoOdds
 	}{
 		{"1h", 2000, OddsKnown}, {"15m", 800, OddsKnown}, {"4h", MinOddsCandles, OddsKnown},
-		{"1h", MinOddsCandles - 1, ShortHistory}, {"1d", 2000, UnknownInterval}, {"5m", 60, UnknownInterval}, {"2h", 700, OddsKnown},
+		{"1h", MinOddsCandles - 1, ShortHistory}, {"1w", 2000, UnknownInterval}, {"5m", 60, UnknownInterval}, {"2h", 700, OddsKnown},
 	} {
+		found := 0
 		for seed := range uint64(5) {
 			c := new(Candles)
 			c.Reset(test.interval, test.n)
@@ -189,9 +201,7 @@ func TestFinder_LevelsCarryOddsOrAReason(t *testing.T) {
 				}
 			}
 			a := find(t, c)
-			if len(all(a)) == 0 {
-				t.Fatalf("%s: no levels", test.interval)
-			}
+			found += len(all(a))
 			for _, l := range all(a) {
 				if l.NoOdds != test.want || (l.NoOdds.String() == "") != (test.want == OddsKnown) {
 					t.Fatalf("%d of %s: %q, want %q", test.n, test.interval, l.NoOdds, test.want)
@@ -203,12 +213,15 @@ func TestFinder_LevelsCarryOddsOrAReason(t *testing.T) {
 					continue
 				}
 				known++
-				in := func(p float64) bool { return minOdds <= p && p <= maxOdds }
+				in := func(p float32) bool { return minOdds <= p && p <= maxOdds }
 				if !in(l.TouchProbability) || !in(l.HoldProbability) || !in(l.BaselineHold) || l.Samples <= 0 ||
 					!(l.HoldInterval[0] < l.HoldProbability && l.HoldProbability < l.HoldInterval[1]) {
 					t.Fatalf("odds of %+v", l)
 				}
 			}
+		}
+		if found == 0 {
+			t.Errorf("%s: no levels", test.interval)
 		}
 	}
 	if known == 0 {
@@ -225,7 +238,7 @@ func TestFinder_TouchOddsFallWithDistance(t *testing.T) {
 		a := find(t, c)
 		for _, l := range all(a) {
 			k := min(int(math.Abs(l.Price-a.LastPrice)/a.ATR/3), 2)
-			sum[k] += l.TouchProbability
+			sum[k] += float64(l.TouchProbability)
 			n[k]++
 		}
 	}
@@ -244,11 +257,22 @@ func TestOdds_TheTableBuiltInIsWholeSmallAndOfThisAlgorithm(t *testing.T) {
 	}
 	for i, interval := range []Interval{"15m", "30m", "1h", "2h", "4h"} {
 		fit, own := table.For(interval)
-		if p := table.Provenance.Series[i]; !own || p.Interval != interval || p.Candles == 0 || len(p.Files) == 0 || len(p.SHA256) != 64 || p.From >= p.To {
+		if p := table.Provenance.Series[i]; !own || p.Interval != interval || p.Candles == 0 || len(table.Provenance.FilesOf(interval)) == 0 || len(p.SHA256) != 64 || p.From >= p.To {
 			t.Errorf("%s: own %v, %+v", interval, own, p)
 		}
 		if h := fit.BaselineHold(1); h < 0.40 || h > 0.52 {
 			t.Errorf("%s: lines one ATR away hold with %v; a random walk's do with 0.44", interval, h)
+		}
+	}
+}
+
+func TestFilesOf_NamesTheLongestThatDividesForEachPair(t *testing.T) {
+	p := Provenance{Files: []string{"A-15m.csv.gz", "A-4h.csv.gz", "B-1h.csv.gz", "C_PERP-1h.csv.gz"}}
+	for interval, want := range map[Interval]string{
+		"15m": "A-15m.csv.gz", "1h": "A-15m.csv.gz B-1h.csv.gz C_PERP-1h.csv.gz", "4h": "A-4h.csv.gz B-1h.csv.gz C_PERP-1h.csv.gz", "5m": "",
+	} {
+		if got := strings.Join(p.FilesOf(interval), " "); got != want {
+			t.Errorf("%s: %q, want %q", interval, got, want)
 		}
 	}
 }

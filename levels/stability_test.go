@@ -83,7 +83,7 @@ func TestFinder_LevelsOutliveTheNextCandle(t *testing.T) {
 	for _, interval := range []string{"15m", "1h", "4h"} {
 		t.Run(interval, func(t *testing.T) {
 			var s stability
-			for _, file := range realFiles(t, "*-"+interval+".csv.gz", 6) {
+			for _, file := range realFiles(t, "*-"+interval+".csv.gz", 20) {
 				c, _ := load(t, file, 2150)
 				var one stability
 				one.slide(t, c, 2000, 150)
@@ -93,6 +93,9 @@ func TestFinder_LevelsOutliveTheNextCandle(t *testing.T) {
 			if s.top == 0 {
 				t.Skip("no real candles")
 			}
+			// Most sides of a file have few levels or none, so few files say little: of
+			// six at 4h it was 0.945, and of all there are at 15m, 1h and 4h 0.954,
+			// 0.963 and 0.953.
 			check(t, s, 0.95, 0.95)
 		})
 	}

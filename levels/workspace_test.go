@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"testing"
+	"unsafe"
 )
 
 func TestBytes_CoverQuietAndWildMarkets(t *testing.T) {
@@ -59,5 +60,12 @@ func TestBytes_CoverQuietAndWildMarkets(t *testing.T) {
 		if n >= 1000 && used < said*6/10 {
 			t.Errorf("%d candles: a workspace holds %d bytes, the estimate of %d is far too high", n, used, said)
 		}
+	}
+}
+
+// Batches, pages and the cache hold thousands of levels.
+func TestLevel_TakesAtMost128Bytes(t *testing.T) {
+	if n := unsafe.Sizeof(Level{}); n > 128 {
+		t.Errorf("%d bytes", n)
 	}
 }

@@ -61,7 +61,8 @@ type zone struct {
 	met         int32   // candles that met the zone
 	volume      float64 // of the anchor of a zone without swings
 
-	excess float64 // used to choose it, see Fit.excess
+	// Set when it is chosen, see Fit.excess. drawn is that at the last drawing.
+	excess, drawn float32
 }
 
 // anchorKind is the role of the anchor candle in a zone. The numbers are part of all

@@ -17,12 +17,15 @@ import (
 // valid price. Integers are varints (encoding/binary). Prices are the eight bytes of
 // the float64, so they are restored bit for bit. Strings and lists begin with their
 // length. Times are in milliseconds; those of touches are differences from AsOf, which
-// are short. Odds are multiples of oddsUnit. A level takes about 66 bytes.
+// are short. Odds are multiples of oddsUnit. A level takes about 83 bytes.
 //
-// Version 2 has no checksum, and version 1 no odds. Version 3 is not used: one flipped
-// bit would turn it into 1 or 2, which are read without a checksum.
+// Version 4 has no edge and no record of tests, and its IDs do not know the series.
+// Version 2 has no checksum, and version 1 no odds. Versions that differ from 1 or 2 by
+// one bit, such as 3, 5 and 6, are not used: a flipped bit would turn them into one that
+// is read without a checksum.
 const (
-	snapshotVersion     = 4
+	snapshotVersion     = 7
+	snapshotBeforeEdge  = 4
 	snapshotBeforeCheck = 2
 	snapshotBeforeOdds  = 1
 )
@@ -46,8 +49,11 @@ func checked(b []byte) (rest []byte, ok bool) {
 	return b[:end], true
 }
 
-// oddsUnit is the unit to which service rounds odds.
-const oddsUnit = 1e-4
+// oddsUnit is the unit to which service rounds odds, and edgeUnit, in points, that of edges.
+const (
+	oddsUnit = 1e-4
+	edgeUnit = 1e-2
+)
 
 // minLevelSize is the smallest encoding of a level: an id, four float64, and one byte
 // for each of the state, the sources, the touches and their two times.
@@ -91,15 +97,25 @@ func appendLevels(b []byte, list []levels.Level, asOf int64) []byte {
 		b = appendFloat(b, l.Price)
 		b = appendFloat(b, l.Low)
 		b = appendFloat(b, l.High)
-		b = appendFloat(b, l.Strength)
-		b = binary.AppendVarint(b, int64(l.Touches))
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(l.Strength))
+		for _, edge := range [...]float32{l.Edge, l.DrawnEdge} {
+			b = binary.AppendVarint(b, int64(math.Round(float64(edge)/edgeUnit)))
+		}
+		b = binary.AppendVarint(b, int64(l.Touches)) // version 1 allowed for a sign
 		b = binary.AppendVarint(b, asOf-l.LastTouch)
 		b = binary.AppendVarint(b, l.LastTouch-l.FirstTouch)
+		b = append(b, byte(l.State), byte(l.Recent))
+		for _, count := range [...]uint16{l.Tests, l.Held, l.Broke, l.HeldInRole} {
+			b = binary.AppendUvarint(b, uint64(count))
+		}
+		b = binary.AppendVarint(b, asOf-l.LastTested)
+		b = binary.AppendVarint(b, l.LastTested-l.FirstTested)
+		b = binary.AppendUvarint(b, l.Replaces)
 		if b = append(b, byte(l.NoOdds)); l.NoOdds != levels.OddsKnown {
 			continue
 		}
-		for _, odds := range [...]float64{l.TouchProbability, l.HoldProbability, l.HoldInterval[0], l.HoldInterval[1], l.BaselineHold} {
-			b = binary.AppendUvarint(b, uint64(math.Round(odds/oddsUnit)))
+		for _, odds := range [...]float32{l.TouchProbability, l.HoldProbability, l.HoldInterval[0], l.HoldInterval[1], l.BaselineHold} {
+			b = binary.AppendUvarint(b, uint64(math.Round(float64(odds)/oddsUnit)))
 		}
 		b = binary.AppendUvarint(b, uint64(l.Samples))
 	}
@@ -122,7 +138,7 @@ func decodeSnapshot(b []byte, s *service.Snapshot) error {
 		return fmt.Errorf("%w: it is empty", errSnapshot)
 	}
 	switch version := b[0]; version {
-	case snapshotVersion:
+	case snapshotVersion, snapshotBeforeEdge:
 		var ok bool
 		if b, ok = checked(b); !ok {
 			return fmt.Errorf("%w: its checksum is wrong", errSnapshot)
@@ -143,8 +159,8 @@ func decodeSnapshot(b []byte, s *service.Snapshot) error {
 	s.LastPrice, s.ATR = d.float(), d.float()
 	s.Klines, s.Missing, s.Decimals = int(d.varint()), int(d.varint()), int(d.varint())
 	s.Simulated = d.byte() != 0
-	s.Supports = d.levels(s.Supports[:0], asOf, version)
-	s.Resistances = d.levels(s.Resistances[:0], asOf, version)
+	s.Supports = d.levels(s.Supports[:0], s.Key, asOf, version)
+	s.Resistances = d.levels(s.Resistances[:0], s.Key, asOf, version)
 	switch {
 	case d.short:
 		return fmt.Errorf("%w: it is cut off", errSnapshot)
@@ -186,6 +202,22 @@ func (d *decoder) uint64() uint64 {
 	return 0
 }
 
+func (d *decoder) uint32() uint32 {
+	if b := d.take(4); b != nil {
+		return binary.LittleEndian.Uint32(b)
+	}
+	return 0
+}
+
+// edge reads an edge, of at most a hundred points either way.
+func (d *decoder) edge() float32 {
+	units := d.varint()
+	if math.Abs(float64(units)) > 100/edgeUnit {
+		d.odd = true
+	}
+	return float32(float64(units) / math.Round(1/edgeUnit))
+}
+
 func (d *decoder) float() float64 { return math.Float64frombits(d.uint64()) }
 
 func (d *decoder) uvarint() uint64 {
@@ -219,7 +251,7 @@ func decodeString[S ~string](d *decoder, s *S) {
 	}
 }
 
-func (d *decoder) levels(dst []levels.Level, asOf int64, version byte) []levels.Level {
+func (d *decoder) levels(dst []levels.Level, key service.Key, asOf int64, version byte) []levels.Level {
 	n := d.uvarint()
 	if n > uint64(len(d.b))/minLevelSize {
 		d.b, d.short = nil, true
@@ -232,14 +264,30 @@ func (d *decoder) levels(dst []levels.Level, asOf int64, version byte) []levels.
 		l.Role, l.Status = levels.Role(state&0xf), levels.Status(state>>4)
 		sources := d.uvarint()
 		l.Sources = levels.Sources(sources)
-		l.Price, l.Low, l.High, l.Strength = d.float(), d.float(), d.float(), d.float()
-		l.Touches = int(d.varint())
+		l.Price, l.Low, l.High = d.float(), d.float(), d.float()
+		if version == snapshotVersion {
+			l.Strength = math.Float32frombits(d.uint32())
+			l.Edge, l.DrawnEdge = d.edge(), d.edge()
+		} else {
+			l.Strength = float32(d.float())
+		}
+		touches := d.varint()
+		l.Touches = uint16(touches)
 		l.LastTouch = asOf - d.varint()
 		l.FirstTouch = l.LastTouch - d.varint()
+		if version == snapshotVersion {
+			d.record(&l, asOf)
+		} else {
+			l.ID, l.State = key.LevelID(l.ID), levels.Unjudged
+		}
 		if l.NoOdds = levels.BeforeOdds; version != snapshotBeforeOdds {
 			d.odds(&l)
 		}
-		if l.NoOdds > levels.BeforeOdds || l.Role > levels.Resistance || l.Status > levels.Flipped || sources > math.MaxUint16 {
+		if version != snapshotVersion && l.NoOdds == levels.OddsKnown {
+			l.Edge = float32(math.Round(float64(l.HoldProbability-l.BaselineHold)/oddsUnit) / math.Round(1/edgeUnit)) // as it was defined then
+			l.DrawnEdge = l.Edge
+		}
+		if l.NoOdds > levels.BeforeOdds || l.Role > levels.Resistance || l.Status > levels.Flipped || sources > math.MaxUint16 || touches < 0 || touches > math.MaxUint16 {
 			d.odd = true
 		}
 		dst = append(dst, l)
@@ -247,18 +295,34 @@ func (d *decoder) levels(dst []levels.Level, asOf int64, version byte) []levels.
 	return dst
 }
 
+func (d *decoder) record(l *levels.Level, asOf int64) {
+	l.State, l.Recent = levels.State(d.byte()), levels.Recent(d.byte())
+	for _, count := range [...]*uint16{&l.Tests, &l.Held, &l.Broke, &l.HeldInRole} {
+		n := d.uvarint()
+		if *count = uint16(n); n > math.MaxUint16 {
+			d.odd = true
+		}
+	}
+	l.LastTested = asOf - d.varint()
+	l.FirstTested = l.LastTested - d.varint()
+	l.Replaces = d.uvarint()
+	if l.State > levels.Unjudged || l.Recent.Len() > levels.RecentTests {
+		d.odd = true
+	}
+}
+
 func (d *decoder) odds(l *levels.Level) {
 	if l.NoOdds = levels.NoOdds(d.byte()); l.NoOdds != levels.OddsKnown {
 		return
 	}
-	for _, odds := range [...]*float64{&l.TouchProbability, &l.HoldProbability, &l.HoldInterval[0], &l.HoldInterval[1], &l.BaselineHold} {
+	for _, odds := range [...]*float32{&l.TouchProbability, &l.HoldProbability, &l.HoldInterval[0], &l.HoldInterval[1], &l.BaselineHold} {
 		units := d.uvarint()
-		if *odds = float64(units) / math.Round(1/oddsUnit); units > 1/oddsUnit {
+		if *odds = float32(float64(units) / math.Round(1/oddsUnit)); units > 1/oddsUnit {
 			d.odd = true
 		}
 	}
 	samples := d.uvarint()
-	if l.Samples = int(samples); samples > math.MaxInt32 {
+	if l.Samples = int32(samples); samples > math.MaxInt32 {
 		d.odd = true
 	}
 }

@@ -22,6 +22,10 @@ func TestCodec_RoundTrip(t *testing.T) {
 	moment := rapid.Custom(func(t *rapid.T) time.Time {
 		return time.UnixMilli(rapid.Int64Range(-62135596800000, 253402300799999).Draw(t, "ms")).UTC()
 	})
+	count := rapid.Uint16()
+	edge := rapid.Custom(func(t *rapid.T) float32 {
+		return float32(float64(rapid.IntRange(-10_000, 10_000).Draw(t, "points")) / 100)
+	})
 	list := func(role levels.Role) *rapid.Generator[[]levels.Level] {
 		return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) levels.Level {
 			l := levels.Level{
@@ -30,14 +34,23 @@ func TestCodec_RoundTrip(t *testing.T) {
 				Sources: levels.Sources(rapid.Uint16().Draw(t, "sources")),
 				Price:   rapid.Float64().Draw(t, "price"),
 				Low:     rapid.Float64().Draw(t, "low"), High: rapid.Float64().Draw(t, "high"),
-				Strength: rapid.Float64().Draw(t, "strength"), Touches: rapid.Int().Draw(t, "touches"),
+				Edge: edge.Draw(t, "edge"), DrawnEdge: edge.Draw(t, "drawn"),
+				Strength: rapid.Float32().Draw(t, "strength"), Touches: count.Draw(t, "touches"),
 				FirstTouch: rapid.Int64().Draw(t, "first"), LastTouch: rapid.Int64().Draw(t, "last"),
 				NoOdds: levels.NoOdds(rapid.IntRange(0, 3).Draw(t, "no odds")),
+				Record: levels.Record{
+					Tests: count.Draw(t, "tests"), Held: count.Draw(t, "held"), Broke: count.Draw(t, "broke"),
+					Recent:     levels.Recent(rapid.IntRange(0, 31).Draw(t, "recent")),
+					State:      levels.State(rapid.IntRange(0, 4).Draw(t, "state")),
+					HeldInRole: count.Draw(t, "held in role"),
+				},
+				FirstTested: rapid.Int64().Draw(t, "first tested"), LastTested: rapid.Int64().Draw(t, "last tested"),
+				Replaces: rapid.Uint64().Draw(t, "replaces"),
 			}
 			if l.NoOdds == levels.OddsKnown {
-				odds := func(label string) float64 { return float64(rapid.IntRange(0, 10_000).Draw(t, label)) / 10_000 }
+				odds := func(label string) float32 { return float32(float64(rapid.IntRange(0, 10_000).Draw(t, label)) / 10_000) }
 				l.TouchProbability, l.HoldProbability, l.BaselineHold = odds("touch"), odds("hold"), odds("baseline")
-				l.HoldInterval, l.Samples = [2]float64{odds("from"), odds("to")}, rapid.IntRange(0, math.MaxInt32).Draw(t, "samples")
+				l.HoldInterval, l.Samples = [2]float32{odds("from"), odds("to")}, rapid.Int32Range(0, math.MaxInt32).Draw(t, "samples")
 			}
 			return l
 		}), 0, 12)
@@ -93,7 +106,8 @@ func TestCodec_Version1DoesNotChange(t *testing.T) {
 	const golden = "010762696e616e636507425443555344540231680131809e89cac068d0ad89cac068" +
 		"0000000050e6ed406666666666867340a01f02040101efcdab896745230120090000000000b0ed40" +
 		"0000000008a6ed400000000010baed40000000000000ea3f0880f4ee0680ecf69d0100"
-	s.Supports[0].NoOdds = levels.BeforeOdds
+	s.Supports[0].NoOdds, s.Supports[0].State = levels.BeforeOdds, levels.Unjudged
+	s.Supports[0].ID = s.LevelID(s.Supports[0].ID) // it did not know the series
 	b, err := hex.DecodeString(golden)
 	if err != nil {
 		t.Fatal(err)
@@ -105,9 +119,9 @@ func TestCodec_Version1DoesNotChange(t *testing.T) {
 	same(t, s, got)
 }
 
-// The same for version 2, which has no checksum, and version 4, which this program
-// writes.
-func TestCodec_Versions2And4DoNotChange(t *testing.T) {
+// The same for version 2, which has no checksum, version 4, which has no edge and no
+// tests, and version 7, which this program writes.
+func TestCodec_LaterVersionsDoNotChange(t *testing.T) {
 	s := service.Snapshot{
 		Key:  service.Key{Exchange: "binance", Symbol: "BTCUSDT", Interval: "1h"},
 		AsOf: start, ComputedAt: start.Add(time.Second), LastPrice: 61234.5, ATR: 312.4,
@@ -116,7 +130,7 @@ func TestCodec_Versions2And4DoNotChange(t *testing.T) {
 			ID: 0x0123456789abcdef, Status: levels.Flipped, Sources: levels.SourceSwing | levels.SourceVolume,
 			Price: 60800, Low: 60720.25, High: 60880.5, Strength: 0.8125, Touches: 4,
 			FirstTouch: start.Add(-48 * time.Hour).UnixMilli(), LastTouch: start.Add(-2 * time.Hour).UnixMilli(),
-			TouchProbability: 0.8417, HoldProbability: 0.4712, HoldInterval: [2]float64{0.4521, 0.4903}, BaselineHold: 0.4495, Samples: 4718,
+			TouchProbability: 0.8417, HoldProbability: 0.4712, HoldInterval: [2]float32{0.4521, 0.4903}, BaselineHold: 0.4495, Samples: 4718,
 		}},
 		Resistances: []levels.Level{{
 			ID: 1, Role: levels.Resistance, Sources: levels.SourceEnds, Price: 61890, Low: 61802.5, High: 61977.5, Strength: 0.5,
@@ -127,11 +141,31 @@ func TestCodec_Versions2And4DoNotChange(t *testing.T) {
 		"a01f02040101efcdab896745230120090000000000b0ed400000000008a6ed400000000010baed40000000000000ea3f0880" +
 		"f4ee0680ecf69d0100e141e824a923a7268f23ee240101000000000000000110000000004038ee4000000000502dee400000" +
 		"00003043ee40000000000000e03f00000002"
-	present := "04" + golden[len("02"):] + "f80074ea"
-	if got := hex.EncodeToString(appendSnapshot(nil, &s)); got != present {
+	// in algorithm 2, hold odds were the baseline plus the edge
+	s.Supports[0].Edge, s.Supports[0].DrawnEdge = 2.17, 2.17
+	before := "04" + golden[len("02"):] + "f80074ea"
+	now := s
+	now.Supports, now.Resistances = slices.Clone(s.Supports), slices.Clone(s.Resistances)
+	now.Supports[0].Record = levels.Record{
+		Tests: 9, Held: 5, Broke: 3, Recent: 0b11011, State: levels.Stood, HeldInRole: 2,
+	}
+	now.Supports[0].FirstTested, now.Supports[0].LastTested = start.Add(-300*time.Hour).UnixMilli(), start.Add(-3*time.Hour).UnixMilli()
+	now.Supports[0].Replaces = 77
+	now.Supports[0].Edge, now.Supports[0].DrawnEdge, now.Resistances[0].Edge, now.Resistances[0].DrawnEdge = 4.25, 5.5, 2.01, 1.5
+	const present = "070762696e616e636507425443555344540231680132809e89cac068d0ad89cac0680000000050e6ed406666666666867340" +
+		"a01f02040101efcdab896745230120090000000000b0ed400000000008a6ed400000000010baed400000503fd206cc080880" +
+		"f4ee0680ecf69d01011b0905030280aea60a80cad5fb074d00e141e824a923a7268f23ee2401010000000000000001100000" +
+		"00004038ee4000000000502dee40000000003043ee400000003f9203ac02000000000000000000809e89cac0680000026740" +
+		"3698"
+	if got := hex.EncodeToString(appendSnapshot(nil, &now)); got != present {
 		t.Errorf("encodes to\n%s, want\n%s", got, present)
 	}
-	for _, stored := range []string{golden, present} {
+	for _, side := range [...][]levels.Level{s.Supports, s.Resistances} {
+		for i := range side {
+			side[i].ID, side[i].State = s.LevelID(side[i].ID), levels.Unjudged
+		}
+	}
+	for stored, s := range map[string]service.Snapshot{golden: s, before: s, present: now} {
 		b, err := hex.DecodeString(stored)
 		if err != nil {
 			t.Fatal(err)
@@ -192,7 +226,7 @@ func TestCodec_RefusesWhatItCannotKnow(t *testing.T) {
 	good = good[:len(good)-checksumSize]
 	level := len(appendSnapshot(nil, &service.Snapshot{Key: s.Key, AsOf: s.AsOf, ComputedAt: s.ComputedAt, Klines: s.Klines, Missing: s.Missing, Algorithm: s.Algorithm, Decimals: s.Decimals})) - 1 - checksumSize
 	for name, change := range map[string]func(b []byte){
-		"version": func(b []byte) { b[0] = 5 },
+		"version": func(b []byte) { b[0] = 8 },
 		"role":    func(b []byte) { b[level+8] = 2 },
 		"status":  func(b []byte) { b[level+8] = 3 << 4 },
 	} {
@@ -240,7 +274,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil && !errors.Is(err, errSnapshot) {
 			t.Fatal(err)
 		}
-		// a level in memory is 88 bytes, and at least 45 in b
+		// a level in memory is 128 bytes, and at least 45 in b
 		if n := len(s.Supports) + len(s.Resistances); n*minLevelSize > len(b) {
 			t.Fatalf("%d levels from %d bytes", n, len(b))
 		}
@@ -262,16 +296,17 @@ func FuzzDecode(f *testing.F) {
 }
 
 // codec.go and ARCHITECTURE.md state this size.
-func TestCodec_ALevelTakesAbout66Bytes(t *testing.T) {
+func TestCodec_ALevelTakesAbout83Bytes(t *testing.T) {
 	const hour = 3_600_000
 	asOf := int64(500_000) * hour
 	l := levels.Level{
-		ID: 1 << 63, Role: levels.Support, Sources: 3, Price: 60800.1, Low: 60720, High: 60880, Strength: 0.81, Touches: 12,
+		ID: 1 << 63, Role: levels.Support, Sources: 3, Price: 60800.1, Low: 60720, High: 60880, Edge: 4.25, DrawnEdge: 3.87, Strength: 0.81, Touches: 12,
 		FirstTouch: asOf - 1200*hour, LastTouch: asOf - 90*hour, TouchProbability: 0.8417, HoldProbability: 0.4712,
-		HoldInterval: [2]float64{0.4521, 0.4903}, BaselineHold: 0.4495, Samples: 4718,
+		HoldInterval: [2]float32{0.4521, 0.4903}, BaselineHold: 0.4495, Samples: 4718,
+		Record: levels.Record{Tests: 14, Held: 6, Broke: 7, Recent: 0b10110, State: levels.Stood, HeldInRole: 1}, FirstTested: asOf - 1400*hour, LastTested: asOf - 40*hour,
 	}
 	list := slices.Repeat([]levels.Level{l}, 20)
-	if got := float64(len(appendLevels(nil, list, asOf))) / 20; got < 62 || got > 70 {
+	if got := float64(len(appendLevels(nil, list, asOf))) / 20; got < 79 || got > 87 {
 		t.Errorf("a level takes %.1f bytes", got)
 	}
 }

@@ -119,8 +119,8 @@ func snapshot(symbol string, n int) service.Snapshot {
 		l := levels.Level{
 			ID: r.Uint64(), Status: levels.Status(i % 3), Sources: levels.Sources(1 + i%15),
 			Price: price - float64(i+1), Low: price - float64(i) - 1.2, High: price - float64(i) - 0.8,
-			Strength: r.Float64(), Touches: i,
-			TouchProbability: 0.5 + float64(i)/1e4, HoldProbability: 0.4567, HoldInterval: [2]float64{0.4444, 0.4681}, BaselineHold: 0.4399, Samples: 4000 + i,
+			Edge: float32(10-i%10) / 2, DrawnEdge: 5, Strength: r.Float32(), Touches: uint16(i),
+			TouchProbability: float32(0.5 + float64(i)/1e4), HoldProbability: 0.4567, HoldInterval: [2]float32{0.4444, 0.4681}, BaselineHold: 0.4399, Samples: int32(4000 + i),
 		}
 		if i > 0 {
 			l.FirstTouch, l.LastTouch = at(n-1500+i).UnixMilli(), at(n-20-i).UnixMilli()

@@ -22,7 +22,7 @@ func promising(symbol string, n int) service.Snapshot {
 	s := snapshot(symbol, n)
 	for _, side := range [][]levels.Level{s.Supports, s.Resistances} {
 		for i := range side {
-			side[i].HoldProbability, side[i].TouchProbability = 0.4+float64(i)/50, 1-float64(i+1)/11
+			side[i].HoldProbability, side[i].TouchProbability = 0.4+float32(i)/50, 1-float32(i+1)/11
 		}
 	}
 	return s

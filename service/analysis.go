@@ -136,7 +136,11 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, x Exchange, v Visit, s *sl
 		if err != nil {
 			return Snapshot{}, err
 		}
-		return a.snapshot(s, x.Market(), p, now)
+		found, err := a.snapshot(s, x.Market(), p, now)
+		if err == nil && r.Store && !f.first {
+			a.follow(ctx, &found)
+		}
+		return found, err
 	})
 	if errors.Is(err, ErrLater) {
 		return got, err
@@ -148,9 +152,13 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, x Exchange, v Visit, s *sl
 	return got, err
 }
 
+// newFinder returns a Finder that finds faint levels, too: they are stored, and whoever
+// reads them says from which edge on.
+func newFinder() *levels.Finder { return &levels.Finder{Faint: true} }
+
 // withFinder calls use with a finder for the given number of candles.
 func (a *Analyzer) withFinder(candles int, use func(f *levels.Finder) error) error {
-	finder, after := new(levels.Finder), new(levels.Finder)
+	finder, after := newFinder(), newFinder()
 	if candles <= sharedKlines(a.cfg.KlineLimit) {
 		finder = <-a.finders
 		defer func() { a.finders <- after }()
@@ -181,8 +189,12 @@ func (a *Analyzer) snapshot(s *slot, market Market, p Pair, now time.Time) (Snap
 	if err != nil {
 		return Snapshot{}, err
 	}
+	key := Key{Exchange: market.Exchange, Symbol: p.Name, Interval: s.candles.Interval}
+	for i := range all {
+		all[i].ID = key.LevelID(all[i].ID)
+	}
 	return Snapshot{
-		Key:         Key{Exchange: market.Exchange, Symbol: p.Name, Interval: s.candles.Interval},
+		Key:         key,
 		AsOf:        time.UnixMilli(found.AsOf).UTC(),
 		ComputedAt:  now.UTC().Truncate(time.Millisecond),
 		LastPrice:   p.Tick.Round(found.LastPrice),

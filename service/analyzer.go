@@ -89,7 +89,7 @@ func New(cfg Config, exchanges []Exchange, store Store, reg prometheus.Registere
 	}
 	a.maxKlines = cfg.maxKlines(a.slots.limit)
 	for range finders(cfg.Concurrency) {
-		a.finders <- new(levels.Finder)
+		a.finders <- newFinder()
 	}
 	a.stopping, a.stop = context.WithCancelCause(context.Background())
 	a.killing, a.kill = context.WithCancelCause(context.Background())

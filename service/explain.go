@@ -21,6 +21,9 @@ import (
 func (a *Analyzer) Explain(ctx context.Context, s *Snapshot, id uint64) (levels.Explanation, error) {
 	stored := s.Level(id)
 	switch {
+	case stored == nil && s.Successor(id) != nil:
+		return levels.Explanation{}, fmt.Errorf("%w: level %016x of %s %s on %s was replaced by %016x",
+			ErrUnknownLevel, id, s.Symbol, s.Interval, s.Exchange, s.Successor(id).ID)
 	case stored == nil:
 		return levels.Explanation{}, fmt.Errorf("%w: the analysis of %s %s on %s as of %s has no level %016x",
 			ErrUnknownLevel, s.Symbol, s.Interval, s.Exchange, s.AsOf.UTC().Format(time.RFC3339), id)
@@ -30,7 +33,7 @@ func (a *Analyzer) Explain(ctx context.Context, s *Snapshot, id uint64) (levels.
 	var e levels.Explanation
 	missing, err := a.recall(ctx, s, s.Klines, 0, func(c *levels.Candles) error {
 		return a.withFinder(s.Klines, func(f *levels.Finder) (err error) {
-			e, err = f.Explain(c, id)
+			e, err = f.Explain(c, s.LevelID(stored.ID))
 			return err
 		})
 	})
@@ -41,7 +44,8 @@ func (a *Analyzer) Explain(ctx context.Context, s *Snapshot, id uint64) (levels.
 		return levels.Explanation{}, notExplainable(s, "this level is not found in the kept candles")
 	case err != nil:
 		return levels.Explanation{}, err
-	case !closeTo(e.ATR, s.ATR) || e.Level.Touches != stored.Touches || e.Level.LastTouch != stored.LastTouch || e.Level.Role != stored.Role:
+	case !closeTo(e.ATR, s.ATR) || e.Level.Touches != stored.Touches || e.Level.LastTouch != stored.LastTouch ||
+		stored.State != levels.Unjudged && e.Level.Record != stored.Record || e.Level.Role != stored.Role:
 		return levels.Explanation{}, notExplainable(s, "the kept candles have changed since the analysis")
 	}
 	roundEffects(e.Factors, &e.Level, stored)
@@ -124,7 +128,7 @@ func closeTo(a, b float64) bool { return math.Abs(a-b) <= 1e-9*math.Abs(b) }
 // to the difference of the odds of stored: each effect becomes the difference of two
 // rounded sums. The odds of exact are not rounded.
 func roundEffects(factors []levels.Factor, exact, stored *levels.Level) {
-	sum := 1e4 * (exact.BaselineHold - stored.BaselineHold)
+	sum := 1e4*float64(exact.BaselineHold) - math.Round(1e4*float64(stored.BaselineHold))
 	before := 0.0
 	for i := range factors {
 		sum += 100 * factors[i].Effect

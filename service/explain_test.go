@@ -37,6 +37,16 @@ func tides(_ context.Context, _ string, from int64, dst *levels.Candles) error {
 
 func both(s *Snapshot) []levels.Level { return slices.Concat(s.Supports, s.Resistances) }
 
+// rename gives the first level of s another ID, in a copy of its side.
+func rename(s *Snapshot, id uint64) {
+	side := &s.Supports
+	if len(*side) == 0 { // a side may have no level
+		side = &s.Resistances
+	}
+	*side = slices.Clone(*side)
+	(*side)[0].ID = id
+}
+
 func TestExplain_TellsTheStoredLevelFromKeptCandles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, store := &fakeExchange{CandlesFunc: tides}, &fakeStore{}
@@ -55,7 +65,7 @@ func TestExplain_TellsTheStoredLevelFromKeptCandles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if e.Level != l || e.AsOf != snap.AsOf.UnixMilli() || e.Candles != snap.Klines || len(e.Touches) != l.Touches || len(e.Found) == 0 {
+			if e.Level != l || e.AsOf != snap.AsOf.UnixMilli() || e.Candles != snap.Klines || len(e.Touches) != int(l.Touches) || len(e.Found) == 0 {
 				t.Errorf("the explanation of %+v is %+v", l, e)
 			}
 			var sum int64
@@ -66,7 +76,7 @@ func TestExplain_TellsTheStoredLevelFromKeptCandles(t *testing.T) {
 				}
 				sum += int64(hundredths)
 			}
-			if want := int64(math.Round(1e4*l.HoldProbability)) - int64(math.Round(1e4*l.BaselineHold)); sum != want || len(e.Factors) == 0 {
+			if want := int64(math.Round(1e4*float64(l.HoldProbability))) - int64(math.Round(1e4*float64(l.BaselineHold))); sum != want || len(e.Factors) == 0 {
 				t.Errorf("%d factors move %d hundredths of a point, want %d", len(e.Factors), sum, want)
 			}
 		}
@@ -78,7 +88,7 @@ func TestExplain_LooksAtNoCandleAfterTheAnalysis(t *testing.T) {
 		store := &fakeStore{}
 		a := newTestAnalyzer(t, Config{KlineLimit: 600}, &fakeExchange{CandlesFunc: tides}, store)
 		first := analyzeOne(t, a, 600)
-		id := first.Supports[0].ID
+		id := both(&first)[0].ID
 		before, err := a.Explain(t.Context(), &first, id)
 		if err != nil {
 			t.Fatal(err)
@@ -106,7 +116,7 @@ func TestExplain_SaysWhyItCannot(t *testing.T) {
 		store := &fakeStore{}
 		a := newTestAnalyzer(t, Config{KlineLimit: 600}, &fakeExchange{CandlesFunc: tides}, store)
 		snap := analyzeOne(t, a, 600)
-		id := snap.Supports[0].ID
+		id := both(&snap)[0].ID
 		broken := errors.New("the disk is gone")
 		for name, test := range map[string]struct {
 			change func(s *Snapshot) (restore func())
@@ -121,8 +131,7 @@ func TestExplain_SaysWhyItCannot(t *testing.T) {
 			"more than kept":    {func(s *Snapshot) func() { s.Klines = 900; return nil }, id, ErrNotExplainable, "of its 900 candles"},
 			"other candles":     {func(s *Snapshot) func() { s.ATR *= 1.001; return nil }, id, ErrNotExplainable, "have changed"},
 			"another level": {func(s *Snapshot) func() {
-				s.Supports = slices.Clone(s.Supports)
-				s.Supports[0].ID = 7
+				rename(s, 7)
 				return nil
 			}, 7, ErrNotExplainable, "this level is not found"},
 			"no database": {func(*Snapshot) func() {
@@ -158,7 +167,7 @@ func TestExplain_NeedsASlot(t *testing.T) {
 		synctest.Wait() // they have the slot of analyses and the one aside of it
 		explained := make(chan error, 1)
 		go func() {
-			_, err := a.Explain(t.Context(), &snap, snap.Supports[0].ID)
+			_, err := a.Explain(t.Context(), &snap, both(&snap)[0].ID)
 			explained <- err
 		}()
 		synctest.Wait()
@@ -172,7 +181,7 @@ func TestExplain_NeedsASlot(t *testing.T) {
 			t.Error(err)
 		}
 		a.Stop(t.Context())
-		if _, err := a.Explain(t.Context(), &snap, snap.Supports[0].ID); !errors.Is(err, ErrStopping) {
+		if _, err := a.Explain(t.Context(), &snap, both(&snap)[0].ID); !errors.Is(err, ErrStopping) {
 			t.Errorf("while stopping: %v", err)
 		}
 	})

@@ -158,8 +158,16 @@ type StoredMarket struct {
 	AsOf     time.Time // of the newest analysis
 }
 
-// Level returns the level with the given id, or nil.
+// Level returns the level with the given id, or nil. It also accepts the id that the
+// level had before ids knew their series.
 func (s *Snapshot) Level(id uint64) *levels.Level {
+	if l := s.find(id); l != nil {
+		return l
+	}
+	return s.find(s.LevelID(id))
+}
+
+func (s *Snapshot) find(id uint64) *levels.Level {
 	for _, side := range [...][]levels.Level{s.Supports, s.Resistances} {
 		for i := range side {
 			if side[i].ID == id {
@@ -239,6 +247,9 @@ type Store interface {
 	// cannot be read; dst may then be filled in part. buf is scratch memory; the
 	// caller owns it.
 	Candles(ctx context.Context, key Key, from int64, dst *levels.Candles, buf []byte) (Kept, error)
+	// Snapshot returns the newest analysis with AsOf not after at, or the newest of all
+	// if at is zero. It returns ErrNotAnalyzed if there is none.
+	Snapshot(ctx context.Context, key Key, at time.Time) (Snapshot, error)
 	// DuePromise returns the promise of a series if it was made at or before by.
 	DuePromise(ctx context.Context, key Key, by time.Time) (p scorecard.Promise, due bool, err error)
 	// FindPairs returns the known pairs with one of the spellings, of one exchange or,

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"tidemark/levels"
@@ -24,14 +25,20 @@ func (s *Snapshot) Promise() (p scorecard.Promise, ok bool) {
 		for i := range side {
 			if l := &side[i]; l.NoOdds == levels.OddsKnown {
 				p.Levels = append(p.Levels, scorecard.PromisedLevel{
-					Price: l.Price, Hold: l.HoldProbability, Touch: l.TouchProbability,
-					HoldBin:  min(fit.HoldBin(l.HoldProbability), scorecard.Bins-1),
-					TouchBin: min(int(l.TouchProbability*scorecard.Bins), scorecard.Bins-1),
+					Price: l.Price, Hold: rounded(l.HoldProbability), Touch: rounded(l.TouchProbability),
+					HoldBin:  min(fit.HoldBin(rounded(l.HoldProbability)), scorecard.Bins-1),
+					TouchBin: min(int(rounded(l.TouchProbability)*scorecard.Bins), scorecard.Bins-1),
 				})
 			}
 		}
 	}
 	return p, len(p.Levels) > 0
+}
+
+// rounded returns odds of roundOdds as the float64 nearest to their decimals.
+func rounded(p float32) float64 {
+	scale := math.Pow10(oddsDecimals)
+	return math.Round(float64(p)*scale) / scale
 }
 
 // judge judges the promise of the series in c. It returns nil if no promise is due.

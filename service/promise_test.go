@@ -69,9 +69,9 @@ func TestAnalyze_JudgesAPromiseOnceItsHorizonHasPassed(t *testing.T) {
 		var hold, touch sums
 		for _, l := range append(first.Supports, first.Resistances...) {
 			outcome := m.Judge(l.Price, &after).Outcome
-			add(&touch, l.TouchProbability, outcome != levels.Untouched)
+			add(&touch, rounded(l.TouchProbability), outcome != levels.Untouched)
 			if outcome == levels.Held || outcome == levels.Broke {
-				add(&hold, l.HoldProbability, outcome == levels.Held)
+				add(&hold, rounded(l.HoldProbability), outcome == levels.Held)
 			}
 		}
 		for _, c := range []struct {

@@ -265,7 +265,7 @@ func TestSlots_WhatIsKeptDoesNotWaitForTheExchange(t *testing.T) {
 		if err := a.Recall(t.Context(), &snap, 100, 0, count); err != nil {
 			t.Error(err)
 		}
-		if _, err := a.Explain(t.Context(), &snap, snap.Supports[0].ID); err != nil {
+		if _, err := a.Explain(t.Context(), &snap, both(&snap)[0].ID); err != nil {
 			t.Error(err)
 		}
 		if took := time.Since(start); took != 0 || lent != 901 {

@@ -24,22 +24,33 @@ func (t Tick) Round(p float64) float64 {
 // few enough to be stored exactly.
 const oddsDecimals = 4
 
-func roundOdds(p float64) float64 {
+func roundOdds(p float32) float32 {
 	scale := math.Pow10(oddsDecimals)
-	return math.Round(p*scale) / scale
+	return float32(math.Round(float64(p)*scale) / scale)
 }
 
-// appendRounded appends ls to dst, with prices rounded to the tick and odds to
-// oddsDecimals. If two levels round to the same price, it keeps only the nearer one.
+// roundEdge returns an edge in hundredths of a point, rounded down, so that none passes a
+// limit that it does not reach.
+func roundEdge(points float32) float32 {
+	return float32(math.Floor(100*float64(points)) / 100)
+}
+
+// appendRounded appends ls to dst, with prices rounded to the tick, odds to oddsDecimals
+// and edges to hundredths. If two levels round to the same price, it keeps only the one
+// with the larger edge, the nearer of equals.
 func (t Tick) appendRounded(dst, ls []levels.Level) []levels.Level {
 	begin := len(dst)
 	for _, l := range ls {
 		l.Price, l.Low, l.High = t.Round(l.Price), t.Round(l.Low), t.Round(l.High)
 		if n := len(dst); n > begin && dst[n-1].Price == l.Price {
-			continue
+			if l.Edge <= dst[n-1].Edge {
+				continue
+			}
+			dst = dst[:n-1]
 		}
+		l.Edge, l.DrawnEdge = roundEdge(l.Edge), roundEdge(l.DrawnEdge)
 		l.TouchProbability, l.HoldProbability, l.BaselineHold = roundOdds(l.TouchProbability), roundOdds(l.HoldProbability), roundOdds(l.BaselineHold)
-		l.HoldInterval = [2]float64{roundOdds(l.HoldInterval[0]), roundOdds(l.HoldInterval[1])}
+		l.HoldInterval = [2]float32{roundOdds(l.HoldInterval[0]), roundOdds(l.HoldInterval[1])}
 		dst = append(dst, l)
 	}
 	return dst

@@ -21,17 +21,27 @@ type Analysis struct {
 	Algorithm      string     `json:"algorithm"`
 	HorizonCandles int        `json:"horizon_candles"` // how far odds look ahead
 	OddsReason     *string    `json:"odds_reason"`     // why odds are nil; nil when they are not
+	MinEdge        float64    `json:"min_edge"`        // edge, in points, from which levels are shown unasked
 	Supports       []Level    `json:"supports"`        // from the nearest downwards
 	Resistances    []Level    `json:"resistances"`     // from the nearest upwards
+	// Why there are no supports, or no resistances; nil if there are.
+	SupportsReason    *string `json:"supports_reason"`
+	ResistancesReason *string `json:"resistances_reason"`
 }
 
 // Level is a price at which a market may turn, and the zone around it.
 type Level struct {
-	ID          string     `json:"id"` // 16 hexadecimal digits; stays the same while the level does
-	Price       float64    `json:"price"`
-	Low         float64    `json:"low"`
-	High        float64    `json:"high"`
-	Strength    float64    `json:"strength"` // 0 to 1, three decimals; a rank, not a probability
+	ID    string  `json:"id"` // 16 hexadecimal digits; stays the same while the level does
+	Price float64 `json:"price"`
+	Low   float64 `json:"low"`
+	High  float64 `json:"high"`
+	// Edge is how much more often than any line at its distance the level is expected to
+	// hold once touched, in points (hundredths of a probability), two decimals.
+	Edge     float64 `json:"edge"`
+	Faint    bool    `json:"faint"`    // its edge is too small to be shown unasked
+	Strength float64 `json:"strength"` // 0 to 1, three decimals; the rank of Edge, not a probability
+	// Deprecated: Tests, FirstTested, LastTested, FoundBy and State replace Touches,
+	// FirstTouch, LastTouch, Sources and Status, which will be gone in the next version.
 	Touches     int        `json:"touches"`
 	FirstTouch  *time.Time `json:"first_touch"` // nil without touches
 	LastTouch   *time.Time `json:"last_touch"`  // nil without touches
@@ -40,10 +50,23 @@ type Level struct {
 	DistanceATR *float64   `json:"distance_atr"` // two decimals; nil when the market did not move
 	Status      string     `json:"status"`       // active, broken, flipped
 
+	// What tests of the level have shown: approaches of price, each an ATR of then away
+	// from the one before.
+	State       string     `json:"state"`        // untested, held, broken, reclaimed; unknown if another version found it
+	HeldInRole  *int       `json:"held_in_role"` // tests it held since it took its present role; nil if unknown
+	Tests       *int       `json:"tests"`        // nil if unknown
+	Held        *int       `json:"held"`         // of Tests; nil if unknown
+	Broke       *int       `json:"broke"`        // of Tests; nil if unknown
+	Recent      []string   `json:"recent"`       // held or broke: of the last four decided tests, the newest first; nil if unknown
+	FirstTested *time.Time `json:"first_tested"` // nil without tests
+	LastTested  *time.Time `json:"last_tested"`  // nil without tests
+	FoundBy     []string   `json:"found_by"`     // poc, volume; empty for most levels
+	Replaces    *string    `json:"replaces"`     // id of the level that it replaced; nil for none
+
 	// Odds, 0 to 1, all nil where nothing can be said.
 	TouchProbability        *float64    `json:"touch_probability"`
 	HoldProbability         *float64    `json:"hold_probability"`          // once touched and decided
-	HoldInterval            *[2]float64 `json:"hold_interval"`             // 95 %
+	HoldInterval            *[2]float64 `json:"hold_interval"`             // 95 %, of the hold rate of levels with such odds
 	BaselineHoldProbability *float64    `json:"baseline_hold_probability"` // of any line at this distance
 	Samples                 *int        `json:"samples"`
 }
@@ -66,6 +89,9 @@ type PairOnExchange struct {
 	Simulated   bool          `json:"simulated"`
 	Supports    []SharedLevel `json:"supports"`    // from the nearest downwards
 	Resistances []SharedLevel `json:"resistances"` // from the nearest upwards
+	// Why there are no supports, or no resistances; nil if there are.
+	SupportsReason    *string `json:"supports_reason"`
+	ResistancesReason *string `json:"resistances_reason"`
 }
 
 // SharedLevel is a level and the number of exchanges that have it.
@@ -112,10 +138,20 @@ type Explanation struct {
 	StaleReason *string   `json:"stale_reason"` // nil while it is fresh
 	Role        string    `json:"role"`         // support, resistance
 	Level       Level     `json:"level"`
+	Tests       []Test    `json:"tests"`       // oldest first
 	Touches     []Touch   `json:"touches"`     // oldest first
 	Sources     []Finding `json:"sources"`     // in the order of Level.Sources
 	OddsReason  *string   `json:"odds_reason"` // why there are no factors; nil if there are
 	Factors     []Factor  `json:"factors"`     // the greatest effect first; nil without odds
+}
+
+// Test is an approach of price to the level and what came of it.
+type Test struct {
+	From    time.Time `json:"from"`    // open time of the candle that reached the level
+	To      time.Time `json:"to"`      // close time of the candle that settled it, or of the last one
+	Side    string    `json:"side"`    // above, below: where price came from
+	Outcome string    `json:"outcome"` // held, broke, undecided, pending
+	Extreme float64   `json:"extreme"` // the price farthest from that side
 }
 
 // Touch is a run of candles that met the zone.
@@ -155,6 +191,41 @@ type Factor struct {
 	Text   string  `json:"text"`
 }
 
+// PriceMarks are the prices that every trader sees, as of the close of the last candle of
+// an analysis. They are no levels and have no odds.
+type PriceMarks struct {
+	Symbol      string       `json:"symbol"`
+	Name        *string      `json:"name"` // canonical; nil if it is not known
+	Exchange    string       `json:"exchange"`
+	Interval    string       `json:"interval"`
+	AsOf        time.Time    `json:"as_of"`
+	LastPrice   float64      `json:"last_price"`
+	ATR         float64      `json:"atr"` // price units, six significant digits
+	Stale       bool         `json:"stale"`
+	StaleReason *string      `json:"stale_reason"` // nil while it is fresh
+	Simulated   bool         `json:"simulated"`
+	Marks       []PriceMark  `json:"marks"`   // by price
+	Records     []MarkRecord `json:"records"` // of every kind
+}
+
+// PriceMark is one of them.
+type PriceMark struct {
+	Kind        string     `json:"kind"`
+	Label       string     `json:"label"` // in plain English
+	Price       float64    `json:"price"`
+	Time        *time.Time `json:"time"`         // when it was made; nil for a round number
+	DistancePct float64    `json:"distance_pct"` // percent of the last price, three decimals; negative below
+	DistanceATR float64    `json:"distance_atr"` // two decimals; negative below
+}
+
+// MarkRecord is what became of marks of a kind, on 1h candles of many pairs.
+type MarkRecord struct {
+	Kind         string  `json:"kind"`
+	Held         int     `json:"held"`
+	Decided      int     `json:"decided"`
+	LineHoldRate float64 `json:"line_hold_rate"` // of lines moved from them at random by up to two ATR
+}
+
 // AnalyzeRequest is what to analyse. Exactly one of Symbol, Symbols, All and Klines is
 // given, and Interval with Klines. Klines is any list of rows [open time in Unix
 // milliseconds, open, high, low, close, volume], the prices as numbers or as text.
@@ -167,4 +238,5 @@ type AnalyzeRequest[Klines any] struct {
 	Interval   string   `json:"interval,omitzero"`    // empty for the service's own
 	KlineLimit int      `json:"kline_limit,omitzero"` // 100 to 10,000; 0 for the service's own
 	Store      *bool    `json:"store,omitzero"`       // nil: unless KlineLimit is not the service's own
+	Faint      *bool    `json:"faint,omitzero"`       // whether the reply has the faint levels, too; not with Symbols or All
 }

@@ -102,8 +102,9 @@ type canvas struct {
 }
 
 // Draw draws the levels of s over at least one candle. The candles must end where the
-// analysis does. Stale is the reason why s is stale, empty if it is not.
-func Draw(s *service.Snapshot, candles *levels.Candles, stale string, o Options) *Picture {
+// analysis does. Stale is the reason why s is stale, empty if it is not. Notes are
+// sentences without a full stop that are written below the legend.
+func Draw(s *service.Snapshot, candles *levels.Candles, stale string, o Options, notes ...string) *Picture {
 	c := &canvas{theme: dark, snap: s, candles: candles, em: min(max(o.Width/80, 11), 18)}
 	if o.Light {
 		c.theme = light
@@ -113,7 +114,7 @@ func Draw(s *service.Snapshot, candles *levels.Candles, stale string, o Options)
 	if s.Simulated {
 		c.title += ", a SIMULATED market"
 	}
-	top := c.head(stale)
+	top := c.head(stale, notes)
 	c.scale()
 	c.lay(top)
 	if s.Simulated {
@@ -171,7 +172,7 @@ func lines(text string, size, width int) []string {
 }
 
 // head writes the title and the warnings of the picture. It returns the y below them.
-func (c *canvas) head(stale string) int {
+func (c *canvas) head(stale string, notes []string) int {
 	s, margin := c.snap, c.em
 	x, y := margin, margin+c.em+2
 	large := c.em * 3 / 2
@@ -194,6 +195,12 @@ func (c *canvas) head(stale string) int {
 			c.write(line, c.warning, margin, y, c.em, start)
 		}
 	}
+	for _, note := range notes {
+		for _, line := range lines(strings.ToUpper(note[:1])+note[1:]+".", c.em, c.width-2*margin) {
+			y += step
+			c.write(line, c.faint, margin, y, c.em, start)
+		}
+	}
 	return y + c.em
 }
 
@@ -209,12 +216,12 @@ func (c *canvas) legend(x, y int) {
 		c.write(of.name, c.faint, x, y, c.em, start)
 		x += wide(of.name, c.em) + c.em
 	}
-	full, brief := "the stronger the colour, the likelier to hold once touched (%)", "colour: odds to hold (%)"
+	full, brief := "the stronger the colour, the larger the edge; %: odds to hold once touched", "colour: edge; %: odds to hold"
 	switch all := levelsOf(c.snap); {
 	case len(all) == 0:
-		full, brief = "no levels were found", "no levels were found"
+		full, brief = "no levels are drawn", "no levels are drawn"
 	case all[0].NoOdds != levels.OddsKnown:
-		full, brief = "the stronger the colour, the higher the strength; no odds", "colour: strength; no odds"
+		full, brief = "the stronger the colour, the larger the edge; no odds", "colour: edge; no odds"
 	}
 	if slices.ContainsFunc(levelsOf(c.snap), func(l levels.Level) bool { return l.Status == levels.Broken }) {
 		full, brief = full+"; dashed: broken", brief+"; dashed: broken"
@@ -398,14 +405,12 @@ func (c *canvas) labelled(y int) bool {
 	return slices.ContainsFunc(c.written, func(other int) bool { return abs(y-other) < c.em })
 }
 
-// opacity returns the opacity of a zone, from its hold odds, nearly all of which lie
-// between 35 and 60 %, or without odds from its strength.
+// fullEdge is the edge, in points, of the strongest colour: few levels have more.
+const fullEdge = 8
+
+// opacity returns the opacity of a zone, from its edge.
 func opacity(l *levels.Level) float64 {
-	share := l.Strength
-	if l.NoOdds == levels.OddsKnown {
-		share = (l.HoldProbability - 0.35) / 0.25
-	}
-	return 0.10 + 0.40*min(max(share, 0), 1)
+	return 0.10 + 0.40*min(max(float64(l.Edge)/fullEdge, 0), 1)
 }
 
 // label returns the price of a level and its hold odds.

@@ -43,7 +43,7 @@ func market(t testing.TB, n int, price float64) (*service.Snapshot, *levels.Cand
 	last := c.Close[n-1]
 	level := func(role levels.Role, status levels.Status, off, hold float64) levels.Level {
 		p := last * (1 + off)
-		return levels.Level{Role: role, Status: status, Price: p, Low: p * 0.9985, High: p * 1.0015, Strength: hold, HoldProbability: hold, Samples: 100}
+		return levels.Level{Role: role, Status: status, Price: p, Low: p * 0.9985, High: p * 1.0015, Edge: float32(100 * (hold - 0.45)), HoldProbability: float32(hold), Samples: 100}
 	}
 	return &service.Snapshot{
 		Key: service.Key{Exchange: "binance", Symbol: "BTCUSDT", Interval: "1h"}, AsOf: asOf, LastPrice: last, ATR: 0.006 * price,
@@ -102,7 +102,7 @@ func TestSVG_IsWellFormedAndEscaped(t *testing.T) {
 func TestDraw_SaysInWordsWhatMustBeKnown(t *testing.T) {
 	s, c := market(t, 80, 64000)
 	plain := strings.Join(texts(Draw(s, c, "", small)), "|")
-	for _, want := range []string{"BTCUSDT", "1h · binance", "as of 2026-11-22 19:00 UTC", "UTC", "53 %", "likelier to hold", "dashed: broken", fmt.Sprintf("%.0f", s.LastPrice)} {
+	for _, want := range []string{"BTCUSDT", "1h · binance", "as of 2026-11-22 19:00 UTC", "UTC", "53 %", "colour: edge; %: odds to hold", "dashed: broken", fmt.Sprintf("%.0f", s.LastPrice)} {
 		if !strings.Contains(plain, want) {
 			t.Errorf("%q is not in %s", want, plain)
 		}
@@ -127,14 +127,17 @@ func TestDraw_SaysInWordsWhatMustBeKnown(t *testing.T) {
 		}
 	}
 	all := strings.Join(texts(Draw(s, holes, "newer 1h candles have closed", Options{Width: 1000, Height: 500})), "|")
-	for _, want := range []string{"SIMULATED: this market is invented.", "|SIMULATED|", "Stale: newer 1h candles have closed.", "3 of the 80 shown, 5 of the 85 analysed", "strength; no odds", "further levels: 1 below"} {
+	for _, want := range []string{"SIMULATED: this market is invented.", "|SIMULATED|", "Stale: newer 1h candles have closed.", "3 of the 80 shown, 5 of the 85 analysed", "the larger the edge; no odds", "further levels: 1 below"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%q is not in %s", want, all)
 		}
 	}
 	s.Supports, s.Resistances = nil, nil
-	if none := strings.Join(texts(Draw(s, c, "", Options{Width: 1000, Height: 500})), "|"); !strings.Contains(none, "no levels were found") {
-		t.Error(none)
+	none := strings.Join(texts(Draw(s, c, "", Options{Width: 1000, Height: 500}, "no level with an edge of 3 points below the price")), "|")
+	for _, want := range []string{"no levels are drawn", "No level with an edge of 3 points below the price."} {
+		if !strings.Contains(none, want) {
+			t.Errorf("%q is not in %s", want, none)
+		}
 	}
 }
 
@@ -218,14 +221,10 @@ func TestDraw_ZonesAndCandlesAreWhereTheirPricesAre(t *testing.T) {
 	}
 }
 
-func TestDraw_TheLikelierToHoldTheStronger(t *testing.T) {
-	weak, strong := levels.Level{HoldProbability: 0.42, Strength: 0.9}, levels.Level{HoldProbability: 0.52, Strength: 0.1}
+func TestDraw_TheLargerTheEdgeTheStronger(t *testing.T) {
+	weak, strong := levels.Level{Edge: 3}, levels.Level{Edge: 5}
 	if !(opacity(&weak) < opacity(&strong)) {
 		t.Errorf("%v, %v", opacity(&weak), opacity(&strong))
-	}
-	weak.NoOdds, strong.NoOdds = levels.UnknownInterval, levels.UnknownInterval
-	if !(opacity(&weak) > opacity(&strong)) {
-		t.Errorf("without odds: %v, %v", opacity(&weak), opacity(&strong))
 	}
 }
 

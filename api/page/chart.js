@@ -8,13 +8,10 @@ const library = globalThis.LightweightCharts;
 // colour reads a colour of the style sheet.
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 
-// opacity says how sure a zone looks: by its hold odds against those of any line
-// at its distance, three points to either side of even; by its strength where
-// there are no odds.
+// opacity says how sure a zone looks: by its edge, of which few levels have more than
+// eight points.
 export function opacity(level) {
-  const x = level.hold_probability === null ? level.strength
-    : (level.hold_probability - level.baseline_hold_probability + 0.03) / 0.06;
-  return 0.08 + 0.34 * Math.min(1, Math.max(0, x));
+  return level.faint ? 0.06 : 0.08 + 0.34 * Math.min(1, Math.max(0, level.edge / 8));
 }
 
 // candle makes a row of GET /klines one of the chart.
@@ -51,7 +48,7 @@ class Zones {
     for (const l of this.levels) {
       const top = this.series.priceToCoordinate(l.high), bottom = this.series.priceToCoordinate(l.low);
       if (top === null || bottom === null) continue;
-      const from = (l.first_touch && time.timeToCoordinate(Date.parse(l.first_touch) / 1000)) ?? 0;
+      const from = (l.first_tested && time.timeToCoordinate(Date.parse(l.first_tested) / 1000)) ?? 0;
       const x = Math.max(0, Math.round(from * h)), y = Math.round(top * v), height = Math.max(2, Math.round(bottom * v) - y);
       const side = colour(l.role);
       c.globalAlpha = opacity(l);
@@ -82,7 +79,7 @@ class Zones {
       const at = this.series.priceToCoordinate(l.price);
       if (at === null || taken.some((y) => Math.abs(y - at) < 15)) continue;
       taken.push(at);
-      const text = l.name + (l.hold_probability === null ? "" : `  holds ${percent(l.hold_probability, 0)}`);
+      const text = l.name + (l.faint ? "  faint" : "") + (l.hold_probability === null ? "" : `  holds ${percent(l.hold_probability, 0)}`);
       const width = c.measureText(text).width;
       c.globalAlpha = 0.88;
       c.fillStyle = colour("panel");
@@ -204,7 +201,7 @@ export class Chart {
     this.zones.requestUpdate?.();
   }
 
-  // mark shows the touches of an explained level: H held, B broke, ? neither.
+  // mark shows the tests of an explained level: H held, B broke, ? neither.
   mark(touches) {
     const letters = { held: "H", broke: "B", undecided: "?", pending: "…" };
     this.marks.setMarkers(touches.map((t) => ({

@@ -4,23 +4,31 @@
 import { ask, query, say, sentence } from "./ask.js";
 import { count, el, percent, price, signed, span, svg, utc } from "./format.js";
 
-const statuses = {
-  active: "never closed through since it formed",
-  broken: "closed through, and not held from the far side since",
-  flipped: "closed through, then held on the retest from the far side",
+const states = {
+  untested: "not tested in this role, and never crossed",
+  held: "held since it took this role",
+  broken: "broken through into this role, and not retested",
+  reclaimed: "broken, and crossed back before it held from the far side",
+  unknown: "found by a version that judged no tests",
 };
 const sources = {
   swing: "swings", volume: "volume", poc: "point of control", value_area: "value area", ends: "ends of candles",
 };
 
 // named gives the levels of an analysis names from the nearest out, R1 and S1,
-// and leaves out those the sliders do.
-export function named(analysis, { perSide, minHold }) {
+// and leaves out those the sliders do: without a least edge, those that are faint.
+export function named(analysis, { perSide, minEdge }) {
   const side = (list, role, letter) => list
-    .map((l, i) => ({ ...l, role, rank: i + 1, name: letter + (i + 1) }))
-    .filter((l) => l.hold_probability === null || 100 * l.hold_probability >= minHold)
-    .slice(0, perSide);
+    .filter((l) => minEdge === null ? !l.faint : l.edge >= minEdge)
+    .slice(0, perSide)
+    .map((l, i) => ({ ...l, role, rank: i + 1, name: letter + (i + 1) }));
   return { resistances: side(analysis.resistances, "resistance", "R"), supports: side(analysis.supports, "support", "S") };
+}
+
+// lacking says that no level of a side is shown, of those that there are.
+function lacking(list, where, least) {
+  const less = list.length ? `; ${list.length} with less` : "";
+  return el("tr", { class: "none" }, el("td", { colspan: 12 }, `No level with an edge of ${least} ${least === 1 ? "point" : "points"} ${where} the price${less}.`));
 }
 
 // holdBar draws odds with their interval, and those of any line as a tick, on a
@@ -58,7 +66,7 @@ export class LevelTable {
 
   // show writes the levels shown of an analysis; d is the decimals of its prices, and
   // venues has by id on how many exchanges a level is, or is null if there is but one.
-  show(analysis, { resistances, supports }, selected, d, venues) {
+  show(analysis, { resistances, supports }, selected, d, venues, minEdge) {
     const focused = document.activeElement?.dataset.level;
     const explained = this.explanation?.dataset.of === `${selected} ${analysis.computed_at}` ? this.explanation : null;
     const rows = [];
@@ -68,10 +76,13 @@ export class LevelTable {
       if (explained) rows.push(explained);
       else rows.push(this.explain(analysis, l, d));
     };
+    const least = minEdge ?? analysis.min_edge;
+    if (!resistances.length) rows.push(lacking(analysis.resistances, "above", least));
     resistances.toReversed().forEach(add);
     rows.push(el("tr", { class: "last" }, el("th", { scope: "row" }, "last"),
       el("td", { class: "n" }, el("b", {}, price(analysis.last_price, d))),
       el("td", { colspan: 10 }, `close of the last closed candle, ${utc(analysis.as_of)} UTC`)));
+    if (!supports.length) rows.push(lacking(analysis.supports, "below", least));
     supports.forEach(add);
     this.body.replaceChildren(...rows);
     if (!selected) this.explanation = null, this.onTouches([]);
@@ -80,7 +91,7 @@ export class LevelTable {
 
   row(l, open, d, venues) {
     const toggle = () => this.choose(open ? null : l.id);
-    const tr = el("tr", { class: l.role + (open ? " open" : ""), onclick: toggle },
+    const tr = el("tr", { class: l.role + (l.faint ? " faint" : "") + (open ? " open" : ""), onclick: toggle },
       el("th", { scope: "row" }, el("button", {
         class: "name", type: "button", "data-level": l.id, "aria-expanded": String(open),
         "aria-label": `${l.name}, ${l.role} at ${price(l.price, d)}: why?`,
@@ -91,12 +102,12 @@ export class LevelTable {
       el("td", { class: "n" }, l.distance_atr === null ? "–" : signed(l.distance_atr, 2)),
       holdCell(l),
       el("td", { class: "n" }, l.touch_probability === null ? "–" : percent(l.touch_probability, 0)),
-      el("td", { class: "n" }, l.strength.toFixed(2)),
-      el("td", { class: "n" }, String(l.touches)),
-      el("td", { class: "n t" }, l.first_touch ? utc(l.first_touch) : "–"),
-      el("td", { class: "n t" }, l.last_touch ? utc(l.last_touch) : "–"),
-      el("td", {}, l.sources.map((s) => sources[s] ?? s).join(", ")),
-      el("td", { title: statuses[l.status] }, el("span", { class: "status " + l.status }, l.status)));
+      el("td", { class: "n" }, l.edge.toFixed(1), l.faint ? el("small", { class: "faint" }, "faint") : null),
+      el("td", { class: "n" }, l.tests === null ? "–" : `${l.held} of ${l.held + l.broke}`),
+      el("td", { class: "n t" }, l.first_tested ? utc(l.first_tested) : "–"),
+      el("td", { class: "n t" }, l.last_tested ? utc(l.last_tested) : "–"),
+      el("td", {}, l.found_by.map((s) => sources[s] ?? s).join(", ")),
+      el("td", { title: states[l.state] }, el("span", { class: "status " + l.state }, l.state === "held" ? `held ${l.held_in_role}×` : l.state)));
     return tr;
   }
 
@@ -109,7 +120,7 @@ export class LevelTable {
     this.onTouches([]);
     ask(`levels/${encodeURIComponent(analysis.symbol)}/${l.id}${query({ interval: analysis.interval, exchange: analysis.exchange })}`).then((x) => {
       box.replaceChildren(...reasons(x, analysis.horizon_candles, d));
-      if (this.explanation === mine) this.onTouches(x.touches);
+      if (this.explanation === mine) this.onTouches(x.tests);
     }, (problem) => box.replaceChildren(say(problem))).finally(() => box.removeAttribute("aria-busy"));
     return mine;
   }
@@ -122,7 +133,8 @@ function reasons(x, horizon, d) {
   const head = v.hold_probability === null
     ? `There are no odds: ${x.odds_reason ?? "there is too little to say"}.`
     : `If price comes, the odds that this ${x.role} holds are ${percent(v.hold_probability)} (95 % interval ${percent(v.hold_interval[0])} to ${percent(v.hold_interval[1])}, ${count(v.samples)} outcomes); those of any line at this distance are ${percent(v.baseline_hold_probability)}. The odds that price comes within ${horizon} candles are ${percent(v.touch_probability, 0)}.`;
-  const parts = [el("p", { class: "head" }, head)];
+  const edge = `Levels like this one are expected to hold ${v.edge.toFixed(1)} points more often than any line at their distance.`;
+  const parts = [el("p", { class: "head" }, `${edge} ${head}`)];
   if (x.factors) {
     const widest = Math.max(...x.factors.map((f) => Math.abs(f.effect)), 0.5);
     const told = x.factors.filter((f) => Math.abs(f.effect) >= 0.05);
@@ -145,12 +157,12 @@ function reasons(x, horizon, d) {
   parts.push(right);
   right.append(el("h3", {}, "What was found here"), el("ul", { class: "found" }, x.sources.map((s) => el("li", {},
       `${sentence(sources[s.name] ?? s.name).slice(0, -1)}, ${percent(s.weight, 0)} of the zone: ${s.found.length ? found(s).join("; ") : `${count(s.count)} highs, lows and closes`}.`))));
-  const touches = x.touches.toReversed();
-  right.append(el("h3", {}, `${x.touches.length} ${x.touches.length === 1 ? "touch" : "touches"}, the last first`),
-    el("ol", { class: "touches" }, touches.slice(0, 12).map((t) => el("li", {},
+  const tests = x.tests.toReversed();
+  right.append(el("h3", {}, `${tests.length} ${tests.length === 1 ? "test" : "tests"}, the last first`),
+    el("ol", { class: "touches" }, tests.slice(0, 12).map((t) => el("li", {},
       el("span", { class: "t" }, utc(t.from)), el("b", { class: t.outcome }, outcomes[t.outcome]),
-      el("span", { class: "soft" }, `from ${t.side}, ${t.candles} ${t.candles === 1 ? "candle" : "candles"}, to ${price(t.extreme, d)}`)))),
-    touches.length > 12 ? el("p", { class: "soft" }, `and ${touches.length - 12} before.`) : "");
-  if (v.first_touch) parts[0].append(` First touched ${utc(v.first_touch)}, last ${span(Date.parse(x.as_of) - Date.parse(v.last_touch))} before the last close.`);
+      el("span", { class: "soft" }, `from ${t.side}, to ${price(t.extreme, d)}`)))),
+    tests.length > 12 ? el("p", { class: "soft" }, `and ${tests.length - 12} before.`) : "");
+  if (v.first_tested) parts[0].append(` First tested ${utc(v.first_tested)}, last ${span(Date.parse(x.as_of) - Date.parse(v.last_tested))} before the last close.`);
   return parts;
 }

@@ -18,7 +18,7 @@ const intervals = [...$("intervals").querySelectorAll("input")].map((input) => i
 const drawn = 500;
 
 // exchange is empty for the one the service talks to, if it talks to one only.
-const state = { exchange: "", symbol: "", interval: "", level: null, perSide: 6, minHold: 0, market: filters };
+const state = { exchange: "", symbol: "", interval: "", level: null, perSide: 6, minEdge: null, market: filters }; // minEdge null: that of the service
 // What is shown, which is not yet what the state says while that is asked for.
 let seen = { exchange: "", symbol: "", interval: "" }, analysis = null, together = null, klines = null, forming = null, shownDecimals = 2;
 
@@ -54,14 +54,14 @@ function readAddress() {
   state.interval = intervals.includes(q.get("interval")) ? q.get("interval") : "";
   state.level = q.get("level");
   state.perSide = number("per_side", 1, 20, 6);
-  state.minHold = number("min_hold", 0, 100, 0);
+  state.minEdge = q.get("least_edge") ? number("least_edge", 0, 20, null) : null;
   state.market = Object.fromEntries(Object.keys(filters).map((name) => [name, q.get(name) ?? ""]));
 }
 
 function writeAddress(push) {
   const address = query({
     exchange: state.exchange, symbol: state.symbol, interval: state.interval, level: state.level,
-    per_side: state.perSide === 6 ? "" : state.perSide, min_hold: state.minHold || "", ...state.market,
+    per_side: state.perSide === 6 ? "" : state.perSide, least_edge: state.minEdge ?? "", ...state.market,
   });
   if (address === location.search) return;
   history[push ? "pushState" : "replaceState"](null, "", address || location.pathname);
@@ -85,8 +85,8 @@ function draw() {
   document.title = `${invented ? "SIMULATED · " : ""}${seen.symbol} ${seen.interval} · tidemark`;
   $("per-side").value = state.perSide;
   $("per-side-value").textContent = state.perSide;
-  $("min-hold").value = state.minHold;
-  $("min-hold-value").textContent = state.minHold ? state.minHold + " %" : "any";
+  $("min-edge").value = state.minEdge ?? analysis?.min_edge ?? 3;
+  $("min-edge-value").textContent = state.minEdge === 0 ? "any" : `${$("min-edge").value} points`;
   for (const input of $("intervals").querySelectorAll("input")) input.checked = input.value === state.interval;
   $("sweep").textContent = `Sweep ${alone() ? "the market" : wanted().exchange} (${state.interval})`;
   const levels = analysis && [...analysis.supports, ...analysis.resistances];
@@ -105,9 +105,9 @@ function draw() {
   const selected = all.some((l) => l.id === state.level) ? state.level : null;
   $("price").textContent = price(analysis.last_price, shownDecimals);
   $("atr").textContent = `ATR ${analysis.atr.toPrecision(4).replace(/e.*/, (e) => "·10" + e.slice(1))}`;
-  table.show(analysis, chosen, selected, shownDecimals, alone() ? null : venuesOf());
+  table.show(analysis, chosen, selected, shownDecimals, alone() ? null : venuesOf(), state.minEdge);
   chart.showLevels(all, selected);
-  $("shown").textContent = `${all.length} of ${levels.length} levels shown${analysis.odds_reason ? ". No odds: " + analysis.odds_reason : ""}`;
+  $("shown").textContent = `${all.length} of ${levels.length} levels shown, the others have less edge or are farther away${analysis.odds_reason ? ". No odds: " + analysis.odds_reason : ""}`;
 }
 
 // venuesOf returns on how many exchanges each level shown is, by id.
@@ -160,7 +160,7 @@ async function load() {
   const { symbol, interval } = state;
   let candles = unresolved() ? null : loadCandles();
   let problem = null;
-  const found = await ask(`levels/${encodeURIComponent(symbol)}${query({ interval, exchange: state.exchange })}`, { signal }).catch((p) => (problem = p, null));
+  const found = await ask(`levels/${encodeURIComponent(symbol)}${query({ interval, exchange: state.exchange, faint: true })}`, { signal }).catch((p) => (problem = p, null));
   if (!signal.aborted && found) adopt(found);
   const ambiguous = problem?.code === "ambiguous_symbol";
   if (!signal.aborted && !ambiguous) candles ??= loadCandles();
@@ -203,7 +203,7 @@ function adopt({ exchange, symbol }) {
 async function compare(signal) {
   const stored = exchanges.filter((e) => e.served && e.intervals.some((i) => i.interval === seen.interval));
   if (!analysis?.name || stored.length < 2 || !served(seen.exchange)) return;
-  const found = await ask(`levels/${encodeURIComponent(analysis.name)}${query({ interval: seen.interval, exchange: "all" })}`, { signal }).catch(() => null);
+  const found = await ask(`levels/${encodeURIComponent(analysis.name)}${query({ interval: seen.interval, exchange: "all", faint: true })}`, { signal }).catch(() => null);
   if (signal.aborted) return;
   together = found?.exchanges.length > 1 ? found : null;
   draw();
@@ -360,7 +360,7 @@ async function open(exchange, symbol) {
 }
 
 $("intervals").addEventListener("change", (e) => go({ interval: e.target.value }));
-for (const [id, name] of [["per-side", "perSide"], ["min-hold", "minHold"]]) {
+for (const [id, name] of [["per-side", "perSide"], ["min-edge", "minEdge"]]) {
   $(id).addEventListener("input", (e) => {
     state[name] = Number(e.target.value);
     writeAddress();

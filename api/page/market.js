@@ -6,7 +6,7 @@ import { mark } from "./venues.js";
 
 // The filters, as the address and GET /levels name them, but for the exchange: that of the
 // pair shown has its name.
-export const filters = { role: "", status: "", source: "", max_distance_atr: "", sort: "", on: "" };
+export const filters = { role: "", state: "", found_by: "", min_edge: "", max_distance_atr: "", sort: "", on: "" };
 
 const rows = 50;
 
@@ -88,8 +88,8 @@ export class Market {
         el("td", { class: "n" }, l.distance_atr === null ? "–" : signed(l.distance_atr, 2)),
         el("td", { class: "n" }, signed(l.distance_pct, 2)),
         el("td", { class: "n" }, l.hold_probability === null ? "–" : (100 * l.hold_probability).toFixed(1), l.hold_probability === null ? null : el("small", { class: "line" }, `/ ${(100 * l.baseline_hold_probability).toFixed(1)}`)),
-        el("td", { class: "n" }, l.strength.toFixed(2)),
-        el("td", { class: "n" }, String(l.touches)));
+        el("td", { class: "n" }, l.edge.toFixed(1)),
+        el("td", { class: "n" }, l.tests === null ? "–" : `${l.held}/${l.held + l.broke}`));
     }));
     this.more.hidden = page.next === null || this.shown === 1000;
     this.note.textContent = !page.levels.length ? "No level fits. Nothing may have been analysed yet, or the filters leave nothing."

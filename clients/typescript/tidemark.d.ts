@@ -37,7 +37,7 @@ export interface paths {
         };
         /**
          * Levels of all pairs as flat rows.
-         * @description One row for each level of each analysed pair, for screens and dashboards, nearest to its price first. A page is the first `limit` rows after the cursor; rows that change between pages may be missed or repeated.
+         * @description One row for each level of each analysed pair that is not faint, for screens and dashboards, nearest to its price first. A page is the first `limit` rows after the cursor; rows that change between pages may be missed or repeated.
          *
          *     Without `limit`, CSV and NDJSON (one row on each line) return all rows, by symbol. In CSV, text that a spreadsheet would treat as a formula starts with an apostrophe; a missing value is an empty cell.
          */
@@ -61,6 +61,8 @@ export interface paths {
          * The stored analysis of a pair.
          * @description The newest analysis, or with `at` the one that was the newest at that time.
          *
+         *     Levels with an edge below `LEVELS_MIN_EDGE` are faint: they are left out unless `faint` or `min_edge` asks for them. If a side then has no level, `supports_reason` or `resistances_reason` says so.
+         *
          *     `stale` and `stale_reason` report that the next candle has closed and its analysis is overdue: one interval and a grace period after `as_of`. The grace period is a twentieth of the interval, at least two minutes, and at most one interval. With `at` they are as of that time, so a reply about the past does not change.
          *
          *     With `exchange=all` the answer is the pair's levels on every exchange of this process side by side, of the type `application/vnd.tidemark.exchanges+json`; `venues` of a level is the number of them that have it.
@@ -68,7 +70,7 @@ export interface paths {
          *
          *     The reply may be cached until the next candle closes (`Cache-Control`), and revalidated with its `ETag`. A reply about the past may be cached for five minutes once that time is two intervals ago.
          *
-         *     CSV and NDJSON return rows, as in `GET /levels`. `format=pine` returns a TradingView script in Pine version 6 that draws the zones on a chart: a box from the first touch on, and a label with price and odds.
+         *     CSV and NDJSON return rows, as in `GET /levels`. `format=pine` returns a TradingView script in Pine version 6 that draws the zones on a chart: a box from the first test on, and a label with price, edge and odds.
          */
         get: operations["getLevels"];
         put?: never;
@@ -88,7 +90,7 @@ export interface paths {
         };
         /**
          * A picture of the levels of one pair over its candles.
-         * @description For emails, pages and READMEs (most chats need the PNG): the newest stored analysis with its last candles and its time. Zones are bands; the colour is stronger for higher hold odds (for higher strength while odds are null), and broken levels have a dashed line. Notes say if the market is simulated, the analysis is stale or candles are missing.
+         * @description For emails, pages and READMEs (most chats need the PNG): the newest stored analysis with its last candles and its time. Zones are bands; the colour is stronger for a larger edge, and broken levels have a dashed line. Notes say if the market is simulated, the analysis is stale, candles are missing, or a side has no level to draw.
          *
          *     Only stored candles are used: none is fetched, and none after `as_of` is shown. If they are no longer stored, the reply is 409; a new analysis of the pair (`POST /analyze`) can be drawn.
          */
@@ -121,6 +123,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/levels/{symbol}/marks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The prices that every trader sees.
+         * @description Double and triple tops and bottoms, the highs, lows, opens and closes of days, weeks and months (UTC), and round numbers, within 12 ATR of the last price. They are no levels: none is ranked, and none has odds. `records` tells what became of each kind, beside lines moved from them at random.
+         *
+         *     They are found in the stored candles of the newest analysis, none after `as_of`. If these are gone, the reply is 409.
+         */
+        get: operations["getMarks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/levels/{symbol}/{id}": {
         parameters: {
             query?: never;
@@ -130,7 +154,7 @@ export interface paths {
         };
         /**
          * Why a level is there.
-         * @description Its touches and their outcomes, what each method found in its zone, and the difference of its hold odds from those of any line at its distance.
+         * @description Its tests and their outcomes, what each method found in its zone, and the difference of its hold odds from those of any line at its distance.
          *
          *     The stored analysis is repeated from stored candles: none is fetched, and none after `as_of` is used. If it cannot be repeated, because the candles are gone or another version made it, the reply is 409 with the reason; a new analysis of the pair (`POST /analyze`) can be explained.
          *
@@ -556,6 +580,11 @@ export interface components {
          */
         Status: "active" | "broken" | "flipped";
         /**
+         * @description What tests say of a level in its present role.
+         * @enum {string}
+         */
+        State: "untested" | "held" | "broken" | "reclaimed" | "unknown";
+        /**
          * @description A method that found a level.
          * @enum {string}
          */
@@ -580,6 +609,11 @@ export interface components {
             kline_limit?: number;
             /** @description Whether the analysis is stored. The default is true, unless `kline_limit` differs from `ANALYSIS_KLINE_LIMIT`: then an analysis replaces the stored one only with `store: true`. Analyses of several symbols and `all` are always stored, so they require `store: true` with such a `kline_limit`; an analysis of klines cannot be stored. */
             store?: boolean;
+            /**
+             * @description Whether the analysis in the reply includes faint levels, with an edge of at least 0; they are marked as such. It is about the reply: faint levels are always stored. Not with `symbols` or `all`; a job's result has none.
+             * @default false
+             */
+            faint: boolean;
         } & (unknown | unknown | unknown | unknown);
         /** @description The levels of a pair, as of the close of its last closed candle. */
         Analysis: {
@@ -631,14 +665,23 @@ export interface components {
             horizon_candles: number;
             /** @description Why probabilities are null; null if they are not. */
             odds_reason: string | null;
+            /**
+             * Format: double
+             * @description The edge, in points, from which levels are shown unasked (`LEVELS_MIN_EDGE`).
+             */
+            min_edge: number;
             /** @description Levels at or below the last price, from the nearest downwards. */
             supports: components["schemas"]["Level"][];
             /** @description Levels above the last price, from the nearest upwards. */
             resistances: components["schemas"]["Level"][];
+            /** @description Why there are no supports, in a sentence such as: no level with an edge of 3 points below the price. Null if there are. */
+            supports_reason: string | null;
+            /** @description Why there are no resistances; null if there are. */
+            resistances_reason: string | null;
         };
         /** @description A price at which a market may turn, and the zone around it. */
         Level: {
-            /** @description Stable from run to run for the same level. */
+            /** @description Stable from run to run for the same level of the same exchange, symbol and interval. */
             id: string;
             /**
              * Format: double
@@ -657,22 +700,37 @@ export interface components {
             high: number;
             /**
              * Format: double
-             * @description A rank, not a probability.
+             * @description How much more often than any line at its distance the level is expected to hold once touched, in points (hundredths of a probability). Levels are ranked, chosen and drawn by it. It depends on the level and its place, not on the moment, so `hold_probability` does not exceed `baseline_hold_probability` by exactly as much. For intervals without odds it is that of the nearest interval with odds. In an analysis by a version before edges it is the difference of both odds; 0 without odds.
+             */
+            edge: number;
+            /** @description Whether its edge is too small to be shown unasked: below `min_edge` of the analysis when the levels were last drawn, every sixth candle, or more than a point below it now. */
+            faint: boolean;
+            /**
+             * Format: double
+             * @description The share of levels that are expected to exceed the lines at their distance by less: a rank, not a probability.
              */
             strength: number;
-            /** @description How often price entered the zone after having been outside. */
+            /**
+             * @deprecated
+             * @description Use `tests`. How often price entered the zone after having been outside.
+             */
             touches: number;
             /**
              * Format: date-time
-             * @description Open time of the candle that starts the first touch.
+             * @deprecated
+             * @description Use `first_tested`. Open time of the candle that starts the first touch.
              */
             first_touch: string | null;
             /**
              * Format: date-time
-             * @description Open time of the candle that starts the last touch.
+             * @deprecated
+             * @description Use `last_tested`. Open time of the candle that starts the last touch.
              */
             last_touch: string | null;
-            /** @description The methods that found it. */
+            /**
+             * @deprecated
+             * @description Use `found_by`. The methods that found it.
+             */
             sources: components["schemas"]["Source"][];
             /**
              * Format: double
@@ -684,7 +742,36 @@ export interface components {
              * @description From the last price, in ATR; negative below. Null if the market did not move.
              */
             distance_atr: number | null;
+            /**
+             * @deprecated
+             * @description Use `state`. What price last did to a level.
+             */
             status: components["schemas"]["Status"];
+            state: components["schemas"]["State"];
+            /** @description Tests that it held since it took its present role; positive exactly if `state` is `held`. Null if unknown. */
+            held_in_role: number | null;
+            /** @description How often price tested it in these candles. A test is an approach to within a quarter of the ATR of that time, after price had left by an ATR of that time. Null if unknown. */
+            tests: number | null;
+            /** @description Tests that it held: price was back by one ATR before it was through by one. The others are `broke`, or are undecided. This is history; the odds are in `hold_probability`. Null if unknown. */
+            held: number | null;
+            /** @description Tests that broke it: price was through by one ATR before it was back by one. Null if unknown. */
+            broke: number | null;
+            /** @description The outcomes of the last four decided tests, the newest first. Null if unknown. */
+            recent: ("held" | "broke")[] | null;
+            /**
+             * Format: date-time
+             * @description Open time of the candle that begins the first test; null without tests.
+             */
+            first_tested: string | null;
+            /**
+             * Format: date-time
+             * @description Open time of the candle that begins the last test; null without tests.
+             */
+            last_tested: string | null;
+            /** @description The methods that tell it from other prices. Empty for most levels: they are where candles turned and closed, as all are. */
+            found_by: ("poc" | "volume")[];
+            /** @description The id of a level of an earlier analysis that it replaced, a quarter of an ATR away at most; null for none. */
+            replaces: string | null;
             /**
              * Format: double
              * @description Odds that price touches the level within the horizon.
@@ -695,7 +782,7 @@ export interface components {
              * @description Odds that the level holds, given that it is touched and decided.
              */
             hold_probability: number | null;
-            /** @description The 95 % interval of the hold probability, from and to: how far hold rates deviated from similar odds on pairs and weeks outside the fit. */
+            /** @description How well such odds are known, from and to: the 95 % interval of the hold rate, over years, of levels with about this hold probability. It is how far hold rates of later times and of pairs outside the fit deviated from such odds, in bootstrap samples of blocks of at least two horizons. In a single week, or on a single pair, hold rates deviate further. */
             hold_interval: number[] | null;
             /**
              * Format: double
@@ -742,10 +829,14 @@ export interface components {
             supports: components["schemas"]["SharedLevel"][];
             /** @description Levels above the last price, from the nearest upwards. */
             resistances: components["schemas"]["SharedLevel"][];
+            /** @description Why there are no supports, in a sentence such as: no level with an edge of 3 points below the price. Null if there are. */
+            supports_reason: string | null;
+            /** @description Why there are no resistances; null if there are. */
+            resistances_reason: string | null;
         };
         /** @description A level and the number of exchanges that have it. */
         SharedLevel: {
-            /** @description Stable from run to run for the same level. */
+            /** @description Stable from run to run for the same level of the same exchange, symbol and interval. */
             id: string;
             /**
              * Format: double
@@ -764,22 +855,37 @@ export interface components {
             high: number;
             /**
              * Format: double
-             * @description A rank, not a probability.
+             * @description How much more often than any line at its distance the level is expected to hold once touched, in points (hundredths of a probability). Levels are ranked, chosen and drawn by it. It depends on the level and its place, not on the moment, so `hold_probability` does not exceed `baseline_hold_probability` by exactly as much. For intervals without odds it is that of the nearest interval with odds. In an analysis by a version before edges it is the difference of both odds; 0 without odds.
+             */
+            edge: number;
+            /** @description Whether its edge is too small to be shown unasked: below `min_edge` of the analysis when the levels were last drawn, every sixth candle, or more than a point below it now. */
+            faint: boolean;
+            /**
+             * Format: double
+             * @description The share of levels that are expected to exceed the lines at their distance by less: a rank, not a probability.
              */
             strength: number;
-            /** @description How often price entered the zone after having been outside. */
+            /**
+             * @deprecated
+             * @description Use `tests`. How often price entered the zone after having been outside.
+             */
             touches: number;
             /**
              * Format: date-time
-             * @description Open time of the candle that starts the first touch.
+             * @deprecated
+             * @description Use `first_tested`. Open time of the candle that starts the first touch.
              */
             first_touch: string | null;
             /**
              * Format: date-time
-             * @description Open time of the candle that starts the last touch.
+             * @deprecated
+             * @description Use `last_tested`. Open time of the candle that starts the last touch.
              */
             last_touch: string | null;
-            /** @description The methods that found it. */
+            /**
+             * @deprecated
+             * @description Use `found_by`. The methods that found it.
+             */
             sources: components["schemas"]["Source"][];
             /**
              * Format: double
@@ -791,7 +897,36 @@ export interface components {
              * @description From the last price, in ATR; negative below. Null if the market did not move.
              */
             distance_atr: number | null;
+            /**
+             * @deprecated
+             * @description Use `state`. What price last did to a level.
+             */
             status: components["schemas"]["Status"];
+            state: components["schemas"]["State"];
+            /** @description Tests that it held since it took its present role; positive exactly if `state` is `held`. Null if unknown. */
+            held_in_role: number | null;
+            /** @description How often price tested it in these candles. A test is an approach to within a quarter of the ATR of that time, after price had left by an ATR of that time. Null if unknown. */
+            tests: number | null;
+            /** @description Tests that it held: price was back by one ATR before it was through by one. The others are `broke`, or are undecided. This is history; the odds are in `hold_probability`. Null if unknown. */
+            held: number | null;
+            /** @description Tests that broke it: price was through by one ATR before it was back by one. Null if unknown. */
+            broke: number | null;
+            /** @description The outcomes of the last four decided tests, the newest first. Null if unknown. */
+            recent: ("held" | "broke")[] | null;
+            /**
+             * Format: date-time
+             * @description Open time of the candle that begins the first test; null without tests.
+             */
+            first_tested: string | null;
+            /**
+             * Format: date-time
+             * @description Open time of the candle that begins the last test; null without tests.
+             */
+            last_tested: string | null;
+            /** @description The methods that tell it from other prices. Empty for most levels: they are where candles turned and closed, as all are. */
+            found_by: ("poc" | "volume")[];
+            /** @description The id of a level of an earlier analysis that it replaced, a quarter of an ATR away at most; null for none. */
+            replaces: string | null;
             /**
              * Format: double
              * @description Odds that price touches the level within the horizon.
@@ -802,7 +937,7 @@ export interface components {
              * @description Odds that the level holds, given that it is touched and decided.
              */
             hold_probability: number | null;
-            /** @description The 95 % interval of the hold probability, from and to: how far hold rates deviated from similar odds on pairs and weeks outside the fit. */
+            /** @description How well such odds are known, from and to: the 95 % interval of the hold rate, over years, of levels with about this hold probability. It is how far hold rates of later times and of pairs outside the fit deviated from such odds, in bootstrap samples of blocks of at least two horizons. In a single week, or on a single pair, hold rates deviate further. */
             hold_interval: number[] | null;
             /**
              * Format: double
@@ -836,7 +971,12 @@ export interface components {
             stale_reason: string | null;
             role: components["schemas"]["Role"];
             level: components["schemas"]["Level"];
-            /** @description The touches that `level.touches` counts, oldest first. */
+            /** @description The tests that `level.tests` counts, oldest first. */
+            tests: components["schemas"]["Test"][];
+            /**
+             * @deprecated
+             * @description Use `tests`. The touches that `level.touches` counts, oldest first.
+             */
             touches: components["schemas"]["Touch"][];
             /** @description One for each of `level.sources`, in their order. */
             sources: components["schemas"]["Finding"][];
@@ -844,6 +984,34 @@ export interface components {
             odds_reason: string | null;
             /** @description The factors of the hold odds, greatest effect first. Null if the level has no odds. */
             factors: components["schemas"]["Factor"][] | null;
+        };
+        /** @description An approach of price to a level, and what came of it. */
+        Test: {
+            /**
+             * Format: date-time
+             * @description Open time of the candle that reached the touch line, a quarter of the ATR of that time before the level.
+             */
+            from: string;
+            /**
+             * Format: date-time
+             * @description Close time of the candle that settled it, or of the last one.
+             */
+            to: string;
+            /**
+             * @description Where price came from.
+             * @enum {string}
+             */
+            side: "above" | "below";
+            /**
+             * @description Whether price was back by one ATR (at that time) from the touch line before it was through by one.
+             * @enum {string}
+             */
+            outcome: "held" | "broke" | "undecided" | "pending";
+            /**
+             * Format: double
+             * @description The price farthest from the side it came from.
+             */
+            extreme: number;
         };
         /** @description Consecutive candles that meet the zone. */
         Touch: {
@@ -922,7 +1090,7 @@ export interface components {
              * @description The name of the factor.
              * @enum {string}
              */
-            name: "distance" | "range_short" | "range_middle" | "range_long" | "age" | "touches" | "stay" | "prominence" | "swings_same" | "swings_other" | "volume" | "contrast" | "zones" | "bounds";
+            name: "distance" | "range_short" | "range_middle" | "range_long" | "age" | "touches" | "stay" | "prominence" | "swings_same" | "swings_other" | "volume" | "contrast" | "trend" | "zones" | "bounds";
             /**
              * Format: double
              * @description The value for this level.
@@ -937,6 +1105,88 @@ export interface components {
             effect: number;
             /** @description The value in an English sentence. */
             text: string;
+        };
+        /** @description Prices that every trader sees, as of the close of the last candle of an analysis. They are no levels and have no odds. */
+        PriceMarks: {
+            /** @description The pair. */
+            symbol: string;
+            /** @description The canonical name: BASE/QUOTE, or BASE/QUOTE:SETTLE for a contract. Null if it is not known, which it is once a sweep of the exchange has been planned. */
+            name: string | null;
+            /** @description Its exchange. */
+            exchange: string;
+            interval: components["schemas"]["Interval"];
+            /**
+             * Format: date-time
+             * @description Close time of the last closed candle of its analysis.
+             */
+            as_of: string;
+            /**
+             * Format: double
+             * @description Close of that candle.
+             */
+            last_price: number;
+            /**
+             * Format: double
+             * @description Mean true range, in price units.
+             */
+            atr: number;
+            /** @description Whether the next candle has closed and its analysis is overdue. */
+            stale: boolean;
+            /** @description The same as a sentence; null when fresh. */
+            stale_reason: string | null;
+            /** @description Whether the candles come from a simulated exchange. */
+            simulated: boolean;
+            /** @description The marks, by price. */
+            marks: components["schemas"]["PriceMark"][];
+            /** @description What became of each kind on 1h candles of many pairs. */
+            records: components["schemas"]["MarkRecord"][];
+        };
+        /** @description A price that every trader sees. */
+        PriceMark: {
+            /**
+             * @description Its kind.
+             * @enum {string}
+             */
+            kind: "day_high" | "day_low" | "day_close" | "day_open" | "week_high" | "week_low" | "week_close" | "week_open" | "month_high" | "month_low" | "month_open" | "equal_highs" | "equal_lows" | "round";
+            /** @description The mark in plain English. */
+            label: string;
+            /**
+             * Format: double
+             * @description Its price.
+             */
+            price: number;
+            /**
+             * Format: date-time
+             * @description Open time of the candle with the high, the low or the last top, or the time of the open or close; null for a round number.
+             */
+            time: string | null;
+            /**
+             * Format: double
+             * @description From the last price, in percent of it; negative below.
+             */
+            distance_pct: number;
+            /**
+             * Format: double
+             * @description From the last price, in ATR; negative below.
+             */
+            distance_atr: number;
+        };
+        /** @description What became of marks of a kind within 168 candles. */
+        MarkRecord: {
+            /**
+             * @description The kind.
+             * @enum {string}
+             */
+            kind: "day_high" | "day_low" | "day_close" | "day_open" | "week_high" | "week_low" | "week_close" | "week_open" | "month_high" | "month_low" | "month_open" | "equal_highs" | "equal_lows" | "round";
+            /** @description Marks that held. */
+            held: number;
+            /** @description Marks that were touched and held or broke. */
+            decided: number;
+            /**
+             * Format: double
+             * @description The share that held of lines at the same moments and on the same sides, moved from the marks at random by up to two ATR.
+             */
+            line_hold_rate: number;
         };
         /** @description A page of levels. */
         LevelPage: {
@@ -980,7 +1230,7 @@ export interface components {
             /** @description Whether the candles come from a simulated exchange. */
             simulated: boolean;
             role: components["schemas"]["Role"];
-            /** @description Stable from run to run for the same level. */
+            /** @description Stable from run to run for the same level of the same exchange, symbol and interval. */
             id: string;
             /**
              * Format: double
@@ -999,22 +1249,37 @@ export interface components {
             high: number;
             /**
              * Format: double
-             * @description A rank, not a probability.
+             * @description How much more often than any line at its distance the level is expected to hold once touched, in points (hundredths of a probability). Levels are ranked, chosen and drawn by it. It depends on the level and its place, not on the moment, so `hold_probability` does not exceed `baseline_hold_probability` by exactly as much. For intervals without odds it is that of the nearest interval with odds. In an analysis by a version before edges it is the difference of both odds; 0 without odds.
+             */
+            edge: number;
+            /** @description Whether its edge is too small to be shown unasked: below `min_edge` of the analysis when the levels were last drawn, every sixth candle, or more than a point below it now. */
+            faint: boolean;
+            /**
+             * Format: double
+             * @description The share of levels that are expected to exceed the lines at their distance by less: a rank, not a probability.
              */
             strength: number;
-            /** @description How often price entered the zone after having been outside. */
+            /**
+             * @deprecated
+             * @description Use `tests`. How often price entered the zone after having been outside.
+             */
             touches: number;
             /**
              * Format: date-time
-             * @description Open time of the candle that starts the first touch.
+             * @deprecated
+             * @description Use `first_tested`. Open time of the candle that starts the first touch.
              */
             first_touch: string | null;
             /**
              * Format: date-time
-             * @description Open time of the candle that starts the last touch.
+             * @deprecated
+             * @description Use `last_tested`. Open time of the candle that starts the last touch.
              */
             last_touch: string | null;
-            /** @description The methods that found it. */
+            /**
+             * @deprecated
+             * @description Use `found_by`. The methods that found it.
+             */
             sources: components["schemas"]["Source"][];
             /**
              * Format: double
@@ -1026,7 +1291,36 @@ export interface components {
              * @description From the last price, in ATR; negative below. Null if the market did not move.
              */
             distance_atr: number | null;
+            /**
+             * @deprecated
+             * @description Use `state`. What price last did to a level.
+             */
             status: components["schemas"]["Status"];
+            state: components["schemas"]["State"];
+            /** @description Tests that it held since it took its present role; positive exactly if `state` is `held`. Null if unknown. */
+            held_in_role: number | null;
+            /** @description How often price tested it in these candles. A test is an approach to within a quarter of the ATR of that time, after price had left by an ATR of that time. Null if unknown. */
+            tests: number | null;
+            /** @description Tests that it held: price was back by one ATR before it was through by one. The others are `broke`, or are undecided. This is history; the odds are in `hold_probability`. Null if unknown. */
+            held: number | null;
+            /** @description Tests that broke it: price was through by one ATR before it was back by one. Null if unknown. */
+            broke: number | null;
+            /** @description The outcomes of the last four decided tests, the newest first. Null if unknown. */
+            recent: ("held" | "broke")[] | null;
+            /**
+             * Format: date-time
+             * @description Open time of the candle that begins the first test; null without tests.
+             */
+            first_tested: string | null;
+            /**
+             * Format: date-time
+             * @description Open time of the candle that begins the last test; null without tests.
+             */
+            last_tested: string | null;
+            /** @description The methods that tell it from other prices. Empty for most levels: they are where candles turned and closed, as all are. */
+            found_by: ("poc" | "volume")[];
+            /** @description The id of a level of an earlier analysis that it replaced, a quarter of an ATR away at most; null for none. */
+            replaces: string | null;
             /**
              * Format: double
              * @description Odds that price touches the level within the horizon.
@@ -1037,7 +1331,7 @@ export interface components {
              * @description Odds that the level holds, given that it is touched and decided.
              */
             hold_probability: number | null;
-            /** @description The 95 % interval of the hold probability, from and to: how far hold rates deviated from similar odds on pairs and weeks outside the fit. */
+            /** @description How well such odds are known, from and to: the 95 % interval of the hold rate, over years, of levels with about this hold probability. It is how far hold rates of later times and of pairs outside the fit deviated from such odds, in bootstrap samples of blocks of at least two horizons. In a single week, or on a single pair, hold rates deviate further. */
             hold_interval: number[] | null;
             /**
              * Format: double
@@ -1787,6 +2081,13 @@ export interface components {
          * @example binance
          */
         Exchange: components["schemas"]["Exchange"];
+        /**
+         * @description Only levels with at least this edge, in points. It replaces `LEVELS_MIN_EDGE`: levels that are faint by that setting are included, unless `faint` is false. The least edge stored is 0.
+         * @example 1
+         */
+        MinEdge: number;
+        /** @description Whether faint levels are included; they are marked as such. The default is false, and true with `min_edge`. */
+        Faint: boolean;
         /** @description Light on dark, or dark on light. */
         ChartTheme: "dark" | "light";
         /** @description Width in pixels. */
@@ -1889,9 +2190,26 @@ export interface operations {
                 /** @description Only levels on this side of the price. */
                 role?: components["schemas"]["Role"];
                 /** @description Only levels in this state. */
+                state?: components["schemas"]["State"];
+                /** @description Only levels that this method found. */
+                found_by?: "poc" | "volume";
+                /**
+                 * @deprecated
+                 * @description Use `state`. Only levels with this status.
+                 */
                 status?: components["schemas"]["Status"];
-                /** @description Only levels that this method found, alone or with others. */
+                /**
+                 * @deprecated
+                 * @description Use `found_by`. Only levels that this method found, alone or with others.
+                 */
                 source?: components["schemas"]["Source"];
+                /**
+                 * @description Only levels with at least this edge, in points. It replaces `LEVELS_MIN_EDGE`: levels that are faint by that setting are included, unless `faint` is false. The least edge stored is 0.
+                 * @example 1
+                 */
+                min_edge?: components["parameters"]["MinEdge"];
+                /** @description Whether faint levels are included; they are marked as such. The default is false, and true with `min_edge`. */
+                faint?: components["parameters"]["Faint"];
                 /**
                  * @description Only levels at least this strong, 0 to 1.
                  * @example 0.5
@@ -1918,10 +2236,10 @@ export interface operations {
                  */
                 symbols?: string;
                 /**
-                 * @description The order: `distance_atr` (the default) and `distance_pct` (nearest first, on either side), `strength`, `touches`, `last_touch` (least first, so mostly used with `-`), `symbol`. A `-` prefix reverses the order.
-                 * @example -strength
+                 * @description The order: `distance_atr` (the default) and `distance_pct` (nearest first, on either side), `edge`, `strength`, `tests`, `last_tested` (least first, so mostly used with `-`), `symbol`; `touches` and `last_touch` are deprecated. A `-` prefix reverses the order.
+                 * @example -edge
                  */
-                sort?: "distance_atr" | "-distance_atr" | "distance_pct" | "-distance_pct" | "strength" | "-strength" | "touches" | "-touches" | "last_touch" | "-last_touch" | "symbol" | "-symbol";
+                sort?: "distance_atr" | "-distance_atr" | "distance_pct" | "-distance_pct" | "edge" | "-edge" | "strength" | "-strength" | "tests" | "-tests" | "last_tested" | "-last_tested" | "touches" | "-touches" | "last_touch" | "-last_touch" | "symbol" | "-symbol";
                 /** @description Rows in a page. Without it, CSV and NDJSON are not paged. */
                 limit?: number;
                 /** @description The `next` of the previous page. All other parameters must be unchanged. */
@@ -1979,6 +2297,13 @@ export interface operations {
                  * @example 2026-11-20T12:00:00Z
                  */
                 at?: string;
+                /**
+                 * @description Only levels with at least this edge, in points. It replaces `LEVELS_MIN_EDGE`: levels that are faint by that setting are included, unless `faint` is false. The least edge stored is 0.
+                 * @example 1
+                 */
+                min_edge?: components["parameters"]["MinEdge"];
+                /** @description Whether faint levels are included; they are marked as such. The default is false, and true with `min_edge`. */
+                faint?: components["parameters"]["Faint"];
                 /** @description Overrides the Accept header. */
                 format?: "json" | "csv" | "ndjson" | "pine";
             };
@@ -2067,6 +2392,13 @@ export interface operations {
                 height?: components["parameters"]["ChartHeight"];
                 /** @description The number of candles shown, the last ones; all of the analysis if it has fewer. */
                 candles?: components["parameters"]["ChartCandles"];
+                /**
+                 * @description Only levels with at least this edge, in points. It replaces `LEVELS_MIN_EDGE`: levels that are faint by that setting are included, unless `faint` is false. The least edge stored is 0.
+                 * @example 1
+                 */
+                min_edge?: components["parameters"]["MinEdge"];
+                /** @description Whether faint levels are included; they are marked as such. The default is false, and true with `min_edge`. */
+                faint?: components["parameters"]["Faint"];
             };
             header?: {
                 /** @description Tags of pictures that the client has cached, or `*`. */
@@ -2149,6 +2481,13 @@ export interface operations {
                 height?: components["parameters"]["ChartHeight"];
                 /** @description The number of candles shown, the last ones; all of the analysis if it has fewer. */
                 candles?: components["parameters"]["ChartCandles"];
+                /**
+                 * @description Only levels with at least this edge, in points. It replaces `LEVELS_MIN_EDGE`: levels that are faint by that setting are included, unless `faint` is false. The least edge stored is 0.
+                 * @example 1
+                 */
+                min_edge?: components["parameters"]["MinEdge"];
+                /** @description Whether faint levels are included; they are marked as such. The default is false, and true with `min_edge`. */
+                faint?: components["parameters"]["Faint"];
             };
             header?: {
                 /** @description Tags of pictures that the client has cached, or `*`. */
@@ -2187,6 +2526,64 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            /** @description Nothing is stored for this pair and interval (`not_analyzed`). */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            409: components["responses"]["NotKept"];
+            422: components["responses"]["Unprocessable"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            502: components["responses"]["ExchangeUnavailable"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    getMarks: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Length of a candle. The default is `ANALYSIS_INTERVAL`.
+                 * @example 1h
+                 */
+                interval?: components["parameters"]["Interval"];
+                /**
+                 * @description For a pair, the default is the only exchange of this process that has it; if several have it, the answer is 409 with the choices. For a market, the default is all exchanges of this process. Of exchanges of other processes, only stored data is available.
+                 * @example binance
+                 */
+                exchange?: components["parameters"]["Exchange"];
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The pair, 1 to 40 characters.
+                 * @example BTCUSDT
+                 */
+                symbol: components["parameters"]["SymbolInPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The marks. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PriceMarks"];
+                };
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];

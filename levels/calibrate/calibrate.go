@@ -6,16 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"tidemark/levels"
 )
 
 // Options are the options of a calibration.
 type Options struct {
-	// Folder has the candles: files named SYMBOL-INTERVAL.csv.gz with the header
-	// open_time_ms,open,high,low,close,volume. All of them are used.
-	Folder  string
+	// Folders have the candles, in them or below: files named SYMBOL-INTERVAL.csv.gz
+	// with the header open_time_ms,open,high,low,close,volume. All of them are used.
+	// Files of the same pair and interval are joined by time.
+	Folders []string
+	Until   time.Time // candles that close later are not read; zero for all
 	Seed    uint64    // of the rows and features drawn for each tree
 	Command string    // the command line, for the table's provenance
 	Log     io.Writer // progress and results, in lines
@@ -24,54 +29,52 @@ type Options struct {
 // enough is the number of judged levels that an interval needs to have odds.
 const enough = 100
 
-// Run fits all intervals up to four hours together, those of the files and those
-// aggregated from them. Equal files and options give an equal table. It needs about 0.5 GB of memory for
-// 170 series of 24,000 candles.
+// Run fits all intervals up to a day together, those of the files and those
+// aggregated from them. Equal files and options give an equal table. It needs about
+// 1 GB of memory for 23 million candles.
 func Run(o Options) (*levels.Table, error) {
-	all, err := list(o.Folder)
+	all, err := list(o.Folders)
 	if err != nil {
 		return nil, err
 	}
-	d, series, err := gather(all, o.Log)
+	d, series, err := gather(all, o.until(), o.Log)
 	if err != nil {
 		return nil, err
 	}
-	t := &levels.Table{Provenance: levels.Provenance{Algorithm: levels.Algorithm, Command: o.Command, Series: series}}
-	fits := make([]*levels.Fit, len(d.intervals)) // nil for intervals that cannot be judged
+	t := &levels.Table{Provenance: levels.Provenance{Algorithm: levels.Algorithm, Command: o.Command, Series: series, Files: names(all)}}
+	fits := make([]*levels.Fit, len(d.intervals)) // nil for intervals without odds
 	validations := make([][]levels.Validation, len(d.intervals))
 	for k, interval := range d.intervals {
 		fits[k] = &levels.Fit{Interval: interval}
 	}
-	for _, s := range splits {
-		predicted := d.predict(s, o.Seed)
+	var done atomic.Int64
+	for i, s := range splits {
+		predicted, moments := d.predict(s, o.Seed, func() {
+			fmt.Fprintf(o.Log, "%d of %d fits for validation\n", done.Add(1), len(splits)*blocks*halves)
+		})
 		for k, interval := range d.intervals {
-			var own []level
-			judged := 0
-			for _, l := range predicted {
-				if int(d.moments[l.moment].interval) == k {
-					own = append(own, l)
-					judged += int(share(l.judged))
-				}
+			if fits[k] == nil {
+				continue
 			}
-			if judged < enough {
-				fmt.Fprintf(o.Log, "%s: %s: only %d levels to judge: no odds\n", interval, s.name, judged)
+			r, reason := d.judgeInterval(predicted, int8(k), moments[k])
+			if reason != "" {
+				fmt.Fprintf(o.Log, "%s: %s: no odds: %s\n", interval, s.name, reason)
 				fits[k] = nil
 				continue
 			}
-			r := d.judge(own)
 			fmt.Fprintf(o.Log, "%s: %s: %v\n", interval, s.name, &r)
 			v, err := r.validation(interval, s)
 			if err != nil {
 				return nil, err
 			}
 			validations[k] = append(validations[k], v)
-			if fits[k] != nil && len(fits[k].Reliability) == 0 {
-				fits[k].Reliability = d.reliability(own)
+			if i == 0 {
+				fits[k].Reliability = d.reliability(predicted, int8(k))
 			}
 		}
 	}
-	m := d.fit(func(*moment) bool { return true }, o.Seed)
-	t.Trees = &levels.Trees{Hold: d.export(m.hold), Touch: d.export(m.touch)}
+	m := d.fit(func(*moment) bool { return true }, o.Seed, atOnce)
+	t.Trees = &levels.Trees{Rank: d.export(m.rank), Hold: d.export(m.odds), Touch: d.export(m.touch), Deep: d.exportDeep(m.deep)}
 	for k, fit := range fits {
 		if fit != nil {
 			fit.Trees, fit.Baseline, fit.Ranks = t.Trees, m.baseline[k], d.ranks(m, int8(k))
@@ -85,22 +88,112 @@ func Run(o Options) (*levels.Table, error) {
 	return t, nil
 }
 
-// ranks returns the quantiles of the excess of all judged zones of an interval.
+// Fold is a time to judge, and whether to learn from what comes after it instead of
+// from what came before.
+type Fold struct {
+	From, To  time.Time
+	Backwards bool
+}
+
+// JudgeFold fits once, on all pairs outside the time of the fold, and writes to o.Log
+// how such a fit does within it. It makes no table.
+func JudgeFold(o Options, f Fold) error {
+	all, err := list(o.Folders)
+	if err != nil {
+		return err
+	}
+	d, _, err := gather(all, o.until(), o.Log)
+	if err != nil {
+		return err
+	}
+	from, to := f.From.UnixMilli(), f.To.UnixMilli()
+	m := d.fit(func(m *moment) bool {
+		if f.Backwards {
+			return m.at >= to
+		}
+		return m.at+d.horizon(m) <= from
+	}, o.Seed, atOnce)
+	var predicted []level
+	moments := make([]int, len(d.intervals))
+	for i := range d.moments {
+		one := &d.moments[i]
+		if one.judged && one.at >= from && one.at+d.horizon(one) <= to && m.baseline[one.interval] != [3]float64{} {
+			predicted = d.choose(predicted, m, int32(i), 0)
+			moments[one.interval]++
+		}
+	}
+	for k, interval := range d.intervals {
+		r, reason := d.judgeInterval(predicted, int8(k), moments[k])
+		if reason != "" {
+			fmt.Fprintf(o.Log, "%s: %s\n", interval, reason)
+			continue
+		}
+		fmt.Fprintf(o.Log, "%s: %v\n", interval, &r)
+	}
+	return nil
+}
+
+// until returns the end of the candles in Unix ms, 0 for none.
+func (o *Options) until() int64 {
+	if o.Until.IsZero() {
+		return 0
+	}
+	return o.Until.UnixMilli()
+}
+
+// judgeInterval judges the levels of an interval, or says why they are too few.
+func (d *data) judgeInterval(all []level, interval int8, moments int) (report, string) {
+	var own []level
+	judged := 0
+	clusters := map[int64]bool{}
+	for _, l := range all {
+		if d.moments[l.moment].interval == interval {
+			own = append(own, l)
+			if l.judged {
+				judged++
+				clusters[l.cluster] = true
+			}
+		}
+	}
+	if judged < enough {
+		return report{}, fmt.Sprintf("only %d levels to judge", judged)
+	}
+	if len(clusters) < minBlocks {
+		return report{}, fmt.Sprintf("only %d times two horizons to judge", len(clusters))
+	}
+	return d.judge(own, moments), ""
+}
+
+// names returns the names of all files, each once, ascending.
+func names(all []series) []string {
+	var names []string
+	for _, s := range all {
+		for _, file := range s.files {
+			names = append(names, filepath.Base(file))
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// ranks returns the quantiles of the excess of all judged zones of an interval with an
+// excess of at least 0.
 func (d *data) ranks(m *model, interval int8) []float32 {
 	var all []float32
 	for i := range d.moments {
 		if one := &d.moments[i]; one.judged && one.interval == interval {
 			for r := one.from; r < one.to; r++ {
-				all = append(all, float32(sum(d.bins, m.hold, r)))
+				if v := float32(sum(d.bins, m.rank, r)); v >= 0 {
+					all = append(all, v)
+				}
 			}
 		}
 	}
 	slices.Sort(all)
 	const shares = 64
-	var ranks []float32
-	for k := range shares + 1 {
-		v := all[min(k*len(all)/shares, len(all)-1)]
-		if len(ranks) == 0 || v > ranks[len(ranks)-1] {
+	ranks := []float32{0}
+	for k := 1; k <= shares && len(all) > 0; k++ {
+		if v := all[min(k*len(all)/shares, len(all)-1)]; v > ranks[len(ranks)-1] {
 			ranks = append(ranks, v)
 		}
 	}

@@ -5,9 +5,11 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"path/filepath"
+	"runtime"
 	"slices"
 	"sort"
+	"sync"
+	"sync/atomic"
 
 	"tidemark/levels"
 )
@@ -21,17 +23,17 @@ const (
 	controls = 151
 	// thin is the number of rows of a moment for each row that fits use: rows of one
 	// moment contain nearly the same information.
-	thin = 3
+	thin = 4
 )
 
 // moment is a point in time at which the levels of one pair are found.
 type moment struct {
 	interval int8 // index into data.intervals
-	pair     int32
+	asset    int32
 	at       int64 // its as-of time, Unix ms
 	from, to int32 // its rows
-	// judged moments lie Horizon candles apart; the others are only for fitting, and
-	// have only one row in thin.
+	// judged moments lie at least Horizon candles apart; the others are only for
+	// fitting, and have only one row in thin.
 	judged  bool
 	control int32 // of a judged moment: index into controls
 	drawn   int32 // of a judged moment: its first row in drawn
@@ -41,20 +43,23 @@ type moment struct {
 // outcomes.
 type data struct {
 	intervals []levels.Interval
-	pairs     []string                      // a pair is the same on all intervals
+	assets    []string                      // base assets
 	moments   []moment                      // by interval
 	controls  [][2][controls]levels.Outcome // by role
+	rows
+	cuts [][]float32 // by feature, ascending
+}
 
-	// by row
+// rows holds candidates in columns.
+type rows struct {
 	distance   []float32
 	reflection []float32
 	sigma      []float32 // the reflection principle with the volatility of the whole window
 	role       []levels.Role
 	outcome    []levels.Outcome
 	drawnRole  []levels.Role
-	bins       [][]uint8   // by feature, then row: how many cuts the feature exceeds
-	drawn      [][]uint8   // the same of the rows of judged moments, as of the last drawing
-	cuts       [][]float32 // by feature, ascending
+	bins       [][]uint8 // by feature, then row: how many cuts the feature exceeds
+	drawn      [][]uint8 // the same of the rows of judged moments, as of the last drawing
 }
 
 // horizon returns how long after its moment an outcome may occur, in ms.
@@ -62,55 +67,66 @@ func (d *data) horizon(m *moment) int64 {
 	return levels.Horizon * d.intervals[m.interval].Milliseconds()
 }
 
-// every returns the number of candles between the moments of the fit: a divisor of
-// Horizon.
-func every(i levels.Interval) int {
+// every is the number of candles between the moments of the fit, and judged that of
+// moments from one that is judged to the next. Neither they nor their product have a
+// divisor in common with 24: moments rotate through the hours of the day and through
+// the candles between two drawings.
+func every(i levels.Interval) (step, judged int) {
 	if i.Duration() >= levels.Interval("2h").Duration() {
-		return 12 // they have fewer candles
+		return 25, 7 // they have fewer candles
 	}
-	return 24
+	return 35, 5
 }
 
-// gather walks through all series.
-func gather(all []series, log io.Writer) (*data, []levels.SeriesProvenance, error) {
+// gather walks through all series, several at once.
+func gather(all []series, until int64, log io.Writer) (*data, []levels.SeriesProvenance, error) {
 	d := new(data)
 	var p []levels.SeriesProvenance
-	var c levels.Candles
-	var f levels.Finder
-	hash := sha256.New()
+	pairs := 0 // of the interval
 	number := map[string]int32{}
 	for _, s := range all {
-		if _, ok := number[s.symbol]; !ok {
-			number[s.symbol] = int32(len(d.pairs))
-			d.pairs = append(d.pairs, s.symbol)
+		if asset := base(s.symbol); number[asset] == 0 {
+			d.assets = append(d.assets, asset)
+			number[asset] = int32(len(d.assets))
 		}
 	}
-	if err := d.cut(all); err != nil {
+	if err := d.cut(all, until); err != nil {
 		return nil, nil, err
 	}
-	for i, s := range all {
+	found := make([]*part, len(all))
+	err := each(len(all), func() func(i int) error {
+		var f levels.Finder
+		return func(i int) error {
+			var err error
+			found[i], err = d.walk(all[i], until, &f, number[base(all[i].symbol)]-1)
+			return err
+		}
+	}, func(i int) { // in order
+		s, one := all[i], found[i]
+		found[i] = nil
 		if i == 0 || s.interval != all[i-1].interval {
 			d.intervals = append(d.intervals, s.interval)
 			p = append(p, levels.SeriesProvenance{Interval: s.interval})
-			hash.Reset()
 		}
-		if err := s.read(&c, hash); err != nil {
-			return nil, nil, err
-		}
-		one := &p[len(p)-1]
-		one.Files = append(one.Files, filepath.Base(s.file))
-		one.Candles += c.Len()
-		if c.Len() > 0 {
-			if one.From == 0 || c.OpenTime[0] < one.From {
-				one.From = c.OpenTime[0]
+		d.add(one)
+		last := &p[len(p)-1]
+		pairs++
+		last.Candles += one.candles
+		if one.candles > 0 {
+			if last.From == 0 || one.first < last.From {
+				last.From = one.first
 			}
-			one.To = max(one.To, c.AsOf())
+			last.To = max(last.To, one.last)
 		}
-		d.walk(&c, &f, number[s.symbol])
+		sum := sha256.Sum256(append(one.sum[:], last.SHA256...)) // of the series so far
+		last.SHA256 = hex.EncodeToString(sum[:])
 		if i == len(all)-1 || s.interval != all[i+1].interval {
-			one.SHA256 = hex.EncodeToString(hash.Sum(nil))
-			fmt.Fprintf(log, "%s: %d series, %d candles\n", s.interval, len(one.Files), one.Candles)
+			fmt.Fprintf(log, "%s: %d series, %d candles\n", s.interval, pairs, last.Candles)
+			pairs = 0
 		}
+	})
+	if err != nil {
+		return nil, nil, err
 	}
 	if len(d.moments) == 0 {
 		return nil, nil, fmt.Errorf("no file has the %d candles that a moment and its horizon need", levels.MinOddsCandles+levels.Horizon)
@@ -118,23 +134,84 @@ func gather(all []series, log io.Writer) (*data, []levels.SeriesProvenance, erro
 	return d, p, nil
 }
 
-// cut chooses the cuts of all features from some moments of every series.
-func (d *data) cut(all []series) error {
-	var c levels.Candles
-	var f levels.Finder
-	values := make([][]float32, len(levels.FeatureNames()))
-	for _, s := range all {
-		if err := s.read(&c, io.Discard); err != nil {
-			return err
-		}
-		for end := levels.MinOddsCandles; end+levels.Horizon <= c.Len(); end += 10 * levels.Horizon {
-			// A market that does not move has no candidates; that is not an error here.
-			_ = f.Candidates(slice(&c, max(0, end-window), end), func(k levels.Candidate) {
-				for i, v := range k.Features {
-					values[i] = append(values[i], v)
+// each calls a function made by worker for every i below n, several at once, and then
+// done in order. It returns the first error.
+func each(n int, worker func() func(i int) error, done func(i int)) error {
+	workers := max(1, min(runtime.GOMAXPROCS(0), n))
+	ready := make([]chan error, n)
+	for i := range ready {
+		ready[i] = make(chan error, 1)
+	}
+	var next atomic.Int64
+	var failed atomic.Bool
+	var all sync.WaitGroup
+	room := make(chan struct{}, 4*workers) // results that wait for done need memory
+	for range workers {
+		all.Go(func() {
+			do := worker()
+			for {
+				room <- struct{}{}
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					<-room
+					return
 				}
-			})
+				var err error
+				if !failed.Load() {
+					err = do(i)
+				}
+				ready[i] <- err
+			}
+		})
+	}
+	var first error
+	for i := range n {
+		err := <-ready[i]
+		if first == nil {
+			first = err
 		}
+		if first != nil {
+			failed.Store(true)
+		} else {
+			done(i)
+		}
+		<-room
+	}
+	all.Wait()
+	return first
+}
+
+// cut chooses the cuts of all features from some moments of some series of every
+// interval.
+func (d *data) cut(all []series, until int64) error {
+	const some = 4 // one series in so many
+	values := make([][]float32, len(levels.FeatureNames()))
+	found := make([][][]float32, (len(all)+some-1)/some)
+	err := each(len(found), func() func(i int) error {
+		var c levels.Candles
+		var f levels.Finder
+		return func(i int) error {
+			if err := all[i*some].read(&c, until, io.Discard); err != nil {
+				return err
+			}
+			found[i] = make([][]float32, len(values))
+			for end := levels.MinOddsCandles; end+levels.Horizon <= c.Len(); end += 10 * levels.Horizon {
+				// A market that does not move has no candidates; that is not an error here.
+				_ = f.Candidates(slice(&c, max(0, end-window), end), func(k levels.Candidate) {
+					for k, v := range k.Features {
+						found[i][k] = append(found[i][k], v)
+					}
+				})
+			}
+			return nil
+		}
+	}, func(i int) {
+		for k, some := range found[i] {
+			values[k] = append(values[k], some...)
+		}
+	})
+	if err != nil {
+		return err
 	}
 	d.cuts = make([][]float32, len(values))
 	for k, some := range values {
@@ -157,61 +234,103 @@ func (d *data) bin(columns [][]uint8, features []float32) {
 	}
 }
 
-// walk adds the moments of one series. So that the fit works for any number of
-// candles, one moment in seven has only 1,000 candles before it, and one only 500;
-// judged moments have all.
-func (d *data) walk(c *levels.Candles, f *levels.Finder, pair int32) {
-	interval := int8(len(d.intervals) - 1)
-	step := every(c.Interval)
-	start := levels.MinOddsCandles + int(pair)*37%levels.Horizon // so that pairs have different phases
+// part is what walk finds in one series; indexes start at 0.
+type part struct {
+	moments     []moment
+	controls    [][2][controls]levels.Outcome
+	candles     int
+	first, last int64 // open time of the first candle, close time of the last
+	sum         [sha256.Size]byte
+	rows
+}
+
+// add appends a part.
+func (d *data) add(p *part) {
+	row, drawn, control := int32(len(d.role)), int32(len(d.drawn[0])), int32(len(d.controls))
+	for _, m := range p.moments {
+		m.interval = int8(len(d.intervals) - 1)
+		m.from, m.to, m.control, m.drawn = m.from+row, m.to+row, m.control+control, m.drawn+drawn
+		d.moments = append(d.moments, m)
+	}
+	d.controls = append(d.controls, p.controls...)
+	d.distance, d.reflection, d.sigma = append(d.distance, p.distance...), append(d.reflection, p.reflection...), append(d.sigma, p.sigma...)
+	d.role, d.outcome, d.drawnRole = append(d.role, p.role...), append(d.outcome, p.outcome...), append(d.drawnRole, p.drawnRole...)
+	for k := range d.bins {
+		d.bins[k] = append(d.bins[k], p.bins[k]...)
+		d.drawn[k] = append(d.drawn[k], p.drawn[k]...)
+	}
+}
+
+// walk returns the moments of one series. So that the fit works for any number of
+// candles, one moment in seven or five has only 1,000 candles before it, and one
+// only 500; judged moments have all.
+func (d *data) walk(s series, until int64, f *levels.Finder, asset int32) (*part, error) {
+	p := &part{rows: rows{bins: make([][]uint8, len(d.bins)), drawn: make([][]uint8, len(d.bins))}}
+	var c levels.Candles
+	hash := sha256.New()
+	if err := s.read(&c, until, hash); err != nil {
+		return nil, err
+	}
+	hash.Sum(p.sum[:0])
+	p.candles = c.Len()
+	if c.Len() == 0 {
+		return p, nil
+	}
+	p.first, p.last = c.OpenTime[0], c.AsOf()
+	step, turns := every(c.Interval)
+	start := levels.MinOddsCandles + int(asset)*37%levels.Horizon // so that pairs have different phases
 	for k, end := 0, start; end+levels.Horizon <= c.Len(); k, end = k+1, end+step {
-		judged := k*step%levels.Horizon == 0
+		turn := k % turns
+		judged := turn == 0
 		back := window
-		if turn := k % 7; !judged && turn == 3 {
+		switch turn {
+		case 2:
 			back = 1000
-		} else if !judged && turn == 5 {
+		case 4:
 			back = 500
 		}
-		known := slice(c, max(0, end-back), end)
+		known := slice(&c, max(0, end-back), end)
 		at := levels.MomentOf(known)
-		m := moment{interval: interval, pair: pair, at: at.AsOf, from: int32(len(d.role)), judged: judged, drawn: int32(len(d.drawn[0]))}
-		turn := k
+		m := moment{asset: asset, at: at.AsOf, from: int32(len(p.role)), judged: judged, drawn: int32(len(p.drawn[0]))}
+		row := k
 		squared := meanSquare(known) / (at.ATR * at.ATR)
 		err := f.Candidates(known, func(k levels.Candidate) {
 			if k.Distance < 0.25 {
 				return // touched already
 			}
-			turn++
-			if !judged && turn%thin != 0 {
+			row++
+			if !judged && row%thin != 0 {
 				return
 			}
-			d.bin(d.bins, k.Features)
+			d.bin(p.bins, k.Features)
 			if judged {
-				d.bin(d.drawn, k.Drawn)
+				d.bin(p.drawn, k.Drawn)
 			}
-			d.distance = append(d.distance, float32(k.Distance))
-			d.reflection = append(d.reflection, k.Features[levels.ReflectionFeature])
-			d.sigma = append(d.sigma, float32(levels.Reflection(k.Distance-0.25, squared)))
-			d.role, d.drawnRole = append(d.role, k.Role), append(d.drawnRole, k.DrawnRole)
-			d.outcome = append(d.outcome, at.Judge(k.Price, c).Outcome)
+			p.distance = append(p.distance, float32(k.Distance))
+			p.reflection = append(p.reflection, k.Features[levels.ReflectionFeature])
+			p.sigma = append(p.sigma, float32(levels.Reflection(k.Distance-0.25, squared)))
+			p.role, p.drawnRole = append(p.role, k.Role), append(p.drawnRole, k.DrawnRole)
+			p.outcome = append(p.outcome, at.Judge(k.Price, &c).Outcome)
 		})
-		m.to = int32(len(d.role))
+		m.to = int32(len(p.role))
 		if err != nil || m.to == m.from {
 			continue // a market that does not move
 		}
 		if judged {
-			m.control = int32(len(d.controls))
-			d.controls = append(d.controls, [2][controls]levels.Outcome{})
+			m.control = int32(len(p.controls))
+			p.controls = append(p.controls, [2][controls]levels.Outcome{})
+			last := &p.controls[m.control]
 			for i := range controls {
 				away := (nearest + (farthest-nearest)*float64(i)/(controls-1)) * at.ATR
-				d.controls[m.control][levels.Resistance][i] = at.Judge(at.LastPrice+away, c).Outcome
+				last[levels.Resistance][i] = at.Judge(at.LastPrice+away, &c).Outcome
 				if at.LastPrice > away {
-					d.controls[m.control][levels.Support][i] = at.Judge(at.LastPrice-away, c).Outcome
+					last[levels.Support][i] = at.Judge(at.LastPrice-away, &c).Outcome
 				}
 			}
 		}
-		d.moments = append(d.moments, m)
+		p.moments = append(p.moments, m)
 	}
+	return p, nil
 }
 
 // slice returns a view of the candles from from up to, not including, to.

@@ -2,11 +2,14 @@ package calibrate
 
 import (
 	"bufio"
+	"cmp"
 	"compress/gzip"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,69 +19,108 @@ import (
 	"tidemark/levels"
 )
 
+// longest is the longest fitted interval. Of longer ones there are too few horizons
+// to validate odds.
+const longest = levels.Interval("1d")
+
 // series is the candles of one pair on one interval.
 type series struct {
 	symbol   string
 	interval levels.Interval
-	file     string
-	of       levels.Interval // of the file's candles: interval, or one that divides it
+	files    []string        // joined by time
+	of       levels.Interval // of the files' candles: interval, or one that divides it
 }
 
-// longest is the longest fitted interval. Series of longer ones have too few candles
-// to validate odds.
-const longest = levels.Interval("4h")
-
-// list returns the series in a folder by interval, shortest first, and symbol. If a
-// pair has no file of an interval, its candles are aggregated from the next shorter
-// interval with a file.
-func list(folder string) ([]series, error) {
+// list returns the series in the folders and below them by interval, shortest first,
+// and symbol. If a pair has no file of an interval, its candles are aggregated from
+// the longest shorter interval with a file.
+func list(folders []string) ([]series, error) {
+	files := map[string][]string{} // by name
+	for _, folder := range folders {
+		err := filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
+			if err == nil && !e.IsDir() {
+				files[e.Name()] = append(files[e.Name()], path)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
 	var all []series
 	for _, to := range levels.Intervals() {
 		if to.Duration() > longest.Duration() {
 			break
 		}
-		files := map[string]series{}
+		found := map[string]series{}
 		for _, from := range levels.Intervals() {
 			if to.Duration()%from.Duration() != 0 {
 				continue
 			}
-			names, err := filepath.Glob(filepath.Join(folder, "*-"+string(from)+".csv.gz"))
-			if err != nil {
-				return nil, err
-			}
-			for _, name := range names {
-				symbol := strings.TrimSuffix(filepath.Base(name), "-"+string(from)+".csv.gz")
-				files[symbol] = series{symbol, to, name, from} // the longest comes last
+			for name, paths := range files {
+				if symbol, ok := strings.CutSuffix(name, "-"+string(from)+".csv.gz"); ok && symbol != "" {
+					slices.Sort(paths)
+					found[symbol] = series{symbol, to, paths, from} // the longest comes last
+				}
 			}
 		}
-		var some []series
-		for _, s := range files {
-			some = append(some, s)
-		}
-		slices.SortFunc(some, func(a, b series) int { return strings.Compare(a.symbol, b.symbol) })
-		all = append(all, some...)
+		all = append(all, slices.SortedFunc(maps.Values(found), func(a, b series) int { return strings.Compare(a.symbol, b.symbol) })...)
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("no file in %q is named SYMBOL-INTERVAL.csv.gz", folder)
+		return nil, fmt.Errorf("no file in %s is named SYMBOL-INTERVAL.csv.gz", strings.Join(folders, ", "))
 	}
 	return all, nil
 }
 
-// read fills c with the candles of s. It writes the name and the content of the file
-// to sum.
-func (s series) read(c *levels.Candles, sum io.Writer) error {
-	c.Reset(s.of, 0)
-	fmt.Fprintln(sum, filepath.Base(s.file))
-	if err := read(c, s.file, sum); err != nil {
-		return err
+// read fills c with the candles of s that close by until, in Unix ms; 0 for all. It
+// writes the names and contents of the files to sum.
+func (s series) read(c *levels.Candles, until int64, sum io.Writer) error {
+	parts := make([]levels.Candles, len(s.files))
+	for i, file := range s.files {
+		parts[i].Reset(s.of, 0)
+		fmt.Fprintln(sum, filepath.Base(file))
+		if err := read(&parts[i], file, sum); err != nil {
+			return err
+		}
+		if parts[i].Len() == 0 {
+			return fmt.Errorf("%s: no candles", file)
+		}
 	}
-	if c.Len() == 0 {
-		return fmt.Errorf("%s: no candles", s.file)
+	slices.SortStableFunc(parts, func(a, b levels.Candles) int { return cmp.Compare(a.OpenTime[0], b.OpenTime[0]) })
+	*c = parts[0]
+	for _, part := range parts[1:] {
+		for i := range part.Len() {
+			if part.OpenTime[i] >= c.AsOf() {
+				_ = c.Append(part.At(i)) // checked when it was read
+			}
+		}
 	}
-	if s.of != s.interval {
+	if until > 0 {
+		n, _ := slices.BinarySearch(c.OpenTime, until-s.of.Milliseconds()+1)
+		c.Truncate(n)
+	}
+	if s.of != s.interval && c.Len() > 0 {
 		merge(c, s.interval)
 	}
 	return nil
+}
+
+// base returns the base asset of a symbol, which all its markets share: SOLUSDT,
+// SOLUSDC and SOLUSDT_PERP are one pair to any split.
+func base(symbol string) string {
+	symbol = strings.TrimSuffix(symbol, "_PERP")
+	for _, quote := range [...]string{"USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "BTC", "ETH", "BNB", "EUR", "TRY"} {
+		if rest, ok := strings.CutSuffix(symbol, quote); ok && rest != "" {
+			symbol = rest
+			break
+		}
+	}
+	for _, multiple := range [...]string{"1000000", "10000", "1000", "1M"} {
+		if rest, ok := strings.CutPrefix(symbol, multiple); ok && rest != "" {
+			return rest
+		}
+	}
+	return symbol
 }
 
 // merge aggregates the candles of c to a longer interval. Candles start at multiples

@@ -2,6 +2,7 @@ package calibrate
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -13,9 +14,16 @@ import (
 )
 
 const (
-	blocks = 5 // of time, with about as many moments each
-	halves = 2 // of the pairs
-	best   = 3 // judged levels a side, by strength
+	blocks = 4 // of time, with about as many moments each
+	halves = 2 // of the base assets
+	best   = 3 // judged levels a side, by edge
+	// minBlocks is the minimum of clusters for an interval of 95 %, as in package
+	// evaluate; odds without one are not given.
+	minBlocks = 8
+	// step is the distance of two artificial levels, and near how many of them are
+	// within one ATR.
+	step = (farthest - nearest) / (controls - 1)
+	near = int((controls - 1) / (farthest - nearest))
 )
 
 // level is a level as the service would return it, with its outcome.
@@ -25,7 +33,7 @@ type level struct {
 	hold, touch float64 // odds
 	judged      bool    // among the best of its side, within the judged distances
 	control     int     // the nearest artificial level
-	week        int64
+	cluster     int64   // two horizons of calendar time, and at least a week
 	block       int
 }
 
@@ -37,11 +45,11 @@ type split struct {
 	train func(at, until, from, to int64) bool
 }
 
-// splits are all splits: pairs are separate in each.
+// splits are all splits: base assets are separate in each. The first is a forecast:
+// its results are those of a table that was used after it was made.
 var splits = []split{
-	{"other pairs, other times", func(at, until, from, to int64) bool { return until < from || at > to }},
 	{"other pairs, earlier times", func(_, until, from, _ int64) bool { return until < from }},
-	{"other pairs, later times", func(at, _, _, to int64) bool { return at > to }},
+	{"other pairs, other times", func(at, until, from, to int64) bool { return until < from || at > to }},
 }
 
 // borders divides time into blocks with about equal numbers of judged moments.
@@ -61,15 +69,19 @@ func (d *data) borders() []int64 {
 	return borders
 }
 
-// half returns the half that a pair belongs to.
-func half(pair int32) int32 { return pair * 7 % 5 % halves }
+// half returns the half that a base asset belongs to.
+func (d *data) half(asset int32) int32 {
+	sum := sha256.Sum256([]byte(d.assets[asset]))
+	return int32(sum[0]) % halves
+}
 
 // predict returns the levels of all moments for whose interval s leaves data to fit
-// on, by fits that used neither their pairs nor their times on any interval. Moments
-// whose outcomes lie in two blocks are not judged.
-func (d *data) predict(s split, seed uint64) []level {
+// on, by fits that used neither their assets nor their times on any interval. Moments
+// whose outcomes lie in two blocks are not judged. moments is the number of those that
+// are, by interval; many have no level. fitted is called after each fit.
+func (d *data) predict(s split, seed uint64, fitted func()) (predicted []level, moments []int) {
 	borders := d.borders()
-	all := make([][]level, blocks*halves)
+	all, judged := make([][]level, blocks*halves), make([][]int, blocks*halves)
 	var work sync.WaitGroup
 	room := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for b := range blocks {
@@ -80,9 +92,10 @@ func (d *data) predict(s split, seed uint64) []level {
 				defer func() { <-room }()
 				from, to := borders[b], borders[b+1]-1
 				train := func(m *moment) bool {
-					return half(m.pair) != h && s.train(m.at, m.at+d.horizon(m), from, to)
+					return d.half(m.asset) != h && s.train(m.at, m.at+d.horizon(m), from, to)
 				}
 				taught, of := make([]int, len(d.intervals)), make([]int, len(d.intervals))
+				enough := false
 				for i := range d.moments {
 					one := &d.moments[i]
 					of[one.interval]++
@@ -90,25 +103,40 @@ func (d *data) predict(s split, seed uint64) []level {
 						taught[one.interval]++
 					}
 				}
-				m := d.fit(train, seed+uint64(k))
+				for k := range of {
+					enough = enough || taught[k] > 0 && taught[k] >= of[k]/20
+				}
+				defer fitted()
+				if !enough {
+					return // too little data to fit on
+				}
+				m := d.fit(train, seed+uint64(k), inTurn)
+				judged[k] = make([]int, len(d.intervals))
 				for i := range d.moments {
 					one := &d.moments[i]
-					if taught[one.interval] < of[one.interval]/20 {
-						continue // too little data to fit on
+					if taught[one.interval] == 0 || taught[one.interval] < of[one.interval]/20 {
+						continue
 					}
-					if one.judged && one.at >= from && one.at+d.horizon(one) <= to && half(one.pair) == h {
+					if one.judged && one.at >= from && one.at+d.horizon(one) <= to && d.half(one.asset) == h {
 						all[k] = d.choose(all[k], m, int32(i), b)
+						judged[k][one.interval]++
 					}
 				}
 			})
 		}
 	}
 	work.Wait()
-	return slices.Concat(all...)
+	moments = make([]int, len(d.intervals))
+	for _, some := range judged {
+		for i, n := range some {
+			moments[i] += n
+		}
+	}
+	return slices.Concat(all...), moments
 }
 
-// choose appends the levels of a moment as Find would: chosen at the last drawing,
-// with their current features.
+// choose appends the levels of a moment as Find would: chosen at the last drawing, with
+// their current edge and odds.
 func (d *data) choose(all []level, m *model, index int32, block int) []level {
 	one := &d.moments[index]
 	var kept []level
@@ -116,28 +144,31 @@ func (d *data) choose(all []level, m *model, index int32, block int) []level {
 		var side []level
 		for r := one.from; r < one.to; r++ {
 			if d.drawnRole[r] == role {
-				side = append(side, level{row: r, excess: sum(d.drawn, m.hold, one.drawn+r-one.from)})
+				if excess := sum(d.drawn, m.rank, one.drawn+r-one.from); excess >= levels.DrawEdge/100.0 {
+					side = append(side, level{row: r, excess: excess})
+				}
 			}
 		}
 		slices.SortStableFunc(side, func(a, b level) int { return cmp.Compare(b.excess, a.excess) })
-		for i, l := range side {
-			if i < levels.MaxSide && (i == 0 || l.excess >= levels.KeepExcess) {
-				l.moment, l.week, l.block = index, (one.at/86_400_000+3)/7, block
-				l.excess = sum(d.bins, m.hold, l.row)
-				l.hold = clamp(baseline(&m.baseline[one.interval], d.distance[l.row]) + l.excess)
-				l.touch = clamp(float64(d.reflection[l.row]) + sum(d.bins, m.touch, l.row))
+		for _, l := range side[:min(len(side), levels.MaxSide)] {
+			if l.excess = sum(d.bins, m.rank, l.row); l.excess >= levels.KeepEdge/100.0 {
 				kept = append(kept, l)
 			}
 		}
 	}
 	slices.SortStableFunc(kept, func(a, b level) int { return cmp.Compare(b.excess, a.excess) })
+	length := max(2*d.horizon(one), 7*24*3_600_000)
 	var judged [2]int
 	for _, l := range kept {
+		l.moment, l.block = index, block
+		l.cluster = (one.at + 3*24*3_600_000) / length
+		l.hold = clamp(baseline(&m.baseline[one.interval], d.distance[l.row]) + d.holdExcess(m, l.row))
+		l.touch = d.touchOdds(m, l.row)
 		role := d.role[l.row]
 		if x := d.distance[l.row]; x >= nearest && x <= farthest && judged[role] < best {
 			judged[role]++
 			l.judged = true
-			l.control = int(math.Round(float64(x-nearest) / (farthest - nearest) * (controls - 1)))
+			l.control = stepOf(x)
 		}
 		all = append(all, l)
 	}
@@ -159,9 +190,11 @@ func (r *rates) add(o rates) {
 // lift returns the lift in points: hundredths of probability.
 func (r *rates) lift() float64 { return 100 * (r.held/r.decided - r.controlsHeld/r.controls) }
 
-// report is the result for levels; 95 % intervals are from bootstrap samples of weeks.
+// report is the result for levels; 95 % intervals are from bootstrap samples of
+// clusters of time.
 type report struct {
-	levels, perSide           float64
+	levels, coverage          float64 // judged levels; share of sides with one
+	clusters                  int
 	lift, neighbour, terciles [3]float64 // points: value, lower end, upper end
 	byBlock                   []float64  // lift of each block of time; NaN for none
 	holdSkill, holdError      float64    // Brier skill against the base rate, calibration error
@@ -169,109 +202,105 @@ type report struct {
 	holdBins, touchBins       []levels.ReliabilityBin
 }
 
-// bands are the borders, in steps of the controls, within which an artificial level
-// counts as a neighbour: 0.5, 1.5, … 6.5, 8 ATR.
-func band(control int) int { return min(control/20, 6) }
+// cluster is what is counted in a cluster of time.
+type cluster struct {
+	lift, neighbour rates
+	strong          [2]rates // of the top and the bottom tercile
+}
 
 // judge compares levels with artificial ones at the same moment, on the same side, at
-// the distances of all levels on that side. Instead of drawing a few it weighs all of
-// them by the frequency of their distance, so the result is not random.
-func (d *data) judge(all []level) report {
+// the distances of all levels on that side, or of those within one ATR of the level's
+// own. Instead of drawing a few it weighs all of them by the frequency of their
+// distance, so the result is not random. moments is the number of moments judged.
+func (d *data) judge(all []level, moments int) report {
+	var before [2][controls + 1]float64 // levels nearer than each artificial one
 	var pool [2][controls]float64
 	sides := map[[2]int32]bool{}
-	for _, l := range all {
-		if l.judged {
-			pool[d.role[l.row]][l.control]++
-		}
-	}
-	weeks := map[int64]int{}
-	var lifts, neighbours []rates
-	var strong [][2]rates // of the top and the bottom tercile
-	byBlock := make([]rates, blocks)
-	var r report
-	var odds, touch []pair
 	var excess []float64
 	for _, l := range all {
 		if l.judged {
+			pool[d.role[l.row]][l.control]++
 			excess = append(excess, l.excess)
+		}
+	}
+	for role := range pool {
+		for k, n := range pool[role] {
+			before[role][k+1] = before[role][k] + n
 		}
 	}
 	slices.Sort(excess)
 	low, high := excess[len(excess)/3], excess[len(excess)*2/3]
+	numbers := map[int64]int{}
+	var clusters []cluster
+	byBlock := make([]rates, blocks)
+	var r report
+	var odds, touch []pair
 	var reflected, reflectedAll float64
 	for _, l := range all {
 		if !l.judged {
 			continue
 		}
-		w, ok := weeks[l.week]
+		w, ok := numbers[l.cluster]
 		if !ok {
-			w = len(lifts)
-			weeks[l.week] = w
-			lifts, neighbours, strong = append(lifts, rates{}), append(neighbours, rates{}), append(strong, [2]rates{})
+			w = len(clusters)
+			numbers[l.cluster] = w
+			clusters = append(clusters, cluster{})
 		}
 		role, o := d.role[l.row], d.outcome[l.row]
 		sides[[2]int32{l.moment, int32(role)}] = true
 		r.levels++
-		var one, near rates
+		var one, close rates
 		if decided(o) {
 			one.decided, one.held = 1, share(o == levels.Held)
 			odds = append(odds, pair{l.hold, one.held})
 			if l.excess > high {
-				strong[w][0].add(one)
+				clusters[w].strong[0].add(one)
 			} else if l.excess <= low {
-				strong[w][1].add(one)
+				clusters[w].strong[1].add(one)
 			}
 		}
 		touch = append(touch, pair{l.touch, share(touched(o))})
 		miss, missAll := float64(d.reflection[l.row])-share(touched(o)), float64(d.sigma[l.row])-share(touched(o))
 		reflected += miss * miss
 		reflectedAll += missAll * missAll
-		near = one
-		weight, nearby := 0.0, 0.0
-		for k, n := range pool[role] {
-			weight += n
-			if band(k) == band(l.control) {
-				nearby += n
-			}
-		}
+		close = one
+		from, to := neighbours(l.control)
+		weight, nearby := before[role][controls], before[role][to]-before[role][from]
 		for k, n := range pool[role] {
 			c := d.controls[d.moments[l.moment].control][role][k]
 			if n == 0 || !decided(c) {
 				continue
 			}
+			held := share(c == levels.Held)
 			one.controls += n / weight
-			one.controlsHeld += n / weight * share(c == levels.Held)
-			if band(k) == band(l.control) {
-				near.controls += n / nearby
-				near.controlsHeld += n / nearby * share(c == levels.Held)
+			one.controlsHeld += n / weight * held
+			if k >= from && k < to {
+				close.controls += n / nearby
+				close.controlsHeld += n / nearby * held
 			}
 		}
-		lifts[w].add(one)
-		neighbours[w].add(near)
+		clusters[w].lift.add(one)
+		clusters[w].neighbour.add(close)
 		byBlock[l.block].add(one)
 	}
-	r.perSide = r.levels / float64(len(sides))
-	r.lift = resample(len(lifts), func(at []int) float64 {
-		var t rates
-		for _, w := range at {
-			t.add(lifts[w])
-		}
-		return t.lift()
-	})
-	r.neighbour = resample(len(lifts), func(at []int) float64 {
-		var t rates
-		for _, w := range at {
-			t.add(neighbours[w])
-		}
-		return t.lift()
-	})
-	r.terciles = resample(len(lifts), func(at []int) float64 {
-		var top, bottom rates
-		for _, w := range at {
-			top.add(strong[w][0])
-			bottom.add(strong[w][1])
-		}
-		return 100 * (top.held/top.decided - bottom.held/bottom.decided)
+	r.clusters = len(clusters)
+	r.coverage = float64(len(sides)) / float64(2*moments)
+	of := func(figure func(t *cluster) float64) [3]float64 {
+		return resample(len(clusters), func(at []int) float64 {
+			var t cluster
+			for _, w := range at {
+				t.lift.add(clusters[w].lift)
+				t.neighbour.add(clusters[w].neighbour)
+				t.strong[0].add(clusters[w].strong[0])
+				t.strong[1].add(clusters[w].strong[1])
+			}
+			return figure(&t)
+		})
+	}
+	r.lift = of(func(t *cluster) float64 { return t.lift.lift() })
+	r.neighbour = of(func(t *cluster) float64 { return t.neighbour.lift() })
+	r.terciles = of(func(t *cluster) float64 {
+		return 100 * (t.strong[0].held/t.strong[0].decided - t.strong[1].held/t.strong[1].decided)
 	})
 	for b := range byBlock {
 		r.byBlock = append(r.byBlock, byBlock[b].lift())
@@ -289,8 +318,8 @@ func (d *data) judge(all []level) report {
 	return r
 }
 
-// resample returns f of all n weeks and its 95 % interval over a thousand bootstrap
-// samples of weeks.
+// resample returns f of all n clusters and its 95 % interval over a thousand bootstrap
+// samples of them.
 func resample(n int, f func(at []int) float64) [3]float64 {
 	at := make([]int, n)
 	for i := range at {
@@ -369,12 +398,12 @@ func (r *report) validation(i levels.Interval, s split) (levels.Validation, erro
 	return v, nil
 }
 
-// reliability returns how far outcomes deviated from the odds of unseen levels, in ten
-// bins of equal size.
-func (d *data) reliability(all []level) []levels.Reliability {
+// reliability returns how far outcomes of an interval deviated from the odds of unseen
+// levels, in ten bins of equal size.
+func (d *data) reliability(all []level, interval int8) []levels.Reliability {
 	var some []level
 	for _, l := range all {
-		if decided(d.outcome[l.row]) {
+		if d.moments[l.moment].interval == interval && decided(d.outcome[l.row]) {
 			some = append(some, l)
 		}
 	}
@@ -390,12 +419,12 @@ func (d *data) reliability(all []level) []levels.Reliability {
 			to = 1
 		}
 		index := map[int64]int{}
-		var off []pair // of each week: sum of outcomes minus odds, number
+		var off []pair // of each cluster: sum of outcomes minus odds, number
 		for _, l := range part {
-			w, ok := index[l.week]
+			w, ok := index[l.cluster]
 			if !ok {
 				w = len(off)
-				index[l.week] = w
+				index[l.cluster] = w
 				off = append(off, pair{})
 			}
 			off[w].odds += share(d.outcome[l.row] == levels.Held) - l.hold
@@ -415,9 +444,13 @@ func (d *data) reliability(all []level) []levels.Reliability {
 }
 
 func (r *report) String() string {
-	s := fmt.Sprintf("lift %s  neighbour %s  terciles %s  hold skill %+.4f error %.4f  touch skill %+.4f error %.4f  levels %.0f, %.2f a side  by block",
-		interval(r.lift), interval(r.neighbour), interval(r.terciles), r.holdSkill, r.holdError, r.touchSkill, r.touchError, r.levels, r.perSide)
+	s := fmt.Sprintf("lift %s  neighbour %s  terciles %s  hold skill %+.4f error %.4f  touch skill %+.4f error %.4f  levels %.0f on %.0f %% of the sides, %d clusters  by block",
+		interval(r.lift), interval(r.neighbour), interval(r.terciles), r.holdSkill, r.holdError, r.touchSkill, r.touchError, r.levels, 100*r.coverage, r.clusters)
 	for _, l := range r.byBlock {
+		if math.IsNaN(l) {
+			s += " –"
+			continue
+		}
 		s += fmt.Sprintf(" %+.2f", l)
 	}
 	return s

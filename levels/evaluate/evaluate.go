@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -29,8 +28,13 @@ const (
 	perSide = 3
 	// nearest and farthest bound the distance of a judged level, in ATR.
 	nearest, farthest = 0.5, 8.0
-	// draws is the number of artificial levels for each level.
-	draws = 10
+	// steps is the number of artificial levels of every moment on either side, evenly
+	// from nearest to farthest; stepATR is the distance between two, in ATR.
+	steps   = 151
+	stepATR = (farthest - nearest) / (steps - 1)
+	// reach is the number of steps within which an artificial level is a neighbour:
+	// one ATR.
+	reach = int((steps - 1) / (farthest - nearest))
 	// topLevels is the number of strongest levels that are searched again later.
 	topLevels = 12
 )
@@ -38,10 +42,6 @@ const (
 // later is the number of candles after which the strongest levels are searched
 // again.
 var later = [...]int{1, 24}
-
-// bands are the borders of the distances, in ATR, within which an artificial level
-// counts as a neighbour.
-var bands = [...]float32{nearest, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, farthest}
 
 // Price is a price that a method proposes at a moment.
 type Price struct {
@@ -67,8 +67,7 @@ type Method struct {
 	New func() Find
 }
 
-// Series is a pair whose candles can be loaded. They are loaded twice, because the
-// distances of all levels must be known before the first artificial one is drawn.
+// Series is a pair whose candles can be loaded.
 type Series struct {
 	Symbol string
 	// Load appends the pair's candles, oldest first, to dst, which is empty and has
@@ -81,12 +80,11 @@ type Options struct {
 	Interval levels.Interval
 	Klines   int       // candles that a method sees at a moment, at least levels.MinCandles
 	Every    int       // candles from one moment to the next
-	Seed     uint64    // of all random draws
+	Seed     uint64    // of the intervals and of random levels
 	From, To time.Time // moments lie at or after From, their horizons end at or before To; zero for no bound
 	Methods  []Method
 	Workers  int // pairs evaluated at once; each needs memory for the candles of one
-	// Progress, if not nil, is called after each read of a pair, two for each pair.
-	// Calls do not overlap.
+	// Progress, if not nil, is called after each pair. Calls do not overlap.
 	Progress func(done, total int)
 }
 
@@ -96,37 +94,61 @@ var ErrNothing = errors.New("nothing to evaluate")
 // sides of the price; indexes by role.
 const sides = 2
 
-// record is one level with its outcome and that of its controls.
+// record is one level with its outcome and those of its controls.
 type record struct {
 	distance    float32 // from the last price, in ATR
 	score       float32
 	touch, hold float32 // odds; NaN for none
 	reflection  float32 // touch odds of a walk without drift
 	moment      int32   // of the pair
-	week        uint16  // calendar weeks since the epoch
+	block       uint16  // of calendar time; see blockOf
 	role        levels.Role
 	outcome     levels.Outcome
 	touched     bool
 	holes       bool // candles were missing before its outcome
 	control     tally
-	neighbour   tally // controls in the band of its distance
+	neighbour   tally // controls within one ATR of its distance
 }
 
-// tally counts the outcomes of draws artificial levels.
-type tally struct{ touched, decided, held uint8 }
+// step returns the artificial level nearest to the distance of r.
+func (r *record) step() int { return int(math.Round((float64(r.distance) - nearest) / stepATR)) }
 
-func (t *tally) add(v levels.Verdict) {
-	if v.Touch >= 0 {
-		t.touched++
-	}
-	switch v.Outcome {
-	case levels.Held:
-		t.decided++
-		t.held++
-	case levels.Broke:
-		t.decided++
+// tally holds the shares of artificial levels with an outcome, by their weight.
+type tally struct{ touched, decided, held float32 }
+
+// grid is the outcomes of the artificial levels of one side at a moment, two bits
+// each.
+type grid [(steps + 3) / 4]byte
+
+const (
+	gridUntouched = iota
+	gridUndecided
+	gridHeld
+	gridBroke
+)
+
+// judge sets g to the outcomes at a moment.
+func (g *grid) judge(m levels.Moment, role levels.Role, c *levels.Candles) {
+	*g = grid{}
+	for i := range steps {
+		price := m.LastPrice + (nearest+float64(i)*stepATR)*m.ATR
+		if role == levels.Support {
+			price = 2*m.LastPrice - price
+		}
+		code := gridUntouched
+		switch v := m.Judge(price, c); {
+		case v.Outcome == levels.Held:
+			code = gridHeld
+		case v.Outcome == levels.Broke:
+			code = gridBroke
+		case v.Touch >= 0:
+			code = gridUndecided
+		}
+		g[i/4] |= byte(code << (i % 4 * 2))
 	}
 }
+
+func (g *grid) at(i int) int { return int(g[i/4]>>(i%4*2)) & 3 }
 
 // persistence counts the strongest levels that remain, for each of later.
 type persistence struct{ levels, byID, byPrice [len(later)]int }
@@ -143,7 +165,8 @@ type findings struct {
 // pairFindings are the results of all methods for one pair.
 type pairFindings struct {
 	candles, missing int
-	moments          []int64 // as-of times, Unix ms
+	moments          []int64       // as-of times, Unix ms
+	grids            [][sides]grid // by moment
 	stale, flat      int
 	unfinished       int
 	methods          []findings
@@ -163,51 +186,46 @@ func Run(ctx context.Context, series []Series, o Options) (*Report, error) {
 	return summarise(series, pairs, o)
 }
 
-// observe runs the methods on all pairs, then judges their controls. It stops early
+// observe runs the methods on all pairs, then weighs their controls. It stops early
 // when ctx ends.
 func observe(ctx context.Context, series []Series, o *Options) []pairFindings {
 	pairs := make([]pairFindings, len(series))
 	done := 0
 	var mu sync.Mutex
-	each := func(do func(w *worker, s Series, p *pairFindings)) {
-		next := make(chan int)
-		var workers sync.WaitGroup
-		for range max(1, min(o.Workers, len(series))) {
-			workers.Go(func() {
-				w := newWorker(o)
-				for i := range next {
-					if p := &pairs[i]; p.err == nil && ctx.Err() == nil {
-						w.candles.Reset(o.Interval, 0)
-						if err := series[i].Load(ctx, &w.candles); err != nil {
-							p.err = err
-						} else {
-							do(w, series[i], p)
-						}
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range max(1, min(o.Workers, len(series))) {
+		workers.Go(func() {
+			w := newWorker(o)
+			for i := range next {
+				if p := &pairs[i]; ctx.Err() == nil {
+					w.candles.Reset(o.Interval, 0)
+					if err := series[i].Load(ctx, &w.candles); err != nil {
+						p.err = err
+					} else {
+						w.find(series[i], p)
 					}
-					mu.Lock()
-					done++
-					if o.Progress != nil && ctx.Err() == nil {
-						o.Progress(done, 2*len(series))
-					}
-					mu.Unlock()
 				}
-			})
-		}
-		for i := range series {
-			next <- i
-		}
-		close(next)
-		workers.Wait()
+				mu.Lock()
+				done++
+				if o.Progress != nil && ctx.Err() == nil {
+					o.Progress(done, len(series))
+				}
+				mu.Unlock()
+			}
+		})
 	}
-	each(func(w *worker, _ Series, p *pairFindings) { w.find(p) })
+	for i := range series {
+		next <- i
+	}
+	close(next)
+	workers.Wait()
 	if ctx.Err() != nil {
 		return pairs
 	}
-	pools := make([]pool, len(o.Methods))
-	for i := range pools {
-		pools[i].collect(pairs, i)
+	for i := range o.Methods {
+		control(pairs, i)
 	}
-	each(func(w *worker, s Series, p *pairFindings) { w.control(s, p, pools) })
 	return pairs
 }
 
@@ -245,18 +263,18 @@ func newWorker(o *Options) *worker {
 	return w
 }
 
-// walk visits the moments of the worker's candles. All pairs share one clock:
-// moments are whole multiples of Every candles from the epoch, so that events that
-// move all pairs fall into the same week. At a moment the last of Klines candles has
-// just closed, and the whole horizon is known. end is the index of the first candle
-// after it.
-func (w *worker) walk(p *pairFindings, visit func(end int, m levels.Moment)) {
+// walk visits the moments of the worker's candles: every so many candles from the
+// epoch, shifted for each pair, so that at any time some pairs have one. At a moment
+// the last of Klines candles has just closed, and the whole horizon is known. end is
+// the index of the first candle after it.
+func (w *worker) walk(s Series, p *pairFindings, visit func(end int, m levels.Moment)) {
 	c := &w.candles
 	if c.Len() < w.o.Klines {
 		return
 	}
 	length := w.o.Interval.Milliseconds()
 	phase := c.OpenTime[0] % length // weeks begin on Monday, the epoch did not
+	phase += int64(hash(s.Symbol)%uint64(w.o.Every)) * length
 	step := int64(w.o.Every) * length
 	first := c.OpenTime[w.o.Klines-1] + length
 	if !w.o.From.IsZero() {
@@ -287,17 +305,22 @@ func (w *worker) walk(p *pairFindings, visit func(end int, m levels.Moment)) {
 }
 
 // find runs every method at every moment of a pair and judges the results.
-func (w *worker) find(p *pairFindings) {
+func (w *worker) find(s Series, p *pairFindings) {
 	c := &w.candles
 	p.candles, p.missing = c.Len(), c.Missing()
 	p.methods = make([]findings, len(w.finds))
-	w.walk(p, func(end int, m levels.Moment) {
+	w.walk(s, p, func(end int, m levels.Moment) {
 		known := c.Slice(end-w.o.Klines, end)
 		sigma := volatility(&known)
 		for i, find := range w.finds {
 			w.judge(&p.methods[i], find, end, m, sigma, len(p.moments))
 		}
 		p.moments = append(p.moments, m.AsOf)
+		var both [sides]grid
+		for role := range levels.Role(sides) {
+			both[role].judge(m, role, c)
+		}
+		p.grids = append(p.grids, both)
 	})
 	for i := range p.methods {
 		p.methods[i].records = slices.Clip(p.methods[i].records)
@@ -319,19 +342,16 @@ func (w *worker) judge(f *findings, find Find, end int, m levels.Moment, sigma f
 			f.records = append(f.records, record{
 				distance: float32(math.Abs(p.Price-m.LastPrice) / m.ATR), score: float32(p.Score),
 				touch: float32(p.Touch), hold: float32(p.Hold), reflection: float32(reflection(m, p.Price, sigma)),
-				week: week(m.AsOf), moment: int32(moment), role: role,
+				block: blockOf(m.AsOf, o.Interval), moment: int32(moment), role: role,
 				outcome: v.Outcome, touched: v.Touch >= 0, holes: v.Missing > 0,
 			})
 		}
 	}
-	// A method may redraw its levels on a clock aligned with the moments, as ours
-	// does every sixth candle. So persistence starts at each candle of a day in turn.
-	since := end + moment%later[len(later)-1]
-	w.top = w.at(w.top, find, since)
+	w.top = w.at(w.top, find, end)
 	slices.SortStableFunc(w.top, func(a, b Price) int { return compare(b.Score, a.Score) })
 	w.top = w.top[:min(topLevels, len(w.top))]
 	for k, n := range later {
-		w.again = w.at(w.again, find, since+n)
+		w.again = w.at(w.again, find, end+n)
 		f.lasting.count(k, w.top, w.again, m.ATR)
 	}
 	// After it has seen later candles, the method must give the same result.
@@ -409,76 +429,63 @@ func (p *persistence) count(k int, before, now []Price, atr float64) {
 	}
 }
 
-// week returns the number of calendar weeks, starting on Monday, since the week of
-// the epoch; t is in Unix ms.
-func week(t int64) uint16 { return uint16((t/86_400_000 + 3) / 7) }
+// blockLength returns the length of a block of calendar time in ms: two horizons, so
+// that an outcome reaches into one other block at most, and at least a week.
+func blockLength(i levels.Interval) int64 {
+	return max(2*levels.Horizon*i.Milliseconds(), 7*day)
+}
 
-// pool holds the distances of all levels of one method, ascending, by side.
-type pool [sides][]float32
+// blockOf returns the number of blocks from a Monday in 1969 to t, in Unix ms.
+func blockOf(t int64, i levels.Interval) uint16 { return uint16((t + 3*day) / blockLength(i)) }
 
-func (l *pool) collect(pairs []pairFindings, method int) {
+// control weighs the artificial levels for all levels of a method: at the same
+// moment, on the same side, each as often as the method has a level at that distance
+// on that side over all pairs and moments, all of them or those within one ATR. They
+// do not depend on the level's outcome, and nothing is drawn.
+func control(pairs []pairFindings, method int) {
+	var pool [sides][steps]float64
 	for i := range pairs {
 		if pairs[i].err != nil {
 			continue
 		}
 		for _, r := range pairs[i].methods[method].records {
-			l[r.role] = append(l[r.role], r.distance)
+			pool[r.role][r.step()]++
 		}
 	}
-	for role := range l {
-		slices.Sort(l[role])
-	}
-}
-
-// near returns the distances of one side within the band of d.
-func (l *pool) near(role levels.Role, d float32) []float32 {
-	k := 1
-	for k < len(bands)-1 && d >= bands[k] {
-		k++
-	}
-	from, _ := slices.BinarySearch(l[role], bands[k-1])
-	to := len(l[role])
-	if k < len(bands)-1 {
-		to, _ = slices.BinarySearch(l[role], bands[k])
-	}
-	return l[role][from:to]
-}
-
-// control judges artificial levels for those of a pair: at the same moment, on the
-// same side, at distances drawn from the method's own on that side, all of them or
-// those of the same band. They are drawn regardless of the level's outcome.
-func (w *worker) control(s Series, p *pairFindings, pools []pool) {
-	c := &w.candles
-	next := make([]int, len(p.methods)) // records of each method done
-	moment := 0
-	again := pairFindings{candles: c.Len(), missing: c.Missing()}
-	w.walk(&again, func(_ int, m levels.Moment) {
-		if moment == len(p.moments) || p.moments[moment] != m.AsOf {
-			again.candles = -1
-			return
+	for i := range pairs {
+		if pairs[i].err != nil {
+			continue
 		}
-		for i := range p.methods {
-			random := rand.New(rand.NewPCG(w.o.Seed^hash(s.Symbol, w.o.Methods[i].Name), uint64(m.AsOf)))
-			records := p.methods[i].records
-			for ; next[i] < len(records) && int(records[next[i]].moment) == moment; next[i]++ {
-				r := &records[next[i]]
-				draw := func(t *tally, from []float32) {
-					for range draws {
-						d := float64(from[random.IntN(len(from))]) * m.ATR
-						if r.role == levels.Support {
-							d = -d
-						}
-						t.add(m.Judge(m.LastPrice+d, c))
+		records := pairs[i].methods[method].records
+		var sum [steps + 1][4]float64 // of the weights before a step: all, touched, decided, held
+		for k := range records {
+			r := &records[k]
+			if k == 0 || r.moment != records[k-1].moment || r.role != records[k-1].role {
+				g := &pairs[i].grids[r.moment][r.role]
+				for s, n := range pool[r.role] {
+					sum[s+1] = sum[s]
+					sum[s+1][0] += n
+					code := g.at(s)
+					if code != gridUntouched {
+						sum[s+1][1] += n
+					}
+					if code >= gridHeld {
+						sum[s+1][2] += n
+					}
+					if code == gridHeld {
+						sum[s+1][3] += n
 					}
 				}
-				draw(&r.control, pools[i][r.role])
-				draw(&r.neighbour, pools[i].near(r.role, r.distance))
 			}
+			between := func(from, to int) tally {
+				all := sum[to][0] - sum[from][0]
+				share := func(i int) float32 { return float32((sum[to][i] - sum[from][i]) / all) }
+				return tally{share(1), share(2), share(3)}
+			}
+			at := r.step()
+			r.control = between(0, steps)
+			r.neighbour = between(max(0, at-reach), min(steps, at+reach+1))
 		}
-		moment++
-	})
-	if again.candles != p.candles || moment != len(p.moments) {
-		p.err = errors.New("the candles changed during the evaluation")
 	}
 }
 

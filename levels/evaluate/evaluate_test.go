@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -81,17 +82,45 @@ func TestRun_IsTheSameForAnyNumberOfWorkers(t *testing.T) {
 	}
 }
 
-func TestRun_TakesMomentsOffOneClockAndWithinTheBounds(t *testing.T) {
-	// 168-hour weeks of the clock; candles from hour 10 on, so with a window of
-	// 100 the first moment is at hour 168, and with 900 candles the last horizon
+// unshifted returns a symbol whose moments are multiples of every.
+func unshifted(every int) string {
+	for i := 0; ; i++ {
+		if name := fmt.Sprintf("S%d", i); hash(name)%uint64(every) == 0 {
+			return name
+		}
+	}
+}
+
+func TestRun_RotatesMomentsThroughTheHoursAndStaggersPairs(t *testing.T) {
+	o := options(at("none"))
+	o.Klines = 100
+	starts, hours := map[int64]bool{}, map[int64]bool{}
+	for _, name := range []string{"AUSDT", "BUSDT", "CUSDT", "DUSDT"} {
+		p := observe(context.Background(), []Series{given(name, line(0, 30*169))}, &o)[0]
+		starts[p.moments[0]/hour] = true
+		for _, m := range p.moments {
+			hours[m/hour%24] = true
+		}
+		if gap := (p.moments[1] - p.moments[0]) / hour; gap != 169 {
+			t.Errorf("moments are %d hours apart", gap)
+		}
+	}
+	if len(starts) < 3 || len(hours) != 24 {
+		t.Errorf("four pairs begin at %d times and have moments at %d hours of the day", len(starts), len(hours))
+	}
+}
+
+func TestRun_TakesMomentsOffTheClockOfAPairAndWithinTheBounds(t *testing.T) {
+	// A clock of 168 hours without a shift; candles from hour 10 on, so with a window
+	// of 100 the first moment is at hour 168, and with 900 candles the last horizon
 	// that is covered ends at hour 840.
 	moments := func(c *levels.Candles, change func(*Options)) (hours []int64, p pairFindings) {
 		o := options(at("none"))
-		o.Klines = 100
+		o.Klines, o.Every = 100, levels.Horizon
 		if change != nil {
 			change(&o)
 		}
-		p = observe(context.Background(), []Series{given("A", c)}, &o)[0]
+		p = observe(context.Background(), []Series{given(unshifted(o.Every), c)}, &o)[0]
 		if p.err != nil {
 			t.Fatal(p.err)
 		}
@@ -151,8 +180,8 @@ func TestRun_JudgesTheStrongestThreeASideWithinReach(t *testing.T) {
 	// up to 116.
 	prices := []float64{99.2, 83.9, 95, 90, 101.5, 84, 97, 117, 116, 100, 112}
 	o := options(at("fixed", prices...))
-	o.Klines = 100
-	p := observe(context.Background(), []Series{given("A", line(68, 100+168))}, &o)[0]
+	o.Klines, o.Every = 100, levels.Horizon
+	p := observe(context.Background(), []Series{given(unshifted(o.Every), line(68, 100+168))}, &o)[0]
 	var supports, resistances []float64
 	for _, r := range p.methods[0].records {
 		if r.role == levels.Support {
@@ -172,32 +201,40 @@ func TestRun_JudgesTheStrongestThreeASideWithinReach(t *testing.T) {
 	}
 }
 
-func TestControls_AreDrawnFromTheMethodsOwnDistances(t *testing.T) {
+func TestControls_AreWeighedByTheMethodsOwnDistances(t *testing.T) {
 	c := line(68, 100+168+1)
 	c.Low[150], c.High[160] = 92, 109 // supports down to 92 are touched, resistances up to 109
-	series := []Series{given("A", c)}
 	o := options(at("touched and not", 93, 85, 108), at("only far", 85, 86, 115))
-	o.Klines = 100
-	p := observe(context.Background(), series, &o)[0]
+	o.Klines, o.Every = 100, levels.Horizon
+	p := observe(context.Background(), []Series{given(unshifted(o.Every), c)}, &o)[0]
 	near, far := p.methods[0].records, p.methods[1].records
 	if len(near) != 3 || len(far) != 3 {
 		t.Fatalf("%d and %d levels are judged, want 3 and 3", len(near), len(far))
 	}
-	// One support of two is touched at its distance, so about half the controls are.
-	if n := near[0].control.touched + near[1].control.touched; n < 3 || n > 17 {
-		t.Errorf("%d of 20 controls are touched, want about half", n)
-	}
-	if near[2].control.touched != draws {
-		t.Errorf("%d controls of the resistance are touched, want all: they are to be of its side", near[2].control.touched)
-	}
-	for i, want := range []uint8{draws, 0, draws} {
-		if got := near[i].neighbour.touched; got != want {
-			t.Errorf("level %d: %d neighbours are touched, want %d: they are to be of its band", i, got, want)
+	// One support of two is touched at its distance, so exactly half the controls are;
+	// the neighbours of either are those at its own distance.
+	for i, want := range []struct{ control, neighbour float32 }{{0.5, 1}, {0.5, 0}, {1, 1}} {
+		if r := near[i]; r.control.touched != want.control || r.neighbour.touched != want.neighbour {
+			t.Errorf("level %d: %v of the controls and %v of the neighbours are touched, want %v", i, r.control.touched, r.neighbour.touched, want)
 		}
 	}
 	for _, r := range far {
 		if r.control.touched != 0 {
-			t.Errorf("%d controls of a method with only far levels are touched", r.control.touched)
+			t.Errorf("%v of the controls of a method with only far levels are touched", r.control.touched)
+		}
+	}
+}
+
+func TestNeighbours_LieWithinOneATR(t *testing.T) {
+	// The ATR is 2: supports at 96, 94.2 and 93.8 are 2, 2.9 and 3.1 ATR away.
+	c := line(68, 100+168+1)
+	c.Low[150] = 94.5 // touch lines a half below it: the level at 94.2 is touched, that at 93.8 is not
+	o := options(at("m", 96, 94.2, 93.8))
+	o.Klines, o.Every = 100, levels.Horizon
+	p := observe(context.Background(), []Series{given(unshifted(o.Every), c)}, &o)[0]
+	for i, want := range []float32{1, 2.0 / 3, 0.5} {
+		if got := p.methods[0].records[i].neighbour.touched; got != want {
+			t.Errorf("level %d: %v of the neighbours are touched, want %v", i, got, want)
 		}
 	}
 }
@@ -226,10 +263,10 @@ func TestRun_FindsOutAMethodThatRepaints(t *testing.T) {
 			return append(dst, unsure(highest, 1))
 		}
 	}}
-	_, found := evaluate(t, walks()[:4], options(append(Methods(1), forgetful)...))
+	r, found := evaluate(t, walks()[:4], options(append(Methods(1), forgetful)...))
 	for name, m := range found {
-		if m.Asked != 4*21 {
-			t.Errorf("%s was asked again %d times, want at each of 84 moments", name, m.Asked)
+		if m.Asked != r.Moments {
+			t.Errorf("%s was asked again %d times, want at each of %d moments", name, m.Asked, r.Moments)
 		}
 		if name == "repaints" && m.Repainted == 0 {
 			t.Error("a method that repaints was not found out")
@@ -250,7 +287,7 @@ func TestChurn_CountsTheStrongestTwelveByNameAndByPrice(t *testing.T) {
 		return func(dst []Price, _ *levels.Candles) []Price {
 			dst = append(dst, before...)
 			calls++
-			switch calls % 5 { // the moment, where what lasts is looked for, one later, 24 later, the moment again
+			switch calls % 5 { // the moment, again for what lasts, one later, 24 later, the moment again
 			case 3:
 				return slices.Delete(dst, 2, 3)
 			case 4:
@@ -262,8 +299,8 @@ func TestChurn_CountsTheStrongestTwelveByNameAndByPrice(t *testing.T) {
 		}
 	}}
 	o := options(m)
-	o.Klines, o.Workers = 100, 1
-	r, err := Run(context.Background(), []Series{given("A", line(68, 100+168))}, o)
+	o.Klines, o.Every, o.Workers = 100, levels.Horizon, 1
+	r, err := Run(context.Background(), []Series{given(unshifted(o.Every), line(68, 100+168))}, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,22 +334,6 @@ func TestRun_SaysWhatIsWrong(t *testing.T) {
 	cancel()
 	if _, err := Run(ctx, series, options(at("none"))); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want context.Canceled", err)
-	}
-}
-
-func TestRun_RefusesCandlesThatChangeBetweenThePasses(t *testing.T) {
-	loads := 0
-	series := []Series{given("A", line(0, 800)), {"B", func(ctx context.Context, dst *levels.Candles) error {
-		loads++
-		return given("B", line(0, 800+loads)).Load(ctx, dst)
-	}}}
-	o := options(at("fixed", 95, 105))
-	r, err := Run(context.Background(), series, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r.Pairs != 1 || len(r.Failures) != 1 || !strings.Contains(r.Failures[0].Detail, "changed") {
-		t.Errorf("%d pairs, failures %v, want B refused", r.Pairs, r.Failures)
 	}
 }
 

@@ -36,8 +36,8 @@ func (r *Report) HTML(w io.Writer) error {
 		p.put(`</ul>`)
 	}
 	p.put(`<h2>Lift over chance</h2><p class="fine">In points: hold rate of the decided levels minus that of artificial ones at the same moments and sides. `,
-		`Bars are 95 % intervals over calendar weeks. <b class="all">Above</b>: at any of the method's distances. `,
-		`<b class="neighbour">Below</b>: within the same band of distance, over the neighbours of the price.</p>`)
+		`Bars are 95 % intervals over blocks of calendar time. <b class="all">Above</b>: at any of the method's distances. `,
+		`<b class="neighbour">Below</b>: within one ATR of the level's distance, over the neighbours of the price.</p>`)
 	p.put(`<div class="scroll">`)
 	p.lifts(r.MethodsFound)
 	p.put(`</div>`)
@@ -54,7 +54,7 @@ func (r *Report) HTML(w io.Writer) error {
 	for _, m := range r.MethodsFound {
 		p.put(`<dt>`, html.EscapeString(m.Name), `</dt><dd>`, html.EscapeString(m.About), `</dd>`)
 	}
-	p.put(`</dl><p class="fine">One interval in twenty misses its figure by chance, so one method in twenty stands out by chance.</p></main></body></html>`, "\n")
+	p.put(`</dl><p class="fine">`, html.EscapeString(r.caution()), `</p></main></body></html>`, "\n")
 	return p.Flush()
 }
 

@@ -15,9 +15,9 @@ import (
 // random one.
 func Methods(seed uint64) []Method {
 	return []Method{
-		{"tidemark", "this program: zones of swings and volume, ranked by strength", newOurs},
+		{"tidemark", "this program: zones where candles turned or closed, ranked by edge", newOurs},
 		{"swings", "clusters of swing highs and lows (five candles either side), by size; go-sr, and the fractals of Williams, Trading Chaos, 1995", newSwings},
-		{"volume", "peaks of volume by price in 200 rows, by volume; Steidlmayer's profile, rows as TradingView's", newVolume},
+		{volumeMethod, "peaks of volume by price in 200 rows, by volume; Steidlmayer's profile, rows as TradingView's", newVolume},
 		{"kde", "modes of a Gaussian density of swing prices, half an ATR wide; Silverman, Density Estimation, 1986", newDensity},
 		{"extremes", "high and low of the last whole day, week and month (UTC), longest period first", newExtremes},
 		{"pivots", "floor pivots P, R1 to R3, S1 to S3 of the last whole day (UTC), nearest to P first", newPivots},
@@ -25,6 +25,10 @@ func Methods(seed uint64) []Method {
 		{"random", "three prices a side, uniform over the judged distances: a lift here is an error of the test", func() Find { return uniform(seed) }},
 	}
 }
+
+// volumeMethod is the name of the simplest method with a lift, which every other is
+// compared with.
+const volumeMethod = "volume"
 
 // unsure returns a price without an ID, a zone or odds.
 func unsure(price, score float64) Price {
@@ -41,7 +45,7 @@ func newOurs() Find {
 		for _, side := range [...][]levels.Level{a.Supports, a.Resistances} {
 			for i := range side {
 				l := &side[i]
-				p := Price{ID: l.ID, Price: l.Price, Low: l.Low, High: l.High, Score: l.Strength, Touch: l.TouchProbability, Hold: l.HoldProbability}
+				p := Price{ID: l.ID, Price: l.Price, Low: l.Low, High: l.High, Score: float64(l.Edge), Touch: float64(l.TouchProbability), Hold: float64(l.HoldProbability)}
 				if l.NoOdds != levels.OddsKnown {
 					p.Touch, p.Hold = math.NaN(), math.NaN()
 				}

@@ -22,7 +22,8 @@ func (f Figure) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, float64(f), 'f', 6, 64), nil
 }
 
-// Estimate is a figure with its 95 % interval, by bootstrap over calendar weeks.
+// Estimate is a figure with its interval, of 95 % unless said otherwise, by bootstrap
+// over blocks of calendar time.
 type Estimate struct {
 	Value Figure `json:"value"`
 	Low   Figure `json:"low"`
@@ -35,27 +36,34 @@ func (e Estimate) Above(x float64) bool { return float64(e.Low) > x }
 // Report is the result of an evaluation. Rates, lifts and odds are shares; 0.01 is
 // one point.
 type Report struct {
-	Source       string          `json:"source"` // origin of the candles, for display; set by the caller
-	Simulated    bool            `json:"simulated"`
-	Algorithm    string          `json:"algorithm"`
-	Interval     levels.Interval `json:"interval"`
-	Klines       int             `json:"klines"`
-	Every        int             `json:"every_candles"`
-	Horizon      int             `json:"horizon_candles"`
-	Seed         uint64          `json:"seed"`
-	First        time.Time       `json:"first_moment"`
-	Last         time.Time       `json:"last_moment"`
-	Pairs        int             `json:"pairs"` // with at least one moment
-	TooShort     int             `json:"pairs_too_short"`
-	Candles      int             `json:"candles"`
-	Missing      int             `json:"missing_candles"`
-	Moments      int             `json:"moments"` // of all pairs
-	Stale        int             `json:"moments_without_candle"`
-	Flat         int             `json:"moments_without_movement"`
-	Unfinished   int             `json:"moments_cut_off"` // the candles end within the horizon
-	Weeks        int             `json:"weeks"`           // calendar weeks with a moment: the clusters
-	Failures     []Failure       `json:"failures"`
-	MethodsFound []MethodReport  `json:"methods"`
+	Source     string          `json:"source"` // origin of the candles, for display; set by the caller
+	Simulated  bool            `json:"simulated"`
+	Algorithm  string          `json:"algorithm"`
+	Interval   levels.Interval `json:"interval"`
+	Klines     int             `json:"klines"`
+	Every      int             `json:"every_candles"`
+	Horizon    int             `json:"horizon_candles"`
+	Seed       uint64          `json:"seed"`
+	First      time.Time       `json:"first_moment"`
+	Last       time.Time       `json:"last_moment"`
+	Pairs      int             `json:"pairs"` // with at least one moment
+	TooShort   int             `json:"pairs_too_short"`
+	Candles    int             `json:"candles"`
+	Missing    int             `json:"missing_candles"`
+	Moments    int             `json:"moments"` // of all pairs
+	Stale      int             `json:"moments_without_candle"`
+	Flat       int             `json:"moments_without_movement"`
+	Unfinished int             `json:"moments_cut_off"` // the candles end within the horizon
+	Blocks     int             `json:"blocks"`          // of calendar time with a moment: the clusters
+	BlockDays  Figure          `json:"block_days"`
+	Phases     int             `json:"phases"` // remainders of the candle's number by 24 with a moment: at 1h, hours of the day
+	// Comparisons is the number of intervals that the figures of the first table are
+	// read from, and Widening how much wider each must be so that, with 95 %, none
+	// of them misses its figure (Bonferroni).
+	Comparisons  int            `json:"comparisons"`
+	Widening     Figure         `json:"widening"`
+	Failures     []Failure      `json:"failures"`
+	MethodsFound []MethodReport `json:"methods"`
 }
 
 // Failure is a series that could not be evaluated.
@@ -84,9 +92,15 @@ type MethodReport struct {
 	Held        Figure   `json:"held"` // of the decided
 	ControlHeld Figure   `json:"control_held"`
 	Lift        Estimate `json:"lift"`
-	// NeighbourLift is the lift over controls in the same band of distance: over
-	// the neighbours of the price.
+	// NeighbourLift is the lift over controls within one ATR of the level's distance:
+	// over the neighbours of the price.
 	NeighbourLift Estimate `json:"neighbour_lift"`
+	// AheadOfVolume is the lift minus that of the peaks of the volume profile on the
+	// same moments; unknown if they were not evaluated.
+	AheadOfVolume Estimate `json:"ahead_of_volume"`
+	// Excludes names those of the three figures above whose interval still excludes 0
+	// when it is as wide as Report.Widening says.
+	Excludes []string `json:"excludes_zero"`
 
 	// Terciles by strength, the weakest first.
 	Terciles [3]Tercile `json:"terciles"`
@@ -115,7 +129,7 @@ type MethodReport struct {
 type Tercile struct {
 	Levels int      `json:"levels"`
 	Held   Figure   `json:"held"`
-	Lift   Estimate `json:"lift"` // over controls in the same band of distance
+	Lift   Estimate `json:"lift"` // over controls within one ATR of the level's distance
 }
 
 // Odds describes the accuracy of a method's probabilities.
@@ -148,7 +162,7 @@ type Churn struct {
 	ByPrice Figure `json:"by_price"`
 }
 
-// The sums of each calendar week.
+// The sums of each block of calendar time.
 const (
 	levelCount = iota
 	levelTouched
@@ -238,7 +252,7 @@ func (s *sums) addOdds(at int, promised float64, happened bool) {
 
 func (s *sums) add(r *record, tercile int) {
 	s[levelCount]++
-	s[controlCount] += draws
+	s[controlCount]++
 	s[controlTouched] += float64(r.control.touched)
 	s[controlDecided] += float64(r.control.decided)
 	s[controlHeld] += float64(r.control.held)
@@ -271,22 +285,22 @@ func (r *record) decided() bool { return r.held() || r.outcome == levels.Broke }
 
 const (
 	resamples = 2000
-	// minWeeks is the minimum for a bootstrap: the spread of fewer clusters is a
+	// minBlocks is the minimum for a bootstrap: the spread of fewer clusters is a
 	// poor estimate of that of their mean.
-	minWeeks = 8
+	minBlocks = 8
 )
 
-// bootstrap draws calendar weeks with replacement, as many as the series has, and
-// returns the sums of each sample; none if there are too few weeks.
-func bootstrap(weeks []sums, seed uint64) []sums {
-	if len(weeks) < minWeeks {
+// bootstrap draws blocks with replacement, as many as there are, and returns the sums
+// of each sample; none if there are too few blocks. Equal seeds draw equal blocks.
+func bootstrap(blocks []sums, seed uint64) []sums {
+	if len(blocks) < minBlocks {
 		return nil
 	}
 	random := rand.New(rand.NewPCG(seed, 0x626f6f7473747261))
 	samples := make([]sums, resamples)
 	for i := range samples {
-		for range weeks {
-			for k, v := range weeks[random.IntN(len(weeks))] {
+		for range blocks {
+			for k, v := range blocks[random.IntN(len(blocks))] {
 				samples[i][k] += v
 			}
 		}
@@ -294,7 +308,7 @@ func bootstrap(weeks []sums, seed uint64) []sums {
 	return samples
 }
 
-// estimate returns a figure of all weeks with the middle 95 % of its values in the
+// estimate returns a figure of all blocks with the middle 95 % of its values in the
 // samples. Samples without data for the figure are skipped; if they are more than
 // one in a hundred, there is no interval.
 func estimate(all *sums, samples []sums, figure func(*sums) float64) Estimate {
@@ -329,7 +343,7 @@ func summarise(series []Series, pairs []pairFindings, o Options) (*Report, error
 		Algorithm: levels.Algorithm, Interval: o.Interval, Klines: o.Klines, Every: o.Every,
 		Horizon: levels.Horizon, Seed: o.Seed, Failures: []Failure{},
 	}
-	weeks := map[uint16]bool{}
+	blocks, phases := map[uint16]bool{}, map[int64]bool{}
 	var first, last int64
 	good := pairs[:0:0]
 	for i, p := range pairs {
@@ -346,7 +360,8 @@ func summarise(series []Series, pairs []pairFindings, o Options) (*Report, error
 		good = append(good, p)
 		r.Moments += len(p.moments)
 		for _, m := range p.moments {
-			weeks[week(m)] = true
+			blocks[blockOf(m, o.Interval)] = true
+			phases[m/o.Interval.Milliseconds()%24] = true
 		}
 		if from := p.moments[0]; r.Pairs == 0 || from < first {
 			first = from
@@ -358,15 +373,93 @@ func summarise(series []Series, pairs []pairFindings, o Options) (*Report, error
 		return r, fmt.Errorf("%w: no moment of %d pairs has %d candles before it and %d after it within the bounds (%d pairs could not be read)",
 			ErrNothing, len(series), o.Klines, levels.Horizon, len(r.Failures))
 	}
-	r.First, r.Last, r.Weeks = time.UnixMilli(first).UTC(), time.UnixMilli(last).UTC(), len(weeks)
+	r.First, r.Last, r.Blocks, r.Phases = time.UnixMilli(first).UTC(), time.UnixMilli(last).UTC(), len(blocks), len(phases)
+	r.BlockDays = Figure(float64(blockLength(o.Interval)) / day)
+	var volume *summary
+	all := make([]summary, len(o.Methods))
 	for i, m := range o.Methods {
-		r.MethodsFound = append(r.MethodsFound, describe(m, i, good, weeks, r.Moments, o.Seed))
+		all[i] = describe(m, i, good, blocks, r.Moments, o.Seed)
+		if m.Name == volumeMethod {
+			volume = &all[i]
+		}
 	}
+	for i := range all {
+		r.MethodsFound = append(r.MethodsFound, all[i].ahead(volume))
+	}
+	r.compare()
 	return r, nil
 }
 
+// summary is the report of one method and the sums behind it.
+type summary struct {
+	MethodReport
+	all     sums
+	samples []sums
+}
+
+// ahead compares the lift with that of the volume profile, which may be nil. The
+// samples of both are of the same blocks.
+func (s *summary) ahead(volume *summary) MethodReport {
+	none := Figure(math.NaN())
+	s.AheadOfVolume = Estimate{none, none, none}
+	if volume != nil && volume != s {
+		k := 0
+		s.AheadOfVolume = estimate(&s.all, s.samples, func(own *sums) float64 {
+			other := &volume.all
+			if own != &s.all {
+				other = &volume.samples[k]
+				k++
+			}
+			return own.lift() - other.lift()
+		})
+	}
+	return s.MethodReport
+}
+
+// compare counts the intervals of the first table and sets what excludes 0 when all
+// of them are read together.
+func (r *Report) compare() {
+	named := func(m *MethodReport) []struct {
+		name string
+		e    Estimate
+	} {
+		return []struct {
+			name string
+			e    Estimate
+		}{{"lift", m.Lift}, {"lift over its neighbours", m.NeighbourLift}, {"lift ahead of volume", m.AheadOfVolume}}
+	}
+	for i := range r.MethodsFound {
+		for _, f := range named(&r.MethodsFound[i]) {
+			if !math.IsNaN(float64(f.e.Low)) {
+				r.Comparisons++
+			}
+		}
+	}
+	if r.Widening = 1; r.Comparisons > 0 {
+		r.Widening = Figure(normalQuantile(1-0.025/float64(r.Comparisons)) / normalQuantile(0.975))
+	}
+	for i := range r.MethodsFound {
+		m := &r.MethodsFound[i]
+		m.Excludes = []string{}
+		for _, f := range named(m) {
+			if w := f.e.widened(r.Widening); w.Low > 0 || w.High < 0 {
+				m.Excludes = append(m.Excludes, f.name)
+			}
+		}
+	}
+}
+
+// widened returns e with its interval as many times as wide.
+func (e Estimate) widened(by Figure) Estimate {
+	return Estimate{e.Value, e.Value - by*(e.Value-e.Low), e.Value + by*(e.High-e.Value)}
+}
+
+// normalQuantile returns the value that a standard normal variable stays below with
+// probability p.
+func normalQuantile(p float64) float64 { return math.Sqrt2 * math.Erfinv(2*p-1) }
+
 // describe summarises the findings of one method.
-func describe(m Method, method int, pairs []pairFindings, clock map[uint16]bool, moments int, seed uint64) MethodReport {
+func describe(m Method, method int, pairs []pairFindings, clock map[uint16]bool, moments int, seed uint64) summary {
 	out := MethodReport{Name: m.Name, About: m.About}
 	var lasting persistence
 	var distances, scores []float32
@@ -406,11 +499,11 @@ func describe(m Method, method int, pairs []pairFindings, clock map[uint16]bool,
 	}
 
 	order := make([]uint16, 0, len(clock))
-	for w := range clock {
-		order = append(order, w)
+	for b := range clock {
+		order = append(order, b)
 	}
 	slices.Sort(order)
-	byWeek := make([]sums, len(order))
+	byBlock := make([]sums, len(order))
 	var all sums
 	for i := range pairs {
 		records := pairs[i].methods[method].records
@@ -418,16 +511,16 @@ func describe(m Method, method int, pairs []pairFindings, clock map[uint16]bool,
 			r := &records[j]
 			tercile := tercileOf(scores, r.score)
 			out.Terciles[tercile].Levels++
-			at, _ := slices.BinarySearch(order, r.week)
-			byWeek[at].add(r, tercile)
+			at, _ := slices.BinarySearch(order, r.block)
+			byBlock[at].add(r, tercile)
 		}
 	}
-	for i := range byWeek {
-		for k, v := range byWeek[i] {
+	for i := range byBlock {
+		for k, v := range byBlock[i] {
 			all[k] += v
 		}
 	}
-	samples := bootstrap(byWeek, seed)
+	samples := bootstrap(byBlock, seed)
 	of := func(figure func(*sums) float64) Estimate { return estimate(&all, samples, figure) }
 
 	out.Decided = int(all[levelDecided])
@@ -452,7 +545,7 @@ func describe(m Method, method int, pairs []pairFindings, clock map[uint16]bool,
 	out.Reflection = odds(oddsReflect, func(r *record) (float32, bool, bool) { return r.reflection, r.touched, true })
 	out.HoldOdds = odds(oddsHold, func(r *record) (float32, bool, bool) { return r.hold, r.held(), r.decided() })
 	out.OverReflection = of(func(s *sums) float64 { return s.skill(oddsTouch) - s.skill(oddsReflect) })
-	return out
+	return summary{out, all, samples}
 }
 
 // tercileOf returns the third of the sorted scores that score lies in, 0 to 2; equal

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"tidemark/levels"
@@ -27,9 +28,9 @@ func describeAll(t *testing.T, records []record) MethodReport {
 	t.Helper()
 	clock := map[uint16]bool{}
 	for _, r := range records {
-		clock[r.week] = true
+		clock[r.block] = true
 	}
-	return describe(Method{Name: "m"}, 0, pair(records...), clock, 1, 1)
+	return describe(Method{Name: "m"}, 0, pair(records...), clock, 1, 1).MethodReport
 }
 
 func TestReport_RatesAndLifts(t *testing.T) {
@@ -38,10 +39,10 @@ func TestReport_RatesAndLifts(t *testing.T) {
 		return record{outcome: o, touched: o != levels.Untouched, control: control, neighbour: neighbour, touch: none, hold: none, reflection: 0.5}
 	}
 	m := describeAll(t, []record{
-		level(levels.Held, tally{8, 5, 2}, tally{9, 8, 4}),
-		level(levels.Held, tally{6, 5, 2}, tally{9, 8, 4}),
-		level(levels.Broke, tally{10, 6, 3}, tally{9, 8, 3}),
-		level(levels.Undecided, tally{4, 4, 1}, tally{0, 0, 0}),
+		level(levels.Held, tally{0.8, 0.5, 0.2}, tally{0.9, 0.8, 0.4}),
+		level(levels.Held, tally{0.6, 0.5, 0.2}, tally{0.9, 0.8, 0.4}),
+		level(levels.Broke, tally{1, 0.6, 0.3}, tally{0.9, 0.8, 0.3}),
+		level(levels.Undecided, tally{0.4, 0.4, 0.1}, tally{0, 0, 0}),
 		level(levels.Untouched, tally{}, tally{}),
 	})
 	near(t, "touched", m.Touched, 0.8)
@@ -98,7 +99,7 @@ func TestReport_OddsAgainstHand(t *testing.T) {
 func TestReport_TercilesByStrength(t *testing.T) {
 	var records []record
 	for i := range 30 {
-		r := record{score: float32(i), outcome: levels.Broke, touched: true, week: uint16(i % 10), neighbour: tally{10, 10, 4}}
+		r := record{score: float32(i), outcome: levels.Broke, touched: true, block: uint16(i % 10), neighbour: tally{1, 1, 0.4}}
 		if i%10 < 3+i/10 { // 3, 4, 5 of ten hold
 			r.outcome = levels.Held
 		}
@@ -135,14 +136,14 @@ func TestReport_TercilesByStrength(t *testing.T) {
 
 // The interval must reflect the spread of whole weeks, not of levels: levels of a
 // week are correlated.
-func TestBootstrap_TakesWeeksAsOne(t *testing.T) {
+func TestBootstrap_TakesBlocksAsOne(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	const weeks, each = 100, 200
 	var records []record
 	for w := range uint16(weeks) {
 		hold := 0.5 + 0.1*random.NormFloat64()
 		for range each {
-			r := record{outcome: levels.Broke, touched: true, week: w, control: tally{10, 10, 5}}
+			r := record{outcome: levels.Broke, touched: true, block: w, control: tally{1, 1, 0.5}}
 			if random.Float64() < hold {
 				r.outcome = levels.Held
 			}
@@ -164,9 +165,62 @@ func TestFigure_IsNullWhenUnknown(t *testing.T) {
 	}
 }
 
-func TestWeek_BeginsOnMonday(t *testing.T) {
+func TestBlocks_AreTwoHorizonsLongAndAtLeastAWeekFromMonday(t *testing.T) {
 	const sunday, monday = 1_704_067_199_999, 1_704_067_200_000 // 2023-12-31, 2024-01-01
-	if week(monday)-week(sunday) != 1 || week(monday) != week(monday+7*day-1) || week(monday+7*day)-week(monday) != 1 {
-		t.Errorf("weeks %d, %d, %d", week(sunday), week(monday), week(monday+7*day))
+	for i, days := range map[levels.Interval]int64{"1m": 7, "15m": 7, "30m": 7, "1h": 14, "4h": 56, "1d": 336} {
+		if got := blockLength(i); got != days*day {
+			t.Errorf("%s: blocks of %v days, want %d", i, float64(got)/day, days)
+		}
+	}
+	if blockOf(monday, "15m")-blockOf(sunday, "15m") != 1 || blockOf(monday, "15m") != blockOf(monday+7*day-1, "15m") {
+		t.Errorf("blocks %d, %d", blockOf(sunday, "15m"), blockOf(monday, "15m"))
+	}
+}
+
+func TestAheadOfVolume_ComparesTheSameBlocks(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	var own, other []record
+	for b := range uint16(40) {
+		market := 0.5 + 0.2*random.NormFloat64() // moves both alike
+		for range 100 {
+			r := record{outcome: levels.Broke, touched: true, block: b, control: tally{1, 1, 0.5}}
+			x := random.Float64()
+			if x < market+0.05 {
+				r.outcome = levels.Held
+			}
+			own = append(own, r)
+			if r.outcome = levels.Broke; x < market {
+				r.outcome = levels.Held
+			}
+			other = append(other, r)
+		}
+	}
+	both := []pairFindings{{moments: []int64{0}, methods: []findings{{records: own}, {records: other}}}}
+	clock := map[uint16]bool{}
+	for _, r := range own {
+		clock[r.block] = true
+	}
+	volume := describe(Method{Name: volumeMethod}, 1, both, clock, 1, 1)
+	ours := describe(Method{Name: "m"}, 0, both, clock, 1, 1)
+	m := ours.ahead(&volume)
+	if e := m.AheadOfVolume; math.Abs(float64(e.Value)-0.05) > 0.02 || !e.Above(0.02) || m.Lift.Above(0.02) {
+		t.Errorf("ahead by %s, want about 5 points with a narrow interval; the lift alone is %s", e.points(), m.Lift.points())
+	}
+	if e := volume.ahead(&volume).AheadOfVolume; !math.IsNaN(float64(e.Value)) {
+		t.Errorf("the volume profile is ahead of itself by %s", e.points())
+	}
+}
+
+func TestCompare_WidensIntervalsByTheirNumber(t *testing.T) {
+	none := Figure(math.NaN())
+	unknown := Estimate{none, none, none}
+	r := Report{MethodsFound: []MethodReport{
+		{Name: "a", Lift: Estimate{0.02, 0.001, 0.039}, NeighbourLift: Estimate{0.02, 0.01, 0.03}, AheadOfVolume: unknown},
+		{Name: "b", Lift: Estimate{-0.02, -0.03, -0.01}, NeighbourLift: unknown, AheadOfVolume: unknown},
+	}}
+	r.compare()
+	near(t, "widening", r.Widening, 2.3939798/1.9599640) // of 1 − 5 %/3
+	if r.Comparisons != 3 || !slices.Equal(r.MethodsFound[0].Excludes, []string{"lift over its neighbours"}) || !slices.Equal(r.MethodsFound[1].Excludes, []string{"lift"}) {
+		t.Errorf("%d intervals; %v and %v exclude 0", r.Comparisons, r.MethodsFound[0].Excludes, r.MethodsFound[1].Excludes)
 	}
 }

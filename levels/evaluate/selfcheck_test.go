@@ -92,7 +92,9 @@ func TestShuffledReturns_MakeEveryLiftVanish(t *testing.T) {
 		if series == nil {
 			t.Skip("the shared folder is absent")
 		}
-		check(t, series, 2000, 0.06)
+		// tidemark draws a third as many levels as the other methods, so its interval is
+		// wider: six points with these pairs.
+		check(t, series, 2000, 0.08)
 	})
 }
 

@@ -160,7 +160,7 @@ func realPairs(t testing.TB, limit int) []Series {
 
 // options for a test: a short window, so that there are many moments.
 func options(methods ...Method) Options {
-	return Options{Interval: "1h", Klines: 500, Every: levels.Horizon, Seed: 1, Methods: methods, Workers: 2}
+	return Options{Interval: "1h", Klines: 500, Every: levels.Horizon + 1, Seed: 1, Methods: methods, Workers: 2}
 }
 
 // methods picks some of Methods by name.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -23,8 +24,27 @@ func (r *Report) Text(w io.Writer, caption func(string) string, draw func(head [
 			return err
 		}
 	}
-	_, err := fmt.Fprintln(w, "\nOne interval in twenty misses its figure by chance, so one method in twenty stands out by chance.")
+	_, err := fmt.Fprintf(w, "\n%s\n", r.caution())
 	return err
+}
+
+// caution says what may be read from many intervals.
+func (r *Report) caution() string {
+	if r.Comparisons == 0 {
+		return "There are too few blocks of time for intervals: no figure can be told from chance."
+	}
+	s := fmt.Sprintf("The first table has %s of 95 %%: one in twenty misses its figure by chance. When each is %.2f times as wide, all of them contain theirs with 95 %%, and these exclude 0: ",
+		count(r.Comparisons, "interval"), r.Widening)
+	var all []string
+	for _, m := range r.MethodsFound {
+		if len(m.Excludes) > 0 {
+			all = append(all, m.Name+" ("+strings.Join(m.Excludes, ", ")+")")
+		}
+	}
+	if len(all) == 0 {
+		return s + "none."
+	}
+	return s + strings.Join(all, "; ") + "."
 }
 
 func (r *Report) title() string {
@@ -32,14 +52,14 @@ func (r *Report) title() string {
 	if r.Simulated {
 		mark = "SIMULATED "
 	}
-	return fmt.Sprintf("%s%s %s: %s, %d moments in %d weeks from %s to %s", mark, r.Source, r.Interval,
-		count(r.Pairs, "pair"), r.Moments, r.Weeks, r.First.Format(time.DateOnly), r.Last.Format(time.DateOnly))
+	return fmt.Sprintf("%s%s %s: %s, %d moments in %s of %g days from %s to %s", mark, r.Source, r.Interval,
+		count(r.Pairs, "pair"), r.Moments, count(r.Blocks, "block"), r.BlockDays, r.First.Format(time.DateOnly), r.Last.Format(time.DateOnly))
 }
 
 func (r *Report) scope() string {
-	return fmt.Sprintf("at each moment the last %d candles, a moment every %d, judged by the next %d; seed %d, algorithm %s\n"+
+	return fmt.Sprintf("at each moment the last %d candles, a moment every %d (%d of 24 phases), judged by the next %d; seed %d, algorithm %s\n"+
 		"%s, %d missing; skipped: %s too short, %s without a candle, %d without movement, %d cut off by the end",
-		r.Klines, r.Every, r.Horizon, r.Seed, r.Algorithm, count(r.Candles, "candle"), r.Missing,
+		r.Klines, r.Every, r.Phases, r.Horizon, r.Seed, r.Algorithm, count(r.Candles, "candle"), r.Missing,
 		count(r.TooShort, "pair"), count(r.Stale, "moment"), r.Flat, r.Unfinished)
 }
 
@@ -61,7 +81,7 @@ type table struct {
 func (r *Report) tables() []table {
 	lift := table{
 		caption: "Lift: hold rate of the decided levels minus that of artificial ones at the same moments and sides, in points, with its 95 % interval",
-		head:    []string{"method", "levels", "coverage", "median ATR", "touched", "undecided", "held", "control", "lift", "over its neighbours", "touch lift"},
+		head:    []string{"method", "levels", "coverage", "median ATR", "touched", "undecided", "held", "control", "lift", "over its neighbours", "ahead of volume", "touch lift"},
 	}
 	strength := table{
 		caption: "By strength: hold rates of the weakest, the middle and the strongest third, and their lifts over their neighbours",
@@ -81,7 +101,7 @@ func (r *Report) tables() []table {
 		t := m.Terciles
 		for k, row := range [][]string{
 			{strconv.Itoa(m.Levels), m.Coverage.percent(0), m.MedianDistance.fixed(2), m.Touched.percent(1), m.Undecided.percent(1),
-				m.Held.percent(1), m.ControlHeld.percent(1), m.Lift.points(), m.NeighbourLift.points(), m.TouchLift.points()},
+				m.Held.percent(1), m.ControlHeld.percent(1), m.Lift.points(), m.NeighbourLift.points(), m.AheadOfVolume.points(), m.TouchLift.points()},
 			{t[0].Held.percent(1), t[1].Held.percent(1), t[2].Held.percent(1), t[0].Lift.points(), t[1].Lift.points(), t[2].Lift.points(),
 				m.TopMinusBottom.points(), m.TopHoldsMore.points()},
 			{m.Churn[0].ByID.percent(1), m.Churn[1].ByID.percent(1), m.Churn[0].ByPrice.percent(1), m.Churn[1].ByPrice.percent(1),

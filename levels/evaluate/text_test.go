@@ -57,7 +57,7 @@ func TestText_ShowsEveryMethodAndNoNumberThatIsNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := b.String()
-	if !strings.HasPrefix(text, "SIMULATED a walk 1h: 5 pairs, 105 moments in 21 weeks from 2021-") {
+	if !strings.HasPrefix(text, "SIMULATED a walk 1h: 5 pairs, 104 moments in 11 blocks of 14 days from 2021-") {
 		t.Errorf("it begins %.80q", text)
 	}
 	for _, want := range []string{"bad.csv:7", "promised and observed touches of promising", "promised and observed holds of promising"} {

@@ -1,0 +1,87 @@
+package service
+
+import (
+	"context"
+	"hash/fnv"
+	"math"
+	"time"
+
+	"tidemark/levels"
+)
+
+// LevelID returns the ID of a level of this series. levels derives an ID from the candle
+// that anchors a level and knows no series: levels of two pairs, or of two intervals,
+// may have the same candle. Applied twice it returns id.
+func (k Key) LevelID(id uint64) uint64 {
+	h := fnv.New64a()
+	for _, part := range [...]string{k.Exchange, k.Symbol, string(k.Interval)} {
+		_, _ = h.Write([]byte(part))
+		_, _ = h.Write([]byte{0})
+	}
+	// FNV spreads the last bytes over few bits; levels mixes ids in the same way.
+	z := h.Sum64()
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return id ^ z ^ z>>31
+}
+
+// sameReach is how far a level may be from one that it replaces, in ATR: the reach of a
+// zone.
+const sameReach = 0.25
+
+// replace sets Replaces of the levels of s, the analysis that follows before. A level
+// replaces the nearest one that has vanished from within sameReach, and each vanished
+// level has one successor. A level that stays keeps what it replaces.
+func (s *Snapshot) replace(before *Snapshot) {
+	type level = levels.Level
+	each := func(s *Snapshot, use func(l *level)) {
+		for _, side := range [...][]level{s.Supports, s.Resistances} {
+			for i := range side {
+				use(&side[i])
+			}
+		}
+	}
+	each(before, func(old *level) {
+		if l := s.find(old.ID); l != nil {
+			l.Replaces = old.Replaces
+			return
+		}
+		var heir *level
+		nearest := math.Inf(1)
+		each(s, func(l *level) {
+			if d := math.Abs(l.Price - old.Price); d <= sameReach*s.ATR && d < nearest && before.find(l.ID) == nil {
+				heir, nearest = l, d
+			}
+		})
+		if heir == nil {
+			return
+		}
+		if rival := before.find(heir.Replaces); rival == nil || nearest < math.Abs(heir.Price-rival.Price) {
+			heir.Replaces = old.ID
+		}
+	})
+}
+
+// follow marks the levels of s that have replaced some of the stored analysis. An error
+// does not fail the analysis: its levels then replace none.
+func (a *Analyzer) follow(ctx context.Context, s *Snapshot) {
+	before, err := a.store.Snapshot(ctx, s.Key, time.Time{})
+	if err == nil && before.Simulated == s.Simulated && before.AsOf.Before(s.AsOf) {
+		s.replace(&before)
+	}
+}
+
+// Successor returns the level that has replaced the level with the given id, or nil.
+func (s *Snapshot) Successor(id uint64) *levels.Level {
+	if id == 0 {
+		return nil
+	}
+	for _, side := range [...][]levels.Level{s.Supports, s.Resistances} {
+		for i := range side {
+			if r := side[i].Replaces; r == id || r != 0 && r == s.LevelID(id) {
+				return &side[i]
+			}
+		}
+	}
+	return nil
+}
