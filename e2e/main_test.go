@@ -84,6 +84,9 @@ func market(t *testing.T, o simulated.Options) (*simulated.Server, string) {
 	if o.WeightLimit == 0 {
 		o.WeightLimit = 1_000_000
 	}
+	if o.Seed == 0 && o.Venue == "" && o.Replay == nil {
+		o.Seed = lively(t, o.Now)
+	}
 	s := simulated.New(o)
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
@@ -128,7 +131,7 @@ func serve(t *testing.T, environ ...string) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{log: &syncBuffer{}, stop: cancel, done: make(chan error, 1)}
-	environ = append([]string{"HTTP_ADDR=127.0.0.1:0", "LOG_FORMAT=json", "EXCHANGE=simulated"}, environ...)
+	environ = append([]string{"HTTP_ADDR=127.0.0.1:0", "LOG_FORMAT=json", "EXCHANGE=simulated", fmt.Sprintf("EXCHANGE_SIMULATED_SEED=%d", lively(t, nil))}, environ...)
 	go func() { r.done <- run(ctx, []string{"serve"}, environ, io.Discard, r.log) }()
 	t.Cleanup(func() { r.end(t) })
 	address := regexp.MustCompile(`"msg":"serving","address":"([^"]+)"`)
