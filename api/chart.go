@@ -76,6 +76,7 @@ func (a *API) getChart(w *reply, r *http.Request, png bool) error {
 	if p.show, err = q.shown(a); err != nil {
 		return err
 	}
+	p.MinEdge = a.MinEdge
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
 	w.wait(r)

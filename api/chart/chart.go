@@ -4,6 +4,7 @@
 package chart
 
 import (
+	"cmp"
 	"fmt"
 	"image/color"
 	"math"
@@ -26,8 +27,9 @@ const (
 
 // Options are the options of a picture.
 type Options struct {
-	Light         bool // dark on light; otherwise light on dark
-	Width, Height int  // pixels
+	Light         bool    // dark on light; otherwise light on dark
+	Width, Height int     // pixels
+	MinEdge       float64 // points; levels that are faint by it are drawn pale
 }
 
 // Picture is the result of Draw. Later shapes cover earlier ones.
@@ -92,6 +94,7 @@ type canvas struct {
 	Picture
 	theme
 	snap    *service.Snapshot
+	minEdge float64
 	candles *levels.Candles
 	em      int  // text size
 	plot    rect // candles and, to the right, the labels of zones
@@ -105,7 +108,7 @@ type canvas struct {
 // analysis does. Stale is the reason why s is stale, empty if it is not. Notes are
 // sentences without a full stop that are written below the legend.
 func Draw(s *service.Snapshot, candles *levels.Candles, stale string, o Options, notes ...string) *Picture {
-	c := &canvas{theme: dark, snap: s, candles: candles, em: min(max(o.Width/80, 11), 18)}
+	c := &canvas{theme: dark, snap: s, minEdge: o.MinEdge, candles: candles, em: min(max(o.Width/80, 11), 18)}
 	if o.Light {
 		c.theme = light
 	}
@@ -223,8 +226,11 @@ func (c *canvas) legend(x, y int) {
 	case all[0].NoOdds != levels.OddsKnown:
 		full, brief = "the stronger the colour, the larger the edge; no odds", "colour: edge; no odds"
 	}
-	if slices.ContainsFunc(levelsOf(c.snap), func(l levels.Level) bool { return l.Status == levels.Broken }) {
+	if slices.ContainsFunc(levelsOf(c.snap), func(l levels.Level) bool { return l.State == levels.Crossed }) {
 		full, brief = full+"; dashed: broken", brief+"; dashed: broken"
+	}
+	if slices.ContainsFunc(levelsOf(c.snap), func(l levels.Level) bool { return c.pale(&l) }) {
+		full, brief = full+"; pale: faint", brief+"; pale: faint"
 	}
 	words := full
 	if x+wide(full, c.em) > c.width-c.em {
@@ -237,7 +243,7 @@ func (c *canvas) legend(x, y int) {
 func (c *canvas) warnings(stale string) (list []string) {
 	s := c.snap
 	if s.Simulated {
-		list = append(list, "SIMULATED: this market is invented.")
+		list = append(list, "SIMULATED: prices are invented or replayed, not those of a live market.")
 	}
 	if stale != "" {
 		list = append(list, "Stale: "+stale+".")
@@ -358,47 +364,79 @@ func (c *canvas) prices() {
 func abs(n int) int { return max(n, -n) }
 
 // zones draws each level as a band with a line at its price, dashed if the level is
-// broken. It adds the labels that do not cover another, the nearest first.
+// broken, pale if it is faint. Of labels that would cover each other, that of the level
+// with the largest edge is written; those of faint levels come last.
 func (c *canvas) zones() {
-	var above, below int
-	left, right := c.plot.x, c.plot.x+c.plot.w
+	var above, below []*levels.Level
+	var inside []*levels.Level
 	for _, side := range [...][]levels.Level{c.snap.Supports, c.snap.Resistances} {
 		for i := range side {
-			l := &side[i]
-			switch {
+			switch l := &side[i]; {
 			case l.Low < c.low:
-				below++
-				continue
+				below = append(below, l)
 			case l.High > c.high:
-				above++
-				continue
+				above = append(above, l)
+			default:
+				inside = append(inside, l)
 			}
-			colour := c.support
-			if l.Role == levels.Resistance {
-				colour = c.resistance
-			}
-			top, bottom := c.y(l.High), c.y(l.Low)
-			c.fill(faded(colour, opacity(l)), rect{left, top, c.plot.w, max(bottom-top-1, 2)}) // one pixel less, to separate neighbours
-			y, to := c.y(l.Price), right
-			if y >= c.plot.y+c.em/2 && y <= c.plot.y+c.plot.h-c.em/2 && !c.labelled(y) {
-				c.written = append(c.written, y)
-				c.write(c.label(l), c.text, right-c.em/3, y+c.em/3, c.em-1, end)
-				to -= c.room
-			}
-			line := []rect{{left, y, to - left, 1}}
-			if l.Status == levels.Broken { // dashed
-				line = line[:0]
-				for x := left; x < to; x += 10 {
-					line = append(line, rect{x, y, min(5, to-x), 1})
-				}
-			}
-			c.fill(faded(colour, 0.8), line...)
 		}
 	}
-	if note := elsewhere(above, below); note != "" {
+	left, right := c.plot.x, c.plot.x+c.plot.w
+	for _, l := range inside {
+		top, bottom := c.y(l.High), c.y(l.Low)
+		share := opacity(l)
+		if c.pale(l) {
+			share = 0.07
+		}
+		c.fill(faded(c.colour(l), share), rect{left, top, c.plot.w, max(bottom-top-1, 2)}) // one pixel less, to separate neighbours
+	}
+	slices.SortStableFunc(inside, func(a, b *levels.Level) int {
+		switch p, q := c.pale(a), c.pale(b); {
+		case p && !q:
+			return 1
+		case q && !p:
+			return -1
+		}
+		return cmp.Compare(b.Edge, a.Edge)
+	})
+	for _, l := range inside {
+		ink, share := c.text, 0.8
+		if c.pale(l) {
+			ink, share = c.faint, 0.4
+		}
+		y, to := c.y(l.Price), right
+		if y >= c.plot.y+c.em/2 && y <= c.plot.y+c.plot.h-c.em/2 && !c.labelled(y) {
+			c.written = append(c.written, y)
+			c.write(c.label(l), ink, right-c.em/3, y+c.em/3, c.em-1, end)
+		}
+		if c.labelled(y) { // by this label or one beside it
+			to -= c.room
+		}
+		line := []rect{{left, y, to - left, 1}}
+		if l.State == levels.Crossed { // dashed
+			line = line[:0]
+			for x := left; x < to; x += 10 {
+				line = append(line, rect{x, y, min(5, to-x), 1})
+			}
+		}
+		c.fill(faded(c.colour(l), share), line...)
+	}
+	if note := c.elsewhere(above, below); note != "" {
+		c.fill(faded(c.background, 0.8), rect{left, c.plot.y + c.plot.h - c.em*3/2, wide(note, c.em), c.em * 3 / 2})
 		c.write(note, c.faint, c.plot.x+c.em/3, c.plot.y+c.plot.h-c.em/2, c.em-1, start)
 	}
 }
+
+// colour returns the colour of the side of a level.
+func (c *canvas) colour(l *levels.Level) color.NRGBA {
+	if l.Role == levels.Resistance {
+		return c.resistance
+	}
+	return c.support
+}
+
+// pale reports whether a level is drawn as a faint one.
+func (c *canvas) pale(l *levels.Level) bool { return c.minEdge > 0 && l.Faint(c.minEdge) }
 
 // labelled reports whether a zone has a label at y.
 func (c *canvas) labelled(y int) bool {
@@ -422,17 +460,19 @@ func (c *canvas) label(l *levels.Level) string {
 	return text
 }
 
-// elsewhere describes the levels outside the picture.
-func elsewhere(above, below int) string {
-	switch {
-	case above > 0 && below > 0:
-		return fmt.Sprintf("further levels: %d above, %d below", above, below)
-	case above > 0:
-		return fmt.Sprintf("further levels: %d above", above)
-	case below > 0:
-		return fmt.Sprintf("further levels: %d below", below)
+// elsewhere describes the levels outside the picture, each list from the nearest on.
+func (c *canvas) elsewhere(above, below []*levels.Level) string {
+	var parts []string
+	if len(above) > 0 {
+		parts = append(parts, fmt.Sprintf("%d above, from %s", len(above), c.price(above[0].Price)))
 	}
-	return ""
+	if len(below) > 0 {
+		parts = append(parts, fmt.Sprintf("%d below, from %s", len(below), c.price(below[0].Price)))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "further levels: " + strings.Join(parts, "; ")
 }
 
 // bars draws the candles: a body and a wick, or only the range if they are too dense.

@@ -41,15 +41,15 @@ func market(t testing.TB, n int, price float64) (*service.Snapshot, *levels.Cand
 	}
 	decimals := max(0, 5-int(math.Ceil(math.Log10(price))))
 	last := c.Close[n-1]
-	level := func(role levels.Role, status levels.Status, off, hold float64) levels.Level {
+	level := func(role levels.Role, state levels.State, off, hold float64) levels.Level {
 		p := last * (1 + off)
-		return levels.Level{Role: role, Status: status, Price: p, Low: p * 0.9985, High: p * 1.0015, Edge: float32(100 * (hold - 0.45)), HoldProbability: float32(hold), Samples: 100}
+		return levels.Level{Role: role, Record: levels.Record{State: state}, Price: p, Low: p * 0.9985, High: p * 1.0015, Edge: float32(100 * (hold - 0.45)), HoldProbability: float32(hold), Samples: 100}
 	}
 	return &service.Snapshot{
 		Key: service.Key{Exchange: "binance", Symbol: "BTCUSDT", Interval: "1h"}, AsOf: asOf, LastPrice: last, ATR: 0.006 * price,
 		Klines: n, Decimals: decimals,
-		Supports:    []levels.Level{level(levels.Support, levels.Active, -0.008, 0.53), level(levels.Support, levels.Flipped, -0.019, 0.45)},
-		Resistances: []levels.Level{level(levels.Resistance, levels.Broken, 0.007, 0.41), level(levels.Resistance, levels.Active, 0.02, 0.49)},
+		Supports:    []levels.Level{level(levels.Support, levels.Stood, -0.008, 0.53), level(levels.Support, levels.Reclaimed, -0.019, 0.45)},
+		Resistances: []levels.Level{level(levels.Resistance, levels.Crossed, 0.007, 0.41), level(levels.Resistance, levels.Untested, 0.02, 0.49)},
 	}, c
 }
 
@@ -127,7 +127,7 @@ func TestDraw_SaysInWordsWhatMustBeKnown(t *testing.T) {
 		}
 	}
 	all := strings.Join(texts(Draw(s, holes, "newer 1h candles have closed", Options{Width: 1000, Height: 500})), "|")
-	for _, want := range []string{"SIMULATED: this market is invented.", "|SIMULATED|", "Stale: newer 1h candles have closed.", "3 of the 80 shown, 5 of the 85 analysed", "the larger the edge; no odds", "further levels: 1 below"} {
+	for _, want := range []string{"SIMULATED: prices are invented or replayed, not those of a live market.", "|SIMULATED|", "Stale: newer 1h candles have closed.", "3 of the 80 shown, 5 of the 85 analysed", "the larger the edge; no odds", "further levels: 1 below, from 100"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%q is not in %s", want, all)
 		}
@@ -225,6 +225,25 @@ func TestDraw_TheLargerTheEdgeTheStronger(t *testing.T) {
 	weak, strong := levels.Level{Edge: 3}, levels.Level{Edge: 5}
 	if !(opacity(&weak) < opacity(&strong)) {
 		t.Errorf("%v, %v", opacity(&weak), opacity(&strong))
+	}
+}
+
+// Of two labels that would cover each other, the one of the larger edge is written, but
+// for a faint level only where there is no other; the legend tells what is faint.
+func TestDraw_LabelsTheLevelsWithTheLargestEdge(t *testing.T) {
+	s, c := market(t, 60, 64000)
+	near := s.Supports[1]
+	near.Edge, near.DrawnEdge, near.HoldProbability = 4, 4, 0.77
+	near.Price, near.Low, near.High = near.Price+20, near.Low+20, near.High+20
+	s.Supports[1].Edge, s.Supports[1].DrawnEdge, s.Supports[1].HoldProbability = 6, 1, 0.66
+	s.Supports = append(s.Supports, near)
+	o := small
+	for least, want := range map[float64]string{0: "66 %", 3: "77 %"} {
+		o.MinEdge = least
+		all := strings.Join(texts(Draw(s, c, "", o)), "|")
+		if strings.Contains(all, "66 %") == strings.Contains(all, "77 %") || !strings.Contains(all, want) || strings.Contains(all, "pale: faint") != (least > 0) {
+			t.Errorf("with a least edge of %v: %s, want the label %s", least, all, want)
+		}
 	}
 }
 
