@@ -62,19 +62,19 @@ const (
 	end
 )
 
-type theme struct{ background, grid, text, faint, up, down, support, resistance, warning, last, lastText color.NRGBA }
+type theme struct{ background, grid, text, faint, up, down, support, resistance, mark, warning, last, lastText color.NRGBA }
 
 // The colours of zones differ from those of candles, also for people who cannot tell
 // red from green.
 var (
 	dark = theme{
 		background: rgb(0x12161c), grid: rgb(0x222933), text: rgb(0xe4e8ee), faint: rgb(0x98a3b3),
-		up: rgb(0x2fb5a0), down: rgb(0xee5f5b), support: rgb(0x4c9bff), resistance: rgb(0xffa630),
+		up: rgb(0x2fb5a0), down: rgb(0xee5f5b), support: rgb(0x4c9bff), resistance: rgb(0xffa630), mark: rgb(0xc792ff),
 		warning: rgb(0xffcf5c), last: rgb(0xe4e8ee), lastText: rgb(0x12161c),
 	}
 	light = theme{
 		background: rgb(0xffffff), grid: rgb(0xe8ebef), text: rgb(0x1b2430), faint: rgb(0x5b6675),
-		up: rgb(0x0d8f7b), down: rgb(0xd43a3a), support: rgb(0x1f6fe0), resistance: rgb(0xe07b00),
+		up: rgb(0x0d8f7b), down: rgb(0xd43a3a), support: rgb(0x1f6fe0), resistance: rgb(0xe07b00), mark: rgb(0x8a2fc4),
 		warning: rgb(0x9a5b00), last: rgb(0x1b2430), lastText: rgb(0xffffff),
 	}
 )
@@ -94,21 +94,24 @@ type canvas struct {
 	Picture
 	theme
 	snap    *service.Snapshot
+	marks   []levels.PriceMark
 	minEdge float64
 	candles *levels.Candles
 	em      int  // text size
-	plot    rect // candles and, to the right, the labels of zones
+	plot    rect // candles and, to the right, the marks and then the labels of zones
 	room    int  // width of those labels
+	column  int  // width of the marks, 0 without any
 	low     float64
 	high    float64
 	written []int // y of the labels of zones so far
 }
 
 // Draw draws the levels of s over at least one candle. The candles must end where the
-// analysis does. Stale is the reason why s is stale, empty if it is not. Notes are
-// sentences without a full stop that are written below the legend.
-func Draw(s *service.Snapshot, candles *levels.Candles, stale string, o Options, notes ...string) *Picture {
-	c := &canvas{theme: dark, snap: s, minEdge: o.MinEdge, candles: candles, em: min(max(o.Width/80, 11), 18)}
+// analysis does. Marks are drawn beside the levels; they do not change the scale. Stale is
+// the reason why s is stale, empty if it is not. Notes are sentences without a full stop
+// that are written below the legend.
+func Draw(s *service.Snapshot, candles *levels.Candles, marks []levels.PriceMark, stale string, o Options, notes ...string) *Picture {
+	c := &canvas{theme: dark, snap: s, marks: marks, minEdge: o.MinEdge, candles: candles, em: min(max(o.Width/80, 11), 18)}
 	if o.Light {
 		c.theme = light
 	}
@@ -121,12 +124,13 @@ func Draw(s *service.Snapshot, candles *levels.Candles, stale string, o Options,
 	c.scale()
 	c.lay(top)
 	if s.Simulated {
-		c.write("SIMULATED", faded(c.text, 0.07), c.plot.x+(c.plot.w-c.room)/2, c.plot.y+c.plot.h/2, min((c.plot.w-c.room)/7, c.plot.h/3), middle)
+		c.write("SIMULATED", faded(c.text, 0.07), c.plot.x+(c.plot.w-c.room-c.column)/2, c.plot.y+c.plot.h/2, min((c.plot.w-c.room-c.column)/7, c.plot.h/3), middle)
 	}
 	c.times()
 	c.prices()
 	c.zones()
 	c.bars()
+	c.ticksOfMarks()
 	c.lastPrice()
 	return &c.Picture
 }
@@ -192,6 +196,15 @@ func (c *canvas) head(stale string, notes []string) int {
 	c.write(asOf, c.text, c.width-margin, y, c.em, end)
 	y += step
 	c.legend(margin, y)
+	if len(c.marks) > 0 {
+		side := c.em * 3 / 4
+		for i, line := range lines(marksNote, c.em, c.width-2*margin-side-c.em/2) {
+			if y += step; i == 0 {
+				c.fill(c.mark, rect{margin, y - c.em/3, side, 1})
+			}
+			c.write(line, c.faint, margin+side+c.em/2, y, c.em, start)
+		}
+	}
 	for _, w := range c.warnings(stale) {
 		for _, line := range lines(w, c.em, c.width-2*margin) {
 			y += step
@@ -239,6 +252,9 @@ func (c *canvas) legend(x, y int) {
 	c.write(words, c.faint, x, y, c.em, start)
 }
 
+// marksNote says what marks are, and what is not claimed of them.
+const marksNote = "marks: prices that many traders see, without odds; a high, low or close is that of the day, week or month before"
+
 // warnings returns what a viewer must know about the picture.
 func (c *canvas) warnings(stale string) (list []string) {
 	s := c.snap
@@ -283,6 +299,9 @@ func (c *canvas) lay(top int) {
 	for _, l := range levelsOf(c.snap) {
 		c.room = max(c.room, wide(c.label(&l), c.em)+c.em)
 	}
+	for i := range c.marks {
+		c.column = max(c.column, c.tickLength()+wide(markName(&c.marks[i]), c.em-2)+c.em/2)
+	}
 	axis := wide(c.price(c.snap.LastPrice), c.em)
 	for _, p := range c.ticks(c.height - top - 3*c.em) {
 		axis = max(axis, wide(c.tick(p, c.height-top-3*c.em), c.em))
@@ -299,7 +318,7 @@ func (c *canvas) y(price float64) int {
 // pitch is the distance between candles, in pixels. Candles are placed by time, so
 // missing candles leave a gap.
 func (c *canvas) pitch() float64 {
-	return float64(c.plot.w-c.room) / float64(c.candles.Len()+c.candles.Missing())
+	return float64(c.plot.w-c.room-c.column) / float64(c.candles.Len()+c.candles.Missing())
 }
 
 // x returns the x of the middle of the candle that opens at openTime, in Unix ms.
@@ -425,6 +444,61 @@ func (c *canvas) zones() {
 		c.fill(faded(c.background, 0.8), rect{left, c.plot.y + c.plot.h - c.em*3/2, wide(note, c.em), c.em * 3 / 2})
 		c.write(note, c.faint, c.plot.x+c.em/3, c.plot.y+c.plot.h-c.em/2, c.em-1, start)
 	}
+}
+
+// ticksOfMarks draws each mark of the prices shown as a short tick between the candles and
+// the labels of zones, where it covers none of those. Of names that would cover each other,
+// that of the rarest mark is written.
+func (c *canvas) ticksOfMarks() {
+	left := c.plot.x + c.plot.w - c.room - c.column
+	var inside []*levels.PriceMark
+	var ticks []rect
+	for i := range c.marks {
+		if m := &c.marks[i]; m.Price > c.low && m.Price < c.high {
+			inside = append(inside, m)
+			ticks = append(ticks, rect{left, c.y(m.Price), c.tickLength(), 1})
+		}
+	}
+	slices.SortStableFunc(inside, func(a, b *levels.PriceMark) int { return cmp.Compare(rarity(a.Kind), rarity(b.Kind)) })
+	var written []int
+	size := c.em - 2
+	for _, m := range inside {
+		y, x := c.y(m.Price), left+c.tickLength()+c.em/4
+		if y < c.plot.y+size/2 || y > c.plot.y+c.plot.h-size/2 || slices.ContainsFunc(written, func(other int) bool { return abs(y-other) < size }) {
+			continue
+		}
+		written = append(written, y)
+		name := markName(m)
+		c.fill(faded(c.background, 0.8), rect{x - 1, y - size/2, wide(name, size) + 1, size})
+		c.write(name, c.mark, x, y+size/3, size, start)
+	}
+	c.fill(c.mark, ticks...)
+}
+
+// tickLength is the length of the tick of a mark, in pixels.
+func (c *canvas) tickLength() int { return c.em }
+
+// rarity orders marks: tops and bottoms first, then months, weeks, days and round numbers.
+func rarity(k levels.PriceMarkKind) int {
+	switch k {
+	case levels.EqualHighs, levels.EqualLows:
+		return 0
+	case levels.MonthHigh, levels.MonthLow, levels.MonthOpen:
+		return 1
+	case levels.WeekHigh, levels.WeekLow, levels.WeekClose, levels.WeekOpen:
+		return 2
+	case levels.RoundNumber:
+		return 4
+	}
+	return 3
+}
+
+// markName is the name of a mark in a picture, such as day high or double top.
+func markName(m *levels.PriceMark) string {
+	if m.Count > 0 {
+		return strings.ToLower(m.Label())
+	}
+	return strings.ReplaceAll(m.Kind.String(), "_", " ")
 }
 
 // colour returns the colour of the side of a level.
