@@ -6,6 +6,7 @@ import { decimals, el, length, price, put, span, utc } from "./format.js";
 import { LevelTable, named } from "./levels.js";
 import { ended, Live } from "./live.js";
 import { filters, Market } from "./market.js";
+import { MarkLayer } from "./marks.js";
 import { drawJobs, drawMemory, drawSchedules } from "./panels.js";
 import { Search } from "./search.js";
 import { choices, drawElsewhere, drawVenues, replay, take } from "./venues.js";
@@ -74,6 +75,11 @@ const table = new LevelTable($("levels"), (id) => {
   draw();
 }, (touches) => chart.mark(touches));
 
+const marks = new MarkLayer({ toggle: $("marks-shown"), list: $("marks"), told: $("mark") }, () => {
+  marks.load(analysis).catch(lost).then(draw);
+});
+chart.onMarks = (under, point) => marks.tell(under, point);
+
 // draw writes what is known of the pair.
 function draw() {
   $("pair").textContent = seen.symbol;
@@ -92,6 +98,7 @@ function draw() {
   const levels = analysis && [...analysis.supports, ...analysis.resistances];
   shownDecimals = decimals([...(shows(klines) ? klines.klines.slice(-100).flatMap((row) => row.slice(1, 5)) : []),
     ...(analysis ? [analysis.last_price, ...levels.flatMap((l) => [l.price, l.low, l.high])] : [])]);
+  chart.showMarks(marks.show(analysis, shownDecimals));
   drawCandles();
   drawElsewhere($("elsewhere"), together, seen, open);
   if (!analysis) {
@@ -164,7 +171,8 @@ async function load() {
   if (!signal.aborted && found) adopt(found);
   const ambiguous = problem?.code === "ambiguous_symbol";
   if (!signal.aborted && !ambiguous) candles ??= loadCandles();
-  await Promise.race([candles, pause(300)]); // so that both appear at once, if they can
+  const layer = marks.load(found, signal);
+  await Promise.race([Promise.all([candles, layer]), pause(300)]); // so that all appear at once, if they can
   if (signal.aborted) return;
   if (problem?.status === 0) throw problem;
   analysis = found;
@@ -183,6 +191,7 @@ async function load() {
   draw();
   fresh();
   compare(signal);
+  layer.then(() => signal.aborted || draw());
   Promise.resolve(candles).then(() => {
     if (signal.aborted) return;
     if (!document.body.dataset.ready) performance.mark("shown");
