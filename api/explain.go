@@ -65,7 +65,8 @@ func AppendExplanation(b []byte, s *service.Snapshot, e *levels.Explanation, now
 		Stale: stale != "", StaleReason: stringOrNil(stale),
 		Role: e.Level.Role.String(), Level: values.level(&e.Level, s.LastPrice, s.ATR, show.Edge),
 		Tests: make([]wire.Test, len(e.Tests)), Touches: make([]wire.Touch, len(e.Touches)), Sources: make([]wire.Finding, len(e.Found)),
-		OddsReason: stringOrNil(e.Level.NoOdds.String()),
+		OddsReason:  stringOrNil(e.Level.NoOdds.String()),
+		EntriesNote: e.EntriesNote(), FoundByNote: e.Level.FoundByNote(), RecordNote: stringOrNil(e.Level.RecordNote()),
 	}
 	for i, t := range e.Tests {
 		w.Tests[i] = wire.Test{

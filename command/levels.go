@@ -47,7 +47,7 @@ func (in *invocation) levelsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return out.print(newScreen(in.stdout, in.environ), snap, cfg)
+			return out.print(newScreen(in.stdout, in.environ), snap, time.Now(), cfg)
 		},
 	}
 	out.flags(cmd)
