@@ -11,6 +11,8 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
+
+	"tidemark/exchange/simulated"
 )
 
 // ticks are the centres, in the window, of the lines on the chart in the colour of marks
@@ -119,20 +121,25 @@ func TestPage_ShowsMarksWithTheirRecords(t *testing.T) {
 	b.clean(t, s.base, "willReadFrequently")
 }
 
-// Tables are as wide as their place at the width of a common screen: no column is cut.
+// Tables fit their place at the width of a common screen, so no column is cut; also with
+// several exchanges, long names of pairs and levels that are stale.
 func TestPage_CutsNoColumnAt1440Pixels(t *testing.T) {
 	t.Parallel()
-	s := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=24")
-	s.sweepTo(t)
-	b := browse(t)
-	b.show(t, 1440, 900, "dark")
-	b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h"))
-	b.until(t, `document.body.dataset.ready === "BTCUSDT 1h" && document.querySelector("#market tbody tr") && document.querySelector("#levels tr")`)
-	for _, box := range []string{".rows", ".scroll"} {
-		wide := eval[[]int](t, b, `(e => [e.scrollWidth, e.clientWidth])(document.querySelector(`+strconv.Quote(box)+`))`)
-		t.Logf("%s: %v", box, wide)
-		if wide[0] > wide[1] {
-			t.Errorf("the table in %s is %d wide, its place %d", box, wide[0], wide[1])
+	one := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=24")
+	one.sweepTo(t)
+	several := serve(t, severalExchanges(t, simulated.Options{Venue: "okx-swap", Pairs: 24, Seed: 1}, simulated.Options{Venue: "bybit", Pairs: 24, Seed: 2})...)
+	several.sweepAll(t, "okx-swap", "bybit")
+	for _, s := range []*running{one, several} {
+		b := browse(t)
+		b.show(t, 1440, 900, "dark")
+		b.do(t, chromedp.Navigate(s.base+"/?interval=1h"))
+		b.until(t, `document.body.dataset.ready && document.querySelector("#market tbody tr") && document.querySelector("#levels tr")`)
+		eval[bool](t, b, `document.querySelectorAll("#market tbody th").forEach(e => { const s = document.createElement("b"); s.className = "stale"; s.textContent = " STALE"; e.append(s); }), true`)
+		for _, box := range []string{".rows", ".scroll"} {
+			wide := eval[[]int](t, b, `(e => { e.style.width = "min-content"; const x = [e.offsetWidth, e.parentNode.clientWidth - 16]; e.style.width = ""; return x })(document.querySelector(`+strconv.Quote(box+" table")+`))`)
+			if wide[0] > wide[1] {
+				t.Errorf("the table in %s needs %d, its place without a scroll bar is %d", box, wide[0], wide[1])
+			}
 		}
 	}
 }
