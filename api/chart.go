@@ -95,10 +95,11 @@ func (a *API) getChart(w *reply, r *http.Request, png bool) error {
 		return err
 	}
 	p.asOf, p.computedAt = s.AsOf.UnixMilli(), s.ComputedAt.UnixMilli()
-	e, generation := a.cache.get(key, w.start)
+	now := a.clock(s.Exchange, w.start)
+	e, generation := a.cache.get(key, now)
 	if e == nil {
 		a.metrics.misses.Inc()
-		if e, err = a.draw(ctx, key, &s, w.start); err != nil {
+		if e, err = a.draw(ctx, key, &s, now); err != nil {
 			return err
 		}
 		a.cache.put(e, generation)

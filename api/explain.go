@@ -49,7 +49,7 @@ func (a *API) getLevel(w *reply, r *http.Request) error {
 		return err
 	}
 	w.deadline(writeTimeout)
-	b := AppendExplanation(nil, &s, &e, w.start, a.unasked())
+	b := AppendExplanation(nil, &s, &e, a.clock(s.Exchange, w.start), a.unasked())
 	w.Header()["Content-Type"] = contentJSON
 	w.Header()["Cache-Control"] = noCache
 	return write(w, append(b, '\n'))

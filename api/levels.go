@@ -60,6 +60,7 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 		key.Exchange, key.Symbol = of.exchange, of.symbol
 	}
 	send := func(key service.Key) error {
+		now := a.clock(key.Exchange, now)
 		if !at.IsZero() || f != formatJSON || show.Least > 0 {
 			return a.uncached(w, r, key, f, show, at, now)
 		}

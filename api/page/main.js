@@ -9,7 +9,7 @@ import { filters, Market } from "./market.js";
 import { MarkLayer } from "./marks.js";
 import { drawJobs, drawMemory, drawSchedules } from "./panels.js";
 import { Search } from "./search.js";
-import { choices, drawElsewhere, drawVenues, replay, take } from "./venues.js";
+import { choices, clock, drawElsewhere, drawVenues, replay, take } from "./venues.js";
 
 const $ = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -138,18 +138,18 @@ function fresh() {
   if (analysis) {
     parts.push(`Levels as of ${utc(analysis.as_of)} UTC, from ${analysis.klines.toLocaleString("en")} candles,`,
       analysis.missing_klines ? el("b", { class: "stale" }, `${analysis.missing_klines} missing between them,`) : "none missing,",
-      `found ${span(Date.now() - Date.parse(analysis.computed_at))} ago.`);
+      `found ${span(clock(seen.exchange) - Date.parse(analysis.computed_at))} ago.`);
   }
   if (close && !served(seen.exchange)) {
     parts.push(`${seen.exchange} is asked by another process: here is what that has stored.`);
   } else if (close) {
     const now = shows(forming) ? forming : null;
-    const left = (now?.kline ? Date.parse(now.closes_at) : close + step) - Date.now();
+    const left = (now?.kline ? Date.parse(now.closes_at) : close + step) - clock(seen.exchange);
     if (left <= 0) parts.push("A newer candle has closed.");
     else if (!now) parts.push(`Forming candle: not known (hatched), closes in ${span(left)}.`);
     else if (!now.kline) parts.push("No candle is forming: the pair is not traded now.");
     else {
-      const age = Date.now() - Date.parse(now.at);
+      const age = clock(seen.exchange) - Date.parse(now.at);
       parts.push(`Forming candle (hollow): ${price(now.kline[4], shownDecimals)}${age < 15_000 ? "" : ` ${span(age)} ago`}, closes in ${span(left)}.`);
     }
   }
@@ -224,7 +224,7 @@ async function compare(signal) {
 async function loadCandles() {
   const { exchange, symbol } = state, next = wanted();
   const { interval } = next;
-  if (klines?.klines.length && same(klines, next) && Date.now() < klines.klines.at(-1)[0] + 2 * length(interval) + 2000) return;
+  if (klines?.klines.length && same(klines, next) && clock(next.exchange) < klines.klines.at(-1)[0] + 2 * length(interval) + 2000) return;
   if (fetching && same(fetching.series, next)) return fetching.done;
   fetching?.abort();
   const mine = fetching = Object.assign(new AbortController(), { series: next });
