@@ -157,7 +157,7 @@ func (l *Level) RecordNote() string {
 
 // EntriesNote says in a sentence why tests and entries into the zone are two numbers.
 func (e *Explanation) EntriesNote() string {
-	return fmt.Sprintf("price entered the zone %s; a test is another count: an approach to within a quarter of an ATR after price had left by an ATR", plural(len(e.Touches), "time"))
+	return fmt.Sprintf("price entered the zone %s since it formed; tests are another count, in all candles: approaches to within a quarter of an ATR after price had left by an ATR", plural(len(e.Touches), "time"))
 }
 
 // FoundByNote says in a sentence which of the methods count in FoundBy, and why the others

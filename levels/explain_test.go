@@ -508,7 +508,7 @@ func TestExplain_SaysWhyFiguresDiffer(t *testing.T) {
 		_, why := explainAll(t, c)
 		for _, e := range why {
 			times := plural(len(e.Touches), "time")
-			if note := e.EntriesNote(); !strings.HasPrefix(note, "price entered the zone "+times+"; a test is another count") {
+			if note := e.EntriesNote(); !strings.HasPrefix(note, "price entered the zone "+times+" since it formed; tests are another count") {
 				t.Errorf("%d touches, %q", len(e.Touches), note)
 			}
 			for _, f := range e.Factors {
