@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -30,6 +31,7 @@ type picture struct {
 	chart.Options
 	candles int
 	show    Shown
+	marks   bool
 	png     bool // else SVG
 }
 
@@ -49,7 +51,7 @@ func (a *API) getPNG(w *reply, r *http.Request) error { return a.getChart(w, r, 
 // getChart sends a picture, from the cache if possible. It reads the stored analysis
 // first, so a picture never shows an older one.
 func (a *API) getChart(w *reply, r *http.Request, png bool) error {
-	q, err := parseQuery(r.URL.RawQuery, "interval", "exchange", "theme", "width", "height", "candles", "min_edge", "faint")
+	q, err := parseQuery(r.URL.RawQuery, "interval", "exchange", "theme", "width", "height", "candles", "min_edge", "faint", "marks")
 	if err != nil {
 		return err
 	}
@@ -76,6 +78,12 @@ func (a *API) getChart(w *reply, r *http.Request, png bool) error {
 	if p.show, err = q.shown(a); err != nil {
 		return err
 	}
+	p.MinEdge, p.marks = a.MinEdge, true
+	if marks, said, err := q.boolean("marks"); err != nil {
+		return err
+	} else if said {
+		p.marks = marks
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
 	w.wait(r)
@@ -87,10 +95,11 @@ func (a *API) getChart(w *reply, r *http.Request, png bool) error {
 		return err
 	}
 	p.asOf, p.computedAt = s.AsOf.UnixMilli(), s.ComputedAt.UnixMilli()
-	e, generation := a.cache.get(key, w.start)
+	now := a.clock(s.Exchange, w.start)
+	e, generation := a.cache.get(key, now)
 	if e == nil {
 		a.metrics.misses.Inc()
-		if e, err = a.draw(ctx, key, &s, w.start); err != nil {
+		if e, err = a.draw(ctx, key, &s, now); err != nil {
 			return err
 		}
 		a.cache.put(e, generation)
@@ -123,8 +132,8 @@ func (a *API) draw(ctx context.Context, key cacheKey, s *service.Snapshot, now t
 	}
 	drawn := key.picture.show.cut(s)
 	var b []byte
-	err := a.Analyzer.Recall(ctx, s, key.picture.candles, memory, func(c *levels.Candles) error {
-		p := chart.Draw(drawn, c, StaleReason(s, now), key.picture.Options, notes...)
+	paint := func(c *levels.Candles, marks []levels.PriceMark) error {
+		p := chart.Draw(drawn, c, marks, StaleReason(s, now), key.picture.Options, notes...)
 		if !key.picture.png {
 			b = p.AppendSVG(nil)
 			return nil
@@ -133,7 +142,21 @@ func (a *API) draw(ctx context.Context, key cacheKey, s *service.Snapshot, now t
 		err := p.WritePNG(&out)
 		b = out.Bytes()
 		return err
-	})
+	}
+	err := service.ErrNotKept
+	if key.picture.marks { // the month before the present one is in candles that are not drawn
+		err = a.Analyzer.Recall(ctx, s, s.Klines, memory, func(c *levels.Candles) error {
+			marks := levels.Marks(c)
+			last := c.Slice(max(0, c.Len()-key.picture.candles), c.Len())
+			return paint(&last, marks)
+		})
+	}
+	if errors.Is(err, service.ErrNotKept) { // a picture without marks needs fewer candles
+		if key.picture.marks {
+			notes = append(notes, "no marks: not all candles of the analysis are stored any more")
+		}
+		err = a.Analyzer.Recall(ctx, s, key.picture.candles, memory, func(c *levels.Candles) error { return paint(c, nil) })
+	}
 	if err != nil {
 		return nil, err
 	}

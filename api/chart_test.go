@@ -69,7 +69,7 @@ func TestChart_IsKeptUntilTheAnalysisIsAnother(t *testing.T) {
 		if again.Body.String() != first.Body.String() || again.Header().Get("ETag") != tag || read != 1 {
 			t.Errorf("drawn %d times", read)
 		}
-		for _, other := range []string{"theme=light", "width=1001", "height=561", "candles=169"} {
+		for _, other := range []string{"theme=light", "width=1001", "height=561", "candles=169", "marks=false"} {
 			if rec := h.get("/levels/BTCUSDT/chart.svg?" + other); rec.Code != 200 || rec.Header().Get("ETag") == tag {
 				t.Errorf("%s: status %d, the same tag", other, rec.Code)
 			}
@@ -118,6 +118,7 @@ func TestChart_SaysWhatIsWrong(t *testing.T) {
 			"/levels/ETHUSDT/chart.png":              {404, "not_analyzed"},
 			"/levels/BTCUSDT/chart.png?width=1601":   {400, "invalid_request"},
 			"/levels/BTCUSDT/chart.svg?at=now":       {400, "invalid_request"},
+			"/levels/BTCUSDT/chart.svg?marks=some":   {400, "invalid_request"},
 			"/levels/BTC%20USDT/chart.svg":           {400, "invalid_request"},
 		} {
 			rec := h.get(target)
@@ -170,6 +171,30 @@ func TestChart_IsAPNGOfTheSizeAskedFor(t *testing.T) {
 		}
 		if again := h.get("/levels/BTCUSDT/chart.png?width=800&height=400", "If-None-Match", tag); again.Code != 304 {
 			t.Errorf("status %d", again.Code)
+		}
+	})
+}
+
+// Marks are found in all candles of the analysis, drawn or not. Where only the drawn ones
+// are stored, there is a picture without marks that says so.
+func TestChart_DrawsMarksUnlessToldNotTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := drawn(t)
+		for target, want := range map[string]bool{"": true, "&marks=true": true, "&marks=false": false} {
+			body := h.get("/levels/BTCUSDT/chart.svg?candles=50" + target).Body.String()
+			if got := strings.Contains(body, `fill="#c792ff" xml:space`) && strings.Contains(body, ">marks: "); got != want {
+				t.Errorf("%q: marks are drawn: %v, want %v: %s", target, got, want, body)
+			}
+		}
+		keep := h.store.CandlesFunc
+		h.store.CandlesFunc = func(key service.Key, from int64, dst *levels.Candles) (service.Kept, error) {
+			k, err := keep(key, from, dst)
+			dst.KeepLast(60)
+			return k, err
+		}
+		body := h.get("/levels/BTCUSDT/chart.svg?candles=51").Body.String()
+		if !strings.Contains(body, ">No marks: not all candles of the analysis are stored any more.<") || strings.Contains(body, ">marks: ") {
+			t.Error(body)
 		}
 	})
 }

@@ -49,7 +49,7 @@ func (a *API) getLevel(w *reply, r *http.Request) error {
 		return err
 	}
 	w.deadline(writeTimeout)
-	b := AppendExplanation(nil, &s, &e, w.start, a.unasked())
+	b := AppendExplanation(nil, &s, &e, a.clock(s.Exchange, w.start), a.unasked())
 	w.Header()["Content-Type"] = contentJSON
 	w.Header()["Cache-Control"] = noCache
 	return write(w, append(b, '\n'))
@@ -65,7 +65,8 @@ func AppendExplanation(b []byte, s *service.Snapshot, e *levels.Explanation, now
 		Stale: stale != "", StaleReason: stringOrNil(stale),
 		Role: e.Level.Role.String(), Level: values.level(&e.Level, s.LastPrice, s.ATR, show.Edge),
 		Tests: make([]wire.Test, len(e.Tests)), Touches: make([]wire.Touch, len(e.Touches)), Sources: make([]wire.Finding, len(e.Found)),
-		OddsReason: stringOrNil(e.Level.NoOdds.String()),
+		OddsReason:  stringOrNil(e.Level.NoOdds.String()),
+		EntriesNote: e.EntriesNote(), FoundByNote: e.Level.FoundByNote(), RecordNote: stringOrNil(e.Level.RecordNote()),
 	}
 	for i, t := range e.Tests {
 		w.Tests[i] = wire.Test{

@@ -71,6 +71,7 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 		key.Exchange, key.Symbol = of.exchange, of.symbol
 	}
 	send := func(key service.Key) error {
+		now := a.clock(key.Exchange, now)
 		if several != nil {
 			return a.sendIntervals(w, r, key, several, f, show, at, now)
 		}

@@ -37,7 +37,7 @@ func (a *API) getMarks(w *reply, r *http.Request) error {
 		return err
 	}
 	w.deadline(writeTimeout)
-	b := appendJSON(nil, marksOf(&s, marks, w.start))
+	b := appendJSON(nil, marksOf(&s, marks, a.clock(s.Exchange, w.start)))
 	w.Header()["Content-Type"] = contentJSON
 	w.Header()["Cache-Control"] = noCache
 	return write(w, append(b, '\n'))

@@ -31,7 +31,7 @@ func appendPine(b []byte, s *service.Snapshot, now time.Time, show Shown) []byte
 	}
 	if s.Simulated {
 		name = "SIMULATED " + name
-		notes = append(notes, "SIMULATED: this market is invented")
+		notes = append(notes, "SIMULATED: prices are invented or replayed, not those of a live market")
 	}
 	if s.Missing > 0 {
 		notes = append(notes, fmt.Sprintf("%d of %d candles are missing", s.Missing, s.Missing+s.Klines))

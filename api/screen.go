@@ -230,6 +230,7 @@ func (a *API) rows(r *http.Request, s *screenQuery, now time.Time, yield func(*r
 // rowsOf yields the rows of one of the exchanges.
 func (a *API) rowsOf(r *http.Request, s *screenQuery, exchange int, now time.Time, yield func(*row) error) (unreadable int, err error) {
 	key := sorts[s.sortBy]
+	now = a.clock(s.exchanges[exchange], now)
 	for snap, err := range a.Store.Latest(r.Context(), s.exchanges[exchange], s.interval) {
 		damaged := errors.Is(err, service.ErrUnreadable)
 		if err != nil && !damaged {

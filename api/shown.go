@@ -58,11 +58,15 @@ func (f *Shown) Reason(s *service.Snapshot, role levels.Role) string {
 	if role == levels.Resistance {
 		where = "above"
 	}
-	text := "no level with an edge of " + points(max(least, f.Least)) + " " + where + " the price"
-	if n := len(all); n > 0 {
-		text += fmt.Sprintf("; %d with less", n)
+	text := "no level with an edge of at least " + points(max(least, f.Least)) + " " + where + " the price"
+	switch n := len(all); n {
+	case 0:
+		return text
+	case 1:
+		return text + "; 1 level has less"
+	default:
+		return fmt.Sprintf("%s; %d levels have less", text, n)
 	}
-	return text
 }
 
 // points returns a number with its unit.

@@ -86,7 +86,7 @@ func TestShown_ASideWithoutALevelSaysSoInWords(t *testing.T) {
 		s := faintly(time.Now())
 		store(h, s)
 		a := decode[analysisJSON](t, h.get("/levels/BTCUSDT"))
-		const above = "no level with an edge of 3 points above the price; 1 with less"
+		const above = "no level with an edge of at least 3 points above the price; 1 level has less"
 		if a.SupportsReason != nil || a.ResistancesReason == nil || *a.ResistancesReason != above {
 			t.Errorf("%v, %v", a.SupportsReason, a.ResistancesReason)
 		}
@@ -97,8 +97,8 @@ func TestShown_ASideWithoutALevelSaysSoInWords(t *testing.T) {
 			t.Error(script)
 		}
 		for show, want := range map[Shown]string{
-			{Edge: 1, Least: 7, Faint: true}: "no level with an edge of 7 points below the price; 3 with less",
-			{Edge: 7}:                        "no level with an edge of 7 points below the price; 3 with less",
+			{Edge: 1, Least: 7, Faint: true}: "no level with an edge of at least 7 points below the price; 3 levels have less",
+			{Edge: 7}:                        "no level with an edge of at least 7 points below the price; 3 levels have less",
 			{Edge: 1}:                        "",
 		} {
 			if got := show.Reason(&s, levels.Support); got != want {
@@ -106,7 +106,10 @@ func TestShown_ASideWithoutALevelSaysSoInWords(t *testing.T) {
 			}
 		}
 		s.Supports = nil
-		if got := (&Shown{Edge: 1}).Reason(&s, levels.Support); got != "no level with an edge of 1 point below the price" {
+		if got := (&Shown{Faint: true}).Reason(&s, levels.Support); got != "no level with an edge of at least 0 points below the price" {
+			t.Errorf("without a least edge: %q", got)
+		}
+		if got := (&Shown{Edge: 1}).Reason(&s, levels.Support); got != "no level with an edge of at least 1 point below the price" {
 			t.Error(got)
 		}
 		s.ATR = 0

@@ -46,16 +46,21 @@ func (a *API) sendTogether(w *reply, r *http.Request, q *query, pair pairText, i
 		s := &all[i]
 		out.Exchanges[i] = wire.PairOnExchange{
 			Symbol: s.Symbol, Exchange: s.Exchange, AsOf: moment(s.AsOf), LastPrice: s.LastPrice, ATR: sixDigits(s.ATR),
-			Stale: StaleReason(s, w.start) != "", Simulated: s.Simulated,
-			Supports: shared(all, s, levels.Support, show, w.start), SupportsReason: stringOrNil(show.Reason(s, levels.Support)),
-			Resistances: shared(all, s, levels.Resistance, show, w.start), ResistancesReason: stringOrNil(show.Reason(s, levels.Resistance)),
+			Stale: a.stale(s, w.start), Simulated: s.Simulated,
+			Supports: a.shared(all, s, levels.Support, show, w.start), SupportsReason: stringOrNil(show.Reason(s, levels.Support)),
+			Resistances: a.shared(all, s, levels.Resistance, show, w.start), ResistancesReason: stringOrNil(show.Reason(s, levels.Resistance)),
 		}
 	}
 	w.deadline(writeTimeout)
 	newest := slices.MaxFunc(all, func(x, y service.Snapshot) int { return x.AsOf.Compare(y.AsOf) })
-	e := newCached(cacheKey{}, append(appendJSON(nil, &out), '\n'), contentTogether, &newest, w.start)
+	e := newCached(cacheKey{}, append(appendJSON(nil, &out), '\n'), contentTogether, &newest, a.clock(newest.Exchange, w.start))
 	e.vary = varyAccept
 	return e.send(w, r, noCache)
+}
+
+// stale reports whether s is stale at the time now of this machine.
+func (a *API) stale(s *service.Snapshot, now time.Time) bool {
+	return StaleReason(s, a.clock(s.Exchange, now)) != ""
 }
 
 // onAll returns the canonical name of a pair and its newest analysis on each exchange of
@@ -105,9 +110,9 @@ func (a *API) onAll(ctx context.Context, pair pairText, interval levels.Interval
 // shared returns the levels of one side of s, each with the number of exchanges that have
 // it, faint or not, on this side. Simulated and real ones do not count for each other, and stale ones not
 // for those that are not.
-func shared(all []service.Snapshot, s *service.Snapshot, role levels.Role, show Shown, now time.Time) []wire.SharedLevel {
+func (a *API) shared(all []service.Snapshot, s *service.Snapshot, role levels.Role, show Shown, now time.Time) []wire.SharedLevel {
 	others := slices.DeleteFunc(slices.Clone(all), func(o service.Snapshot) bool {
-		return o.Simulated != s.Simulated || StaleReason(&o, now) != "" && StaleReason(s, now) == ""
+		return o.Simulated != s.Simulated || a.stale(&o, now) && !a.stale(s, now)
 	})
 	of := show.Of(side(s, role))
 	out := make([]wire.SharedLevel, len(of))

@@ -39,7 +39,7 @@ func (in *invocation) analyzeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return out.print(newScreen(in.stdout, in.environ), snap, cfg)
+			return out.print(newScreen(in.stdout, in.environ), snap, snap.ComputedAt, cfg) // by the clock of the exchange, which may be a replay
 		},
 	}
 	out.flags(cmd)

@@ -92,6 +92,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some symbols failed.`,
 	in.complete(root)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !parsed {
+		if len(args) > 0 && args[0] == "explain" {
+			err = errors.New("unknown command explain: use `tidemark levels SYMBOL --explain ID`; `tidemark levels SYMBOL --json` prints the ids")
+		}
 		return config.Usage(err)
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +24,8 @@ func (in *invocation) demoCommand() *cobra.Command {
 		Short: "Serve a simulated market from a temporary folder and sweep it once",
 		Long: `Serve the built-in simulated exchange, with SQLite in a temporary folder, sweep its
 market once and print some addresses to try. demo needs no network and no account,
-and removes the folder at the end.
+and removes the folder at the end. It does not use DATABASE_URL and EXCHANGE of the
+environment, only --database-url and --exchange.
 
 ` + dataHelp + ` They still count as SIMULATED.`,
 		Args: cobra.NoArgs,
@@ -39,6 +41,7 @@ and removes the folder at the end.
 			} {
 				if !cmd.Flags().Changed(name) {
 					cmd.Flags().Set(name, value)
+					in.overridden(name, value)
 				}
 			}
 			replay := ""
@@ -67,6 +70,18 @@ and removes the folder at the end.
 	data.add(cmd.Flags())
 	config.AddFlags(cmd.Flags())
 	return cmd
+}
+
+// overridden tells that the demo does not use a setting of the environment, which is
+// that of real data.
+func (in *invocation) overridden(flag, with string) {
+	variable := strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	for _, v := range in.environ {
+		name, value, _ := strings.Cut(v, "=")
+		if value != "" && value != with && (name == variable || name == variable+"_FILE") {
+			fmt.Fprintf(in.stderr, "The demo does not use %s of the environment; --%s sets it.\n", name, flag)
+		}
+	}
 }
 
 // demo serves until ctx ends and sweeps once at the start. replay says what is replayed.

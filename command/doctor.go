@@ -243,7 +243,9 @@ func examineVenue(ctx context.Context, v config.Venue, banned time.Time) []findi
 	// The response was sent half a round trip ago, on average.
 	skew := time.Now().Add(-took / 2).Sub(now)
 	clock := finding{"clock", ok, fmt.Sprintf("within %s of the exchange's", maxSkew), ""}
-	if skew.Abs() > maxSkew {
+	if venue.Status().Replay != "" && skew.Abs() > badSkew {
+		clock.Text = "the exchange is a replay at " + now.UTC().Format("2006-01-02 15:04 UTC") + ", by which analyses of it are judged"
+	} else if skew.Abs() > maxSkew {
 		side := "ahead of"
 		if skew < 0 {
 			side = "behind"

@@ -81,7 +81,13 @@ func printExplanation(w screen, s *service.Snapshot, e *levels.Explanation, now 
 		return err
 	}
 
+	fmt.Fprintln(w, w.paint(faint, "  "+sentence(l.FoundByNote())))
+
 	fmt.Fprintln(w, "\n"+w.paint(bold, fmt.Sprintf("Tests (%d, of which %d held and %d broke)", len(e.Tests), l.Held, l.Broke)))
+	fmt.Fprintln(w, w.paint(faint, "  "+sentence(e.EntriesNote())))
+	if note := l.RecordNote(); note != "" {
+		fmt.Fprintln(w, "  "+sentence(note))
+	}
 	shown := e.Tests
 	if older := len(shown) - shownTests; older > 0 {
 		fmt.Fprintf(w, "  and %d older ones\n", older)
@@ -113,6 +119,9 @@ func printExplanation(w screen, s *service.Snapshot, e *levels.Explanation, now 
 	}
 	return w.list(factors)
 }
+
+// sentence returns text with a capital and a full stop.
+func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
 
 // sourceText returns the findings of a method as text.
 func sourceText(f levels.Source, price func(float64) string, moment func(int64) string) string {

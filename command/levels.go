@@ -70,7 +70,7 @@ docs/levels-research.md has the figures.`,
 			if err != nil {
 				return err
 			}
-			return out.print(newScreen(in.stdout, in.environ), snap, cfg)
+			return out.print(newScreen(in.stdout, in.environ), snap, time.Now(), cfg)
 		},
 	}
 	out.flags(cmd)

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -128,18 +129,19 @@ func (o output) shown(cfg config.Config) api.Shown {
 	return api.Shown{Edge: cfg.LevelsMinEdge, Faint: o.faint || o.minEdge >= 0, Least: max(o.minEdge, 0)}
 }
 
-// print writes an analysis: a table for people, JSON or CSV for programs.
-func (o output) print(w screen, s service.Snapshot, cfg config.Config) error {
+// print writes an analysis, judged at the time now: a table for people, JSON or CSV for
+// programs.
+func (o output) print(w screen, s service.Snapshot, now time.Time, cfg config.Config) error {
 	show := o.shown(cfg)
 	switch {
 	case o.json:
-		_, err := w.Write(append(api.AppendAnalysis(nil, &s, time.Now(), show), '\n'))
+		_, err := w.Write(append(api.AppendAnalysis(nil, &s, now, show), '\n'))
 		return err
 	case o.csv:
-		_, err := w.Write(api.AppendCSV(nil, &s, time.Now(), show))
+		_, err := w.Write(api.AppendCSV(nil, &s, now, show))
 		return err
 	}
-	return printTable(w, s, time.Now(), show, nil)
+	return printTable(w, s, now, show, nil)
 }
 
 // printIntervals writes the analyses of a pair on several intervals.
@@ -206,7 +208,7 @@ func printTable(w screen, s service.Snapshot, now time.Time, show api.Shown, bes
 			price(l.Price), price(l.Low) + "–" + price(l.High),
 			fmt.Sprintf("%+.2f %%", 100*(l.Price-s.LastPrice)/s.LastPrice), fmt.Sprintf("%+.1f", (l.Price-s.LastPrice)/s.ATR),
 			edgeText(&l, show), touched, holds, baseline, fmt.Sprintf("%d of %d", l.Held, l.Held+l.Broke), stateText(&l), last,
-			strings.Join(l.FoundBy().AppendNames(nil), "+"), strings.Join(beside[l.ID], " "),
+			cmp.Or(strings.Join(l.FoundBy().AppendNames(nil), "+"), "-"), strings.Join(beside[l.ID], " "),
 		}})
 	}
 	for _, l := range slices.Backward(show.Of(s.Resistances)) {
@@ -218,7 +220,7 @@ func printTable(w screen, s service.Snapshot, now time.Time, show api.Shown, bes
 	}
 	for _, role := range [...]levels.Role{levels.Resistance, levels.Support} {
 		if reason := show.Reason(&s, role); reason != "" {
-			fmt.Fprintln(w, w.paint(faint, strings.ToUpper(reason[:1])+reason[1:]+"."))
+			fmt.Fprintln(w, w.paint(faint, sentence(reason)))
 		}
 	}
 	head := []string{"price", "zone", "distance", "ATR", "edge", "touched", "holds", "any line", "held", "state", "last test", "found by"}

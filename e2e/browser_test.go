@@ -995,6 +995,8 @@ func TestPage_MarksAReplay(t *testing.T) {
 		`document.querySelectorAll("#venues tr")[1].cells[0].innerText.replace(/\s+/g, " ")`:                                                                                   "binance REPLAY " + dates,
 		`document.querySelectorAll("#venues tr")[0].cells[0].innerText.replace(/\s+/g, " ")`:                                                                                   "okx SIMULATED",
 		`[...document.querySelectorAll("#market tbody tr")].map(r => r.cells[1].innerText).filter((x, i, all) => all.indexOf(x) === i).toSorted().join().replace(/\s+/g, " ")`: "binance REPLAY,okx SIMULATED",
+		`document.getElementById("fresh").innerText.replace(/.*(found) \d+ (s|min) (ago).*/s, "$1 $3") + ", " + document.getElementById("fresh").innerText.includes("STALE")`:  "found ago, false",
+		`document.querySelectorAll("#venues tr")[1].innerText.replace(/.*its time is \d\d (\w{3}) (\d{4}) .*/s, "$1 $2")`:                                                      "May 2023",
 		`document.getElementById("simulated").textContent`:                                                                                                                     "SIMULATED market: a replay of " + dates + ".",
 	} {
 		if got := eval[string](t, b, what); got != want {

@@ -90,6 +90,11 @@ func TestDoctor_SaysWhatIsBroken(t *testing.T) {
 		_, exchange := market(t, simulated.Options{Now: func() time.Time { return time.Now().Add(by) }})
 		return "EXCHANGE_BASE_URL=" + exchange
 	}
+	replay, err := simulated.ReadReplay(recordedHours(t, "BTCUSDT", 300))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, replayed := market(t, simulated.Options{Replay: replay, Now: replay.Clock(10, 1)})
 	for name, test := range map[string]struct {
 		environ, check string
 		verdict        string
@@ -101,6 +106,7 @@ func TestDoctor_SaysWhatIsBroken(t *testing.T) {
 		"no exchange":           {"EXCHANGE_BASE_URL=http://127.0.0.1:1", "exchange", "fail", "connection refused"},
 		"a clock behind":        {skewed(20 * time.Second), "clock", "warn", "20s behind the exchange's"},
 		"a clock far ahead":     {skewed(-10 * time.Minute), "clock", "fail", "10m0s ahead of the exchange's"},
+		"a replay":              {"EXCHANGE_BASE_URL=" + replayed, "clock", "ok", "the exchange is a replay at 2023-05-"},
 		"too little memory":     {"MEMORY_BUDGET=1MiB", "memory", "fail", "the smallest budget that works"},
 		"too little for Go":     {"GOMEMLIMIT=1MiB", "GOMEMLIMIT", "warn", "1MiB is less than"},
 		"no number for Go":      {"GOMEMLIMIT=1M", "GOMEMLIMIT", "fail", "is not a valid limit"},

@@ -565,6 +565,7 @@ func TestRun_SaysWhatIsWrongInOneLine(t *testing.T) {
 		want    string
 	}{
 		{[]string{"swep"}, nil, command.ExitUsage, "sweep"},
+		{[]string{"explain", "BTCUSDT"}, nil, command.ExitUsage, "tidemark levels SYMBOL --explain ID"},
 		{[]string{"sweep", "--bogus"}, nil, command.ExitUsage, "bogus"},
 		{[]string{"levels"}, nil, command.ExitUsage, "exactly one symbol is required, got 0: tidemark levels BTCUSDT"},
 		{[]string{"levels", "BTC USDT"}, nil, command.ExitUsage, "symbol"},
@@ -696,10 +697,12 @@ func TestDemo_SweepsOnceAndLeavesNothing(t *testing.T) {
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
 	ctx, cancel := context.WithCancel(t.Context())
-	out := &syncBuffer{}
+	out, errs := &syncBuffer{}, &syncBuffer{}
 	done := make(chan error, 1)
+	database := filepath.Join(t.TempDir(), "real.db")
 	go func() {
-		done <- run(ctx, []string{"demo", "--http-addr", "127.0.0.1:0", "--exchange-simulated-pairs", "8"}, nil, out, io.Discard)
+		environ := []string{"DATABASE_URL=sqlite://" + database, "EXCHANGE=simulated"}
+		done <- run(ctx, []string{"demo", "--http-addr", "127.0.0.1:0", "--exchange-simulated-pairs", "8"}, environ, out, errs)
 	}()
 	for deadline := time.Now().Add(time.Minute); !strings.Contains(out.String(), "Stop with Ctrl-C"); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -714,6 +717,12 @@ func TestDemo_SweepsOnceAndLeavesNothing(t *testing.T) {
 	var a analysisReply
 	if status := decode(t, res, &a); status != http.StatusOK || !a.Simulated {
 		t.Errorf("levels of the demo: %d %+v", status, a)
+	}
+	if said := errs.String(); !strings.Contains(said, "The demo does not use DATABASE_URL of the environment; --database-url sets it.") || strings.Contains(said, "use EXCHANGE") {
+		t.Errorf("of the environment it says %q", said)
+	}
+	if _, err := os.Stat(database); err == nil {
+		t.Error("the demo wrote to the database of the environment")
 	}
 	cancel()
 	if err := <-done; err != nil {

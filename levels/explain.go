@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -141,6 +142,31 @@ func (f *Finder) Explain(c *Candles, id uint64) (Explanation, error) {
 		e.Factors = f.factors(&e.Level, n, e.Found, fit)
 	}
 	return e, nil
+}
+
+// RecordNote says in a sentence how both can be true if the level held less often than any
+// line at its distance is expected to, although its edge is positive; else it is empty.
+func (l *Level) RecordNote() string {
+	decided := int(l.Held) + int(l.Broke)
+	if l.NoOdds != OddsKnown || decided == 0 || !(l.Edge > 0) || float64(l.Held) >= float64(l.BaselineHold)*float64(decided) {
+		return ""
+	}
+	return fmt.Sprintf("it held %d of %s, less often than any line, and has an edge of %.1f points: both can be true, because the edge is what became of many levels in places like this one, and the record of a single price does not say how its next test ends",
+		l.Held, plural(decided, "test"), l.Edge)
+}
+
+// EntriesNote says in a sentence why tests and entries into the zone are two numbers.
+func (e *Explanation) EntriesNote() string {
+	return fmt.Sprintf("price entered the zone %s since it formed; tests are another count, in all candles: approaches to within a quarter of an ATR after price had left by an ATR", plural(len(e.Touches), "time"))
+}
+
+// FoundByNote says in a sentence which of the methods count in FoundBy, and why the others
+// do not.
+func (l *Level) FoundByNote() string {
+	if names := l.FoundBy().AppendNames(nil); len(names) > 0 {
+		return "found by " + strings.Join(names, " and ") + "; other methods find as much at random prices"
+	}
+	return "found by no method that tells it from random prices: these have as many swings and ends of candles"
 }
 
 // tests returns the tests of the level at price, oldest first.
@@ -393,9 +419,9 @@ func (f *Finder) describeFactors(l *Level, n *zone, v *[features]float32, found 
 	} else {
 		add("age", float64(age), "candles", "price was last here %s ago", plural(age, "candle"))
 	}
-	add("touches", float64(n.touches), "touches", "price came here %s", plural(int(n.touches), "time"))
+	add("touches", float64(n.touches), "touches", "price entered the zone %s", plural(int(n.touches), "time"))
 	stay := float64(n.met) / float64(max(n.touches, 1))
-	add("stay", stay, "candles a touch", "price stayed for %.1f candles each time it came", stay)
+	add("stay", stay, "candles a touch", "price stayed in the zone for %.1f candles each time", stay)
 	if prominence := n.prominence / f.around.atr; prominence > 0 {
 		add("prominence", prominence, "ATR", "the greatest swing here stands out by %.1f ATR", prominence)
 	} else {

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -480,5 +481,50 @@ func TestExplain_RefusesWhatIsNotThere(t *testing.T) {
 	}
 	if _, err := f.Explain(generate(1, MinCandles-1), 1); !errors.Is(err, ErrTooFewCandles) {
 		t.Errorf("too few candles: %v", err)
+	}
+}
+
+// Words that would contradict each other are explained, with the figures of the level.
+func TestExplain_SaysWhyFiguresDiffer(t *testing.T) {
+	for _, c := range []struct {
+		held, broke uint16
+		edge        float32
+		odds        NoOdds
+		want        string
+	}{
+		{0, 6, 7.3, OddsKnown, "it held 0 of 6 tests, less often than any line, and has an edge of 7.3 points: both can be true"},
+		{0, 1, 3, OddsKnown, "it held 0 of 1 test, "},
+		{3, 3, 7.3, OddsKnown, ""},
+		{0, 0, 7.3, OddsKnown, ""},
+		{0, 6, 0, OddsKnown, ""},
+		{0, 6, 7.3, UnknownInterval, ""},
+	} {
+		l := Level{Edge: c.edge, BaselineHold: 0.45, NoOdds: c.odds, Record: Record{Tests: 9, Held: c.held, Broke: c.broke}}
+		if got := l.RecordNote(); got != c.want && (c.want == "" || !strings.HasPrefix(got, c.want)) {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+	for _, c := range explained(t) {
+		_, why := explainAll(t, c)
+		for _, e := range why {
+			times := plural(len(e.Touches), "time")
+			if note := e.EntriesNote(); !strings.HasPrefix(note, "price entered the zone "+times+" since it formed; tests are another count") {
+				t.Errorf("%d touches, %q", len(e.Touches), note)
+			}
+			for _, f := range e.Factors {
+				if f.Name == "touches" && f.Text != "price entered the zone "+times {
+					t.Errorf("%d touches, %q", len(e.Touches), f.Text)
+				}
+			}
+			note := e.Level.FoundByNote()
+			for _, name := range e.Level.Sources.AppendNames(nil) {
+				if named := slices.Contains(e.Level.FoundBy().AppendNames(nil), name); strings.Contains(note, "found by "+name) != named && strings.Contains(note, " and "+name) != named {
+					t.Errorf("sources %v, found by %v: %q", e.Level.Sources.AppendNames(nil), e.Level.FoundBy().AppendNames(nil), note)
+				}
+			}
+			if none := e.Level.FoundBy() == 0; strings.HasPrefix(note, "found by no method that tells it from random prices") != none {
+				t.Errorf("found by %v: %q", e.Level.FoundBy().AppendNames(nil), note)
+			}
+		}
 	}
 }

@@ -49,7 +49,9 @@ func (r Role) String() string {
 // Status is what price last did to a level.
 type Status uint8
 
-// The states of a level. A wick through a zone that closes back does not break it.
+// The statuses, which only closes decide: a wick through a zone that closes back does not
+// break it. State, which replaces them, is decided by tests, where it does if it goes through
+// by an ATR: see Record.
 const (
 	Active  Status = iota // never closed through since it formed
 	Broken                // closed through and not held from the far side since

@@ -19,7 +19,9 @@ const leaveATR = frontRun + race
 // RecentTests is the number of decided tests in Level.Recent.
 const RecentTests = 4
 
-// State is what tests say of a level in its present role.
+// State is what tests say of a level in its present role. Highs and lows decide tests, not
+// closes: a wick that goes through a level by one ATR from the touch line breaks it, even if
+// the candle closes back; a shorter one does not.
 type State uint8
 
 // The states.

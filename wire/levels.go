@@ -170,11 +170,14 @@ type Explanation struct {
 	StaleReason *string   `json:"stale_reason"` // nil while it is fresh
 	Role        string    `json:"role"`         // support, resistance
 	Level       Level     `json:"level"`
-	Tests       []Test    `json:"tests"`       // oldest first
-	Touches     []Touch   `json:"touches"`     // oldest first
-	Sources     []Finding `json:"sources"`     // in the order of Level.Sources
-	OddsReason  *string   `json:"odds_reason"` // why there are no factors; nil if there are
-	Factors     []Factor  `json:"factors"`     // the greatest effect first; nil without odds
+	Tests       []Test    `json:"tests"`         // oldest first
+	Touches     []Touch   `json:"touches"`       // oldest first
+	Sources     []Finding `json:"sources"`       // in the order of Level.Sources
+	OddsReason  *string   `json:"odds_reason"`   // why there are no factors; nil if there are
+	Factors     []Factor  `json:"factors"`       // the greatest effect first; nil without odds
+	EntriesNote string    `json:"entries_note"`  // why tests and entries into the zone are two numbers
+	FoundByNote string    `json:"found_by_note"` // which sources found_by has, and why
+	RecordNote  *string   `json:"record_note"`   // how both can be true if the record says less than the edge; else nil
 }
 
 // Test is an approach of price to the level and what came of it.

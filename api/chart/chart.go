@@ -4,6 +4,7 @@
 package chart
 
 import (
+	"cmp"
 	"fmt"
 	"image/color"
 	"math"
@@ -26,8 +27,9 @@ const (
 
 // Options are the options of a picture.
 type Options struct {
-	Light         bool // dark on light; otherwise light on dark
-	Width, Height int  // pixels
+	Light         bool    // dark on light; otherwise light on dark
+	Width, Height int     // pixels
+	MinEdge       float64 // points; levels that are faint by it are drawn pale
 }
 
 // Picture is the result of Draw. Later shapes cover earlier ones.
@@ -60,19 +62,19 @@ const (
 	end
 )
 
-type theme struct{ background, grid, text, faint, up, down, support, resistance, warning, last, lastText color.NRGBA }
+type theme struct{ background, grid, text, faint, up, down, support, resistance, mark, warning, last, lastText color.NRGBA }
 
 // The colours of zones differ from those of candles, also for people who cannot tell
 // red from green.
 var (
 	dark = theme{
 		background: rgb(0x12161c), grid: rgb(0x222933), text: rgb(0xe4e8ee), faint: rgb(0x98a3b3),
-		up: rgb(0x2fb5a0), down: rgb(0xee5f5b), support: rgb(0x4c9bff), resistance: rgb(0xffa630),
+		up: rgb(0x2fb5a0), down: rgb(0xee5f5b), support: rgb(0x4c9bff), resistance: rgb(0xffa630), mark: rgb(0xc792ff),
 		warning: rgb(0xffcf5c), last: rgb(0xe4e8ee), lastText: rgb(0x12161c),
 	}
 	light = theme{
 		background: rgb(0xffffff), grid: rgb(0xe8ebef), text: rgb(0x1b2430), faint: rgb(0x5b6675),
-		up: rgb(0x0d8f7b), down: rgb(0xd43a3a), support: rgb(0x1f6fe0), resistance: rgb(0xe07b00),
+		up: rgb(0x0d8f7b), down: rgb(0xd43a3a), support: rgb(0x1f6fe0), resistance: rgb(0xe07b00), mark: rgb(0x8a2fc4),
 		warning: rgb(0x9a5b00), last: rgb(0x1b2430), lastText: rgb(0xffffff),
 	}
 )
@@ -92,20 +94,24 @@ type canvas struct {
 	Picture
 	theme
 	snap    *service.Snapshot
+	marks   []levels.PriceMark
+	minEdge float64
 	candles *levels.Candles
 	em      int  // text size
-	plot    rect // candles and, to the right, the labels of zones
+	plot    rect // candles and, to the right, the marks and then the labels of zones
 	room    int  // width of those labels
+	column  int  // width of the marks, 0 without any
 	low     float64
 	high    float64
 	written []int // y of the labels of zones so far
 }
 
 // Draw draws the levels of s over at least one candle. The candles must end where the
-// analysis does. Stale is the reason why s is stale, empty if it is not. Notes are
-// sentences without a full stop that are written below the legend.
-func Draw(s *service.Snapshot, candles *levels.Candles, stale string, o Options, notes ...string) *Picture {
-	c := &canvas{theme: dark, snap: s, candles: candles, em: min(max(o.Width/80, 11), 18)}
+// analysis does. Marks are drawn beside the levels; they do not change the scale. Stale is
+// the reason why s is stale, empty if it is not. Notes are sentences without a full stop
+// that are written below the legend.
+func Draw(s *service.Snapshot, candles *levels.Candles, marks []levels.PriceMark, stale string, o Options, notes ...string) *Picture {
+	c := &canvas{theme: dark, snap: s, marks: marks, minEdge: o.MinEdge, candles: candles, em: min(max(o.Width/80, 11), 18)}
 	if o.Light {
 		c.theme = light
 	}
@@ -118,12 +124,13 @@ func Draw(s *service.Snapshot, candles *levels.Candles, stale string, o Options,
 	c.scale()
 	c.lay(top)
 	if s.Simulated {
-		c.write("SIMULATED", faded(c.text, 0.07), c.plot.x+(c.plot.w-c.room)/2, c.plot.y+c.plot.h/2, min((c.plot.w-c.room)/7, c.plot.h/3), middle)
+		c.write("SIMULATED", faded(c.text, 0.07), c.plot.x+(c.plot.w-c.room-c.column)/2, c.plot.y+c.plot.h/2, min((c.plot.w-c.room-c.column)/7, c.plot.h/3), middle)
 	}
 	c.times()
 	c.prices()
 	c.zones()
 	c.bars()
+	c.ticksOfMarks()
 	c.lastPrice()
 	return &c.Picture
 }
@@ -189,6 +196,15 @@ func (c *canvas) head(stale string, notes []string) int {
 	c.write(asOf, c.text, c.width-margin, y, c.em, end)
 	y += step
 	c.legend(margin, y)
+	if len(c.marks) > 0 {
+		side := c.em * 3 / 4
+		for i, line := range lines(marksNote, c.em, c.width-2*margin-side-c.em/2) {
+			if y += step; i == 0 {
+				c.fill(c.mark, rect{margin, y - c.em/3, side, 1})
+			}
+			c.write(line, c.faint, margin+side+c.em/2, y, c.em, start)
+		}
+	}
 	for _, w := range c.warnings(stale) {
 		for _, line := range lines(w, c.em, c.width-2*margin) {
 			y += step
@@ -223,8 +239,11 @@ func (c *canvas) legend(x, y int) {
 	case all[0].NoOdds != levels.OddsKnown:
 		full, brief = "the stronger the colour, the larger the edge; no odds", "colour: edge; no odds"
 	}
-	if slices.ContainsFunc(levelsOf(c.snap), func(l levels.Level) bool { return l.Status == levels.Broken }) {
+	if slices.ContainsFunc(levelsOf(c.snap), func(l levels.Level) bool { return l.State == levels.Crossed }) {
 		full, brief = full+"; dashed: broken", brief+"; dashed: broken"
+	}
+	if slices.ContainsFunc(levelsOf(c.snap), func(l levels.Level) bool { return c.pale(&l) }) {
+		full, brief = full+"; pale: faint", brief+"; pale: faint"
 	}
 	words := full
 	if x+wide(full, c.em) > c.width-c.em {
@@ -233,11 +252,14 @@ func (c *canvas) legend(x, y int) {
 	c.write(words, c.faint, x, y, c.em, start)
 }
 
+// marksNote says what marks are, and what is not claimed of them.
+const marksNote = "marks: prices that many traders see, without odds; a high, low or close is that of the day, week or month before"
+
 // warnings returns what a viewer must know about the picture.
 func (c *canvas) warnings(stale string) (list []string) {
 	s := c.snap
 	if s.Simulated {
-		list = append(list, "SIMULATED: this market is invented.")
+		list = append(list, "SIMULATED: prices are invented or replayed, not those of a live market.")
 	}
 	if stale != "" {
 		list = append(list, "Stale: "+stale+".")
@@ -277,6 +299,9 @@ func (c *canvas) lay(top int) {
 	for _, l := range levelsOf(c.snap) {
 		c.room = max(c.room, wide(c.label(&l), c.em)+c.em)
 	}
+	for i := range c.marks {
+		c.column = max(c.column, c.tickLength()+wide(markName(&c.marks[i]), c.em-2)+c.em/2)
+	}
 	axis := wide(c.price(c.snap.LastPrice), c.em)
 	for _, p := range c.ticks(c.height - top - 3*c.em) {
 		axis = max(axis, wide(c.tick(p, c.height-top-3*c.em), c.em))
@@ -293,7 +318,7 @@ func (c *canvas) y(price float64) int {
 // pitch is the distance between candles, in pixels. Candles are placed by time, so
 // missing candles leave a gap.
 func (c *canvas) pitch() float64 {
-	return float64(c.plot.w-c.room) / float64(c.candles.Len()+c.candles.Missing())
+	return float64(c.plot.w-c.room-c.column) / float64(c.candles.Len()+c.candles.Missing())
 }
 
 // x returns the x of the middle of the candle that opens at openTime, in Unix ms.
@@ -358,47 +383,134 @@ func (c *canvas) prices() {
 func abs(n int) int { return max(n, -n) }
 
 // zones draws each level as a band with a line at its price, dashed if the level is
-// broken. It adds the labels that do not cover another, the nearest first.
+// broken, pale if it is faint. Of labels that would cover each other, that of the level
+// with the largest edge is written; those of faint levels come last.
 func (c *canvas) zones() {
-	var above, below int
-	left, right := c.plot.x, c.plot.x+c.plot.w
+	var above, below []*levels.Level
+	var inside []*levels.Level
 	for _, side := range [...][]levels.Level{c.snap.Supports, c.snap.Resistances} {
 		for i := range side {
-			l := &side[i]
-			switch {
+			switch l := &side[i]; {
 			case l.Low < c.low:
-				below++
-				continue
+				below = append(below, l)
 			case l.High > c.high:
-				above++
-				continue
+				above = append(above, l)
+			default:
+				inside = append(inside, l)
 			}
-			colour := c.support
-			if l.Role == levels.Resistance {
-				colour = c.resistance
-			}
-			top, bottom := c.y(l.High), c.y(l.Low)
-			c.fill(faded(colour, opacity(l)), rect{left, top, c.plot.w, max(bottom-top-1, 2)}) // one pixel less, to separate neighbours
-			y, to := c.y(l.Price), right
-			if y >= c.plot.y+c.em/2 && y <= c.plot.y+c.plot.h-c.em/2 && !c.labelled(y) {
-				c.written = append(c.written, y)
-				c.write(c.label(l), c.text, right-c.em/3, y+c.em/3, c.em-1, end)
-				to -= c.room
-			}
-			line := []rect{{left, y, to - left, 1}}
-			if l.Status == levels.Broken { // dashed
-				line = line[:0]
-				for x := left; x < to; x += 10 {
-					line = append(line, rect{x, y, min(5, to-x), 1})
-				}
-			}
-			c.fill(faded(colour, 0.8), line...)
 		}
 	}
-	if note := elsewhere(above, below); note != "" {
+	left, right := c.plot.x, c.plot.x+c.plot.w
+	for _, l := range inside {
+		top, bottom := c.y(l.High), c.y(l.Low)
+		share := opacity(l)
+		if c.pale(l) {
+			share = 0.07
+		}
+		c.fill(faded(c.colour(l), share), rect{left, top, c.plot.w, max(bottom-top-1, 2)}) // one pixel less, to separate neighbours
+	}
+	slices.SortStableFunc(inside, func(a, b *levels.Level) int {
+		switch p, q := c.pale(a), c.pale(b); {
+		case p && !q:
+			return 1
+		case q && !p:
+			return -1
+		}
+		return cmp.Compare(b.Edge, a.Edge)
+	})
+	for _, l := range inside {
+		ink, share := c.text, 0.8
+		if c.pale(l) {
+			ink, share = c.faint, 0.4
+		}
+		y, to := c.y(l.Price), right
+		if y >= c.plot.y+c.em/2 && y <= c.plot.y+c.plot.h-c.em/2 && !c.labelled(y) {
+			c.written = append(c.written, y)
+			c.write(c.label(l), ink, right-c.em/3, y+c.em/3, c.em-1, end)
+		}
+		if c.labelled(y) { // by this label or one beside it
+			to -= c.room
+		}
+		line := []rect{{left, y, to - left, 1}}
+		if l.State == levels.Crossed { // dashed
+			line = line[:0]
+			for x := left; x < to; x += 10 {
+				line = append(line, rect{x, y, min(5, to-x), 1})
+			}
+		}
+		c.fill(faded(c.colour(l), share), line...)
+	}
+	if note := c.elsewhere(above, below); note != "" {
+		c.fill(faded(c.background, 0.8), rect{left, c.plot.y + c.plot.h - c.em*3/2, wide(note, c.em), c.em * 3 / 2})
 		c.write(note, c.faint, c.plot.x+c.em/3, c.plot.y+c.plot.h-c.em/2, c.em-1, start)
 	}
 }
+
+// ticksOfMarks draws each mark of the prices shown as a short tick between the candles and
+// the labels of zones, where it covers none of those. Of names that would cover each other,
+// that of the rarest mark is written.
+func (c *canvas) ticksOfMarks() {
+	left := c.plot.x + c.plot.w - c.room - c.column
+	var inside []*levels.PriceMark
+	var ticks []rect
+	for i := range c.marks {
+		if m := &c.marks[i]; m.Price > c.low && m.Price < c.high {
+			inside = append(inside, m)
+			ticks = append(ticks, rect{left, c.y(m.Price), c.tickLength(), 1})
+		}
+	}
+	slices.SortStableFunc(inside, func(a, b *levels.PriceMark) int { return cmp.Compare(rarity(a.Kind), rarity(b.Kind)) })
+	var written []int
+	size := c.em - 2
+	for _, m := range inside {
+		y, x := c.y(m.Price), left+c.tickLength()+c.em/4
+		if y < c.plot.y+size/2 || y > c.plot.y+c.plot.h-size/2 || slices.ContainsFunc(written, func(other int) bool { return abs(y-other) < size }) {
+			continue
+		}
+		written = append(written, y)
+		name := markName(m)
+		c.fill(faded(c.background, 0.8), rect{x - 1, y - size/2, wide(name, size) + 1, size})
+		c.write(name, c.mark, x, y+size/3, size, start)
+	}
+	c.fill(c.mark, ticks...)
+}
+
+// tickLength is the length of the tick of a mark, in pixels.
+func (c *canvas) tickLength() int { return c.em }
+
+// rarity orders marks: tops and bottoms first, then months, weeks, days and round numbers.
+func rarity(k levels.PriceMarkKind) int {
+	switch k {
+	case levels.EqualHighs, levels.EqualLows:
+		return 0
+	case levels.MonthHigh, levels.MonthLow, levels.MonthOpen:
+		return 1
+	case levels.WeekHigh, levels.WeekLow, levels.WeekClose, levels.WeekOpen:
+		return 2
+	case levels.RoundNumber:
+		return 4
+	}
+	return 3
+}
+
+// markName is the name of a mark in a picture, such as day high or double top.
+func markName(m *levels.PriceMark) string {
+	if m.Count > 0 {
+		return strings.ToLower(m.Label())
+	}
+	return strings.ReplaceAll(m.Kind.String(), "_", " ")
+}
+
+// colour returns the colour of the side of a level.
+func (c *canvas) colour(l *levels.Level) color.NRGBA {
+	if l.Role == levels.Resistance {
+		return c.resistance
+	}
+	return c.support
+}
+
+// pale reports whether a level is drawn as a faint one.
+func (c *canvas) pale(l *levels.Level) bool { return c.minEdge > 0 && l.Faint(c.minEdge) }
 
 // labelled reports whether a zone has a label at y.
 func (c *canvas) labelled(y int) bool {
@@ -422,17 +534,19 @@ func (c *canvas) label(l *levels.Level) string {
 	return text
 }
 
-// elsewhere describes the levels outside the picture.
-func elsewhere(above, below int) string {
-	switch {
-	case above > 0 && below > 0:
-		return fmt.Sprintf("further levels: %d above, %d below", above, below)
-	case above > 0:
-		return fmt.Sprintf("further levels: %d above", above)
-	case below > 0:
-		return fmt.Sprintf("further levels: %d below", below)
+// elsewhere describes the levels outside the picture, each list from the nearest on.
+func (c *canvas) elsewhere(above, below []*levels.Level) string {
+	var parts []string
+	if len(above) > 0 {
+		parts = append(parts, fmt.Sprintf("%d above, from %s", len(above), c.price(above[0].Price)))
 	}
-	return ""
+	if len(below) > 0 {
+		parts = append(parts, fmt.Sprintf("%d below, from %s", len(below), c.price(below[0].Price)))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "further levels: " + strings.Join(parts, "; ")
 }
 
 // bars draws the candles: a body and a wick, or only the range if they are too dense.

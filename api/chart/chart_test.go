@@ -41,15 +41,15 @@ func market(t testing.TB, n int, price float64) (*service.Snapshot, *levels.Cand
 	}
 	decimals := max(0, 5-int(math.Ceil(math.Log10(price))))
 	last := c.Close[n-1]
-	level := func(role levels.Role, status levels.Status, off, hold float64) levels.Level {
+	level := func(role levels.Role, state levels.State, off, hold float64) levels.Level {
 		p := last * (1 + off)
-		return levels.Level{Role: role, Status: status, Price: p, Low: p * 0.9985, High: p * 1.0015, Edge: float32(100 * (hold - 0.45)), HoldProbability: float32(hold), Samples: 100}
+		return levels.Level{Role: role, Record: levels.Record{State: state}, Price: p, Low: p * 0.9985, High: p * 1.0015, Edge: float32(100 * (hold - 0.45)), HoldProbability: float32(hold), Samples: 100}
 	}
 	return &service.Snapshot{
 		Key: service.Key{Exchange: "binance", Symbol: "BTCUSDT", Interval: "1h"}, AsOf: asOf, LastPrice: last, ATR: 0.006 * price,
 		Klines: n, Decimals: decimals,
-		Supports:    []levels.Level{level(levels.Support, levels.Active, -0.008, 0.53), level(levels.Support, levels.Flipped, -0.019, 0.45)},
-		Resistances: []levels.Level{level(levels.Resistance, levels.Broken, 0.007, 0.41), level(levels.Resistance, levels.Active, 0.02, 0.49)},
+		Supports:    []levels.Level{level(levels.Support, levels.Stood, -0.008, 0.53), level(levels.Support, levels.Reclaimed, -0.019, 0.45)},
+		Resistances: []levels.Level{level(levels.Resistance, levels.Crossed, 0.007, 0.41), level(levels.Resistance, levels.Untested, 0.02, 0.49)},
 	}, c
 }
 
@@ -67,7 +67,7 @@ func texts(p *Picture) (list []string) {
 
 func TestSVG_OfASmallMarketIsTheGoldenOne(t *testing.T) {
 	s, c := market(t, 60, 64000)
-	got := Draw(s, c, "", small).AppendSVG(nil)
+	got := Draw(s, c, nil, "", small).AppendSVG(nil)
 	if *update {
 		if err := os.WriteFile("testdata/small.svg", got, 0o644); err != nil {
 			t.Fatal(err)
@@ -85,7 +85,7 @@ func TestSVG_OfASmallMarketIsTheGoldenOne(t *testing.T) {
 func TestSVG_IsWellFormedAndEscaped(t *testing.T) {
 	s, c := market(t, 60, 64000)
 	s.Symbol, s.Exchange = `<A&"B>`, "]]>"
-	for d := xml.NewDecoder(strings.NewReader(string(Draw(s, c, "a < b & c", small).AppendSVG(nil)))); ; {
+	for d := xml.NewDecoder(strings.NewReader(string(Draw(s, c, nil, "a < b & c", small).AppendSVG(nil)))); ; {
 		token, err := d.Token()
 		if token == nil && err.Error() == "EOF" {
 			return
@@ -101,7 +101,7 @@ func TestSVG_IsWellFormedAndEscaped(t *testing.T) {
 
 func TestDraw_SaysInWordsWhatMustBeKnown(t *testing.T) {
 	s, c := market(t, 80, 64000)
-	plain := strings.Join(texts(Draw(s, c, "", small)), "|")
+	plain := strings.Join(texts(Draw(s, c, nil, "", small)), "|")
 	for _, want := range []string{"BTCUSDT", "1h · binance", "as of 2026-11-22 19:00 UTC", "UTC", "53 %", "colour: edge; %: odds to hold", "dashed: broken", fmt.Sprintf("%.0f", s.LastPrice)} {
 		if !strings.Contains(plain, want) {
 			t.Errorf("%q is not in %s", want, plain)
@@ -126,14 +126,14 @@ func TestDraw_SaysInWordsWhatMustBeKnown(t *testing.T) {
 			}
 		}
 	}
-	all := strings.Join(texts(Draw(s, holes, "newer 1h candles have closed", Options{Width: 1000, Height: 500})), "|")
-	for _, want := range []string{"SIMULATED: this market is invented.", "|SIMULATED|", "Stale: newer 1h candles have closed.", "3 of the 80 shown, 5 of the 85 analysed", "the larger the edge; no odds", "further levels: 1 below"} {
+	all := strings.Join(texts(Draw(s, holes, nil, "newer 1h candles have closed", Options{Width: 1000, Height: 500})), "|")
+	for _, want := range []string{"SIMULATED: prices are invented or replayed, not those of a live market.", "|SIMULATED|", "Stale: newer 1h candles have closed.", "3 of the 80 shown, 5 of the 85 analysed", "the larger the edge; no odds", "further levels: 1 below, from 100"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%q is not in %s", want, all)
 		}
 	}
 	s.Supports, s.Resistances = nil, nil
-	none := strings.Join(texts(Draw(s, c, "", Options{Width: 1000, Height: 500}, "no level with an edge of 3 points below the price")), "|")
+	none := strings.Join(texts(Draw(s, c, nil, "", Options{Width: 1000, Height: 500}, "no level with an edge of 3 points below the price")), "|")
 	for _, want := range []string{"no levels are drawn", "No level with an edge of 3 points below the price."} {
 		if !strings.Contains(none, want) {
 			t.Errorf("%q is not in %s", want, none)
@@ -155,7 +155,7 @@ func TestDraw_FitsAtEveryScale(t *testing.T) {
 					s.LastPrice, s.ATR, s.Supports, s.Resistances = price, 0, nil, nil
 				}
 				s.Simulated, s.Missing = true, 3
-				p := Draw(s, c, "newer 1h candles have closed since 2026-11-22T19:00:00Z; the next analysis was due by 2026-11-22T21:00:00Z", o)
+				p := Draw(s, c, levels.Marks(c), "newer 1h candles have closed since 2026-11-22T19:00:00Z; the next analysis was due by 2026-11-22T21:00:00Z", o)
 				labels := map[string]int{}
 				for _, sh := range p.shapes {
 					for _, r := range sh.rects {
@@ -186,7 +186,7 @@ func TestDraw_FitsAtEveryScale(t *testing.T) {
 
 func TestDraw_ZonesAndCandlesAreWhereTheirPricesAre(t *testing.T) {
 	s, c := market(t, 60, 64000)
-	p := Draw(s, c, "", small)
+	p := Draw(s, c, nil, "", small)
 	// bands are as high above one another as their prices are
 	find := func(colour uint8, of float64) (r rect) {
 		for _, sh := range p.shapes {
@@ -228,6 +228,93 @@ func TestDraw_TheLargerTheEdgeTheStronger(t *testing.T) {
 	}
 }
 
+// Marks are ticks of their own colour, shorter than any line of a level, in a column
+// where there are no labels of levels; what is written of levels is as without them.
+func TestDraw_MarksAreNoLevels(t *testing.T) {
+	s, c := market(t, 60, 64000)
+	near := s.Supports[0].Price
+	marks := []levels.PriceMark{
+		{Kind: levels.DayLow, Price: near},
+		{Kind: levels.EqualLows, Price: near, Count: 3},
+		{Kind: levels.RoundNumber, Price: s.Resistances[0].Price},
+		{Kind: levels.MonthHigh, Price: 2 * s.LastPrice},
+	}
+	for _, o := range []Options{small, {Width: MinWidth, Height: MinHeight}, {Width: MaxWidth, Height: MaxHeight, Light: true}} {
+		without, with := Draw(s, c, nil, "", o), Draw(s, c, marks, "", o)
+		ink := dark.mark
+		if o.Light {
+			ink = light.mark
+		}
+		var names []string
+		var labels []shape
+		for _, sh := range with.shapes {
+			switch {
+			case sh.text != "" && sh.colour == ink:
+				names = append(names, sh.text)
+			case strings.Contains(sh.text, "  ") && strings.HasSuffix(sh.text, " %"):
+				labels = append(labels, sh)
+			}
+		}
+		if want := []string{"triple bottom", "round"}; !slices.Equal(names, want) {
+			t.Errorf("%+v: the marks %q are named, want %q", o, names, want)
+		}
+		for _, text := range texts(without) {
+			if strings.Contains(text, "%") && !slices.Contains(texts(with), text) {
+				t.Errorf("%+v: with marks %q is not written", o, text)
+			}
+			if strings.Contains(text, "marks") {
+				t.Errorf("%+v: without marks it says %q", o, text)
+			}
+		}
+		if all := strings.Join(texts(with), " "); !strings.Contains(all, "marks: prices that many traders see, without odds") {
+			t.Errorf("%+v: the legend is %s", o, all)
+		}
+		ticks := 0
+		for _, sh := range with.shapes {
+			right := 0
+			if sh.colour == ink {
+				for _, r := range sh.rects {
+					right = r.x + r.w
+					if r.h != 1 || r.w > o.Width/20 {
+						t.Errorf("%+v: a tick is %+v", o, r)
+					}
+					ticks++
+				}
+				if sh.text != "" {
+					right = sh.x + wide(sh.text, sh.size)
+				}
+			}
+			for _, l := range labels {
+				if left := l.x - wide(l.text, l.size); right > left && len(sh.rects) != 1 {
+					t.Errorf("%+v: a mark reaches to %d, the label %q begins at %d", o, right, l.text, left)
+				}
+			}
+		}
+		if ticks != 4 || len(labels) == 0 { // with that of the legend
+			t.Errorf("%+v: %d ticks, want 4", o, ticks)
+		}
+	}
+}
+
+// Of two labels that would cover each other, the one of the larger edge is written, but
+// for a faint level only where there is no other; the legend tells what is faint.
+func TestDraw_LabelsTheLevelsWithTheLargestEdge(t *testing.T) {
+	s, c := market(t, 60, 64000)
+	near := s.Supports[1]
+	near.Edge, near.DrawnEdge, near.HoldProbability = 4, 4, 0.77
+	near.Price, near.Low, near.High = near.Price+20, near.Low+20, near.High+20
+	s.Supports[1].Edge, s.Supports[1].DrawnEdge, s.Supports[1].HoldProbability = 6, 1, 0.66
+	s.Supports = append(s.Supports, near)
+	o := small
+	for least, want := range map[float64]string{0: "66 %", 3: "77 %"} {
+		o.MinEdge = least
+		all := strings.Join(texts(Draw(s, c, nil, "", o)), "|")
+		if strings.Contains(all, "66 %") == strings.Contains(all, "77 %") || !strings.Contains(all, want) || strings.Contains(all, "pale: faint") != (least > 0) {
+			t.Errorf("with a least edge of %v: %s, want the label %s", least, all, want)
+		}
+	}
+}
+
 func TestLines_BreakBetweenWords(t *testing.T) {
 	if got := lines("one two three four", 10, wide("one two", 10)); !slices.Equal(got, []string{"one two", "three", "four"}) {
 		t.Errorf("%q", got)
@@ -239,6 +326,6 @@ func BenchmarkSVG(b *testing.B) {
 	s, c := market(b, MaxCandles, 64000)
 	b.ReportAllocs()
 	for b.Loop() {
-		Draw(s, c, "", Options{Width: MaxWidth, Height: MaxHeight}).AppendSVG(nil)
+		Draw(s, c, levels.Marks(c), "", Options{Width: MaxWidth, Height: MaxHeight}).AppendSVG(nil)
 	}
 }

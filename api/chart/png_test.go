@@ -11,6 +11,8 @@ import (
 	"io"
 	"math"
 	"testing"
+
+	"tidemark/levels"
 )
 
 func decoded(t *testing.T, p *Picture) image.Image {
@@ -39,7 +41,7 @@ func over(m image.Image, x, y int, top, bottom color.NRGBA) bool {
 func TestPNG_HasTheColoursWhereTheThingsLie(t *testing.T) {
 	for _, o := range []Options{{Width: 640, Height: 360}, {Width: MinWidth, Height: MinHeight, Light: true}, {Width: 1600, Height: 1000}} {
 		s, c := market(t, 60, 64000)
-		p := Draw(s, c, "", o)
+		p := Draw(s, c, nil, "", o)
 		m := decoded(t, p)
 		if m.Bounds() != image.Rect(0, 0, o.Width, o.Height) {
 			t.Fatalf("%+v: the picture is %v", o, m.Bounds())
@@ -109,7 +111,7 @@ func BenchmarkPNG(b *testing.B) {
 	s, c := market(b, MaxCandles, 64000)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := Draw(s, c, "", Options{Width: MaxWidth, Height: MaxHeight}).WritePNG(io.Discard); err != nil {
+		if err := Draw(s, c, levels.Marks(c), "", Options{Width: MaxWidth, Height: MaxHeight}).WritePNG(io.Discard); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -2,6 +2,7 @@
 // is forming, hollow on a hatched ground.
 
 import { price, percent, utc, length } from "./format.js";
+import { Marks } from "./marks.js";
 
 const library = globalThis.LightweightCharts;
 
@@ -23,6 +24,7 @@ class Zones {
   selected = null;
   forming = null; // open time of the candle that is forming, in seconds
   simulated = false;
+  width = 0; // of the names at the right edge
 
   attached({ chart, series, requestUpdate }) {
     Object.assign(this, { chart, series, requestUpdate });
@@ -70,6 +72,7 @@ class Zones {
   // price: where two would touch, one is enough.
   label({ context: c, bitmapSize, horizontalPixelRatio: h, verticalPixelRatio: v }) {
     const taken = [];
+    this.width = 0;
     const first = (l) => (l.id === this.selected ? 0 : l.rank);
     c.save();
     c.font = `${11 * h}px ${colour("font")}`;
@@ -81,6 +84,7 @@ class Zones {
       taken.push(at);
       const text = l.name + (l.faint ? "  faint" : "") + (l.hold_probability === null ? "" : `  holds ${percent(l.hold_probability, 0)}`);
       const width = c.measureText(text).width;
+      this.width = Math.max(this.width, width / h + 14);
       c.globalAlpha = 0.88;
       c.fillStyle = colour("panel");
       c.fillRect(bitmapSize.width - width - 12 * h, (at - 7.5) * v, width + 9 * h, 15 * v);
@@ -140,11 +144,15 @@ export class Chart {
     this.series = this.chart.addSeries(library.CandlestickSeries, { priceLineStyle: library.LineStyle.Dashed, title: "" });
     this.zones = new Zones();
     this.series.attachPrimitive(this.zones);
-    this.marks = library.createSeriesMarkers(this.series, []);
-    this.chart.subscribeCrosshairMove(({ time }) => {
+    this.marks = new Marks(() => this.zones.width);
+    this.series.attachPrimitive(this.marks);
+    this.tests = library.createSeriesMarkers(this.series, []);
+    this.chart.subscribeCrosshairMove(({ time, point }) => {
       this.under = time;
       this.tell();
+      this.onMarks?.(this.marks.under(point), point);
     });
+    this.chart.subscribeClick(({ point }) => this.onMarks?.(this.marks.under(point), point));
     this.paint();
   }
 
@@ -188,7 +196,8 @@ export class Chart {
       // room to the right for what the zones are called
       const width = Math.max(200, this.chart.timeScale().width());
       const bars = Math.min(data.length, Math.max(60, Math.floor(width / 6)));
-      this.chart.timeScale().setVisibleLogicalRange({ from: data.length - bars, to: data.length + bars * 105 / (width - 105) });
+      const room = 105 + this.marks.room();
+      this.chart.timeScale().setVisibleLogicalRange({ from: data.length - bars, to: data.length + bars * room / (width - room) });
       this.chart.priceScale("right").applyOptions({ autoScale: true });
     }
     this.name = name;
@@ -201,10 +210,16 @@ export class Chart {
     this.zones.requestUpdate?.();
   }
 
+  // showMarks draws these marks.
+  showMarks(marks) {
+    this.marks.list = marks;
+    this.marks.requestUpdate?.();
+  }
+
   // mark shows the tests of an explained level: H held, B broke, ? neither.
   mark(touches) {
     const letters = { held: "H", broke: "B", undecided: "?", pending: "…" };
-    this.marks.setMarkers(touches.map((t) => ({
+    this.tests.setMarkers(touches.map((t) => ({
       time: Date.parse(t.from) / 1000,
       position: t.side === "above" ? "belowBar" : "aboveBar",
       shape: t.side === "above" ? "arrowUp" : "arrowDown",

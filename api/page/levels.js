@@ -27,8 +27,8 @@ export function named(analysis, { perSide, minEdge }) {
 
 // lacking says that no level of a side is shown, of those that there are.
 function lacking(list, where, least) {
-  const less = list.length ? `; ${list.length} with less` : "";
-  return el("tr", { class: "none" }, el("td", { colspan: 12 }, `No level with an edge of ${least} ${least === 1 ? "point" : "points"} ${where} the price${less}.`));
+  const less = !list.length ? "" : list.length === 1 ? "; 1 level has less" : `; ${list.length} levels have less`;
+  return el("tr", { class: "none" }, el("td", { colspan: 12 }, `No level with an edge of at least ${least} ${least === 1 ? "point" : "points"} ${where} the price${less}.`));
 }
 
 // holdBar draws odds with their interval, and those of any line as a tick, on a
@@ -106,7 +106,7 @@ export class LevelTable {
       el("td", { class: "n" }, l.tests === null ? "–" : `${l.held} of ${l.held + l.broke}`),
       el("td", { class: "n t" }, l.first_tested ? utc(l.first_tested) : "–"),
       el("td", { class: "n t" }, l.last_tested ? utc(l.last_tested) : "–"),
-      el("td", {}, l.found_by.map((s) => sources[s] ?? s).join(", ")),
+      el("td", {}, l.found_by.map((s) => sources[s] ?? s).join(", ") || "–"),
       el("td", { title: states[l.state] }, el("span", { class: "status " + l.state }, l.state === "held" ? `held ${l.held_in_role}×` : l.state)));
     return tr;
   }
@@ -156,9 +156,9 @@ function reasons(x, horizon, d) {
   const right = el("div", {});
   parts.push(right);
   right.append(el("h3", {}, "What was found here"), el("ul", { class: "found" }, x.sources.map((s) => el("li", {},
-      `${sentence(sources[s.name] ?? s.name).slice(0, -1)}, ${percent(s.weight, 0)} of the zone: ${s.found.length ? found(s).join("; ") : `${count(s.count)} highs, lows and closes`}.`))));
+      `${sentence(sources[s.name] ?? s.name).slice(0, -1)}, ${percent(s.weight, 0)} of the zone: ${s.found.length ? found(s).join("; ") : `${count(s.count)} highs, lows and closes`}.`))), el("p", { class: "soft" }, sentence(x.found_by_note)));
   const tests = x.tests.toReversed();
-  right.append(el("h3", {}, `${tests.length} ${tests.length === 1 ? "test" : "tests"}, the last first`),
+  right.append(el("h3", {}, `${tests.length} ${tests.length === 1 ? "test" : "tests"}, the last first`), el("p", { class: "soft" }, sentence(x.entries_note)), x.record_note ? el("p", {}, sentence(x.record_note)) : "",
     el("ol", { class: "touches" }, tests.slice(0, 12).map((t) => el("li", {},
       el("span", { class: "t" }, utc(t.from)), el("b", { class: t.outcome }, outcomes[t.outcome]),
       el("span", { class: "soft" }, `from ${t.side}, to ${price(t.extreme, d)}`)))),

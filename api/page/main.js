@@ -6,9 +6,10 @@ import { decimals, el, length, price, put, span, utc } from "./format.js";
 import { LevelTable, named } from "./levels.js";
 import { ended, Live } from "./live.js";
 import { filters, Market } from "./market.js";
+import { MarkLayer } from "./marks.js";
 import { drawJobs, drawMemory, drawSchedules } from "./panels.js";
 import { Search } from "./search.js";
-import { choices, drawElsewhere, drawVenues, replay, take } from "./venues.js";
+import { choices, clock, drawElsewhere, drawVenues, replay, take } from "./venues.js";
 
 const $ = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -74,6 +75,11 @@ const table = new LevelTable($("levels"), (id) => {
   draw();
 }, (touches) => chart.mark(touches));
 
+const marks = new MarkLayer({ toggle: $("marks-shown"), list: $("marks"), told: $("mark") }, () => {
+  marks.load(analysis).catch(lost).then(draw);
+});
+chart.onMarks = (under, point) => marks.tell(under, point);
+
 // draw writes what is known of the pair.
 function draw() {
   $("pair").textContent = seen.symbol;
@@ -92,6 +98,7 @@ function draw() {
   const levels = analysis && [...analysis.supports, ...analysis.resistances];
   shownDecimals = decimals([...(shows(klines) ? klines.klines.slice(-100).flatMap((row) => row.slice(1, 5)) : []),
     ...(analysis ? [analysis.last_price, ...levels.flatMap((l) => [l.price, l.low, l.high])] : [])]);
+  chart.showMarks(marks.show(analysis, shownDecimals));
   drawCandles();
   drawElsewhere($("elsewhere"), together, seen, open);
   if (!analysis) {
@@ -131,18 +138,18 @@ function fresh() {
   if (analysis) {
     parts.push(`Levels as of ${utc(analysis.as_of)} UTC, from ${analysis.klines.toLocaleString("en")} candles,`,
       analysis.missing_klines ? el("b", { class: "stale" }, `${analysis.missing_klines} missing between them,`) : "none missing,",
-      `found ${span(Date.now() - Date.parse(analysis.computed_at))} ago.`);
+      `found ${span(clock(seen.exchange) - Date.parse(analysis.computed_at))} ago.`);
   }
   if (close && !served(seen.exchange)) {
     parts.push(`${seen.exchange} is asked by another process: here is what that has stored.`);
   } else if (close) {
     const now = shows(forming) ? forming : null;
-    const left = (now?.kline ? Date.parse(now.closes_at) : close + step) - Date.now();
+    const left = (now?.kline ? Date.parse(now.closes_at) : close + step) - clock(seen.exchange);
     if (left <= 0) parts.push("A newer candle has closed.");
     else if (!now) parts.push(`Forming candle: not known (hatched), closes in ${span(left)}.`);
     else if (!now.kline) parts.push("No candle is forming: the pair is not traded now.");
     else {
-      const age = Date.now() - Date.parse(now.at);
+      const age = clock(seen.exchange) - Date.parse(now.at);
       parts.push(`Forming candle (hollow): ${price(now.kline[4], shownDecimals)}${age < 15_000 ? "" : ` ${span(age)} ago`}, closes in ${span(left)}.`);
     }
   }
@@ -164,7 +171,8 @@ async function load() {
   if (!signal.aborted && found) adopt(found);
   const ambiguous = problem?.code === "ambiguous_symbol";
   if (!signal.aborted && !ambiguous) candles ??= loadCandles();
-  await Promise.race([candles, pause(300)]); // so that both appear at once, if they can
+  const layer = marks.load(found, signal);
+  await Promise.race([Promise.all([candles, layer]), pause(300)]); // so that all appear at once, if they can
   if (signal.aborted) return;
   if (problem?.status === 0) throw problem;
   analysis = found;
@@ -183,6 +191,7 @@ async function load() {
   draw();
   fresh();
   compare(signal);
+  layer.then(() => signal.aborted || draw());
   Promise.resolve(candles).then(() => {
     if (signal.aborted) return;
     if (!document.body.dataset.ready) performance.mark("shown");
@@ -215,7 +224,7 @@ async function compare(signal) {
 async function loadCandles() {
   const { exchange, symbol } = state, next = wanted();
   const { interval } = next;
-  if (klines?.klines.length && same(klines, next) && Date.now() < klines.klines.at(-1)[0] + 2 * length(interval) + 2000) return;
+  if (klines?.klines.length && same(klines, next) && clock(next.exchange) < klines.klines.at(-1)[0] + 2 * length(interval) + 2000) return;
   if (fetching && same(fetching.series, next)) return fetching.done;
   fetching?.abort();
   const mine = fetching = Object.assign(new AbortController(), { series: next });

@@ -3,6 +3,7 @@
 import { ask, say } from "./ask.js";
 import { count, el, mebibytes, span, svg, utc } from "./format.js";
 import { ended } from "./live.js";
+import { clock } from "./venues.js";
 
 const states = { queued: "waiting", running: "running", completed: "completed", failed: "failed", cancelled: "cancelled" };
 
@@ -42,9 +43,8 @@ async function cancel(button, id) {
 // drawSchedules says when sweeps begin by themselves; of which exchange, where there are
 // several.
 export function drawSchedules(box, schedules, several) {
-  const now = Date.now();
   box.replaceChildren(...(schedules.length ? schedules.map((s) => {
-    const due = Date.parse(s.next_run) - now;
+    const now = clock(s.exchange), due = Date.parse(s.next_run) - now;
     return el("p", {}, `${several ? s.exchange + " " : ""}${s.interval} is swept by itself (${s.schedule}): ${due > 0 ? "next in " + span(due) : "due now"}, ${s.last_run ? `last ${span(now - Date.parse(s.last_run))} ago` : "not yet begun"}.`);
   }) : [el("p", {}, "No sweep begins by itself (ANALYSIS_SCHEDULE).")]));
 }

@@ -10,6 +10,15 @@ export const take = (exchanges) => (known = exchanges);
 // replay returns the dates of what an exchange replays, or "".
 export const replay = (exchange) => (known.find((e) => e.exchange === exchange)?.status?.replay ?? "").replace("/", " to ");
 
+// clock returns what time it is on an exchange, in Unix ms. A simulated one may have a time of
+// its own, that of what it replays; the clocks of others differ by an error only.
+export function clock(exchange) {
+  const s = known.find((e) => e.exchange === exchange)?.status;
+  return Date.now() - (elsewhen(s) ? s.clock_skew_ms : 0);
+}
+
+const elsewhen = (status) => status?.simulated && Math.abs(status.clock_skew_ms ?? 0) > 60_000;
+
 // mark returns what tells, after its name, a market that is not real, or null.
 export function mark(exchange, simulated) {
   if (replay(exchange)) return [" ", el("b", { class: "mark", title: `A replay of ${replay(exchange)}` }, "REPLAY")];
@@ -41,7 +50,8 @@ export function drawVenues(body) {
     return el("tr", {},
       el("th", { scope: "row" }, e.exchange, mark(e.exchange, s?.simulated), replay(e.exchange) ? el("span", { class: "soft" }, ` ${replay(e.exchange)}`) : null),
       el("td", {}, el("span", { class: well ? "" : "stale" }, words),
-        Math.abs(skew) > tolerated ? el("span", { class: "stale" }, ` · this clock is ${(Math.abs(skew) / 1000).toFixed(1)} s ${skew > 0 ? "ahead" : "behind"}`) : null),
+        elsewhen(s) ? el("span", { class: "soft" }, ` · its time is ${utc(clock(e.exchange))} UTC`)
+          : Math.abs(skew) > tolerated ? el("span", { class: "stale" }, ` · this clock is ${(Math.abs(skew) / 1000).toFixed(1)} s ${skew > 0 ? "ahead" : "behind"}`) : null),
       el("td", {}, ...(fullest ? [
         el("meter", { min: 0, max: 1, low: fullest.share, high: 0.95, optimum: 0, value: fullest.used_share, "aria-label": `Budget used at ${e.exchange}` }),
         ` ${percent(fullest.used_share, 0)}`, el("span", { class: "soft" }, ` of ${count(fullest.limit)} ${fullest.name}`)] : ["–"])),

@@ -92,7 +92,7 @@ export interface paths {
         };
         /**
          * A picture of the levels of one pair over its candles.
-         * @description For emails, pages and READMEs (most chats need the PNG): the newest stored analysis with its last candles and its time. Zones are bands; the colour is stronger for a larger edge, and broken levels have a dashed line. Notes say if the market is simulated, the analysis is stale, candles are missing, or a side has no level to draw.
+         * @description For emails, pages and READMEs (most chats need the PNG): the newest stored analysis with its last candles and its time. Zones are bands; the colour is stronger for a larger edge, faint levels are pale, and levels whose `state` is `broken` have a dashed line. Marks are short ticks in a colour of their own, and no levels. Notes say if the market is simulated, the analysis is stale, candles are missing, or a side has no level to draw.
          *
          *     Only stored candles are used: none is fetched, and none after `as_of` is shown. If they are no longer stored, the reply is 409; a new analysis of the pair (`POST /analyze`) can be drawn.
          */
@@ -582,7 +582,7 @@ export interface components {
          */
         Status: "active" | "broken" | "flipped";
         /**
-         * @description What tests say of a level in its present role.
+         * @description What tests say of a level in its present role. Highs and lows decide tests, not closes: a wick that goes through by one ATR from the touch line breaks a level, even if the candle closes back; a shorter one does not.
          * @enum {string}
          */
         State: "untested" | "held" | "broken" | "reclaimed" | "unknown";
@@ -676,9 +676,9 @@ export interface components {
             supports: components["schemas"]["Level"][];
             /** @description Levels above the last price, from the nearest upwards. */
             resistances: components["schemas"]["Level"][];
-            /** @description Why there are no supports, in a sentence such as: no level with an edge of 3 points below the price. Null if there are. */
+            /** @description Why there are no supports, in a sentence such as: no level with an edge of at least 3 points below the price. Null if there are. */
             supports_reason: string | null;
-            /** @description Why there are no resistances; null if there are. */
+            /** @description Why there are no resistances, in a sentence such as: no level with an edge of at least 3 points above the price; 2 levels have less. Null if there are. */
             resistances_reason: string | null;
         };
         /** @description A price at which a market may turn, and the zone around it. */
@@ -852,9 +852,9 @@ export interface components {
             supports: components["schemas"]["SharedLevel"][];
             /** @description Levels above the last price, from the nearest upwards. */
             resistances: components["schemas"]["SharedLevel"][];
-            /** @description Why there are no supports, in a sentence such as: no level with an edge of 3 points below the price. Null if there are. */
+            /** @description Why there are no supports, in a sentence such as: no level with an edge of at least 3 points below the price. Null if there are. */
             supports_reason: string | null;
-            /** @description Why there are no resistances; null if there are. */
+            /** @description Why there are no resistances, in a sentence such as: no level with an edge of at least 3 points above the price; 2 levels have less. Null if there are. */
             resistances_reason: string | null;
         };
         /** @description A level and the number of exchanges that have it. */
@@ -1001,12 +1001,18 @@ export interface components {
              * @description Use `tests`. The touches that `level.touches` counts, oldest first.
              */
             touches: components["schemas"]["Touch"][];
-            /** @description One for each of `level.sources`, in their order. */
+            /** @description One for each of `level.sources`, in their order: all that is in the zone. `level.found_by` has only those that random prices have less often. */
             sources: components["schemas"]["Finding"][];
             /** @description Why factors are null; null if they are not. */
             odds_reason: string | null;
             /** @description The factors of the hold odds, greatest effect first. Null if the level has no odds. */
             factors: components["schemas"]["Factor"][] | null;
+            /** @description How often price entered the zone, which is the factor `touches`, and why that is not the number of `tests`. */
+            entries_note: string;
+            /** @description In a sentence, which of the `sources` are in `level.found_by`, and why the others are not. */
+            found_by_note: string;
+            /** @description In a sentence, how both can be true if the level has an edge but held less often than any line. Null if it did not. */
+            record_note: string | null;
         };
         /** @description An approach of price to a level, and what came of it. */
         Test: {
@@ -2121,6 +2127,8 @@ export interface components {
         ChartHeight: number;
         /** @description The number of candles shown, the last ones; all of the analysis if it has fewer. */
         ChartCandles: number;
+        /** @description Whether the marks of `/levels/{symbol}/marks` within the prices shown are drawn: short ticks with a name, which have no odds. They need all candles of the analysis; if these are no longer stored, a note says so. */
+        ChartMarks: boolean;
     };
     requestBodies: never;
     headers: {
@@ -2418,6 +2426,8 @@ export interface operations {
                 height?: components["parameters"]["ChartHeight"];
                 /** @description The number of candles shown, the last ones; all of the analysis if it has fewer. */
                 candles?: components["parameters"]["ChartCandles"];
+                /** @description Whether the marks of `/levels/{symbol}/marks` within the prices shown are drawn: short ticks with a name, which have no odds. They need all candles of the analysis; if these are no longer stored, a note says so. */
+                marks?: components["parameters"]["ChartMarks"];
                 /**
                  * @description Only levels with at least this edge, in points. It replaces `LEVELS_MIN_EDGE`: levels that are faint by that setting are included, unless `faint` is false. The least edge stored is 0.
                  * @example 1
@@ -2507,6 +2517,8 @@ export interface operations {
                 height?: components["parameters"]["ChartHeight"];
                 /** @description The number of candles shown, the last ones; all of the analysis if it has fewer. */
                 candles?: components["parameters"]["ChartCandles"];
+                /** @description Whether the marks of `/levels/{symbol}/marks` within the prices shown are drawn: short ticks with a name, which have no odds. They need all candles of the analysis; if these are no longer stored, a note says so. */
+                marks?: components["parameters"]["ChartMarks"];
                 /**
                  * @description Only levels with at least this edge, in points. It replaces `LEVELS_MIN_EDGE`: levels that are faint by that setting are included, unless `faint` is false. The least edge stored is 0.
                  * @example 1
