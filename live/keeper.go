@@ -1,0 +1,295 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tidemark/job"
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+// Feed pushes the candles of an exchange to the functions that it was made with.
+type Feed interface {
+	// Has reports whether candles of an interval are pushed.
+	Has(levels.Interval) bool
+	// Want sets the series to push.
+	Want([]service.Key)
+	// Connections returns how many connections so many series take.
+	Connections(series int) int
+	// Run keeps the feed until ctx is done.
+	Run(ctx context.Context)
+}
+
+// Lister lists the pairs of an exchange and which of them a sweep covers.
+type Lister interface {
+	Symbols(ctx context.Context, exchange string) iter.Seq2[job.Listing, error]
+}
+
+// Store stores analyses.
+type Store interface {
+	Put(ctx context.Context, r service.Results) error
+}
+
+// Analyzer analyses pairs; see service.Analyzer.
+type Analyzer interface {
+	AnalyzeEach(ctx context.Context, pairs iter.Seq[service.Pair], r service.Request, done func(service.Pair, service.Analysis, error)) error
+	Begin() (done func(), err error)
+}
+
+// Config is the configuration of a Keeper.
+type Config struct {
+	Exchange   string
+	Intervals  []levels.Interval
+	KlineLimit int
+	BatchSize  int // most analyses of a transaction
+}
+
+// Keeper analyses the live pairs of an exchange whenever one of their candles closes.
+type Keeper struct {
+	cfg      Config
+	recent   *Recent
+	feed     Feed
+	lister   Lister
+	analyzer Analyzer
+	store    Store
+	log      *slog.Logger
+	metrics  *metrics
+}
+
+// Metrics are the metrics of all live exchanges of a process.
+type Metrics struct{ metrics }
+
+// NewMetrics registers the metrics with reg.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{}
+	m.metrics.register(reg)
+	return m
+}
+
+// Wrap returns an exchange that takes the newest candles of its live series from what was
+// pushed, and the Recent that receives them.
+func Wrap(x service.Exchange, m *Metrics) (service.Exchange, *Recent) {
+	r := newRecent(&m.metrics)
+	return exchange{x, r}, r
+}
+
+// NewKeeper returns a Keeper of what recent receives from feed.
+func NewKeeper(cfg Config, recent *Recent, feed Feed, lister Lister, analyzer Analyzer, store Store, log *slog.Logger) *Keeper {
+	return &Keeper{cfg: cfg, recent: recent, feed: feed, lister: lister, analyzer: analyzer, store: store,
+		log: log.With("exchange", cfg.Exchange), metrics: recent.metrics}
+}
+
+const (
+	listEvery = time.Hour        // between two reads of the list of pairs
+	listAgain = 10 * time.Second // after one that failed
+	// grace is how long after the close of a candle it may be pushed, while the exchange
+	// pushes others, before the exchange is asked for it.
+	grace = 5 * time.Second
+	// linger is how long analyses wait for others to be stored with them.
+	linger = 30 * time.Millisecond
+)
+
+// Run keeps the levels fresh until ctx is done.
+func (k *Keeper) Run(ctx context.Context) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() { k.feed.Run(ctx) })
+	all.Go(func() { k.check(ctx) })
+	all.Go(func() { k.analyze(ctx) })
+	for {
+		pause := listEvery
+		if err := k.list(ctx); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			k.log.Warn("the pairs to keep live cannot be listed", "error", err)
+			pause = listAgain
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// list sets the series to keep live.
+func (k *Keeper) list(ctx context.Context) error {
+	var pairs []service.Pair
+	for l, err := range k.lister.Symbols(ctx, k.cfg.Exchange) {
+		if err != nil {
+			return err
+		}
+		if l.Selected {
+			pairs = append(pairs, service.Pair{Name: strings.Clone(l.Name), Tick: l.Tick, Digits: l.Digits})
+		}
+	}
+	var pushed []levels.Interval
+	for _, i := range k.cfg.Intervals {
+		if k.feed.Has(i) {
+			pushed = append(pushed, i)
+		}
+	}
+	keys := make([]service.Key, 0, len(pairs)*len(pushed))
+	for _, i := range pushed {
+		for _, p := range pairs {
+			keys = append(keys, service.Key{Exchange: k.cfg.Exchange, Symbol: p.Name, Interval: i})
+		}
+	}
+	// First they are pushed and then fetched, so that no candle closes in between.
+	k.feed.Want(keys)
+	if added := k.recent.set(k.cfg.Exchange, pairs, k.cfg.Intervals); added > 0 {
+		k.log.Info("levels are kept fresh", "pairs", len(pairs), "intervals", k.cfg.Intervals, "pushed", pushed,
+			"connections", k.feed.Connections(len(keys)), "new_series", added)
+	}
+	return nil
+}
+
+// check asks the exchange for candles that were not pushed.
+func (k *Keeper) check(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if now := k.recent.clock(); now > 0 {
+			k.recent.Check(now, grace, "silent")
+		}
+	}
+}
+
+// Broken must be called when pushes may have been missed; now is the time of the exchange.
+func (k *Keeper) Broken(now time.Time) { k.recent.Check(now.UnixMilli(), 0, "reconnect") }
+
+// analyze analyses and stores the queued series until ctx is done.
+func (k *Keeper) analyze(ctx context.Context) {
+	done := make(chan service.Analysis)
+	var storing sync.WaitGroup
+	defer storing.Wait()
+	defer close(done)
+	storing.Go(func() { k.put(context.WithoutCancel(ctx), done) })
+	for {
+		i := k.recent.waiting()
+		if i == "" {
+			select {
+			case <-k.recent.wake:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		end, err := k.analyzer.Begin()
+		if err != nil { // the process stops
+			return
+		}
+		err = k.analyzer.AnalyzeEach(ctx, k.pairs(i), service.Request{
+			Exchange: k.cfg.Exchange, Interval: i, KlineLimit: k.cfg.KlineLimit, Store: true,
+		}, func(p service.Pair, got service.Analysis, err error) {
+			if err != nil {
+				k.failed(ctx, p, i, err)
+				return
+			}
+			done <- got
+		})
+		end()
+		if err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			k.log.Warn("live pairs cannot be analysed", "error", err)
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// pairs takes the queued pairs of an interval out of the queue, one after the other.
+func (k *Keeper) pairs(i levels.Interval) iter.Seq[service.Pair] {
+	return func(yield func(service.Pair) bool) {
+		for s := k.recent.next(i); s != nil && yield(s.pair); s = k.recent.next(i) {
+		}
+	}
+}
+
+// failed queues a pair again that could not be analysed for a reason that passes.
+func (k *Keeper) failed(ctx context.Context, p service.Pair, i levels.Interval, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	k.metrics.failed.WithLabelValues(k.cfg.Exchange).Inc()
+	if errors.Is(err, levels.ErrTooFewCandles) || errors.Is(err, service.ErrUnknownSymbol) {
+		k.log.Debug("a live pair cannot be analysed", "symbol", p.Name, "interval", i, "error", err)
+		return
+	}
+	k.log.Warn("a live pair could not be analysed", "symbol", p.Name, "interval", i, "error", err)
+	key := service.Key{Exchange: k.cfg.Exchange, Symbol: p.Name, Interval: i}
+	time.AfterFunc(retryAfter, func() { k.recent.again(key) })
+}
+
+const retryAfter = 5 * time.Second
+
+// put stores analyses until done is closed, up to BatchSize in a transaction.
+func (k *Keeper) put(ctx context.Context, done <-chan service.Analysis) {
+	var r service.Results
+	flush := func() {
+		if len(r.Snapshots) == 0 {
+			return
+		}
+		if err := k.store.Put(ctx, r); err != nil {
+			k.log.Error("live analyses cannot be stored", "pairs", len(r.Snapshots), "error", err)
+			for i := range r.Snapshots {
+				key := r.Snapshots[i].Key
+				time.AfterFunc(retryAfter, func() { k.recent.again(key) })
+			}
+		} else {
+			now := time.Now()
+			for i := range r.Snapshots {
+				k.metrics.late("levels", k.cfg.Exchange, now.Sub(r.Snapshots[i].AsOf))
+			}
+		}
+		r = service.Results{}
+	}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case got, ok := <-done:
+			if !ok {
+				flush()
+				return
+			}
+			r.Add(got)
+			if len(r.Snapshots) == 1 {
+				timer.Reset(linger)
+			}
+			if len(r.Snapshots) == k.cfg.BatchSize {
+				flush()
+			}
+		case <-timer.C:
+			flush()
+		}
+	}
+}
+
+// again queues a series after a failure.
+func (r *Recent) again(key service.Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.series[key]; s != nil {
+		r.enqueue(s)
+	}
+}
