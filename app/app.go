@@ -83,7 +83,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 	recents := make([]*live.Recent, len(a.Venues))
 	for i, v := range a.Venues {
 		analysed[i], swept[i], filters[v.Name] = v, v, filter(cfg, v.Venue)
-		if a.live(v) {
+		if a.live() {
 			analysed[i], recents[i] = live.Wrap(v, liveMetrics)
 		}
 	}

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"log/slog"
 
 	"tidemark/config"
@@ -12,30 +11,29 @@ import (
 )
 
 // live reports whether this process keeps the pairs of an exchange live.
-func (a *App) live(v Venue) bool {
-	return a.Config.AnalysisLive && a.Config.Role != roleAPI && v.Streams()
+func (a *App) live() bool {
+	return a.Config.AnalysisLive && a.Config.Role != roleAPI
 }
 
 // keeper returns what keeps the pairs of an exchange live.
 func (a *App) keeper(v Venue, recent *live.Recent, log *slog.Logger) *live.Keeper {
 	var k *live.Keeper
-	feed := v.Feed(exchange.Sink{
+	var feed live.Feed
+	if pushed := v.Feed(exchange.Sink{
 		Candle: recent.Candle,
-		Broken: func([]service.Key) {
-			if now, err := v.Now(context.Background()); err == nil {
-				k.Broken(now)
-			}
-		},
+		Broken: func([]service.Key) { k.Broken() },
 		Refused: func(key service.Key, reason string) {
 			log.Warn("the exchange does not push the candles of a pair", "exchange", key.Exchange, "symbol", key.Symbol, "interval", key.Interval, "reason", reason)
 		},
-	})
+	}); pushed != nil {
+		feed = pushed
+	}
 	k = live.NewKeeper(live.Config{
 		Exchange:   v.Name,
 		Intervals:  liveIntervals(a.Config),
 		KlineLimit: a.Config.AnalysisKlineLimit,
 		BatchSize:  a.Config.AnalysisBatchSize,
-	}, recent, feed, a.Jobs, a.Analyzer, a.DB, log)
+	}, recent, feed, v, a.Jobs, a.Analyzer, a.DB, log)
 	return k
 }
 

@@ -77,12 +77,6 @@ const (
 	overlap     = 5 * time.Second
 )
 
-// Streams reports whether the venue pushes candles.
-func (c *Client) Streams() bool {
-	_, ok := c.venue.(Streamer)
-	return ok
-}
-
 // Feed returns a feed of the venue, or nil if it pushes no candles. Nothing happens
 // before Run.
 func (c *Client) Feed(sink Sink) *Feed {
@@ -491,6 +485,9 @@ func (s *socket) read(ctx context.Context) {
 		}
 		received := time.Now()
 		s.last.Store(received.UnixNano())
+		if f.facts.Pong != nil && bytes.Equal(message.Bytes(), f.facts.Pong) {
+			continue
+		}
 		frame.reset()
 		body.Reset(message.Bytes())
 		if err := f.venue.DecodeFrame(NewScanner(body, buf), &frame); err != nil {

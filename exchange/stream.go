@@ -36,6 +36,7 @@ type Stream struct {
 	// the control frames of the protocol do, which the venue sends.
 	Ping      []byte
 	PingEvery time.Duration
+	Pong      []byte // the text that answers Ping, where it is not a message like others
 	// Silence is how long the venue sends nothing on a connection at most.
 	Silence time.Duration
 	// Lifetime is after how long the venue closes a connection; 0 if it does not.

@@ -28,6 +28,12 @@ type Feed interface {
 	Run(ctx context.Context)
 }
 
+// Clock is the clock of an exchange; see service.Exchange.
+type Clock interface {
+	Now(ctx context.Context) (time.Time, error)
+	Market() service.Market
+}
+
 // Lister lists the pairs of an exchange and which of them a sweep covers.
 type Lister interface {
 	Symbols(ctx context.Context, exchange string) iter.Seq2[job.Listing, error]
@@ -56,7 +62,8 @@ type Config struct {
 type Keeper struct {
 	cfg      Config
 	recent   *Recent
-	feed     Feed
+	feed     Feed // nil: nothing is pushed, and every candle is asked for
+	clock    Clock
 	lister   Lister
 	analyzer Analyzer
 	store    Store
@@ -82,8 +89,8 @@ func Wrap(x service.Exchange, m *Metrics) (service.Exchange, *Recent) {
 }
 
 // NewKeeper returns a Keeper of what recent receives from feed.
-func NewKeeper(cfg Config, recent *Recent, feed Feed, lister Lister, analyzer Analyzer, store Store, log *slog.Logger) *Keeper {
-	return &Keeper{cfg: cfg, recent: recent, feed: feed, lister: lister, analyzer: analyzer, store: store,
+func NewKeeper(cfg Config, recent *Recent, feed Feed, clock Clock, lister Lister, analyzer Analyzer, store Store, log *slog.Logger) *Keeper {
+	return &Keeper{cfg: cfg, recent: recent, feed: feed, clock: clock, lister: lister, analyzer: analyzer, store: store,
 		log: log.With("exchange", cfg.Exchange), metrics: recent.metrics}
 }
 
@@ -101,7 +108,9 @@ const (
 func (k *Keeper) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	defer all.Wait()
-	all.Go(func() { k.feed.Run(ctx) })
+	if k.feed != nil {
+		all.Go(func() { k.feed.Run(ctx) })
+	}
 	all.Go(func() { k.check(ctx) })
 	all.Go(func() { k.analyze(ctx) })
 	for {
@@ -134,7 +143,7 @@ func (k *Keeper) list(ctx context.Context) error {
 	}
 	var pushed []levels.Interval
 	for _, i := range k.cfg.Intervals {
-		if k.feed.Has(i) {
+		if k.feed != nil && k.feed.Has(i) {
 			pushed = append(pushed, i)
 		}
 	}
@@ -145,10 +154,14 @@ func (k *Keeper) list(ctx context.Context) error {
 		}
 	}
 	// First they are pushed and then fetched, so that no candle closes in between.
-	k.feed.Want(keys)
+	connections := 0
+	if k.feed != nil {
+		k.feed.Want(keys)
+		connections = k.feed.Connections(len(keys))
+	}
 	if added := k.recent.set(k.cfg.Exchange, pairs, k.cfg.Intervals); added > 0 {
 		k.log.Info("levels are kept fresh", "pairs", len(pairs), "intervals", k.cfg.Intervals, "pushed", pushed,
-			"connections", k.feed.Connections(len(keys)), "new_series", added)
+			"connections", connections, "new_series", added)
 	}
 	return nil
 }
@@ -163,14 +176,21 @@ func (k *Keeper) check(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if now := k.recent.clock(); now > 0 {
-			k.recent.Check(now, grace, "silent")
-		}
+		k.ask(ctx, grace, "silent")
 	}
 }
 
-// Broken must be called when pushes may have been missed; now is the time of the exchange.
-func (k *Keeper) Broken(now time.Time) { k.recent.Check(now.UnixMilli(), 0, "reconnect") }
+// Broken must be called when pushes may have been missed.
+func (k *Keeper) Broken() { go k.ask(context.Background(), 0, "reconnect") }
+
+// ask queues the series whose last candle closed more than grace ago and is not known.
+func (k *Keeper) ask(ctx context.Context, grace time.Duration, reason string) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if now, err := k.clock.Now(ctx); err == nil {
+		k.recent.Check(now.UnixMilli(), max(grace, k.clock.Market().Settles), reason)
+	}
+}
 
 // analyze analyses and stores the queued series until ctx is done.
 func (k *Keeper) analyze(ctx context.Context) {

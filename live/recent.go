@@ -122,7 +122,7 @@ func (r *Recent) Check(now int64, grace time.Duration, reason string) {
 	for _, s := range r.series {
 		step := s.key.Interval.Milliseconds()
 		closes := (now - grace.Milliseconds()) / step * step
-		if s.key.Interval == "1w" || s.n > 0 && s.newest().OpenTime+step >= closes || s.asked >= closes {
+		if s.n > 0 && s.newest().OpenTime+step >= closes || s.asked >= closes {
 			continue
 		}
 		s.hole, s.asked = true, closes
