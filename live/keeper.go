@@ -3,15 +3,15 @@ package live
 import (
 	"context"
 	"errors"
+	"hash/fnv"
 	"iter"
 	"log/slog"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
 )
@@ -34,14 +34,19 @@ type Clock interface {
 	Market() service.Market
 }
 
-// Lister lists the pairs of an exchange and which of them a sweep covers.
+// Lister lists the pairs of an exchange that are kept live: those that a sweep covers.
 type Lister interface {
-	Symbols(ctx context.Context, exchange string) iter.Seq2[job.Listing, error]
+	Pairs(ctx context.Context, exchange string) ([]service.Pair, error)
 }
 
-// Store stores analyses.
+// Store stores analyses, and which processes keep the pairs of an exchange live.
 type Store interface {
 	Put(ctx context.Context, r service.Results) error
+	// KeepLive says that this process keeps pairs of the exchange live. It returns the
+	// ids of all that do and have said so lately, and the one of this process.
+	KeepLive(ctx context.Context, exchange string) (keepers []string, self string, err error)
+	// LeaveLive says that this process keeps no pairs of the exchange live any more.
+	LeaveLive(ctx context.Context, exchange string) error
 }
 
 // Analyzer analyses pairs; see service.Analyzer.
@@ -69,6 +74,11 @@ type Keeper struct {
 	store    Store
 	log      *slog.Logger
 	metrics  *metrics
+
+	pairs   []service.Pair // of the exchange's list
+	keepers []string       // that share them, sorted
+	since   time.Time      // since when this process is one of several keepers
+	shared  bool           // the series were set for keepers
 }
 
 // Metrics are the metrics of all live exchanges of a process.
@@ -97,6 +107,11 @@ func NewKeeper(cfg Config, recent *Recent, feed Feed, clock Clock, lister Lister
 const (
 	listEvery = time.Hour        // between two reads of the list of pairs
 	listAgain = 10 * time.Second // after one that failed
+	// shareEvery is how often a process says that it keeps pairs live, and looks who else
+	// does. One that joins takes its pairs after joining.
+	shareEvery = 3 * time.Second
+	joining    = 2*shareEvery + time.Second
+	dialogue   = 2 * time.Second // for the last word
 	// grace is how long after the close of a candle it may be pushed, while the exchange
 	// pushes others, before the exchange is asked for it.
 	grace = 5 * time.Second
@@ -113,34 +128,100 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 	all.Go(func() { k.check(ctx) })
 	all.Go(func() { k.analyze(ctx) })
-	for {
-		pause := listEvery
-		if err := k.list(ctx); err != nil {
-			if ctx.Err() != nil {
-				return
-			}
-			k.log.Warn("the pairs to keep live cannot be listed", "error", err)
-			pause = listAgain
+	all.Go(func() {
+		<-ctx.Done()
+		leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), dialogue)
+		defer cancel()
+		if err := k.store.LeaveLive(leaving, k.cfg.Exchange); err != nil {
+			k.log.Warn("other processes learn later that this one stops", "error", err)
 		}
+	})
+	var listed time.Time
+	for {
+		if time.Since(listed) > listEvery {
+			if err := k.list(ctx); err == nil {
+				listed = time.Now()
+			} else if ctx.Err() == nil {
+				k.log.Warn("the pairs to keep live cannot be listed", "error", err)
+				listed = time.Now().Add(listAgain - listEvery)
+			}
+		}
+		k.share(ctx)
 		select {
-		case <-time.After(pause):
+		case <-time.After(shareEvery):
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// list sets the series to keep live.
+// list reads the pairs to keep live.
 func (k *Keeper) list(ctx context.Context) error {
-	var pairs []service.Pair
-	for l, err := range k.lister.Symbols(ctx, k.cfg.Exchange) {
-		if err != nil {
-			return err
+	pairs, err := k.lister.Pairs(ctx, k.cfg.Exchange)
+	if err == nil {
+		k.pairs, k.shared = pairs, false
+	}
+	return err
+}
+
+// share divides the pairs among the processes that keep the exchange live. One that joins
+// waits until the others have given up the pairs it takes, so that each is live in one
+// process at most; candles that close in between are fetched.
+func (k *Keeper) share(ctx context.Context) {
+	keepers, self, err := k.store.KeepLive(ctx, k.cfg.Exchange)
+	if err != nil {
+		if ctx.Err() == nil {
+			k.log.Warn("this process cannot say that it keeps pairs live", "error", err)
 		}
-		if l.Selected {
-			pairs = append(pairs, service.Pair{Name: strings.Clone(l.Name), Tick: l.Tick, Digits: l.Digits})
+		return
+	}
+	if !slices.Equal(keepers, k.keepers) {
+		k.keepers, k.shared = keepers, false
+	}
+	if k.since.IsZero() {
+		k.since = time.Now()
+		if len(keepers) == 1 {
+			k.since = k.since.Add(-joining)
 		}
 	}
+	if k.shared || len(k.pairs) == 0 || time.Since(k.since) < joining {
+		return
+	}
+	k.shared = true
+	own := make([]service.Pair, 0, len(k.pairs)/len(keepers)+1)
+	for _, p := range k.pairs {
+		if keeperOf(p.Name, keepers) == self {
+			own = append(own, p)
+		}
+	}
+	k.keep(own)
+}
+
+// keeperOf returns the process that keeps a pair live: the one with the greatest hash
+// together with it. If one leaves, only its own pairs change hands (Thaler and
+// Ravishankar, Using Name-Based Mappings to Increase Hit Rates, 1998).
+func keeperOf(symbol string, keepers []string) (best string) {
+	most := uint64(0)
+	for _, id := range keepers {
+		h := fnv.New64a()
+		h.Write([]byte(id))
+		h.Write([]byte(symbol))
+		if v := mix(h.Sum64()); best == "" || v > most {
+			best, most = id, v
+		}
+	}
+	return best
+}
+
+// mix spreads the bits of a hash, of which FNV changes the high ones little (splitmix64).
+func mix(v uint64) uint64 {
+	v = (v ^ v>>30) * 0xbf58476d1ce4e5b9
+	v = (v ^ v>>27) * 0x94d049bb133111eb
+	return v ^ v>>31
+}
+
+// keep sets the pairs that this process keeps live.
+func (k *Keeper) keep(pairs []service.Pair) {
 	var pushed []levels.Interval
 	for _, i := range k.cfg.Intervals {
 		if k.feed != nil && k.feed.Has(i) {
@@ -160,10 +241,9 @@ func (k *Keeper) list(ctx context.Context) error {
 		connections = k.feed.Connections(len(keys))
 	}
 	if added := k.recent.set(k.cfg.Exchange, pairs, k.cfg.Intervals); added > 0 {
-		k.log.Info("levels are kept fresh", "pairs", len(pairs), "intervals", k.cfg.Intervals, "pushed", pushed,
-			"connections", connections, "new_series", added)
+		k.log.Info("levels are kept fresh", "pairs", len(pairs), "of", len(k.pairs), "processes", len(k.keepers), "intervals", k.cfg.Intervals,
+			"pushed", pushed, "connections", connections, "new_series", added)
 	}
-	return nil
 }
 
 // check asks the exchange for candles that were not pushed.
@@ -213,7 +293,7 @@ func (k *Keeper) analyze(ctx context.Context) {
 		if err != nil { // the process stops
 			return
 		}
-		err = k.analyzer.AnalyzeEach(ctx, k.pairs(i), service.Request{
+		err = k.analyzer.AnalyzeEach(ctx, k.queued(i), service.Request{
 			Exchange: k.cfg.Exchange, Interval: i, KlineLimit: k.cfg.KlineLimit, Store: true,
 		}, func(p service.Pair, got service.Analysis, err error) {
 			if err != nil {
@@ -237,8 +317,8 @@ func (k *Keeper) analyze(ctx context.Context) {
 	}
 }
 
-// pairs takes the queued pairs of an interval out of the queue, one after the other.
-func (k *Keeper) pairs(i levels.Interval) iter.Seq[service.Pair] {
+// queued takes the queued pairs of an interval out of the queue, one after the other.
+func (k *Keeper) queued(i levels.Interval) iter.Seq[service.Pair] {
 	return func(yield func(service.Pair) bool) {
 		for s := k.recent.next(i); s != nil && yield(s.pair); s = k.recent.next(i) {
 		}
