@@ -240,9 +240,9 @@ func (k *Keeper) keep(pairs []service.Pair) {
 		k.feed.Want(keys)
 		connections = k.feed.Connections(len(keys))
 	}
-	if added := k.recent.set(k.cfg.Exchange, pairs, k.cfg.Intervals); added > 0 {
+	if added, gone := k.recent.set(k.cfg.Exchange, pairs, k.cfg.Intervals); added+gone > 0 {
 		k.log.Info("levels are kept fresh", "pairs", len(pairs), "of", len(k.pairs), "processes", len(k.keepers), "intervals", k.cfg.Intervals,
-			"pushed", pushed, "connections", connections, "new_series", added)
+			"pushed", pushed, "connections", connections, "new_series", added, "given_up", gone)
 	}
 }
 

@@ -4,6 +4,7 @@ package live
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,8 +43,9 @@ func newRecent(m *metrics) *Recent {
 	return &Recent{metrics: m, series: map[service.Key]*recent{}, wake: make(chan struct{}, 1)}
 }
 
-// set makes the series of pairs the live ones. Those that are new are queued.
-func (r *Recent) set(exchange string, pairs []service.Pair, intervals []levels.Interval) (added int) {
+// set makes the series of pairs the live ones, and returns how many are new, which are
+// queued, and how many are no longer live.
+func (r *Recent) set(exchange string, pairs []service.Pair, intervals []levels.Interval) (added, gone int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.series
@@ -61,7 +63,8 @@ func (r *Recent) set(exchange string, pairs []service.Pair, intervals []levels.I
 			r.series[key] = s
 		}
 	}
-	return added
+	r.queue = slices.DeleteFunc(r.queue, func(s *recent) bool { return r.series[s.key] == nil })
+	return added, len(old) + added - len(r.series)
 }
 
 // enqueue queues s once.
