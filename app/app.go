@@ -32,6 +32,7 @@ type App struct {
 	Analyzer *service.Analyzer
 	Jobs     *job.Runner
 	keepers  []*live.Keeper
+	lives    map[string]kept // by exchange
 	clients  clients
 	requests *exchangeMetrics
 	market   *http.Server // the built-in simulated exchange; nil without it
@@ -81,6 +82,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 	}
 	analysed, swept, filters := make([]service.Exchange, len(a.Venues)), make([]job.Exchange, len(a.Venues)), map[string]job.Filter{}
 	recents := make([]*live.Recent, len(a.Venues))
+	a.lives = map[string]kept{}
 	for i, v := range a.Venues {
 		analysed[i], swept[i], filters[v.Name] = v, v, filter(cfg, v.Venue)
 		if a.live() {
@@ -105,6 +107,9 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 		if recents[i] != nil {
 			a.keepers = append(a.keepers, a.keeper(v, recents[i], log))
 		}
+	}
+	if len(a.lives) > 0 {
+		a.registry.MustRegister(liveCollector(a.lives))
 	}
 	return a, nil
 }

@@ -218,6 +218,14 @@ func (r *Recent) learn(key service.Key, c *levels.Candles) {
 	}
 }
 
+// Counts returns how many series are live, and how many of them have a candle that is not
+// analysed yet.
+func (r *Recent) Counts() (series, waiting int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.series), len(r.queue)
+}
+
 // clock returns a lower bound of the exchange's clock, Unix ms; 0 without.
 func (r *Recent) clock() int64 {
 	r.mu.Lock()
