@@ -194,7 +194,7 @@ func (k *Keeper) share(ctx context.Context) {
 			own = append(own, p)
 		}
 	}
-	k.keep(own)
+	k.keep(ctx, own)
 }
 
 // keeperOf returns the process that keeps a pair live: the one with the greatest hash
@@ -221,7 +221,7 @@ func mix(v uint64) uint64 {
 }
 
 // keep sets the pairs that this process keeps live.
-func (k *Keeper) keep(pairs []service.Pair) {
+func (k *Keeper) keep(ctx context.Context, pairs []service.Pair) {
 	var pushed []levels.Interval
 	for _, i := range k.cfg.Intervals {
 		if k.feed != nil && k.feed.Has(i) {
@@ -240,7 +240,11 @@ func (k *Keeper) keep(pairs []service.Pair) {
 		k.feed.Want(keys)
 		connections = k.feed.Connections(len(keys))
 	}
-	if added, gone := k.recent.set(k.cfg.Exchange, pairs, k.cfg.Intervals); added+gone > 0 {
+	var now int64 // if it is not known, a candle may be asked for twice
+	if at, err := k.clock.Now(ctx); err == nil {
+		now = at.UnixMilli()
+	}
+	if added, gone := k.recent.set(k.cfg.Exchange, pairs, k.cfg.Intervals, now); added+gone > 0 {
 		k.log.Info("levels are kept fresh", "pairs", len(pairs), "of", len(k.pairs), "processes", len(k.keepers), "intervals", k.cfg.Intervals,
 			"pushed", pushed, "connections", connections, "new_series", added, "given_up", gone)
 	}

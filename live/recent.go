@@ -44,18 +44,19 @@ func newRecent(m *metrics) *Recent {
 }
 
 // set makes the series of pairs the live ones, and returns how many are new, which are
-// queued, and how many are no longer live.
-func (r *Recent) set(exchange string, pairs []service.Pair, intervals []levels.Interval) (added, gone int) {
+// queued, and how many are no longer live. now is the exchange's time, Unix ms.
+func (r *Recent) set(exchange string, pairs []service.Pair, intervals []levels.Interval, now int64) (added, gone int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.series
 	r.series = make(map[service.Key]*recent, len(pairs)*len(intervals))
 	for _, i := range intervals {
+		step := i.Milliseconds()
 		for _, p := range pairs {
 			key := service.Key{Exchange: exchange, Symbol: p.Name, Interval: i}
 			s := old[key]
 			if s == nil {
-				s = &recent{key: key, hole: true}
+				s = &recent{key: key, hole: true, asked: now / step * step}
 				r.enqueue(s)
 				added++
 			}
