@@ -175,3 +175,18 @@ func BenchmarkReplies(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkIntervals is three cached analyses put together.
+func BenchmarkIntervals(b *testing.B) {
+	h := start(b, quiet)
+	for _, interval := range []string{"1h", "4h", "1d"} {
+		want(b, h.do("POST", "/analyze", `{"symbol":"BTCUSDT","interval":"`+interval+`"}`), 200)
+	}
+	r := localRequest("GET", "/levels/BTCUSDT?interval=1h,4h,1d", nil)
+	w := &discard{http.Header{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		clear(w.h)
+		h.api.ServeHTTP(w, r)
+	}
+}

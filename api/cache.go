@@ -28,6 +28,7 @@ type cached struct {
 	fresh                                   time.Time // close of the next candle; there can be nothing newer before
 	flips                                   time.Time // when the reply becomes stale and its bytes change; zero if it is stale
 	age                                     atomic.Pointer[maxAge]
+	outline                                 outline // zero unless it is an analysis as JSON
 
 	newer, older *cached // in the order of use
 }
@@ -42,7 +43,7 @@ type maxAge struct {
 // its place in the map.
 const overhead = 512
 
-func (c *cached) size() int64 { return int64(cap(c.body)) + overhead }
+func (c *cached) size() int64 { return int64(cap(c.body)+placeBytes*cap(c.outline.places)) + overhead }
 
 // cache is an LRU cache of encoded replies, bounded in bytes. It is safe for concurrent
 // use.

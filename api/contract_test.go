@@ -105,7 +105,7 @@ func TestContract_WhateverIsSentTheAnswerIsDocumented(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	pick := func(list []string) string { return list[rng.IntN(len(list))] }
 	valid := map[string][]string{
-		"symbol": {"BTCUSDT", "btc-usdt", "YOUNGUSDT", "NOPE"}, "id": {"nojob"}, "file": {"main.js"}, "interval": {"1h", "15m"},
+		"symbol": {"BTCUSDT", "btc-usdt", "YOUNGUSDT", "NOPE"}, "id": {"nojob"}, "file": {"main.js"}, "interval": {"1h", "15m", "1h,4h"},
 		"exchange": {"simulated", "binance"}, "role": {"support"}, "status": {"active"}, "source": {"swing"},
 		"min_strength": {"0.1"}, "min_edge": {"1"}, "faint": {"true"}, "max_distance_pct": {"50"}, "max_distance_atr": {"100"}, "symbols": {"BTCUSDT,ETHUSDT"},
 		"sort": {"-strength", "symbol"}, "limit": {"5"}, "cursor": {"AAAA"}, "format": {"json", "csv", "ndjson"}, "at": {"2026-01-01T00:00:00Z"},

@@ -73,7 +73,24 @@ func appendName(b []byte, r *wire.Row) []byte {
 	}
 	b = appendFloat(append(b, ','), r.Edge)
 	b = strconv.AppendBool(append(b, ','), r.Faint)
+	if r.Confluence != nil {
+		b = appendRefs(append(b, ','), r.Confluence)
+	}
 	return append(b, "\r\n"...)
+}
+
+// confluenceColumn is one more column of rows of several intervals.
+const confluenceColumn = "confluence"
+
+// appendRefs appends names of levels, each with its interval, separated by spaces.
+func appendRefs(b []byte, refs []wire.LevelRef) []byte {
+	for i, r := range refs {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = append(append(append(b, r.Interval...), ':'), r.ID...)
+	}
+	return b
 }
 
 // appendWords appends words, none of which needs quotes, separated by spaces.

@@ -73,14 +73,22 @@ func (q *query) format(r *http.Request, values ...string) (format, error) {
 
 // appendRows appends the levels of s that are shown as rows, judged at the time now.
 func appendRows(b []byte, f format, s *service.Snapshot, now time.Time, show Shown) []byte {
-	b = appendHeader(b, f)
+	return appendLevels(appendHeader(b, f), f, s, now, show, nil)
+}
+
+// appendLevels appends the rows alone, with the confluence of each unless it is nil.
+func appendLevels(b []byte, f format, s *service.Snapshot, now time.Time, show Shown, confluence [][]wire.LevelRef) []byte {
 	q := screenQuery{exchanges: []string{s.Exchange}, interval: s.Interval, shown: show}
 	r := row{symbol: s.Symbol, name: s.Name, asOf: s.AsOf, last: s.LastPrice, atr: s.ATR, stale: now.After(staleAfter(s)), simulated: s.Simulated}
 	var values rowValues
 	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
 		for _, r.level = range side(s, role) {
 			if r.level.Role = role; show.has(&r.level) {
-				b = appendRow(b, f, values.of(&q, &r))
+				w := values.of(&q, &r)
+				if confluence != nil {
+					w.Confluence, confluence = confluence[0], confluence[1:]
+				}
+				b = appendRow(b, f, w)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -28,11 +29,18 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	several, err := q.intervals()
+	if err != nil {
+		return err
+	}
 	key, pair, err := a.written(&q, w, r)
 	if err != nil {
 		return err
 	}
 	if key.Exchange == allExchanges {
+		if several != nil {
+			return badParameter("interval", "only one with exchange=all")
+		}
 		return a.sendTogether(w, r, &q, pair, key.Interval)
 	}
 	at, err := q.moment("at")
@@ -42,6 +50,9 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 	f, err := q.format(r, "json", "csv", "ndjson", "pine")
 	if err != nil {
 		return err
+	}
+	if several != nil && f == formatPine {
+		return badParameter("format", "a script draws one interval")
 	}
 	show, err := q.shown(a)
 	if err != nil {
@@ -60,6 +71,9 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 		key.Exchange, key.Symbol = of.exchange, of.symbol
 	}
 	send := func(key service.Key) error {
+		if several != nil {
+			return a.sendIntervals(w, r, key, several, f, show, at, now)
+		}
 		if !at.IsZero() || f != formatJSON || show.Least > 0 {
 			return a.uncached(w, r, key, f, show, at, now)
 		}
@@ -79,19 +93,28 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 	return send(service.Key{Exchange: of.exchange, Symbol: of.symbol, Interval: key.Interval})
 }
 
+// newest returns the reply with the newest analysis, from the cache if possible.
+func (a *API) newest(ctx context.Context, key service.Key, show Shown, now time.Time) (*cached, error) {
+	e, generation := a.cache.get(cacheKey{Key: key, faint: show.Faint}, now)
+	if e != nil {
+		a.metrics.hits.Inc()
+		return e, nil
+	}
+	a.metrics.misses.Inc()
+	snap, err := a.Store.Snapshot(ctx, key, time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	e = encodeLevels(key, formatJSON, &snap, show, now)
+	a.cache.put(e, generation)
+	return e, nil
+}
+
 // cachedLevels answers with the newest analysis, from the cache if possible.
 func (a *API) cachedLevels(w *reply, r *http.Request, key service.Key, show Shown, now time.Time) error {
-	e, generation := a.cache.get(cacheKey{Key: key, faint: show.Faint}, now)
-	if e == nil {
-		a.metrics.misses.Inc()
-		snap, err := a.Store.Snapshot(r.Context(), key, time.Time{})
-		if err != nil {
-			return err
-		}
-		e = encodeLevels(key, formatJSON, &snap, show, now)
-		a.cache.put(e, generation)
-	} else {
-		a.metrics.hits.Inc()
+	e, err := a.newest(r.Context(), key, show, now)
+	if err != nil {
+		return err
 	}
 	// There can be no newer analysis before the next candle has closed.
 	cacheControl := noCache
@@ -126,12 +149,18 @@ func (a *API) uncached(w *reply, r *http.Request, key service.Key, f format, sho
 	}
 	cacheControl := noCache
 	if !at.IsZero() {
-		if now.After(at.Add(2 * key.Interval.Duration())) {
-			cacheControl = []string{a.scope + "max-age=" + strconv.Itoa(int(pastAge/time.Second))}
-		}
+		cacheControl = a.pastControl(key.Interval, at, now)
 		now = at
 	}
 	return encodeLevels(key, f, &snap, show, now).send(w, r, cacheControl)
+}
+
+// pastControl returns the value of Cache-Control of an answer about the time at.
+func (a *API) pastControl(interval levels.Interval, at, now time.Time) []string {
+	if !now.After(at.Add(2 * interval.Duration())) {
+		return noCache
+	}
+	return []string{a.scope + "max-age=" + strconv.Itoa(int(pastAge/time.Second))}
 }
 
 // encodeLevels builds the reply with s, judged at the time now.
@@ -146,6 +175,10 @@ func encodeLevels(key service.Key, f format, s *service.Snapshot, show Shown, no
 		b = appendRows(b, f, s, now, show)
 	}
 	e := newCached(cacheKey{Key: key, faint: show.Faint}, b, formatTypes[f], s, now)
+	if f == formatJSON {
+		e.outline = outlineOf(s, show, now)
+		e.outline.locate(e.body)
+	}
 	e.vary = varyAccept
 	e.lines = []byte("Etag: " + e.etag[0] + "\r\nLast-Modified: " + e.lastModified[0] + "\r\nVary: " + e.vary[0] + "\r\n")
 	return e
@@ -153,20 +186,24 @@ func encodeLevels(key service.Key, f format, s *service.Snapshot, show Shown, no
 
 // newCached returns the reply with body b, which shows s, judged at the time now.
 func newCached(key cacheKey, b []byte, contentType []string, s *service.Snapshot, now time.Time) *cached {
-	sum := sha256.Sum256(b)
-	e := &cached{
-		key:          key,
-		body:         append(make([]byte, 0, len(b)), b...),
-		contentType:  contentType,
-		etag:         []string{`"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`},
-		length:       []string{strconv.Itoa(len(b))},
-		lastModified: []string{s.AsOf.UTC().Format(http.TimeFormat)},
-		fresh:        s.AsOf.Add(s.Interval.Duration()),
-	}
+	e := newReply(append(make([]byte, 0, len(b)), b...), contentType, s.AsOf)
+	e.key, e.fresh = key, s.AsOf.Add(s.Interval.Duration())
 	if at := staleAfter(s); !now.After(at) {
 		e.flips = at
 	}
 	return e
+}
+
+// newReply returns the reply with body b, which it keeps. Nothing in it is newer than asOf.
+func newReply(b []byte, contentType []string, asOf time.Time) *cached {
+	sum := sha256.Sum256(b)
+	return &cached{
+		body:         b,
+		contentType:  contentType,
+		etag:         []string{`"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`},
+		length:       []string{strconv.Itoa(len(b))},
+		lastModified: []string{asOf.UTC().Format(http.TimeFormat)},
+	}
 }
 
 // send writes the reply, or 304 if the client has it. It ignores If-Modified-Since: a

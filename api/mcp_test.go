@@ -28,7 +28,7 @@ import (
 
 // The tools, and where in openapi.yaml they are described.
 var mcpTools = []struct{ name, title, description, operation string }{
-	{"get_levels", "Levels of a pair", "The stored support and resistance levels of one trading pair, with the odds that each is touched and holds. Says whether they are stale or simulated.", "getLevels"},
+	{"get_levels", "Levels of a pair", "The stored support and resistance levels of one trading pair, with the odds that each is touched and holds. Says whether they are stale or simulated. With several intervals (1h,4h,1d) it has each, and which levels lie beside one of another interval (confluence).", "getLevels"},
 	{"analyze_symbol", "Analyse a pair now", "Fetch the candles of one pair from the exchange and find its levels now. Nothing is stored. Slower than get_levels; for pairs that get_levels does not know, or knows too old.", "analyze"},
 	{"list_symbols", "Pairs of the exchange", "The trading pairs of the exchange, which of them sweeps cover, and why not the others. Give symbol or quote: an exchange has thousands.", "listSymbols"},
 	{"market_screen", "Levels of the whole market", "Levels of all analysed pairs as rows, those nearest to their price first, with filters, sort and pages.", "listLevels"},
@@ -114,11 +114,15 @@ func describeTools(t *testing.T) []byte {
 			}
 			required = append(required, "symbol")
 		}
-		output := op.Responses.Value("200").Value.Content["application/json"].Schema
+		content := op.Responses.Value("200").Value.Content
+		output := schema(content["application/json"].Schema.Value)
+		if several := content[contentIntervals[0]]; several != nil { // clients want an object, and no more is the same in both
+			output = map[string]any{"type": "object", "anyOf": []any{schema(content["application/json"].Schema), schema(several.Schema)}}
+		}
 		all = append(all, map[string]any{
 			"name": tool.name, "title": tool.title, "description": tool.description,
 			"inputSchema":  withDefs(map[string]any{"type": "object", "additionalProperties": false, "properties": properties, "required": required}),
-			"outputSchema": withDefs(schema(output.Value)),
+			"outputSchema": withDefs(output),
 		})
 	}
 	b, err := json.Marshal(all)
@@ -210,6 +214,7 @@ func TestMCP_ToolsAnswerWhatTheirRoutesAnswer(t *testing.T) {
 	}{
 		{"get_levels", map[string]any{"symbol": "btc/usdt"}, "/levels/BTCUSDT"},
 		{"get_levels", map[string]any{"symbol": "BTCUSDT", "interval": "1h", "exchange": "simulated"}, "/levels/BTCUSDT"},
+		{"get_levels", map[string]any{"symbol": "BTCUSDT", "interval": "4h,1h"}, "/levels/BTCUSDT?interval=4h,1h"},
 		{"explain_level", map[string]any{"symbol": "BTCUSDT", "id": id}, "/levels/BTCUSDT/" + id},
 		{"market_screen", map[string]any{"limit": 2, "max_distance_atr": 50.5, "sort": "-strength"}, "/levels?limit=2&max_distance_atr=50.5&sort=-strength"},
 		{"list_symbols", map[string]any{"selected": true, "quote": "USDT"}, "/symbols?selected=true&quote=USDT"},

@@ -145,6 +145,38 @@ func (q *query) interval(a *API) (levels.Interval, error) {
 	return i, nil
 }
 
+// intervals returns the intervals of a list, 1h,4h, and leaves the first of them as the
+// parameter; nil if the parameter is not a list.
+func (q *query) intervals() ([]levels.Interval, error) {
+	at := slices.Index(q.names, "interval")
+	if strings.IndexByte(q.values[at], ',') < 0 {
+		return nil, nil
+	}
+	all, err := ParseIntervals(q.values[at])
+	if err != nil {
+		return nil, badParameter("interval", "%v", err)
+	}
+	q.values[at] = string(all[0])
+	return all, nil
+}
+
+// ParseIntervals reads intervals separated by commas, none of them twice. Its error is a
+// sentence for people.
+func ParseIntervals(text string) ([]levels.Interval, error) {
+	var all []levels.Interval
+	for name := range strings.SplitSeq(text, ",") {
+		i, err := levels.ParseInterval(clip(name))
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(all, i) {
+			return nil, fmt.Errorf("%s is there twice", i)
+		}
+		all = append(all, i)
+	}
+	return all, nil
+}
+
 // exchange returns the name of an exchange, the first of this process if not given.
 // Stored analyses may come from exchanges that other processes serve.
 func (q *query) exchange(a *API) (string, error) {

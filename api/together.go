@@ -17,7 +17,8 @@ import (
 // contentTogether is the type of the levels of a pair on all exchanges.
 var contentTogether = []string{"application/vnd.tidemark.exchanges+json"}
 
-// sharedWithin is how far apart, in ATR, levels of two exchanges may be and count as one.
+// sharedWithin is how far apart, in ATR, levels of two exchanges, or of two intervals, may
+// be and count as one.
 const sharedWithin = 0.25
 
 // sendTogether serves GET /levels/{symbol}?exchange=all: the stored levels of the pair on

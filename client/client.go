@@ -74,6 +74,27 @@ func (c *Client) Levels(ctx context.Context, symbol string, o Options) (*Analysi
 	return get[Analysis](ctx, c, "/levels/"+url.PathEscape(symbol), o.query())
 }
 
+// LevelsAt returns the stored analyses of a pair on several intervals, in their order. It
+// ignores o.Interval; without intervals, it is the service's default. Each level has in Confluence those of the other intervals beside it.
+// An interval without an analysis has a Problem instead; if none has one, the error is a
+// Problem with the code not_analyzed.
+func (c *Client) LevelsAt(ctx context.Context, symbol string, intervals []string, o Options) (*PairOnIntervals, error) {
+	if len(intervals) < 2 { // which the service answers without a list
+		o.Interval = strings.Join(intervals, "")
+		a, err := c.Levels(ctx, symbol, o)
+		if err != nil {
+			return nil, err
+		}
+		one := &PairOnIntervals{Intervals: []OnInterval{{Analysis: *a}}}
+		if a.Symbol != nil && a.Exchange != nil {
+			one.Symbol, one.Exchange = *a.Symbol, *a.Exchange
+		}
+		return one, nil
+	}
+	o.Interval = strings.Join(intervals, ",")
+	return get[PairOnIntervals](ctx, c, "/levels/"+url.PathEscape(symbol), o.query())
+}
+
 // Marks returns the prices that every trader sees, as of the newest analysis of a pair.
 func (c *Client) Marks(ctx context.Context, symbol string, o Options) (*PriceMarks, error) {
 	return get[PriceMarks](ctx, c, "/levels/"+url.PathEscape(symbol)+"/marks", o.query())

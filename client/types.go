@@ -8,6 +8,12 @@ type (
 	Analysis = wire.Analysis
 	// Level is a price at which a market may turn, and the zone around it.
 	Level = wire.Level
+	// PairOnIntervals is the levels of a pair on several intervals.
+	PairOnIntervals = wire.PairOnIntervals[wire.OnInterval]
+	// OnInterval is the analysis of one of them, or why there is none.
+	OnInterval = wire.OnInterval
+	// LevelRef names a level of another interval.
+	LevelRef = wire.LevelRef
 	// Row is a level with what its analysis says of the pair.
 	Row = wire.Row
 	// Explanation tells why a level is there.

@@ -23,6 +23,9 @@ func (in *invocation) complete(root *cobra.Command) {
 		if strings.HasSuffix(cmd.Use, " SYMBOL") {
 			cmd.ValidArgsFunction = in.completeSymbol
 		}
+		if cmd.Flags().Lookup("interval") != nil {
+			cmd.RegisterFlagCompletionFunc("interval", cobra.FixedCompletions(intervalNames(), cobra.ShellCompDirectiveNoFileComp))
+		}
 		for _, v := range config.Variables {
 			if cmd.Flags().Lookup(v.Flag()) == nil {
 				continue
@@ -30,9 +33,7 @@ func (in *invocation) complete(root *cobra.Command) {
 			values := slices.Clone(v.OneOf)
 			switch v.Name {
 			case "ANALYSIS_INTERVAL":
-				for _, i := range levels.Intervals() {
-					values = append(values, string(i))
-				}
+				values = intervalNames()
 			case "EXCHANGE":
 				values = venues.Names()
 			}
@@ -41,6 +42,14 @@ func (in *invocation) complete(root *cobra.Command) {
 			}
 		}
 	}
+}
+
+func intervalNames() []string {
+	var names []string
+	for _, i := range levels.Intervals() {
+		names = append(names, string(i))
+	}
+	return names
 }
 
 // completeSymbol completes the symbols stored for the configured exchanges and interval.

@@ -139,7 +139,37 @@ func (o output) print(w screen, s service.Snapshot, cfg config.Config) error {
 		_, err := w.Write(api.AppendCSV(nil, &s, time.Now(), show))
 		return err
 	}
-	return printTable(w, s, time.Now(), show)
+	return printTable(w, s, time.Now(), show, nil)
+}
+
+// printIntervals writes the analyses of a pair on several intervals.
+func (o output) printIntervals(w screen, s *api.Intervals, cfg config.Config) error {
+	show, now := o.shown(cfg), time.Now()
+	switch {
+	case o.json:
+		_, err := w.Write(append(s.AppendJSON(nil, now, show), '\n'))
+		return err
+	case o.csv:
+		_, err := w.Write(s.AppendCSV(nil, now, show))
+		return err
+	}
+	for i := range s.Intervals {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		if err := s.Missing[i]; err != nil {
+			reason := fmt.Sprintf("has not been analysed; run `tidemark analyze %s --analysis-interval %s`", s.Key.Symbol, s.Intervals[i])
+			if errors.Is(err, service.ErrUnreadable) {
+				reason = "cannot be read; a new analysis replaces it"
+			}
+			fmt.Fprintln(w, w.paint(bold, fmt.Sprintf("%s %s %s", s.Key.Exchange, s.Key.Symbol, s.Intervals[i])), reason)
+			continue
+		}
+		if err := printTable(w, s.Snapshots[i], now, show, s.Beside(i, now, show)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // series returns whose analysis s is, with the canonical name of the pair if it is known.
@@ -151,7 +181,9 @@ func (w screen) series(s *service.Snapshot) string {
 	return text
 }
 
-func printTable(w screen, s service.Snapshot, now time.Time, show api.Shown) error {
+// printTable writes an analysis as a table. If beside is not nil, it has a column with the
+// other intervals that have a level beside one, by its id.
+func printTable(w screen, s service.Snapshot, now time.Time, show api.Shown, beside map[uint64][]string) error {
 	price := func(p float64) string { return strconv.FormatFloat(p, 'f', s.Decimals, 64) }
 	fmt.Fprintf(w, "%s%s as of %s: last price %s, ATR %s, %d klines, %d missing\n",
 		w.simulated(s.Simulated), w.series(&s), s.AsOf.Format("2006-01-02 15:04 UTC"),
@@ -174,7 +206,7 @@ func printTable(w screen, s service.Snapshot, now time.Time, show api.Shown) err
 			price(l.Price), price(l.Low) + "–" + price(l.High),
 			fmt.Sprintf("%+.2f %%", 100*(l.Price-s.LastPrice)/s.LastPrice), fmt.Sprintf("%+.1f", (l.Price-s.LastPrice)/s.ATR),
 			edgeText(&l, show), touched, holds, baseline, fmt.Sprintf("%d of %d", l.Held, l.Held+l.Broke), stateText(&l), last,
-			strings.Join(l.FoundBy().AppendNames(nil), "+"),
+			strings.Join(l.FoundBy().AppendNames(nil), "+"), strings.Join(beside[l.ID], " "),
 		}})
 	}
 	for _, l := range slices.Backward(show.Of(s.Resistances)) {
@@ -189,7 +221,11 @@ func printTable(w screen, s service.Snapshot, now time.Time, show api.Shown) err
 			fmt.Fprintln(w, w.paint(faint, strings.ToUpper(reason[:1])+reason[1:]+"."))
 		}
 	}
-	return w.table([]string{"price", "zone", "distance", "ATR", "edge", "touched", "holds", "any line", "held", "state", "last test", "found by"}, rows)
+	head := []string{"price", "zone", "distance", "ATR", "edge", "touched", "holds", "any line", "held", "state", "last test", "found by"}
+	if beside != nil {
+		head = append(head, "also at")
+	}
+	return w.table(head, rows)
 }
 
 // edgeText returns the edge of a level, in points, and whether it is faint.

@@ -117,6 +117,24 @@ func TestClient_AsksARunningService(t *testing.T) {
 	if _, err := c.Levels(ctx, "BTCUSDT", client.Options{Interval: "4h"}); !errors.As(err, &p) || p.Code != "not_analyzed" {
 		t.Errorf("what was not to be stored is there: %v", err)
 	}
+	if _, err := c.Analyze(ctx, "BTCUSDT", client.AnalyzeOptions{Interval: "4h"}); err != nil {
+		t.Error(err)
+	}
+	all, err := c.LevelsAt(ctx, "BTCUSDT", []string{"4h", "1d", "1h"}, client.Options{Faint: true})
+	if err != nil || all.Symbol != "BTCUSDT" || len(all.Intervals) != 3 || all.Intervals[1].Problem == nil || all.Intervals[1].Problem.Code != "not_analyzed" {
+		t.Fatalf("%v: %+v", err, all)
+	}
+	for i, interval := range []string{"4h", "", "1h"} {
+		if e := all.Intervals[i]; interval != "" && (e.Problem != nil || e.Interval != interval || *e.Symbol != "BTCUSDT" || e.LastPrice <= 0) {
+			t.Errorf("%s: %+v", interval, e)
+		}
+	}
+	if one, err := c.LevelsAt(ctx, "BTCUSDT", []string{"4h"}, client.Options{}); err != nil || one.Symbol != "BTCUSDT" || len(one.Intervals) != 1 || one.Intervals[0].Interval != "4h" {
+		t.Errorf("of one interval: %v %+v", err, one)
+	}
+	if _, err := c.LevelsAt(ctx, "BTCUSDT", []string{"1d", "3d"}, client.Options{}); !errors.As(err, &p) || p.Code != "not_analyzed" {
+		t.Errorf("of two that are not there: %v", err)
+	}
 	if err := c.Cancel(ctx, job.ID); !errors.As(err, &p) || p.Code != "job_finished" {
 		t.Errorf("cancelling what has ended: %v", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -25,6 +26,7 @@ import (
 	"tidemark/config"
 	"tidemark/exchange/simulated"
 	"tidemark/job"
+	"tidemark/wire"
 )
 
 // These tests run the program as its users do, in this process but over real
@@ -305,6 +307,12 @@ func TestServe_SweepsAndServesOnBothDatabases(t *testing.T) {
 			if found < healthy*3/4 {
 				t.Errorf("%d of %d pairs have levels with an edge above that of any line", found, healthy)
 			}
+			for _, interval := range []string{"4h", "1d"} {
+				if status := r.post(t, `{"symbol":"BTCUSDT","interval":"`+interval+`"}`, nil); status != http.StatusOK {
+					t.Errorf("BTCUSDT %s: %d", interval, status)
+				}
+			}
+			severalIntervals(t, r)
 			var one analysisReply
 			if status := r.post(t, `{"symbol":"ETHUSDT","interval":"4h","kline_limit":500}`, &one); status != http.StatusOK || one.Klines < 450 || !one.Simulated {
 				t.Errorf("one pair: %d %+v", status, one)
@@ -313,6 +321,45 @@ func TestServe_SweepsAndServesOnBothDatabases(t *testing.T) {
 				t.Errorf("it ended with %v", err)
 			}
 		})
+	}
+}
+
+// severalIntervals checks the answer with 1h, 4h, 1d and an interval that is not there:
+// each is what its own answer is, and what is beside a level lies where the prices say.
+func severalIntervals(t *testing.T, r *running) {
+	t.Helper()
+	var all wire.PairOnIntervals[wire.OnInterval]
+	if status := r.get(t, "/levels/BTC/USDT?interval=1h,4h,15m,1d&faint=true", &all); status != http.StatusOK || len(all.Intervals) != 4 {
+		t.Fatalf("%d: %+v", status, all)
+	}
+	if p := all.Intervals[2].Problem; p == nil || p.Code != "not_analyzed" || all.Intervals[2].Interval != "15m" {
+		t.Errorf("15m: %+v", all.Intervals[2])
+	}
+	all.Intervals = slices.Delete(all.Intervals, 2, 3) // now the shortest first
+	levelsOf := func(e wire.OnInterval) []wire.Level { return slices.Concat(e.Supports, e.Resistances) }
+	for i, e := range all.Intervals {
+		for _, l := range levelsOf(e) {
+			want := []wire.LevelRef{}
+			for k, other := range all.Intervals {
+				for _, o := range levelsOf(other) {
+					if k != i && math.Abs(l.Price-o.Price) <= 0.25*all.Intervals[min(i, k)].ATR {
+						want = append(want, wire.LevelRef{Interval: other.Interval, ID: o.ID})
+					}
+				}
+			}
+			if !reflect.DeepEqual(l.Confluence, want) {
+				t.Errorf("beside %v of %s are %v, want %v", l.Price, e.Interval, l.Confluence, want)
+			}
+		}
+		for _, side := range [][]wire.Level{e.Supports, e.Resistances} {
+			for k := range side {
+				side[k].Confluence = nil
+			}
+		}
+		var alone wire.Analysis
+		if status := r.get(t, "/levels/BTCUSDT?faint=true&interval="+e.Interval, &alone); status != http.StatusOK || !reflect.DeepEqual(e.Analysis, alone) {
+			t.Errorf("%s is not as in its own answer:\n%+v\n%+v", e.Interval, e.Analysis, alone)
+		}
 	}
 }
 
@@ -571,6 +618,32 @@ func TestCommands_DoTheirWork(t *testing.T) {
 	code, out, _ = execute(t, environ, "levels", "ETHUSDT", "--csv")
 	if lines := strings.Split(strings.TrimSpace(out), "\n"); code != 0 || len(lines) != 1+len(a.Supports)+len(a.Resistances) {
 		t.Errorf("levels --csv: %d, %d lines for %d levels", code, len(lines), len(a.Supports)+len(a.Resistances))
+	}
+	if code, _, errs = execute(t, environ, "analyze", "ETHUSDT", "--analysis-interval", "4h"); code != 0 {
+		t.Errorf("analyze 4h: %d %s", code, errs)
+	}
+	code, out, _ = execute(t, environ, "levels", "ETHUSDT", "--interval", "4h,1h,1d", "--faint")
+	if code != 0 || strings.Count(out, "also at") != 2 || !strings.Contains(out, "SIMULATED simulated ETHUSDT 4h") || !strings.Contains(out, "simulated ETHUSDT 1d has not been analysed; run `tidemark analyze ETHUSDT --analysis-interval 1d`") {
+		t.Errorf("levels of several intervals: %d %s", code, out)
+	}
+	code, out, _ = execute(t, environ, "levels", "ETHUSDT", "--interval", "4h,1h,1d", "--faint", "--json")
+	var all wire.PairOnIntervals[wire.OnInterval]
+	if err := json.Unmarshal([]byte(out), &all); code != 0 || err != nil || len(all.Intervals) != 3 || all.Intervals[1].Interval != "1h" || all.Intervals[2].Problem == nil {
+		t.Errorf("levels of several intervals --json: %d %v %s", code, err, out)
+	}
+	count := len(all.Intervals[0].Supports) + len(all.Intervals[0].Resistances) + len(all.Intervals[1].Supports) + len(all.Intervals[1].Resistances)
+	code, out, _ = execute(t, environ, "levels", "ETHUSDT", "--interval", "4h,1h,1d", "--faint", "--csv")
+	if lines := strings.Split(strings.TrimSpace(out), "\n"); code != 0 || len(lines) != 1+count || !strings.HasSuffix(strings.TrimSpace(lines[0]), ",confluence") {
+		t.Errorf("levels of several intervals --csv: %d, %d lines for %d levels", code, len(lines), count)
+	}
+	code, out, _ = execute(t, environ, "levels", "ETHUSDT", "--interval", "4h")
+	if code != 0 || !strings.Contains(out, "ETHUSDT 4h") || strings.Contains(out, "also at") {
+		t.Errorf("levels of another interval: %d %s", code, out)
+	}
+	for _, wrong := range [][2]string{{"1h,7h", "unknown interval"}, {"1h,1h", "1h is there twice"}} {
+		if code, _, errs = execute(t, environ, "levels", "ETHUSDT", "--interval", wrong[0]); code != command.ExitUsage || !strings.Contains(errs, wrong[1]) {
+			t.Errorf("--interval %s: %d %s", wrong[0], code, errs)
+		}
 	}
 	code, out, _ = execute(t, environ, "levels", "ETHUSDT", "--at", "2020-01-01T00:00:00Z")
 	if code != command.ExitFailed {

@@ -69,6 +69,37 @@ type Level struct {
 	HoldInterval            *[2]float64 `json:"hold_interval"`             // 95 %, of the hold rate of levels with such odds
 	BaselineHoldProbability *float64    `json:"baseline_hold_probability"` // of any line at this distance
 	Samples                 *int        `json:"samples"`
+
+	// Confluence is the levels of the other intervals beside it; nil, and not there,
+	// unless the request asked for several.
+	Confluence []LevelRef `json:"confluence,omitzero"`
+}
+
+// LevelRef names a level of another interval of the same pair.
+type LevelRef struct {
+	Interval string `json:"interval"`
+	ID       string `json:"id"`
+}
+
+// PairOnIntervals is the levels of a pair on several intervals. Entry is OnInterval,
+// unless they are encoded already.
+type PairOnIntervals[Entry any] struct {
+	Symbol    string  `json:"symbol"`
+	Exchange  string  `json:"exchange"`
+	Intervals []Entry `json:"intervals"` // in the order of the request
+}
+
+// OnInterval is the analysis of a pair on one of several intervals. If there is none,
+// only Interval is set, and Problem says why.
+type OnInterval struct {
+	Analysis
+	Problem *Reason `json:"problem,omitzero"`
+}
+
+// MissingInterval is an interval without an analysis, as it is encoded.
+type MissingInterval struct {
+	Interval string `json:"interval"`
+	Problem  Reason `json:"problem"`
 }
 
 // PairOnExchanges is the levels of a pair on several exchanges.
@@ -97,7 +128,8 @@ type PairOnExchange struct {
 // SharedLevel is a level and the number of exchanges that have it.
 type SharedLevel struct {
 	Level
-	Venues int `json:"venues"` // that have a level within 0.25 ATR on the same side, its own included
+	Confluence struct{} `json:"confluence,omitzero"` // of one interval there is none
+	Venues     int      `json:"venues"`              // that have a level within 0.25 ATR on the same side, its own included
 }
 
 // Row is a level with what its analysis says of the pair.
