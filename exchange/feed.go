@@ -218,11 +218,13 @@ func (l *link) snapshot() []service.Key {
 	return slices.Clone(l.series)
 }
 
-// drop leaves out a series that the venue refuses.
-func (l *link) drop(s service.Key) {
+// drop leaves out a series that the venue refuses, and reports whether the link had it.
+func (l *link) drop(s service.Key) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	n := len(l.series)
 	l.series = slices.DeleteFunc(l.series, func(other service.Key) bool { return other == s })
+	return len(l.series) < n
 }
 
 // run keeps a connection open until ctx is done. A planned replacement is opened before
@@ -528,7 +530,7 @@ func (s *socket) take(ctx context.Context, frame *Frame, received time.Time) {
 	if frame.Closing {
 		s.going.Store(true)
 	}
-	if frame.Refused != "" {
+	if frame.Refused != "" || frame.RefusedAll {
 		s.refused(ctx, frame)
 	}
 }
@@ -536,39 +538,56 @@ func (s *socket) take(ctx context.Context, frame *Frame, received time.Time) {
 // refused finds the series that a refusal is about. Of a message with several series, of
 // which the venue does not say which one it refuses, each is asked for alone.
 func (s *socket) refused(ctx context.Context, frame *Frame) {
+	f := s.l.f
+	named := func(one service.Key) bool {
+		return one.Symbol == frame.RefusedSymbol && (frame.RefusedWire == "" || f.facts.Intervals[one.Interval] == frame.RefusedWire)
+	}
+	var refused, others []service.Key
+	removed := 0
 	s.writes.Lock()
-	asked := s.asked[frame.RefusedID]
-	if frame.RefusedSymbol != "" && frame.RefusedID == 0 {
-		for _, series := range s.asked {
-			for _, one := range series {
-				if one.Symbol == frame.RefusedSymbol {
-					asked = append(asked, one)
-				}
+	for id, asked := range s.asked {
+		if frame.RefusedID != 0 && id != frame.RefusedID || frame.RefusedID == 0 && !slices.ContainsFunc(asked, named) {
+			continue
+		}
+		kept := asked[:0:0]
+		for _, one := range asked {
+			switch about := frame.RefusedSymbol == "" || named(one); {
+			case about && frame.Refused != "":
+				refused = append(refused, one)
+			case !about && frame.RefusedAll:
+				others = append(others, one)
+			default:
+				kept = append(kept, one)
 			}
 		}
-	} else if frame.RefusedSymbol != "" {
-		asked = slices.DeleteFunc(slices.Clone(asked), func(one service.Key) bool { return one.Symbol != frame.RefusedSymbol })
-	} else {
-		delete(s.asked, frame.RefusedID)
+		s.asked[id] = kept
+		removed += len(asked) - len(kept)
 	}
 	s.writes.Unlock()
+	f.mu.Lock()
+	f.counts.Subscriptions -= removed
+	f.mu.Unlock()
 	switch {
-	case len(asked) == 1:
-		s.l.drop(asked[0])
-		s.l.f.sink.Refused(asked[0], frame.Refused)
-	case len(asked) > 1:
-		s.l.f.mu.Lock()
-		s.l.f.counts.Subscriptions -= len(asked)
-		s.l.f.mu.Unlock()
+	case frame.Refused == "":
+	case len(refused) == 0:
+		s.l.log.Warn("the exchange refuses a subscription", "reason", frame.Refused)
+	case len(refused) == 1, frame.RefusedSymbol != "":
+		for _, one := range refused {
+			if s.l.drop(one) {
+				f.sink.Refused(one, frame.Refused)
+			}
+		}
+	default:
 		go func() { // sending waits for the pace; the reader must not
-			for i := range asked {
-				if s.subscribe(ctx, asked[i:i+1:i+1]) != nil {
+			for i := range refused {
+				if s.subscribe(ctx, refused[i:i+1:i+1]) != nil {
 					return
 				}
 			}
 		}()
-	default:
-		s.l.log.Warn("the exchange refuses a subscription", "reason", frame.Refused)
+	}
+	if len(others) > 0 {
+		go s.subscribe(ctx, others)
 	}
 }
 

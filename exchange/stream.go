@@ -50,11 +50,16 @@ type Frame struct {
 	// Reply is a message to send back, such as the answer to a ping.
 	Reply []byte
 	// Refused is the reason that the venue gives for refusing a subscription. RefusedID is
-	// the number of the message that asked for it, and RefusedSymbol the pair, as far as
-	// the venue says.
+	// the number of the message that asked for it, RefusedSymbol the pair and RefusedWire
+	// the name of the interval, as far as the venue says.
 	Refused       string
 	RefusedID     int
 	RefusedSymbol string
+	RefusedWire   string
+	// RefusedAll is set if the venue refuses all of that message because of the series that
+	// it names: the feed asks for the others again. Without a reason in Refused that series
+	// is pushed already.
+	RefusedAll bool
 	// Closing is set if the venue announces that it will close the connection.
 	Closing bool
 }
@@ -70,5 +75,8 @@ type Push struct {
 
 // Add adds the state of a candle.
 func (f *Frame) Add(p Push) { f.pushes = append(f.pushes, p) }
+
+// Pushes returns the states that were added. They are valid until the next message.
+func (f *Frame) Pushes() []Push { return f.pushes }
 
 func (f *Frame) reset() { *f = Frame{pushes: f.pushes[:0]} }

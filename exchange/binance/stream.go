@@ -20,7 +20,7 @@ type streamed struct {
 	stream exchange.Stream
 }
 
-var _ exchange.Streamer = streamed{}
+var _ exchange.Streamer = (*streamed)(nil)
 
 // pushed returns the market with its sockets.
 func pushed(m *market, url string, silence time.Duration) exchange.Venue {
@@ -28,7 +28,7 @@ func pushed(m *market, url string, silence time.Duration) exchange.Venue {
 	for i, n := range m.spec.Intervals {
 		names[i] = n.Name
 	}
-	return streamed{m, exchange.Stream{
+	return &streamed{m, exchange.Stream{
 		URL: url, Intervals: names,
 		Series: 1_000, Batch: 200, Message: 4_000,
 		Pace: 250 * time.Millisecond, Connects: time.Second,
@@ -36,10 +36,10 @@ func pushed(m *market, url string, silence time.Duration) exchange.Venue {
 	}}
 }
 
-func (m streamed) Stream() *exchange.Stream { return &m.stream }
+func (m *streamed) Stream() *exchange.Stream { return &m.stream }
 
 // Subscribe asks for streams such as btcusdt@kline_1h.
-func (m streamed) Subscribe(id int, series []service.Key) []byte {
+func (m *streamed) Subscribe(id int, series []service.Key) []byte {
 	b := append(make([]byte, 0, 64+32*len(series)), `{"method":"SUBSCRIBE","params":[`...)
 	for i, s := range series {
 		if i > 0 {
@@ -58,7 +58,7 @@ func (m streamed) Subscribe(id int, series []service.Key) []byte {
 // DecodeFrame reads the event of a candle, {"e":"kline","E":…,"s":…,"k":{…}}, the
 // announcement {"e":"serverShutdown"}, and the answer to a subscription, which has an id
 // and a null result or an error.
-func (m streamed) DecodeFrame(s *exchange.Scanner, f *exchange.Frame) error {
+func (m *streamed) DecodeFrame(s *exchange.Scanner, f *exchange.Frame) error {
 	var push exchange.Push
 	var refused refusal
 	id := 0
@@ -108,7 +108,7 @@ func decodeRefusal(s *exchange.Scanner, key string, r *refusal) {
 }
 
 // decodeKline reads the candle of an event.
-func (m streamed) decodeKline(s *exchange.Scanner, p *exchange.Push) {
+func (m *streamed) decodeKline(s *exchange.Scanner, p *exchange.Push) {
 	k := &p.Candle
 	for s.Object(); s.More(); {
 		switch string(s.Key()) {

@@ -1,7 +1,10 @@
 package simulated
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"math"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -13,14 +16,16 @@ import (
 type socket struct {
 	path string
 	// take reads a message of the client. It returns what the client subscribes to, and
-	// the answer, or nil.
+	// the answer: one message a line, or nil.
 	take func(s *Server, message []byte) (subs []subscription, answer []byte)
 	// push appends the message for a candle of a subscription; now in Unix ms.
 	push func(dst []byte, sub *subscription, c *candle, closed bool, now int64) []byte
 	// goodbye is the message that announces the end of the connection; empty for none.
 	goodbye  string
-	ping     time.Duration // between two pings of the server
-	lifetime time.Duration // of a connection
+	ping     time.Duration // between two pings of the server; 0 for none
+	lifetime time.Duration // of a connection; 0 for any
+	idle     time.Duration // a connection on which the client sends nothing for so long is closed; 0 for never
+	longest  int           // bytes of a message that is read; 0 for maxMessage
 }
 
 // subscription is one series that a connection gets.
@@ -79,7 +84,7 @@ func (s *Server) CutStreams() {
 	}
 }
 
-// maxMessage is the longest message that the venue reads, in bytes. A longer one is ignored
+// maxMessage is the longest message that Binance reads, in bytes. A longer one is ignored
 // without an answer.
 const maxMessage = 4_096
 
@@ -112,6 +117,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	if faults.Cut > 0 {
 		defer time.AfterFunc(faults.Cut, func() { cancel(); conn.CloseNow() }).Stop()
 	}
+	idle := cmp.Or(d.idle, math.MaxInt64)
+	leave := time.AfterFunc(idle, cancel)
+	defer leave.Stop()
 	added := make(chan []subscription)
 	began := time.Now()
 	silent := func() bool { return faults.Silent > 0 && time.Since(began) > faults.Silent }
@@ -121,12 +129,13 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	go func() {
 		defer cancel()
 		for {
+			leave.Reset(idle)
 			_, message, err := conn.Read(ctx)
 			if err != nil {
 				return
 			}
 			raise(&s.streams.longest, int64(len(message)))
-			if len(message) > maxMessage {
+			if len(message) > cmp.Or(d.longest, maxMessage) {
 				continue
 			}
 			more, answer := d.take(s, message)
@@ -140,13 +149,15 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 			case <-ctx.Done():
 				return
 			}
-			if answer != nil && !send(answer) {
-				return
+			for line := range bytes.SplitSeq(answer, []byte("\n")) {
+				if len(line) > 0 && !send(line) {
+					return
+				}
 			}
 		}
 	}()
 	go func() {
-		for sleep(ctx, d.ping) == nil {
+		for d.ping > 0 && sleep(ctx, d.ping) == nil {
 			if !silent() && conn.Ping(ctx) != nil {
 				cancel()
 			}
@@ -162,9 +173,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	nextForming := time.Now().Add(formingEvery)
 	missing := 0
 	for goodbye := false; ctx.Err() == nil; {
-		if age := time.Since(began); age > lifetime {
+		if age := time.Since(began); lifetime > 0 && age > lifetime {
 			return
-		} else if !goodbye && d.goodbye != "" && age > lifetime-lifetime/10 {
+		} else if !goodbye && d.goodbye != "" && lifetime > 0 && age > lifetime-lifetime/10 {
 			goodbye = true
 			send([]byte(d.goodbye))
 		}
