@@ -47,7 +47,7 @@ type Feed struct {
 
 	mu      sync.Mutex
 	want    []service.Key     // sorted
-	symbols map[string]string // of want
+	symbols map[string]string // of want, by name on the wire
 	links   []*link
 	counts  FeedCounts
 }
@@ -106,7 +106,7 @@ func (c *Client) Feed(sink Sink) *Feed {
 // Has reports whether the venue pushes candles of an interval.
 func (f *Feed) Has(i levels.Interval) bool { return f.facts.Intervals[i] != "" }
 
-// Connections returns how many connections n series take.
+// Connections returns how many connections n series take, if all can be on any.
 func (f *Feed) Connections(n int) int { return (n + f.facts.Series - 1) / f.facts.Series }
 
 // Counts returns the present counts.
@@ -123,19 +123,33 @@ func (f *Feed) Counts() FeedCounts {
 
 // Want sets the series to push. Those that were wanted before keep their connections.
 func (f *Feed) Want(series []service.Key) {
-	want := slices.Clone(series)
+	want := slices.DeleteFunc(slices.Clone(series), func(s service.Key) bool {
+		if f.name(s.Symbol) != "" {
+			return false
+		}
+		f.sink.Refused(s, "the feed has no name for the pair")
+		return true
+	})
 	slices.SortFunc(want, compareSeries)
 	f.mu.Lock()
 	f.want = slices.Compact(want)
 	f.symbols = make(map[string]string, len(f.want))
 	for _, s := range f.want {
-		f.symbols[s.Symbol] = s.Symbol
+		f.symbols[f.name(s.Symbol)] = s.Symbol
 	}
 	f.mu.Unlock()
 	select {
 	case f.wake <- struct{}{}:
 	default:
 	}
+}
+
+// name returns the name of a pair on the wire.
+func (f *Feed) name(symbol string) string {
+	if f.facts.Name == nil {
+		return symbol
+	}
+	return f.facts.Name(symbol)
 }
 
 func compareSeries(a, b service.Key) int {
@@ -178,27 +192,39 @@ func (f *Feed) assign() (started []*link) {
 	missing := slices.DeleteFunc(slices.Clone(f.want), func(s service.Key) bool { return have[s] })
 	for _, l := range f.links {
 		l.mu.Lock()
-		n := min(len(missing), f.facts.Series-len(l.series))
-		l.series = append(l.series, missing[:n]...)
-		missing = missing[n:]
+		room, added := f.facts.Series-len(l.series), false
+		missing = slices.DeleteFunc(missing, func(s service.Key) bool {
+			if room <= 0 || f.facts.OneInterval && s.Interval != l.interval {
+				return false
+			}
+			l.series = append(l.series, s)
+			room, added = room-1, true
+			return true
+		})
 		l.mu.Unlock()
-		if n > 0 {
+		if added {
 			l.tell()
 		}
 	}
-	for part := range slices.Chunk(missing, f.facts.Series) {
-		l := &link{f: f, series: slices.Clone(part), changed: make(chan struct{}, 1), log: f.c.log}
+	for len(missing) > 0 {
+		n := 1
+		for n < min(len(missing), f.facts.Series) && !(f.facts.OneInterval && missing[n].Interval != missing[0].Interval) {
+			n++
+		}
+		l := &link{f: f, interval: missing[0].Interval, series: slices.Clone(missing[:n]), changed: make(chan struct{}, 1), log: f.c.log}
 		f.links = append(f.links, l)
 		started = append(started, l)
+		missing = missing[n:]
 	}
 	return started
 }
 
 // link is one connection and those that follow it.
 type link struct {
-	f       *Feed
-	changed chan struct{} // series were added
-	log     *slog.Logger
+	f        *Feed
+	interval levels.Interval // of all its series if the venue wants that
+	changed  chan struct{}   // series were added
+	log      *slog.Logger
 
 	mu     sync.Mutex
 	series []service.Key
@@ -533,46 +559,62 @@ func (s *socket) take(ctx context.Context, frame *Frame, received time.Time) {
 	}
 }
 
-// refused finds the series that a refusal is about. Of a message with several series, of
+// refused drops the series that a refusal is about. Of a message with several series, of
 // which the venue does not say which one it refuses, each is asked for alone.
 func (s *socket) refused(ctx context.Context, frame *Frame) {
+	f := s.l.f
 	s.writes.Lock()
 	asked := s.asked[frame.RefusedID]
-	if frame.RefusedSymbol != "" && frame.RefusedID == 0 {
-		for _, series := range s.asked {
-			for _, one := range series {
-				if one.Symbol == frame.RefusedSymbol {
-					asked = append(asked, one)
-				}
-			}
-		}
-	} else if frame.RefusedSymbol != "" {
-		asked = slices.DeleteFunc(slices.Clone(asked), func(one service.Key) bool { return one.Symbol != frame.RefusedSymbol })
+	if frame.RefusedSymbol != "" {
+		asked = s.named(frame)
 	} else {
 		delete(s.asked, frame.RefusedID)
 	}
 	s.writes.Unlock()
-	switch {
-	case len(asked) == 1:
-		s.l.drop(asked[0])
-		s.l.f.sink.Refused(asked[0], frame.Refused)
-	case len(asked) > 1:
-		s.l.f.mu.Lock()
-		s.l.f.counts.Subscriptions -= len(asked)
-		s.l.f.mu.Unlock()
-		go func() { // sending waits for the pace; the reader must not
-			for i := range asked {
-				if s.subscribe(ctx, asked[i:i+1:i+1]) != nil {
-					return
-				}
-			}
-		}()
-	default:
+	if len(asked) == 0 {
 		s.l.log.Warn("the exchange refuses a subscription", "reason", frame.Refused)
+		return
+	}
+	if frame.RefusedSymbol == "" {
+		f.mu.Lock()
+		f.counts.Subscriptions -= len(asked)
+		f.mu.Unlock()
+		if len(asked) > 1 {
+			go func() { // sending waits for the pace; the reader must not
+				for i := range asked {
+					if s.subscribe(ctx, asked[i:i+1:i+1]) != nil {
+						return
+					}
+				}
+			}()
+			return
+		}
+	}
+	for _, one := range asked {
+		s.l.drop(one)
+		f.sink.Refused(one, frame.Refused)
 	}
 }
 
-// intern returns the name of a wanted pair; "" for others.
+// named returns the series that were asked for, each once, of the pair and interval that a
+// refusal names. s.writes is held.
+func (s *socket) named(frame *Frame) (found []service.Key) {
+	f := s.l.f
+	for id, series := range s.asked {
+		if frame.RefusedID != 0 && frame.RefusedID != id {
+			continue
+		}
+		for _, one := range series {
+			if f.name(one.Symbol) == frame.RefusedSymbol && (frame.RefusedWire == "" || frame.RefusedWire == f.facts.Intervals[one.Interval]) &&
+				!slices.Contains(found, one) {
+				found = append(found, one)
+			}
+		}
+	}
+	return found
+}
+
+// intern returns the id of a wanted pair from its name on the wire; "" for others.
 func (f *Feed) intern(symbol []byte) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
