@@ -47,7 +47,7 @@ type Feed struct {
 
 	mu      sync.Mutex
 	want    []service.Key     // sorted
-	symbols map[string]string // of want
+	symbols map[string]string // of want, by name on the wire
 	links   []*link
 	counts  FeedCounts
 }
@@ -57,7 +57,7 @@ type FeedCounts struct {
 	Connections   int // open
 	Subscriptions int // asked for on them
 	Frames        int64
-	Reconnects    map[string]int64 // by reason: "planned", "closed", "silent", "failed"
+	Reconnects    map[string]int64 // by reason: "planned", "closed", "silent", "refused", "failed"
 	LastFrame     time.Time        // zero before the first
 }
 
@@ -99,14 +99,14 @@ func (c *Client) Feed(sink Sink) *Feed {
 		u.Scheme = map[string]string{"http": "ws", "https": "wss"}[u.Scheme]
 	}
 	f.url = u.String()
-	f.counts.Reconnects = map[string]int64{reasonPlanned: 0, reasonClosed: 0, reasonSilent: 0, reasonFailed: 0}
+	f.counts.Reconnects = map[string]int64{}
 	return f
 }
 
 // Has reports whether the venue pushes candles of an interval.
 func (f *Feed) Has(i levels.Interval) bool { return f.facts.Intervals[i] != "" }
 
-// Connections returns how many connections n series take.
+// Connections returns how many connections n series take, if all can be on any.
 func (f *Feed) Connections(n int) int { return (n + f.facts.Series - 1) / f.facts.Series }
 
 // Counts returns the present counts.
@@ -123,19 +123,33 @@ func (f *Feed) Counts() FeedCounts {
 
 // Want sets the series to push. Those that were wanted before keep their connections.
 func (f *Feed) Want(series []service.Key) {
-	want := slices.Clone(series)
+	want := slices.DeleteFunc(slices.Clone(series), func(s service.Key) bool {
+		if f.name(s.Symbol) != "" {
+			return false
+		}
+		f.sink.Refused(s, "the feed has no name for the pair")
+		return true
+	})
 	slices.SortFunc(want, compareSeries)
 	f.mu.Lock()
 	f.want = slices.Compact(want)
 	f.symbols = make(map[string]string, len(f.want))
 	for _, s := range f.want {
-		f.symbols[s.Symbol] = s.Symbol
+		f.symbols[f.name(s.Symbol)] = s.Symbol
 	}
 	f.mu.Unlock()
 	select {
 	case f.wake <- struct{}{}:
 	default:
 	}
+}
+
+// name returns the name of a pair on the wire.
+func (f *Feed) name(symbol string) string {
+	if f.facts.Name == nil {
+		return symbol
+	}
+	return f.facts.Name(symbol)
 }
 
 func compareSeries(a, b service.Key) int {
@@ -178,27 +192,39 @@ func (f *Feed) assign() (started []*link) {
 	missing := slices.DeleteFunc(slices.Clone(f.want), func(s service.Key) bool { return have[s] })
 	for _, l := range f.links {
 		l.mu.Lock()
-		n := min(len(missing), f.facts.Series-len(l.series))
-		l.series = append(l.series, missing[:n]...)
-		missing = missing[n:]
+		room, added := f.facts.Series-len(l.series), false
+		missing = slices.DeleteFunc(missing, func(s service.Key) bool {
+			if room <= 0 || f.facts.OneInterval && s.Interval != l.interval {
+				return false
+			}
+			l.series = append(l.series, s)
+			room, added = room-1, true
+			return true
+		})
 		l.mu.Unlock()
-		if n > 0 {
+		if added {
 			l.tell()
 		}
 	}
-	for part := range slices.Chunk(missing, f.facts.Series) {
-		l := &link{f: f, series: slices.Clone(part), changed: make(chan struct{}, 1), log: f.c.log}
+	for len(missing) > 0 {
+		n := 1
+		for n < min(len(missing), f.facts.Series) && !(f.facts.OneInterval && missing[n].Interval != missing[0].Interval) {
+			n++
+		}
+		l := &link{f: f, interval: missing[0].Interval, series: slices.Clone(missing[:n]), changed: make(chan struct{}, 1), log: f.c.log}
 		f.links = append(f.links, l)
 		started = append(started, l)
+		missing = missing[n:]
 	}
 	return started
 }
 
 // link is one connection and those that follow it.
 type link struct {
-	f       *Feed
-	changed chan struct{} // series were added
-	log     *slog.Logger
+	f        *Feed
+	interval levels.Interval // of all its series if the venue wants that
+	changed  chan struct{}   // series were added
+	log      *slog.Logger
 
 	mu     sync.Mutex
 	series []service.Key
@@ -535,12 +561,12 @@ func (s *socket) take(ctx context.Context, frame *Frame, received time.Time) {
 	}
 }
 
-// refused finds the series that a refusal is about. Of a message with several series, of
+// refused drops the series that a refusal is about. Of a message with several series, of
 // which the venue does not say which one it refuses, each is asked for alone.
 func (s *socket) refused(ctx context.Context, frame *Frame) {
 	f := s.l.f
 	named := func(one service.Key) bool {
-		return one.Symbol == frame.RefusedSymbol && (frame.RefusedWire == "" || f.facts.Intervals[one.Interval] == frame.RefusedWire)
+		return f.name(one.Symbol) == frame.RefusedSymbol && (frame.RefusedWire == "" || f.facts.Intervals[one.Interval] == frame.RefusedWire)
 	}
 	var refused, others []service.Key
 	removed := 0
@@ -591,7 +617,7 @@ func (s *socket) refused(ctx context.Context, frame *Frame) {
 	}
 }
 
-// intern returns the name of a wanted pair; "" for others.
+// intern returns the id of a wanted pair from its name on the wire; "" for others.
 func (f *Feed) intern(symbol []byte) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -26,9 +26,14 @@ type Stream struct {
 	URL string // wss://…
 	// Intervals are the names of the candles on the wire.
 	Intervals map[levels.Interval]string
-	Series    int // most of a connection
-	Batch     int // most of a message
-	Message   int // most bytes of a message
+	// Name returns the name of a pair on the wire, from its id in the list of pairs; "" if
+	// it has none, and is not pushed. A nil Name means that it is the id.
+	Name func(symbol string) string
+	// OneInterval is set if a connection carries one interval of a pair.
+	OneInterval bool
+	Series      int // most of a connection
+	Batch       int // most of a message
+	Message     int // most bytes of a message
 	// Pace is the least time between two messages to the venue on a connection, and
 	// Connects that between two connections from an address.
 	Pace, Connects time.Duration
@@ -50,8 +55,8 @@ type Frame struct {
 	// Reply is a message to send back, such as the answer to a ping.
 	Reply []byte
 	// Refused is the reason that the venue gives for refusing a subscription. RefusedID is
-	// the number of the message that asked for it, RefusedSymbol the pair and RefusedWire
-	// the name of the interval, as far as the venue says.
+	// the number of the message that asked for it, RefusedSymbol and RefusedWire the
+	// names of the pair and the interval on the wire, as far as the venue says.
 	Refused       string
 	RefusedID     int
 	RefusedSymbol string
@@ -66,7 +71,7 @@ type Frame struct {
 
 // Push is the state of a candle.
 type Push struct {
-	Symbol []byte // the venue's id; valid until the next message
+	Symbol []byte // its name on the wire; valid until the next message
 	Wire   string // the interval's name on the wire
 	Candle levels.Candle
 	Closed bool  // the venue says that it is closed
@@ -80,3 +85,27 @@ func (f *Frame) Add(p Push) { f.pushes = append(f.pushes, p) }
 func (f *Frame) Pushes() []Push { return f.pushes }
 
 func (f *Frame) reset() { *f = Frame{pushes: f.pushes[:0]} }
+
+// Latest keeps the two newest of the candles that are added to it, for messages with a long
+// history: older ones are fetched.
+type Latest struct {
+	candles [2]levels.Candle // the newest last
+	n       int
+}
+
+// Add adds a candle. It replaces one with the same open time.
+func (l *Latest) Add(c levels.Candle) {
+	k := &l.candles
+	switch {
+	case l.n > 0 && c.OpenTime == k[1].OpenTime:
+		k[1] = c
+	case l.n == 0 || c.OpenTime > k[1].OpenTime:
+		k[0], k[1] = k[1], c
+		l.n = min(l.n+1, 2)
+	case l.n == 1 || c.OpenTime >= k[0].OpenTime:
+		k[0], l.n = c, 2
+	}
+}
+
+// All returns the candles, the newest last.
+func (l *Latest) All() []levels.Candle { return l.candles[2-l.n:] }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"math"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,15 @@ type socket struct {
 	take func(s *Server, message []byte) (subs []subscription, answer []byte)
 	// push appends the message for a candle of a subscription; now in Unix ms.
 	push func(dst []byte, sub *subscription, c *candle, closed bool, now int64) []byte
+	// joined returns the messages that a new subscription begins with, such as an answer
+	// for each and a history, or the refusal of one without a pair. It may be nil.
+	joined func(s *Server, sub *subscription, now time.Time) [][]byte
+	traded bool // candles without trades are not pushed
+	// another is why a second interval of a pair on a connection is refused; empty if not.
+	another string
+	// greeting is the first message of a connection, and heartbeat one that is sent every
+	// second without another message; empty for none.
+	greeting, heartbeat string
 	// goodbye is the message that announces the end of the connection; empty for none.
 	goodbye  string
 	ping     time.Duration // between two pings of the server; 0 for none
@@ -33,7 +43,18 @@ type subscription struct {
 	pair *pair
 	iv   interval
 	open int64 // Unix seconds of the candle that is forming
+	// For joined: the number of the client's message, what it calls the pair, and why there
+	// is none if the subscription is refused.
+	id      int
+	name    string
+	refusal string
 }
+
+// refuses reports whether the faults refuse subscriptions to p.
+func (f *StreamFaults) refuses(p *pair) bool { return f.Refuse != "" && p.Symbol == f.Refuse }
+
+// unlimited is the lifetime of connections that the venue does not end.
+const unlimited = 365 * 24 * time.Hour
 
 // StreamFaults are what goes wrong on sockets. The zero value is a socket without faults.
 type StreamFaults struct {
@@ -123,7 +144,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	added := make(chan []subscription)
 	began := time.Now()
 	silent := func() bool { return faults.Silent > 0 && time.Since(began) > faults.Silent }
+	var sent atomic.Int64 // Unix ns of the last message
 	send := func(b []byte) bool {
+		sent.Store(time.Now().UnixNano())
 		return silent() || conn.Write(ctx, websocket.MessageText, b) == nil
 	}
 	go func() {
@@ -141,6 +164,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 			more, answer := d.take(s, message)
 			now := s.options.Now().Unix()
 			for i := range more {
+				if more[i].pair == nil {
+					continue
+				}
 				more[i].open = more[i].iv.floor(now)
 			}
 			s.streams.subscriptions.Add(int64(len(more)))
@@ -170,6 +196,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	}
 	var buf []byte
 	var subs []subscription
+	if d.greeting != "" && !send([]byte(d.greeting)) {
+		return
+	}
 	nextForming := time.Now().Add(formingEvery)
 	missing := 0
 	for goodbye := false; ctx.Err() == nil; {
@@ -203,7 +232,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 			if closed {
 				sub.open = next
 			}
-			if !ok {
+			if !ok || d.traded && c.trades == 0 {
 				continue
 			}
 			if !closed {
@@ -226,15 +255,32 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 			if faults.Twice && !send(buf) {
 				return
 			}
-			if before, ok := s.market.candleAt(sub.pair, sub.iv, sub.iv.back(c.open, 1), now.Unix()); faults.Backwards && ok {
+			if before, ok := s.market.candleAt(sub.pair, sub.iv, sub.iv.back(c.open, 1), now.Unix()); faults.Backwards && ok && !(d.traded && before.trades == 0) {
 				if buf = d.push(buf[:0], sub, &before, true, now.UnixMilli()); !send(buf) {
 					return
 				}
 			}
 		}
+		if d.heartbeat != "" && len(subs) > 0 && time.Since(time.Unix(0, sent.Load())) > time.Second && !send([]byte(d.heartbeat)) {
+			return
+		}
 		select { // briefly, since a fast clock does not say how long a second is
 		case more := <-added:
-			subs = append(subs, more...)
+			for i := range more {
+				if d.another != "" && slices.ContainsFunc(subs, func(old subscription) bool { return old.pair == more[i].pair && old.iv.name != more[i].iv.name }) {
+					more[i].pair, more[i].refusal = nil, d.another
+				}
+				if d.joined != nil {
+					for _, message := range d.joined(s, &more[i], s.options.Now()) {
+						if !send(message) {
+							return
+						}
+					}
+				}
+				if more[i].pair != nil {
+					subs = append(subs, more[i])
+				}
+			}
 		case <-time.After(min(max(wait/4, time.Millisecond), 20*time.Millisecond)):
 		case <-ctx.Done():
 			return

@@ -79,19 +79,18 @@ type received struct {
 func (r *received) final(t *testing.T, series service.Key, marked bool) []push {
 	t.Helper()
 	states := map[int64]push{}
-	newest := int64(0)
-	for _, p := range r.pushes[series] {
+	pushes := r.pushes[series]
+	for i, p := range pushes {
 		open := p.candle.OpenTime
 		if old, ok := states[open]; ok && marked && p.closed && old.candle != p.candle {
 			t.Errorf("%s: closed with %+v, then with %+v", series.Symbol, old.candle, p.candle)
 		}
-		if p.closed || !marked {
+		// The last state before a cut is not that of the close.
+		followed := i+1 < len(pushes) && pushes[i+1].candle.OpenTime > open &&
+			!slices.ContainsFunc(r.broken, func(n int) bool { return n > p.number && n < pushes[i+1].number })
+		if p.closed || !marked && followed {
 			states[open] = p
 		}
-		newest = max(newest, open)
-	}
-	if !marked {
-		delete(states, newest)
 	}
 	return slices.SortedFunc(maps.Values(states), func(a, b push) int { return cmp.Compare(a.candle.OpenTime, b.candle.OpenTime) })
 }
