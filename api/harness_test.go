@@ -108,7 +108,7 @@ func (x *fakeExchange) Symbol(_ context.Context, name string) (service.Symbol, e
 
 func (x *fakeExchange) History(levels.Interval) int { return 0 }
 
-func (x *fakeExchange) Visit(levels.Interval, int) service.Visit { return fakeVisit{x} }
+func (x *fakeExchange) Visit(string, levels.Interval, int) service.Visit { return fakeVisit{x} }
 
 // fakeVisit never waits.
 type fakeVisit struct{ *fakeExchange }

@@ -76,6 +76,13 @@ func (a *API) statusOf(m service.Market) *wire.ExchangeStatus {
 	if s.ClockSkew != nil {
 		out.ClockSkewMS = new(s.ClockSkew.Milliseconds())
 	}
+	if l := s.Live; l != nil {
+		out.Live = &wire.LivePairs{
+			Series: l.Series, Waiting: l.Waiting, Connections: l.Connections, Subscriptions: l.Subscriptions,
+			Frames: l.Frames, LastFrame: momentOrNil(l.LastFrame),
+			Reconnects: wire.Reconnects{Planned: l.Reconnects["planned"], Closed: l.Reconnects["closed"], Silent: l.Reconnects["silent"], Failed: l.Reconnects["failed"]},
+		}
+	}
 	return out
 }
 

@@ -21,7 +21,7 @@ var types = map[string]any{
 	"Analysis":       wire.Analysis{}, "Level": wire.Level{}, "LevelRow": wire.Row{}, "LevelPage": wire.LevelPage[[]wire.Row]{},
 	"Explanation": wire.Explanation{}, "Test": wire.Test{}, "Touch": wire.Touch{}, "Finding": wire.Finding{}, "Mark": wire.Mark{}, "Factor": wire.Factor{},
 	"PriceMarks": wire.PriceMarks{}, "PriceMark": wire.PriceMark{}, "MarkRecord": wire.MarkRecord{},
-	"Job": wire.Job{}, "JobSummary": wire.JobSummary{}, "LevelRef": wire.LevelRef{}, "PairOnIntervals": wire.PairOnIntervals[any]{}, "MissingInterval": wire.MissingInterval{}, "PairOnExchanges": wire.PairOnExchanges{}, "PairOnExchange": wire.PairOnExchange{}, "SharedLevel": wire.SharedLevel{}, "ExchangeStatus": wire.ExchangeStatus{}, "Budget": wire.Budget{}, "PairChoice": wire.PairChoice{}, "Reason": wire.Reason{}, "Outcome": wire.Outcome{}, "Schedule": wire.Schedule{},
+	"Job": wire.Job{}, "JobSummary": wire.JobSummary{}, "LevelRef": wire.LevelRef{}, "PairOnIntervals": wire.PairOnIntervals[any]{}, "MissingInterval": wire.MissingInterval{}, "PairOnExchanges": wire.PairOnExchanges{}, "PairOnExchange": wire.PairOnExchange{}, "SharedLevel": wire.SharedLevel{}, "ExchangeStatus": wire.ExchangeStatus{}, "LivePairs": wire.LivePairs{}, "Reconnects": wire.Reconnects{}, "Budget": wire.Budget{}, "PairChoice": wire.PairChoice{}, "Reason": wire.Reason{}, "Outcome": wire.Outcome{}, "Schedule": wire.Schedule{},
 	"SymbolList": wire.SymbolList[[]wire.Symbol]{}, "Symbol": wire.Symbol{}, "ExchangeList": wire.ExchangeList{},
 	"KlineList": wire.KlineList[[]wire.Kline]{}, "FormingKline": wire.FormingKline{},
 	"Calibration": wire.Calibration{}, "Points": wire.Points{}, "Scorecard": wire.Scorecard{}, "LiveScore": wire.LiveScore{},

@@ -15,6 +15,7 @@ import (
 
 	"tidemark/config"
 	"tidemark/job"
+	"tidemark/live"
 	"tidemark/memory"
 	"tidemark/repository"
 	"tidemark/service"
@@ -30,6 +31,8 @@ type App struct {
 	Venues   []Venue // in the order of EXCHANGE
 	Analyzer *service.Analyzer
 	Jobs     *job.Runner
+	keepers  []*live.Keeper
+	lives    map[string]kept // by exchange
 	clients  clients
 	requests *exchangeMetrics
 	market   *http.Server // the built-in simulated exchange; nil without it
@@ -73,9 +76,18 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 			"slots_bytes", slots, "slots_at_once", min(int64(cfg.AnalysisConcurrency*len(cfg.Exchanges)), slots/a.budget.Slot()),
 			"connections", clients.connections, "streams", clients.streams, "replies_bytes", clients.replies, "uploads_bytes", clients.uploads)
 	}
+	var liveMetrics *live.Metrics
+	if cfg.AnalysisLive {
+		liveMetrics = live.NewMetrics(a.registry)
+	}
 	analysed, swept, filters := make([]service.Exchange, len(a.Venues)), make([]job.Exchange, len(a.Venues)), map[string]job.Filter{}
+	recents := make([]*live.Recent, len(a.Venues))
+	a.lives = map[string]kept{}
 	for i, v := range a.Venues {
 		analysed[i], swept[i], filters[v.Name] = v, v, filter(cfg, v.Venue)
+		if a.live() {
+			analysed[i], recents[i] = live.Wrap(v, liveMetrics)
+		}
 	}
 	a.Analyzer = service.New(service.Config{
 		Concurrency: cfg.AnalysisConcurrency,
@@ -91,6 +103,14 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 		QueueLimit:  cfg.AnalysisQueueLimit,
 		Filters:     filters,
 	}, a.Analyzer, swept, db, a.registry, log)
+	for i, v := range a.Venues {
+		if recents[i] != nil {
+			a.keepers = append(a.keepers, a.keeper(v, recents[i], log))
+		}
+	}
+	if len(a.lives) > 0 {
+		a.registry.MustRegister(liveCollector(a.lives))
+	}
 	return a, nil
 }
 

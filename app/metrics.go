@@ -169,6 +169,54 @@ func (c venueCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+// liveCollector collects the state of the feeds, by exchange.
+type liveCollector map[string]kept
+
+var (
+	seriesDesc = describe("tidemark_live_series",
+		"Pairs times intervals that this process keeps live.", "exchange")
+	liveWaitingDesc = describe("tidemark_live_waiting",
+		"Live series with a candle that is not analysed yet.", "exchange")
+	feedConnectionsDesc = describe("tidemark_feed_connections",
+		"Open connections to the feed of an exchange.", "exchange")
+	feedSubscriptionsDesc = describe("tidemark_feed_subscriptions",
+		"Series asked for on the connections to the feed of an exchange.", "exchange")
+	feedFramesDesc = describe("tidemark_feed_frames_total",
+		"Messages received from the feed of an exchange.", "exchange")
+	feedLastDesc = describe("tidemark_feed_last_frame_timestamp_seconds",
+		"Unix time of the last message from the feed of an exchange; 0 before the first.", "exchange")
+	feedReconnectsDesc = describe("tidemark_feed_reconnects_total",
+		"Connections to the feed of an exchange that were opened again, by reason.", "exchange", "reason")
+)
+
+func (liveCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{seriesDesc, liveWaitingDesc, feedConnectionsDesc, feedSubscriptionsDesc, feedFramesDesc, feedLastDesc, feedReconnectsDesc} {
+		ch <- d
+	}
+}
+
+func (c liveCollector) Collect(ch chan<- prometheus.Metric) {
+	for exchange, k := range c {
+		s := k.status()
+		gauge(ch, seriesDesc, float64(s.Series), exchange)
+		gauge(ch, liveWaitingDesc, float64(s.Waiting), exchange)
+		if k.feed == nil {
+			continue
+		}
+		last := 0.0
+		if !s.LastFrame.IsZero() {
+			last = float64(s.LastFrame.UnixMilli()) / 1000
+		}
+		gauge(ch, feedConnectionsDesc, float64(s.Connections), exchange)
+		gauge(ch, feedSubscriptionsDesc, float64(s.Subscriptions), exchange)
+		counter(ch, feedFramesDesc, float64(s.Frames), exchange)
+		gauge(ch, feedLastDesc, last, exchange)
+		for reason, n := range s.Reconnects {
+			counter(ch, feedReconnectsDesc, float64(n), exchange, reason)
+		}
+	}
+}
+
 // poolCollector collects the database connections, by pool.
 type poolCollector struct{ db *repository.DB }
 

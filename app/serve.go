@@ -135,6 +135,9 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	background.Go(func() { a.forgetJobs(tending) })
 	if cfg.Role != roleAPI {
 		background.Go(func() { a.Jobs.RunSchedules(tending, a.DB, schedules) })
+		for _, k := range a.keepers {
+			background.Go(func() { k.Run(ctx) })
+		}
 	}
 
 	var root http.Handler = handler

@@ -21,5 +21,8 @@ func (a *App) status(exchange string) service.VenueStatus {
 			s.Reachable = &reachable
 		}
 	}
+	if k, ok := a.lives[exchange]; ok {
+		s.Live = k.status()
+	}
 	return s
 }

@@ -76,6 +76,8 @@ type Client struct {
 	caller *caller
 	idle   func() // closes kept connections
 
+	elsewhere bool // another server stands for the venue
+
 	work                      *background
 	clocks, listings, tickers *refresher
 
@@ -94,6 +96,7 @@ func New(venue Venue, cfg Config) *Client {
 	}
 	c := &Client{
 		name: cfg.Name, venue: venue, spec: spec, log: cfg.Log, clock: group.clock, idle: func() {}, work: newBackground(),
+		elsewhere: cfg.BaseURL != nil,
 	}
 	if c.name == "" {
 		c.name = spec.Name

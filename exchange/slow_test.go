@@ -50,7 +50,7 @@ func TestVisit_ABodyThatDribblesHoldsNoMemoryBetweenAttempts(t *testing.T) {
 			c := New(f, Config{Transport: d, Timeout: 10 * time.Second})
 			defer c.Close()
 			ctx := service.Background(t.Context())
-			v := c.Visit("1h", 100)
+			v := c.Visit("BTCUSDT", "1h", 100)
 			defer v.Close()
 			if err := v.Wait(ctx); err != nil {
 				t.Fatal(err)

@@ -20,7 +20,7 @@ type visit struct {
 }
 
 // Visit implements service.Exchange.
-func (c *Client) Visit(interval levels.Interval, klines int) service.Visit {
+func (c *Client) Visit(_ string, interval levels.Interval, klines int) service.Visit {
 	v := &visit{c: c, effort: effort{left: patience, holding: true}}
 	src, err := c.spec.source(interval)
 	if err != nil {

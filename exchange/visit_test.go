@@ -24,7 +24,7 @@ func used(c *Client) int { return c.Status().Budgets[0].Used }
 // visitAll makes visits until the candles are there, and returns how often Candles was called
 // and the longest time that it took.
 func visitAll(ctx context.Context, c *Client, interval levels.Interval, n int, dst *levels.Candles) (times int, longest time.Duration, err error) {
-	v := c.Visit(interval, n)
+	v := c.Visit("BTCUSDT", interval, n)
 	defer v.Close()
 	for {
 		if err := v.Wait(ctx); err != nil {
@@ -54,7 +54,7 @@ func TestVisit_WaitReservesThePagesAndCloseGivesBack(t *testing.T) {
 		if _, err := c.Now(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		v := c.Visit("1h", 249)
+		v := c.Visit("BTCUSDT", "1h", 249)
 		if used(c) != 1 {
 			t.Errorf("%d used before Wait", used(c))
 		}
@@ -90,7 +90,7 @@ func TestVisit_AnUnknownIntervalIsAnError(t *testing.T) {
 	f := newFake(Bounded, 100, "1h")
 	c := f.client(Config{})
 	defer c.Close()
-	v := c.Visit("1m", 100)
+	v := c.Visit("BTCUSDT", "1m", 100)
 	defer v.Close()
 	if err := v.Wait(t.Context()); !errors.Is(err, levels.ErrUnknownInterval) {
 		t.Error(err)
@@ -217,7 +217,7 @@ func TestVisit_AVenueThatGoesSilent(t *testing.T) {
 		}
 		// Nobody who waits himself waits for a silent venue.
 		silentFrom, silentTo = time.Now(), time.Now().Add(time.Hour)
-		v := c.Visit("1h", 100)
+		v := c.Visit("BTCUSDT", "1h", 100)
 		defer v.Close()
 		var dst levels.Candles
 		dst.Reset("1h", 0)
@@ -306,7 +306,7 @@ func TestVisit_ABanIsAnErrorAtOnce(t *testing.T) {
 		f := newFake(Bounded, 100, "1h")
 		c := f.client(Config{})
 		defer c.Close()
-		v := c.Visit("1h", 590)
+		v := c.Visit("BTCUSDT", "1h", 590)
 		if err := v.Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -333,7 +333,7 @@ func TestVisit_HonoursItsContext(t *testing.T) {
 		f.spec.Budgets = []Budget{{Name: "requests", Kind: Rolling, Limit: 6, Period: time.Minute}}
 		c := f.client(Config{})
 		defer c.Close()
-		first, second := c.Visit("1h", 490), c.Visit("1h", 490)
+		first, second := c.Visit("BTCUSDT", "1h", 490), c.Visit("BTCUSDT", "1h", 490)
 		if err := first.Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -76,7 +76,7 @@ func (f *fakeExchange) Symbol(ctx context.Context, name string) (service.Symbol,
 
 func (f *fakeExchange) History(levels.Interval) int { return 0 }
 
-func (f *fakeExchange) Visit(levels.Interval, int) service.Visit { return fakeVisit{f} }
+func (f *fakeExchange) Visit(string, levels.Interval, int) service.Visit { return fakeVisit{f} }
 
 // fakeVisit never waits.
 type fakeVisit struct{ *fakeExchange }

@@ -200,6 +200,12 @@ func (r *Runner) conclude(ctx context.Context, jobID string, err error, last boo
 	return err
 }
 
+// Pairs lists the pairs of an exchange that a sweep covers, and stores what the list says.
+func (r *Runner) Pairs(ctx context.Context, exchange string) ([]service.Pair, error) {
+	p, err := r.plan(ctx, exchange, Scope{})
+	return p.Pairs, err
+}
+
 // plan lists the pairs a job covers and those that the filter rejects.
 func (r *Runner) plan(ctx context.Context, exchange string, scope Scope) (Plan, error) {
 	x, err := r.exchange(exchange)

@@ -45,7 +45,7 @@ func (v *venue) Now(context.Context) (time.Time, error) { return time.UnixMilli(
 
 func (v *venue) History(levels.Interval) int { return 0 }
 
-func (v *venue) Visit(levels.Interval, int) service.Visit { return venueVisit{v} }
+func (v *venue) Visit(string, levels.Interval, int) service.Visit { return venueVisit{v} }
 
 // venueVisit never waits.
 type venueVisit struct{ *venue }

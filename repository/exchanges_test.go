@@ -60,7 +60,7 @@ func (v *smallVenue) Forming(context.Context, string, levels.Interval) (*service
 
 func (v *smallVenue) History(levels.Interval) int { return 0 }
 
-func (v *smallVenue) Visit(levels.Interval, int) service.Visit { return smallVisit{v} }
+func (v *smallVenue) Visit(string, levels.Interval, int) service.Visit { return smallVisit{v} }
 
 // smallVisit never waits.
 type smallVisit struct{ *smallVenue }

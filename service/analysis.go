@@ -96,7 +96,7 @@ func (a *Analyzer) start(ctx context.Context, x Exchange, p *Pair, r Request) (v
 		a.metrics.observe(err, 0)
 		return nil, nil, err
 	}
-	v = x.Visit(r.Interval, r.KlineLimit)
+	v = x.Visit(p.Name, r.Interval, r.KlineLimit)
 	if s, err = a.enter(ctx, x, v, r.KlineLimit, nil); err != nil {
 		v.Close()
 		return nil, nil, err

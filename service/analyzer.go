@@ -265,7 +265,7 @@ func (a *Analyzer) analyze(ctx context.Context, x Exchange, r Request) (Snapshot
 		return Snapshot{}, err
 	}
 	var got Analysis
-	err = a.visit(ctx, x, r.Interval, r.KlineLimit, q, func(v Visit, s *slot) (err error) {
+	err = a.visit(ctx, x, r.Symbol, r.Interval, r.KlineLimit, q, func(v Visit, s *slot) (err error) {
 		got, err = a.analyzeSymbol(ctx, x, v, s, p, r)
 		return err
 	})
@@ -292,8 +292,8 @@ func (a *Analyzer) analyze(ctx context.Context, x Exchange, r Request) (Snapshot
 
 // visit waits for the exchange, takes a slot and calls use, again as long as use returns
 // ErrLater.
-func (a *Analyzer) visit(ctx context.Context, x Exchange, interval levels.Interval, klines int, q *place, use func(v Visit, s *slot) error) error {
-	v := x.Visit(interval, klines)
+func (a *Analyzer) visit(ctx context.Context, x Exchange, symbol string, interval levels.Interval, klines int, q *place, use func(v Visit, s *slot) error) error {
+	v := x.Visit(symbol, interval, klines)
 	defer v.Close()
 	for {
 		s, err := a.enter(ctx, x, v, klines, q)
@@ -362,7 +362,7 @@ func (a *Analyzer) Candles(ctx context.Context, key Key, limit int, fn func(c *l
 		return err
 	}
 	defer a.slots.leave(q)
-	return a.visit(ctx, x, key.Interval, limit, q, func(v Visit, s *slot) error {
+	return a.visit(ctx, x, key.Symbol, key.Interval, limit, q, func(v Visit, s *slot) error {
 		_, err := a.recovered(s, key.Symbol, func() (Snapshot, error) {
 			f, err := a.fetch(ctx, x, v, s, Pair{Name: key.Symbol}, key.Interval, limit, 1)
 			if err != nil {

@@ -50,9 +50,21 @@ type VenueStatus struct {
 	PausedUntil time.Time // no request is sent before; in the past or zero: requests are sent
 	Banned      bool      // the pause is a ban
 	ClockSkew   *time.Duration
-	LastSuccess time.Time // of a request
-	Reachable   *bool     // whether the last request was answered
-	Replay      string    // the first and the last day that a simulated exchange replays
+	LastSuccess time.Time   // of a request
+	Reachable   *bool       // whether the last request was answered
+	Replay      string      // the first and the last day that a simulated exchange replays
+	Live        *LiveStatus // nil if this process keeps no pair of it live
+}
+
+// LiveStatus is how the live pairs of an exchange fare.
+type LiveStatus struct {
+	Series        int // pairs times intervals that this process keeps live
+	Waiting       int // of these have a candle to analyse
+	Connections   int // to the exchange's feed
+	Subscriptions int // on them
+	Frames        int64
+	Reconnects    map[string]int64 // by reason
+	LastFrame     time.Time        // zero before the first
 }
 
 // BudgetStatus is a limit of requests, as the venue counts it.

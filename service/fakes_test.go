@@ -73,7 +73,7 @@ func (f *fakeExchange) Candles(ctx context.Context, symbol string, from int64, d
 
 func (f *fakeExchange) History(levels.Interval) int { return f.history }
 
-func (f *fakeExchange) Visit(levels.Interval, int) Visit { return fakeVisit{f} }
+func (f *fakeExchange) Visit(string, levels.Interval, int) Visit { return fakeVisit{f} }
 
 // fakeVisit waits only for WaitFunc.
 type fakeVisit struct{ *fakeExchange }

@@ -92,7 +92,7 @@ type Exchange interface {
 	History(interval levels.Interval) int
 	// Visit begins the requests for the candles of one pair: about klines of them. The
 	// caller closes it.
-	Visit(interval levels.Interval, klines int) Visit
+	Visit(symbol string, interval levels.Interval, klines int) Visit
 	// Forming returns the open candle of a pair, or nil if the pair has none, for
 	// example because it is halted.
 	Forming(ctx context.Context, symbol string, interval levels.Interval) (*Forming, error)

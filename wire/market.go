@@ -50,6 +50,26 @@ type ExchangeStatus struct {
 	ClockSkewMS *int64     `json:"clock_skew_ms"` // this machine's clock less the exchange's; nil if unknown
 	LastSuccess *time.Time `json:"last_success"`  // of a request; nil before the first
 	Reachable   *bool      `json:"reachable"`     // the last request was answered; nil before the first
+	Live        *LivePairs `json:"live"`          // nil if this process keeps no pair of it live
+}
+
+// LivePairs is how the live pairs of an exchange fare.
+type LivePairs struct {
+	Series        int        `json:"series"`        // pairs times intervals that this process keeps live
+	Waiting       int        `json:"waiting"`       // of these have a candle to analyse
+	Connections   int        `json:"connections"`   // to the exchange's feed; 0: candles are asked for at their close
+	Subscriptions int        `json:"subscriptions"` // on them
+	Frames        int64      `json:"frames"`        // messages received
+	Reconnects    Reconnects `json:"reconnects"`
+	LastFrame     *time.Time `json:"last_frame"` // nil before the first
+}
+
+// Reconnects counts by their reason how often a connection to a feed was opened again.
+type Reconnects struct {
+	Planned int64 `json:"planned"` // before the exchange closes it
+	Closed  int64 `json:"closed"`  // it was closed
+	Silent  int64 `json:"silent"`  // nothing came for too long
+	Failed  int64 `json:"failed"`  // it could not be opened
 }
 
 // Budget is a limit of requests to an exchange, as it counts them.

@@ -1835,6 +1835,38 @@ export interface components {
             last_success: string | null;
             /** @description Whether the last request was answered; null before the first. */
             reachable: boolean | null;
+            /** @description How its live pairs fare. Null if this process keeps none live (ANALYSIS_LIVE). */
+            live: components["schemas"]["LivePairs"] | null;
+        };
+        /** @description How the live pairs of an exchange fare. */
+        LivePairs: {
+            /** @description Pairs times intervals that this process keeps live. */
+            series: number;
+            /** @description Of these have a candle that is not analysed yet. */
+            waiting: number;
+            /** @description Open connections to the feed of the exchange. Where it has none, 0: candles are asked for when they have closed. */
+            connections: number;
+            /** @description Series asked for on the connections. */
+            subscriptions: number;
+            /** @description Messages received. */
+            frames: number;
+            reconnects: components["schemas"]["Reconnects"];
+            /**
+             * Format: date-time
+             * @description When the last message came; null before the first.
+             */
+            last_frame: string | null;
+        };
+        /** @description How often a connection to a feed was opened again, by reason. */
+        Reconnects: {
+            /** @description Before the exchange closes it. */
+            planned: number;
+            /** @description It was closed. */
+            closed: number;
+            /** @description Nothing came for too long. */
+            silent: number;
+            /** @description It could not be opened. */
+            failed: number;
         };
         /** @description A limit of requests to an exchange, as it counts them. */
         Budget: {

@@ -23,7 +23,7 @@ import (
 // The markets.
 var (
 	// Spot serves market data only, without a key, at its own address.
-	Spot exchange.Venue = &market{
+	Spot = pushed(&market{
 		prefix: "api/v3/",
 		info:   "showPermissionSets=false", tickers: "type=MINI",
 		listCost: 20, tickersCost: 80,
@@ -38,10 +38,11 @@ var (
 			Clock:     exchange.Call{Endpoint: "time", Path: "api/v3/time", Cost: exchange.Cost{1}},
 			Listings:  2,
 		},
-	}
+	}, "wss://data-stream.binance.vision/ws", time.Minute) // it pings every 20 seconds
 	// USDM is the market of contracts settled in USDT or USDC. It shares its weight with
 	// COINM.
-	USDM exchange.Venue = futures("binance-usdm", "Binance USD-M", "https://fapi.binance.com", "fapi/v1/", []string{"USDT"})
+	USDM = pushed(futures("binance-usdm", "Binance USD-M", "https://fapi.binance.com", "fapi/v1/", []string{"USDT"}),
+		"wss://fstream.binance.com/market/ws", 7*time.Minute) // it pings every three minutes
 	// COINM is the market of contracts settled in the base asset. A range of klines is at
 	// most 200 days long (error -4088, recorded).
 	COINM exchange.Venue = futures("binance-coinm", "Binance COIN-M", "https://dapi.binance.com", "dapi/v1/", []string{"USD"})

@@ -25,7 +25,7 @@ import (
 
 // The markets.
 var (
-	Spot    exchange.Venue = newSpot()
+	Spot                   = pushed(newSpot())
 	Futures exchange.Venue = newFutures()
 )
 

@@ -29,8 +29,8 @@ func oracle(_ exchange.Venue, body string) ([]levels.Candle, bool) {
 
 const noTickers = `{"code":"00000","msg":"success","data":[]}`
 
-// Every recording decodes to its values, except v1_products_2022 and ws_v1_candle1m: API v1
-// has another list, and no feed is read.
+// Every recording decodes to its values, except v1_products_2022: API v1 has another list.
+// Messages of the feed are read in TestStream_Recordings.
 func TestRecordings(t *testing.T) {
 	for name, body := range exchangetest.Bodies(t, "bitget") {
 		switch kind, _, _ := strings.Cut(name, "_"); kind {

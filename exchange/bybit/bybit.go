@@ -28,7 +28,7 @@ var (
 )
 
 func newMarket(name, label, category, quote string) *market {
-	return &market{category: category, spec: exchange.Spec{
+	return &market{category: category, stream: newStream(category), spec: exchange.Spec{
 		Name: name, Group: "bybit", Label: label, BaseURL: "https://api.bybit.com",
 		Quotes:    []string{quote},
 		Intervals: intervals,
@@ -57,6 +57,7 @@ const ban = 10 * time.Minute
 
 type market struct {
 	spec     exchange.Spec
+	stream   exchange.Stream
 	category string
 }
 

@@ -43,8 +43,8 @@ const (
 	noPreLaunch           = `{"retCode":0,"retMsg":"OK","result":{"category":"linear","list":[],"nextPageCursor":""},"time":1700000000000}`
 )
 
-// Every recording decodes to its values. Those of web sockets are left out, as no feed is
-// read, and ccxt_comment_parseTicker_2 and 3 are tickers without their envelope.
+// Every recording decodes to its values. Those of sockets are in TestDecodeFrame,
+// and ccxt_comment_parseTicker_2 and 3 are tickers without their envelope.
 func TestRecordings(t *testing.T) {
 	all := exchangetest.Bodies(t, "bybit")
 	for name, body := range all {

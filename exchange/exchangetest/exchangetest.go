@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"tidemark/exchange"
 	"tidemark/levels"
@@ -285,14 +286,21 @@ func Objects(array []byte, unit int64, names ...string) ([]levels.Candle, bool) 
 	return all, true
 }
 
+// Number reads a whole number, which may be in a string.
+func Number(b json.RawMessage) (int64, bool) {
+	n, err := strconv.ParseInt(strings.Trim(string(b), `"`), 10, 64)
+	return n, err == nil
+}
+
 // candle reads numbers, which may be in strings.
 func candle(fields [6]json.RawMessage, unit int64) (k levels.Candle, ok bool) {
-	open, err := strconv.ParseInt(strings.Trim(string(fields[0]), `"`), 10, 64)
-	if err != nil {
+	open, ok := Number(fields[0])
+	if !ok {
 		return k, false
 	}
 	var v [6]float64
 	for i := 1; i < len(v); i++ {
+		var err error
 		if v[i], err = strconv.ParseFloat(strings.Trim(string(fields[i]), `"`), 64); err != nil {
 			return k, false
 		}
@@ -343,4 +351,76 @@ func FuzzListing(f *testing.F, venues ...exchange.Venue) {
 			}
 		}
 	})
+}
+
+// DecodeFrame returns what a message of a socket says.
+func DecodeFrame(v exchange.Streamer, body string) (f exchange.Frame, err error) {
+	err = v.DecodeFrame(Scan(body), &f)
+	return f, err
+}
+
+// SamePushes reports whether two lists of states of candles are equal.
+func SamePushes(a, b []exchange.Push) bool {
+	return slices.EqualFunc(a, b, func(a, b exchange.Push) bool {
+		return string(a.Symbol) == string(b.Symbol) && a.Wire == b.Wire && a.Candle == b.Candle && a.Closed == b.Closed && a.At == b.At
+	})
+}
+
+// A FrameOracle reads the states of candles in a message with encoding/json. It returns
+// false for what is no whole message of them.
+type FrameOracle func(v exchange.Streamer, body string) ([]exchange.Push, bool)
+
+// FuzzFrames checks that messages that a venue accepts are JSON and whole, and that they
+// decode to the states of the oracle. Those with escapes, two members of one name or
+// invalid UTF-8, which encoding/json reads in another way, are not compared.
+func FuzzFrames(f *testing.F, oracle FrameOracle, venues ...exchange.Streamer) {
+	f.Fuzz(func(t *testing.T, body string) {
+		for _, v := range venues {
+			got, err := DecodeFrame(v, body)
+			if err != nil {
+				continue
+			}
+			if !json.Valid([]byte(body)) {
+				t.Fatalf("%q is accepted", body)
+			}
+			if strings.Contains(body, `\`) || !utf8.ValidString(body) || repeats(body) {
+				continue
+			}
+			if want, ok := oracle(v, body); (ok || len(got.Pushes()) > 0) && !SamePushes(got.Pushes(), want) {
+				t.Fatalf("%s: %q: %+v, want %+v", v.Spec().Name, body, got.Pushes(), want)
+			}
+		}
+	})
+}
+
+// repeats reports whether an object in a body has two members of one name.
+func repeats(body string) bool {
+	d := json.NewDecoder(strings.NewReader(body))
+	var value func() bool
+	value = func() bool {
+		t, err := d.Token()
+		if err != nil {
+			return true
+		}
+		bracket, ok := t.(json.Delim)
+		if !ok {
+			return false
+		}
+		names := map[json.Token]bool{}
+		for d.More() {
+			if bracket == '{' {
+				name, err := d.Token()
+				if err != nil || names[name] {
+					return true
+				}
+				names[name] = true
+			}
+			if value() {
+				return true
+			}
+		}
+		_, err = d.Token()
+		return err != nil
+	}
+	return value()
 }

@@ -23,10 +23,10 @@ import (
 
 // The markets. Each endpoint has its own budget, so the markets share none.
 var (
-	Spot exchange.Venue = &market{
+	Spot = pushed(&market{
 		path: "api/v4/spot/", pairs: "currency_pairs", id: "currency_pair=",
 		spec: spec("gate", "Gate", 1_000),
-	}
+	})
 	// Futures is the market of contracts. The volume of a candle is in contracts, whose
 	// size is another for each pair.
 	Futures exchange.Venue = &market{

@@ -28,7 +28,7 @@ const serverTime = `{"server_time":1700000000000}`
 
 func TestRecordings_AreDecoded(t *testing.T) {
 	others := map[string]string{
-		"ws_candlesticks_1m":              "a feed",
+		"ws_candlesticks_1m":              "messages of the feed, see TestStream_Recordings",
 		"ccxt_comment_fetchSpotMarkets_1": "pairs of margin trading, of another endpoint",
 	}
 	quiet := `[{"currency_pair":"X_Y","quote_volume":"0"}]`

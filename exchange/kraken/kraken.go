@@ -33,7 +33,7 @@ var (
 )
 
 // Spot serves the newest 720 candles of each length, and the forming one.
-var Spot exchange.Venue = &spot{exchange.Spec{
+var Spot = pushed(&spot{exchange.Spec{
 	Name: "kraken", Group: "kraken", Label: label, BaseURL: "https://api.kraken.com",
 	Quotes: []string{"USD"},
 	Intervals: map[levels.Interval]exchange.Native{
@@ -48,7 +48,7 @@ var Spot exchange.Venue = &spot{exchange.Spec{
 	Heaviest: one,
 	Clock:    exchange.Call{Endpoint: "Time", Path: "0/public/Time", Cost: one},
 	Listings: 2,
-}}
+}})
 
 type spot struct{ spec exchange.Spec }
 

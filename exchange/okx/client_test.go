@@ -27,7 +27,7 @@ func TestClient_VisitsReadOlderCandlesToo(t *testing.T) {
 	c := exchange.New(Spot, exchange.Config{BaseURL: base, Group: exchangetest.Unlimited(Spot)})
 	defer c.Close()
 	from := now.Add(-1_777 * time.Hour).UnixMilli()
-	v := c.Visit("1h", 1_777)
+	v := c.Visit("BTCUSDT", "1h", 1_777)
 	defer v.Close()
 	ctx := service.Background(t.Context())
 	if err := v.Wait(ctx); err != nil {

@@ -154,20 +154,8 @@ func (m *market) envelope(s *exchange.Scanner, item func() error) error {
 // low, close, three volumes, and whether the candle is closed. The volumes are base,
 // quote and quote for spot, and contracts, base and quote for swaps, inverse ones too.
 func (m *market) DecodeKlines(s *exchange.Scanner, _ exchange.Native, yield func(levels.Candle) error) error {
-	swap := m.kind == "SWAP"
-	var k levels.Candle
 	return m.envelope(s, func() error {
-		s.Array()
-		k.OpenTime = s.Int()
-		k.Open, k.High, k.Low, k.Close = s.Decimal(), s.Decimal(), s.Decimal(), s.Decimal()
-		if swap {
-			s.Bytes()
-		}
-		k.Volume = s.Decimal()
-		if !swap {
-			s.Bytes()
-		}
-		s.Bytes()
+		k := m.row(s)
 		s.Bytes()
 		s.Close()
 		if s.Err() != nil {
@@ -175,6 +163,23 @@ func (m *market) DecodeKlines(s *exchange.Scanner, _ exchange.Native, yield func
 		}
 		return yield(k)
 	})
+}
+
+// row opens a row and reads all of its columns but the last.
+func (m *market) row(s *exchange.Scanner) (k levels.Candle) {
+	swap := m.kind == "SWAP"
+	s.Array()
+	k.OpenTime = s.Int()
+	k.Open, k.High, k.Low, k.Close = s.Decimal(), s.Decimal(), s.Decimal(), s.Decimal()
+	if swap {
+		s.Bytes()
+	}
+	k.Volume = s.Decimal()
+	if !swap {
+		s.Bytes()
+	}
+	s.Bytes()
+	return k
 }
 
 func (m *market) DecodeClock(s *exchange.Scanner) (t int64, err error) {

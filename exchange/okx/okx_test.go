@@ -31,8 +31,8 @@ func marketOf(name string) exchange.Venue {
 	return Spot
 }
 
-// Every recording decodes to its values. Those of web sockets are left out, as no feed is
-// read, and ccxt_comment_parseTicker_2 is a ticker without its envelope.
+// Every recording decodes to its values. Those of sockets are in TestDecodeFrame,
+// and ccxt_comment_parseTicker_2 is a ticker without its envelope.
 func TestRecordings(t *testing.T) {
 	left := exchangetest.Bodies(t, "okx")
 	for name, body := range left {

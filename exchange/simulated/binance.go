@@ -30,6 +30,11 @@ var binanceSpot = dialect{
 		h["X-Mbx-Used-Weight"], h["X-Mbx-Used-Weight-1m"] = used, used
 	},
 	failure: binanceFailure,
+	socket: &socket{
+		path: "/ws", take: takeBinance, push: pushBinance,
+		goodbye: `{"e":"serverShutdown","E":0}`,
+		ping:    20 * time.Second, lifetime: 24 * time.Hour,
+	},
 }
 
 // The venue's list (enums.md). The alignment of three-day candles is not documented.
@@ -448,6 +453,59 @@ func (p *pair) appendKline(dst []byte, iv interval, c *candle) []byte {
 	dst = p.appendVolume(append(dst, ','), c.taker)
 	dst = appendQuoted(append(dst, ','), float64(c.taker)*p.lot*price)
 	return append(dst, `,"0"]`...)
+}
+
+// takeBinance reads {"method":"SUBSCRIBE","params":["btcusdt@kline_1m"],"id":1}
+// (web-socket-streams.md).
+func takeBinance(s *Server, message []byte) (subs []subscription, answer []byte) {
+	var m struct {
+		Method string
+		Params []string
+		ID     int
+	}
+	fail := func(text string) []byte {
+		return fmt.Appendf(nil, `{"error":{"code":2,"msg":%q},"id":%d}`, "Invalid request: "+text, m.ID)
+	}
+	if json.Unmarshal(message, &m) != nil || m.Method != "SUBSCRIBE" {
+		return nil, fail("unknown method")
+	}
+	for _, stream := range m.Params {
+		name, wire, _ := strings.Cut(stream, "@kline_")
+		p := s.market.byName[strings.ToUpper(name)]
+		iv, ok := intervalNamed(intervals, wire)
+		if !ok || s.options.Stream.Refuse != "" && strings.EqualFold(name, s.options.Stream.Refuse) {
+			return nil, fail("invalid stream " + stream)
+		}
+		if p != nil { // the venue accepts streams of pairs that it does not have
+			subs = append(subs, subscription{pair: p, iv: iv})
+		}
+	}
+	return subs, fmt.Appendf(nil, `{"result":null,"id":%d}`, m.ID)
+}
+
+// pushBinance appends the event of a candle.
+func pushBinance(dst []byte, sub *subscription, c *candle, closed bool, now int64) []byte {
+	p := sub.pair
+	price := c.mean(p)
+	dst = strconv.AppendInt(append(dst, `{"e":"kline","E":`...), now, 10)
+	dst = appendString(append(dst, `,"s":`...), p.Symbol)
+	dst = strconv.AppendInt(append(dst, `,"k":{"t":`...), c.open*1000, 10)
+	dst = strconv.AppendInt(append(dst, `,"T":`...), sub.iv.next(c.open)*1000-1, 10)
+	dst = appendString(append(dst, `,"s":`...), p.Symbol)
+	dst = appendString(append(dst, `,"i":`...), sub.iv.name)
+	dst = append(dst, `,"f":100,"L":200`...)
+	for i, v := range [...]int64{c.o, c.c, c.h, c.l} {
+		dst = append(dst, `,"`...)
+		dst = append(dst, "ochl"[i])
+		dst = p.appendPrice(append(dst, `":`...), v)
+	}
+	dst = p.appendVolume(append(dst, `,"v":`...), c.volume)
+	dst = strconv.AppendInt(append(dst, `,"n":`...), c.trades, 10)
+	dst = strconv.AppendBool(append(dst, `,"x":`...), closed)
+	dst = appendQuoted(append(dst, `,"q":`...), float64(c.volume)*p.lot*price)
+	dst = p.appendVolume(append(dst, `,"V":`...), c.taker)
+	dst = appendQuoted(append(dst, `,"Q":`...), float64(c.taker)*p.lot*price)
+	return append(dst, `,"B":"0"}}`...)
 }
 
 // ticker writes the last 24 hours of p, to the second. Trades are numbered

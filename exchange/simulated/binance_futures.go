@@ -26,7 +26,11 @@ func init() {
 	usdm.contentType = "application/json"
 	usdm.counters = []counter{{name: "weight", limit: 2_400, period: time.Minute, stop: true}}
 	usdm.parse = parseBinanceFutures
+	market := *usdm.socket
+	market.path, market.ping = "/market/ws", 3*time.Minute
+	usdm.socket = &market
 	coinm := usdm
+	coinm.socket = nil
 	coinm.venue, coinm.quote = "binance-coinm", "USD"
 	coinm.id = func(p *Pair) string {
 		if !swappable(p, "USD") {

@@ -4,6 +4,7 @@ package simulated
 // roll, what a start before the reach of candles gets, and the rows of quiet minutes.
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -19,12 +20,16 @@ func init() {
 		contentType: "application/json",
 		parse:       parseBitget,
 		failure:     bitgetFailure,
+		socket: &socket{
+			path: "/v2/ws/public", take: takeBitget, joined: joinBitget, push: pushBitget,
+			ping: unlimited, lifetime: 24 * time.Hour, // the client pings
+		},
 	}
 	for _, name := range []string{"candles", "history-candles", "symbols", "tickers", "time"} {
 		spot.counters = append(spot.counters, counter{name: name, limit: 20, period: time.Second, window: rolling})
 	}
 	futures := spot
-	futures.venue, futures.swap = "bitget-futures", true
+	futures.venue, futures.swap, futures.socket = "bitget-futures", true, nil
 	futures.id = func(p *Pair) string {
 		if !swappable(p, "USDT") {
 			return ""
@@ -245,4 +250,70 @@ func bitgetFailure(kind fault, _ *verdict, now time.Time) answer {
 		return pages[fault403]
 	}
 	return answer{status: http.StatusTooManyRequests, body: string(bitgetError("429", "Too Many Requests", now))}
+}
+
+// bitgetChannels are the candles that are pushed; there is no channel of 3m.
+var bitgetChannels = []interval{
+	every("candle1m", minute), every("candle5m", 5*minute), every("candle15m", 15*minute), every("candle30m", 30*minute),
+	every("candle1H", hour), every("candle4H", 4*hour),
+	every("candle6H", 6*hour).shifted(-8 * hour), every("candle12H", 12*hour).shifted(-8 * hour), every("candle1D", day).shifted(-8 * hour),
+	every("candle6Hutc", 6*hour), every("candle12Hutc", 12*hour), every("candle1Dutc", day),
+}
+
+// takeBitget reads {"op":"subscribe","args":[{"instType":"SPOT","channel":"candle1m",
+// "instId":"BTCUSDT"}]}, and the text ping.
+func takeBitget(s *Server, message []byte) (subs []subscription, answer []byte) {
+	if string(message) == "ping" {
+		return nil, []byte("pong")
+	}
+	var m struct {
+		Op   string
+		Args []struct{ InstType, Channel, InstID string }
+	}
+	if json.Unmarshal(message, &m) != nil || m.Op != "subscribe" {
+		return nil, []byte(`{"event":"error","code":30003,"msg":"Invalid op"}`)
+	}
+	for _, a := range m.Args {
+		iv, ok := intervalNamed(bitgetChannels, a.Channel)
+		p := s.market.byName[a.InstID]
+		if !ok || a.InstType != "SPOT" || p != nil && s.options.Stream.refuses(p) {
+			p = nil
+		}
+		iv.name = a.Channel
+		subs = append(subs, subscription{pair: p, iv: iv, name: a.InstID})
+	}
+	return subs, nil
+}
+
+const bitgetHistoryPushed = 500 // candles of a snapshot, as recorded
+
+// joinBitget answers a subscription, and sends its history.
+func joinBitget(s *Server, sub *subscription, now time.Time) [][]byte {
+	arg := fmt.Sprintf(`"arg":{"instType":"SPOT","channel":%q,"instId":%q}`, sub.iv.name, sub.name)
+	p := sub.pair
+	if p == nil {
+		return [][]byte{fmt.Appendf(nil, `{"event":"error",%s,"code":30001,"msg":"instType:SPOT,channel:%s,instId:%s doesn't exist","op":"subscribe"}`,
+			arg, sub.iv.name, sub.name)}
+	}
+	life := p.until(now.Unix())
+	span := span{max(life.from, sub.iv.back(sub.open, bitgetHistoryPushed-1)), life.to}
+	k := klinesQuery{pair: p}
+	dst := append(append([]byte(`{"action":"snapshot",`), arg...), `,"data":[`...)
+	first := true
+	p.history.candles(sub.iv, span, func(c *candle) bool {
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = appendBitget(dst, &k, c, false)
+		return true
+	})
+	return [][]byte{fmt.Appendf(nil, `{"event":"subscribe",%s}`, arg), fmt.Appendf(dst, `],"ts":%d}`, now.UnixMilli())}
+}
+
+// pushBitget appends the state of a candle; nothing says whether it is closed.
+func pushBitget(dst []byte, sub *subscription, c *candle, _ bool, now int64) []byte {
+	dst = fmt.Appendf(dst, `{"action":"update","arg":{"instType":"SPOT","channel":%q,"instId":%q},"data":[`, sub.iv.name, sub.pair.Symbol)
+	dst = appendBitget(dst, &klinesQuery{pair: sub.pair}, c, false)
+	return fmt.Appendf(dst, `],"ts":%d}`, now)
 }

@@ -6,6 +6,7 @@ package simulated
 // user's requests to one endpoint. There are no contracts in PreLaunch.
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -25,6 +26,13 @@ func init() {
 				return parseBybit(s, r, category, now)
 			},
 			failure: bybitFailure,
+			socket: &socket{
+				path: "/v5/public/" + category, push: func(dst []byte, sub *subscription, c *candle, closed bool, now int64) []byte {
+					return pushBybit(dst, sub, category, c, closed, now)
+				},
+				take: func(s *Server, message []byte) ([]subscription, []byte) { return takeBybit(s, message, category) },
+				idle: time.Minute, longest: 21_000,
+			},
 		}
 		switch category {
 		case "spot":
@@ -75,20 +83,24 @@ func bybitForm(category string) *form {
 			for _, v := range [...]int64{c.o, c.h, c.l, c.c} {
 				dst = append(appendTrimmed(append(dst, `,"`...), v, p.TickDecimals), '"')
 			}
-			dst = append(dst, `,"`...)
-			if category == "inverse" { // in dollars, and in the coin
-				dst = strconv.AppendInt(dst, int64(c.quote(p)), 10)
-				dst = appendTrimmedAmount(append(dst, `","`...), c.base(p))
-			} else {
-				dst = appendTrimmed(dst, c.volume, p.LotDecimals)
-				dst = appendTrimmedAmount(append(dst, `","`...), c.quote(p))
-			}
+			dst = appendBybitVolumes(append(dst, `,"`...), p, category, c, `","`)
 			return append(dst, `"]`...)
 		},
 		tail: func(dst []byte, _ *klinesQuery, _ summary, now int64) []byte {
 			return appendBybitEnd(append(dst, ']'), now)
 		},
 	}
+}
+
+// appendBybitVolumes appends the volume and the turnover. Those of inverse contracts are
+// in dollars, and in the coin.
+func appendBybitVolumes(dst []byte, p *pair, category string, c *candle, between string) []byte {
+	if category == "inverse" {
+		dst = append(strconv.AppendInt(dst, int64(c.quote(p)), 10), between...)
+		return appendTrimmedAmount(dst, c.base(p))
+	}
+	dst = append(appendTrimmed(dst, c.volume, p.LotDecimals), between...)
+	return appendTrimmedAmount(dst, c.quote(p))
 }
 
 // appendBybitEnd closes the result.
@@ -256,4 +268,61 @@ func bybitFailure(kind fault, v *verdict, now time.Time) answer {
 	}
 	a.status, a.body = status, string(appendBybitError(nil, code, msg, now.UnixMilli()))
 	return a
+}
+
+// takeBybit reads {"op":"subscribe","args":["kline.1.BTCUSDT"],"req_id":"1"} and
+// {"op":"ping"}. One topic that does not exist refuses the whole message; spot words that
+// differently, and takes at most ten topics.
+func takeBybit(s *Server, message []byte, category string) (subs []subscription, answer []byte) {
+	var m struct {
+		Op    string
+		ReqID string `json:"req_id"`
+		Args  []string
+	}
+	reply := func(success bool, msg string) []byte {
+		return fmt.Appendf(nil, `{"success":%t,"ret_msg":%q,"conn_id":"cejreaspqfm9se7usbrg-2xh","req_id":%q,"op":%q}`, success, msg, m.ReqID, m.Op)
+	}
+	switch err := json.Unmarshal(message, &m); {
+	case err != nil:
+		return nil, reply(false, "Failed to decode incoming data")
+	case m.Op == "ping":
+		return nil, reply(true, "pong")
+	case m.Op != "subscribe":
+		return nil, reply(false, "error:invalid op")
+	case category == "spot" && len(m.Args) > 10:
+		return nil, reply(false, "args size >10")
+	}
+	for _, topic := range m.Args {
+		wire, named := strings.CutPrefix(topic, "kline.")
+		wire, symbol, _ := strings.Cut(wire, ".")
+		iv, ok := intervalNamed(bybitIntervals, wire)
+		p := s.market.byName[symbol]
+		switch {
+		case named && ok && p != nil && symbol != s.options.Stream.Refuse:
+			subs = append(subs, subscription{pair: p, iv: iv})
+		case category == "spot":
+			return nil, reply(false, "Invalid symbol :["+topic+"]")
+		default:
+			return nil, reply(false, "error:handler not found,topic:"+topic)
+		}
+	}
+	return subs, reply(true, "")
+}
+
+// pushBybit appends the state of a candle.
+func pushBybit(dst []byte, sub *subscription, category string, c *candle, closed bool, now int64) []byte {
+	p := sub.pair
+	dst = append(append(append(append(dst, `{"topic":"kline.`...), sub.iv.name...), '.'), p.Symbol...)
+	dst = appendMs(append(dst, `","data":[{"start":`...), c.open)
+	dst = strconv.AppendInt(append(dst, `,"end":`...), sub.iv.next(c.open)*1000-1, 10)
+	dst = appendString(append(dst, `,"interval":`...), sub.iv.name)
+	for i, v := range [...]int64{c.o, c.c, c.h, c.l} {
+		dst = append(append(append(dst, `,"`...), [...]string{"open", "close", "high", "low"}[i]...), `":"`...)
+		dst = append(appendTrimmed(dst, v, p.TickDecimals), '"')
+	}
+	dst = appendBybitVolumes(append(dst, `,"volume":"`...), p, category, c, `","turnover":"`)
+	dst = strconv.AppendBool(append(dst, `","confirm":`...), closed)
+	dst = strconv.AppendInt(append(dst, `,"timestamp":`...), now, 10)
+	dst = strconv.AppendInt(append(dst, `}],"ts":`...), now, 10)
+	return append(dst, `,"type":"snapshot"}`...)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -155,4 +156,40 @@ func TestBybit_AnAddressAboveTheLimitMustStopForTenMinutes(t *testing.T) {
 			t.Errorf("after ten minutes: %d", w.Code)
 		}
 	})
+}
+
+func TestTakeBybit(t *testing.T) {
+	for _, tt := range []struct{ category, args, want string }{
+		{"spot", `"kline.1.BTCUSDT","kline.D.ETHUSDT"`, "2 true "},
+		{"spot", `"kline.1.BTCUSDT","kline.1.NOUSDT"`, "0 false Invalid symbol :[kline.1.NOUSDT]"},
+		{"linear", `"kline.1.BTCUSDT","kline.7.BTCUSDT"`, "0 false error:handler not found,topic:kline.7.BTCUSDT"},
+		{"linear", `"tickers.BTCUSDT"`, "0 false error:handler not found,topic:tickers.BTCUSDT"},
+		{"inverse", `"kline.60.BTCUSD"`, "1 true "},
+		{"spot", strings.Repeat(`"kline.1.BTCUSDT",`, 10) + `"kline.1.ETHUSDT"`, "0 false args size >10"},
+		{"linear", strings.Repeat(`"kline.1.BTCUSDT",`, 10) + `"kline.1.ETHUSDT"`, "11 true "},
+		{"spot", `"kline.1.SOLUSDT"`, "0 false Invalid symbol :[kline.1.SOLUSDT]"},
+	} {
+		venue := "bybit-" + tt.category
+		if tt.category == "spot" {
+			venue = "bybit"
+		}
+		s := New(Options{Venue: venue, Pairs: 3, Stream: StreamFaults{Refuse: "SOLUSDT"}})
+		subs, answer := takeBybit(s, []byte(`{"req_id":"5","op":"subscribe","args":[`+tt.args+`]}`), tt.category)
+		var m struct {
+			Success bool
+			Msg     string `json:"ret_msg"`
+			ID      string `json:"req_id"`
+			Op      string
+		}
+		err := json.Unmarshal(answer, &m)
+		if got := fmt.Sprintf("%d %t %s", len(subs), m.Success, m.Msg); err != nil || got != tt.want || m.ID != "5" || m.Op != "subscribe" {
+			t.Errorf("%s %s: %s, want %s: %s", tt.category, tt.args, got, tt.want, answer)
+		}
+	}
+	s := New(Options{Venue: "bybit", Pairs: 1})
+	for message, want := range map[string]string{`{"op":"ping"}`: "pong", `{"op":"x"}`: "invalid op", "hello": "Failed to decode"} {
+		if _, answer := takeBybit(s, []byte(message), "spot"); !json.Valid(answer) || !strings.Contains(string(answer), want) {
+			t.Errorf("%s: %s", message, answer)
+		}
+	}
 }

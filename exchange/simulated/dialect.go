@@ -28,7 +28,8 @@ type dialect struct {
 	bans            bool
 	ban, longestBan time.Duration // the first ban and the longest; default 2 minutes and 72 hours
 
-	parse func(s *Server, r *http.Request, now time.Time) request
+	socket *socket // nil if the dialect pushes no candles
+	parse  func(s *Server, r *http.Request, now time.Time) request
 	// usage sets the headers of a counter that a request was charged to. It may be nil.
 	usage func(h http.Header, u usage)
 	// failure returns the venue's response for one of fault500, faultEnvelope, fault429

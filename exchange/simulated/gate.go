@@ -5,8 +5,10 @@ package simulated
 // that contracts too have a limited history.
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,9 +32,10 @@ func init() {
 		},
 		parse:   parseGate,
 		failure: gateFailure,
+		socket:  &socket{path: "/ws/v4/", take: takeGate, push: pushGate, ping: 20 * time.Second, lifetime: unlimited},
 	}
 	swap := spot
-	swap.venue, swap.swap = "gate-futures", true
+	swap.venue, swap.swap, swap.socket = "gate-futures", true, nil
 	swap.id = func(p *Pair) string {
 		if !swappable(p, "USDT") {
 			return ""
@@ -272,4 +275,55 @@ func gateFailure(kind fault, v *verdict, now time.Time) answer {
 		header: http.Header{"X-Gate-Ratelimit-Reset-Timestamp": {strconv.FormatInt(now.Add(v.pause).Unix()+1, 10)}},
 		body:   `{"label":"TOO_MANY_REQUESTS","message":"Request Rate Limit Exceeded"}`,
 	}
+}
+
+// gatePushed are the intervals of the channel spot.candlesticks; there is no 2h.
+var gatePushed = slices.DeleteFunc(slices.Clone(gateIntervals), func(iv interval) bool { return iv.name == "2h" || iv.name == "30d" })
+
+// takeGate reads {"time":…,"id":1,"channel":"spot.candlesticks","event":"subscribe",
+// "payload":["1m","BTC_USDT"]}, and {"channel":"spot.ping"}.
+func takeGate(s *Server, message []byte) (subs []subscription, answer []byte) {
+	var m struct {
+		ID             int
+		Channel, Event string
+		Payload        []string
+	}
+	err := json.Unmarshal(message, &m)
+	now := s.options.Now()
+	if m.Channel == "spot.ping" {
+		return nil, fmt.Appendf(nil, `{"time":%d,"time_ms":%d,"channel":"spot.pong","event":"","result":null}`, now.Unix(), now.UnixMilli())
+	}
+	payload, _ := json.Marshal(m.Payload)
+	head := fmt.Appendf(nil, `{"time":%d,"time_ms":%d,"id":%d,"conn_id":"5e74253e9c793974","channel":%q,"event":%q,"payload":%s,`,
+		now.Unix(), now.UnixMilli(), m.ID, m.Channel, m.Event, payload)
+	fail := func(text string) ([]subscription, []byte) {
+		return nil, fmt.Appendf(head, `"error":{"code":2,"message":%q},"result":{"status":"fail"}}`, text)
+	}
+	if err != nil || m.Channel != "spot.candlesticks" || m.Event != "subscribe" || len(m.Payload) != 2 {
+		return fail("invalid argument")
+	}
+	iv, ok := intervalNamed(gatePushed, m.Payload[0])
+	p := s.market.byName[m.Payload[1]]
+	switch {
+	case !ok:
+		return fail("unknown interval " + m.Payload[0])
+	case p == nil || s.options.Stream.refuses(p):
+		return fail("unknown currency pair: " + m.Payload[1])
+	}
+	return []subscription{{pair: p, iv: iv}}, append(head, `"result":{"status":"success"}}`...)
+}
+
+// pushGate appends the update of a candle, whose v is the quote volume and a the base
+// volume.
+func pushGate(dst []byte, sub *subscription, c *candle, closed bool, now int64) []byte {
+	p := sub.pair
+	dst = fmt.Appendf(dst, `{"time":%d,"time_ms":%d,"channel":"spot.candlesticks","event":"update","result":{"t":"%d","v":"`, now/1000, now, c.open)
+	dst = appendTrimmedAmount(dst, c.quote(p))
+	dst = appendTrimmed(append(dst, `","c":"`...), c.c, p.TickDecimals)
+	dst = appendTrimmed(append(dst, `","h":"`...), c.h, p.TickDecimals)
+	dst = appendTrimmed(append(dst, `","l":"`...), c.l, p.TickDecimals)
+	dst = appendTrimmed(append(dst, `","o":"`...), c.o, p.TickDecimals)
+	dst = fmt.Appendf(dst, `","n":"%s_%s","a":"`, sub.iv.name, p.Symbol)
+	dst = appendTrimmed(dst, c.volume, p.LotDecimals)
+	return append(strconv.AppendBool(append(dst, `","w":`...), closed), `}}`...)
 }

@@ -7,6 +7,7 @@ package simulated
 // body of an unknown contract, and the rows of quiet minutes.
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -23,6 +24,13 @@ func init() {
 		counters:    []counter{{name: "requests", limit: 1, period: time.Second, window: bucket}},
 		parse:       parseKraken,
 		failure:     krakenFailure,
+		socket: &socket{
+			path: "/v2", take: takeKraken, joined: joinKraken, push: pushKraken, traded: true,
+			another:   "Already subscribed to one ohlc interval on this symbol",
+			greeting:  `{"channel":"status","type":"update","data":[{"version":"2.0.10","system":"online","api_version":"v2","connection_id":12393906104898154338}]}`,
+			heartbeat: `{"channel":"heartbeat"}`,
+			ping:      unlimited, lifetime: unlimited,
+		},
 	})
 	register(&dialect{
 		venue: "kraken-futures",
@@ -328,4 +336,75 @@ func krakenFuturesFailure(kind fault, _ *verdict, now time.Time) answer {
 		return pages[fault403]
 	}
 	return answer{status: http.StatusTooManyRequests, body: body("apiLimitExceeded")}
+}
+
+// krakenSymbol returns the name of a pair in API v2 of the sockets: BTC/USD.
+func krakenSymbol(p *Pair) string { return p.Base + "/" + p.Quote }
+
+// takeKraken reads {"method":"subscribe","params":{"channel":"ohlc","symbol":["BTC/USD"],
+// "interval":1,"snapshot":false},"req_id":1}, and {"method":"ping"}.
+func takeKraken(s *Server, message []byte) (subs []subscription, answer []byte) {
+	var m struct {
+		Method string
+		Params struct {
+			Channel  string
+			Symbol   []string
+			Interval int
+		}
+		ReqID int `json:"req_id"`
+	}
+	err := json.Unmarshal(message, &m)
+	iv, ok := intervalNamed(krakenIntervals, strconv.Itoa(m.Params.Interval))
+	switch {
+	case m.Method == "ping":
+		return nil, fmt.Appendf(nil, `{"method":"pong","req_id":%d,"success":true,%s}`, m.ReqID, krakenTimes(s.options.Now()))
+	case err != nil || m.Method != "subscribe" || m.Params.Channel != "ohlc":
+		return nil, []byte(`{"error":"Unsupported method or channel","method":"subscribe","success":false}`)
+	case !ok:
+		return nil, fmt.Appendf(nil, `{"error":"Subscription ohlc interval not supported","method":"subscribe","req_id":%d,"success":false}`, m.ReqID)
+	}
+	names := map[string]*pair{}
+	for i := range s.market.pairs {
+		p := &s.market.pairs[i]
+		names[krakenSymbol(&p.Pair)] = p
+	}
+	for _, name := range m.Params.Symbol {
+		p := names[name]
+		if p != nil && s.options.Stream.refuses(p) {
+			p = nil
+		}
+		subs = append(subs, subscription{pair: p, iv: iv, id: m.ReqID, name: name, refusal: "Currency pair not supported " + name})
+	}
+	return subs, nil
+}
+
+func krakenTimes(now time.Time) string {
+	t := now.UTC().Format("2006-01-02T15:04:05.000000Z")
+	return fmt.Sprintf(`"time_in":%q,"time_out":%[1]q`, t)
+}
+
+// joinKraken answers a subscription: there is an answer for each pair.
+func joinKraken(_ *Server, sub *subscription, now time.Time) [][]byte {
+	if sub.pair == nil {
+		return [][]byte{fmt.Appendf(nil, `{"error":%q,"method":"subscribe","req_id":%d,"success":false,"symbol":%q,%s}`,
+			sub.refusal, sub.id, sub.name, krakenTimes(now))}
+	}
+	return [][]byte{fmt.Appendf(nil, `{"method":"subscribe","req_id":%d,"result":{"channel":"ohlc","interval":%s,"snapshot":false,"symbol":%q},"success":true,%s}`,
+		sub.id, sub.iv.name, sub.name, krakenTimes(now))}
+}
+
+// pushKraken appends the state of a candle; nothing says whether it is closed.
+func pushKraken(dst []byte, sub *subscription, c *candle, _ bool, now int64) []byte {
+	const stamp = "2006-01-02T15:04:05.000000000Z"
+	p := sub.pair
+	dst = fmt.Appendf(dst, `{"channel":"ohlc","type":"update","timestamp":%q,"data":[{"symbol":%q,"open":`, time.UnixMilli(now).UTC().Format(stamp), sub.name)
+	dst = appendPlaces(dst, c.o, p.TickDecimals)
+	dst = appendPlaces(append(dst, `,"high":`...), c.h, p.TickDecimals)
+	dst = appendPlaces(append(dst, `,"low":`...), c.l, p.TickDecimals)
+	dst = appendPlaces(append(dst, `,"close":`...), c.c, p.TickDecimals)
+	dst = strconv.AppendInt(append(dst, `,"trades":`...), c.trades, 10)
+	dst = appendTrimmed(append(dst, `,"volume":`...), c.volume, p.LotDecimals)
+	dst = appendPlaces(append(dst, `,"vwap":`...), int64(c.mean(p)/p.tick), p.TickDecimals)
+	return fmt.Appendf(dst, `,"interval_begin":%q,"interval":%s,"timestamp":%q}]}`, time.Unix(c.open, 0).UTC().Format(stamp), sub.iv.name,
+		time.Unix(sub.iv.next(c.open), 0).UTC().Format("2006-01-02T15:04:05.000000Z"))
 }

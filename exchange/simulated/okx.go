@@ -5,6 +5,8 @@ package simulated
 // history-candles has 100 rows here: older documentation says so, newer says 300.
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -25,6 +27,11 @@ func init() {
 		},
 		parse:   parseOKX,
 		failure: okxFailure,
+		socket: &socket{
+			path: "/ws/v5/business", take: takeOKX, push: pushOKX,
+			goodbye: `{"event":"notice","code":"64008","msg":"The connection will soon be closed for a service upgrade. Please reconnect.","connId":"a4d3ae55"}`,
+			idle:    30 * time.Second, longest: 64 << 10,
+		},
 	}
 	swap := okx
 	swap.venue, swap.swap = "okx-swap", true
@@ -221,4 +228,43 @@ func okxFailure(kind fault, _ *verdict, _ time.Time) answer {
 		return pages[fault403]
 	}
 	return answer{status: http.StatusTooManyRequests, body: `{"msg":"Too Many Requests","code":"50011"}`}
+}
+
+// takeOKX reads {"id":"1","op":"subscribe","args":[{"channel":"candle1m","instId":"BTC-USDT"}]}
+// and the text ping. Each argument is answered; whether a message with one that does not
+// exist is refused as a whole is unconfirmed: here only that argument is.
+func takeOKX(s *Server, message []byte) (subs []subscription, answer []byte) {
+	if string(message) == "ping" {
+		return nil, []byte("pong")
+	}
+	var m struct {
+		ID, Op string
+		Args   []struct{ Channel, InstID string }
+	}
+	if json.Unmarshal(message, &m) != nil || m.Op != "subscribe" || len(m.Args) == 0 {
+		quoted, _ := json.Marshal("Invalid request: " + string(message)) // strings are always valid
+		return nil, fmt.Appendf(nil, `{"id":%q,"event":"error","code":"60012","msg":%s,"connId":"a4d3ae55"}`, m.ID, bytes.ReplaceAll(quoted, []byte("\n"), nil))
+	}
+	for _, a := range m.Args {
+		bar, named := strings.CutPrefix(a.Channel, "candle")
+		iv, ok := intervalNamed(okxBars, bar)
+		p := s.market.byName[a.InstID]
+		if !named || !ok || p == nil || a.InstID == s.options.Stream.Refuse {
+			answer = fmt.Appendf(answer, `{"id":%q,"event":"error","code":"60018","msg":"Wrong URL or channel:%s,instId:%s doesn't exist. `+
+				`Please use the correct URL, channel and parameters referring to API document.","connId":"a4d3ae55"}`+"\n", m.ID, a.Channel, a.InstID)
+			continue
+		}
+		subs = append(subs, subscription{pair: p, iv: iv})
+		answer = fmt.Appendf(answer, `{"id":%q,"event":"subscribe","arg":{"channel":%q,"instId":%q},"connId":"a4d3ae55"}`+"\n", m.ID, a.Channel, a.InstID)
+	}
+	return subs, answer
+}
+
+// pushOKX appends the state of a candle: the row of candles in an envelope.
+func pushOKX(dst []byte, sub *subscription, c *candle, closed bool, _ int64) []byte {
+	dst = append(append(dst, `{"arg":{"channel":"candle`...), sub.iv.name...)
+	dst = appendString(append(dst, `","instId":`...), sub.pair.Symbol)
+	dst = append(dst, `},"data":[`...)
+	dst = appendOKX(dst, &klinesQuery{pair: sub.pair, iv: sub.iv}, c, !closed)
+	return append(dst, `]}`...)
 }

@@ -3,8 +3,12 @@ package simulated
 import (
 	"encoding/json"
 	"fmt"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 )
 
 func init() {
@@ -118,4 +122,64 @@ func quietStretch(s *Server, seconds int64) int64 {
 		from += day
 	}
 	return from
+}
+
+func TestTakeOKX(t *testing.T) {
+	s := New(Options{Venue: "okx-swap", Pairs: 3, Stream: StreamFaults{Refuse: "ETH-USDT-SWAP"}})
+	arg := func(channel, id string) string { return `{"channel":"` + channel + `","instId":"` + id + `"}` }
+	subs, answer := takeOKX(s, []byte(`{"id":"5","op":"subscribe","args":[`+arg("candle1Dutc", "BTC-USDT-SWAP")+","+arg("candle1m", "ETH-USDT-SWAP")+","+
+		arg("candle1m", "NO-USDT-SWAP")+","+arg("candle1x", "BTC-USDT-SWAP")+","+arg("tickers", "BTC-USDT-SWAP")+`]}`))
+	if len(subs) != 1 || subs[0].pair.Symbol != "BTC-USDT-SWAP" || subs[0].iv.name != "1Dutc" {
+		t.Errorf("%+v", subs)
+	}
+	events := ""
+	for line := range strings.Lines(string(answer)) {
+		var m struct{ ID, Event, Code, Msg string }
+		if err := json.Unmarshal([]byte(line), &m); err != nil || m.ID != "5" {
+			t.Errorf("%s: %v", line, err)
+		}
+		events += m.Event + m.Code + " "
+	}
+	if events != "subscribe error60018 error60018 error60018 error60018 " {
+		t.Errorf("%s", answer)
+	}
+	if _, answer := takeOKX(s, []byte("ping")); string(answer) != "pong" {
+		t.Errorf("ping: %s", answer)
+	}
+	for _, message := range []string{`{"op":"login"}`, `{`, `{"op":"subscribe"}`, "a\nb\"c"} {
+		if subs, answer := takeOKX(s, []byte(message)); len(subs) > 0 || !json.Valid(answer) || !strings.Contains(string(answer), "60012") {
+			t.Errorf("%s: %s", message, answer)
+		}
+	}
+}
+
+// A client that sends nothing is cut off.
+func TestStream_EndsWhenTheClientIsIdle(t *testing.T) {
+	s := New(Options{Venue: "okx", Pairs: 1})
+	d, sock := *s.dialect, *s.dialect.socket
+	if sock.idle != 30*time.Second {
+		t.Errorf("idle for %v", sock.idle)
+	}
+	sock.idle = time.Second
+	d.socket, s.dialect = &sock, &d
+	server := httptest.NewServer(s)
+	defer server.Close()
+	conn, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(server.URL, "http")+sock.path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	for range 3 {
+		time.Sleep(400 * time.Millisecond)
+		if err := conn.Write(t.Context(), websocket.MessageText, []byte("ping")); err != nil {
+			t.Fatal(err)
+		}
+		if _, b, err := conn.Read(t.Context()); err != nil || string(b) != "pong" {
+			t.Fatalf("%s, %v", b, err)
+		}
+	}
+	began := time.Now()
+	if _, b, err := conn.Read(t.Context()); err == nil || time.Since(began) > 5*time.Second {
+		t.Errorf("%s, %v after %v", b, err, time.Since(began))
+	}
 }

@@ -58,6 +58,7 @@ type Options struct {
 	LimitTimes  int // all limits are multiplied by this, default 1
 	BanAfter    int // requests refused in one pause before the address is banned, where the venue does that, default 40
 
+	Stream     StreamFaults
 	Faults     Faults
 	RetryAfter time.Duration // of an injected 429, whole seconds, default 1 s
 	Hang       time.Duration // maximum duration of a hanging response, default 30 s
@@ -79,6 +80,10 @@ type Server struct {
 
 	mu    sync.Mutex
 	stats Stats
+
+	streams streamCounters
+	cutting sync.Mutex
+	cuts    map[int64]func() // by connection
 }
 
 // Stats are the counters of a server since it was created.
@@ -199,6 +204,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h["X-Tidemark-Replay"] = s.replay
 	}
 	d := s.dialect
+	if d.socket != nil && r.URL.Path == d.socket.path {
+		s.stream(w, r)
+		return
+	}
 	now := s.options.Now()
 	q := d.parse(s, r, now)
 	address := remote(r)

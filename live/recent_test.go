@@ -1,0 +1,314 @@
+package live
+
+// What becomes of the candles that are pushed: which are passed on, which show that one
+// is missing, and which change nothing.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tidemark/levels"
+	"tidemark/service"
+)
+
+const minute = 60_000
+
+var discard = slog.New(slog.DiscardHandler)
+
+var key = service.Key{Exchange: "x", Symbol: "BTCUSDT", Interval: "1m"}
+
+// candle returns the candle that opens n minutes after a fixed time.
+func candle(n int) levels.Candle {
+	return levels.Candle{OpenTime: 1_700_000_040_000 + int64(n)*minute, Open: 1, High: 3, Low: 0.5, Close: 2, Volume: float64(n)}
+}
+
+func received(c levels.Candle) time.Time { return time.UnixMilli(c.OpenTime + minute + 20) }
+
+// newSeries returns a Recent of one live series whose queue is empty.
+func newSeries(t *testing.T) *Recent {
+	t.Helper()
+	r := newRecent(&NewMetrics(prometheus.NewRegistry()).metrics)
+	if added, gone := r.set("x", []service.Pair{{Name: "BTCUSDT"}}, []levels.Interval{"1m"}, 0); added != 1 || gone != 0 {
+		t.Fatalf("%d series are new and %d gone", added, gone)
+	}
+	if s := r.next("1m"); s == nil || r.next("1m") != nil {
+		t.Fatal("a new series is queued once")
+	}
+	return r
+}
+
+func (r *Recent) push(n int, closed bool) {
+	c := candle(n)
+	r.Candle(key, c, closed, received(c))
+}
+
+// queued reports whether the series is queued, and empties the queue.
+func (r *Recent) queued() bool { return r.next("") != nil }
+
+func columns(n ...int) *levels.Candles {
+	c := new(levels.Candles)
+	c.Reset("1m", 10)
+	for _, k := range n {
+		if err := c.Append(candle(k)); err != nil {
+			panic(err)
+		}
+	}
+	return c
+}
+
+func TestRecent_PassesOnWhatIsContiguous(t *testing.T) {
+	r := newSeries(t)
+	r.learn(key, columns(4, 5))
+	if r.queued() {
+		t.Error("fetched candles are queued")
+	}
+	r.push(6, false)
+	if r.queued() || !r.current(key) {
+		t.Error("an open candle changes something")
+	}
+	r.push(6, true)
+	if !r.queued() || !r.current(key) {
+		t.Error("a closed candle is not queued")
+	}
+	dst := columns(4)
+	if !r.append(key, candle(5).OpenTime, dst) || dst.Len() != 3 || dst.At(2) != candle(6) {
+		t.Errorf("from the last kept candle on: %d candles", dst.Len())
+	}
+	if dst := columns(3); r.append(key, candle(4).OpenTime, dst) || dst.Len() != 1 {
+		t.Error("candles older than the known ones are passed on with a hole")
+	}
+	if r.clock() != candle(7).OpenTime {
+		t.Errorf("the clock is %d", r.clock())
+	}
+}
+
+func TestRecent_IgnoresWhatComesTwiceAndLate(t *testing.T) {
+	r := newSeries(t)
+	r.learn(key, columns(4, 5))
+	r.push(6, true)
+	r.queued()
+	r.push(6, true)
+	r.push(5, true)
+	r.push(6, false)
+	if r.queued() || !r.current(key) {
+		t.Error("repeated candles are queued")
+	}
+}
+
+func TestRecent_AsksForWhatIsMissing(t *testing.T) {
+	missing := map[string]func(r *Recent){
+		"a closed candle was lost, and a later one came":   func(r *Recent) { r.push(7, true) },
+		"a closed candle was lost, and its successor open": func(r *Recent) { r.push(7, false) },
+		"the newest candle was corrected": func(r *Recent) {
+			c := candle(5)
+			c.High = 4
+			r.Candle(key, c, true, received(c))
+		},
+		"nothing came": func(r *Recent) { r.Check(candle(7).OpenTime+6000, 5*time.Second, "silent") },
+	}
+	for name, lose := range missing {
+		r := newSeries(t)
+		r.learn(key, columns(4, 5))
+		lose(r)
+		if !r.queued() {
+			t.Errorf("%s: not queued", name)
+		}
+		dst := columns(4)
+		if r.append(key, candle(5).OpenTime, dst) {
+			t.Errorf("%s: candles were passed on", name)
+		}
+	}
+}
+
+func TestRecent_AsksOnceForACandleThatTheExchangeDoesNotHave(t *testing.T) {
+	r := newSeries(t)
+	r.learn(key, columns(4, 5))
+	for range 3 {
+		r.Check(candle(7).OpenTime+6000, 5*time.Second, "silent")
+	}
+	if !r.queued() || r.queued() {
+		t.Error("it is queued not once")
+	}
+	r.learn(key, columns(5)) // no trade in the minute
+	if r.Check(candle(7).OpenTime+7000, 5*time.Second, "silent"); r.queued() {
+		t.Error("it is asked for again")
+	}
+	if r.Check(candle(8).OpenTime+6000, 5*time.Second, "silent"); !r.queued() {
+		t.Error("the next one is not asked for")
+	}
+}
+
+func TestRecent_KeepsWhatWasPushedDuringARequest(t *testing.T) {
+	r := newSeries(t)
+	r.push(7, true) // before the first request ended
+	r.queued()
+	r.learn(key, columns(5, 6))
+	dst := columns(5)
+	if !r.append(key, candle(6).OpenTime, dst) || dst.Len() != 3 {
+		t.Errorf("%d candles, want the pushed one after the fetched", dst.Len())
+	}
+	r = newSeries(t)
+	r.push(9, true)
+	r.queued()
+	r.learn(key, columns(5, 6)) // 7 and 8 are unknown
+	if !r.queued() || r.append(key, candle(6).OpenTime, columns(5)) {
+		t.Error("a hole between fetched and pushed candles is not fetched")
+	}
+}
+
+func TestRecent_ForgetsPairsThatAreNotLive(t *testing.T) {
+	r := newSeries(t)
+	r.push(3, true)
+	if added, gone := r.set("x", []service.Pair{{Name: "ETHUSDT"}}, []levels.Interval{"1m"}, 0); added != 1 || gone != 1 {
+		t.Errorf("%d series are new and %d gone", added, gone)
+	}
+	if s := r.next(""); s == nil || s.key.Symbol != "ETHUSDT" || r.queued() {
+		t.Error("a pair that is not live is still queued")
+	}
+	r.push(4, true)
+	if r.queued() || r.current(key) {
+		t.Error("a pair that is not live is followed")
+	}
+}
+
+func TestKeepers_ShareThePairsAndMoveFew(t *testing.T) {
+	three, two := []string{"a", "b", "c"}, []string{"a", "c"}
+	counts, moved := map[string]int{}, 0
+	for n := range 3000 {
+		symbol := fmt.Sprintf("P%dUSDT", n)
+		before, after := keeperOf(symbol, three), keeperOf(symbol, two)
+		counts[before]++
+		if before != "b" && before != after {
+			moved++
+		}
+	}
+	for id, n := range counts {
+		if n < 900 || n > 1100 {
+			t.Errorf("%s keeps %d of 3000 pairs", id, n)
+		}
+	}
+	if moved > 0 {
+		t.Errorf("%d pairs of processes that stay were moved", moved)
+	}
+}
+
+// parts are a Lister, a Store, an Analyzer and a Clock.
+type parts struct {
+	mu      sync.Mutex
+	keepers []string
+	fail    int // the next so many analyses
+	stored  [][]string
+}
+
+func (p *parts) Pairs(context.Context, string) ([]service.Pair, error) {
+	return []service.Pair{{Name: "AUSDT"}, {Name: "BUSDT"}, {Name: "CUSDT"}}, nil
+}
+func (p *parts) KeepLive(context.Context, string) ([]string, string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.keepers, "me", nil
+}
+func (p *parts) LeaveLive(context.Context, string) error { p.set(nil); return nil }
+func (p *parts) set(keepers []string) {
+	p.mu.Lock()
+	p.keepers = keepers
+	p.mu.Unlock()
+}
+func (p *parts) took() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return fmt.Sprint(p.stored)
+}
+
+func (p *parts) Now(context.Context) (time.Time, error) { return time.Now(), nil }
+func (p *parts) Market() service.Market                 { return service.Market{Exchange: "x"} }
+func (p *parts) Begin() (func(), error)                 { return func() {}, nil }
+func (p *parts) Put(_ context.Context, r service.Results) error {
+	var names []string
+	for _, s := range r.Snapshots {
+		names = append(names, s.Symbol)
+	}
+	slices.Sort(names)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stored = append(p.stored, names)
+	return nil
+}
+func (p *parts) AnalyzeEach(_ context.Context, pairs iter.Seq[service.Pair], r service.Request, done func(service.Pair, service.Analysis, error)) error {
+	for pair := range pairs {
+		if p.fail > 0 {
+			p.fail--
+			done(pair, service.Analysis{}, errors.New("no answer"))
+			continue
+		}
+		done(pair, service.Analysis{Snapshot: service.Snapshot{Key: service.Key{Exchange: "x", Symbol: pair.Name, Interval: r.Interval}, AsOf: time.Now()}}, nil)
+	}
+	return nil
+}
+
+func TestKeeper_StoresPairsTogetherAndTriesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &parts{keepers: []string{"me"}, fail: 1}
+		_, recent := Wrap(nil, NewMetrics(prometheus.NewRegistry()))
+		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1h"}, KlineLimit: 100, BatchSize: 50}, recent, nil, p, p, p, p, discard)
+		ctx, stop := context.WithCancel(t.Context())
+		go k.Run(ctx)
+		time.Sleep(time.Second)
+		if got := p.took(); got != "[[BUSDT CUSDT]]" {
+			t.Errorf("stored at the start: %s", got)
+		}
+		time.Sleep(retryAfter)
+		if got := p.took(); got != "[[BUSDT CUSDT] [AUSDT]]" {
+			t.Errorf("stored after the failure: %s", got)
+		}
+		// without a feed the exchange is asked shortly after the next close
+		before := p.took()
+		time.Sleep(time.Until(time.Now().Truncate(time.Hour).Add(time.Hour + grace - time.Second)))
+		if got := p.took(); got != before {
+			t.Errorf("stored before the close: %s", got)
+		}
+		time.Sleep(3 * time.Second)
+		if got := p.took(); got != strings.TrimSuffix(before, "]")+" [AUSDT BUSDT CUSDT]]" {
+			t.Errorf("stored after the close: %s", got)
+		}
+		stop()
+		synctest.Wait()
+		if ids, _, _ := p.KeepLive(ctx, "x"); ids != nil {
+			t.Error("it does not say that it leaves")
+		}
+	})
+}
+
+func TestKeeper_TakesPairsOnlyAfterTheOthersHaveLeftThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &parts{keepers: []string{"me", "other"}}
+		_, recent := Wrap(nil, NewMetrics(prometheus.NewRegistry()))
+		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1h"}, KlineLimit: 100, BatchSize: 50}, recent, nil, p, p, p, p, discard)
+		ctx, stop := context.WithCancel(t.Context())
+		go k.Run(ctx)
+		time.Sleep(joining - time.Second)
+		if n, _ := recent.Counts(); n > 0 {
+			t.Errorf("%d series are kept while others may keep them", n)
+		}
+		time.Sleep(2*shareEvery + time.Second)
+		shared, _ := recent.Counts()
+		p.set([]string{"me"})
+		time.Sleep(shareEvery)
+		if n, _ := recent.Counts(); n != 3 || shared >= 3 {
+			t.Errorf("%d of 3 series are kept with another process, %d after it has gone", shared, n)
+		}
+		stop()
+		synctest.Wait()
+	})
+}
