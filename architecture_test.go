@@ -38,7 +38,8 @@ var rooms = map[string]room{
 		outside: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 	},
 	"exchange/exchangetest": { // for tests
-		inside: []string{"levels", "service", "exchange"},
+		inside:  []string{"levels", "service", "exchange", "exchange/simulated"},
+		outside: []string{"github.com/coder/websocket"},
 	},
 	"e2e":          {},
 	"migrations":   {},
