@@ -57,7 +57,7 @@ type FeedCounts struct {
 	Connections   int // open
 	Subscriptions int // asked for on them
 	Frames        int64
-	Reconnects    map[string]int64 // by reason: "planned", "closed", "silent", "refused", "failed"
+	Reconnects    map[string]int64 // by reason: "planned", "closed", "silent", "failed"
 	LastFrame     time.Time        // zero before the first
 }
 
@@ -99,7 +99,7 @@ func (c *Client) Feed(sink Sink) *Feed {
 		u.Scheme = map[string]string{"http": "ws", "https": "wss"}[u.Scheme]
 	}
 	f.url = u.String()
-	f.counts.Reconnects = map[string]int64{}
+	f.counts.Reconnects = map[string]int64{reasonPlanned: 0, reasonClosed: 0, reasonSilent: 0, reasonFailed: 0}
 	return f
 }
 

@@ -100,6 +100,7 @@ func Wrap(x service.Exchange, m *Metrics) (service.Exchange, *Recent) {
 
 // NewKeeper returns a Keeper of what recent receives from feed.
 func NewKeeper(cfg Config, recent *Recent, feed Feed, clock Clock, lister Lister, analyzer Analyzer, store Store, log *slog.Logger) *Keeper {
+	recent.metrics.announce(cfg.Exchange)
 	return &Keeper{cfg: cfg, recent: recent, feed: feed, clock: clock, lister: lister, analyzer: analyzer, store: store,
 		log: log.With("exchange", cfg.Exchange), metrics: recent.metrics}
 }
@@ -362,7 +363,9 @@ func (k *Keeper) put(ctx context.Context, done <-chan service.Analysis) {
 		} else {
 			now := time.Now()
 			for i := range r.Snapshots {
-				k.metrics.late("levels", k.cfg.Exchange, now.Sub(r.Snapshots[i].AsOf))
+				if s := &r.Snapshots[i]; k.recent.wasLive(s.Key, s.AsOf) {
+					k.metrics.late("levels", k.cfg.Exchange, now.Sub(s.AsOf))
+				}
 			}
 		}
 		r = service.Results{}

@@ -29,6 +29,17 @@ func (m *metrics) register(reg prometheus.Registerer) {
 	reg.MustRegister(m.lateness, m.holes, m.failed)
 }
 
+// announce makes the metrics of an exchange exist before anything has happened.
+func (m *metrics) announce(exchange string) {
+	for _, step := range [...]string{"candle", "levels"} {
+		m.lateness.WithLabelValues(exchange, step)
+	}
+	for _, reason := range [...]string{"frame", "corrected", "silent", "reconnect"} {
+		m.holes.WithLabelValues(exchange, reason)
+	}
+	m.failed.WithLabelValues(exchange)
+}
+
 func (m *metrics) late(step, exchange string, d time.Duration) {
 	m.lateness.WithLabelValues(exchange, step).Observe(max(0, d.Seconds()))
 }

@@ -34,6 +34,7 @@ type recent struct {
 	queued bool
 	hole   bool      // candles may be missing: the exchange is to be asked
 	asked  int64     // the close up to which it was asked, Unix ms
+	began  int64     // when the series became live, Unix ms
 	since  time.Time // when the newest candle came
 }
 
@@ -56,7 +57,7 @@ func (r *Recent) set(exchange string, pairs []service.Pair, intervals []levels.I
 			key := service.Key{Exchange: exchange, Symbol: p.Name, Interval: i}
 			s := old[key]
 			if s == nil {
-				s = &recent{key: key, hole: true, asked: now / step * step}
+				s = &recent{key: key, hole: true, asked: now / step * step, began: now}
 				r.enqueue(s)
 				added++
 			}
@@ -225,6 +226,14 @@ func (r *Recent) Counts() (series, waiting int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.series), len(r.queue)
+}
+
+// wasLive reports whether a series was live when a candle closed.
+func (r *Recent) wasLive(key service.Key, asOf time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.series[key]
+	return s != nil && asOf.UnixMilli() > s.began
 }
 
 // clock returns a lower bound of the exchange's clock, Unix ms; 0 without.
