@@ -8,7 +8,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"tidemark/levels"
@@ -47,10 +47,14 @@ func Run(o Options) (*levels.Table, error) {
 	for k, interval := range d.intervals {
 		fits[k] = &levels.Fit{Interval: interval}
 	}
-	var done atomic.Int64
+	var progress sync.Mutex // fits end side by side
+	done := 0
 	for i, s := range splits {
 		predicted, moments := d.predict(s, o.Seed, func() {
-			fmt.Fprintf(o.Log, "%d of %d fits for validation\n", done.Add(1), len(splits)*blocks*halves)
+			progress.Lock()
+			defer progress.Unlock()
+			done++
+			fmt.Fprintf(o.Log, "%d of %d fits for validation\n", done, len(splits)*blocks*halves)
 		})
 		for k, interval := range d.intervals {
 			if fits[k] == nil {
