@@ -155,7 +155,7 @@ func bodyError(err error) error {
 	case errors.As(err, &p) || errors.As(err, &large) || errors.Is(err, errLongToken):
 		return err
 	case errors.As(err, &where) && where.Err == json.ErrUnknownName:
-		return badField(string(where.JSONPointer), "unknown field: there are symbol, symbols, all, klines, exchange, interval, kline_limit, store")
+		return badField(string(where.JSONPointer), "unknown field: there are symbol, symbols, all, klines, exchange, interval, kline_limit, store, faint")
 	case where != nil:
 		return badField(string(where.JSONPointer), "must be a %s", where.GoType)
 	case errors.As(err, &syntax):

@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"tidemark/levels"
 	"tidemark/service"
@@ -58,15 +59,29 @@ func (f *Shown) Reason(s *service.Snapshot, role levels.Role) string {
 	if role == levels.Resistance {
 		where = "above"
 	}
-	text := "no level with an edge of at least " + points(max(least, f.Least)) + " " + where + " the price"
-	switch n := len(all); n {
-	case 0:
-		return text
-	case 1:
-		return text + "; 1 level has less"
-	default:
-		return fmt.Sprintf("%s; %d levels have less", text, n)
+	least = max(least, f.Least)
+	less := 0
+	for i := range all {
+		if float64(all[i].Edge) < least {
+			less++
+		}
 	}
+	text := "no level with an edge of at least " + points(least) + " " + where + " the price"
+	if less > 0 {
+		text += "; " + counted(less, "has", "have") + " less"
+	}
+	if since := len(all) - less; since > 0 {
+		text = "no drawn" + strings.TrimPrefix(text, "no") + "; " + counted(since, "has", "have") + " reached it since levels were last drawn"
+	}
+	return text
+}
+
+// counted returns a number of levels with the verb for it.
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 level " + one
+	}
+	return fmt.Sprintf("%d levels %s", n, many)
 }
 
 // points returns a number with its unit.

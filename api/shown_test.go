@@ -105,6 +105,10 @@ func TestShown_ASideWithoutALevelSaysSoInWords(t *testing.T) {
 				t.Errorf("%+v: %q, want %q", show, got, want)
 			}
 		}
+		s.Supports = []levels.Level{{Price: 90, Edge: 3.5, DrawnEdge: 2.5}, {Price: 80, Edge: 2, DrawnEdge: 2}}
+		if got := (&Shown{Edge: 3}).Reason(&s, levels.Support); got != "no drawn level with an edge of at least 3 points below the price; 1 level has less; 1 level has reached it since levels were last drawn" {
+			t.Errorf("with an edge that has risen since: %q", got)
+		}
 		s.Supports = nil
 		if got := (&Shown{Faint: true}).Reason(&s, levels.Support); got != "no level with an edge of at least 0 points below the price" {
 			t.Errorf("without a least edge: %q", got)

@@ -122,12 +122,14 @@ func markPeriods(c *Candles, add func(PriceMarkKind, float64, int64, int)) {
 		{monday.Add(-week), monday, monday.Add(week), WeekHigh, WeekLow, WeekClose, WeekOpen},
 		{month.AddDate(0, -1, 0), month, month.AddDate(0, 1, 0), MonthHigh, MonthLow, markKinds, MonthOpen},
 	} {
-		if 2*length > p.end.Sub(p.start) {
+		// The candles must open where the period does: those of three days do not in a week,
+		// and those of a week not in a month.
+		if 2*length > p.end.Sub(p.start) || day%length != 0 {
 			continue
 		}
 		i, _ := slices.BinarySearch(c.OpenTime, p.before.UnixMilli())
 		j, _ := slices.BinarySearch(c.OpenTime, p.start.UnixMilli())
-		if j < c.Len() && j > 0 { // a candle of the present period, and the candles begin before it
+		if j < c.Len() && j > 0 && c.OpenTime[j] == p.start.UnixMilli() { // the candles begin before it
 			add(p.open, c.Open[j], c.OpenTime[j], 0)
 		}
 		if j-i < 2 || c.OpenTime[0] > p.before.UnixMilli() {
@@ -210,7 +212,7 @@ func markRound(m Moment, add func(PriceMarkKind, float64, int64, int)) {
 			break
 		}
 	}
-	if !(step > 0) || math.IsInf(step, 0) {
+	if !(step > 0) || math.IsInf(step, 0) || m.LastPrice/step > 1<<52 { // or n+1 would be n
 		return
 	}
 	for n := math.Max(1, math.Ceil((m.LastPrice-rangeATR*m.ATR)/step)); n*step <= m.LastPrice+rangeATR*m.ATR; n++ {

@@ -137,7 +137,7 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, x Exchange, v Visit, s *sl
 			return Snapshot{}, err
 		}
 		found, err := a.snapshot(s, x.Market(), p, now)
-		if err == nil && r.Store && !f.first {
+		if err == nil && !f.first {
 			a.follow(ctx, &found)
 		}
 		return found, err

@@ -29,6 +29,17 @@ func (k Key) LevelID(id uint64) uint64 {
 // zone.
 const sameReach = 0.25
 
+// inherit sets Replaces of the levels of s as in before, an analysis of the same candle.
+func (s *Snapshot) inherit(before *Snapshot) {
+	for _, side := range [...][]levels.Level{s.Supports, s.Resistances} {
+		for i := range side {
+			if l := before.find(side[i].ID); l != nil {
+				side[i].Replaces = l.Replaces
+			}
+		}
+	}
+}
+
 // replace sets Replaces of the levels of s, the analysis that follows before. A level
 // replaces the nearest one that has vanished from within sameReach, and each vanished
 // level has one successor. A level that stays keeps what it replaces.
@@ -60,14 +71,23 @@ func (s *Snapshot) replace(before *Snapshot) {
 			heir.Replaces = old.ID
 		}
 	})
+	each(s, func(l *level) {
+		if l.Replaces != 0 && s.find(l.Replaces) != nil { // it has come back
+			l.Replaces = 0
+		}
+	})
 }
 
 // follow marks the levels of s that have replaced some of the stored analysis. An error
 // does not fail the analysis: its levels then replace none.
 func (a *Analyzer) follow(ctx context.Context, s *Snapshot) {
 	before, err := a.store.Snapshot(ctx, s.Key, time.Time{})
-	if err == nil && before.Simulated == s.Simulated && before.AsOf.Before(s.AsOf) {
+	switch {
+	case err != nil || before.Simulated != s.Simulated:
+	case before.AsOf.Before(s.AsOf):
 		s.replace(&before)
+	case before.AsOf.Equal(s.AsOf):
+		s.inherit(&before)
 	}
 }
 

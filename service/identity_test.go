@@ -76,6 +76,36 @@ func TestSnapshot_SaysWhichLevelWasReplaced(t *testing.T) {
 	}
 }
 
+func TestSnapshot_ReplacesNoLevelThatIsThere(t *testing.T) {
+	level := func(id, replaces uint64, price float64) levels.Level {
+		return levels.Level{ID: id, Replaces: replaces, Price: price}
+	}
+	before := Snapshot{ATR: 4, Supports: []levels.Level{level(2, 1, 90)}}
+	now := Snapshot{ATR: 4, Supports: []levels.Level{level(2, 0, 90), level(1, 0, 90.1)}} // 1 has come back
+	if now.replace(&before); now.Level(2).Replaces != 0 {
+		t.Errorf("level 2 replaces %d, which is there", now.Level(2).Replaces)
+	}
+}
+
+func TestAnalyze_OfTheSameCandleKeepsWhatLevelsReplace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, store := &fakeExchange{CandlesFunc: tides}, &fakeStore{}
+		a := newTestAnalyzer(t, Config{KlineLimit: 600}, x, store)
+		first := analyzeOne(t, a, 600)
+		stored := first
+		if len(first.Supports) > 0 {
+			stored.Supports[0].Replaces = 77
+		} else {
+			stored.Resistances[0].Replaces = 77
+		}
+		store.snapshots[first.Key] = stored
+		again := analyzeOne(t, a, 600)
+		if l := both(&again)[0]; again.AsOf != first.AsOf || l.Replaces != 77 {
+			t.Errorf("analysed again as of %v, level %x replaces %d", again.AsOf, l.ID, l.Replaces)
+		}
+	})
+}
+
 func TestAnalyze_ComparesWithTheStoredAnalysis(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, store := &fakeExchange{CandlesFunc: tides}, &fakeStore{}

@@ -27,7 +27,9 @@ export function named(analysis, { perSide, minEdge }) {
 
 // lacking says that no level of a side is shown, of those that there are.
 function lacking(list, where, least) {
-  const less = !list.length ? "" : list.length === 1 ? "; 1 level has less" : `; ${list.length} levels have less`;
+  const n = list.filter((l) => l.edge < least).length, since = list.length - n;
+  const counted = (n, text) => n ? `; ${n === 1 ? "1 level has" : n + " levels have"} ${text}` : "";
+  const less = counted(n, "less") + counted(since, "reached it since levels were last drawn");
   return el("tr", { class: "none" }, el("td", { colspan: 12 }, `No level with an edge of at least ${least} ${least === 1 ? "point" : "points"} ${where} the price${less}.`));
 }
 
