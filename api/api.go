@@ -142,6 +142,7 @@ type API struct {
 	cache   cache
 	names   names
 	markets []string // the exchanges of this process
+	skews   sync.Map // *skewAt by exchange
 	metrics *metrics
 	origins *http.CrossOriginProtection
 	prom    http.Handler

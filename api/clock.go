@@ -17,8 +17,29 @@ func (a *API) clock(exchange string, now time.Time) time.Time {
 	if m, err := a.Analyzer.Market(exchange); err != nil || !m.Simulated {
 		return now
 	}
-	if skew := a.Status(exchange).ClockSkew; skew != nil && skew.Abs() > elsewhen {
-		return now.Add(-*skew)
+	if skew := a.skew(exchange); skew.Abs() > elsewhen {
+		return now.Add(-skew)
 	}
 	return now
+}
+
+// skew returns this machine's clock less that of an exchange, 0 if it is not known. It
+// reads the status, which costs as much as a cached reply, once a second.
+func (a *API) skew(exchange string) time.Duration {
+	if known, ok := a.skews.Load(exchange); ok {
+		if k := known.(*skewAt); time.Since(k.at) < time.Second {
+			return k.skew
+		}
+	}
+	k := &skewAt{at: time.Now()}
+	if skew := a.Status(exchange).ClockSkew; skew != nil {
+		k.skew = *skew
+	}
+	a.skews.Store(exchange, k)
+	return k.skew
+}
+
+type skewAt struct {
+	at   time.Time // when it was read
+	skew time.Duration
 }
