@@ -2,14 +2,13 @@ package api
 
 import "time"
 
-// elsewhen is how far the clock of a simulated exchange differs from this machine's at
-// least if it shows the time of a replay, or runs faster.
+// elsewhen is the least difference from this machine's clock at which a simulated exchange
+// counts as having its own clock, as a replay or a fast market has.
 const elsewhen = time.Minute
 
-// clock returns the time now of this machine on the clock of an exchange, if that is a
-// simulated one with a time of its own. What is replayed from years ago would be stale by
-// this machine's clock as soon as it is found. The clocks of real exchanges are this
-// machine's, up to an error, and so is that of an exchange of another process.
+// clock converts now, the time of this machine, to the clock of a simulated exchange that
+// has its own: candles replayed from years ago would otherwise be stale at once. For other
+// exchanges, and those of other processes, it returns now.
 func (a *API) clock(exchange string, now time.Time) time.Time {
 	if a.Status == nil {
 		return now

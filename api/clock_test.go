@@ -1,4 +1,4 @@
-// Pins the clock by which ages are told: that of a simulated exchange with a time of its
+// Pins the clock by which ages are measured: that of a simulated exchange with a time of its
 // own, and of all others that of this machine.
 package api
 

@@ -211,8 +211,8 @@ func (o *onInterval) set(s *service.Snapshot, f format, show Shown, now time.Tim
 	o.outline, o.body = e.outline, e.body
 }
 
-// allMissing returns why there is no analysis of any interval: that one cannot be read, or
-// that there is none.
+// allMissing returns the error if no interval has an analysis: ErrUnreadable if a stored
+// one cannot be read, otherwise ErrNotAnalyzed.
 func allMissing(key service.Key, all []onInterval) error {
 	names := make([]string, len(all))
 	for i := range all {

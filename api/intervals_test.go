@@ -40,8 +40,8 @@ func on(interval levels.Interval, asOf time.Time, atr float64, prices ...float64
 	return s
 }
 
-// besides are the confluences of an entry, by level: interval and number.
-func besides(e *wire.OnInterval) string {
+// confluences returns the confluence of each level of an entry: interval and number.
+func confluences(e *wire.OnInterval) string {
 	var all []string
 	for _, l := range slices.Concat(e.Supports, e.Resistances) {
 		var refs []string
@@ -80,7 +80,7 @@ func TestIntervals_EachIsAsInItsOwnAnswerToTheByte(t *testing.T) {
 					}
 				}
 			}
-			// what the types of the contract make of it is the same, so nothing was put astray
+			// Encoding the decoded reply gives the same bytes, so every field is where it belongs.
 			if got := appendJSON(nil, &e); !bytes.Equal(got, whole.Intervals[i]) {
 				t.Errorf("%s%s: encoded again it is\n%s\nand not\n%s", interval, parameters, got, whole.Intervals[i])
 			}
@@ -143,7 +143,7 @@ func TestIntervals_LevelsWithinAQuarterOfTheShorterATRAreBeside(t *testing.T) {
 					t.Fatalf("%+v", got)
 				}
 				for i := range got.Intervals {
-					if text := besides(&got.Intervals[i]); text != c.want[i] {
+					if text := confluences(&got.Intervals[i]); text != c.want[i] {
 						t.Errorf("%s: %s has %s, want %s", name, got.Intervals[i].Interval, text, c.want[i])
 					}
 				}
@@ -168,7 +168,7 @@ func TestIntervals_AMissingOneIsToldAndTheOthersAreAnswered(t *testing.T) {
 			t.Errorf("%s: %+v", interval, p)
 		}
 	}
-	if besides(&got.Intervals[1]) != "99[]" {
+	if confluences(&got.Intervals[1]) != "99[]" {
 		t.Errorf("%s", rec.Body)
 	}
 	// any of them may be analysed the next moment
@@ -348,7 +348,7 @@ func TestIntervals_FindThePairAsOneIntervalDoes(t *testing.T) {
 	for _, path := range []string{"/levels/ONLY/USDT?interval=1h,4h", "/levels/ONLY-USDT?interval=1h,4h", "/levels/onlyusdt?interval=1h,4h&exchange=okx"} {
 		rec := h.get(path)
 		want(t, rec, 200)
-		if got := decode[intervalsJSON](t, rec); got.Symbol != "ONLY-USDT" || got.Exchange != "okx" || besides(&got.Intervals[0]) != "99[4h:1]" {
+		if got := decode[intervalsJSON](t, rec); got.Symbol != "ONLY-USDT" || got.Exchange != "okx" || confluences(&got.Intervals[0]) != "99[4h:1]" {
 			t.Errorf("%s: %s", path, rec.Body)
 		}
 	}

@@ -21,7 +21,7 @@ type kept struct {
 	feed   *exchange.Feed // nil: nothing is pushed
 }
 
-// status returns how the live pairs fare.
+// status returns the state of the live pairs.
 func (k kept) status() *service.LiveStatus {
 	s := new(service.LiveStatus)
 	s.Series, s.Waiting = k.recent.Counts()
@@ -56,11 +56,8 @@ func (a *App) keeper(v Venue, recent *live.Recent, log *slog.Logger) *live.Keepe
 	return k
 }
 
-// liveIntervals returns ANALYSIS_INTERVALS, or ANALYSIS_INTERVAL without.
+// liveIntervals returns ANALYSIS_INTERVALS, which config has checked.
 func liveIntervals(cfg config.Config) []levels.Interval {
-	if len(cfg.AnalysisIntervals) == 0 {
-		return []levels.Interval{cfg.AnalysisInterval}
-	}
 	all := make([]levels.Interval, len(cfg.AnalysisIntervals))
 	for i, name := range cfg.AnalysisIntervals {
 		all[i] = levels.Interval(name)

@@ -145,24 +145,28 @@ func (venueCollector) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
+// unix returns a time in seconds; 0 for the zero time.
+func unix(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}
+
 func (c venueCollector) Collect(ch chan<- prometheus.Metric) {
-	unix := func(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 	for _, v := range c {
 		s := v.Status()
 		for _, b := range s.Budgets {
 			gauge(ch, weightDesc, float64(b.Used), v.Name, b.Name)
 			gauge(ch, weightLimitDesc, float64(b.Limit), v.Name, b.Name)
 		}
-		paused, success := 0.0, 0.0
+		paused := 0.0
 		if s.PausedUntil.After(time.Now()) {
 			paused = unix(s.PausedUntil)
 		}
-		if !s.LastSuccess.IsZero() {
-			success = unix(s.LastSuccess)
-		}
 		gauge(ch, pausedDesc, paused, v.Name)
 		gauge(ch, pairsDesc, float64(s.Pairs), v.Name)
-		gauge(ch, successDesc, success, v.Name)
+		gauge(ch, successDesc, unix(s.LastSuccess), v.Name)
 		if s.Skew != nil {
 			gauge(ch, skewDesc, s.Skew.Seconds(), v.Name)
 		}
@@ -203,14 +207,10 @@ func (c liveCollector) Collect(ch chan<- prometheus.Metric) {
 		if k.feed == nil {
 			continue
 		}
-		last := 0.0
-		if !s.LastFrame.IsZero() {
-			last = float64(s.LastFrame.UnixMilli()) / 1000
-		}
 		gauge(ch, feedConnectionsDesc, float64(s.Connections), exchange)
 		gauge(ch, feedSubscriptionsDesc, float64(s.Subscriptions), exchange)
 		counter(ch, feedFramesDesc, float64(s.Frames), exchange)
-		gauge(ch, feedLastDesc, last, exchange)
+		gauge(ch, feedLastDesc, unix(s.LastFrame), exchange)
 		for reason, n := range s.Reconnects {
 			counter(ch, feedReconnectsDesc, float64(n), exchange, reason)
 		}

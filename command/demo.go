@@ -72,8 +72,8 @@ environment, only --database-url and --exchange.
 	return cmd
 }
 
-// overridden tells that the demo does not use a setting of the environment, which is
-// that of real data.
+// overridden prints a warning if the environment sets a variable that the demo ignores,
+// because that setting is for real data.
 func (in *invocation) overridden(flag, with string) {
 	variable := strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 	for _, v := range in.environ {

@@ -203,7 +203,7 @@ func (f *Feed) assign() (started []*link) {
 		})
 		l.mu.Unlock()
 		if added {
-			l.tell()
+			l.wake()
 		}
 	}
 	for len(missing) > 0 {
@@ -230,7 +230,8 @@ type link struct {
 	series []service.Key
 }
 
-func (l *link) tell() {
+// wake makes the connection subscribe to the series that were added.
+func (l *link) wake() {
 	select {
 	case l.changed <- struct{}{}:
 	default:
@@ -331,7 +332,7 @@ type socket struct {
 	conn   *websocket.Conn
 	cancel context.CancelFunc
 	done   chan struct{} // the reader has ended
-	end    time.Time     // when it is to be replaced; zero for never
+	end    time.Time     // when it must be replaced; zero for never
 	going  atomic.Bool   // the venue has announced its end
 	asked  map[int][]service.Key
 	sent   int // messages
@@ -539,8 +540,12 @@ func (s *socket) take(ctx context.Context, frame *Frame, received time.Time) {
 		if !ok || p.Candle.Check() != nil {
 			continue
 		}
-		if p.At > 0 {
-			_ = f.c.clock.Set(p.At, received, time.Time{}) // an implausible stamp changes nothing
+		now := p.At
+		if p.Closed { // the venue's clock has reached the close, whatever the message says
+			now = max(now, p.Candle.OpenTime+interval.Milliseconds())
+		}
+		if now > 0 {
+			_ = f.c.clock.Set(now, received, time.Time{}) // an implausible stamp changes nothing
 		}
 		series := service.Key{Exchange: f.c.name, Symbol: f.intern(p.Symbol), Interval: interval}
 		if series.Symbol == "" {

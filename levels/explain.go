@@ -166,7 +166,7 @@ func (l *Level) FoundByNote() string {
 	if names := l.FoundBy().AppendNames(nil); len(names) > 0 {
 		return "found by " + strings.Join(names, " and ") + "; other methods find as much at random prices"
 	}
-	return "found by no method that tells it from random prices: these have as many swings and ends of candles"
+	return "not found by any method that distinguishes it from random prices: those have as many swings and ends of candles"
 }
 
 // tests returns the tests of the level at price, oldest first.

@@ -522,7 +522,7 @@ func TestExplain_SaysWhyFiguresDiffer(t *testing.T) {
 					t.Errorf("sources %v, found by %v: %q", e.Level.Sources.AppendNames(nil), e.Level.FoundBy().AppendNames(nil), note)
 				}
 			}
-			if none := e.Level.FoundBy() == 0; strings.HasPrefix(note, "found by no method that tells it from random prices") != none {
+			if none := e.Level.FoundBy() == 0; strings.HasPrefix(note, "not found by any method that distinguishes it from random prices") != none {
 				t.Errorf("found by %v: %q", e.Level.FoundBy().AppendNames(nil), note)
 			}
 		}

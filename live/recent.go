@@ -21,8 +21,7 @@ type Recent struct {
 	mu     sync.Mutex
 	series map[service.Key]*recent
 	queue  []*recent     // with a candle to analyse, in order of its arrival
-	wake   chan struct{} // after an entry was added to an empty queue
-	now    int64         // lower bound of the exchange's clock, Unix ms: the last close pushed
+	wake   chan struct{} // signalled when an entry is added to the queue
 }
 
 // recent is the state of a series.
@@ -32,10 +31,9 @@ type recent struct {
 	last   [2]levels.Candle // closed, one after the other, the newest last
 	n      int8             // how many of last are known
 	queued bool
-	hole   bool      // candles may be missing: the exchange is to be asked
-	asked  int64     // the close up to which it was asked, Unix ms
-	began  int64     // when the series became live, Unix ms
-	since  time.Time // when the newest candle came
+	hole   bool  // candles may be missing: the exchange must be asked
+	asked  int64 // the close up to which it was asked, Unix ms
+	began  int64 // when the series became live, Unix ms
 }
 
 func (s *recent) newest() *levels.Candle { return &s.last[1] }
@@ -108,13 +106,12 @@ func (r *Recent) Candle(key service.Key, c levels.Candle, closed bool, received 
 		r.enqueue(s)
 	default:
 		r.metrics.late("candle", key.Exchange, received.Sub(time.UnixMilli(c.OpenTime+step)))
-		r.now = max(r.now, c.OpenTime+step)
 		if s.n > 0 && c.OpenTime == newest.OpenTime+step {
 			s.last[0], s.n = *newest, 2
 		} else {
 			s.n = 1
 		}
-		s.last[1], s.since = c, received
+		s.last[1] = c
 		r.enqueue(s)
 	}
 }
@@ -136,13 +133,12 @@ func (r *Recent) Check(now int64, grace time.Duration, reason string) {
 	}
 }
 
-// next takes the first series of an interval out of the queue; of the first one in it for
-// "".
+// next takes the first series of an interval out of the queue; nil if there is none.
 func (r *Recent) next(i levels.Interval) *recent {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for k, s := range r.queue {
-		if i == "" || s.key.Interval == i {
+		if s.key.Interval == i {
 			copy(r.queue[k:], r.queue[k+1:])
 			r.queue = r.queue[:len(r.queue)-1]
 			s.queued = false
@@ -162,13 +158,12 @@ func (r *Recent) waiting() levels.Interval {
 	return r.queue[0].key.Interval
 }
 
-// current reports whether the newest candle of a series is known, as far as the pushed
-// candles say.
-func (r *Recent) current(key service.Key) bool {
+// current reports whether the last candle of a series that has closed by now is known.
+func (r *Recent) current(key service.Key, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.series[key]
-	return s != nil && s.n > 0 && !s.hole && s.newest().OpenTime+2*key.Interval.Milliseconds() > r.now
+	return s != nil && s.n > 0 && !s.hole && s.newest().OpenTime+2*key.Interval.Milliseconds() > now.UnixMilli()
 }
 
 // append appends the known candles that opened at or after from to dst. It reports false,
@@ -206,7 +201,7 @@ func (r *Recent) learn(key service.Key, c *levels.Candles) {
 	last, step := c.At(n-1), key.Interval.Milliseconds()
 	switch {
 	case s.n == 2 && s.last[0] == last, s.n > 0 && *s.newest() == last:
-		// what was pushed before goes on
+		// the candles pushed before stay
 	case s.n > 0 && s.newest().OpenTime == last.OpenTime+step: // pushed after the request
 		s.last[0], s.n = last, 2
 	case s.n > 0 && s.newest().OpenTime > last.OpenTime:
@@ -236,13 +231,6 @@ func (r *Recent) wasLive(key service.Key, asOf time.Time) bool {
 	return s != nil && asOf.UnixMilli() > s.began
 }
 
-// clock returns a lower bound of the exchange's clock, Unix ms; 0 without.
-func (r *Recent) clock() int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.now
-}
-
 // exchange is a service.Exchange that takes the candles of live series from Recent, and
 // asks the exchange for what is missing.
 type exchange struct {
@@ -253,37 +241,32 @@ type exchange struct {
 // Visit implements service.Exchange.
 func (x exchange) Visit(symbol string, interval levels.Interval, klines int) service.Visit {
 	key := service.Key{Exchange: x.Market().Exchange, Symbol: symbol, Interval: interval}
-	return &visit{Visit: x.Exchange.Visit(symbol, interval, klines), recent: x.recent, key: key}
-}
-
-// Now implements service.Exchange. A closed candle that was pushed shows the time, too.
-func (x exchange) Now(ctx context.Context) (time.Time, error) {
-	now, err := x.Exchange.Now(ctx)
-	if pushed := x.recent.clock(); err == nil && pushed > now.UnixMilli() {
-		now = time.UnixMilli(pushed).UTC()
-	}
-	return now, err
+	return &visit{Visit: x.Exchange.Visit(symbol, interval, klines), exchange: x, key: key}
 }
 
 type visit struct {
 	service.Visit
-	recent *Recent
-	key    service.Key
-	ask    bool // the exchange, for something is missing
+	exchange exchange
+	key      service.Key
+	ask      bool // the exchange, because something is missing
 }
 
 // Wait implements service.Visit.
 func (v *visit) Wait(ctx context.Context) error {
-	if v.ask = v.ask || !v.recent.current(v.key); v.ask {
-		return v.Visit.Wait(ctx)
+	if !v.ask {
+		now, err := v.exchange.Now(ctx)
+		v.ask = err != nil || !v.exchange.recent.current(v.key, now)
 	}
-	return nil
+	if !v.ask {
+		return nil
+	}
+	return v.Visit.Wait(ctx)
 }
 
 // Candles implements service.Visit.
 func (v *visit) Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error {
 	if !v.ask {
-		if v.recent.append(v.key, from, dst) {
+		if v.exchange.recent.append(v.key, from, dst) {
 			return nil
 		}
 		v.ask = true
@@ -291,7 +274,7 @@ func (v *visit) Candles(ctx context.Context, symbol string, from int64, dst *lev
 	}
 	err := v.Visit.Candles(ctx, symbol, from, dst, buf)
 	if err == nil {
-		v.recent.learn(v.key, dst)
+		v.exchange.recent.learn(v.key, dst)
 	}
 	return err
 }

@@ -54,7 +54,7 @@ func (r *Recent) push(n int, closed bool) {
 }
 
 // queued reports whether the series is queued, and empties the queue.
-func (r *Recent) queued() bool { return r.next("") != nil }
+func (r *Recent) queued() bool { return r.next("1m") != nil }
 
 func columns(n ...int) *levels.Candles {
 	c := new(levels.Candles)
@@ -74,11 +74,11 @@ func TestRecent_PassesOnWhatIsContiguous(t *testing.T) {
 		t.Error("fetched candles are queued")
 	}
 	r.push(6, false)
-	if r.queued() || !r.current(key) {
+	if r.queued() || !r.current(key, received(candle(5))) {
 		t.Error("an open candle changes something")
 	}
 	r.push(6, true)
-	if !r.queued() || !r.current(key) {
+	if !r.queued() || !r.current(key, received(candle(6))) {
 		t.Error("a closed candle is not queued")
 	}
 	dst := columns(4)
@@ -88,8 +88,8 @@ func TestRecent_PassesOnWhatIsContiguous(t *testing.T) {
 	if dst := columns(3); r.append(key, candle(4).OpenTime, dst) || dst.Len() != 1 {
 		t.Error("candles older than the known ones are passed on with a hole")
 	}
-	if r.clock() != candle(7).OpenTime {
-		t.Errorf("the clock is %d", r.clock())
+	if r.current(key, received(candle(7))) {
+		t.Error("a candle that has closed and was not pushed is not missed")
 	}
 }
 
@@ -101,7 +101,7 @@ func TestRecent_IgnoresWhatComesTwiceAndLate(t *testing.T) {
 	r.push(6, true)
 	r.push(5, true)
 	r.push(6, false)
-	if r.queued() || !r.current(key) {
+	if r.queued() || !r.current(key, received(candle(6))) {
 		t.Error("repeated candles are queued")
 	}
 }
@@ -173,11 +173,11 @@ func TestRecent_ForgetsPairsThatAreNotLive(t *testing.T) {
 	if added, gone := r.set("x", []service.Pair{{Name: "ETHUSDT"}}, []levels.Interval{"1m"}, 0); added != 1 || gone != 1 {
 		t.Errorf("%d series are new and %d gone", added, gone)
 	}
-	if s := r.next(""); s == nil || s.key.Symbol != "ETHUSDT" || r.queued() {
+	if s := r.next("1m"); s == nil || s.key.Symbol != "ETHUSDT" || r.queued() {
 		t.Error("a pair that is not live is still queued")
 	}
 	r.push(4, true)
-	if r.queued() || r.current(key) {
+	if r.queued() || r.current(key, received(candle(6))) {
 		t.Error("a pair that is not live is followed")
 	}
 }

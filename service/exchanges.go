@@ -56,7 +56,7 @@ type VenueStatus struct {
 	Live        *LiveStatus // nil if this process keeps no pair of it live
 }
 
-// LiveStatus is how the live pairs of an exchange fare.
+// LiveStatus is the state of the live pairs of an exchange.
 type LiveStatus struct {
 	Series        int // pairs times intervals that this process keeps live
 	Waiting       int // of these have a candle to analyse

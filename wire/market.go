@@ -53,7 +53,7 @@ type ExchangeStatus struct {
 	Live        *LivePairs `json:"live"`          // nil if this process keeps no pair of it live
 }
 
-// LivePairs is how the live pairs of an exchange fare.
+// LivePairs is the state of the live pairs of an exchange.
 type LivePairs struct {
 	Series        int        `json:"series"`        // pairs times intervals that this process keeps live
 	Waiting       int        `json:"waiting"`       // of these have a candle to analyse

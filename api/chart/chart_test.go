@@ -296,8 +296,8 @@ func TestDraw_MarksAreNoLevels(t *testing.T) {
 	}
 }
 
-// Of two labels that would cover each other, the one of the larger edge is written, but
-// for a faint level only where there is no other; the legend tells what is faint.
+// Of two overlapping labels, only that of the level with the larger edge is drawn; a faint
+// level never takes the place of a solid one. The legend explains faint levels.
 func TestDraw_LabelsTheLevelsWithTheLargestEdge(t *testing.T) {
 	s, c := market(t, 60, 64000)
 	near := s.Supports[1]

@@ -75,7 +75,7 @@ const table = new LevelTable($("levels"), (id) => {
   draw();
 }, (touches) => chart.mark(touches));
 
-const marks = new MarkLayer({ toggle: $("marks-shown"), list: $("marks"), told: $("mark") }, () => {
+const marks = new MarkLayer({ toggle: $("marks-shown"), list: $("marks"), tooltip: $("mark") }, () => {
   marks.load(analysis).catch(lost).then(draw);
 });
 chart.onMarks = (under, point) => marks.tell(under, point);

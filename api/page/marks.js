@@ -1,5 +1,5 @@
 // Marks: prices that many traders see, as short ticks left of the names of the zones.
-// They have no odds; of each kind it is told how often it held.
+// They have no odds; each kind has its own record.
 
 import { ask, query } from "./ask.js";
 import { count, el, percent, price, put, signed } from "./format.js";
@@ -74,13 +74,13 @@ export class Marks {
   }
 }
 
-// MarkLayer is the switch, the list and what is told at a tick. redraw is called when
+// MarkLayer is the switch, the list and the tooltip of a tick. redraw is called when
 // there are others to draw, or none.
 export class MarkLayer {
   reply = null;
 
-  constructor({ toggle, list, told }, redraw) {
-    Object.assign(this, { toggle, list, told });
+  constructor({ toggle, list, tooltip }, redraw) {
+    Object.assign(this, { toggle, list, tooltip });
     toggle.checked = localStorage.getItem(kept) !== "off";
     toggle.addEventListener("change", () => {
       localStorage.setItem(kept, toggle.checked ? "on" : "off");
@@ -113,9 +113,9 @@ export class MarkLayer {
 
   // tell says what is under the pointer, at its place.
   tell(marks, point) {
-    this.told.hidden = !marks.length;
+    this.tooltip.hidden = !marks.length;
     if (!marks.length) return;
-    this.told.replaceChildren(...marks.slice(0, 3).map((m) => el("p", {}, el("b", {}, `${m.label} ${price(m.price, this.decimals)}`), `: ${recordOf(m.kind, this.reply.records)}. No odds.`)));
-    this.told.style.top = `${Math.max(0, point.y + 12)}px`;
+    this.tooltip.replaceChildren(...marks.slice(0, 3).map((m) => el("p", {}, el("b", {}, `${m.label} ${price(m.price, this.decimals)}`), `: ${recordOf(m.kind, this.reply.records)}. No odds.`)));
+    this.tooltip.style.top = `${Math.max(0, point.y + 12)}px`;
   }
 }

@@ -1835,10 +1835,10 @@ export interface components {
             last_success: string | null;
             /** @description Whether the last request was answered; null before the first. */
             reachable: boolean | null;
-            /** @description How its live pairs fare. Null if this process keeps none live (ANALYSIS_LIVE). */
+            /** @description The state of its live pairs. Null if this process keeps none live (ANALYSIS_LIVE). */
             live: components["schemas"]["LivePairs"] | null;
         };
-        /** @description How the live pairs of an exchange fare. */
+        /** @description The state of the live pairs of an exchange. */
         LivePairs: {
             /** @description Pairs times intervals that this process keeps live. */
             series: number;

@@ -359,18 +359,23 @@ type refusal struct {
 	msg  string
 }
 
+// decode reads the value of a member, which may be another one than those of a refusal.
+func (r *refusal) decode(s *exchange.Scanner, name string) {
+	switch name {
+	case "code":
+		r.code = s.Int()
+	case "msg":
+		r.msg = string(s.Text())
+	default:
+		s.Skip()
+	}
+}
+
 // failure reads a refusal sent with HTTP 200.
 func (m *market) failure(s *exchange.Scanner) error {
 	var r refusal
 	for s.Object(); s.More(); {
-		switch string(s.Key()) {
-		case "code":
-			r.code = s.Int()
-		case "msg":
-			r.msg = string(s.Text())
-		default:
-			s.Skip()
-		}
+		r.decode(s, string(s.Key()))
 	}
 	if err := s.End(); err != nil {
 		return err

@@ -63,7 +63,7 @@ func (m *streamed) DecodeFrame(s *exchange.Scanner, f *exchange.Frame) error {
 	var refused refusal
 	id := 0
 	for s.Object(); s.More(); {
-		switch string(s.Key()) {
+		switch name := string(s.Key()); name {
 		case "e":
 			f.Closing = string(s.Bytes()) == "serverShutdown"
 		case "E":
@@ -74,14 +74,10 @@ func (m *streamed) DecodeFrame(s *exchange.Scanner, f *exchange.Frame) error {
 			id = int(s.Int())
 		case "error":
 			for s.Object(); s.More(); {
-				decodeRefusal(s, string(s.Key()), &refused)
+				refused.decode(s, string(s.Key()))
 			}
-		case "code":
-			refused.code = s.Int()
-		case "msg":
-			refused.msg = string(s.Text())
 		default:
-			s.Skip()
+			refused.decode(s, name)
 		}
 	}
 	if err := s.End(); err != nil {
@@ -94,17 +90,6 @@ func (m *streamed) DecodeFrame(s *exchange.Scanner, f *exchange.Frame) error {
 		f.Add(push)
 	}
 	return nil
-}
-
-func decodeRefusal(s *exchange.Scanner, key string, r *refusal) {
-	switch key {
-	case "code":
-		r.code = s.Int()
-	case "msg":
-		r.msg = string(s.Text())
-	default:
-		s.Skip()
-	}
 }
 
 // decodeKline reads the candle of an event.

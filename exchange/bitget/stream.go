@@ -14,7 +14,7 @@ import (
 // address, each ended after 24 hours; 240 requests of subscriptions an hour and 10 messages
 // a second on a connection, pings included; at most 1,000 channels, and no more than 50
 // strongly recommended. The client sends the text ping every 30 seconds and gets pong;
-// without a ping for two minutes the connection is closed. There is no channel of 3m. Plain
+// without a ping for two minutes the connection is closed. There is no 3m channel. Plain
 // 6H, 12H and 1D open at midnight at UTC+8. Unconfirmed: how long a message may be.
 type streamed struct {
 	*market

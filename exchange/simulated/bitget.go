@@ -252,7 +252,7 @@ func bitgetFailure(kind fault, _ *verdict, now time.Time) answer {
 	return answer{status: http.StatusTooManyRequests, body: string(bitgetError("429", "Too Many Requests", now))}
 }
 
-// bitgetChannels are the candles that are pushed; there is no channel of 3m.
+// bitgetChannels are the candles that are pushed; there is no 3m channel.
 var bitgetChannels = []interval{
 	every("candle1m", minute), every("candle5m", 5*minute), every("candle15m", 15*minute), every("candle30m", 30*minute),
 	every("candle1H", hour), every("candle4H", 4*hour),
