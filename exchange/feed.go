@@ -161,13 +161,13 @@ func (f *Feed) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	defer all.Wait()
 	for {
-		for _, l := range f.assign() {
-			all.Go(func() { l.run(ctx) })
-		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-f.wake:
+		case <-f.wake: // once for each Want, so that a refused series is not asked for again
+		}
+		for _, l := range f.assign() {
+			all.Go(func() { l.run(ctx) })
 		}
 	}
 }
