@@ -33,3 +33,27 @@ func TestDropPages_GivesBackWhatStartingUpTouched(t *testing.T) {
 		t.Errorf("afterwards: %d %q %q", code, out, errs)
 	}
 }
+
+// Without small areas the kernel maps up to 64 KiB of the file around every page fault.
+func TestDropPages_AFaultMapsLittle(t *testing.T) {
+	app.DropPages()
+	status, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	areas, most := 0, 0
+	for _, m := range regexp.MustCompile(`(?m)^[0-9a-f]+-[0-9a-f]+ r-xp .* `+regexp.QuoteMeta(program)+`\nSize: +(\d+) kB`).FindAllSubmatch(status, -1) {
+		size, err := strconv.Atoi(string(m[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		areas, most = areas+1, max(most, size)
+	}
+	if areas < 100 || most > 8 {
+		t.Errorf("the code is in %d areas of at most %d KiB", areas, most)
+	}
+}
