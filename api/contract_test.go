@@ -123,7 +123,7 @@ func TestContract_WhateverIsSentTheAnswerIsDocumented(t *testing.T) {
 				continue // have tests of their own; here there is no job
 			}
 			parameters := append(slices.Clone(item.Parameters), op.Parameters...)
-			for n := range 60 {
+			for n := range 30 {
 				target, query := path, url.Values{}
 				mutated := n % 3 // 0: none is, 1: some may be, 2: more
 				for _, p := range parameters {

@@ -73,7 +73,7 @@ func TestBudget_BoundsTheRealProcess(t *testing.T) {
 
 	small := exchange(t, "200")
 	for name, url := range map[string]func(*testing.T) string{"sqlite": sqliteURL, "postgres": postgresURL} {
-		for _, s := range []string{"5/50", "3/20", "2/10", "1/5", "20/50"} {
+		for _, s := range []string{"3/20", "1/5", "20/50"} { // bench has all five
 			t.Run("32 MiB, "+name+", "+s, func(t *testing.T) {
 				concurrency, batch, _ := strings.Cut(s, "/")
 				p := service(t, b.Exe, small, "--memory-budget", "32MiB", "--database-url", url(t),

@@ -24,6 +24,9 @@ func holes(step, open int64) bool {
 }
 
 func TestCandles_MergedAreTheStraightSum(t *testing.T) {
+	if testing.Short() {
+		t.Skip("only computes")
+	}
 	reaches := map[string]Reach{"bounded": Bounded, "oldest": Oldest, "until": Until, "since": Since, "newest": Newest}
 	for reachName, reach := range reaches {
 		for _, descending := range []bool{false, true} {

@@ -320,6 +320,9 @@ func (r *repeated) Read(p []byte) (n int, err error) {
 }
 
 func TestScanner_NoBodyTakesMoreMemoryThanTheBuffer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("only computes")
+	}
 	const size = 1 << 20
 	for _, tt := range []struct{ name, before, repeat, after string }{
 		{"white space", "", " ", ""},

@@ -47,6 +47,9 @@ func rows(t testing.TB, m *market, query string, now time.Time) []candle {
 }
 
 func TestCandles_AreTheSameFromEveryPageInAnyOrder(t *testing.T) {
+	if testing.Short() {
+		t.Skip("only computes")
+	}
 	for _, seed := range []uint64{0, 1, 99} {
 		m := newMarket(seed, 60, testTime)
 		random := rand.New(rand.NewPCG(seed, 7))
@@ -145,6 +148,9 @@ func TestCandles_OfAllIntervalsAreSumsOfTheSame(t *testing.T) {
 }
 
 func TestCandles_OfEveryPairArePossible(t *testing.T) {
+	if testing.Short() {
+		t.Skip("only computes")
+	}
 	for _, seed := range []uint64{0, 2} {
 		m := newMarket(seed, 500, testTime)
 		lowest, highest := math.Inf(1), 0.0

@@ -224,6 +224,9 @@ func TestDialects_LookLikeTheRecordings(t *testing.T) {
 }
 
 func TestDialects_RefuseWhatIsAboveALimitAndNothingElse(t *testing.T) {
+	if testing.Short() {
+		t.Skip("only computes")
+	}
 	eachVenue(t, func(t *testing.T, venue string, v venueTest) {
 		for _, l := range v.limited {
 			synctest.Test(t, func(t *testing.T) {
@@ -259,6 +262,9 @@ func TestDialects_RefuseWhatIsAboveALimitAndNothingElse(t *testing.T) {
 }
 
 func TestDialects_HaveEveryFault(t *testing.T) {
+	if testing.Short() {
+		t.Skip("only computes")
+	}
 	eachVenue(t, func(t *testing.T, venue string, v venueTest) {
 		clean := send(New(Options{Venue: venue, Pairs: 3, Now: clock}), v.klines).Body.String()
 		if !json.Valid([]byte(clean)) || strings.Count(clean, ",") < 60 {

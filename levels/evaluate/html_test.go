@@ -14,6 +14,7 @@ import (
 )
 
 func TestHTML_IsOneWellFormedPage(t *testing.T) {
+	computes(t)
 	o := options(append(Methods(1), promising(1))...)
 	r, err := Run(t.Context(), echoes()[:12], o)
 	if err != nil {

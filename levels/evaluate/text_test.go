@@ -45,6 +45,7 @@ func plainText(r *Report, w io.Writer) error {
 }
 
 func TestText_ShowsEveryMethodAndNoNumberThatIsNone(t *testing.T) {
+	computes(t)
 	o := options(append(methods(t, "tidemark", "random"), promising(1))...)
 	r, err := Run(t.Context(), walks()[:5], o)
 	if err != nil {
@@ -78,6 +79,7 @@ func TestText_ShowsEveryMethodAndNoNumberThatIsNone(t *testing.T) {
 }
 
 func TestOdds_AreJudgedWhereAMethodGivesThem(t *testing.T) {
+	computes(t)
 	_, found := evaluate(t, walks(), options(promising(1)))
 	m := found["promising"]
 	if m.TouchOdds == nil || m.HoldOdds == nil {
