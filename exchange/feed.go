@@ -3,8 +3,10 @@ package exchange
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -500,10 +502,10 @@ func (s *socket) read(ctx context.Context) {
 	defer close(s.done)
 	f := s.l.f
 	var frame Frame
-	buf, body := make([]byte, minBuffer), bytes.NewReader(nil)
+	decode := newDecoder(f.venue)
 	var message bytes.Buffer
 	for {
-		_, r, err := s.conn.Reader(ctx)
+		kind, r, err := s.conn.Reader(ctx)
 		if err == nil {
 			message.Reset()
 			_, err = message.ReadFrom(r)
@@ -517,14 +519,53 @@ func (s *socket) read(ctx context.Context) {
 		if f.facts.Pong != nil && bytes.Equal(message.Bytes(), f.facts.Pong) {
 			continue
 		}
-		frame.reset()
-		body.Reset(message.Bytes())
-		if err := f.venue.DecodeFrame(NewScanner(body, buf), &frame); err != nil {
+		if err := decode.frame(kind == websocket.MessageBinary, message.Bytes(), &frame); err != nil {
 			s.err = fmt.Errorf("a message of the feed: %w", err)
 			return
 		}
 		s.take(ctx, &frame, received)
 	}
+}
+
+// decoder reads the messages of a connection, one after the other, through the same buffers.
+type decoder struct {
+	venue Streamer
+	facts *Stream
+	buf   []byte
+	body  bytes.Reader
+	unzip *gzip.Reader // nil before the first compressed message
+	plain io.LimitedReader
+}
+
+func newDecoder(v Streamer) *decoder {
+	return &decoder{venue: v, facts: v.Stream(), buf: make([]byte, minBuffer)}
+}
+
+var errLongFrame = fmt.Errorf("more than %d bytes are compressed in it", maxFrame)
+
+// frame empties f and puts what a message says into it. Compressed data is read as it is
+// needed, and no more than maxFrame bytes of it.
+func (d *decoder) frame(binary bool, message []byte, f *Frame) error {
+	f.reset()
+	if binary && d.facts.Binary != nil {
+		return d.facts.Binary(message, f)
+	}
+	d.body.Reset(message)
+	if !binary || !d.facts.Gzip {
+		return d.venue.DecodeFrame(NewScanner(&d.body, d.buf), f)
+	}
+	if d.unzip == nil {
+		d.unzip = new(gzip.Reader)
+	}
+	if err := d.unzip.Reset(&d.body); err != nil {
+		return err
+	}
+	d.plain = io.LimitedReader{R: d.unzip, N: maxFrame + 1}
+	err := d.venue.DecodeFrame(NewScanner(&d.plain, d.buf), f)
+	if d.plain.N == 0 {
+		return errLongFrame
+	}
+	return err
 }
 
 // take passes on what a frame says.

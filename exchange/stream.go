@@ -16,8 +16,8 @@ type Streamer interface {
 	// Subscribe returns the message, number id of a connection, that asks for the candles
 	// of series: at most Stream.Batch of them, all of one interval.
 	Subscribe(id int, series []service.Key) []byte
-	// DecodeFrame reads a message of the venue and puts what it says into f. Messages that
-	// say nothing of interest are not errors.
+	// DecodeFrame reads a message of the venue, in JSON, and puts what it says into f.
+	// Messages that say nothing of interest are not errors.
 	DecodeFrame(s *Scanner, f *Frame) error
 }
 
@@ -34,6 +34,11 @@ type Stream struct {
 	Series      int // most of a connection
 	Batch       int // most of a message
 	Message     int // most bytes of a message
+	// Gzip is set if binary messages of the venue are JSON compressed with gzip.
+	Gzip bool
+	// Binary reads a binary message of the venue, as DecodeFrame reads one in JSON. It is nil
+	// if there are none that are not JSON.
+	Binary func(message []byte, f *Frame) error
 	// Pace is the least time between two messages to the venue on a connection, and
 	// Connects that between two connections from an address.
 	Pace, Connects time.Duration
