@@ -26,7 +26,7 @@ var rooms = map[string]room{
 	"live":               {inside: []string{"levels", "service"}, outside: []string{"github.com/prometheus/client_golang"}},
 	"exchange":           {inside: []string{"levels", "service"}, outside: []string{"github.com/coder/websocket"}},
 	"exchange/venues":    {inside: []string{"exchange"}}, // and every venue
-	"exchange/simulated": {inside: []string{"levels"}, outside: []string{"github.com/coder/websocket"}},
+	"exchange/simulated": {inside: []string{"levels"}, outside: []string{"github.com/coder/websocket", "google.golang.org/protobuf/encoding/protowire"}},
 	"repository":         {inside: []string{"levels", "scorecard", "service", "job", "migrations"}, outside: []string{"github.com/jmoiron/sqlx", "github.com/lib/pq", "modernc.org/sqlite", "github.com/riverqueue/river", "github.com/jackc/pgx/v5"}},
 	"api":                {inside: []string{"levels", "scorecard", "service", "job", "memory", "wire", "api/chart"}, outside: []string{"github.com/go-chi/chi/v5", "github.com/prometheus/client_golang", "github.com/go-json-experiment/json", "github.com/modelcontextprotocol/go-sdk"}},
 	"api/chart":          {inside: []string{"levels", "service"}, outside: []string{"golang.org/x/image"}},
@@ -49,7 +49,7 @@ var rooms = map[string]room{
 }
 
 // venue is the room of every exchange: facts, requests and decoders.
-var venue = room{inside: []string{"levels", "service", "exchange"}}
+var venue = room{inside: []string{"levels", "service", "exchange"}, outside: []string{"google.golang.org/protobuf/encoding/protowire"}}
 
 // isVenue reports whether a room is one of an exchange.
 func isVenue(name string) bool {

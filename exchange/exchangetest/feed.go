@@ -204,7 +204,7 @@ func pinged(t *testing.T, v exchange.Venue, address string) {
 		if frame, err := DecodeFrame(v.(exchange.Streamer), string(message)); err != nil || len(frame.Pushes()) > 0 || frame.Refused != "" {
 			t.Errorf("the ping is answered by %q, %+v, %v", message, frame, err)
 		}
-		if bytes.Contains(message, []byte("pong")) {
+		if bytes.Contains(bytes.ToLower(message), []byte("pong")) {
 			return
 		}
 	}

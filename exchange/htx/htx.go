@@ -135,36 +135,7 @@ const (
 func (m *market) DecodeKlines(s *exchange.Scanner, _ exchange.Native, yield func(levels.Candle) error) error {
 	return m.decode(s, func() error {
 		for s.Array(); s.More(); {
-			var k levels.Candle
-			has := 0
-			for s.Object(); s.More(); {
-				switch string(s.Key()) {
-				case "id":
-					k.OpenTime = s.Int()
-					if k.OpenTime > latest || k.OpenTime < -latest {
-						return fmt.Errorf("the time %d is not Unix seconds", k.OpenTime)
-					}
-					k.OpenTime *= 1000
-					has |= hasTime
-				case "open":
-					k.Open = s.Decimal()
-					has |= hasOpen
-				case "close":
-					k.Close = s.Decimal()
-					has |= hasClose
-				case "low":
-					k.Low = s.Decimal()
-					has |= hasLow
-				case "high":
-					k.High = s.Decimal()
-					has |= hasHigh
-				case "amount":
-					k.Volume = s.Decimal()
-					has |= hasAmount
-				default:
-					s.Skip()
-				}
-			}
+			k, has := decodeRow(s)
 			switch {
 			case s.Err() != nil:
 				return nil
@@ -177,6 +148,38 @@ func (m *market) DecodeKlines(s *exchange.Scanner, _ exchange.Native, yield func
 		}
 		return nil
 	})
+}
+
+// decodeRow reads a candle, and returns which of its fields it has.
+func decodeRow(s *exchange.Scanner) (k levels.Candle, has int) {
+	for s.Object(); s.More(); {
+		switch string(s.Key()) {
+		case "id":
+			if k.OpenTime = s.Int(); k.OpenTime > latest || k.OpenTime < -latest {
+				s.Fail(fmt.Errorf("the time %d is not Unix seconds", k.OpenTime))
+			}
+			k.OpenTime *= 1000
+			has |= hasTime
+		case "open":
+			k.Open = s.Decimal()
+			has |= hasOpen
+		case "close":
+			k.Close = s.Decimal()
+			has |= hasClose
+		case "low":
+			k.Low = s.Decimal()
+			has |= hasLow
+		case "high":
+			k.High = s.Decimal()
+			has |= hasHigh
+		case "amount":
+			k.Volume = s.Decimal()
+			has |= hasAmount
+		default:
+			s.Skip()
+		}
+	}
+	return k, has
 }
 
 // latest bounds times in seconds, so that they can be multiplied.

@@ -4,6 +4,7 @@ package simulated
 // period and size.
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -19,6 +20,10 @@ func init() {
 		counters:    []counter{{name: "requests", limit: 10, period: time.Second, window: rolling}},
 		parse:       parseHTX,
 		failure:     htxFailure,
+		socket: &socket{
+			path: "/ws", take: takeHTX, push: pushHTX, gzip: true, ping: 5 * time.Second, idle: 15 * time.Second,
+			call: func(dst []byte, now int64) []byte { return fmt.Appendf(dst, `{"ping":%d}`, now) },
+		},
 	})
 }
 
@@ -155,4 +160,45 @@ func htxFailure(kind fault, _ *verdict, now time.Time) answer {
 		a.body = string(htxError("invalid-parameter", "request limit", now))
 	}
 	return a
+}
+
+// takeHTX reads {"sub":"market.btcusdt.kline.1min","id":"1"}, {"ping":1629715504949}, and the
+// answers to pings.
+func takeHTX(s *Server, message []byte) (subs []subscription, answer []byte) {
+	var m struct {
+		Sub, ID    string
+		Ping, Pong *int64
+	}
+	now := s.options.Now()
+	fail := func(msg string) ([]subscription, []byte) {
+		return nil, fmt.Appendf(nil, `{"id":%q,"status":"error","err-code":"bad-request","err-msg":%q,"ts":%d}`, m.ID, msg, now.UnixMilli())
+	}
+	switch err := json.Unmarshal(message, &m); {
+	case err != nil:
+		return fail("not json, is not json string")
+	case m.Ping != nil:
+		return nil, fmt.Appendf(nil, `{"pong":%d}`, *m.Ping)
+	case m.Pong != nil:
+		return nil, nil
+	}
+	rest, ok := strings.CutPrefix(m.Sub, "market.")
+	symbol, wire, _ := strings.Cut(rest, ".kline.")
+	iv, known := intervalNamed(htxPeriods, wire)
+	switch p := s.market.byName[symbol]; {
+	case !ok || !known:
+		return fail("invalid topic " + m.Sub)
+	case p == nil || s.options.Stream.refuses(p):
+		return fail("invalid symbol " + symbol)
+	case !p.trading(now.Unix()):
+		return fail("symbol:" + symbol + " trade not open now ")
+	default:
+		return []subscription{{pair: p, iv: iv}}, fmt.Appendf(nil, `{"id":%q,"status":"ok","subbed":%q,"ts":%d}`, m.ID, m.Sub, now.UnixMilli())
+	}
+}
+
+// pushHTX appends the state of a candle; nothing says whether it is closed.
+func pushHTX(dst []byte, sub *subscription, c *candle, _ bool, now int64) []byte {
+	k := klinesQuery{pair: sub.pair, iv: sub.iv}
+	dst = fmt.Appendf(dst, `{"ch":"market.%s.kline.%s","ts":%d,"tick":`, sub.pair.Symbol, sub.iv.name, now)
+	return append(htxForm.row(dst, &k, c, false), '}')
 }

@@ -5,11 +5,14 @@ package simulated
 // when more than 500 fit.
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 func init() {
@@ -21,6 +24,10 @@ func init() {
 		bans:        true,
 		parse:       parseMEXC,
 		failure:     mexcFailure,
+		socket: &socket{
+			path: "/ws", take: takeMEXC, push: pushMEXC, binary: true,
+			ping: unlimited, idle: time.Minute, lifetime: 24 * time.Hour, // the client pings
+		},
 	})
 }
 
@@ -134,4 +141,74 @@ func mexcFailure(kind fault, _ *verdict, _ time.Time) answer {
 		return answer{status: http.StatusTeapot, body: string(mexcError(418, "IP banned")), retryAfter: true}
 	}
 	return answer{status: http.StatusTooManyRequests, body: string(mexcError(429, "Too Many Requests")), retryAfter: true}
+}
+
+const mexcChannel = "spot@public.kline.v3.api.pb@"
+
+// mexcPushed are the candles that are pushed.
+var mexcPushed = []interval{
+	every("Min1", minute), every("Min5", 5*minute), every("Min15", 15*minute), every("Min30", 30*minute), every("Min60", hour),
+	every("Hour4", 4*hour), every("Hour8", 8*hour), every("Day1", day), every("Week1", week), monthly("Month1", 1),
+}
+
+// takeMEXC reads {"id":1,"method":"SUBSCRIPTION","params":["spot@public.kline.v3.api.pb@BTCUSDT@Min1"]}
+// and {"method":"PING"}. A refusal is said in words, with the code of a success.
+func takeMEXC(s *Server, message []byte) (subs []subscription, answer []byte) {
+	var m struct {
+		ID     int
+		Method string
+		Params []string
+	}
+	if json.Unmarshal(message, &m) != nil {
+		return nil, []byte(`{"id":0,"code":0,"msg":"msg format invalid"}`)
+	}
+	var taken, refused []string
+	for _, name := range m.Params {
+		rest, ok := strings.CutPrefix(name, mexcChannel)
+		symbol, wire, _ := strings.Cut(rest, "@")
+		iv, known := intervalNamed(mexcPushed, wire)
+		p := s.market.byName[symbol]
+		if !ok || !known || p == nil || s.options.Stream.refuses(p) {
+			refused = append(refused, name)
+			continue
+		}
+		taken = append(taken, name)
+		subs = append(subs, subscription{pair: p, iv: iv})
+	}
+	msg := strings.Join(taken, ",")
+	switch {
+	case m.Method == "PING":
+		msg = "PONG"
+	case m.Method != "SUBSCRIPTION":
+		return nil, []byte(`{"id":0,"code":0,"msg":"msg format invalid"}`)
+	case len(refused) > 0:
+		if msg != "" {
+			msg = "Subscribed successful! [" + msg + "]. "
+		}
+		msg += "Not Subscribed successfully! [" + strings.Join(refused, ",") + "].  Reason： Blocked! "
+	}
+	return subs, fmt.Appendf(nil, `{"id":%d,"code":0,"msg":%q}`, m.ID, msg)
+}
+
+// pushMEXC appends a PushDataV3ApiWrapper with a PublicSpotKlineV3Api
+// (https://github.com/mexcdevelop/websocket-proto); nothing says whether the candle is closed.
+func pushMEXC(dst []byte, sub *subscription, c *candle, _ bool, now int64) []byte {
+	text := func(dst []byte, number protowire.Number, v string) []byte {
+		return protowire.AppendString(protowire.AppendTag(dst, number, protowire.BytesType), v)
+	}
+	number := func(dst []byte, number protowire.Number, v int64) []byte {
+		return protowire.AppendVarint(protowire.AppendTag(dst, number, protowire.VarintType), uint64(v))
+	}
+	p := sub.pair
+	kline := text(nil, 1, sub.iv.name)
+	kline = number(kline, 2, c.open)
+	for i, v := range [...]string{p.price(c.o), p.price(c.c), p.price(c.h), p.price(c.l), p.size(c.volume), amount(c.quote(p))} {
+		kline = text(kline, protowire.Number(3+i), v)
+	}
+	kline = number(kline, 9, sub.iv.next(c.open))
+	dst = text(dst, 1, mexcChannel+p.Symbol+"@"+sub.iv.name)
+	dst = text(dst, 3, p.Symbol)
+	dst = number(dst, 5, now)
+	dst = number(dst, 6, now)
+	return protowire.AppendBytes(protowire.AppendTag(dst, 308, protowire.BytesType), kline)
 }

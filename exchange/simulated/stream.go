@@ -3,10 +3,12 @@ package simulated
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
 	"math"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,14 +27,18 @@ type socket struct {
 	// for each and a history, or the refusal of one without a pair. It may be nil.
 	joined func(s *Server, sub *subscription, now time.Time) [][]byte
 	traded bool // candles without trades are not pushed
+	binary bool // candles are binary messages
+	gzip   bool // all messages of the server are binary, and compressed with gzip
 	// another is why a second interval of a pair on a connection is refused; empty if not.
 	another string
 	// greeting is the first message of a connection, and heartbeat one that is sent every
 	// second without another message; empty for none.
 	greeting, heartbeat string
 	// goodbye is the message that announces the end of the connection; empty for none.
-	goodbye  string
-	ping     time.Duration // between two pings of the server; 0 for none
+	goodbye string
+	ping    time.Duration // between two pings of the server; 0 for none
+	// call appends the message of such a ping; nil for a ping of the protocol.
+	call     func(dst []byte, now int64) []byte
 	lifetime time.Duration // of a connection; 0 for any
 	idle     time.Duration // a connection on which the client sends nothing for so long is closed; 0 for never
 	longest  int           // bytes of a message that is read; 0 for maxMessage
@@ -145,10 +151,19 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	silent := func() bool { return faults.Silent > 0 && time.Since(began) > faults.Silent }
 	var sent atomic.Int64 // Unix ns of the last message
-	send := func(b []byte) bool {
+	write := func(binary bool, b []byte) bool {
 		sent.Store(time.Now().UnixNano())
-		return silent() || conn.Write(ctx, websocket.MessageText, b) == nil
+		kind := websocket.MessageText
+		if d.gzip {
+			b = pack(b)
+		}
+		if binary || d.gzip {
+			kind = websocket.MessageBinary
+		}
+		return silent() || conn.Write(ctx, kind, b) == nil
 	}
+	send := func(b []byte) bool { return write(false, b) }
+	push := func(b []byte) bool { return write(d.binary, b) }
 	go func() {
 		defer cancel()
 		for {
@@ -184,7 +199,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	}()
 	go func() {
 		for d.ping > 0 && sleep(ctx, d.ping) == nil {
-			if !silent() && conn.Ping(ctx) != nil {
+			if d.call != nil {
+				send(d.call(nil, s.options.Now().UnixMilli()))
+			} else if !silent() && conn.Ping(ctx) != nil {
 				cancel()
 			}
 		}
@@ -237,7 +254,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 			}
 			if !closed {
 				s.streams.forming.Add(1)
-				if buf = d.push(buf[:0], sub, &c, false, now.UnixMilli()); !send(buf) {
+				if buf = d.push(buf[:0], sub, &c, false, now.UnixMilli()); !push(buf) {
 					return
 				}
 				continue
@@ -249,14 +266,14 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 			s.streams.closed.Add(1)
-			if buf = d.push(buf[:0], sub, &c, !faults.Unmarked, s.options.Now().UnixMilli()); !send(buf) {
+			if buf = d.push(buf[:0], sub, &c, !faults.Unmarked, s.options.Now().UnixMilli()); !push(buf) {
 				return
 			}
-			if faults.Twice && !send(buf) {
+			if faults.Twice && !push(buf) {
 				return
 			}
 			if before, ok := s.market.candleAt(sub.pair, sub.iv, sub.iv.back(c.open, 1), now.Unix()); faults.Backwards && ok && !(d.traded && before.trades == 0) {
-				if buf = d.push(buf[:0], sub, &before, true, now.UnixMilli()); !send(buf) {
+				if buf = d.push(buf[:0], sub, &before, true, now.UnixMilli()); !push(buf) {
 					return
 				}
 			}
@@ -286,6 +303,19 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+var packers = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
+
+// pack returns a message compressed with gzip.
+func pack(message []byte) []byte {
+	var packed bytes.Buffer
+	w := packers.Get().(*gzip.Writer)
+	defer packers.Put(w)
+	w.Reset(&packed)
+	w.Write(message) // to memory
+	w.Close()
+	return packed.Bytes()
 }
 
 // formingEvery is the time between two messages of an open candle (web-socket-streams.md).
