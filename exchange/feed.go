@@ -462,6 +462,9 @@ func (s *socket) wait(ctx context.Context) string {
 		case <-ctx.Done():
 			return ""
 		case <-s.done:
+			if ctx.Err() != nil {
+				return ""
+			}
 			if s.silent.Load() {
 				return reasonSilent
 			}
