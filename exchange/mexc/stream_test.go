@@ -140,8 +140,8 @@ func TestStream_Pushes(t *testing.T) {
 func TestStream_Answers(t *testing.T) {
 	for message, want := range map[string]exchange.Frame{
 		`{"id":1,"code":0,"msg":"spot@public.kline.v3.api.pb@BTCUSDT@Min1"}`: {},
-		`{"id":0,"code":0,"msg":"PONG"}`:                                      {},
-		`{"msg":null}`:                                                        {},
+		`{"id":0,"code":0,"msg":"PONG"}`:                                     {},
+		`{"msg":null}`:                                                       {},
 		`{"id":2,"code":0,"msg":"Not Subscribed successfully! [spot@public.kline.v3.api.pb@AUSDT@Min1].  Reason： Blocked! "}`: {
 			Refused: "Not Subscribed successfully! [spot@public.kline.v3.api.pb@AUSDT@Min1].  Reason： Blocked!", RefusedID: 2, RefusedSymbol: "AUSDT", RefusedWire: "Min1",
 		},
@@ -170,7 +170,7 @@ func TestStream_EqualsREST(t *testing.T) {
 func FuzzDecodePush(f *testing.F) {
 	f.Add(documented)
 	f.Add(append(documented[:len(documented):len(documented)], documented...)) // the fields of the last win
-	f.Add([]byte("\xa2\xff\xff\xe50\x010")) // a number beyond the greatest
+	f.Add([]byte("\xa2\xff\xff\xe50\x010"))                                    // a number beyond the greatest
 	f.Add(encode(channel+"A@Min1", -60, "", "1e-5", "2", "3", "", "0"))
 	f.Fuzz(func(t *testing.T, message []byte) {
 		got, err := decode(message)

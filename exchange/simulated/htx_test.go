@@ -56,3 +56,31 @@ func TestHTX_PagesAreTheNewestRowsNewestFirst(t *testing.T) {
 		}
 	}
 }
+
+func TestTakeHTX(t *testing.T) {
+	s := New(Options{Venue: "htx", Pairs: 20, Now: clock, Stream: StreamFaults{Refuse: "ethusdt"}})
+	ts := testTime.UnixMilli()
+	fails := func(msg string) string {
+		return fmt.Sprintf(`{"id":"5","status":"error","err-code":"bad-request","err-msg":%q,"ts":%d}`, msg, ts)
+	}
+	sub := func(topic string) string { return fmt.Sprintf(`{"sub":%q,"id":"5"}`, topic) }
+	for _, tt := range []struct {
+		message string
+		subs    int
+		answer  string
+	}{
+		{sub("market.btcusdt.kline.60min"), 1, fmt.Sprintf(`{"id":"5","status":"ok","subbed":"market.btcusdt.kline.60min","ts":%d}`, ts)},
+		{sub("market.ethusdt.kline.1min"), 0, fails("invalid symbol ethusdt")},
+		{sub("market.nope.kline.1min"), 0, fails("invalid symbol nope")},
+		{sub("market.btcusdt.kline.3min"), 0, fails("invalid topic market.btcusdt.kline.3min")},
+		{`{"ping":7}`, 0, `{"pong":7}`},
+		{`{"pong":7}`, 0, ""},
+	} {
+		if subs, answer := takeHTX(s, []byte(tt.message)); len(subs) != tt.subs || string(answer) != tt.answer {
+			t.Errorf("%s: %d, %s, want %s", tt.message, len(subs), answer, tt.answer)
+		}
+	}
+	if subs, answer := takeHTX(s, []byte("hello")); len(subs) > 0 || !json.Valid(answer) {
+		t.Errorf("%s", answer)
+	}
+}

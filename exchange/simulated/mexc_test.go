@@ -59,3 +59,32 @@ func TestMEXC_PagesNeedBothEndsAndTheSecondIsExclusive(t *testing.T) {
 		}
 	}
 }
+
+func TestTakeMEXC(t *testing.T) {
+	s := New(Options{Venue: "mexc", Pairs: 3, Stream: StreamFaults{Refuse: "ETHUSDT"}})
+	good, refused, unknown := mexcChannel+"BTCUSDT@Hour4", mexcChannel+"ETHUSDT@Min1", mexcChannel+"BTCUSDT@Min3"
+	for _, tt := range []struct {
+		method, params string
+		subs           int
+		msg            string
+	}{
+		{"SUBSCRIPTION", good, 1, good},
+		{"SUBSCRIPTION", good + `","` + refused + `","` + unknown, 1, "Subscribed successful! [" + good + "]. Not Subscribed successfully! [" + refused + "," + unknown + "].  Reason： Blocked! "},
+		{"SUBSCRIPTION", refused, 0, "Not Subscribed successfully! [" + refused + "].  Reason： Blocked! "},
+		{"PING", "", 0, "PONG"},
+		{"LOGIN", "", 0, "msg format invalid"},
+	} {
+		message := fmt.Sprintf(`{"method":%q,"params":["%s"],"id":5}`, tt.method, tt.params)
+		if tt.params == "" {
+			message = fmt.Sprintf(`{"method":%q}`, tt.method)
+		}
+		var m struct {
+			ID, Code int
+			Msg      string
+		}
+		subs, answer := takeMEXC(s, []byte(message))
+		if err := json.Unmarshal(answer, &m); err != nil || len(subs) != tt.subs || m.Code != 0 || m.Msg != tt.msg || (m.ID == 5) != (tt.params != "") {
+			t.Errorf("%s: %d, %s", message, len(subs), answer)
+		}
+	}
+}

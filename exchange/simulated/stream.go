@@ -54,6 +54,10 @@ type subscription struct {
 	id      int
 	name    string
 	refusal string
+
+	// The candle that corrects one that was sent, and when it is sent; nil for none.
+	right   *candle
+	rightAt time.Time
 }
 
 // refuses reports whether the faults refuse subscriptions to p.
@@ -73,6 +77,7 @@ type StreamFaults struct {
 	Unmarked  bool          // no message says that a candle is closed
 	Refuse    string        // a subscription to this pair is refused
 	Missing   int           // every so many closed candles one is not sent
+	Corrected int           // every so many closed candles one is sent with another close and volume first
 }
 
 // StreamStats count what the sockets of a server have done.
@@ -217,7 +222,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	nextForming := time.Now().Add(formingEvery)
-	missing := 0
+	missing, closing := 0, 0
 	for goodbye := false; ctx.Err() == nil; {
 		if age := time.Since(began); lifetime > 0 && age > lifetime {
 			return
@@ -237,6 +242,12 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 				i = len(subs) - 1 - n
 			}
 			sub := &subs[i]
+			if sub.right != nil && time.Now().After(sub.rightAt) {
+				buf = d.push(buf[:0], sub, sub.right, !faults.Unmarked, now.UnixMilli())
+				if sub.right = nil; !push(buf) {
+					return
+				}
+			}
 			next := sub.iv.next(sub.open)
 			closed := next <= now.Unix()
 			if left := time.Unix(next, 0).Sub(now); !closed && left < wait {
@@ -264,6 +275,11 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 			}
 			if faults.Slow > 0 && sleep(ctx, faults.Slow) != nil {
 				return
+			}
+			if closing++; faults.Corrected > 0 && closing%faults.Corrected == 0 {
+				right := c
+				sub.right, sub.rightAt = &right, time.Now().Add(correctedAfter)
+				c.c, c.volume = c.o, c.volume/2
 			}
 			s.streams.closed.Add(1)
 			if buf = d.push(buf[:0], sub, &c, !faults.Unmarked, s.options.Now().UnixMilli()); !push(buf) {
@@ -320,6 +336,9 @@ func pack(message []byte) []byte {
 
 // formingEvery is the time between two messages of an open candle (web-socket-streams.md).
 const formingEvery = 2 * time.Second
+
+// correctedAfter is the time after which a wrong candle is corrected.
+const correctedAfter = 100 * time.Millisecond
 
 // candleAt returns the candle of p that opens at open, as far as there is data up to now.
 func (m *market) candleAt(p *pair, iv interval, open, now int64) (c candle, ok bool) {
