@@ -98,8 +98,8 @@ func (r *received) final(t *testing.T, series service.Key, marked bool) []push {
 	return slices.SortedFunc(maps.Values(states), func(a, b push) int { return cmp.Compare(a.candle.OpenTime, b.candle.OpenTime) })
 }
 
-// follow runs a feed of five pairs for so many closes of the market, and returns what it
-// passed on and the client.
+// follow runs a feed of five pairs for so many closes of the market, or longer on a machine
+// that is too busy to push enough of them, and returns what it passed on and the client.
 func follow(t *testing.T, v exchange.Venue, closes int, faults simulated.StreamFaults, refuse bool) (r *received, c *exchange.Client, counts exchange.FeedCounts, pairs []service.Key, market *simulated.Server) {
 	t.Helper()
 	clock := newFastClock()
@@ -163,9 +163,25 @@ func follow(t *testing.T, v exchange.Venue, closes int, faults simulated.StreamF
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); feed.Run(ctx) }()
-	// Until some seconds after a close, so that the next one is far.
-	end := clock.now().Add(time.Duration(closes) * time.Minute).Truncate(time.Minute).Add(15 * time.Second)
-	time.Sleep(end.Sub(clock.now()) / feedSpeed)
+	const least = 5 // more than any test asks for
+	enough := func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, p := range pairs {
+			if r.refused[p] == "" && len(r.final(t, p, false)) < least {
+				return false
+			}
+		}
+		return faults.Cut == 0 || feed.Counts().Reconnects["closed"] > 1
+	}
+	for deadline := time.Now().Add(40 * time.Second); ; closes = 1 {
+		// Until some seconds after a close, so that the next one is far.
+		end := clock.now().Add(time.Duration(closes) * time.Minute).Truncate(time.Minute).Add(15 * time.Second)
+		time.Sleep(end.Sub(clock.now()) / feedSpeed)
+		if enough() || time.Now().After(deadline) {
+			break
+		}
+	}
 	clock.slow()
 	time.Sleep(300 * time.Millisecond) // what is on its way
 	counts = feed.Counts()
