@@ -453,7 +453,7 @@ func TestMarkets_RefuseWhatTheyDoNotList(t *testing.T) {
 func TestMarkets_FaultsChangeNothing(t *testing.T) {
 	const faults = "500=0.01,502=0.01,503=0.01,reset=0.01,hang=0.005,short=0.01,truncated=0.01,malformed=0.01,html=0.01,403=0.005,nan=0.01,highlow=0.01,repeat=0.01,unordered=0.01,envelope=0.01"
 	eachMarket(t, func(t *testing.T, v exchange.Venue) {
-		c, market := serve(t, v, setup{faults: faults, clients: exchange.Config{Attempts: 10, Timeout: 3 * time.Second}})
+		c, market := serve(t, v, setup{faults: faults, clients: exchange.Config{Attempts: 10, Timeout: 6 * time.Second}})
 		truth, _ := serve(t, v, setup{})
 		pairs := trading(market)
 		var wg sync.WaitGroup
