@@ -41,6 +41,7 @@ type Feed struct {
 	venue    Streamer
 	facts    *Stream
 	url      string
+	insecure bool // the server that stands for the venue has no TLS
 	sink     Sink
 	names    map[string]levels.Interval // by name on the wire
 	http     *http.Client
@@ -101,6 +102,7 @@ func (c *Client) Feed(sink Sink) *Feed {
 		u.Scheme = map[string]string{"http": "ws", "https": "wss"}[u.Scheme]
 	}
 	f.url = u.String()
+	f.insecure = u.Scheme == "ws"
 	f.counts.Reconnects = map[string]int64{reasonPlanned: 0, reasonClosed: 0, reasonSilent: 0, reasonFailed: 0}
 	return f
 }
@@ -110,6 +112,26 @@ func (f *Feed) Has(i levels.Interval) bool { return f.facts.Intervals[i] != "" }
 
 // Connections returns how many connections n series take, if all can be on any.
 func (f *Feed) Connections(n int) int { return (n + f.facts.Series - 1) / f.facts.Series }
+
+// Address returns the address of the next connection. It asks the venue for it, within the
+// venue's limits, if that gives each connection its own.
+func (f *Feed) Address(ctx context.Context) (Address, error) {
+	a := Address{URL: f.url}
+	if f.facts.Access.Path != "" {
+		err := f.c.caller.do(ctx, f.facts.Access, newEffort(), func(body io.Reader, _ http.Header) (err error) {
+			a, err = f.facts.DecodeAccess(NewScanner(body, make([]byte, minBuffer)))
+			return err
+		})
+		if err != nil {
+			return Address{}, err
+		}
+		if u, err := url.Parse(a.URL); err != nil || u.Host == "" || u.Scheme != "wss" && !(f.insecure && u.Scheme == "ws") {
+			return Address{}, fmt.Errorf("%w: the address of the feed is not one of a secure WebSocket", service.ErrExchange)
+		}
+	}
+	a.PingEvery = cmp.Or(a.PingEvery, f.facts.PingEvery)
+	return a, nil
+}
 
 // Counts returns the present counts.
 func (f *Feed) Counts() FeedCounts {
@@ -123,7 +145,8 @@ func (f *Feed) Counts() FeedCounts {
 	return c
 }
 
-// Want sets the series to push. Those that were wanted before keep their connections.
+// Want sets the series to push. Those that were wanted before keep their connections. Of
+// more than the connections carry that an address may have, the first are pushed.
 func (f *Feed) Want(series []service.Key) {
 	want := slices.DeleteFunc(slices.Clone(series), func(s service.Key) bool {
 		if f.name(s.Symbol) != "" {
@@ -132,6 +155,10 @@ func (f *Feed) Want(series []service.Key) {
 		f.sink.Refused(s, "the feed has no name for the pair")
 		return true
 	})
+	if most := f.facts.Series * f.facts.Most; most > 0 && len(want) > most {
+		f.c.log.Warn("the exchange pushes fewer series to an address: it is asked for the candles of the others", "series", len(want), "pushed", most)
+		want = want[:most]
+	}
 	slices.SortFunc(want, compareSeries)
 	f.mu.Lock()
 	f.want = slices.Compact(want)
@@ -281,9 +308,10 @@ func (l *link) run(ctx context.Context) {
 		}
 		previous := old
 		old = s
-		if previous != nil { // both are read for a moment, so that nothing is missed
+		if previous.open() { // both are read for a moment, so that nothing is missed
 			time.AfterFunc(overlap, previous.close)
 		} else {
+			previous.close()
 			l.f.sink.Broken(l.snapshot())
 		}
 		began := time.Now()
@@ -333,7 +361,10 @@ type socket struct {
 	l      *link
 	conn   *websocket.Conn
 	cancel context.CancelFunc
+	heard  chan struct{} // closed by first, after the first message
+	first  sync.Once
 	done   chan struct{} // the reader has ended
+	ping   time.Duration // between two pings
 	end    time.Time     // when it must be replaced; zero for never
 	going  atomic.Bool   // the venue has announced its end
 	asked  map[int][]service.Key
@@ -348,13 +379,17 @@ type socket struct {
 
 // open connects and subscribes to the series of the link.
 func (l *link) open(ctx context.Context) (*socket, error) {
+	address, err := l.f.Address(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if err := l.f.pace(ctx); err != nil {
 		return nil, err
 	}
 	dialing, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	s := &socket{l: l, done: make(chan struct{}), asked: map[int][]service.Key{}}
-	conn, _, err := websocket.Dial(dialing, l.f.url, &websocket.DialOptions{
+	s := &socket{l: l, ping: address.PingEvery, heard: make(chan struct{}), done: make(chan struct{}), asked: map[int][]service.Key{}}
+	conn, _, err := websocket.Dial(dialing, address.URL, &websocket.DialOptions{
 		HTTPClient:      l.f.http,
 		CompressionMode: websocket.CompressionDisabled,
 		OnPingReceived:  func(context.Context, []byte) bool { s.last.Store(time.Now().UnixNano()); return true },
@@ -373,11 +408,33 @@ func (l *link) open(ctx context.Context) (*socket, error) {
 	l.f.counts.Connections++
 	l.f.mu.Unlock()
 	go s.read(ctx)
+	if l.f.facts.Greets {
+		select {
+		case <-s.heard:
+		case <-s.done: // subscribe fails
+		case <-dialing.Done():
+			s.close()
+			return nil, fmt.Errorf("the exchange sent nothing on a new connection: %w", context.Cause(dialing))
+		}
+	}
 	if err := s.subscribe(ctx, l.snapshot()); err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// open reports whether messages may still come on the connection; not if it is nil.
+func (s *socket) open() bool {
+	if s == nil {
+		return false
+	}
+	select {
+	case <-s.done:
+		return false
+	default:
+		return true
+	}
 }
 
 // close ends the connection. It does nothing for nil and for a closed one.
@@ -422,7 +479,7 @@ func (s *socket) subscribe(ctx context.Context, series []service.Key) error {
 		s.l.f.mu.Lock()
 		s.l.f.counts.Subscriptions += n
 		s.l.f.mu.Unlock()
-		if err := s.send(ctx, message); err != nil {
+		if err := s.send(ctx, message, n); err != nil {
 			return err
 		}
 		series = series[n:]
@@ -430,14 +487,15 @@ func (s *socket) subscribe(ctx context.Context, series []service.Key) error {
 	return nil
 }
 
-// send sends a message at the venue's pace.
-func (s *socket) send(ctx context.Context, message []byte) error {
+// send sends a message, which asks for so many series, at the venue's pace.
+func (s *socket) send(ctx context.Context, message []byte, series int) error {
 	s.writes.Lock()
 	defer s.writes.Unlock()
 	if err := sleep(ctx, time.Until(s.next)); err != nil {
 		return err
 	}
-	s.next = time.Now().Add(s.l.f.facts.Pace)
+	facts := s.l.f.facts
+	s.next = time.Now().Add(facts.Pace + time.Duration(series)*facts.Each)
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	return s.conn.Write(ctx, websocket.MessageText, message)
@@ -447,7 +505,7 @@ func (s *socket) send(ctx context.Context, message []byte) error {
 // is done.
 func (s *socket) wait(ctx context.Context) string {
 	facts := s.l.f.facts
-	ping := time.NewTicker(cmp.Or(facts.PingEvery, time.Hour))
+	ping := time.NewTicker(cmp.Or(s.ping, time.Hour))
 	defer ping.Stop()
 	var end <-chan time.Time
 	if !s.end.IsZero() {
@@ -494,7 +552,7 @@ func (s *socket) wait(ctx context.Context) string {
 			}
 		case <-ping.C:
 			if facts.Ping != nil {
-				s.send(ctx, facts.Ping) // the reader finds a broken connection
+				s.send(ctx, facts.Ping, 0) // the reader finds a broken connection
 			}
 		}
 	}
@@ -574,6 +632,7 @@ func (d *decoder) frame(binary bool, message []byte, f *Frame) error {
 // take passes on what a frame says.
 func (s *socket) take(ctx context.Context, frame *Frame, received time.Time) {
 	f := s.l.f
+	s.first.Do(func() { close(s.heard) })
 	f.mu.Lock()
 	f.counts.Frames++
 	f.counts.LastFrame = received
@@ -598,7 +657,7 @@ func (s *socket) take(ctx context.Context, frame *Frame, received time.Time) {
 		f.sink.Candle(series, p.Candle, p.Closed, received)
 	}
 	if frame.Reply != nil {
-		if err := s.send(ctx, frame.Reply); err != nil {
+		if err := s.send(ctx, frame.Reply, 0); err != nil {
 			s.l.log.Debug("the feed cannot answer", "error", err)
 		}
 	}

@@ -24,6 +24,12 @@ type Streamer interface {
 // Stream holds the facts of the sockets of a market.
 type Stream struct {
 	URL string // wss://…
+	// Access is the request for the address of the next connection, for a venue that gives
+	// each a token; without a Path the address is URL. DecodeAccess reads the response.
+	Access       Call
+	DecodeAccess func(s *Scanner) (Address, error)
+	// Greets is set if the venue reads no message before it has sent the first one.
+	Greets bool
 	// Intervals are the names of the candles on the wire.
 	Intervals map[levels.Interval]string
 	// Name returns the name of a pair on the wire, from its id in the list of pairs; "" if
@@ -32,6 +38,7 @@ type Stream struct {
 	// OneInterval is set if a connection carries one interval of a pair.
 	OneInterval bool
 	Series      int // most of a connection
+	Most        int // most connections at once from an address; 0 for any number
 	Batch       int // most of a message
 	Message     int // most bytes of a message
 	// Gzip is set if binary messages of the venue are JSON compressed with gzip.
@@ -42,6 +49,8 @@ type Stream struct {
 	// Pace is the least time between two messages to the venue on a connection, and
 	// Connects that between two connections from an address.
 	Pace, Connects time.Duration
+	// Each is added to Pace for each series that the first of the two messages asks for.
+	Each time.Duration
 	// Ping is a text that keeps a connection open if it is sent every PingEvery; nil if
 	// the control frames of the protocol do, which the venue sends.
 	Ping      []byte
@@ -51,6 +60,12 @@ type Stream struct {
 	Silence time.Duration
 	// Lifetime is after how long the venue closes a connection; 0 if it does not.
 	Lifetime time.Duration
+}
+
+// Address is where a connection goes to.
+type Address struct {
+	URL       string        // wss://…, with the token
+	PingEvery time.Duration // instead of Stream.PingEvery; 0 for that
 }
 
 // Frame is what a message of the venue says. Decoders set its fields; the feed empties it

@@ -36,7 +36,9 @@ func Frames(t testing.TB, venue, pattern string) (all []string) {
 			continue
 		}
 		for _, f := range list.Frames {
-			all = append(all, string(f.In))
+			if f.In != nil { // else it is one of the client
+				all = append(all, string(f.In))
+			}
 		}
 	}
 	return all
@@ -166,11 +168,11 @@ func Pushed(t *testing.T, v exchange.Venue, flagged bool) {
 	if stats := venue.StreamStats(); w.strange > 0 || stats.Longest > v.(exchange.Streamer).Stream().Message {
 		t.Errorf("%d candles of others; %+v", w.strange, stats)
 	}
-	pinged(t, v, server.URL)
+	pinged(t, v, c)
 }
 
-// pinged checks that the simulated server answers a ping.
-func pinged(t *testing.T, v exchange.Venue, address string) {
+// pinged checks that the simulated server of c answers a ping.
+func pinged(t *testing.T, v exchange.Venue, c *exchange.Client) {
 	t.Helper()
 	facts := v.(exchange.Streamer).Stream()
 	if facts.Ping == nil {
@@ -178,11 +180,11 @@ func pinged(t *testing.T, v exchange.Venue, address string) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	u, err := url.Parse(facts.URL)
+	address, err := c.Feed(exchange.Sink{}).Address(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, _, err := websocket.Dial(ctx, strings.Replace(address, "http", "ws", 1)+u.Path, nil)
+	conn, _, err := websocket.Dial(ctx, address.URL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ import (
 
 // The markets. They share the public budget of an address.
 var (
-	Spot exchange.Venue = &market{
+	Spot = pushed(&market{
 		klines: "api/v1/market/candles",
 		// 1,500 rows. A window ends where its next candle opens, so that it does not
 		// matter whether that end is inclusive.
@@ -30,7 +30,7 @@ var (
 			"1m": "1min", "3m": "3min", "5m": "5min", "15m": "15min", "30m": "30min",
 			"1h": "1hour", "2h": "2hour", "4h": "4hour", "6h": "6hour", "8h": "8hour", "12h": "12hour", "1d": "1day",
 		}),
-	}
+	})
 	// Futures is the market of contracts. A response has 200 rows, as ccxt requests and
 	// another client measured in September 2026; the specification says 500. The volume of
 	// a candle is in contracts, whose size is another for each pair.

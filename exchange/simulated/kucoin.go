@@ -5,10 +5,12 @@ package simulated
 // unknown contract by its klines, and which rows of a longer range win.
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -25,9 +27,16 @@ func init() {
 		},
 		parse:   parseKucoin,
 		failure: kucoinFailure,
+		socket: &socket{
+			path: "/endpoint", take: takeKucoin, push: pushKucoin, traded: true,
+			greeting: `{"id":"0","type":"welcome"}`,
+			token:    24 * time.Hour, issued: kucoinIssued, expired: `{"id":"0","type":"error","code":401,"data":"token is expired"}`,
+			invalid: `{"id":"0","type":"error","code":401,"data":"token is invalid"}`,
+			ping:    unlimited, lifetime: 24 * time.Hour, idle: 28 * time.Second, longest: 64 << 10,
+		},
 	}
 	swap := spot
-	swap.venue, swap.swap = "kucoin-futures", true
+	swap.venue, swap.swap, swap.socket = "kucoin-futures", true, nil
 	swap.id = func(p *Pair) string {
 		if !swappable(p, "USDT") {
 			return ""
@@ -99,7 +108,8 @@ func parseKucoin(s *Server, r *http.Request, now time.Time) (q request) {
 	}
 	params := r.URL.Query()
 	path := r.URL.Path
-	if r.Method != http.MethodGet {
+	const bullet = "/api/v1/bullet-public"
+	if (r.Method == http.MethodPost) != (path == bullet) || r.Method != http.MethodGet && r.Method != http.MethodPost {
 		path = ""
 	}
 	swap := s.dialect.swap
@@ -110,6 +120,17 @@ func parseKucoin(s *Server, r *http.Request, now time.Time) (q request) {
 		q.endpoint = "time"
 		q.charge(0, 3)
 		q.write = func(o *out, now time.Time) { o.buf = fmt.Appendf(o.buf, `%s%d}`, kucoinBegin, now.UnixMilli()) }
+	case path == bullet && !swap:
+		q.endpoint = "bullet-public"
+		q.charge(0, 10)
+		scheme := "ws"
+		if r.TLS != nil {
+			scheme = "wss"
+		}
+		q.write = func(o *out, _ time.Time) {
+			o.buf = fmt.Appendf(o.buf, `%s{"token":%q,"instanceServers":[{"endpoint":"%s://%s%s","encrypt":%t,"protocol":"websocket","pingInterval":18000,"pingTimeout":10000}]}}`,
+				kucoinBegin, kucoinToken(), scheme, r.Host, s.dialect.socket.path, r.TLS != nil)
+		}
 	case path == "/api/v1/market/candles" && !swap:
 		q.endpoint = "klines"
 		q.charge(0, 3)
@@ -232,6 +253,64 @@ func kucoinStep(p *pair) string {
 		return "1E-" + strconv.Itoa(p.TickDecimals)
 	}
 	return p.price(1)
+}
+
+// kucoinToken returns a token for a connection, which has its time in it.
+func kucoinToken() string { return strconv.FormatInt(time.Now().UnixNano(), 10) + "/+x==" }
+
+// kucoinIssued returns when a token was issued.
+func kucoinIssued(token string) (time.Time, bool) {
+	stamp, ok := strings.CutSuffix(token, "/+x==")
+	ns, err := strconv.ParseInt(stamp, 10, 64)
+	return time.Unix(0, ns), ok && err == nil
+}
+
+// takeKucoin reads {"id":"1","type":"subscribe","topic":"/market/candles:BTC-USDT_1min,
+// ETH-USDT_1min","response":true}, and {"id":"2","type":"ping"}. A topic that there is not
+// refuses the message.
+func takeKucoin(s *Server, message []byte) (subs []subscription, answer []byte) {
+	var m struct {
+		ID, Type, Topic string
+		Response        bool
+	}
+	err := json.Unmarshal(message, &m)
+	fail := func(code int, text string) ([]subscription, []byte) {
+		return nil, fmt.Appendf(nil, `{"id":%q,"type":"error","code":%d,"data":%q}`, m.ID, code, text)
+	}
+	names, known := strings.CutPrefix(m.Topic, "/market/candles:")
+	switch {
+	case err == nil && m.Type == "ping":
+		return nil, fmt.Appendf(nil, `{"id":%q,"type":"pong","timestamp":%d}`, m.ID, s.options.Now().UnixMicro())
+	case err != nil || m.Type != "subscribe":
+		return fail(415, "type is not supported")
+	case !known:
+		return fail(404, "topic "+m.Topic+" is not found")
+	}
+	topics := strings.Split(names, ",")
+	if len(topics) > 100 {
+		return fail(509, "exceed max subscription count limitation of 100 per time")
+	}
+	for _, topic := range topics {
+		symbol, name, _ := strings.Cut(topic, "_")
+		iv, ok := intervalNamed(kucoinTypes, name)
+		p := s.market.byName[symbol]
+		if p == nil || !ok || s.options.Stream.refuses(p) {
+			return fail(404, "topic /market/candles:"+topic+" is not found")
+		}
+		subs = append(subs, subscription{pair: p, iv: iv})
+	}
+	if m.Response {
+		answer = fmt.Appendf(nil, `{"id":%q,"type":"ack"}`, m.ID)
+	}
+	return subs, answer
+}
+
+// pushKucoin appends the state of a candle; nothing says whether it is closed.
+func pushKucoin(dst []byte, sub *subscription, c *candle, _ bool, now int64) []byte {
+	p := sub.pair
+	dst = fmt.Appendf(dst, `{"topic":"/market/candles:%s_%s","type":"message","subject":"trade.candles.update","data":{"symbol":%[1]q,"candles":`, p.Symbol, sub.iv.name)
+	dst = appendKucoin(dst, &klinesQuery{pair: p}, c, false)
+	return fmt.Appendf(dst, `,"time":%d}}`, now*1_000_000)
 }
 
 // kucoinFailure: a header of every response says when the window is empty.

@@ -32,6 +32,8 @@ func init() {
 		refused: []refusedTest{
 			{spot("NOPE-USDT"), 200, unknown},
 			{spot("XEM-USDT"), 200, unknown}, // delisted
+			{"/api/v1/bullet-public", 404, `{"msg":"Url Not Found","code":"404000"}`},
+			{"POST /api/v2/symbols {}", 404, `{"msg":"Url Not Found","code":"404000"}`},
 			{"/api/v1/market/candles?type=1h&symbol=BTC-USDT", 200, `{"msg":"Incorrect candlestick type.","code":"400100"}`},
 		},
 	}

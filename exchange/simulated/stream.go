@@ -31,6 +31,12 @@ type socket struct {
 	gzip   bool // all messages of the server are binary, and compressed with gzip
 	// another is why a second interval of a pair on a connection is refused; empty if not.
 	another string
+	// token is how long a token of an address is valid; 0 if an address needs none. issued
+	// returns when one was issued. A connection whose token is no longer valid, or never
+	// was, gets one of the messages, and is closed.
+	token            time.Duration
+	issued           func(token string) (time.Time, bool)
+	expired, invalid string
 	// greeting is the first message of a connection, and heartbeat one that is sent every
 	// second without another message; empty for none.
 	greeting, heartbeat string
@@ -75,6 +81,7 @@ type StreamFaults struct {
 	Twice     bool          // messages of closed candles come twice
 	Backwards bool          // the candles of a close come newest pair first, and the one before again
 	Unmarked  bool          // no message says that a candle is closed
+	Token     time.Duration // a token expires after so long, instead of the venue's time
 	Refuse    string        // a subscription to this pair is refused
 	Missing   int           // every so many closed candles one is not sent
 	Corrected int           // every so many closed candles one is sent with another close and volume first
@@ -216,6 +223,15 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	if faults.Lifetime > 0 {
 		lifetime = faults.Lifetime
 	}
+	var expires time.Time
+	if d.token > 0 {
+		issued, ok := d.issued(r.URL.Query().Get("token"))
+		if !ok {
+			send([]byte(d.invalid))
+			return
+		}
+		expires = issued.Add(cmp.Or(faults.Token, d.token))
+	}
 	var buf []byte
 	var subs []subscription
 	if d.greeting != "" && !send([]byte(d.greeting)) {
@@ -229,6 +245,10 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		} else if !goodbye && d.goodbye != "" && lifetime > 0 && age > lifetime-lifetime/10 {
 			goodbye = true
 			send([]byte(d.goodbye))
+		}
+		if d.token > 0 && time.Now().After(expires) {
+			send([]byte(d.expired))
+			return
 		}
 		now := s.options.Now()
 		forming := time.Now().After(nextForming)
