@@ -23,16 +23,16 @@ import (
 	"tidemark/service"
 )
 
-// The markets.
+// The markets. They share the 1,000 series that are pushed to an address.
 var (
-	Perps exchange.Venue = &market{
+	Perps = pushed(&market{
 		list: "metaAndAssetCtxs", decimals: 6,
 		spec: spec("hyperliquid", "Hyperliquid"),
-	}
-	Spot exchange.Venue = &market{
+	}, 325, 2)
+	Spot = pushed(&market{
 		list: "spotMetaAndAssetCtxs", decimals: 8, spot: true,
 		spec: spec("hyperliquid-spot", "Hyperliquid Spot"),
-	}
+	}, 350, 1)
 )
 
 // history is the number of candles that there are.
@@ -121,28 +121,7 @@ func (m *market) DecodeKlines(s *exchange.Scanner, _ exchange.Native, yield func
 		var k levels.Candle
 		seen := 0
 		for s.Object(); s.More(); {
-			switch string(s.Key()) {
-			case "t":
-				k.OpenTime = s.Int()
-				seen |= openTime
-			case "o":
-				k.Open = s.Decimal()
-				seen |= open
-			case "h":
-				k.High = s.Decimal()
-				seen |= high
-			case "l":
-				k.Low = s.Decimal()
-				seen |= low
-			case "c":
-				k.Close = s.Decimal()
-				seen |= closing
-			case "v":
-				k.Volume = s.Decimal()
-				seen |= volume
-			default:
-				s.Skip()
-			}
+			seen |= decodeField(s, s.Key(), &k)
 		}
 		if s.Err() != nil {
 			break
@@ -155,6 +134,33 @@ func (m *market) DecodeKlines(s *exchange.Scanner, _ exchange.Native, yield func
 		}
 	}
 	return s.End()
+}
+
+// decodeField reads the value of a member of a candle into k, and returns which field it
+// is; 0 for others.
+func decodeField(s *exchange.Scanner, key []byte, k *levels.Candle) int {
+	switch string(key) {
+	case "t":
+		k.OpenTime = s.Int()
+		return openTime
+	case "o":
+		k.Open = s.Decimal()
+		return open
+	case "h":
+		k.High = s.Decimal()
+		return high
+	case "l":
+		k.Low = s.Decimal()
+		return low
+	case "c":
+		k.Close = s.Decimal()
+		return closing
+	case "v":
+		k.Volume = s.Decimal()
+		return volume
+	}
+	s.Skip()
+	return 0
 }
 
 func (m *market) DecodeClock(s *exchange.Scanner) (int64, error) {

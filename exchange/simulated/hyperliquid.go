@@ -27,6 +27,10 @@ func init() {
 		counters:    []counter{{name: "weight", limit: 1_200, period: time.Minute, window: rolling}},
 		parse:       parseHyperliquid,
 		failure:     hyperliquidFailure,
+		socket: &socket{ // closed after a minute in which nothing is sent, which it is when a client pings
+			path: "/ws", take: takeHyperliquid, push: pushHyperliquid, traded: true,
+			ping: unlimited, lifetime: unlimited, longest: 64 << 10,
+		},
 	}
 	spot := perps
 	spot.venue, spot.swap = "hyperliquid-spot", false
@@ -188,6 +192,43 @@ func parseHyperliquid(s *Server, r *http.Request, now time.Time) (q request) {
 	}
 	q.charge(0, weight)
 	return q
+}
+
+// takeHyperliquid reads {"method":"subscribe","subscription":{"type":"candle","coin":"BTC",
+// "interval":"1m"}}, and {"method":"ping"}.
+func takeHyperliquid(s *Server, message []byte) (subs []subscription, answer []byte) {
+	type candles struct {
+		Type     string `json:"type"`
+		Interval string `json:"interval"`
+		Coin     string `json:"coin"`
+	}
+	var m struct {
+		Method       string   `json:"method"`
+		Subscription *candles `json:"subscription"`
+	}
+	err := json.Unmarshal(message, &m)
+	fail := func(text string) ([]subscription, []byte) {
+		return nil, append(appendString([]byte(`{"channel":"error","data":`), text), '}')
+	}
+	switch {
+	case err == nil && m.Method == "ping":
+		return nil, []byte(`{"channel":"pong"}`)
+	case err != nil || m.Method != "subscribe" || m.Subscription == nil || m.Subscription.Type != "candle":
+		return fail("Error parsing JSON into valid websocket request: " + string(message))
+	}
+	names, err := json.Marshal(m.Subscription)
+	iv, ok := intervalNamed(hyperliquidIntervals, m.Subscription.Interval)
+	p := s.market.byName[m.Subscription.Coin]
+	if err != nil || !ok || p == nil || s.options.Stream.refuses(p) {
+		return fail("Invalid subscription " + string(names))
+	}
+	return []subscription{{pair: p, iv: iv}}, fmt.Appendf(nil, `{"channel":"subscriptionResponse","data":{"method":"subscribe","subscription":%s}}`, names)
+}
+
+// pushHyperliquid appends the state of a candle; nothing says whether it is closed.
+func pushHyperliquid(dst []byte, sub *subscription, c *candle, _ bool, _ int64) []byte {
+	dst = append(dst, `{"channel":"candle","data":`...)
+	return append(appendHyperliquid(dst, &klinesQuery{pair: sub.pair, iv: sub.iv}, c, false), '}')
 }
 
 // hyperliquidPerps writes the perpetuals, and their states in the same order.

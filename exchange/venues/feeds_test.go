@@ -89,8 +89,9 @@ func (r *received) final(t *testing.T, series service.Key, marked bool) []push {
 			t.Errorf("%s: closed with %+v, then with %+v", series.Symbol, old.candle, p.candle)
 		}
 		// The last state before a cut is not that of the close.
-		followed := i+1 < len(pushes) && pushes[i+1].candle.OpenTime > open &&
-			!slices.ContainsFunc(r.broken, func(n int) bool { return n > p.number && n < pushes[i+1].number })
+		followed := slices.ContainsFunc(pushes[i+1:], func(q push) bool {
+			return q.candle.OpenTime > open && !slices.ContainsFunc(r.broken, func(n int) bool { return n > p.number && n < q.number })
+		})
 		if p.closed || !marked && followed {
 			states[open] = p
 		}
@@ -336,9 +337,12 @@ func TestFeeds_AreCut(t *testing.T) {
 	eachFeed(t, func(t *testing.T, v exchange.Venue) {
 		cut := 2500 * time.Millisecond
 		r, c, counts, pairs, market := follow(t, v, 14, simulated.StreamFaults{Cut: cut}, false)
-		marked := r.marks(t)
+		marked, least := r.marks(t), 3
+		if !marked { // the last one before each cut is not compared
+			least = 1
+		}
 		for _, p := range pairs {
-			r.compare(t, c, p, marked, 3)
+			r.compare(t, c, p, marked, least)
 		}
 		if n := counts.Reconnects["closed"]; n < 2 || reconnects(counts) != n || len(r.broken) < 2*int(n) || len(r.refused) > 0 {
 			t.Errorf("%+v, broken %v, refused %v", counts, r.broken, r.refused)
@@ -349,11 +353,13 @@ func TestFeeds_AreCut(t *testing.T) {
 	})
 }
 
-// One pair that the venue refuses costs no other pair its candles.
+// One pair that the venue refuses costs no other pair its candles, though they come late,
+// twice and out of order.
 func TestFeeds_LeaveOutARefusedPair(t *testing.T) {
 	t.Parallel()
+	faults := simulated.StreamFaults{Slow: 2 * time.Millisecond, Twice: true, Backwards: true}
 	eachFeed(t, func(t *testing.T, v exchange.Venue) {
-		r, c, counts, pairs, _ := follow(t, v, 8, simulated.StreamFaults{}, true)
+		r, c, counts, pairs, _ := follow(t, v, 8, faults, true)
 		marked := r.marks(t)
 		for i, p := range pairs {
 			if i != 2 {
