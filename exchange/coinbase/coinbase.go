@@ -5,6 +5,15 @@
 // once (Advanced also lists BTC-USDC with the volume of BTC-USD), and a row of its candles
 // is half as long.
 //
+// It has no feed of candles. The channels of Coinbase Exchange (docs.cdp.coinbase.com/exchange/
+// websocket-feed/channels) have none, and those made from its matches would not be the
+// venue's. Coinbase Advanced has a channel of candles of five minutes (advanced-trade-ws.
+// coinbase.com; wants no key), for the names of Advanced, where BTC-USDC stands for BTC-USD.
+// It marks none as closed, leaves out those without trades, and was seen to bring different
+// values for one open time (ccxt/ccxt#29375). No recording shows whether its last values are
+// those of Coinbase Exchange, so each candle would have to be fetched all the same, and not
+// before Settles has passed, which is when it is fetched without a feed.
+//
 // Facts are from docs.cdp.coinbase.com and from recorded responses of 2025. Unconfirmed:
 // the texts of the refusals other than "NotFound", which are as other public clients
 // read them; and how long after its close a candle may still be absent or change. The
