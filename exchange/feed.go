@@ -465,16 +465,19 @@ func (s *socket) subscribe(ctx context.Context, series []service.Key) error {
 		for n < len(series) && n < facts.Batch && series[n].Interval == series[0].Interval {
 			n++
 		}
+		s.writes.Lock()
+		s.sent++
+		id := s.sent
+		s.writes.Unlock()
 		var message []byte
 		for {
-			if message = s.l.f.venue.Subscribe(s.sent+1, series[:n]); len(message) <= facts.Message || n == 1 {
+			if message = s.l.f.venue.Subscribe(id, series[:n]); len(message) <= facts.Message || n == 1 {
 				break
 			}
 			n = max(1, n*facts.Message/len(message))
 		}
 		s.writes.Lock()
-		s.sent++
-		s.asked[s.sent] = series[:n:n]
+		s.asked[id] = series[:n:n]
 		s.writes.Unlock()
 		s.l.f.mu.Lock()
 		s.l.f.counts.Subscriptions += n
@@ -489,13 +492,17 @@ func (s *socket) subscribe(ctx context.Context, series []service.Key) error {
 
 // send sends a message, which asks for so many series, at the venue's pace.
 func (s *socket) send(ctx context.Context, message []byte, series int) error {
-	s.writes.Lock()
-	defer s.writes.Unlock()
-	if err := sleep(ctx, time.Until(s.next)); err != nil {
+	facts := s.l.f.facts
+	s.writes.Lock() // not while it waits: the reader takes it, too
+	at := time.Now()
+	if s.next.After(at) {
+		at = s.next
+	}
+	s.next = at.Add(facts.Pace + time.Duration(series)*facts.Each)
+	s.writes.Unlock()
+	if err := sleep(ctx, time.Until(at)); err != nil {
 		return err
 	}
-	facts := s.l.f.facts
-	s.next = time.Now().Add(facts.Pace + time.Duration(series)*facts.Each)
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	return s.conn.Write(ctx, websocket.MessageText, message)
