@@ -375,12 +375,12 @@ func TestFeeds_LeaveOutARefusedPair(t *testing.T) {
 }
 
 // Messages that are late, repeated, out of order and corrected change no candle in the end:
-// of a venue that marks closed candles, one with binary messages, and one with compressed
-// ones.
+// of a venue that marks closed candles, one with binary messages, one with compressed ones,
+// and two without.
 func TestFeeds_AreUntidy(t *testing.T) {
 	t.Parallel()
 	faults := simulated.StreamFaults{Slow: 2 * time.Millisecond, Twice: true, Backwards: true, Corrected: 3}
-	for _, v := range []exchange.Venue{binance.Spot, mexc.Spot, htx.Spot} {
+	for _, v := range []exchange.Venue{binance.Spot, mexc.Spot, htx.Spot, Find("kucoin"), Find("hyperliquid")} {
 		t.Run(v.Spec().Name, func(t *testing.T) {
 			t.Parallel()
 			r, c, counts, pairs, _ := follow(t, v, 8, faults, false)
