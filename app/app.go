@@ -31,7 +31,6 @@ type App struct {
 	Venues   []Venue // in the order of EXCHANGE
 	Analyzer *service.Analyzer
 	Jobs     *job.Runner
-	keepers  []*live.Keeper
 	lives    map[string]kept // by exchange
 	clients  clients
 	requests *exchangeMetrics
@@ -41,8 +40,14 @@ type App struct {
 	banWatch     sync.WaitGroup
 }
 
-// Open connects the parts of an App. The caller closes it.
+// Open connects the parts of an App that keeps no pairs live. The caller closes it.
 func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
+	cfg.AnalysisLive = false
+	return open(ctx, cfg, log)
+}
+
+// open connects the parts of an App.
+func open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
 	a := &App{Config: cfg, budget: NewBudget(cfg, memory.Read().Limit), log: log, registry: prometheus.NewRegistry()}
 	// Package initialisers and migrations each touch some MiB of the program's file; with
 	// both in memory the start would be the peak of a small service.
@@ -77,7 +82,7 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 			"connections", clients.connections, "streams", clients.streams, "replies_bytes", clients.replies, "uploads_bytes", clients.uploads)
 	}
 	var liveMetrics *live.Metrics
-	if cfg.AnalysisLive {
+	if a.live() {
 		liveMetrics = live.NewMetrics(a.registry)
 	}
 	analysed, swept, filters := make([]service.Exchange, len(a.Venues)), make([]job.Exchange, len(a.Venues)), map[string]job.Filter{}
@@ -102,10 +107,11 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 		BatchSize:   cfg.AnalysisBatchSize,
 		QueueLimit:  cfg.AnalysisQueueLimit,
 		Filters:     filters,
+		Live:        lives(a.lives),
 	}, a.Analyzer, swept, db, a.registry, log)
 	for i, v := range a.Venues {
 		if recents[i] != nil {
-			a.keepers = append(a.keepers, a.keeper(v, recents[i], log))
+			a.keep(v, recents[i], log)
 		}
 	}
 	if len(a.lives) > 0 {

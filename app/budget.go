@@ -113,6 +113,16 @@ func (b Budget) share(wanted int64) int64 {
 	return min(wanted, b.Total/32)
 }
 
+// live returns the memory of live series and connections: at most 1/16 of the budget, and
+// no more than 512 KiB for each exchange, which is enough for some 700 series. It is 0 if
+// no pairs are kept live, and without a budget.
+func (b Budget) live() int64 {
+	if !b.Config.AnalysisLive || b.Config.Role == roleAPI {
+		return 0
+	}
+	return min(b.Total/16, int64(len(b.Config.Exchanges))*(512<<10))
+}
+
 func (b Budget) sqlite() bool { return strings.HasPrefix(b.Config.DatabaseURL, "sqlite:") }
 
 // database returns the memory of the database when it is in use.
@@ -127,6 +137,9 @@ func (b Budget) database() int64 {
 // what the slots have finished.
 func (b Budget) batches() int64 {
 	waiting := int64(b.Config.AnalysisConcurrency) + 2*int64(b.Config.AnalysisBatchSize)
+	if b.live() > 0 { // those that are stored, and the next ones
+		waiting += 2 * int64(b.Config.AnalysisBatchSize)
+	}
 	return waiting * int64(len(b.Config.Exchanges)) * waitingAnalysis
 }
 
@@ -147,7 +160,7 @@ func (b Budget) Slot() int64 { return service.SlotBytes(b.Config.AnalysisKlineLi
 // room returns the memory left for slots, and for clients above their minimum, in a
 // process that uses base bytes before it serves.
 func (b Budget) room(base int64) int64 {
-	return b.Total - base - Growth - b.replies() - leastClients.replies - b.database() - b.batches() - b.venues() - b.finders()
+	return b.Total - base - Growth - b.replies() - leastClients.replies - b.database() - b.batches() - b.venues() - b.finders() - b.live()
 }
 
 // slots returns the memory left for slots.

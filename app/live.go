@@ -1,7 +1,9 @@
 package app
 
 import (
+	"context"
 	"log/slog"
+	"time"
 
 	"tidemark/config"
 	"tidemark/exchange"
@@ -15,16 +17,34 @@ func (a *App) live() bool {
 	return a.Config.AnalysisLive && a.Config.Role != roleAPI
 }
 
-// kept is what the status of the live pairs of an exchange is read from.
+// kept is what keeps the pairs of an exchange live.
 type kept struct {
+	keeper *live.Keeper
 	recent *live.Recent
 	feed   *exchange.Feed // nil: nothing is pushed
+}
+
+// lives implements job.Live for several exchanges. It may be filled after the jobs began.
+type lives map[string]kept
+
+// Fresh implements job.Live.
+func (l lives) Fresh(ctx context.Context, key service.Key, klines int) bool {
+	k, ok := l[key.Exchange]
+	return ok && k.keeper.Fresh(ctx, key, klines)
+}
+
+// Stored implements job.Live.
+func (l lives) Stored(key service.Key, klines int, asOf time.Time) {
+	if k, ok := l[key.Exchange]; ok {
+		k.keeper.Stored(key, klines, asOf)
+	}
 }
 
 // status returns the state of the live pairs.
 func (k kept) status() *service.LiveStatus {
 	s := new(service.LiveStatus)
-	s.Series, s.Waiting = k.recent.Counts()
+	s.Series, s.Polled, s.Waiting = k.recent.Counts()
+	s.Unkept = k.keeper.Unkept()
 	if k.feed != nil {
 		c := k.feed.Counts()
 		s.Connections, s.Subscriptions, s.Frames, s.Reconnects, s.LastFrame = c.Connections, c.Subscriptions, c.Frames, c.Reconnects, c.LastFrame
@@ -32,28 +52,29 @@ func (k kept) status() *service.LiveStatus {
 	return s
 }
 
-// keeper returns what keeps the pairs of an exchange live.
-func (a *App) keeper(v Venue, recent *live.Recent, log *slog.Logger) *live.Keeper {
+// keep makes the keeper of the pairs of an exchange.
+func (a *App) keep(v Venue, recent *live.Recent, log *slog.Logger) {
 	var k *live.Keeper
 	var feed live.Feed
 	pushed := v.Feed(exchange.Sink{
 		Candle: recent.Candle,
 		Broken: func([]service.Key) { k.Broken() },
 		Refused: func(key service.Key, reason string) {
-			log.Warn("the exchange does not push the candles of a pair", "exchange", key.Exchange, "symbol", key.Symbol, "interval", key.Interval, "reason", reason)
+			log.Warn("the exchange does not push the candles of a pair; it is asked for them", "exchange", key.Exchange, "symbol", key.Symbol, "interval", key.Interval, "reason", reason)
+			recent.Refused(key)
 		},
 	})
 	if pushed != nil {
 		feed = pushed
 	}
-	a.lives[v.Name] = kept{recent, pushed}
 	k = live.NewKeeper(live.Config{
 		Exchange:   v.Name,
 		Intervals:  liveIntervals(a.Config),
 		KlineLimit: a.Config.AnalysisKlineLimit,
 		BatchSize:  a.Config.AnalysisBatchSize,
+		Memory:     int(a.budget.live()) / len(a.Venues),
 	}, recent, feed, v, a.Jobs, a.Analyzer, a.DB, log)
-	return k
+	a.lives[v.Name] = kept{k, recent, pushed}
 }
 
 // liveIntervals returns ANALYSIS_INTERVALS, which config has checked.

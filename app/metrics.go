@@ -174,11 +174,15 @@ func (c venueCollector) Collect(ch chan<- prometheus.Metric) {
 }
 
 // liveCollector collects the state of the feeds, by exchange.
-type liveCollector map[string]kept
+type liveCollector lives
 
 var (
 	seriesDesc = describe("tidemark_live_series",
 		"Pairs times intervals that this process keeps live.", "exchange")
+	polledDesc = describe("tidemark_live_polled_series",
+		"Live series that are not pushed: the exchange is asked after each close.", "exchange")
+	unkeptDesc = describe("tidemark_live_unkept_series",
+		"Series that no process keeps live, because the limits of the exchange or the memory do not allow it.", "exchange")
 	liveWaitingDesc = describe("tidemark_live_waiting",
 		"Live series with a candle that is not analysed yet.", "exchange")
 	feedConnectionsDesc = describe("tidemark_feed_connections",
@@ -194,7 +198,7 @@ var (
 )
 
 func (liveCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{seriesDesc, liveWaitingDesc, feedConnectionsDesc, feedSubscriptionsDesc, feedFramesDesc, feedLastDesc, feedReconnectsDesc} {
+	for _, d := range []*prometheus.Desc{seriesDesc, polledDesc, unkeptDesc, liveWaitingDesc, feedConnectionsDesc, feedSubscriptionsDesc, feedFramesDesc, feedLastDesc, feedReconnectsDesc} {
 		ch <- d
 	}
 }
@@ -203,6 +207,8 @@ func (c liveCollector) Collect(ch chan<- prometheus.Metric) {
 	for exchange, k := range c {
 		s := k.status()
 		gauge(ch, seriesDesc, float64(s.Series), exchange)
+		gauge(ch, polledDesc, float64(s.Polled), exchange)
+		gauge(ch, unkeptDesc, float64(s.Unkept), exchange)
 		gauge(ch, liveWaitingDesc, float64(s.Waiting), exchange)
 		if k.feed == nil {
 			continue

@@ -82,7 +82,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	if cfg.DebugAddr != "" {
 		runtime.MemProfileRate = 512 << 10 // Go's own default
 	}
-	a, err := Open(ctx, cfg, log)
+	a, err := open(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -135,8 +135,8 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	background.Go(func() { a.forgetJobs(tending) })
 	if cfg.Role != roleAPI {
 		background.Go(func() { a.Jobs.RunSchedules(tending, a.DB, schedules) })
-		for _, k := range a.keepers {
-			background.Go(func() { k.Run(ctx) })
+		for _, k := range a.lives {
+			background.Go(func() { k.keeper.Run(ctx) })
 		}
 	}
 

@@ -36,8 +36,9 @@ environment, only --database-url and --exchange.
 			}
 			defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 			for name, value := range map[string]string{
-				"exchange":     "simulated",
-				"database-url": "sqlite://" + dir + "/demo.db",
+				"exchange":      "simulated",
+				"database-url":  "sqlite://" + dir + "/demo.db",
+				"analysis-live": "false",
 			} {
 				if !cmd.Flags().Changed(name) {
 					cmd.Flags().Set(name, value)

@@ -37,7 +37,7 @@ type Config struct {
 	AnalysisTimeout            time.Duration   `env:"ANALYSIS_TIMEOUT" envDefault:"30s" min:"1s" max:"10m" help:"time limit of one analysis requested on its own, waiting included"`
 	AnalysisSchedule           string          `env:"ANALYSIS_SCHEDULE" help:"when sweeps begin without a request: a duration such as 1h or 4h, or five cron fields in UTC such as 0 */4 * * *; empty: never"`
 	AnalysisIntervals          []string        `env:"ANALYSIS_INTERVALS" help:"candle lengths that ANALYSIS_SCHEDULE sweeps and ANALYSIS_LIVE keeps, separated by commas; empty: ANALYSIS_INTERVAL alone"`
-	AnalysisLive               bool            `env:"ANALYSIS_LIVE" envDefault:"false" help:"analyse the pairs of a sweep whenever a candle of ANALYSIS_INTERVALS closes, where the exchange pushes candles"`
+	AnalysisLive               bool            `env:"ANALYSIS_LIVE" envDefault:"true" help:"serve analyses the pairs of a sweep whenever a candle of ANALYSIS_INTERVALS closes, pushed by the exchange or asked for"`
 	AnalysisHistory            int             `env:"ANALYSIS_HISTORY" envDefault:"200" min:"1" max:"10000" help:"analyses kept for each pair and interval"`
 
 	LevelsMinEdge float64 `env:"LEVELS_MIN_EDGE" envDefault:"3" min:"0" max:"20" help:"edge, in points, from which levels are shown unless a request says otherwise; the others are faint"`

@@ -110,8 +110,15 @@ func (c *Client) Feed(sink Sink) *Feed {
 // Has reports whether the venue pushes candles of an interval.
 func (f *Feed) Has(i levels.Interval) bool { return f.facts.Intervals[i] != "" }
 
-// Connections returns how many connections n series take, if all can be on any.
-func (f *Feed) Connections(n int) int { return (n + f.facts.Series - 1) / f.facts.Series }
+// mostConnections is how many connections are opened at once at most, where the venue
+// states no limit.
+const mostConnections = 100
+
+// Connections returns how many connections n series take, if all can be on any, and the
+// most series that the connections from an address carry.
+func (f *Feed) Connections(n int) (connections, most int) {
+	return (n + f.facts.Series - 1) / f.facts.Series, f.facts.Series * cmp.Or(f.facts.Most, mostConnections)
+}
 
 // Address returns the address of the next connection. It asks the venue for it, within the
 // venue's limits, if that gives each connection its own.

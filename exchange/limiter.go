@@ -3,6 +3,7 @@ package exchange
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -456,4 +457,18 @@ func (l *Limiter) Stats() Stats {
 		s.Budgets = append(s.Budgets, Spent{b.Budget, b.spent()})
 	}
 	return s
+}
+
+// Rate returns how many requests of a cost a second the budgets leave for sweeps in the
+// long run.
+func (l *Limiter) Rate(cost Cost) float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rate := math.Inf(1)
+	for i := range l.budgets {
+		if b := &l.budgets[i]; cost[i] > 0 {
+			rate = min(rate, float64(b.allowed(true))/b.Period.Seconds()/float64(cost[i]))
+		}
+	}
+	return rate
 }

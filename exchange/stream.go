@@ -38,7 +38,7 @@ type Stream struct {
 	// OneInterval is set if a connection carries one interval of a pair.
 	OneInterval bool
 	Series      int // most of a connection
-	Most        int // most connections at once from an address; 0 for any number
+	Most        int // most connections at once from an address; 0 if the venue states none
 	Batch       int // most of a message
 	Message     int // most bytes of a message
 	// Gzip is set if binary messages of the venue are JSON compressed with gzip.

@@ -125,3 +125,16 @@ func (v *visit) Close() {
 		e.reserved = 0
 	}
 }
+
+// Requests returns how many requests the newest klines candles of an interval take, and how
+// many such requests a second the budgets leave for background work.
+func (c *Client) Requests(interval levels.Interval, klines int) (n int, perSecond float64) {
+	src, err := c.spec.source(interval)
+	if err != nil {
+		return 1, 0
+	}
+	n = c.spec.pages(src, klines)
+	rows := min(src.native.Rows, (klines+2)*src.ratio)
+	call := c.klines("", src.native, Window{Rows: rows, Step: src.from.Milliseconds()})
+	return n, c.caller.limiter.Rate(call.Cost)
+}

@@ -34,7 +34,7 @@ func TestPlan_DelistsWhatTheExchangeNoLongerLists(t *testing.T) {
 					}
 				}
 				a := newIdleRunner(t, testConfig{Concurrency: 1}, x, store)
-				if _, err := a.plan(t.Context(), "fake", Scope{}); err != nil {
+				if _, err := a.plan(t.Context(), "fake", Scope{}, nil); err != nil {
 					t.Fatal(err)
 				}
 				for i := range 9 {

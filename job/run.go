@@ -149,7 +149,7 @@ func (r *Runner) Plan(ctx context.Context, jobID string, scope Scope, last bool)
 	var ended bool
 	if err == nil {
 		var p Plan
-		if p, err = r.plan(ctx, j.Exchange, scope); err == nil {
+		if p, err = r.plan(ctx, j.Exchange, scope, nil); err == nil {
 			ended, err = r.putPlan(ctx, j, started, p)
 		}
 	}
@@ -200,14 +200,23 @@ func (r *Runner) conclude(ctx context.Context, jobID string, err error, last boo
 	return err
 }
 
-// Pairs lists the pairs of an exchange that a sweep covers, and stores what the list says.
+// Pairs lists the pairs of an exchange that a sweep covers, those with the greatest 24 h
+// volume in the quote asset first, and stores what the list says.
 func (r *Runner) Pairs(ctx context.Context, exchange string) ([]service.Pair, error) {
-	p, err := r.plan(ctx, exchange, Scope{})
+	var volumes map[string]float64
+	p, err := r.plan(ctx, exchange, Scope{}, func(s *service.Symbol) {
+		if volumes == nil {
+			volumes = map[string]float64{}
+		}
+		volumes[s.Name] = s.QuoteVolume
+	})
+	slices.SortStableFunc(p.Pairs, func(a, b service.Pair) int { return cmp.Compare(volumes[b.Name], volumes[a.Name]) })
 	return p.Pairs, err
 }
 
 // plan lists the pairs a job covers and those that the filter rejects.
-func (r *Runner) plan(ctx context.Context, exchange string, scope Scope) (Plan, error) {
+// It calls selected, which may be nil, with each pair of a sweep.
+func (r *Runner) plan(ctx context.Context, exchange string, scope Scope, selected func(s *service.Symbol)) (Plan, error) {
 	x, err := r.exchange(exchange)
 	if err != nil {
 		return Plan{}, err
@@ -244,6 +253,9 @@ func (r *Runner) plan(ctx context.Context, exchange string, scope Scope) (Plan, 
 		}
 		switch {
 		case l.Selected:
+			if selected != nil {
+				selected(&l.Symbol)
+			}
 			p.Pairs = append(p.Pairs, service.Pair{Name: l.Name, Tick: l.Tick, Digits: l.Digits})
 		case l.Reason.Code != quoteAsset && l.Reason.Code != notTrading:
 			p.Skips = append(p.Skips, l.Reason)
@@ -333,6 +345,12 @@ func (r *Runner) runBatch(ctx context.Context, j Job, index int, pairs []service
 	var unwritable error // why pairs were not started, if nothing can be stored
 	whenWritable := func(yield func(service.Pair) bool) {
 		for _, p := range pairs {
+			if live := r.cfg.Live; live != nil && j.Store && live.Fresh(ctx, service.Key{Exchange: j.Exchange, Symbol: p.Name, Interval: j.Interval}, j.KlineLimit) {
+				mu.Lock()
+				b.Done++
+				mu.Unlock()
+				continue
+			}
 			unwritable = r.waitWritable(ctx)
 			if unwritable != nil || !yield(p) {
 				return
@@ -391,6 +409,11 @@ func (r *Runner) runBatch(ctx context.Context, j Job, index int, pairs []service
 	})
 	if stored != nil {
 		return fmt.Errorf("batch %d: %w", index, stored)
+	}
+	if live := r.cfg.Live; live != nil {
+		for i := range b.Snapshots {
+			live.Stored(b.Snapshots[i].Key, j.KlineLimit, b.Snapshots[i].AsOf)
+		}
 	}
 	took := time.Since(start)
 	r.metrics.batch.Observe(took.Seconds())

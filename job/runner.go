@@ -29,6 +29,16 @@ type Config struct {
 	QueueLimit  int // open jobs of an exchange in all processes; a further one returns service.ErrBusy
 	// Filters says which pairs a sweep covers, by exchange.
 	Filters map[string]Filter
+	Live    Live // nil if no pairs are kept live
+}
+
+// Live keeps pairs fresh beside the jobs.
+type Live interface {
+	// Fresh reports whether the analysis of so many candles of a series, through the last
+	// one that has closed, is stored: a job does not repeat it.
+	Fresh(ctx context.Context, key service.Key, klines int) bool
+	// Stored notes that a job has stored an analysis of so many candles.
+	Stored(key service.Key, klines int, asOf time.Time)
 }
 
 // Runner submits jobs of several exchanges and runs them with an Analyzer.

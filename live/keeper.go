@@ -1,13 +1,17 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"iter"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,19 +26,25 @@ type Feed interface {
 	Has(levels.Interval) bool
 	// Want sets the series to push.
 	Want([]service.Key)
-	// Connections returns how many connections so many series take.
-	Connections(series int) int
+	// Connections returns how many connections so many series take, and the most series
+	// that the exchange allows.
+	Connections(series int) (connections, most int)
 	// Run keeps the feed until ctx is done.
 	Run(ctx context.Context)
 }
 
-// Clock is the clock of an exchange; see service.Exchange.
-type Clock interface {
+// Venue is an exchange as a Keeper needs it: its clock and what requests cost; see
+// service.Exchange.
+type Venue interface {
 	Now(ctx context.Context) (time.Time, error)
 	Market() service.Market
+	// Requests returns how many requests for so many candles of an interval are made, and
+	// how many a second the limits of the exchange leave for work that nobody waits for.
+	Requests(i levels.Interval, klines int) (n int, perSecond float64)
 }
 
-// Lister lists the pairs of an exchange that are kept live: those that a sweep covers.
+// Lister lists the pairs of an exchange that are kept live: those that a sweep covers, the
+// most traded first.
 type Lister interface {
 	Pairs(ctx context.Context, exchange string) ([]service.Pair, error)
 }
@@ -61,6 +71,7 @@ type Config struct {
 	Intervals  []levels.Interval
 	KlineLimit int
 	BatchSize  int // most analyses of a transaction
+	Memory     int // bytes for the live series of the exchange; 0: no limit
 }
 
 // Keeper analyses the live pairs of an exchange whenever one of their candles closes.
@@ -68,7 +79,7 @@ type Keeper struct {
 	cfg      Config
 	recent   *Recent
 	feed     Feed // nil: nothing is pushed, and every candle is asked for
-	clock    Clock
+	venue    Venue
 	lister   Lister
 	analyzer Analyzer
 	store    Store
@@ -79,6 +90,11 @@ type Keeper struct {
 	keepers []string       // that share them, sorted
 	since   time.Time      // since when this process is one of several keepers
 	shared  bool           // the series were set for keepers
+
+	mu    sync.Mutex
+	waits time.Time // until then the exchange demands a pause, as far as was logged
+
+	unkept atomic.Int64 // series that the limits do not allow, of all processes
 }
 
 // Metrics are the metrics of all live exchanges of a process.
@@ -99,9 +115,9 @@ func Wrap(x service.Exchange, m *Metrics) (service.Exchange, *Recent) {
 }
 
 // NewKeeper returns a Keeper of what recent receives from feed.
-func NewKeeper(cfg Config, recent *Recent, feed Feed, clock Clock, lister Lister, analyzer Analyzer, store Store, log *slog.Logger) *Keeper {
+func NewKeeper(cfg Config, recent *Recent, feed Feed, venue Venue, lister Lister, analyzer Analyzer, store Store, log *slog.Logger) *Keeper {
 	recent.metrics.announce(cfg.Exchange)
-	return &Keeper{cfg: cfg, recent: recent, feed: feed, clock: clock, lister: lister, analyzer: analyzer, store: store,
+	return &Keeper{cfg: cfg, recent: recent, feed: feed, venue: venue, lister: lister, analyzer: analyzer, store: store,
 		log: log.With("exchange", cfg.Exchange), metrics: recent.metrics}
 }
 
@@ -114,8 +130,10 @@ const (
 	joining    = 2*shareEvery + time.Second
 	dialogue   = 2 * time.Second // for the last word
 	// grace is how long after the close of a candle it may be pushed, while the exchange
-	// pushes others, before the exchange is asked for it.
-	grace = 5 * time.Second
+	// pushes others, before the exchange is asked for it. Where nothing is pushed, it is
+	// asked after pollGrace, because some have a closed candle only a moment later.
+	grace     = 5 * time.Second
+	pollGrace = 2 * time.Second
 	// linger is how long analyses wait for others to be stored with them.
 	linger = 30 * time.Millisecond
 )
@@ -128,7 +146,14 @@ func (k *Keeper) Run(ctx context.Context) {
 		all.Go(func() { k.feed.Run(ctx) })
 	}
 	all.Go(func() { k.check(ctx) })
-	all.Go(func() { k.analyze(ctx) })
+	done := make(chan service.Analysis, k.cfg.BatchSize) // slots do not wait for the database
+	var analyses sync.WaitGroup
+	analyses.Go(func() { k.analyze(ctx, known, done) })
+	for range 2 { // the second starts pairs while those of the first end
+		analyses.Go(func() { k.analyze(service.Background(ctx), unknown, done) })
+	}
+	all.Go(func() { k.put(context.WithoutCancel(ctx), done) })
+	all.Go(func() { analyses.Wait(); close(done) })
 	all.Go(func() {
 		<-ctx.Done()
 		leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), dialogue)
@@ -189,13 +214,7 @@ func (k *Keeper) share(ctx context.Context) {
 		return
 	}
 	k.shared = true
-	own := make([]service.Pair, 0, len(k.pairs)/len(keepers)+1)
-	for _, p := range k.pairs {
-		if keeperOf(p.Name, keepers) == self {
-			own = append(own, p)
-		}
-	}
-	k.keep(ctx, own)
+	k.keep(ctx, self)
 }
 
 // keeperOf returns the process that keeps a pair live: the one with the greatest hash
@@ -221,40 +240,126 @@ func mix(v uint64) uint64 {
 	return v ^ v>>31
 }
 
-// keep sets the pairs that this process keeps live.
-func (k *Keeper) keep(ctx context.Context, pairs []service.Pair) {
-	var pushed []levels.Interval
-	for _, i := range k.cfg.Intervals {
-		if k.feed != nil && k.feed.Has(i) {
-			pushed = append(pushed, i)
+// keep sets the series that this process keeps live.
+func (k *Keeper) keep(ctx context.Context, self string) {
+	all := k.plan(k.pairs)
+	var own []member
+	var keys []service.Key
+	polled, pairs := 0, map[string]bool{}
+	for _, m := range all.members {
+		if keeperOf(m.pair.Name, k.keepers) != self {
+			continue
+		}
+		own = append(own, m)
+		pairs[m.pair.Name] = true
+		if m.polled {
+			polled++
+		} else {
+			keys = append(keys, service.Key{Exchange: k.cfg.Exchange, Symbol: m.pair.Name, Interval: m.interval})
 		}
 	}
-	keys := make([]service.Key, 0, len(pairs)*len(pushed))
-	for _, i := range pushed {
-		for _, p := range pairs {
-			keys = append(keys, service.Key{Exchange: k.cfg.Exchange, Symbol: p.Name, Interval: i})
-		}
-	}
+	k.unkept.Store(int64(all.unkept))
 	// First they are pushed and then fetched, so that no candle closes in between.
 	connections := 0
 	if k.feed != nil {
 		k.feed.Want(keys)
-		connections = k.feed.Connections(len(keys))
+		connections, _ = k.feed.Connections(len(keys))
 	}
 	var now int64 // if it is not known, a candle may be asked for twice
-	if at, err := k.clock.Now(ctx); err == nil {
+	if at, err := k.venue.Now(ctx); err == nil {
 		now = at.UnixMilli()
 	}
-	if added, gone := k.recent.set(k.cfg.Exchange, pairs, k.cfg.Intervals, now); added+gone > 0 {
-		k.log.Info("levels are kept fresh", "pairs", len(pairs), "of", len(k.pairs), "processes", len(k.keepers), "intervals", k.cfg.Intervals,
-			"pushed", pushed, "connections", connections, "new_series", added, "given_up", gone)
+	added, gone := k.recent.set(k.cfg.Exchange, own, now)
+	if added+gone == 0 {
+		return
+	}
+	first, rate := k.venue.Requests(k.cfg.Intervals[0], k.cfg.KlineLimit)
+	k.log.Info("levels are kept fresh", "pairs", len(pairs), "of", len(k.pairs), "processes", len(k.keepers), "intervals", k.cfg.Intervals,
+		"pushed_series", len(keys), "connections", connections, "polled_series", polled, "unkept_series", all.unkept,
+		"new_series", added, "given_up", gone, "requests_at_the_start", fmt.Sprintf("%d to %d", added, first*added),
+		"requests_a_minute_at_most", int(60*rate), "polls_of_the_limit", fmt.Sprintf("%.1f%%", 100*all.share))
+	if all.unkept > 0 {
+		k.log.Warn("the limits of the exchange, or the memory, do not allow to keep all series fresh; the most traded pairs are kept",
+			"unkept_series", all.unkept, "first_unkept", all.firstUnkept)
 	}
 }
 
+// pollShare is the most that requests after each close take, on average, of what the limits
+// of the exchange allow.
+const pollShare = 0.5
+
+// The memory of a live series, and of a connection on which series are pushed, in bytes.
+const (
+	seriesBytes     = 640
+	connectionBytes = 64 << 10
+)
+
+// plan is which series are kept, by all processes together, and how.
+type plan struct {
+	members     []member
+	unkept      int
+	firstUnkept string  // the most traded pair of them
+	share       float64 // of the limit of requests that polls take on average
+}
+
+// plan decides how the series of pairs, the most traded first, are kept: they are pushed as
+// far as the connections allow, and the others asked for as far as the limit of requests
+// does.
+func (k *Keeper) plan(pairs []service.Pair) (p plan) {
+	room, memory, series := 0, float64(cmp.Or(k.cfg.Memory, math.MaxInt)), float64(seriesBytes)
+	if k.feed != nil {
+		_, room = k.feed.Connections(0)
+		one, _ := k.feed.Connections(1000)
+		series += float64(one) * connectionBytes / 1000
+	}
+	p.members = make([]member, 0, len(pairs)*len(k.cfg.Intervals))
+	shares := make([]float64, len(k.cfg.Intervals)) // of the limit, by interval
+	for n, i := range k.cfg.Intervals {
+		requests, rate := k.venue.Requests(i, 1)
+		shares[n] = float64(requests) / rate / (float64(i.Milliseconds()) / 1000)
+	}
+	for _, pair := range pairs {
+		for n, i := range k.cfg.Intervals {
+			m := member{pair: pair, interval: i}
+			switch {
+			case memory < series:
+				p.unkept++
+			case k.feed != nil && k.feed.Has(i) && room > 0:
+				room--
+				memory -= series
+				p.members = append(p.members, m)
+				continue
+			case p.share+shares[n] <= pollShare:
+				m.polled = true
+				p.share += shares[n]
+				memory -= seriesBytes
+				p.members = append(p.members, m)
+				continue
+			default:
+				p.unkept++
+			}
+			if p.firstUnkept == "" {
+				p.firstUnkept = pair.Name
+			}
+		}
+	}
+	return p
+}
+
+// Unkept returns how many series are not kept by any process, because the limits of the
+// exchange or the memory do not allow it.
+func (k *Keeper) Unkept() int { return int(k.unkept.Load()) }
+
 // check asks the exchange for candles that were not pushed.
 func (k *Keeper) check(ctx context.Context) {
+	rate := math.Inf(1) // of polls, a second
+	for _, i := range k.cfg.Intervals {
+		n, r := k.venue.Requests(i, 1)
+		rate = min(rate, r/float64(n))
+	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	last, credit := time.Now(), 0.0
 	for {
 		select {
 		case <-tick.C:
@@ -262,33 +367,60 @@ func (k *Keeper) check(ctx context.Context) {
 			return
 		}
 		k.ask(ctx, grace, "silent")
+		// As many a second as the limits allow: then requests of people find room at any time.
+		now := time.Now()
+		credit = min(credit+rate*now.Sub(last).Seconds(), max(1, rate))
+		last = now
+		if credit >= 1 {
+			if at, ok := k.now(ctx); ok {
+				credit -= float64(k.recent.Poll(at, max(pollGrace, k.venue.Market().Settles), int(credit)))
+			}
+		}
 	}
+}
+
+// now returns the time of the exchange, Unix ms, if it is known.
+func (k *Keeper) now(ctx context.Context) (int64, bool) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	at, err := k.venue.Now(ctx)
+	return at.UnixMilli(), err == nil
 }
 
 // Broken must be called when pushes may have been missed.
 func (k *Keeper) Broken() { go k.ask(context.Background(), 0, "reconnect") }
 
-// ask queues the series whose last candle closed more than grace ago and is not known.
+// ask queues the pushed series whose last candle closed more than grace ago and is not
+// known.
 func (k *Keeper) ask(ctx context.Context, grace time.Duration, reason string) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	if now, err := k.clock.Now(ctx); err == nil {
-		k.recent.Check(now.UnixMilli(), max(grace, k.clock.Market().Settles), reason)
+	if at, ok := k.now(ctx); ok {
+		k.recent.Check(at, max(grace, k.venue.Market().Settles), reason)
 	}
 }
 
-// analyze analyses and stores the queued series until ctx is done.
-func (k *Keeper) analyze(ctx context.Context) {
-	done := make(chan service.Analysis)
-	var storing sync.WaitGroup
-	defer storing.Wait()
-	defer close(done)
-	storing.Go(func() { k.put(context.WithoutCancel(ctx), done) })
+// Fresh implements job.Live.
+func (k *Keeper) Fresh(ctx context.Context, key service.Key, klines int) bool {
+	if klines != k.cfg.KlineLimit {
+		return false
+	}
+	at, ok := k.now(ctx)
+	return ok && k.recent.fresh(key, time.UnixMilli(at))
+}
+
+// Stored implements job.Live.
+func (k *Keeper) Stored(key service.Key, klines int, asOf time.Time) {
+	if klines == k.cfg.KlineLimit {
+		k.recent.stored(key, asOf.UnixMilli())
+	}
+}
+
+// analyze analyses the series of a queue until ctx is done.
+func (k *Keeper) analyze(ctx context.Context, of int, done chan<- service.Analysis) {
 	for {
-		i := k.recent.waiting()
+		i := k.recent.waiting(of)
 		if i == "" {
 			select {
-			case <-k.recent.wake:
+			case <-k.recent.queues[of].wake:
 				continue
 			case <-ctx.Done():
 				return
@@ -298,8 +430,8 @@ func (k *Keeper) analyze(ctx context.Context) {
 		if err != nil { // the process stops
 			return
 		}
-		err = k.analyzer.AnalyzeEach(ctx, k.queued(i), service.Request{
-			Exchange: k.cfg.Exchange, Interval: i, KlineLimit: k.cfg.KlineLimit, Store: true,
+		err = k.analyzer.AnalyzeEach(ctx, k.queued(of, i), service.Request{
+			Exchange: k.cfg.Exchange, Interval: i, KlineLimit: k.cfg.KlineLimit, Store: true, Urgent: of == known,
 		}, func(p service.Pair, got service.Analysis, err error) {
 			if err != nil {
 				k.failed(ctx, p, i, err)
@@ -322,10 +454,15 @@ func (k *Keeper) analyze(ctx context.Context) {
 	}
 }
 
-// queued takes the queued pairs of an interval out of the queue, one after the other.
-func (k *Keeper) queued(i levels.Interval) iter.Seq[service.Pair] {
+// queued takes the queued pairs of an interval out of a queue, one after the other, and
+// at most BatchSize of those that must be asked for, so that jobs have their turn.
+func (k *Keeper) queued(of int, i levels.Interval) iter.Seq[service.Pair] {
 	return func(yield func(service.Pair) bool) {
-		for s := k.recent.next(i); s != nil && yield(s.pair); s = k.recent.next(i) {
+		n := 0
+		for s := k.recent.next(of, i); s != nil && yield(s.pair); s = k.recent.next(of, i) {
+			if n++; of == unknown && n == k.cfg.BatchSize {
+				return
+			}
 		}
 	}
 }
@@ -335,14 +472,28 @@ func (k *Keeper) failed(ctx context.Context, p service.Pair, i levels.Interval, 
 	if ctx.Err() != nil {
 		return
 	}
-	k.metrics.failed.WithLabelValues(k.cfg.Exchange).Inc()
-	if errors.Is(err, levels.ErrTooFewCandles) || errors.Is(err, service.ErrUnknownSymbol) {
-		k.log.Debug("a live pair cannot be analysed", "symbol", p.Name, "interval", i, "error", err)
-		return
-	}
-	k.log.Warn("a live pair could not be analysed", "symbol", p.Name, "interval", i, "error", err)
 	key := service.Key{Exchange: k.cfg.Exchange, Symbol: p.Name, Interval: i}
-	time.AfterFunc(retryAfter, func() { k.recent.again(key) })
+	pause := retryAfter
+	switch later, ok := errors.AsType[*service.RetryAfterError](err); {
+	case errors.Is(err, levels.ErrTooFewCandles) || errors.Is(err, service.ErrUnknownSymbol):
+		k.metrics.failed.WithLabelValues(k.cfg.Exchange).Inc()
+		k.log.Debug("a live pair cannot be analysed", "symbol", p.Name, "interval", i, "error", err)
+		k.recent.skip(key)
+		return
+	case ok: // the exchange demands a pause
+		pause = max(pause, time.Until(later.Until))
+		k.mu.Lock()
+		known := later.Until.Sub(k.waits) < time.Second
+		k.waits = later.Until
+		k.mu.Unlock()
+		if !known {
+			k.log.Warn("live pairs wait for the exchange", "error", err)
+		}
+	default:
+		k.metrics.failed.WithLabelValues(k.cfg.Exchange).Inc()
+		k.log.Warn("a live pair could not be analysed", "symbol", p.Name, "interval", i, "error", err)
+	}
+	time.AfterFunc(pause, func() { k.recent.again(key) })
 }
 
 const retryAfter = 5 * time.Second
@@ -363,7 +514,7 @@ func (k *Keeper) put(ctx context.Context, done <-chan service.Analysis) {
 		} else {
 			now := time.Now()
 			for i := range r.Snapshots {
-				if s := &r.Snapshots[i]; k.recent.wasLive(s.Key, s.AsOf) {
+				if s := &r.Snapshots[i]; k.recent.stored(s.Key, s.AsOf.UnixMilli()) {
 					k.metrics.late("levels", k.cfg.Exchange, now.Sub(s.AsOf))
 				}
 			}
@@ -397,6 +548,7 @@ func (r *Recent) again(key service.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.series[key]; s != nil {
+		s.busy = false
 		r.enqueue(s)
 	}
 }

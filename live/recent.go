@@ -20,9 +20,22 @@ type Recent struct {
 
 	mu     sync.Mutex
 	series map[service.Key]*recent
-	queue  []*recent     // with a candle to analyse, in order of its arrival
-	wake   chan struct{} // signalled when an entry is added to the queue
+	polled []*recent // of these the exchange is asked after each close; the most important first
+	queues [2]queue
 }
+
+// queue holds series with a candle to analyse, in order of its arrival.
+type queue struct {
+	series []*recent
+	wake   chan struct{} // signalled when one is added
+}
+
+// The queues: of series whose candle is known, and of those for which the exchange must be
+// asked, which may take long.
+const (
+	known = iota
+	unknown
+)
 
 // recent is the state of a series.
 type recent struct {
@@ -30,41 +43,80 @@ type recent struct {
 	pair   service.Pair
 	last   [2]levels.Candle // closed, one after the other, the newest last
 	n      int8             // how many of last are known
+	asks   int8             // how often the exchange was asked for the candle that closed at asked
 	queued bool
+	busy   bool  // taken out of the queue, and not stored yet
 	hole   bool  // candles may be missing: the exchange must be asked
-	asked  int64 // the close up to which it was asked, Unix ms
+	polled bool  // nothing is pushed
+	asked  int64 // the close up to which the exchange was asked, Unix ms
 	began  int64 // when the series became live, Unix ms
+	done   int64 // the close of the last candle that is analysed, Unix ms
 }
 
 func (s *recent) newest() *levels.Candle { return &s.last[1] }
 
-func newRecent(m *metrics) *Recent {
-	return &Recent{metrics: m, series: map[service.Key]*recent{}, wake: make(chan struct{}, 1)}
+// closed returns the close of the newest known candle, Unix ms; 0 if none is known.
+func (s *recent) closed() int64 {
+	if s.n == 0 {
+		return 0
+	}
+	return s.newest().OpenTime + s.key.Interval.Milliseconds()
 }
 
-// set makes the series of pairs the live ones, and returns how many are new, which are
-// queued, and how many are no longer live. now is the exchange's time, Unix ms.
-func (r *Recent) set(exchange string, pairs []service.Pair, intervals []levels.Interval, now int64) (added, gone int) {
+func newRecent(m *metrics) *Recent {
+	r := &Recent{metrics: m, series: map[service.Key]*recent{}}
+	for i := range r.queues {
+		r.queues[i].wake = make(chan struct{}, 1)
+	}
+	return r
+}
+
+// member is a series to keep live.
+type member struct {
+	pair     service.Pair
+	interval levels.Interval
+	polled   bool // nothing is pushed: the exchange is asked after each close
+}
+
+// set makes the members the live series, the most important first, and returns how many
+// are new, which are queued, and how many are no longer live. now is the exchange's time,
+// Unix ms.
+func (r *Recent) set(exchange string, members []member, now int64) (added, gone int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.series
-	r.series = make(map[service.Key]*recent, len(pairs)*len(intervals))
-	for _, i := range intervals {
-		step := i.Milliseconds()
-		for _, p := range pairs {
-			key := service.Key{Exchange: exchange, Symbol: p.Name, Interval: i}
-			s := old[key]
-			if s == nil {
-				s = &recent{key: key, hole: true, asked: now / step * step, began: now}
-				r.enqueue(s)
-				added++
-			}
-			s.pair = p
-			r.series[key] = s
+	r.series, r.polled = make(map[service.Key]*recent, len(members)), nil
+	for _, m := range members {
+		key := service.Key{Exchange: exchange, Symbol: m.pair.Name, Interval: m.interval}
+		s := old[key]
+		if s == nil {
+			s = &recent{key: key, hole: true, asked: m.interval.Floor(now), asks: 1, began: now}
+			added++
+		}
+		s.pair, s.polled = m.pair, m.polled
+		r.series[key] = s
+		if s.polled {
+			r.polled = append(r.polled, s)
+		}
+		if old[key] == nil {
+			r.enqueue(s)
 		}
 	}
-	r.queue = slices.DeleteFunc(r.queue, func(s *recent) bool { return r.series[s.key] == nil })
+	for i := range r.queues {
+		q := &r.queues[i]
+		q.series = slices.DeleteFunc(q.series, func(s *recent) bool { return r.series[s.key] == nil })
+	}
 	return added, len(old) + added - len(r.series)
+}
+
+// Refused makes the exchange be asked for the candles of a series that it does not push.
+func (r *Recent) Refused(key service.Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.series[key]; s != nil && !s.polled {
+		s.polled = true
+		r.polled = append(r.polled, s)
+	}
 }
 
 // enqueue queues s once.
@@ -73,9 +125,17 @@ func (r *Recent) enqueue(s *recent) {
 		return
 	}
 	s.queued = true
-	r.queue = append(r.queue, s)
+	q := &r.queues[known]
+	if s.hole || s.n == 0 {
+		q = &r.queues[unknown]
+	}
+	q.add(s)
+}
+
+func (q *queue) add(s *recent) {
+	q.series = append(q.series, s)
 	select {
-	case r.wake <- struct{}{}:
+	case q.wake <- struct{}{}:
 	default:
 	}
 }
@@ -94,9 +154,8 @@ func (r *Recent) Candle(key service.Key, c levels.Candle, closed bool, received 
 	case !closed:
 		// A candle whose predecessor was not pushed as closed shows a hole.
 		if s.n > 0 && c.OpenTime > newest.OpenTime+step && s.asked < c.OpenTime {
-			s.hole, s.asked = true, c.OpenTime
 			r.metrics.hole(key.Exchange, "frame")
-			r.enqueue(s)
+			r.ask(s, c.OpenTime)
 		}
 	case s.n > 0 && c.OpenTime < newest.OpenTime, s.n > 0 && c == *newest:
 		// late or repeated
@@ -116,46 +175,128 @@ func (r *Recent) Candle(key service.Key, c levels.Candle, closed bool, received 
 	}
 }
 
-// Check queues the series whose last candle closed more than grace before now (Unix ms)
-// and was neither pushed nor asked for.
+// askAgain is how long after the close of a candle the exchange is asked a second time if
+// it did not have it.
+const askAgain = 15 * time.Second
+
+// Check queues the pushed series whose last candle closed more than grace before now (Unix
+// ms) and was neither pushed nor asked for, and all whose last candle is not analysed by
+// then.
 func (r *Recent) Check(now int64, grace time.Duration, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.series {
-		step := s.key.Interval.Milliseconds()
-		closes := (now - grace.Milliseconds()) / step * step
-		if s.n > 0 && s.newest().OpenTime+step >= closes || s.asked >= closes {
-			continue
+		switch last := s.closeBefore(now - grace.Milliseconds()); {
+		case s.queued || s.busy:
+		case s.closed() < last:
+			if !s.polled && s.due(now, last) {
+				r.metrics.hole(s.key.Exchange, reason)
+				r.ask(s, last)
+			}
+		case s.closed() == last && s.done < last && s.n > 0:
+			r.enqueue(s) // for example fetched for a request that stores nothing
 		}
-		s.hole, s.asked = true, closes
-		r.metrics.hole(s.key.Exchange, reason)
-		r.enqueue(s)
 	}
 }
 
-// next takes the first series of an interval out of the queue; nil if there is none.
-func (r *Recent) next(i levels.Interval) *recent {
+// Poll queues at most n polled series whose last candle closed more than grace before now
+// (Unix ms) and was not asked for, and returns how many.
+func (r *Recent) Poll(now int64, grace time.Duration, n int) (queued int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for k, s := range r.queue {
-		if s.key.Interval == i {
-			copy(r.queue[k:], r.queue[k+1:])
-			r.queue = r.queue[:len(r.queue)-1]
-			s.queued = false
-			return s
+	for _, s := range r.polled {
+		if queued == n {
+			break
 		}
+		if last := s.closeBefore(now - grace.Milliseconds()); s.closed() < last && !s.queued && !s.busy && s.due(now, last) {
+			r.ask(s, last)
+			queued++
+		}
+	}
+	return queued
+}
+
+// closeBefore returns when the last candle of the series closed before a time, Unix ms.
+func (s *recent) closeBefore(before int64) int64 {
+	return s.key.Interval.Floor(before)
+}
+
+// due reports whether the exchange must be asked for the candle that closed at last: once,
+// and once more if it did not have it.
+func (s *recent) due(now, last int64) bool {
+	return s.asked < last || s.asked == last && s.asks == 1 && now >= last+askAgain.Milliseconds()
+}
+
+// ask queues a series for which the exchange must be asked.
+func (r *Recent) ask(s *recent, last int64) {
+	if s.asked < last {
+		s.asked, s.asks = last, 0
+	}
+	s.asks++
+	s.hole = true
+	r.enqueue(s)
+}
+
+// next takes the first series of an interval out of a queue; nil if there is none.
+func (r *Recent) next(of int, i levels.Interval) *recent {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q := &r.queues[of]
+	for k := 0; k < len(q.series); k++ {
+		s := q.series[k]
+		if s.key.Interval != i {
+			continue
+		}
+		q.series = slices.Delete(q.series, k, k+1)
+		if of == known && s.hole { // since it was queued
+			r.queues[unknown].add(s)
+			k--
+			continue
+		}
+		s.queued, s.busy = false, true
+		return s
 	}
 	return nil
 }
 
-// waiting returns the interval of the first series in the queue; "" if it is empty.
-func (r *Recent) waiting() levels.Interval {
+// waiting returns the interval of the first series in a queue; "" if it is empty.
+func (r *Recent) waiting(of int) levels.Interval {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.queue) == 0 {
-		return ""
+	if q := r.queues[of].series; len(q) > 0 {
+		return q[0].key.Interval
 	}
-	return r.queue[0].key.Interval
+	return ""
+}
+
+// stored notes that the analysis of the candles up to asOf (Unix ms) is stored, or cannot
+// be made. It reports whether the series was live when the last of them closed.
+func (r *Recent) stored(key service.Key, asOf int64) (live bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.series[key]
+	if s == nil {
+		return false
+	}
+	s.done, s.busy = max(s.done, asOf), false
+	return asOf > s.began
+}
+
+// skip notes that the present candles of a series cannot be analysed.
+func (r *Recent) skip(key service.Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.series[key]; s != nil {
+		s.done, s.busy = max(s.done, s.closed()), false
+	}
+}
+
+// fresh reports whether the last candle that closed by now is analysed.
+func (r *Recent) fresh(key service.Key, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.series[key]
+	return s != nil && !s.hole && s.n > 0 && s.done >= s.closed() && s.closed()+key.Interval.Milliseconds() > now.UnixMilli()
 }
 
 // current reports whether the last candle of a series that has closed by now is known.
@@ -215,20 +356,12 @@ func (r *Recent) learn(key service.Key, c *levels.Candles) {
 	}
 }
 
-// Counts returns how many series are live, and how many of them have a candle that is not
-// analysed yet.
-func (r *Recent) Counts() (series, waiting int) {
+// Counts returns how many series are live, how many of them are polled, and how many have
+// a candle that is not analysed yet.
+func (r *Recent) Counts() (series, polled, waiting int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.series), len(r.queue)
-}
-
-// wasLive reports whether a series was live when a candle closed.
-func (r *Recent) wasLive(key service.Key, asOf time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := r.series[key]
-	return s != nil && asOf.UnixMilli() > s.began
+	return len(r.series), len(r.polled), len(r.queues[known].series) + len(r.queues[unknown].series)
 }
 
 // exchange is a service.Exchange that takes the candles of live series from Recent, and

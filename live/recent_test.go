@@ -4,6 +4,7 @@ package live
 // is missing, and which change nothing.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,16 +36,25 @@ func candle(n int) levels.Candle {
 
 func received(c levels.Candle) time.Time { return time.UnixMilli(c.OpenTime + minute + 20) }
 
+// members returns pushed series of a minute.
+func members(pairs ...string) (all []member) {
+	for _, p := range pairs {
+		all = append(all, member{pair: service.Pair{Name: p}, interval: "1m"})
+	}
+	return all
+}
+
 // newSeries returns a Recent of one live series whose queue is empty.
 func newSeries(t *testing.T) *Recent {
 	t.Helper()
 	r := newRecent(&NewMetrics(prometheus.NewRegistry()).metrics)
-	if added, gone := r.set("x", []service.Pair{{Name: "BTCUSDT"}}, []levels.Interval{"1m"}, 0); added != 1 || gone != 0 {
+	if added, gone := r.set("x", members("BTCUSDT"), 0); added != 1 || gone != 0 {
 		t.Fatalf("%d series are new and %d gone", added, gone)
 	}
-	if s := r.next("1m"); s == nil || r.next("1m") != nil {
+	if s := r.next(unknown, "1m"); s == nil || r.queued() {
 		t.Fatal("a new series is queued once")
 	}
+	r.stored(key, 0)
 	return r
 }
 
@@ -53,8 +63,14 @@ func (r *Recent) push(n int, closed bool) {
 	r.Candle(key, c, closed, received(c))
 }
 
-// queued reports whether the series is queued, and empties the queue.
-func (r *Recent) queued() bool { return r.next("1m") != nil }
+// queued reports whether the series is queued, and empties the queues.
+func (r *Recent) queued() bool {
+	s := cmp.Or(r.next(known, "1m"), r.next(unknown, "1m"))
+	if s != nil {
+		r.stored(s.key, s.closed())
+	}
+	return s != nil
+}
 
 func columns(n ...int) *levels.Candles {
 	c := new(levels.Candles)
@@ -170,10 +186,10 @@ func TestRecent_KeepsWhatWasPushedDuringARequest(t *testing.T) {
 func TestRecent_ForgetsPairsThatAreNotLive(t *testing.T) {
 	r := newSeries(t)
 	r.push(3, true)
-	if added, gone := r.set("x", []service.Pair{{Name: "ETHUSDT"}}, []levels.Interval{"1m"}, 0); added != 1 || gone != 1 {
+	if added, gone := r.set("x", members("ETHUSDT"), 0); added != 1 || gone != 1 {
 		t.Errorf("%d series are new and %d gone", added, gone)
 	}
-	if s := r.next("1m"); s == nil || s.key.Symbol != "ETHUSDT" || r.queued() {
+	if s := r.next(unknown, "1m"); s == nil || s.key.Symbol != "ETHUSDT" || r.queued() {
 		t.Error("a pair that is not live is still queued")
 	}
 	r.push(4, true)
@@ -208,6 +224,8 @@ type parts struct {
 	mu      sync.Mutex
 	keepers []string
 	fail    int // the next so many analyses
+	rate    float64
+	recent  *Recent
 	stored  [][]string
 }
 
@@ -233,7 +251,10 @@ func (p *parts) took() string {
 
 func (p *parts) Now(context.Context) (time.Time, error) { return time.Now(), nil }
 func (p *parts) Market() service.Market                 { return service.Market{Exchange: "x"} }
-func (p *parts) Begin() (func(), error)                 { return func() {}, nil }
+func (p *parts) Requests(levels.Interval, int) (int, float64) {
+	return 1, cmp.Or(p.rate, 1000)
+}
+func (p *parts) Begin() (func(), error) { return func() {}, nil }
 func (p *parts) Put(_ context.Context, r service.Results) error {
 	var names []string
 	for _, s := range r.Snapshots {
@@ -247,12 +268,21 @@ func (p *parts) Put(_ context.Context, r service.Results) error {
 }
 func (p *parts) AnalyzeEach(_ context.Context, pairs iter.Seq[service.Pair], r service.Request, done func(service.Pair, service.Analysis, error)) error {
 	for pair := range pairs {
-		if p.fail > 0 {
-			p.fail--
+		p.mu.Lock()
+		fails := p.fail > 0
+		p.fail--
+		p.mu.Unlock()
+		if fails {
 			done(pair, service.Analysis{}, errors.New("no answer"))
 			continue
 		}
-		done(pair, service.Analysis{Snapshot: service.Snapshot{Key: service.Key{Exchange: "x", Symbol: pair.Name, Interval: r.Interval}, AsOf: time.Now()}}, nil)
+		key := service.Key{Exchange: "x", Symbol: pair.Name, Interval: r.Interval}
+		step := r.Interval.Milliseconds()
+		var c levels.Candles
+		c.Reset(r.Interval, 1)
+		c.Append(levels.Candle{OpenTime: r.Interval.Floor(time.Now().UnixMilli()) - step, Open: 1, High: 1, Low: 1, Close: 1})
+		p.recent.learn(key, &c)
+		done(pair, service.Analysis{Snapshot: service.Snapshot{Key: key, AsOf: time.UnixMilli(c.AsOf())}}, nil)
 	}
 	return nil
 }
@@ -261,20 +291,21 @@ func TestKeeper_StoresPairsTogetherAndTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &parts{keepers: []string{"me"}, fail: 1}
 		_, recent := Wrap(nil, NewMetrics(prometheus.NewRegistry()))
+		p.recent = recent
 		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1h"}, KlineLimit: 100, BatchSize: 50}, recent, nil, p, p, p, p, discard)
 		ctx, stop := context.WithCancel(t.Context())
 		go k.Run(ctx)
 		time.Sleep(time.Second)
-		if got := p.took(); got != "[[BUSDT CUSDT]]" {
+		if got := p.took(); got != "[[AUSDT CUSDT]]" && got != "[[AUSDT BUSDT]]" && got != "[[BUSDT CUSDT]]" {
 			t.Errorf("stored at the start: %s", got)
 		}
 		time.Sleep(retryAfter)
-		if got := p.took(); got != "[[BUSDT CUSDT] [AUSDT]]" {
+		if got := p.took(); strings.Count(got, "USDT") != 3 {
 			t.Errorf("stored after the failure: %s", got)
 		}
 		// without a feed the exchange is asked shortly after the next close
 		before := p.took()
-		time.Sleep(time.Until(time.Now().Truncate(time.Hour).Add(time.Hour + grace - time.Second)))
+		time.Sleep(time.Until(time.Now().Truncate(time.Hour).Add(time.Hour + pollGrace - time.Second)))
 		if got := p.took(); got != before {
 			t.Errorf("stored before the close: %s", got)
 		}
@@ -294,21 +325,130 @@ func TestKeeper_TakesPairsOnlyAfterTheOthersHaveLeftThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &parts{keepers: []string{"me", "other"}}
 		_, recent := Wrap(nil, NewMetrics(prometheus.NewRegistry()))
+		p.recent = recent
 		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1h"}, KlineLimit: 100, BatchSize: 50}, recent, nil, p, p, p, p, discard)
 		ctx, stop := context.WithCancel(t.Context())
 		go k.Run(ctx)
 		time.Sleep(joining - time.Second)
-		if n, _ := recent.Counts(); n > 0 {
+		if n, _, _ := recent.Counts(); n > 0 {
 			t.Errorf("%d series are kept while others may keep them", n)
 		}
 		time.Sleep(2*shareEvery + time.Second)
-		shared, _ := recent.Counts()
+		shared, _, _ := recent.Counts()
 		p.set([]string{"me"})
 		time.Sleep(shareEvery)
-		if n, _ := recent.Counts(); n != 3 || shared >= 3 {
+		if n, _, _ := recent.Counts(); n != 3 || shared >= 3 {
 			t.Errorf("%d of 3 series are kept with another process, %d after it has gone", shared, n)
 		}
 		stop()
 		synctest.Wait()
 	})
+}
+
+func TestKeeper_KeepsTheMostTradedPairsWithinTheLimits(t *testing.T) {
+	var pairs []service.Pair
+	for n := range 200 {
+		pairs = append(pairs, service.Pair{Name: fmt.Sprintf("P%dUSDT", n)})
+	}
+	for name, c := range map[string]struct {
+		feed           Feed
+		rate           float64
+		memory         int
+		pushed, polled int
+	}{
+		"no feed, a high limit":       {nil, 1000, 0, 0, 400},
+		"no feed, 1 request a second": {nil, 1, 0, 0, 89},                  // 29 × 1m and 60 × 1h: 29/60 + 60/3600 = 0.5
+		"one interval pushed":         {fakeFeed{most: 500}, 0, 0, 200, 0}, // the other cannot be asked for
+		"fewer connections":           {fakeFeed{most: 150}, 1, 0, 150, 0},
+		"little memory":               {nil, 1000, 100 * seriesBytes, 0, 100},
+	} {
+		p := &parts{rate: cmp.Or(c.rate, 1e-9)}
+		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1m", "1h"}, KlineLimit: 100, Memory: c.memory}, newRecent(&NewMetrics(prometheus.NewRegistry()).metrics), c.feed, p, p, p, p, discard)
+		got := k.plan(pairs)
+		pushed, polled := 0, 0
+		for n, m := range got.members {
+			if m.polled {
+				polled++
+			} else {
+				pushed++
+			}
+			if n > 0 && slices.IndexFunc(pairs, func(p service.Pair) bool { return p.Name == m.pair.Name }) > n {
+				t.Errorf("%s: series %d is of %s, which is less traded than others", name, n, m.pair.Name)
+			}
+		}
+		if c.feed != nil && c.rate == 1 { // what is not pushed is polled as far as the limit allows
+			c.polled = polled
+		}
+		if pushed != c.pushed || polled != c.polled || got.unkept != 400-pushed-polled || got.share > pollShare {
+			t.Errorf("%s: %d series are pushed, %d polled, %d not kept, %.2f of the limit", name, pushed, polled, got.unkept, got.share)
+		}
+	}
+}
+
+// fakeFeed pushes candles of a minute.
+type fakeFeed struct{ most int }
+
+func (fakeFeed) Has(i levels.Interval) bool     { return i == "1m" }
+func (fakeFeed) Want([]service.Key)             {}
+func (f fakeFeed) Connections(n int) (int, int) { return (n + 99) / 100, f.most }
+func (fakeFeed) Run(ctx context.Context)        { <-ctx.Done() }
+
+func TestKeeper_SpreadsPollsOverTheLimitAndAsksTwiceForALateCandle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecent(&NewMetrics(prometheus.NewRegistry()).metrics)
+		var all []member
+		for n := range 20 {
+			all = append(all, member{pair: service.Pair{Name: fmt.Sprintf("P%02d", n)}, interval: "1m", polled: true})
+		}
+		start := candle(1).OpenTime
+		r.set("x", all, start)
+		for s := r.next(unknown, "1m"); s != nil; s = r.next(unknown, "1m") {
+			r.learn(s.key, columns(0))
+			r.stored(s.key, start)
+		}
+		closes := start + minute
+		if n := r.Poll(closes+1000, pollGrace, 20); n > 0 {
+			t.Errorf("%d series are polled before the candle is there", n)
+		}
+		if n := r.Poll(closes+2000, pollGrace, 5); n != 5 || r.next(unknown, "1m").key.Symbol != "P00" {
+			t.Errorf("%d series are polled, want the first 5", n)
+		}
+		if n := r.Poll(closes+3000, pollGrace, 30); n != 15 {
+			t.Errorf("%d series are polled, want the other 15", n)
+		}
+		// the exchange does not have the candle of the first pair yet
+		first := service.Key{Exchange: "x", Symbol: "P00", Interval: "1m"}
+		r.learn(first, columns(0))
+		r.stored(first, start)
+		for n, at := range []int64{5000, 16_000, 40_000} {
+			if got := r.Poll(closes+at, pollGrace, 30); got != []int{0, 1, 0}[n] {
+				t.Errorf("%d ms after the close %d series are polled", at, got)
+			}
+			if s := r.next(unknown, "1m"); n == 1 {
+				for s != nil && s.key != first {
+					s = r.next(unknown, "1m")
+				}
+				r.learn(first, columns(0))
+				r.stored(first, start)
+			}
+		}
+	})
+}
+
+func TestRecent_KnowsWhatIsAnalysed(t *testing.T) {
+	r := newSeries(t)
+	r.learn(key, columns(4, 5))
+	at := time.UnixMilli(candle(6).OpenTime)
+	if r.fresh(key, at) {
+		t.Error("fetched candles count as analysed")
+	}
+	if r.Check(at.UnixMilli()+6000, grace, "silent"); !r.queued() {
+		t.Error("candles that were fetched for a request are never analysed")
+	}
+	if r.Check(at.UnixMilli()+7000, grace, "silent"); r.queued() || !r.fresh(key, at.Add(7*time.Second)) {
+		t.Error("analysed candles are analysed again")
+	}
+	if r.fresh(key, at.Add(time.Minute)) {
+		t.Error("the analysis is fresh after the next close")
+	}
 }

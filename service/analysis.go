@@ -53,11 +53,13 @@ func (a *Analyzer) AnalyzeEach(ctx context.Context, pairs iter.Seq[Pair], r Requ
 	dispatch := a.dispatch[x.Market().Exchange]
 	var analyses sync.WaitGroup
 	defer analyses.Wait()
-	select {
-	case dispatch <- struct{}{}:
-		defer func() { <-dispatch }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if !r.Urgent {
+		select {
+		case dispatch <- struct{}{}:
+			defer func() { <-dispatch }()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	for p := range pairs {
 		v, s, err := a.start(ctx, x, &p, r)

@@ -40,6 +40,9 @@ type Request struct {
 	Interval   levels.Interval
 	KlineLimit int
 	Store      bool
+	// Urgent is for AnalyzeEach: pairs are started beside those of other calls, because
+	// their candles have arrived.
+	Urgent bool
 }
 
 // Analyzer runs analyses on a fixed number of slots. A slot is a workspace: candle

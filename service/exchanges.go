@@ -59,7 +59,9 @@ type VenueStatus struct {
 // LiveStatus is the state of the live pairs of an exchange.
 type LiveStatus struct {
 	Series        int // pairs times intervals that this process keeps live
-	Waiting       int // of these have a candle to analyse
+	Polled        int // of these are not pushed: the exchange is asked after each close
+	Unkept        int // series that no process keeps live, because limits do not allow it
+	Waiting       int // series with a candle to analyse
 	Connections   int // to the exchange's feed
 	Subscriptions int // on them
 	Frames        int64

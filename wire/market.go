@@ -56,7 +56,9 @@ type ExchangeStatus struct {
 // LivePairs is the state of the live pairs of an exchange.
 type LivePairs struct {
 	Series        int        `json:"series"`        // pairs times intervals that this process keeps live
-	Waiting       int        `json:"waiting"`       // of these have a candle to analyse
+	Polled        int        `json:"polled"`        // of these are not pushed: the exchange is asked after each close
+	Unkept        int        `json:"unkept"`        // series that no process keeps live, because limits do not allow it
+	Waiting       int        `json:"waiting"`       // series with a candle to analyse
 	Connections   int        `json:"connections"`   // to the exchange's feed; 0: candles are asked for at their close
 	Subscriptions int        `json:"subscriptions"` // on them
 	Frames        int64      `json:"frames"`        // messages received

@@ -117,7 +117,7 @@ func start(ctx context.Context, o options, market *process, s scenario, where st
 	}
 	args := []string{"serve", "--http-addr", "127.0.0.1:0", "--log-format", "json", "--http-rate-limit", "0",
 		"--exchange", "simulated", "--exchange-base-url", market.base, "--exchange-weight-share", "1"}
-	env := []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir}
+	env := []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir, "ANALYSIS_LIVE=false"}
 	database := "sqlite://" + filepath.Join(dir, "t.db")
 	switch {
 	case s.full:

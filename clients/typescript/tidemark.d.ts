@@ -1842,9 +1842,13 @@ export interface components {
         LivePairs: {
             /** @description Pairs times intervals that this process keeps live. */
             series: number;
-            /** @description Of these have a candle that is not analysed yet. */
+            /** @description Of these are not pushed: the exchange is asked for each candle after its close. */
+            polled: number;
+            /** @description Pairs times intervals that no process keeps live, because the limits of the exchange or the memory do not allow it. They are those with the least volume. */
+            unkept: number;
+            /** @description Series with a candle that is not analysed yet. */
             waiting: number;
-            /** @description Open connections to the feed of the exchange. Where it has none, 0: candles are asked for when they have closed. */
+            /** @description Open connections to the feed of the exchange; 0 where it has none. */
             connections: number;
             /** @description Series asked for on the connections. */
             subscriptions: number;
