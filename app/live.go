@@ -45,6 +45,7 @@ func (k kept) status() *service.LiveStatus {
 	s := new(service.LiveStatus)
 	s.Series, s.Polled, s.Waiting = k.recent.Counts()
 	s.Unkept = k.keeper.Unkept()
+	s.Audits, s.Differences = k.keeper.Audits()
 	if k.feed != nil {
 		c := k.feed.Counts()
 		s.Connections, s.Subscriptions, s.Frames, s.Reconnects, s.LastFrame = c.Connections, c.Subscriptions, c.Frames, c.Reconnects, c.LastFrame

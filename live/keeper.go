@@ -38,6 +38,9 @@ type Feed interface {
 type Venue interface {
 	Now(ctx context.Context) (time.Time, error)
 	Market() service.Market
+	// Candles appends the closed candles of a pair from a time on, Unix ms; see
+	// service.Visit.
+	Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error
 	// Requests returns how many requests for so many candles of an interval are made, and
 	// how many a second the limits of the exchange leave for work that nobody waits for.
 	Requests(i levels.Interval, klines int) (n int, perSecond float64)
@@ -52,6 +55,8 @@ type Lister interface {
 // Store stores analyses, and which processes keep the pairs of an exchange live.
 type Store interface {
 	Put(ctx context.Context, r service.Results) error
+	// Candles reads stored candles; see service.Store.
+	Candles(ctx context.Context, key service.Key, from int64, dst *levels.Candles, buf []byte) (service.Kept, error)
 	// KeepLive says that this process keeps pairs of the exchange live. It returns the
 	// ids of all that do and have said so lately, and the one of this process.
 	KeepLive(ctx context.Context, exchange string) (keepers []string, self string, err error)
@@ -94,7 +99,8 @@ type Keeper struct {
 	mu    sync.Mutex
 	waits time.Time // until then the exchange demands a pause, as far as was logged
 
-	unkept atomic.Int64 // series that the limits do not allow, of all processes
+	unkept              atomic.Int64 // series that the limits do not allow, of all processes
+	audits, differences atomic.Int64 // compared series, and candles that differed
 }
 
 // Metrics are the metrics of all live exchanges of a process.
@@ -146,6 +152,7 @@ func (k *Keeper) Run(ctx context.Context) {
 		all.Go(func() { k.feed.Run(ctx) })
 	}
 	all.Go(func() { k.check(ctx) })
+	all.Go(func() { k.audit(ctx) })
 	done := make(chan service.Analysis, k.cfg.BatchSize) // slots do not wait for the database
 	var analyses sync.WaitGroup
 	analyses.Go(func() { k.analyze(ctx, known, done) })

@@ -10,6 +10,8 @@ type metrics struct {
 	lateness *prometheus.HistogramVec
 	holes    *prometheus.CounterVec
 	failed   *prometheus.CounterVec
+	audits   *prometheus.CounterVec
+	differs  *prometheus.CounterVec
 }
 
 func (m *metrics) register(reg prometheus.Registerer) {
@@ -26,7 +28,15 @@ func (m *metrics) register(reg prometheus.Registerer) {
 		Name: "tidemark_live_failures_total",
 		Help: "Analyses of live pairs that failed.",
 	}, []string{"exchange"})
-	reg.MustRegister(m.lateness, m.holes, m.failed)
+	m.audits = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tidemark_live_audits_total",
+		Help: "Live series whose last stored candles were compared with those of the exchange.",
+	}, []string{"exchange"})
+	m.differs = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tidemark_live_audit_differences_total",
+		Help: "Candles of these that differed from those of the exchange, or existed only on one side. Their pairs are fetched again.",
+	}, []string{"exchange"})
+	reg.MustRegister(m.lateness, m.holes, m.failed, m.audits, m.differs)
 }
 
 // announce makes the metrics of an exchange exist before anything has happened.
@@ -38,6 +48,14 @@ func (m *metrics) announce(exchange string) {
 		m.holes.WithLabelValues(exchange, reason)
 	}
 	m.failed.WithLabelValues(exchange)
+	m.audits.WithLabelValues(exchange)
+	m.differs.WithLabelValues(exchange)
+}
+
+// audited counts a compared series.
+func (m *metrics) audited(exchange string, differences int) {
+	m.audits.WithLabelValues(exchange).Inc()
+	m.differs.WithLabelValues(exchange).Add(float64(differences))
 }
 
 func (m *metrics) late(step, exchange string, d time.Duration) {

@@ -20,8 +20,11 @@ type Recent struct {
 
 	mu     sync.Mutex
 	series map[service.Key]*recent
-	polled []*recent // of these the exchange is asked after each close; the most important first
+	order  []*recent // the same, the most important first
+	polled []*recent // of these the exchange is asked after each close
 	queues [2]queue
+
+	audited int // of order, modulo its length
 }
 
 // queue holds series with a candle to analyse, in order of its arrival.
@@ -85,7 +88,7 @@ func (r *Recent) set(exchange string, members []member, now int64) (added, gone 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.series
-	r.series, r.polled = make(map[service.Key]*recent, len(members)), nil
+	r.series, r.polled, r.order = make(map[service.Key]*recent, len(members)), nil, make([]*recent, 0, len(members))
 	for _, m := range members {
 		key := service.Key{Exchange: exchange, Symbol: m.pair.Name, Interval: m.interval}
 		s := old[key]
@@ -93,8 +96,11 @@ func (r *Recent) set(exchange string, members []member, now int64) (added, gone 
 			s = &recent{key: key, hole: true, asked: m.interval.Floor(now), asks: 1, began: now}
 			added++
 		}
+		whole := s.pair.Whole
 		s.pair, s.polled = m.pair, m.polled
+		s.pair.Whole = whole
 		r.series[key] = s
+		r.order = append(r.order, s)
 		if s.polled {
 			r.polled = append(r.polled, s)
 		}
@@ -278,7 +284,7 @@ func (r *Recent) stored(key service.Key, asOf int64) (live bool) {
 	if s == nil {
 		return false
 	}
-	s.done, s.busy = max(s.done, asOf), false
+	s.done, s.busy, s.pair.Whole = max(s.done, asOf), false, false
 	return asOf > s.began
 }
 

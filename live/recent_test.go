@@ -226,6 +226,8 @@ type parts struct {
 	fail    int // the next so many analyses
 	rate    float64
 	recent  *Recent
+	healed  bool     // no stored candle is wrong
+	whole   []string // pairs that were fetched whole
 	stored  [][]string
 }
 
@@ -251,6 +253,35 @@ func (p *parts) took() string {
 
 func (p *parts) Now(context.Context) (time.Time, error) { return time.Now(), nil }
 func (p *parts) Market() service.Market                 { return service.Market{Exchange: "x"} }
+func (p *parts) Candles(_ context.Context, key service.Key, _ int64, dst *levels.Candles, _ []byte) (service.Kept, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	series(dst, 0, key.Symbol == "BUSDT" && !p.healed)
+	return service.Kept{}, nil
+}
+
+// series appends the last closed candles, of which one may be wrong.
+func series(dst *levels.Candles, from int64, wrong bool) {
+	step := dst.Interval.Milliseconds()
+	for n := int64(60); n > 0; n-- {
+		c := levels.Candle{OpenTime: dst.Interval.Floor(time.Now().UnixMilli()) - n*step, Open: 1, High: 1, Low: 1, Close: 1}
+		if wrong && n == 30 {
+			c.Volume = 1
+		}
+		if c.OpenTime >= from {
+			dst.Append(c)
+		}
+	}
+}
+
+// venue is an exchange: its candles are right.
+type venue struct{ *parts }
+
+func (v venue) Candles(_ context.Context, _ string, from int64, dst *levels.Candles, _ []byte) error {
+	series(dst, from, false)
+	return nil
+}
+
 func (p *parts) Requests(levels.Interval, int) (int, float64) {
 	return 1, cmp.Or(p.rate, 1000)
 }
@@ -271,6 +302,9 @@ func (p *parts) AnalyzeEach(_ context.Context, pairs iter.Seq[service.Pair], r s
 		p.mu.Lock()
 		fails := p.fail > 0
 		p.fail--
+		if pair.Whole {
+			p.whole, p.healed = append(p.whole, pair.Name), true
+		}
 		p.mu.Unlock()
 		if fails {
 			done(pair, service.Analysis{}, errors.New("no answer"))
@@ -292,7 +326,7 @@ func TestKeeper_StoresPairsTogetherAndTriesAgain(t *testing.T) {
 		p := &parts{keepers: []string{"me"}, fail: 1}
 		_, recent := Wrap(nil, NewMetrics(prometheus.NewRegistry()))
 		p.recent = recent
-		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1h"}, KlineLimit: 100, BatchSize: 50}, recent, nil, p, p, p, p, discard)
+		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1h"}, KlineLimit: 100, BatchSize: 50}, recent, nil, venue{p}, p, p, p, discard)
 		ctx, stop := context.WithCancel(t.Context())
 		go k.Run(ctx)
 		time.Sleep(time.Second)
@@ -326,7 +360,7 @@ func TestKeeper_TakesPairsOnlyAfterTheOthersHaveLeftThem(t *testing.T) {
 		p := &parts{keepers: []string{"me", "other"}}
 		_, recent := Wrap(nil, NewMetrics(prometheus.NewRegistry()))
 		p.recent = recent
-		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1h"}, KlineLimit: 100, BatchSize: 50}, recent, nil, p, p, p, p, discard)
+		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1h"}, KlineLimit: 100, BatchSize: 50}, recent, nil, venue{p}, p, p, p, discard)
 		ctx, stop := context.WithCancel(t.Context())
 		go k.Run(ctx)
 		time.Sleep(joining - time.Second)
@@ -363,7 +397,7 @@ func TestKeeper_KeepsTheMostTradedPairsWithinTheLimits(t *testing.T) {
 		"little memory":               {nil, 1000, 100 * seriesBytes, 0, 100},
 	} {
 		p := &parts{rate: cmp.Or(c.rate, 1e-9)}
-		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1m", "1h"}, KlineLimit: 100, Memory: c.memory}, newRecent(&NewMetrics(prometheus.NewRegistry()).metrics), c.feed, p, p, p, p, discard)
+		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1m", "1h"}, KlineLimit: 100, Memory: c.memory}, newRecent(&NewMetrics(prometheus.NewRegistry()).metrics), c.feed, venue{p}, p, p, p, discard)
 		got := k.plan(pairs)
 		pushed, polled := 0, 0
 		for n, m := range got.members {
@@ -450,5 +484,35 @@ func TestRecent_KnowsWhatIsAnalysed(t *testing.T) {
 	}
 	if r.fresh(key, at.Add(time.Minute)) {
 		t.Error("the analysis is fresh after the next close")
+	}
+}
+
+func TestKeeper_AuditsSomeSeriesInTurnAndHealsThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &parts{keepers: []string{"me"}}
+		_, recent := Wrap(nil, NewMetrics(prometheus.NewRegistry()))
+		p.recent = recent
+		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1h"}, KlineLimit: 100, BatchSize: 50}, recent, nil, venue{p}, p, p, p, discard)
+		ctx, stop := context.WithCancel(t.Context())
+		go k.Run(ctx)
+		time.Sleep(auditEvery + time.Minute)
+		synctest.Wait()
+		audits, differences := k.Audits()
+		if audits != 3 || differences != 1 || !slices.Equal(p.whole, []string{"BUSDT"}) {
+			t.Errorf("%d series were compared, %d candles differed, %v were fetched whole", audits, differences, p.whole)
+		}
+		time.Sleep(auditEvery)
+		synctest.Wait()
+		if audits, differences = k.Audits(); audits != 6 || differences != 1 || len(p.whole) != 1 {
+			t.Errorf("later %d series were compared, %d candles differed, %v were fetched whole", audits, differences, p.whole)
+		}
+		stop()
+		synctest.Wait()
+	})
+	r := newRecent(&NewMetrics(prometheus.NewRegistry()).metrics)
+	r.set("x", members("A", "B", "C"), 0)
+	some := fmt.Sprint(r.someSeries(2), r.someSeries(2), r.someSeries(5))
+	if strings.Count(some, "{") != 7 || strings.Count(some, " A ") != 3 {
+		t.Errorf("the series in turn are %s", some)
 	}
 }

@@ -35,9 +35,10 @@ const (
 	refetchDamaged   = "damaged"   // the stored candles cannot be read
 	refetchSimulated = "simulated" // one is simulated: the stored candles or the market
 	refetchShort     = "short"     // they begin after, or end before, the window
+	refetchAudit     = "audit"     // an audit has found another difference
 )
 
-var refetches = [...]string{refetchDisagree, refetchDamaged, refetchSimulated, refetchShort}
+var refetches = [...]string{refetchDisagree, refetchDamaged, refetchSimulated, refetchShort, refetchAudit}
 
 // fetched describes the candles that fetch has put into a slot.
 type fetched struct {
@@ -53,7 +54,7 @@ type fetched struct {
 // ones. It reads stored candles and fetches the rest. It also fetches the last stored
 // candle again, which must not have changed. It fetches the whole window if the
 // stored candles cannot be read, belong to another market or do not cover the window.
-// It does not look for stored candles if p.New is set.
+// It does not look for stored candles if p.New or p.Whole is set.
 // It returns levels.ErrTooFewCandles if the pair is known to have fewer than least
 // candles.
 func (a *Analyzer) fetch(ctx context.Context, x Exchange, v Visit, s *slot, p Pair, interval levels.Interval, limit, least int) (f fetched, err error) {
@@ -64,7 +65,11 @@ func (a *Analyzer) fetch(ctx context.Context, x Exchange, v Visit, s *slot, p Pa
 	s.candles.Reset(interval, limit+1)
 	from := windowOf(now, interval, limit)
 	reason := firstTime
-	if !p.New {
+	switch {
+	case p.Whole:
+		reason = refetchAudit
+		a.metrics.refetched.WithLabelValues(reason).Inc()
+	case !p.New:
 		if f, reason, err = a.resume(ctx, x, v, s, p.Name, from, now.UnixMilli(), least); err == nil && reason == "" {
 			return f, nil
 		}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -362,4 +363,27 @@ func TestAnalyze_LateTradesChangeTheLastCandleOnly(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAnalyzer_FetchesAPairWholeWhoseCandlesAreWrong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, store := &fakeExchange{}, &fakeStore{}
+		a := newTestAnalyzer(t, Config{}, x, store)
+		analyzeOne(t, a, 200)
+		requests := asked(x)
+		var got Results
+		pair := Pair{Name: "P000USDT", Whole: true}
+		err := a.AnalyzeEach(t.Context(), slices.Values([]Pair{pair}), Request{Interval: "1h", KlineLimit: 200, Store: true, Urgent: true}, func(_ Pair, one Analysis, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			got.Add(one)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(*requests) != 1 || len(got.Candles) != 1 || got.Candles[0].Keep != math.MaxInt64 || len(got.Candles[0].Blocks) < 2 {
+			t.Errorf("asked for candles since %v; the change of the stored candles is %+v", *requests, got.Candles)
+		}
+	})
 }

@@ -58,12 +58,14 @@ type VenueStatus struct {
 
 // LiveStatus is the state of the live pairs of an exchange.
 type LiveStatus struct {
-	Series        int // pairs times intervals that this process keeps live
-	Polled        int // of these are not pushed: the exchange is asked after each close
-	Unkept        int // series that no process keeps live, because limits do not allow it
-	Waiting       int // series with a candle to analyse
-	Connections   int // to the exchange's feed
-	Subscriptions int // on them
+	Series        int   // pairs times intervals that this process keeps live
+	Polled        int   // of these are not pushed: the exchange is asked after each close
+	Unkept        int   // series that no process keeps live, because limits do not allow it
+	Waiting       int   // series with a candle to analyse
+	Audits        int64 // series compared with the exchange
+	Differences   int64 // candles of these that differed
+	Connections   int   // to the exchange's feed
+	Subscriptions int   // on them
 	Frames        int64
 	Reconnects    map[string]int64 // by reason
 	LastFrame     time.Time        // zero before the first

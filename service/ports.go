@@ -212,6 +212,9 @@ type Pair struct {
 	// New is set if no candles of the pair are stored: the analysis does not look for
 	// them. If another analysis stores some meanwhile, this one replaces them.
 	New bool `json:"-"`
+	// Whole is set if stored candles of the pair are known to be wrong: the whole window
+	// is fetched, and replaces them.
+	Whole bool `json:"-"`
 }
 
 // Judged is the judgement of the promise of a series.

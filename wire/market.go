@@ -63,7 +63,9 @@ type LivePairs struct {
 	Subscriptions int        `json:"subscriptions"` // on them
 	Frames        int64      `json:"frames"`        // messages received
 	Reconnects    Reconnects `json:"reconnects"`
-	LastFrame     *time.Time `json:"last_frame"` // nil before the first
+	LastFrame     *time.Time `json:"last_frame"`        // nil before the first
+	Audits        int64      `json:"audits"`            // series whose last candles were compared with the exchange
+	Differences   int64      `json:"audit_differences"` // candles of these that differed; their pairs were fetched again
 }
 
 // Reconnects counts by their reason how often a connection to a feed was opened again.

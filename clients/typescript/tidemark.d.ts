@@ -1860,6 +1860,10 @@ export interface components {
              * @description When the last message came; null before the first.
              */
             last_frame: string | null;
+            /** @description Series whose last stored candles were compared with those of the exchange. */
+            audits: number;
+            /** @description Candles of these that differed from those of the exchange. Their pairs were fetched again. */
+            audit_differences: number;
         };
         /** @description How often a connection to a feed was opened again, by reason. */
         Reconnects: {
