@@ -101,10 +101,10 @@ type keptBlock struct {
 func (db *DB) blocks(ctx context.Context, key service.Key, from int64, buf []byte) ([]keptBlock, []byte, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
-	rows, err := db.read.QueryContext(limited, db.read.Rebind(`SELECT c.covered_from, c.simulated, c.block FROM series s JOIN candles c ON c.series_id = s.id
+	rows, err := db.often(limited, `SELECT c.covered_from, c.simulated, c.block FROM series s JOIN candles c ON c.series_id = s.id
 		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ?
 			AND c.span >= COALESCE((SELECT MAX(k.span) FROM candles k WHERE k.series_id = s.id AND k.span <= ?), 0)
-		ORDER BY c.span`), key.Exchange, key.Interval, key.Symbol, from)
+		ORDER BY c.span`, key.Exchange, key.Interval, key.Symbol, from)
 	if err != nil {
 		return nil, buf, err
 	}

@@ -84,8 +84,11 @@ func (db *DB) DuePromise(ctx context.Context, key service.Key, by time.Time) (sc
 		AsOf    int64 `db:"as_of"`
 		Promise []byte
 	}
-	err := db.read.SelectContext(limited, &found, db.read.Rebind(`SELECT p.as_of, p.promise FROM series s JOIN promises p ON p.series_id = s.id
-		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ? AND p.as_of <= ?`), key.Exchange, key.Interval, key.Symbol, by.UnixMilli())
+	rows, err := db.often(limited, `SELECT p.as_of, p.promise FROM series s JOIN promises p ON p.series_id = s.id
+		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ? AND p.as_of <= ?`, key.Exchange, key.Interval, key.Symbol, by.UnixMilli())
+	if err == nil {
+		err = sqlx.StructScan(rows, &found) // which closes rows
+	}
 	if err != nil || len(found) == 0 {
 		return scorecard.Promise{}, false, db.fail(ctx, err)
 	}

@@ -270,11 +270,14 @@ func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (serv
 	}
 	// MAX takes one index step on both databases; for ORDER BY … LIMIT 1,
 	// PostgreSQL may fetch and sort the whole history
-	err := db.read.SelectContext(limited, &stored, db.read.Rebind(`SELECT a.snapshot, s.delisted_at, p.name FROM series s JOIN analyses a ON a.series_id = s.id
+	rows, err := db.often(limited, `SELECT a.snapshot, s.delisted_at, p.name FROM series s JOIN analyses a ON a.series_id = s.id
 			LEFT JOIN pairs p ON p.exchange = s.exchange AND p.symbol = s.symbol
 		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ?
-			AND a.as_of = (SELECT MAX(k.as_of) FROM analyses k WHERE k.series_id = s.id AND k.as_of <= ?)`),
+			AND a.as_of = (SELECT MAX(k.as_of) FROM analyses k WHERE k.series_id = s.id AND k.as_of <= ?)`,
 		key.Exchange, key.Interval, key.Symbol, newest)
+	if err == nil {
+		err = sqlx.StructScan(rows, &stored) // which closes rows
+	}
 	if err != nil {
 		return service.Snapshot{}, db.fail(ctx, err)
 	}
