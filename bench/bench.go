@@ -38,6 +38,11 @@ type Options struct {
 	Parts         []string
 	Postgres      string
 	JSON          bool
+
+	// of the part live
+	Hours int     // simulated, instead of the rest of the part; 0: none
+	Speed float64 // of the market's clock then
+	Plot  string  // file for a plot of them
 }
 
 // benchReport is the output of `bench --json`. Sizes are in bytes, times in seconds.
@@ -54,6 +59,9 @@ type benchReport struct {
 	Idle        []idleResult       `json:"idle"`
 	Workers     []workersResult    `json:"workers"`
 	Venues      []venuesResult     `json:"venues"`
+	Live        []liveResult       `json:"live"`
+	Cuts        []cutsResult       `json:"cuts"`
+	Hours       []soakRun          `json:"hours"`
 }
 
 type settingResult struct {
@@ -103,8 +111,12 @@ type workersResult struct {
 	PeakRSS []int64 `json:"peak_rss_bytes"` // of each
 }
 
-// Parts are the parts of a benchmark. Each has its own table.
+// Parts are the parts of a benchmark that are measured unless others are named. Each has
+// its own table.
 var Parts = []string{"settings", "growth", "repetition", "serving", "throughput", "idle", "workers", "venues"}
+
+// partLive takes a quarter of an hour and needs no market of its own.
+const partLive = "live"
 
 // Bencher runs the processes of a benchmark.
 type Bencher struct {
@@ -135,15 +147,17 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
 	}
 	report := benchReport{Version: app.BuildVersion(), Pairs: o.Pairs, Klines: o.Klines, LatencySecs: o.Latency.Seconds()}
 	for _, part := range o.Parts {
-		if !slices.Contains(Parts, part) {
-			return config.Usage(fmt.Errorf("--parts: %q is not one of %s", part, strings.Join(Parts, ", ")))
+		if !slices.Contains(Parts, part) && part != partLive {
+			return config.Usage(fmt.Errorf("--parts: %q is not one of %s", part, strings.Join(append(Parts, partLive), ", ")))
 		}
 	}
-	market, err := b.market(ctx, o.Pairs)
-	if err != nil {
-		return err
+	var market *Process
+	if slices.ContainsFunc(o.Parts, func(part string) bool { return part != partLive }) {
+		if market, err = b.market(ctx, o.Pairs); err != nil {
+			return err
+		}
+		defer market.End()
 	}
-	defer market.End()
 	databases := []string{"sqlite"}
 	if o.Postgres != "" {
 		databases = append(databases, "postgres")
@@ -173,11 +187,16 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
 				}
 			case "venues":
 				err = b.venues(ctx, &report, db)
+			case partLive:
+				err = b.live(ctx, &report, db)
 			}
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", db, part, err)
 			}
 		}
+	}
+	if err := b.writePlot(report.Hours); err != nil {
+		return err
 	}
 	if o.JSON {
 		e := json.NewEncoder(stdout)
@@ -858,6 +877,34 @@ func (r benchReport) print(w io.Writer) error {
 			cells[2], cells[3] = two(v.Floor), two(v.Seconds/v.Floor)
 		}
 		t.row(append([]string{v.Database, strconv.Itoa(v.Exchanges), v.What}, append(cells, mib(v.PeakRSS))...)...)
+	}
+	for i, l := range r.Live {
+		if i == 0 {
+			t.head("database", "live exchanges", "series at 1m", "closes", "close to GET /levels, p50, ms", "p99, ms", "all stored after the close, s", "peak RSS, MiB", "CPU between closes, %")
+		}
+		p50, p99 := "–", "–"
+		if l.P50 > 0 {
+			p50, p99 = fmt.Sprintf("%.0f", 1000*l.P50), fmt.Sprintf("%.0f", 1000*l.P99)
+		}
+		t.row(l.Database, strconv.Itoa(l.Exchanges), strconv.Itoa(l.Series), strconv.Itoa(l.Closes), p50, p99, two(slices.Max(l.Within)), mib(l.PeakRSS), fmt.Sprintf("%.1f", 100*l.CPU))
+	}
+	for i, c := range r.Cuts {
+		if i == 0 {
+			t.head("database", "cuts", "of them kill -9", "holes", "candles compared", "lost", "doubled", "differing", "filled after the reconnect, p50, s", "most, s")
+		}
+		t.row(c.Database, strconv.Itoa(c.Cuts), strconv.Itoa(c.Kills), strconv.Itoa(c.Holes), strconv.Itoa(c.Candles), strconv.Itoa(c.Lost), strconv.Itoa(c.Doubled), strconv.Itoa(c.Differing), two(c.FillP50), two(c.FillMost))
+	}
+	for i, h := range r.Hours {
+		if i == 0 {
+			t.head("database", "hours", "analyses", "RSS after 2.5 h, MiB", "last", "most", "goroutines", "last", "most", "open files", "last", "most")
+		}
+		first, last := h.Samples[min(settled, len(h.Samples))-1], h.Samples[len(h.Samples)-1]
+		most := first
+		for _, s := range h.Samples[min(settled, len(h.Samples))-1:] {
+			most.RSS, most.Goroutines, most.OpenFiles = max(most.RSS, s.RSS), max(most.Goroutines, s.Goroutines), max(most.OpenFiles, s.OpenFiles)
+		}
+		t.row(h.Database, strconv.Itoa(len(h.Samples)/4), strconv.Itoa(last.Done), mib(first.RSS), mib(last.RSS), mib(most.RSS),
+			strconv.Itoa(first.Goroutines), strconv.Itoa(last.Goroutines), strconv.Itoa(most.Goroutines), strconv.Itoa(first.OpenFiles), strconv.Itoa(last.OpenFiles), strconv.Itoa(most.OpenFiles))
 	}
 	return t.Flush()
 }

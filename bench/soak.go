@@ -94,7 +94,8 @@ func Soak(ctx context.Context, o SoakOptions, stdout, stderr io.Writer) error {
 		return err
 	}
 	if o.Plot != "" {
-		if err := os.WriteFile(o.Plot, soakPlot(runs, o), 0o644); err != nil {
+		title := fmt.Sprintf("%d sweeps of %d simulated pairs at %s, %s of the responses faulty", o.Sweeps, o.Pairs, o.Setting, o.Faults)
+		if err := os.WriteFile(o.Plot, soakPlot(runs, title, o.Sweeps, strconv.Itoa), 0o644); err != nil {
 			return err
 		}
 	}
@@ -167,9 +168,9 @@ func printSoak(w io.Writer, runs []soakRun) error {
 	return t.Flush()
 }
 
-// soakPlot draws the values over the sweeps: one panel each for memory, goroutines and
-// open files, one line for each database.
-func soakPlot(runs []soakRun, o SoakOptions) []byte {
+// soakPlot draws the values over so many samples: one panel each for memory, goroutines and
+// open files, one line for each database. label returns what is written below a sample.
+func soakPlot(runs []soakRun, title string, samples int, label func(n int) string) []byte {
 	const (
 		width, panel  = 760, 150 // of a panel's inside
 		left, top     = 60, 56
@@ -181,7 +182,7 @@ func soakPlot(runs []soakRun, o SoakOptions) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12" fill="#57606a">`+"\n", left+width+right, height+bottom)
 	b.WriteString(`<rect width="100%" height="100%" fill="#ffffff"/>` + "\n")
-	fmt.Fprintf(&b, `<text x="%d" y="22" font-size="15" fill="#1f2328">%d sweeps of %d simulated pairs at %s, %s of the responses faulty</text>`+"\n", left, o.Sweeps, o.Pairs, o.Setting, o.Faults)
+	fmt.Fprintf(&b, `<text x="%d" y="22" font-size="15" fill="#1f2328">%s</text>`+"\n", left, title)
 	x := left
 	for i, r := range runs {
 		fmt.Fprintf(&b, `<rect x="%d" y="32" width="18" height="4" fill="%s"/><text x="%d" y="38">%s</text>`+"\n", x, colours[i], x+24, r.Database)
@@ -209,9 +210,9 @@ func soakPlot(runs []soakRun, o SoakOptions) []byte {
 		for v := 0.0; v <= most+step/2; v += step {
 			fmt.Fprintf(&b, `<path d="M%d %.1fH%d" stroke="#d0d7de"/><text x="%d" y="%.1f" text-anchor="end">%g</text>`+"\n", left, at(v), left+width, left-8, at(v)+4, v)
 		}
-		place := func(sweep int) float64 { return left + width*float64(sweep-1)/float64(o.Sweeps-1) }
-		for _, n := range []int{1, settled, o.Sweeps / 2, o.Sweeps} {
-			fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%d</text>`+"\n", place(n), from+panel+16, n)
+		place := func(sweep int) float64 { return left + width*float64(sweep-1)/float64(samples-1) }
+		for _, n := range []int{1, settled, samples / 2, samples} {
+			fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", place(n), from+panel+16, label(n))
 		}
 		for j, r := range runs {
 			points := make([]string, len(r.Samples))

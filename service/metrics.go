@@ -65,7 +65,7 @@ func newMetrics(reg prometheus.Registerer, a *Analyzer) *metrics {
 		}, []string{"source"}),
 		refetched: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidemark_candle_refetches_total",
-			Help: "Pairs whose whole window was fetched although candles are stored, by reason: disagree (the venue's candle differs), damaged, simulated (another market), short (the window is not covered).",
+			Help: "Pairs whose whole window was fetched although candles are stored, by reason: disagree (the venue's candle differs), damaged, simulated (another market), short (the window is not covered), audit (an audit found a difference).",
 		}, []string{"reason"}),
 	}
 	m.symbols.WithLabelValues("analyzed") // the series exists before the first pair does

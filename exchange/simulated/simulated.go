@@ -58,6 +58,10 @@ type Options struct {
 	LimitTimes  int // all limits are multiplied by this, default 1
 	BanAfter    int // requests refused in one pause before the address is banned, where the venue does that, default 40
 
+	// OnClosed is called before each message of a closed candle, with its open time in Unix
+	// seconds. It may be nil.
+	OnClosed func(symbol string, open int64)
+
 	Stream     StreamFaults
 	Faults     Faults
 	RetryAfter time.Duration // of an injected 429, whole seconds, default 1 s

@@ -302,6 +302,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 				c.c, c.volume = c.o, c.volume/2
 			}
 			s.streams.closed.Add(1)
+			if s.options.OnClosed != nil {
+				s.options.OnClosed(sub.pair.Symbol, c.open)
+			}
 			if buf = d.push(buf[:0], sub, &c, !faults.Unmarked, s.options.Now().UnixMilli()); !push(buf) {
 				return
 			}
