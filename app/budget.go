@@ -228,6 +228,6 @@ func (b Budget) Print(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "# memory budget: %s (%s)\n", config.Mebibytes(b.Total), b.Source)
-	fmt.Fprintf(w, "# of it: replies %s, database %s, open batches %s, further exchanges %s, finders %s, each slot of %d klines %s\n",
-		config.Mebibytes(b.replies()), config.Mebibytes(b.database()), config.Mebibytes(b.batches()), config.Mebibytes(b.venues()), config.Mebibytes(b.finders()), b.Config.AnalysisKlineLimit, config.Mebibytes(b.Slot()))
+	fmt.Fprintf(w, "# of it: replies %s, database %s, open batches %s, further exchanges %s, live pairs %s, finders %s, each slot of %d klines %s\n",
+		config.Mebibytes(b.replies()), config.Mebibytes(b.database()), config.Mebibytes(b.batches()), config.Mebibytes(b.venues()), config.Mebibytes(b.live()), config.Mebibytes(b.finders()), b.Config.AnalysisKlineLimit, config.Mebibytes(b.Slot()))
 }
