@@ -24,6 +24,8 @@ type Recent struct {
 	polled []*recent // of these the exchange is asked after each close
 	queues [2]queue
 
+	refused map[service.Key]bool // not pushed though they were asked for
+
 	audited int // of order, modulo its length
 }
 
@@ -67,7 +69,7 @@ func (s *recent) closed() int64 {
 }
 
 func newRecent(m *metrics) *Recent {
-	r := &Recent{metrics: m, series: map[service.Key]*recent{}}
+	r := &Recent{metrics: m, series: map[service.Key]*recent{}, refused: map[service.Key]bool{}}
 	for i := range r.queues {
 		r.queues[i].wake = make(chan struct{}, 1)
 	}
@@ -97,7 +99,7 @@ func (r *Recent) set(exchange string, members []member, now int64) (added, gone 
 			added++
 		}
 		whole := s.pair.Whole
-		s.pair, s.polled = m.pair, m.polled
+		s.pair, s.polled = m.pair, m.polled || r.refused[key]
 		s.pair.Whole = whole
 		r.series[key] = s
 		r.order = append(r.order, s)
@@ -119,6 +121,7 @@ func (r *Recent) set(exchange string, members []member, now int64) (added, gone 
 func (r *Recent) Refused(key service.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.refused[key] = true
 	if s := r.series[key]; s != nil && !s.polled {
 		s.polled = true
 		r.polled = append(r.polled, s)

@@ -469,6 +469,16 @@ func TestKeeper_SpreadsPollsOverTheLimitAndAsksTwiceForALateCandle(t *testing.T)
 	})
 }
 
+func TestRecent_PollsWhatIsRefused(t *testing.T) {
+	r := newRecent(&NewMetrics(prometheus.NewRegistry()).metrics)
+	r.Refused(service.Key{Exchange: "x", Symbol: "A", Interval: "1m"}) // before the series are set
+	r.set("x", members("A", "B", "C"), 0)
+	r.Refused(service.Key{Exchange: "x", Symbol: "B", Interval: "1m"})
+	if _, polled, _ := r.Counts(); polled != 2 {
+		t.Errorf("%d series are polled, want the two refused ones", polled)
+	}
+}
+
 func TestRecent_KnowsWhatIsAnalysed(t *testing.T) {
 	r := newSeries(t)
 	r.learn(key, columns(4, 5))
