@@ -28,9 +28,11 @@ type kept struct {
 type lives map[string]kept
 
 // Fresh implements job.Live.
-func (l lives) Fresh(ctx context.Context, key service.Key, klines int) bool {
-	k, ok := l[key.Exchange]
-	return ok && k.keeper.Fresh(ctx, key, klines)
+func (l lives) Fresh(ctx context.Context, exchange string, klines int) func(service.Key) bool {
+	if k, ok := l[exchange]; ok {
+		return k.keeper.Fresh(ctx, exchange, klines)
+	}
+	return func(service.Key) bool { return false }
 }
 
 // Stored implements job.Live.

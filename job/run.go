@@ -344,8 +344,12 @@ func (r *Runner) runBatch(ctx context.Context, j Job, index int, pairs []service
 	request := service.Request{Exchange: j.Exchange, Interval: j.Interval, KlineLimit: j.KlineLimit, Store: j.Store}
 	var unwritable error // why pairs were not started, if nothing can be stored
 	whenWritable := func(yield func(service.Pair) bool) {
+		fresh := func(service.Key) bool { return false }
+		if r.cfg.Live != nil && j.Store {
+			fresh = r.cfg.Live.Fresh(ctx, j.Exchange, j.KlineLimit)
+		}
 		for _, p := range pairs {
-			if live := r.cfg.Live; live != nil && j.Store && live.Fresh(ctx, service.Key{Exchange: j.Exchange, Symbol: p.Name, Interval: j.Interval}, j.KlineLimit) {
+			if fresh(service.Key{Exchange: j.Exchange, Symbol: p.Name, Interval: j.Interval}) {
 				mu.Lock()
 				b.Done++
 				mu.Unlock()

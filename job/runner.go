@@ -34,9 +34,10 @@ type Config struct {
 
 // Live keeps pairs fresh beside the jobs.
 type Live interface {
-	// Fresh reports whether the analysis of so many candles of a series, through the last
-	// one that has closed, is stored: a job does not repeat it.
-	Fresh(ctx context.Context, key service.Key, klines int) bool
+	// Fresh returns a function that reports whether the analysis of so many candles of a
+	// series of an exchange, through the last one that has closed by now, is stored: a job
+	// does not repeat it.
+	Fresh(ctx context.Context, exchange string, klines int) func(service.Key) bool
 	// Stored notes that a job has stored an analysis of so many candles.
 	Stored(key service.Key, klines int, asOf time.Time)
 }

@@ -91,6 +91,41 @@ func TestSubmit_SweepGivesEveryPairAnOutcome(t *testing.T) {
 	})
 }
 
+// liveFake keeps some pairs fresh.
+type liveFake struct {
+	fresh  map[string]bool
+	mu     sync.Mutex
+	stored []string
+}
+
+func (l *liveFake) Fresh(context.Context, string, int) func(service.Key) bool {
+	return func(key service.Key) bool { return l.fresh[key.Symbol] }
+}
+
+func (l *liveFake) Stored(key service.Key, _ int, _ time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stored = append(l.stored, key.Symbol)
+}
+
+func TestSubmit_DoesNotRepeatWhatIsLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, live := &fakeExchange{symbols: market(8)}, &liveFake{fresh: map[string]bool{"P001USDT": true, "P006USDT": true}}
+		a := newTestRunner(t, testConfig{}, x, &fakeStore{})
+		a.cfg.Live = live
+		j, _, err := a.Submit(t.Context(), Request{All: true, Store: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j = finished(t, a, j.ID); j.State != Completed || j.Done != 8 || j.Failed > 0 {
+			t.Errorf("ended as %+v", j)
+		}
+		if len(x.calls) != 6 || x.calls["P001USDT"]+x.calls["P006USDT"] > 0 || len(live.stored) != 6 {
+			t.Errorf("asked for %v, stored %v", x.calls, live.stored)
+		}
+	})
+}
+
 func TestSubmit_KeepsSlotsBusyAcrossBatches(t *testing.T) {
 	for _, c := range []struct{ concurrency, batch int }{{1, 5}, {3, 20}, {5, 50}, {20, 50}, {20, 5}, {3, 4}} {
 		t.Run(fmt.Sprintf("%d/%d", c.concurrency, c.batch), func(t *testing.T) {

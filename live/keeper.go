@@ -406,12 +406,12 @@ func (k *Keeper) ask(ctx context.Context, grace time.Duration, reason string) {
 }
 
 // Fresh implements job.Live.
-func (k *Keeper) Fresh(ctx context.Context, key service.Key, klines int) bool {
-	if klines != k.cfg.KlineLimit {
-		return false
+func (k *Keeper) Fresh(ctx context.Context, _ string, klines int) func(service.Key) bool {
+	at, ok := int64(0), false
+	if klines == k.cfg.KlineLimit {
+		at, ok = k.now(ctx)
 	}
-	at, ok := k.now(ctx)
-	return ok && k.recent.fresh(key, time.UnixMilli(at))
+	return func(key service.Key) bool { return ok && k.recent.fresh(key, time.UnixMilli(at)) }
 }
 
 // Stored implements job.Live.
