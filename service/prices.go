@@ -134,6 +134,14 @@ func passed(moved, side []levels.Level) []levels.Level {
 // was the other one then.
 func (s *Snapshot) Passed(role levels.Role, i int) bool { return i < s.passed[role] }
 
+// Newest returns the time of the newest price in s.
+func (s *Snapshot) Newest() time.Time {
+	if s.PriceAt.After(s.AsOf) {
+		return s.PriceAt
+	}
+	return s.AsOf
+}
+
 // Reference returns the price that distances are measured from: the live one, or else the
 // last close.
 func (s *Snapshot) Reference() float64 {
