@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"tidemark/exchange"
 	"tidemark/levels"
 	"tidemark/memory"
 	"tidemark/repository"
@@ -41,10 +42,12 @@ func newExchangeMetrics(reg prometheus.Registerer) *exchangeMetrics {
 	}
 }
 
-func (m *exchangeMetrics) observe(exchange, endpoint string, status int, took time.Duration) {
-	m.heap.Load().step()
-	m.requests.WithLabelValues(exchange, endpoint, strconv.Itoa(status)).Inc()
-	m.duration.WithLabelValues(exchange, endpoint).Observe(took.Seconds())
+func (m *exchangeMetrics) observe(venue, endpoint string, status int, took time.Duration) {
+	if endpoint != exchange.PricesEndpoint { // which is little and regular
+		m.heap.Load().step()
+	}
+	m.requests.WithLabelValues(venue, endpoint, strconv.Itoa(status)).Inc()
+	m.duration.WithLabelValues(venue, endpoint).Observe(took.Seconds())
 }
 
 // registerProcessMetrics registers the metrics of the Go runtime, the process, its cgroup,

@@ -8,6 +8,10 @@ import (
 	"tidemark/service"
 )
 
+// PricesEndpoint is the name of the requests for prices in metrics, logs and errors,
+// whatever the endpoint of the venue.
+const PricesEndpoint = "prices"
+
 // KeepPrices reads the last prices of all pairs, now and then in every period, until ctx
 // ends. They take turns with other requests for the budgets of the venue. A reading that
 // fails is not repeated: the next one is near.
@@ -47,7 +51,7 @@ func (c *Client) readPrices(ctx context.Context, every time.Duration) error {
 		}
 		var dst *Listing
 		call, before := c.venue.Listing(c.spec.Prices, cursor), list.Len()
-		call.attempts = 1
+		call.Endpoint, call.attempts = PricesEndpoint, 1
 		err := c.readListing(ctx, e, call, func(s *Scanner, _ time.Time) error {
 			if page == 0 { // those of later pages are newer
 				at = time.Now()
