@@ -699,7 +699,7 @@ func TestMarkets_FactsAgree(t *testing.T) {
 		if len(s.Budgets) == 0 || len(s.Budgets) > exchange.MaxBudgets {
 			t.Errorf("%s has %d budgets", s.Name, len(s.Budgets))
 		}
-		costs := []exchange.Call{v.Listing(0, ""), s.Clock}
+		costs := []exchange.Call{v.Listing(0, ""), v.Listing(s.Prices, ""), s.Clock}
 		if s.Listings == 2 {
 			costs = append(costs, v.Listing(1, ""))
 		}
