@@ -145,3 +145,21 @@ func TestPrices_OnlyOfTheSameMarketAndNewerThanTheClose(t *testing.T) {
 		}
 	})
 }
+
+// A replay has a time of its own, in which its candles close and its prices are.
+func TestPrices_AreByTheClockOfTheExchange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		behind := 30 * 24 * time.Hour
+		h := start(t, func(c *Config, _ *service.Config) {
+			readPrices(c, 98.5)
+			c.Status = func(string) service.VenueStatus { return service.VenueStatus{ClockSkew: &behind} }
+		})
+		there := time.Now().Add(-behind)
+		store(h, snapshot("BTCUSDT", there))
+		time.Sleep(time.Second)
+		rec := h.get("/levels/BTCUSDT")
+		if a := decode[wire.Analysis](t, rec); *a.Price != 98.5 || !a.PriceAt.Equal(there) || a.Stale || rec.Header().Get("Cache-Control") != "public, max-age=9" {
+			t.Errorf("%v at %v, stale %v, %s", *a.Price, a.PriceAt, a.Stale, rec.Header().Get("Cache-Control"))
+		}
+	})
+}
