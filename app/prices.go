@@ -4,17 +4,18 @@ import (
 	"context"
 	"time"
 
+	"tidemark/config"
 	"tidemark/service"
 )
 
-// readsPrices reports whether this process reads the prices between closes: one that
-// answers nobody needs none.
-func (a *App) readsPrices() bool { return a.Config.PricesEvery > 0 && a.Config.Role != roleWorker }
+// readsPrices reports whether a process that serves reads the prices between closes: one
+// that answers nobody needs none.
+func readsPrices(c config.Config) bool { return c.PricesEvery > 0 && c.Role != roleWorker }
 
 // prices returns the prices of an exchange that were read last, empty before the first
 // reading; nil if this process reads none of it.
 func (a *App) prices(exchange string) *service.Prices {
-	if !a.readsPrices() {
+	if !readsPrices(a.Config) {
 		return nil
 	}
 	for _, v := range a.Venues {

@@ -42,7 +42,7 @@ func (c *Client) Prices() *service.Prices { return c.prices.Load() }
 
 // readPrices reads the last price of every pair.
 func (c *Client) readPrices(ctx context.Context, every time.Duration) error {
-	var list service.PriceList
+	list := service.NewPriceList(c.prices.Load())
 	var at time.Time
 	e := newEffort()
 	for cursor, page := "", 0; ; page++ {
@@ -57,7 +57,7 @@ func (c *Client) readPrices(ctx context.Context, every time.Duration) error {
 				at = time.Now()
 			}
 			list.Cut(before)
-			dst = &Listing{page: cursor, prices: &list}
+			dst = &Listing{page: cursor, prices: list}
 			if err := c.venue.DecodeListing(c.spec.Prices, s, dst); err != nil {
 				return err
 			}

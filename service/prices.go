@@ -48,6 +48,17 @@ func (p *Prices) Last(symbol string) (price float64, ok bool) {
 // PriceList collects prices. Its zero value is empty.
 type PriceList struct{ all Prices }
 
+// NewPriceList returns an empty list with room for as many pairs as p has, which may be
+// nil, and a few more.
+func NewPriceList(p *Prices) *PriceList {
+	l := new(PriceList)
+	if p != nil {
+		l.all.names = make([]byte, 0, len(p.names)+len(p.names)/16)
+		l.all.ends, l.all.last = make([]uint32, 0, len(p.ends)+len(p.ends)/16), make([]float64, 0, len(p.ends)+len(p.ends)/16)
+	}
+	return l
+}
+
 // Add adds the last price of a pair. A pair that was never traded has none: a price that
 // is not finite and positive is ignored.
 func (l *PriceList) Add(symbol []byte, price float64) {
@@ -73,19 +84,19 @@ func (l *PriceList) Cut(n int) {
 // Prices returns the prices added, as of a time. Of a pair that was added more than once
 // the first one counts.
 func (l *PriceList) Prices(at time.Time, every time.Duration) *Prices {
-	order := make([]int, l.Len())
+	order := make([]int32, l.Len())
 	for i := range order {
-		order[i] = i
+		order[i] = int32(i)
 	}
-	slices.SortFunc(order, func(a, b int) int {
-		return cmp.Or(bytes.Compare(l.all.name(a), l.all.name(b)), cmp.Compare(a, b))
+	slices.SortFunc(order, func(a, b int32) int {
+		return cmp.Or(bytes.Compare(l.all.name(int(a)), l.all.name(int(b))), cmp.Compare(a, b))
 	})
 	p := &Prices{
 		At: at, Every: every,
 		names: make([]byte, 0, len(l.all.names)), ends: make([]uint32, 0, l.Len()), last: make([]float64, 0, l.Len()),
 	}
 	for _, i := range order {
-		name := l.all.name(i)
+		name := l.all.name(int(i))
 		if n := len(p.ends); n > 0 && bytes.Equal(p.name(n-1), name) {
 			continue
 		}
