@@ -146,13 +146,14 @@ func (a *API) analyzeSymbol(w *reply, r *http.Request, body *analyzeBody) error 
 	if key.Interval == "" {
 		key.Interval, _ = a.Analyzer.Defaults()
 	}
+	prices := a.pricesVersion(key.Exchange)
 	watch := a.cache.await(key)
 	snap, err := a.Analyzer.Analyze(r.Context(), service.Request{
 		Exchange: body.Exchange, Symbol: body.Symbol, Interval: levels.Interval(body.Interval), KlineLimit: body.KlineLimit, Store: body.stored(),
 	})
 	var e *cached
 	if err == nil && body.stored() && snap.Key == key {
-		e = encodeLevels(key, formatJSON, &snap, a.unasked(), snap.ComputedAt)
+		e = a.encodeNewest(key, &snap, a.unasked(), snap.ComputedAt, prices)
 	}
 	a.cache.done(watch, e, snap.AsOf.UnixMilli())
 	switch {
@@ -258,7 +259,7 @@ func (a *API) analyzeKlines(w *reply, r *http.Request, async bool, body *analyze
 // halted pair, or old klines, are stale at once.
 func (a *API) analysis(w *reply, s *service.Snapshot, body *analyzeBody) error {
 	show := Shown{Edge: a.MinEdge, Faint: body.faint()}
-	return sendAnalysis(w, append(AppendAnalysis(make([]byte, 0, 8<<10), s, s.ComputedAt, show), '\n'))
+	return sendAnalysis(w, append(AppendAnalysis(make([]byte, 0, 8<<10), a.atPrice(s, s.ComputedAt), s.ComputedAt, show), '\n'))
 }
 
 func sendAnalysis(w *reply, body []byte) error {

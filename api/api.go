@@ -64,6 +64,7 @@ type Config struct {
 	Analyzer   *service.Analyzer
 	Jobs       *job.Runner
 	Status     func(exchange string) service.VenueStatus // of an exchange of the Analyzer; nil: unknown
+	Prices     func(exchange string) *service.Prices     // those read last, empty before the first; nil, or a nil function: none are read
 	Store      Store
 	Registerer prometheus.Registerer // for the metrics of this package
 	Gatherer   prometheus.Gatherer   // read by GET /metrics

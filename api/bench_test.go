@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tidemark/service"
 )
 
 // discard is a ResponseWriter that keeps nothing.
@@ -24,7 +26,7 @@ func (d *discard) WriteHeader(int)             {}
 // cachedReply is an API that has the reply for /levels/BTCUSDT in its cache,
 // the reply itself, and a handler that only writes it.
 func cachedReply(b *testing.B) (h *harness, reply *httptest.ResponseRecorder, bare http.Handler) {
-	h = start(b, quiet)
+	h = start(b, quiet, func(c *Config, _ *service.Config) { readPrices(c, 50_000) })
 	want(b, h.do("POST", "/analyze", `{"symbol":"BTCUSDT"}`), 200)
 	reply = h.get("/levels/BTCUSDT?interval=1h")
 	want(b, reply, 200)

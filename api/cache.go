@@ -25,7 +25,8 @@ type cached struct {
 	contentType, etag, lastModified, length []string
 	vary                                    []string  // nil for none
 	lines                                   []byte    // etag, lastModified and vary as header lines; nil if they may not be sent as such
-	fresh                                   time.Time // close of the next candle; there can be nothing newer before
+	fresh                                   time.Time // close of the next candle, or the next price; there can be nothing newer before
+	prices                                  int64     // see API.pricesVersion; 0 for a picture
 	flips                                   time.Time // when the reply becomes stale and its bytes change; zero if it is stale
 	age                                     atomic.Pointer[maxAge]
 	outline                                 outline // zero unless it is an analysis as JSON
@@ -73,17 +74,17 @@ func (c *cache) init(limit int64) {
 	c.root.newer, c.root.older = &c.root, &c.root
 }
 
-// get returns the reply for key at the time now. If there is none, it returns nil and
+// get returns the reply for key at the time now, with the prices of that version. If there is none, it returns nil and
 // the current generation, which put needs for a reply that is read from the store after
 // the call.
-func (c *cache) get(key cacheKey, now time.Time) (*cached, uint64) {
+func (c *cache) get(key cacheKey, now time.Time, prices int64) (*cached, uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.entries[key]
 	if e == nil {
 		return nil, c.generation
 	}
-	if !e.flips.IsZero() && now.After(e.flips) {
+	if !e.flips.IsZero() && now.After(e.flips) || e.prices != prices {
 		c.drop(e)
 		return nil, c.generation
 	}

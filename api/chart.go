@@ -96,7 +96,7 @@ func (a *API) getChart(w *reply, r *http.Request, png bool) error {
 	}
 	p.asOf, p.computedAt = s.AsOf.UnixMilli(), s.ComputedAt.UnixMilli()
 	now := a.clock(s.Exchange, w.start)
-	e, generation := a.cache.get(key, now)
+	e, generation := a.cache.get(key, now, 0)
 	if e == nil {
 		a.metrics.misses.Inc()
 		if e, err = a.draw(ctx, key, &s, now); err != nil {

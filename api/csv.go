@@ -12,7 +12,7 @@ import (
 const csvHeader = "symbol,exchange,interval,as_of,last_price,atr,stale,simulated,role," +
 	"id,price,low,high,strength,touches,first_touch,last_touch,sources,distance_pct,distance_atr,status," +
 	"touch_probability,hold_probability,hold_low,hold_high,baseline_hold_probability,samples,name," +
-	"state,held_in_role,tests,held,broke,recent,first_tested,last_tested,found_by,replaces,edge,faint\r\n"
+	"state,held_in_role,tests,held,broke,recent,first_tested,last_tested,found_by,replaces,edge,faint,market_price,market_price_at,passed\r\n"
 
 // appendCSV appends a level as one line. A missing value is an empty cell.
 func appendCSV(b []byte, r *wire.Row) []byte {
@@ -50,7 +50,11 @@ func appendCSV(b []byte, r *wire.Row) []byte {
 	return appendName(strconv.AppendInt(append(b, ','), int64(*r.Samples), 10), r)
 }
 
-// appendName appends the canonical name and what tests have shown and the edge, and ends the line.
+// rfc3339Milli is the layout of a time that has milliseconds.
+const rfc3339Milli = "2006-01-02T15:04:05.000Z07:00"
+
+// appendName appends the canonical name, what tests have shown, the edge and the price of
+// now, and ends the line.
 func appendName(b []byte, r *wire.Row) []byte {
 	if b = append(b, ','); r.Name != nil {
 		b = appendCell(b, *r.Name)
@@ -73,6 +77,13 @@ func appendName(b []byte, r *wire.Row) []byte {
 	}
 	b = appendFloat(append(b, ','), r.Edge)
 	b = strconv.AppendBool(append(b, ','), r.Faint)
+	if b = append(b, ','); r.MarketPrice != nil {
+		b = appendFloat(b, *r.MarketPrice)
+	}
+	if b = append(b, ','); r.MarketPriceAt != nil {
+		b = r.MarketPriceAt.AppendFormat(b, rfc3339Milli)
+	}
+	b = strconv.AppendBool(append(b, ','), r.Passed)
 	if r.Confluence != nil {
 		b = appendRefs(append(b, ','), r.Confluence)
 	}

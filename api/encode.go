@@ -190,13 +190,16 @@ func analysisOf(s *service.Snapshot, now time.Time, f Shown) *wire.Analysis {
 	stale := StaleReason(s, now)
 	a := &wire.Analysis{
 		Symbol: stringOrNil(s.Symbol), Name: stringOrNil(s.Name), Exchange: stringOrNil(s.Exchange), Interval: string(s.Interval),
-		AsOf: moment(s.AsOf), ComputedAt: moment(s.ComputedAt), LastPrice: s.LastPrice, ATR: sixDigits(s.ATR),
+		AsOf: moment(s.AsOf), ComputedAt: moment(s.ComputedAt), LastPrice: s.LastPrice, PriceAt: momentOrNil(s.PriceAt), ATR: sixDigits(s.ATR),
 		Klines: s.Klines, MissingKlines: s.Missing,
 		Stale: stale != "", StaleReason: stringOrNil(stale), Simulated: s.Simulated,
 		Algorithm: s.Algorithm, HorizonCandles: levels.Horizon, OddsReason: stringOrNil(oddsReason(s)),
 		MinEdge:  f.Edge,
-		Supports: levelsOf(s, s.Supports, f), SupportsReason: stringOrNil(f.Reason(s, levels.Support)),
-		Resistances: levelsOf(s, s.Resistances, f), ResistancesReason: stringOrNil(f.Reason(s, levels.Resistance)),
+		Supports: levelsOf(s, levels.Support, f), SupportsReason: stringOrNil(f.Reason(s, levels.Support)),
+		Resistances: levelsOf(s, levels.Resistance, f), ResistancesReason: stringOrNil(f.Reason(s, levels.Resistance)),
+	}
+	if a.PriceAt != nil {
+		a.Price = &s.Price
 	}
 	if delisted(s, now) {
 		a.DelistedAt = momentOrNil(s.DelistedAt)
@@ -204,23 +207,24 @@ func analysisOf(s *service.Snapshot, now time.Time, f Shown) *wire.Analysis {
 	return a
 }
 
-func levelsOf(s *service.Snapshot, side []levels.Level, f Shown) []wire.Level {
+func levelsOf(s *service.Snapshot, role levels.Role, f Shown) []wire.Level {
+	side := side(s, role)
 	all := make([]wire.Level, 0, len(side))
 	values := make([]levelValues, len(side))
 	for i := range side {
 		if f.has(&side[i]) {
-			all = append(all, values[i].level(&side[i], s.LastPrice, s.ATR, f.Edge))
+			all = append(all, values[i].level(&side[i], s.Reference(), s.ATR, f.Edge, s.Passed(role, i)))
 		}
 	}
 	return all
 }
 
-// distance returns how far l is from the last price, in percent of it and in ATR, both
+// distance returns how far l is from a price, in percent of it and in ATR, both
 // negative below it. ok is false if inATR is undefined: the ATR is zero (a market that
 // did not move), or so small that the quotient overflows.
-func distance(l *levels.Level, last, atr float64) (pct, inATR float64, ok bool) {
-	pct = min((l.Price-last)/last*100, math.MaxFloat64)
-	inATR = (l.Price - last) / atr
+func distance(l *levels.Level, price, atr float64) (pct, inATR float64, ok bool) {
+	pct = min((l.Price-price)/price*100, math.MaxFloat64)
+	inATR = (l.Price - price) / atr
 	if !(atr > 0) || math.IsInf(inATR, 0) {
 		return pct, 0, false
 	}
@@ -242,13 +246,14 @@ type levelValues struct {
 	replaces                           string
 }
 
-// level converts l to the form of replies; it is marked if it is faint at the edge drawn.
-// The result is valid until the next call.
-func (v *levelValues) level(l *levels.Level, last, atr, drawn float64) wire.Level {
+// level converts l to the form of replies, as of a price; it is marked if it is faint at
+// the edge drawn, and if the price has passed it since the last close. The result is valid
+// until the next call.
+func (v *levelValues) level(l *levels.Level, price, atr, drawn float64, passed bool) wire.Level {
 	var id [16]byte
 	w := wire.Level{
 		ID: string(appendID(id[:0], l.ID)), Price: l.Price, Low: l.Low, High: l.High,
-		Edge: rounded(float64(l.Edge), 2), Faint: l.Faint(drawn), Strength: rounded(float64(l.Strength), 3), Touches: int(l.Touches), Sources: l.Sources.AppendNames(v.sources[:0]), Status: l.Status.String(),
+		Edge: rounded(float64(l.Edge), 2), Faint: l.Faint(drawn), Strength: rounded(float64(l.Strength), 3), Touches: int(l.Touches), Sources: l.Sources.AppendNames(v.sources[:0]), Status: l.Status.String(), Passed: passed,
 	}
 	if l.FirstTouch != 0 {
 		v.firstTouch = time.UnixMilli(l.FirstTouch).UTC()
@@ -259,13 +264,13 @@ func (v *levelValues) level(l *levels.Level, last, atr, drawn float64) wire.Leve
 		w.LastTouch = &v.lastTouch
 	}
 	v.record(&w, l)
-	pct, inATR, ok := distance(l, last, atr)
+	pct, inATR, ok := distance(l, price, atr)
 	w.DistancePct = rounded(pct, 3)
 	if ok {
 		v.distanceATR = rounded(inATR, 2)
 		w.DistanceATR = &v.distanceATR
 	}
-	if l.NoOdds == levels.OddsKnown {
+	if l.NoOdds == levels.OddsKnown && !passed {
 		odds := func(p float32) float64 { return rounded(float64(p), 4) }
 		v.touch, v.hold, v.baseline, v.samples = odds(l.TouchProbability), odds(l.HoldProbability), odds(l.BaselineHold), int(l.Samples)
 		v.holdInterval = [2]float64{odds(l.HoldInterval[0]), odds(l.HoldInterval[1])}

@@ -56,7 +56,7 @@ func TestEncode_TimesAreUTCWithMillisecondsIfAny(t *testing.T) {
 }
 
 func TestEncode_AMarketThatDidNotMoveHasNoDistanceInATR(t *testing.T) {
-	w := new(levelValues).level(&levels.Level{Price: 100}, 100, 0, 0)
+	w := new(levelValues).level(&levels.Level{Price: 100}, 100, 0, 0, false)
 	b := appendJSON(nil, &w)
 	var l levelJSON
 	if err := json.Unmarshal(b, &l); err != nil || l.DistanceATR != nil || l.DistancePct != 0 {

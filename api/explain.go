@@ -63,7 +63,7 @@ func AppendExplanation(b []byte, s *service.Snapshot, e *levels.Explanation, now
 	w := wire.Explanation{
 		Symbol: s.Symbol, Name: stringOrNil(s.Name), Exchange: s.Exchange, Interval: string(s.Interval), AsOf: moment(s.AsOf), Simulated: s.Simulated,
 		Stale: stale != "", StaleReason: stringOrNil(stale),
-		Role: e.Level.Role.String(), Level: values.level(&e.Level, s.LastPrice, s.ATR, show.Edge),
+		Role: e.Level.Role.String(), Level: values.level(&e.Level, s.LastPrice, s.ATR, show.Edge, false),
 		Tests: make([]wire.Test, len(e.Tests)), Touches: make([]wire.Touch, len(e.Touches)), Sources: make([]wire.Finding, len(e.Found)),
 		OddsReason:  stringOrNil(e.Level.NoOdds.String()),
 		EntriesNote: e.EntriesNote(), FoundByNote: e.Level.FoundByNote(), RecordNote: stringOrNil(e.Level.RecordNote()),

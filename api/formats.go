@@ -79,10 +79,11 @@ func appendRows(b []byte, f format, s *service.Snapshot, now time.Time, show Sho
 // appendLevels appends the rows alone, with the confluence of each unless it is nil.
 func appendLevels(b []byte, f format, s *service.Snapshot, now time.Time, show Shown, confluence [][]wire.LevelRef) []byte {
 	q := screenQuery{exchanges: []string{s.Exchange}, interval: s.Interval, shown: show}
-	r := row{symbol: s.Symbol, name: s.Name, asOf: s.AsOf, last: s.LastPrice, atr: s.ATR, stale: now.After(staleAfter(s)), simulated: s.Simulated}
+	r := rowOf(s, now)
 	var values rowValues
 	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
-		for _, r.level = range side(s, role) {
+		for i, l := range side(s, role) {
+			r.level, r.passed = l, s.Passed(role, i)
 			if r.level.Role = role; show.has(&r.level) {
 				w := values.of(&q, &r)
 				if confluence != nil {

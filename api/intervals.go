@@ -27,7 +27,7 @@ const intervalBytes = 64 << 10
 type outline struct {
 	atr              float64
 	length           time.Duration // of a candle
-	asOf             time.Time
+	asOf, newest     time.Time     // newest is that of a price between closes, or asOf
 	simulated, stale bool
 	places           []place // of the levels that are shown: supports, then resistances
 }
@@ -44,7 +44,7 @@ const placeBytes = 24
 
 // outlineOf returns the outline of s at the time now.
 func outlineOf(s *service.Snapshot, show Shown, now time.Time) outline {
-	o := outline{atr: s.ATR, length: s.Interval.Duration(), asOf: s.AsOf, simulated: s.Simulated, stale: StaleReason(s, now) != ""}
+	o := outline{atr: s.ATR, length: s.Interval.Duration(), asOf: s.AsOf, newest: s.Newest(), simulated: s.Simulated, stale: StaleReason(s, now) != ""}
 	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
 		for _, l := range side(s, role) {
 			if show.has(&l) {
@@ -129,8 +129,8 @@ func (a *API) sendIntervals(w *reply, r *http.Request, key service.Key, interval
 		if all[i], err = a.onInterval(r.Context(), key, f, show, at, now); err != nil {
 			return err
 		}
-		if all[i].asOf.After(newest) {
-			newest = all[i].asOf
+		if all[i].newest.After(newest) {
+			newest = all[i].newest
 		}
 	}
 	if newest.IsZero() {
@@ -152,6 +152,9 @@ func (a *API) sendIntervals(w *reply, r *http.Request, key service.Key, interval
 	case !at.IsZero():
 		cacheControl = a.pastControl(longest, at, now)
 	case f == formatJSON && show.Least == 0: // as of one interval
+		if next := a.nextPrice(key.Exchange); !next.IsZero() && next.Before(first) {
+			first = next
+		}
 		if left := first.Sub(now); left >= time.Second {
 			cacheControl = e.maxAge(a.scope, int64(left/time.Second))
 		}
@@ -189,10 +192,11 @@ func (a *API) onInterval(ctx context.Context, key service.Key, f format, show Sh
 	} else {
 		var s service.Snapshot
 		if s, err = a.Store.Snapshot(ctx, key, at); err == nil {
-			if !at.IsZero() {
-				now = at
+			if at.IsZero() {
+				of.set(a.atPrice(&s, now), f, show, now)
+			} else {
+				of.set(&s, f, show, at)
 			}
-			of.set(&s, f, show, now)
 		}
 	}
 	if errors.Is(err, service.ErrNotAnalyzed) {

@@ -96,7 +96,8 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 
 // newest returns the reply with the newest analysis, from the cache if possible.
 func (a *API) newest(ctx context.Context, key service.Key, show Shown, now time.Time) (*cached, error) {
-	e, generation := a.cache.get(cacheKey{Key: key, faint: show.Faint}, now)
+	prices := a.pricesVersion(key.Exchange)
+	e, generation := a.cache.get(cacheKey{Key: key, faint: show.Faint}, now, prices)
 	if e != nil {
 		a.metrics.hits.Inc()
 		return e, nil
@@ -106,9 +107,20 @@ func (a *API) newest(ctx context.Context, key service.Key, show Shown, now time.
 	if err != nil {
 		return nil, err
 	}
-	e = encodeLevels(key, formatJSON, &snap, show, now)
+	e = a.encodeNewest(key, &snap, show, now, prices)
 	a.cache.put(e, generation)
 	return e, nil
+}
+
+// encodeNewest builds the reply with the newest analysis of a pair, as of its last price.
+// The version of the prices is that of a moment before the call.
+func (a *API) encodeNewest(key service.Key, s *service.Snapshot, show Shown, now time.Time, prices int64) *cached {
+	e := encodeLevels(key, formatJSON, a.atPrice(s, now), show, now)
+	e.prices = prices
+	if next := a.nextPrice(key.Exchange); !next.IsZero() && next.Before(e.fresh) {
+		e.fresh = next
+	}
+	return e
 }
 
 // cachedLevels answers with the newest analysis, from the cache if possible.
@@ -117,7 +129,8 @@ func (a *API) cachedLevels(w *reply, r *http.Request, key service.Key, show Show
 	if err != nil {
 		return err
 	}
-	// There can be no newer analysis before the next candle has closed.
+	// There can be no newer analysis before the next candle has closed, and no newer price
+	// before the next reading.
 	cacheControl := noCache
 	if left := e.fresh.Sub(now); left >= time.Second {
 		cacheControl = e.maxAge(a.scope, int64(left/time.Second))
@@ -140,7 +153,8 @@ func (e *cached) maxAge(scope string, seconds int64) []string {
 const pastAge = 5 * time.Minute
 
 // uncached answers in any format with the newest analysis. If at is not zero, it
-// answers with the analysis that was the newest at that time, judged at that time. The
+// answers with the analysis that was the newest at that time, judged at that time and
+// without a price between closes. The
 // answer seldom changes once the next candle has been analysed, but a batch may be
 // late, and old analyses are deleted.
 func (a *API) uncached(w *reply, r *http.Request, key service.Key, f format, show Shown, at, now time.Time) error {
@@ -149,11 +163,15 @@ func (a *API) uncached(w *reply, r *http.Request, key service.Key, f format, sho
 		return err
 	}
 	cacheControl := noCache
-	if !at.IsZero() {
+	s := &snap
+	switch {
+	case !at.IsZero():
 		cacheControl = a.pastControl(key.Interval, at, now)
 		now = at
+	case f != formatPine: // a script is drawn later, too
+		s = a.atPrice(s, now)
 	}
-	return encodeLevels(key, f, &snap, show, now).send(w, r, cacheControl)
+	return encodeLevels(key, f, s, show, now).send(w, r, cacheControl)
 }
 
 // pastControl returns the value of Cache-Control of an answer about the time at.
@@ -187,7 +205,7 @@ func encodeLevels(key service.Key, f format, s *service.Snapshot, show Shown, no
 
 // newCached returns the reply with body b, which shows s, judged at the time now.
 func newCached(key cacheKey, b []byte, contentType []string, s *service.Snapshot, now time.Time) *cached {
-	e := newReply(append(make([]byte, 0, len(b)), b...), contentType, s.AsOf)
+	e := newReply(append(make([]byte, 0, len(b)), b...), contentType, s.Newest())
 	e.key, e.fresh = key, s.AsOf.Add(s.Interval.Duration())
 	if at := staleAfter(s); !now.After(at) {
 		e.flips = at
@@ -195,15 +213,15 @@ func newCached(key cacheKey, b []byte, contentType []string, s *service.Snapshot
 	return e
 }
 
-// newReply returns the reply with body b, which it keeps. Nothing in it is newer than asOf.
-func newReply(b []byte, contentType []string, asOf time.Time) *cached {
+// newReply returns the reply with body b, which it keeps. Nothing in it is newer than newest.
+func newReply(b []byte, contentType []string, newest time.Time) *cached {
 	sum := sha256.Sum256(b)
 	return &cached{
 		body:         b,
 		contentType:  contentType,
 		etag:         []string{`"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`},
 		length:       []string{strconv.Itoa(len(b))},
-		lastModified: []string{asOf.UTC().Format(http.TimeFormat)},
+		lastModified: []string{newest.UTC().Format(http.TimeFormat)},
 	}
 }
 

@@ -29,16 +29,16 @@ func TestLevels_AnswerIsTheStoredAnalysisToTheByte(t *testing.T) {
 		rec := h.get("/levels/BTCUSDT")
 		want(t, rec, 200)
 		const expected = `{"symbol":"BTCUSDT","name":null,"exchange":"simulated","interval":"1h","as_of":"2000-01-01T00:00:00Z","computed_at":"2000-01-01T00:00:41.207Z",` +
-			`"last_price":100,"atr":2,"klines":500,"missing_klines":0,"stale":false,"stale_reason":null,"delisted_at":null,"simulated":true,"algorithm":"1","horizon_candles":168,` +
+			`"last_price":100,"price":null,"price_at":null,"atr":2,"klines":500,"missing_klines":0,"stale":false,"stale_reason":null,"delisted_at":null,"simulated":true,"algorithm":"1","horizon_candles":168,` +
 			`"odds_reason":null,"min_edge":0,"supports":[` +
 			`{"id":"b1c90d2e4f5a6b7c","price":99,"low":98.5,"high":99.5,"edge":6.25,"faint":false,"strength":0.812,"touches":4,"first_touch":"1999-12-28T06:00:00Z","last_touch":"1999-12-31T15:00:00Z",` +
-			`"sources":["swing","volume"],"distance_pct":-1,"distance_atr":-0.5,"status":"active",` +
+			`"sources":["swing","volume"],"distance_pct":-1,"distance_atr":-0.5,"status":"active","passed":false,` +
 			`"state":"held","held_in_role":2,"tests":6,"held":3,"broke":2,"recent":["held","held","broke","held"],"first_tested":"1999-12-23T16:00:00Z","last_tested":"1999-12-31T16:00:00Z","found_by":["volume"],"replaces":"5c2f09a4e1b77d38","touch_probability":0.8417,"hold_probability":0.47,"hold_interval":[0.4521,0.4903],"baseline_hold_probability":0.4495,"samples":4718},` +
 			`{"id":"0000000000000001","price":95,"low":94,"high":95.5,"edge":3.25,"faint":false,"strength":0.4,"touches":0,"first_touch":null,"last_touch":null,` +
-			`"sources":["swing"],"distance_pct":-5,"distance_atr":-2.5,"status":"flipped",` +
+			`"sources":["swing"],"distance_pct":-5,"distance_atr":-2.5,"status":"flipped","passed":false,` +
 			`"state":"untested","held_in_role":0,"tests":0,"held":0,"broke":0,"recent":[],"first_tested":null,"last_tested":null,"found_by":[],"replaces":null,"touch_probability":0.5,"hold_probability":0.44,"hold_interval":[0.42,0.46],"baseline_hold_probability":0.4312,"samples":4600}],"resistances":[` +
 			`{"id":"000000000000000a","price":103,"low":102,"high":104,"edge":4.5,"faint":false,"strength":0.6,"touches":1,"first_touch":"1999-12-31T19:00:00Z","last_touch":"1999-12-31T19:00:00Z",` +
-			`"sources":["poc"],"distance_pct":3,"distance_atr":1.5,"status":"broken",` +
+			`"sources":["poc"],"distance_pct":3,"distance_atr":1.5,"status":"broken","passed":false,` +
 			`"state":"unknown","held_in_role":null,"tests":null,"held":null,"broke":null,"recent":null,"first_tested":null,"last_tested":null,"found_by":["poc"],"replaces":null,"touch_probability":0.6,"hold_probability":0.45,"hold_interval":[0.43,0.47],"baseline_hold_probability":0.4401,"samples":4690}],"supports_reason":null,"resistances_reason":null}` + "\n"
 		if got := rec.Body.String(); got != expected {
 			t.Errorf("got\n%s\nwant\n%s", got, expected)

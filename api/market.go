@@ -83,6 +83,9 @@ func (a *API) statusOf(m service.Market) *wire.ExchangeStatus {
 			Reconnects: wire.Reconnects{Planned: l.Reconnects["planned"], Closed: l.Reconnects["closed"], Silent: l.Reconnects["silent"], Failed: l.Reconnects["failed"]},
 		}
 	}
+	if p := s.Prices; p != nil {
+		out.Prices = &wire.PricesRead{Pairs: p.Pairs(), ReadAt: momentOrNil(p.At), EverySeconds: p.Every.Seconds(), Current: time.Now().Before(p.Until())}
+	}
 	return out
 }
 

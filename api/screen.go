@@ -30,10 +30,13 @@ const (
 type row struct {
 	symbol    string
 	name      string // canonical
-	asOf      time.Time
+	asOf      int64  // Unix ms
 	last, atr float64
+	price     float64 // from which distances are
+	priceAt   int64   // Unix ms; 0 if price is last
 	stale     bool
 	simulated bool
+	passed    bool  // the level, by price since asOf
 	exchange  uint8 // in the list of the query
 	level     levels.Level
 
@@ -69,12 +72,12 @@ type screenQuery struct {
 // sorts are the sort keys of a page. The value of a level is never NaN.
 var sorts = map[string]func(r *row) float64{
 	"distance_atr": func(r *row) float64 {
-		if _, d, ok := distance(&r.level, r.last, r.atr); ok {
+		if _, d, ok := distance(&r.level, r.price, r.atr); ok {
 			return math.Abs(d)
 		}
 		return math.Inf(1)
 	},
-	"distance_pct": func(r *row) float64 { d, _, _ := distance(&r.level, r.last, r.atr); return math.Abs(d) },
+	"distance_pct": func(r *row) float64 { d, _, _ := distance(&r.level, r.price, r.atr); return math.Abs(d) },
 	"edge":         func(r *row) float64 { return float64(r.level.Edge) },
 	"strength":     func(r *row) float64 { return float64(r.level.Strength) },
 	"touches":      func(r *row) float64 { return float64(r.level.Touches) },
@@ -249,16 +252,16 @@ func (a *API) rowsOf(r *http.Request, s *screenQuery, exchange int, now time.Tim
 			unreadable++
 			continue
 		}
-		out := row{
-			symbol: snap.Symbol, name: snap.Name, exchange: uint8(exchange), asOf: snap.AsOf, last: snap.LastPrice, atr: snap.ATR, stale: now.After(staleAfter(&snap)), simulated: snap.Simulated,
-		}
+		snap := a.atPrice(&snap, now)
+		out := rowOf(snap, now)
+		out.exchange = uint8(exchange)
 		for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
 			if s.role != "" && s.role != role.String() {
 				continue
 			}
-			for _, l := range side(&snap, role) {
+			for i, l := range side(snap, role) {
 				l.Role = role
-				if out.level = l; !s.shown.has(&out.level) || !s.selects(&out) {
+				if out.level, out.passed = l, snap.Passed(role, i); !s.shown.has(&out.level) || !s.selects(&out) {
 					continue
 				}
 				if out.key = key(&out); s.descending {
@@ -273,8 +276,20 @@ func (a *API) rowsOf(r *http.Request, s *screenQuery, exchange int, now time.Tim
 	return unreadable, nil
 }
 
+// rowOf returns what all rows of s have in common.
+func rowOf(s *service.Snapshot, now time.Time) row {
+	r := row{
+		symbol: s.Symbol, name: s.Name, asOf: s.AsOf.UnixMilli(), last: s.LastPrice, atr: s.ATR, price: s.Reference(),
+		stale: now.After(staleAfter(s)), simulated: s.Simulated,
+	}
+	if !s.PriceAt.IsZero() {
+		r.priceAt = s.PriceAt.UnixMilli()
+	}
+	return r
+}
+
 func (s *screenQuery) selects(r *row) bool {
-	pct, inATR, ok := distance(&r.level, r.last, r.atr)
+	pct, inATR, ok := distance(&r.level, r.price, r.atr)
 	return (s.status == "" || s.status == r.level.Status.String()) &&
 		(s.state == "" || s.state == r.level.State.String()) &&
 		(s.foundBy == "" || r.level.FoundBy()&s.found != 0) &&
@@ -412,20 +427,26 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 // rowValues is a row of a reply, with the values of its pointers.
 type rowValues struct {
 	levelValues
-	row  wire.Row
-	name string
+	row         wire.Row
+	name        string
+	marketPrice float64
+	priceAt     time.Time
 }
 
 // of converts r to a row of a reply. The result is valid until the next call.
 func (v *rowValues) of(s *screenQuery, r *row) *wire.Row {
 	v.name = r.name
 	v.row = wire.Row{
-		Symbol: r.symbol, Exchange: s.exchanges[r.exchange], Interval: string(s.interval), AsOf: moment(r.asOf),
+		Symbol: r.symbol, Exchange: s.exchanges[r.exchange], Interval: string(s.interval), AsOf: time.UnixMilli(r.asOf).UTC(),
 		LastPrice: r.last, ATR: sixDigits(r.atr), Stale: r.stale, Simulated: r.simulated, Role: r.level.Role.String(),
-		Level: v.level(&r.level, r.last, r.atr, s.shown.Edge),
+		Level: v.level(&r.level, r.price, r.atr, s.shown.Edge, r.passed),
 	}
 	if v.name != "" {
 		v.row.Name = &v.name
+	}
+	if r.priceAt != 0 {
+		v.marketPrice, v.priceAt = r.price, time.UnixMilli(r.priceAt).UTC()
+		v.row.MarketPrice, v.row.MarketPriceAt = &v.marketPrice, &v.priceAt
 	}
 	return &v.row
 }

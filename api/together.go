@@ -41,18 +41,24 @@ func (a *API) sendTogether(w *reply, r *http.Request, q *query, pair pairText, i
 	if err := a.hold(r.Context(), w, ScreenBytes); err != nil {
 		return err
 	}
+	for i := range all {
+		all[i] = *a.atPrice(&all[i], a.clock(all[i].Exchange, w.start))
+	}
 	out := wire.PairOnExchanges{Name: name, Interval: string(interval), Exchanges: make([]wire.PairOnExchange, len(all))}
 	for i := range all {
 		s := &all[i]
 		out.Exchanges[i] = wire.PairOnExchange{
-			Symbol: s.Symbol, Exchange: s.Exchange, AsOf: moment(s.AsOf), LastPrice: s.LastPrice, ATR: sixDigits(s.ATR),
+			Symbol: s.Symbol, Exchange: s.Exchange, AsOf: moment(s.AsOf), LastPrice: s.LastPrice, PriceAt: momentOrNil(s.PriceAt), ATR: sixDigits(s.ATR),
 			Stale: a.stale(s, w.start), Simulated: s.Simulated,
 			Supports: a.shared(all, s, levels.Support, show, w.start), SupportsReason: stringOrNil(show.Reason(s, levels.Support)),
 			Resistances: a.shared(all, s, levels.Resistance, show, w.start), ResistancesReason: stringOrNil(show.Reason(s, levels.Resistance)),
 		}
+		if !s.PriceAt.IsZero() {
+			out.Exchanges[i].Price = &s.Price
+		}
 	}
 	w.deadline(writeTimeout)
-	newest := slices.MaxFunc(all, func(x, y service.Snapshot) int { return x.AsOf.Compare(y.AsOf) })
+	newest := slices.MaxFunc(all, func(x, y service.Snapshot) int { return x.Newest().Compare(y.Newest()) })
 	e := newCached(cacheKey{}, append(appendJSON(nil, &out), '\n'), contentTogether, &newest, a.clock(newest.Exchange, w.start))
 	e.vary = varyAccept
 	return e.send(w, r, noCache)
@@ -114,17 +120,20 @@ func (a *API) shared(all []service.Snapshot, s *service.Snapshot, role levels.Ro
 	others := slices.DeleteFunc(slices.Clone(all), func(o service.Snapshot) bool {
 		return o.Simulated != s.Simulated || a.stale(&o, now) && !a.stale(s, now)
 	})
-	of := show.Of(side(s, role))
-	out := make([]wire.SharedLevel, len(of))
+	of := side(s, role)
+	out := make([]wire.SharedLevel, 0, len(of))
 	values := make([]levelValues, len(of))
 	for i := range of {
+		if !show.has(&of[i]) {
+			continue
+		}
 		has := map[string]bool{s.Exchange: true}
 		for k := range others {
 			if slices.ContainsFunc(side(&others[k], role), func(l levels.Level) bool { return math.Abs(l.Price-of[i].Price) <= sharedWithin*s.ATR }) {
 				has[others[k].Exchange] = true
 			}
 		}
-		out[i] = wire.SharedLevel{Level: values[i].level(&of[i], s.LastPrice, s.ATR, show.Edge), Venues: len(has)}
+		out = append(out, wire.SharedLevel{Level: values[i].level(&of[i], s.Reference(), s.ATR, show.Edge, s.Passed(role, i)), Venues: len(has)})
 	}
 	return out
 }

@@ -68,7 +68,7 @@ func open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 		return nil, err
 	}
 	a.watchBans()
-	registerProcessMetrics(a.registry, a.DB, a.Venues, a.budget)
+	registerProcessMetrics(a.registry, a.DB, a.Venues, a.prices, a.budget)
 	// last, so that the memory of everything opened before is measured, not estimated
 	slots, clients, memory, err := a.budget.Settle(0)
 	a.clients = clients

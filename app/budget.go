@@ -32,6 +32,11 @@ const (
 	// listing is the list of pairs of an exchange after the first one: 3,500 pairs of
 	// Binance take 420 KiB.
 	listing = 512 << 10
+	// lastPrices is the last prices of an exchange: 70 KiB for 3,500 pairs of Binance.
+	// readingPrices is what one reading of them takes in addition: a second list, and the
+	// buffers to decompress the response. Exchanges are read one after the other.
+	lastPrices    = 96 << 10
+	readingPrices = 256 << 10
 	// waitingAnalysis is the memory of an analysis that waits for the end of its batch,
 	// with the newest block of its candles.
 	waitingAnalysis = 5 << 10
@@ -149,6 +154,14 @@ func (b Budget) venues() int64 {
 	return int64(len(b.Config.Exchanges)-1) * (listing + int64(b.Config.AnalysisConcurrency)*service.ConnectionBytes)
 }
 
+// prices returns the memory of the prices between closes.
+func (b Budget) prices() int64 {
+	if !readsPrices(b.Config) {
+		return 0
+	}
+	return readingPrices + int64(len(b.Config.Exchanges))*lastPrices
+}
+
 // finders returns the memory of the shared finders.
 func (b Budget) finders() int64 {
 	return service.FindersBytes(b.Config.AnalysisConcurrency, b.Config.AnalysisKlineLimit)
@@ -160,7 +173,7 @@ func (b Budget) Slot() int64 { return service.SlotBytes(b.Config.AnalysisKlineLi
 // room returns the memory left for slots, and for clients above their minimum, in a
 // process that uses base bytes before it serves.
 func (b Budget) room(base int64) int64 {
-	return b.Total - base - Growth - b.replies() - leastClients.replies - b.database() - b.batches() - b.venues() - b.finders() - b.live()
+	return b.Total - base - Growth - b.replies() - leastClients.replies - b.database() - b.batches() - b.venues() - b.prices() - b.finders() - b.live()
 }
 
 // slots returns the memory left for slots.
@@ -228,6 +241,6 @@ func (b Budget) Print(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "# memory budget: %s (%s)\n", config.Mebibytes(b.Total), b.Source)
-	fmt.Fprintf(w, "# of it: replies %s, database %s, open batches %s, further exchanges %s, live pairs %s, finders %s, each slot of %d klines %s\n",
-		config.Mebibytes(b.replies()), config.Mebibytes(b.database()), config.Mebibytes(b.batches()), config.Mebibytes(b.venues()), config.Mebibytes(b.live()), config.Mebibytes(b.finders()), b.Config.AnalysisKlineLimit, config.Mebibytes(b.Slot()))
+	fmt.Fprintf(w, "# of it: replies %s, database %s, open batches %s, further exchanges %s, live pairs %s, last prices %s, finders %s, each slot of %d klines %s\n",
+		config.Mebibytes(b.replies()), config.Mebibytes(b.database()), config.Mebibytes(b.batches()), config.Mebibytes(b.venues()), config.Mebibytes(b.live()), config.Mebibytes(b.prices()), config.Mebibytes(b.finders()), b.Config.AnalysisKlineLimit, config.Mebibytes(b.Slot()))
 }

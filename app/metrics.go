@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"tidemark/exchange"
 	"tidemark/levels"
 	"tidemark/memory"
 	"tidemark/repository"
@@ -41,19 +42,21 @@ func newExchangeMetrics(reg prometheus.Registerer) *exchangeMetrics {
 	}
 }
 
-func (m *exchangeMetrics) observe(exchange, endpoint string, status int, took time.Duration) {
-	m.heap.Load().step()
-	m.requests.WithLabelValues(exchange, endpoint, strconv.Itoa(status)).Inc()
-	m.duration.WithLabelValues(exchange, endpoint).Observe(took.Seconds())
+func (m *exchangeMetrics) observe(venue, endpoint string, status int, took time.Duration) {
+	if endpoint != exchange.PricesEndpoint { // which is little and regular
+		m.heap.Load().step()
+	}
+	m.requests.WithLabelValues(venue, endpoint, strconv.Itoa(status)).Inc()
+	m.duration.WithLabelValues(venue, endpoint).Observe(took.Seconds())
 }
 
 // registerProcessMetrics registers the metrics of the Go runtime, the process, its cgroup,
 // the weight of each exchange, the database pools, the queue and the scorecard.
-func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venues []Venue, b Budget) {
+func registerProcessMetrics(reg prometheus.Registerer, db *repository.DB, venues []Venue, prices func(exchange string) *service.Prices, b Budget) {
 	reg.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		memoryCollector{}, poolCollector{db}, venueCollector(venues), &queueCollector{db: db}, &scorecardCollector{db: db, markets: markets(venues)},
+		memoryCollector{}, poolCollector{db}, venueCollector{venues, prices}, &queueCollector{db: db}, &scorecardCollector{db: db, markets: markets(venues)},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name:        "tidemark_build_info",
 			Help:        "Constant 1; the version is in the label.",
@@ -122,7 +125,10 @@ func (memoryCollector) Collect(ch chan<- prometheus.Metric) {
 }
 
 // venueCollector collects the state of the clients of the exchanges.
-type venueCollector []Venue
+type venueCollector struct {
+	venues []Venue
+	prices func(exchange string) *service.Prices // nil for an exchange of which none are read
+}
 
 var (
 	weightDesc = describe("tidemark_exchange_used_weight",
@@ -135,12 +141,16 @@ var (
 		"Clock of this machine less that of the exchange, as far as it is known.", "exchange")
 	pairsDesc = describe("tidemark_exchange_pairs",
 		"Pairs in the list of the exchange that was read last.", "exchange")
+	pricesDesc = describe("tidemark_prices_pairs",
+		"Pairs with a last price, for the distances and roles between closes.", "exchange")
+	pricesReadDesc = describe("tidemark_prices_read_timestamp_seconds",
+		"Unix time at which the last prices of the pairs were read; 0 before the first time. Only of processes that read them.", "exchange")
 	successDesc = describe("tidemark_exchange_last_success_timestamp_seconds",
 		"Unix time of the last successful request to the exchange; 0 before the first.", "exchange")
 )
 
 func (venueCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{weightDesc, weightLimitDesc, pausedDesc, skewDesc, pairsDesc, successDesc} {
+	for _, d := range []*prometheus.Desc{weightDesc, weightLimitDesc, pausedDesc, skewDesc, pairsDesc, successDesc, pricesDesc, pricesReadDesc} {
 		ch <- d
 	}
 }
@@ -154,7 +164,7 @@ func unix(t time.Time) float64 {
 }
 
 func (c venueCollector) Collect(ch chan<- prometheus.Metric) {
-	for _, v := range c {
+	for _, v := range c.venues {
 		s := v.Status()
 		for _, b := range s.Budgets {
 			gauge(ch, weightDesc, float64(b.Used), v.Name, b.Name)
@@ -167,6 +177,10 @@ func (c venueCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(ch, pausedDesc, paused, v.Name)
 		gauge(ch, pairsDesc, float64(s.Pairs), v.Name)
 		gauge(ch, successDesc, unix(s.LastSuccess), v.Name)
+		if p := c.prices(v.Name); p != nil {
+			gauge(ch, pricesDesc, float64(p.Pairs()), v.Name)
+			gauge(ch, pricesReadDesc, unix(p.At), v.Name)
+		}
 		if s.Skew != nil {
 			gauge(ch, skewDesc, s.Skew.Seconds(), v.Name)
 		}

@@ -95,6 +95,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 		Analyzer:   a.Analyzer,
 		Jobs:       a.Jobs,
 		Status:     a.status,
+		Prices:     a.prices,
 		Store:      a.DB,
 		Registerer: a.registry,
 		Gatherer:   a.registry,
@@ -133,6 +134,11 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	tending, stopTending := context.WithCancel(ctx)
 	defer stopTending()
 	background.Go(func() { a.forgetJobs(tending) })
+	if readsPrices(cfg) {
+		for i, v := range a.Venues {
+			background.Go(func() { a.keepPrices(tending, v, i) })
+		}
+	}
 	if cfg.Role != roleAPI {
 		background.Go(func() { a.Jobs.RunSchedules(tending, a.DB, schedules) })
 		for _, k := range a.lives {

@@ -21,6 +21,7 @@ func (a *App) status(exchange string) service.VenueStatus {
 			s.Reachable = &reachable
 		}
 	}
+	s.Prices = a.prices(exchange)
 	if k, ok := a.lives[exchange]; ok {
 		s.Live = k.status()
 	}

@@ -40,7 +40,8 @@ const (
 // throughput asks the service and a bare handler in turn for a pair's levels, which are in
 // the cache.
 func (b *Bencher) throughput(ctx context.Context, report *benchReport, market *Process, db string) error {
-	p, err := b.service(ctx, market, db, 3, 20)
+	// a reading of the prices changes the reply, and with it the tag
+	p, err := b.service(ctx, market, db, 3, 20, "--prices-every", "10m")
 	if err != nil {
 		return err
 	}

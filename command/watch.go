@@ -53,8 +53,9 @@ func (in *invocation) watchCommand() *cobra.Command {
 		Use:   "watch",
 		Short: "Watch the pairs nearest to a level, live, from a running service",
 		Long: `Watch the pairs nearest to a level. For each pair watch shows the level nearest to
-its price, from GET /levels of a running service. Distances are measured from the
-close of the newest analysed candle; age is the time since that close.
+its price, from GET /levels of a running service. Distances are measured from the last
+price that the service has read, or, if it has none of now, from the close of the newest
+analysed candle; age is the time since that price or close.
 
 On a terminal watch redraws the screen until Ctrl-C, and waits while the service
 restarts. Elsewhere it prints one table, or with --json one JSON object per pair. It
@@ -293,7 +294,7 @@ func (l *nearList) note() string {
 }
 
 // nearHead holds the names of the columns. A narrow screen drops the last ones.
-var nearHead = []string{"pair", "distance", "ATR", "kind", "zone", "edge", "last close", "holds", "any line", "age"}
+var nearHead = []string{"pair", "distance", "ATR", "kind", "zone", "edge", "price", "holds", "any line", "age"}
 
 // rows returns the rows of the table at the time now.
 func (l *nearList) rows(now time.Time) []row {
@@ -325,9 +326,13 @@ func (l *nearList) rows(now time.Time) []row {
 		if n.Faint {
 			edge += " faint"
 		}
+		price, at := n.LastPrice, n.AsOf
+		if n.MarketPrice != nil && n.MarketPriceAt != nil {
+			price, at = *n.MarketPrice, *n.MarketPriceAt
+		}
 		all[i] = row{sideColour(role, least, baseline), []string{
 			pair, fmt.Sprintf("%+.2f %%", n.DistancePct), inATR, n.Role, plain(n.Low) + "–" + plain(n.High), edge,
-			plain(n.LastPrice), holds, anyLine, age(now.Sub(n.AsOf)),
+			plain(price), holds, anyLine, age(now.Sub(at)),
 		}}
 	}
 	return all

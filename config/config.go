@@ -51,6 +51,8 @@ type Config struct {
 	ExchangePairs       int           `env:"EXCHANGE_SIMULATED_PAIRS" envDefault:"500" min:"1" max:"5000" help:"healthy pairs of the built-in simulated exchange"`
 	ExchangeSeed        uint64        `env:"EXCHANGE_SIMULATED_SEED" envDefault:"1" help:"seed of the market of the built-in simulated exchange"`
 
+	PricesEvery time.Duration `env:"PRICES_EVERY" envDefault:"10s" min:"0s" max:"10m" help:"how often the last prices of all pairs are read from each exchange, for the distances and roles between closes: from 1s on; 0: never"`
+
 	Role         string        `env:"ROLE" envDefault:"all" oneof:"all api worker" help:"what serve does: all; api answers requests and leaves jobs to others; worker works on jobs, and serves only its health and metrics"`
 	JobRetention time.Duration `env:"JOB_RETENTION" envDefault:"168h" min:"1h" max:"87600h" help:"time after which a job that has ended is deleted; its analyses stay"`
 
@@ -217,6 +219,9 @@ func (c *Config) check(exchanges []string) (err error) {
 	}
 	if err := c.checkExchanges(exchanges); err != nil {
 		return err
+	}
+	if c.PricesEvery > 0 && c.PricesEvery < time.Second {
+		return fmt.Errorf("PRICES_EVERY: %s is neither 0 nor at least 1s", c.PricesEvery)
 	}
 	c.APIKeys = cleanList(c.APIKeys)
 	for _, k := range c.APIKeys {

@@ -1036,3 +1036,19 @@ func TestPage_IsNotServedByAWorker(t *testing.T) {
 		}
 	}
 }
+
+func TestPage_FollowsThePriceBetweenCloses(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=4", "PRICES_EVERY=1s")
+	if status := s.post(t, `{"symbol":"BTCUSDT"}`, nil); status != http.StatusOK {
+		t.Fatal(status)
+	}
+	b := browse(t)
+	b.do(t, chromedp.Navigate(s.base+"/"))
+	const price = `document.getElementById("price").textContent`
+	b.until(t, `document.body.dataset.ready && document.querySelector("#levels tr.last th")?.textContent === "now" && document.getElementById("fresh").textContent.includes("Price ")`)
+	first := eval[string](t, b, price)
+	// looking at the page again has it ask at once
+	b.until(t, `(document.dispatchEvent(new Event("visibilitychange")), `+price+` !== "`+first+`")`)
+	b.clean(t, s.base)
+}

@@ -56,7 +56,7 @@ func spawn(t *testing.T, environ ...string) *child {
 		t.Fatal(err)
 	}
 	c := &child{running: &running{log: &syncBuffer{}}, cmd: exec.Command(program, "serve")}
-	c.cmd.Env = append([]string{childVariable + "=1", "HTTP_ADDR=127.0.0.1:0", "LOG_FORMAT=json", "EXCHANGE=simulated", "ANALYSIS_LIVE=false"}, environ...)
+	c.cmd.Env = append([]string{childVariable + "=1", "HTTP_ADDR=127.0.0.1:0", "LOG_FORMAT=json", noPrices, "EXCHANGE=simulated", "ANALYSIS_LIVE=false"}, environ...)
 	c.cmd.Stderr = c.log
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -129,12 +129,16 @@ type running struct {
 	done chan error
 }
 
+// noPrices turns off the prices between closes: requests that a test did not cause. A test
+// about them says otherwise, because of variables given twice the last one counts.
+const noPrices = "PRICES_EVERY=0"
+
 // serve starts a service and waits until it answers.
 func serve(t *testing.T, environ ...string) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{log: &syncBuffer{}, stop: cancel, done: make(chan error, 1)}
-	environ = append([]string{"HTTP_ADDR=127.0.0.1:0", "LOG_FORMAT=json", "EXCHANGE=simulated", "ANALYSIS_LIVE=false", fmt.Sprintf("EXCHANGE_SIMULATED_SEED=%d", lively(t, nil))}, environ...)
+	environ = append([]string{"HTTP_ADDR=127.0.0.1:0", "LOG_FORMAT=json", noPrices, "EXCHANGE=simulated", "ANALYSIS_LIVE=false", fmt.Sprintf("EXCHANGE_SIMULATED_SEED=%d", lively(t, nil))}, environ...)
 	go func() { r.done <- run(ctx, []string{"serve"}, environ, io.Discard, r.log) }()
 	t.Cleanup(func() { r.end(t) })
 	address := regexp.MustCompile(`"msg":"serving","address":"([^"]+)"`)

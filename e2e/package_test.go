@@ -586,7 +586,7 @@ func TestDashboard_ExpressionsAreValidPromQL(t *testing.T) {
 // levels and returns the names and labels of all that /metrics then shows.
 func metricsOfASweep(t *testing.T) (names, labels map[string]bool) {
 	t.Helper()
-	r := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=5", "ANALYSIS_KLINE_LIMIT=200", "ANALYSIS_SCHEDULE=1h", "ANALYSIS_LIVE=true")
+	r := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=5", "ANALYSIS_KLINE_LIMIT=200", "ANALYSIS_SCHEDULE=1h", "ANALYSIS_LIVE=true", "PRICES_EVERY=10s")
 	r.sweepTo(t)
 	r.get(t, "/levels/BTCUSDT", nil)
 	names, labels = map[string]bool{}, map[string]bool{}

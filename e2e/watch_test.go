@@ -206,11 +206,11 @@ func TestWatch_OutlivesTheServiceAndRestoresTheTerminal(t *testing.T) {
 func TestWatch_ObeysNoServiceOnTheTerminal(t *testing.T) {
 	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"exchange":"\u001b[2Jx","interval":"1h","levels":[{"symbol":"A\u001b]0;B","as_of":"2026-11-22T19:00:00Z",`+
-			`"last_price":1,"role":"support\u009b","low":1,"high":1,"distance_pct":0}],"next":null}`)
+			`"last_price":1,"market_price":1.25,"market_price_at":"2026-11-22T19:00:10Z","role":"support\u009b","low":1,"high":1,"distance_pct":0}],"next":null}`)
 	}))
 	defer evil.Close()
 	code, out, errs := execute(t, nil, "watch", "--url", evil.URL)
-	if code != 0 || !strings.Contains(out, " A]0;B ") || strings.ContainsAny(out, "\x1b\u009b") {
+	if code != 0 || !strings.Contains(out, " A]0;B ") || !strings.Contains(out, " 1.25 ") || strings.ContainsAny(out, "\x1b\u009b") {
 		t.Errorf("%d %q %s", code, out, errs)
 	}
 }

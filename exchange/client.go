@@ -83,6 +83,8 @@ type Client struct {
 
 	mu   sync.Mutex // held to replace list
 	list atomic.Pointer[listing]
+
+	prices atomic.Pointer[service.Prices]
 }
 
 var _ service.Exchange = (*Client)(nil)

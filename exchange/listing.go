@@ -43,6 +43,8 @@ type Listing struct {
 	volumes []float64
 	tickers int
 	id      []byte // of the ticker that is read
+
+	prices *service.PriceList // nil unless the response was requested for the prices
 }
 
 // Word returns b as a string that all pairs share.
@@ -77,8 +79,22 @@ func (l *Listing) Add(p service.Symbol) {
 	}
 }
 
+// Price sets the last price of a pair.
+func (l *Listing) Price(id []byte, last float64) {
+	switch {
+	case l.prices == nil || len(id) == 0 || len(id) > maxWord:
+	case l.prices.Len() < maxSymbols:
+		l.prices.Add(id, last)
+	case l.err == nil:
+		l.err = fmt.Errorf("more than %d prices", maxSymbols)
+	}
+}
+
 // Volume sets the 24 h volume of a pair, in its quote asset. Unlisted pairs are ignored.
 func (l *Listing) Volume(id []byte, quoteVolume float64) {
+	if l.prices != nil {
+		return
+	}
 	if l.tickers++; l.tickers > maxSymbols && l.err == nil {
 		l.err = fmt.Errorf("more than %d tickers", maxSymbols)
 	}
@@ -96,23 +112,29 @@ func (l *Listing) Volume(id []byte, quoteVolume float64) {
 	}
 }
 
-// Ticker reads an object with the id of a pair and its 24 h volume in the quote asset, by
-// the names of those members. The volume is null or empty if there were no trades.
-func (l *Listing) Ticker(s *Scanner, id, quoteVolume string) {
+// Ticker reads an object with the id of a pair, its last price, and its 24 h volume in the
+// quote asset, by the names of those members. A number is null or empty if there were no
+// trades. An object without a volume has the price alone, and quoteVolume is empty.
+func (l *Listing) Ticker(s *Scanner, id, last, quoteVolume string) {
 	l.id = l.id[:0]
-	volume := -1.0
+	price, volume := 0.0, -1.0
 	for s.Object(); s.More(); {
 		switch string(s.Key()) {
 		case id:
 			l.id = append(l.id[:0], s.Text()...)
 		case quoteVolume:
 			volume = s.Amount()
+		case last:
+			price = s.Amount()
 		default:
 			s.Skip()
 		}
 	}
 	if s.Err() == nil {
-		l.Volume(l.id, volume)
+		l.Price(l.id, price)
+		if quoteVolume != "" {
+			l.Volume(l.id, volume)
+		}
 	}
 }
 
@@ -244,7 +266,7 @@ func (c *Client) fetchListing(ctx context.Context) error {
 			return fmt.Errorf("%w: the list of pairs has more than %d pages", service.ErrExchange, maxPages)
 		}
 		mark, skipped := len(got.symbols), got.skipped
-		err := c.readListing(ctx, e, 0, cursor, func(s *Scanner, date time.Time) error {
+		err := c.readListing(ctx, e, c.venue.Listing(0, cursor), func(s *Scanner, date time.Time) error {
 			got.symbols, got.skipped, got.cursor, got.clock, got.err = got.symbols[:mark], skipped, "", 0, nil
 			got.page = cursor
 			if err := c.venue.DecodeListing(0, s, got); err != nil {
@@ -310,7 +332,7 @@ func (c *Client) fetchVolumes(ctx context.Context) error {
 			return fmt.Errorf("%w: the volumes have more than %d pages", service.ErrExchange, maxPages)
 		}
 		var dst *Listing
-		err := c.readListing(ctx, e, 1, cursor, func(s *Scanner, _ time.Time) error {
+		err := c.readListing(ctx, e, c.venue.Listing(1, cursor), func(s *Scanner, _ time.Time) error {
 			dst = &Listing{symbols: l.symbols, volumes: l.volumes, words: map[string]string{}, page: cursor}
 			if err := c.venue.DecodeListing(1, s, dst); err != nil {
 				return err
@@ -336,8 +358,7 @@ func (c *Client) fetchVolumes(ctx context.Context) error {
 }
 
 // readListing makes one request for the list.
-func (c *Client) readListing(ctx context.Context, e *effort, i int, cursor string, decode func(s *Scanner, date time.Time) error) error {
-	call := c.venue.Listing(i, cursor)
+func (c *Client) readListing(ctx context.Context, e *effort, call Call, decode func(s *Scanner, date time.Time) error) error {
 	call.Compress = true
 	if call.MaxBody == 0 {
 		call.MaxBody = maxListing

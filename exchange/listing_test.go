@@ -22,7 +22,7 @@ func TestListing_Ticker(t *testing.T) {
 		l := &Listing{volumes: []float64{-1}}
 		l.symbols = append(l.symbols, service.Symbol{Name: "AB"})
 		s := NewScanner(strings.NewReader(body), nil)
-		l.Ticker(s, "id", "volume")
+		l.Ticker(s, "id", "last", "volume")
 		err := s.End()
 		if err == nil {
 			err = l.err

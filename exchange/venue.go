@@ -14,9 +14,9 @@ import (
 type Venue interface {
 	// Spec returns the facts of the market. It is the same in every call.
 	Spec() *Spec
-	// Listing returns the request number i for the list of pairs: 0 is for the pairs, and
-	// 1, if Spec.Listings is 2, for their 24 h volumes. cursor is empty for the first page
-	// and then what DecodeListing has set.
+	// Listing returns the request number i for the list of pairs: 0 is for the pairs, 1,
+	// if Spec.Listings is 2, for their 24 h volumes, and Spec.Prices for their last prices.
+	// cursor is empty for the first page and then what DecodeListing has set.
 	Listing(i int, cursor string) Call
 	// DecodeListing reads the response to Listing.
 	DecodeListing(i int, s *Scanner, dst *Listing) error
@@ -61,6 +61,7 @@ type Spec struct {
 	Heaviest Cost     // of a request
 	Clock    Call     // a cheap request that shows the venue's time
 	Listings int      // 1 or 2, see Venue.Listing
+	Prices   int      // the request of Venue.Listing with the last price of every pair: 1, or 2 for one of its own
 }
 
 // Native is a candle length of a venue.

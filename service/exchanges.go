@@ -54,6 +54,7 @@ type VenueStatus struct {
 	Reachable   *bool       // whether the last request was answered
 	Replay      string      // the first and the last day that a simulated exchange replays
 	Live        *LiveStatus // nil if this process keeps no pair of it live
+	Prices      *Prices     // read last, empty before the first; nil if this process reads none
 }
 
 // LiveStatus is the state of the live pairs of an exchange.

@@ -148,6 +148,11 @@ type Snapshot struct {
 	DelistedAt time.Time
 	// Name is the canonical name of the pair; empty if it is not known.
 	Name string
+	// Price is the last price at PriceAt, which is not before AsOf; both are zero unless
+	// Reprice has set them. They are not stored.
+	Price   float64
+	PriceAt time.Time
+	passed  [2]int // levels at the start of Supports and of Resistances, see Passed
 }
 
 // StoredMarket is an exchange and interval with stored analyses.

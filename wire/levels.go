@@ -11,6 +11,8 @@ type Analysis struct {
 	AsOf           time.Time  `json:"as_of"` // close time of the last closed candle
 	ComputedAt     time.Time  `json:"computed_at"`
 	LastPrice      float64    `json:"last_price"` // close of that candle
+	Price          *float64   `json:"price"`      // the last one, from which distances and roles are; nil: they are from LastPrice
+	PriceAt        *time.Time `json:"price_at"`   // when the exchange had it, not before AsOf; nil with Price
 	ATR            float64    `json:"atr"`        // price units, six significant digits
 	Klines         int        `json:"klines"`
 	MissingKlines  int        `json:"missing_klines"`
@@ -46,9 +48,12 @@ type Level struct {
 	FirstTouch  *time.Time `json:"first_touch"` // nil without touches
 	LastTouch   *time.Time `json:"last_touch"`  // nil without touches
 	Sources     []string   `json:"sources"`
-	DistancePct float64    `json:"distance_pct"` // percent of the last price, three decimals; negative below
+	DistancePct float64    `json:"distance_pct"` // percent of the price, three decimals; negative below
 	DistanceATR *float64   `json:"distance_atr"` // two decimals; nil when the market did not move
 	Status      string     `json:"status"`       // active, broken, flipped
+	// Passed is set if price has passed the level since AsOf: its role was the other one
+	// then. The odds were those of that role and are nil.
+	Passed bool `json:"passed"`
 
 	// What tests of the level have shown: approaches of price, each an ATR of then away
 	// from the one before.
@@ -115,7 +120,9 @@ type PairOnExchange struct {
 	Exchange    string        `json:"exchange"`
 	AsOf        time.Time     `json:"as_of"`
 	LastPrice   float64       `json:"last_price"`
-	ATR         float64       `json:"atr"` // price units, six significant digits
+	Price       *float64      `json:"price"`    // as in Analysis
+	PriceAt     *time.Time    `json:"price_at"` // as in Analysis
+	ATR         float64       `json:"atr"`      // price units, six significant digits
 	Stale       bool          `json:"stale"`
 	Simulated   bool          `json:"simulated"`
 	Supports    []SharedLevel `json:"supports"`    // from the nearest downwards
@@ -140,10 +147,14 @@ type Row struct {
 	Interval  string    `json:"interval"`
 	AsOf      time.Time `json:"as_of"`
 	LastPrice float64   `json:"last_price"`
-	ATR       float64   `json:"atr"` // price units, six significant digits
-	Stale     bool      `json:"stale"`
-	Simulated bool      `json:"simulated"`
-	Role      string    `json:"role"` // support, resistance
+	// MarketPrice and MarketPriceAt are Price and PriceAt of the analysis; Price is that of
+	// the level.
+	MarketPrice   *float64   `json:"market_price"`
+	MarketPriceAt *time.Time `json:"market_price_at"`
+	ATR           float64    `json:"atr"` // price units, six significant digits
+	Stale         bool       `json:"stale"`
+	Simulated     bool       `json:"simulated"`
+	Role          string     `json:"role"` // support, resistance
 	Level
 }
 

@@ -42,15 +42,24 @@ type Exchange struct {
 
 // ExchangeStatus is how requests to an exchange fare.
 type ExchangeStatus struct {
-	Simulated   bool       `json:"simulated"` // its prices are invented, or replayed
-	Replay      *string    `json:"replay"`    // first and last day of what it replays, 2021-04-04/2023-12-30; nil without
-	Budgets     []Budget   `json:"budgets"`
-	PausedUntil *time.Time `json:"paused_until"`  // no request is sent before; nil while requests are sent
-	PauseReason *string    `json:"pause_reason"`  // rate_limited, banned; nil while requests are sent
-	ClockSkewMS *int64     `json:"clock_skew_ms"` // this machine's clock less the exchange's; nil if unknown
-	LastSuccess *time.Time `json:"last_success"`  // of a request; nil before the first
-	Reachable   *bool      `json:"reachable"`     // the last request was answered; nil before the first
-	Live        *LivePairs `json:"live"`          // nil if this process keeps no pair of it live
+	Simulated   bool        `json:"simulated"` // its prices are invented, or replayed
+	Replay      *string     `json:"replay"`    // first and last day of what it replays, 2021-04-04/2023-12-30; nil without
+	Budgets     []Budget    `json:"budgets"`
+	PausedUntil *time.Time  `json:"paused_until"`  // no request is sent before; nil while requests are sent
+	PauseReason *string     `json:"pause_reason"`  // rate_limited, banned; nil while requests are sent
+	ClockSkewMS *int64      `json:"clock_skew_ms"` // this machine's clock less the exchange's; nil if unknown
+	LastSuccess *time.Time  `json:"last_success"`  // of a request; nil before the first
+	Reachable   *bool       `json:"reachable"`     // the last request was answered; nil before the first
+	Live        *LivePairs  `json:"live"`          // nil if this process keeps no pair of it live
+	Prices      *PricesRead `json:"prices"`        // nil if this process reads no prices between closes
+}
+
+// PricesRead is the state of the last prices of the pairs of an exchange.
+type PricesRead struct {
+	Pairs        int        `json:"pairs"`         // with a price
+	ReadAt       *time.Time `json:"read_at"`       // nil before the first time
+	EverySeconds float64    `json:"every_seconds"` // from one reading to the next
+	Current      bool       `json:"current"`       // they are shown as those of now
 }
 
 // LivePairs is the state of the live pairs of an exchange.

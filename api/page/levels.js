@@ -46,7 +46,7 @@ function holdBar(l) {
 }
 
 function holdCell(l) {
-  if (l.hold_probability === null) return el("td", { class: "n soft" }, "no odds");
+  if (l.hold_probability === null) return el("td", { class: "n soft" }, l.passed ? "passed" : "no odds");
   const [from, to] = l.hold_interval;
   return el("td", { class: "n odds" }, el("div", {}, holdBar(l), el("b", {}, percent(l.hold_probability))),
     el("small", {}, `${(100 * from).toFixed(1)}–${(100 * to).toFixed(1)} · any line ${(100 * l.baseline_hold_probability).toFixed(1)} · n ${count(l.samples)}`));
@@ -70,7 +70,8 @@ export class LevelTable {
   // venues has by id on how many exchanges a level is, or is null if there is but one.
   show(analysis, { resistances, supports }, selected, d, venues, minEdge) {
     const focused = document.activeElement?.dataset.level;
-    const explained = this.explanation?.dataset.of === `${selected} ${analysis.computed_at}` ? this.explanation : null;
+    const about = [...resistances, ...supports].find((l) => l.id === selected);
+    const explained = about && this.explanation?.dataset.of === this.subject(analysis, about) ? this.explanation : null;
     const rows = [];
     const add = (l) => {
       rows.push(this.row(l, l.id === selected, d, venues));
@@ -81,9 +82,11 @@ export class LevelTable {
     const least = minEdge ?? analysis.min_edge;
     if (!resistances.length) rows.push(lacking(analysis.resistances, "above", least));
     resistances.toReversed().forEach(add);
-    rows.push(el("tr", { class: "last" }, el("th", { scope: "row" }, "last"),
-      el("td", { class: "n" }, el("b", {}, price(analysis.last_price, d))),
-      el("td", { colspan: 10 }, `close of the last closed candle, ${utc(analysis.as_of)} UTC`)));
+    const now = analysis.price !== null && Date.parse(analysis.price_at) > Date.parse(analysis.as_of);
+    rows.push(el("tr", { class: "last" }, el("th", { scope: "row" }, now ? "now" : "last"),
+      el("td", { class: "n" }, el("b", {}, price(now ? analysis.price : analysis.last_price, d))),
+      el("td", { colspan: 10 }, now ? `distances are from here; close of the last closed candle, ${utc(analysis.as_of)} UTC: ${price(analysis.last_price, d)}`
+        : `close of the last closed candle, ${utc(analysis.as_of)} UTC`)));
     if (!supports.length) rows.push(lacking(analysis.supports, "below", least));
     supports.forEach(add);
     this.body.replaceChildren(...rows);
@@ -109,19 +112,26 @@ export class LevelTable {
       el("td", { class: "n t" }, l.first_tested ? utc(l.first_tested) : "–"),
       el("td", { class: "n t" }, l.last_tested ? utc(l.last_tested) : "–"),
       el("td", {}, l.found_by.map((s) => sources[s] ?? s).join(", ") || "–"),
-      el("td", { title: states[l.state] }, el("span", { class: "status " + l.state }, l.state === "held" ? `held ${l.held_in_role}×` : l.state)));
+      el("td", { title: l.passed ? "price has passed it since the last close; it has the other role until the next one" : states[l.state] },
+        el("span", { class: "status " + (l.passed ? "broken" : l.state) }, l.passed ? "passed" : l.state === "held" ? `held ${l.held_in_role}×` : l.state)));
     return tr;
+  }
+
+  // subject names what an explanation is of.
+  subject(analysis, l) {
+    return `${l.id} ${analysis.computed_at} ${l.passed}`;
   }
 
   // explain returns the row that says why l is there, filled once it is known.
   explain(analysis, l, d) {
     const box = el("div", { class: "why", role: "region", "aria-label": `Why ${l.name} is there`, "aria-busy": "true" },
       el("p", { class: "soft" }, "Looking at the candles again …"));
-    this.explanation = el("tr", { class: "why-row", "data-of": `${l.id} ${analysis.computed_at}` }, el("td", { colspan: 12 }, box));
+    this.explanation = el("tr", { class: "why-row", "data-of": this.subject(analysis, l) }, el("td", { colspan: 12 }, box));
     const mine = this.explanation;
     this.onTouches([]);
     ask(`levels/${encodeURIComponent(analysis.symbol)}/${l.id}${query({ interval: analysis.interval, exchange: analysis.exchange })}`).then((x) => {
-      box.replaceChildren(...reasons(x, analysis.horizon_candles, d));
+      const passed = l.passed ? [el("p", {}, `Price has passed it since the last close. The following is as of that close, when it was a ${x.role}.`)] : [];
+      box.replaceChildren(...passed, ...reasons(x, analysis.horizon_candles, d));
       if (this.explanation === mine) this.onTouches(x.tests);
     }, (problem) => box.replaceChildren(say(problem))).finally(() => box.removeAttribute("aria-busy"));
     return mine;

@@ -97,7 +97,7 @@ function draw() {
   $("sweep").textContent = `Sweep ${alone() ? "the market" : wanted().exchange} (${state.interval})`;
   const levels = analysis && [...analysis.supports, ...analysis.resistances];
   shownDecimals = decimals([...(shows(klines) ? klines.klines.slice(-100).flatMap((row) => row.slice(1, 5)) : []),
-    ...(analysis ? [analysis.last_price, ...levels.flatMap((l) => [l.price, l.low, l.high])] : [])]);
+    ...(analysis ? [analysis.last_price, analysis.price ?? analysis.last_price, ...levels.flatMap((l) => [l.price, l.low, l.high])] : [])]);
   chart.showMarks(marks.show(analysis, shownDecimals));
   drawCandles();
   drawElsewhere($("elsewhere"), together, seen, open);
@@ -110,7 +110,7 @@ function draw() {
   const chosen = named(analysis, state);
   const all = [...chosen.resistances, ...chosen.supports];
   const selected = all.some((l) => l.id === state.level) ? state.level : null;
-  $("price").textContent = price(analysis.last_price, shownDecimals);
+  $("price").textContent = price(analysis.price ?? analysis.last_price, shownDecimals);
   $("atr").textContent = `ATR ${analysis.atr.toPrecision(4).replace(/e.*/, (e) => "·10" + e.slice(1))}`;
   table.show(analysis, chosen, selected, shownDecimals, alone() ? null : venuesOf(), state.minEdge);
   chart.showLevels(all, selected);
@@ -139,6 +139,7 @@ function fresh() {
     parts.push(`Levels as of ${utc(analysis.as_of)} UTC, from ${analysis.klines.toLocaleString("en")} candles,`,
       analysis.missing_klines ? el("b", { class: "stale" }, `${analysis.missing_klines} missing between them,`) : "none missing,",
       `found ${span(clock(seen.exchange) - Date.parse(analysis.computed_at))} ago.`);
+    if (analysis.price !== null) parts.push(`Price ${span(clock(seen.exchange) - Date.parse(analysis.price_at))} old; distances and roles follow it.`);
   }
   if (close && !served(seen.exchange)) {
     parts.push(`${seen.exchange} is asked by another process: here is what that has stored.`);
@@ -256,6 +257,17 @@ async function follow() {
   if (!same(of, seen)) return;
   forming = found;
   drawCandles();
+  fresh();
+}
+
+// reprice asks for the levels shown again if they move with the price between closes.
+async function reprice() {
+  const of = seen;
+  if (analysis?.price == null || !same(of, wanted())) return;
+  const found = await ask(`levels/${encodeURIComponent(of.symbol)}${query({ interval: of.interval, exchange: state.exchange, faint: true })}`);
+  if (!same(of, seen)) return;
+  analysis = found;
+  draw();
   fresh();
 }
 
@@ -431,6 +443,9 @@ const live = new Live({
       live.drawn([...live.jobs.values()]); // of which exchange is known now
     } else if (ticks % 6 === 0) {
       await load();
+      if (analysis?.price != null) market.load();
+    } else if (ticks % 2 === 0) {
+      await reprice();
     }
     begun = true;
     follow();

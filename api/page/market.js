@@ -84,7 +84,7 @@ export class Market {
         el("th", { scope: "row" }, el("button", { type: "button", class: "pair", "data-row": `${l.exchange} ${l.symbol} ${l.id}`, onclick: (e) => { e.stopPropagation(); go(); } }, l.symbol),
           l.name && plain(l.name) !== plain(l.symbol) ? el("small", {}, l.name) : null, l.stale ? el("b", { class: "stale" }, " STALE") : null),
         this.several ? el("td", {}, l.exchange, mark(l.exchange, l.simulated)) : null,
-        el("td", { class: "n side" }, el("abbr", { title: l.role }, l.role === "support" ? "S" : "R"), " " + price(l.price, d)),
+        el("td", { class: "n side" }, el("abbr", { title: l.role + (l.passed ? ", passed since the last close" : "") }, l.role === "support" ? "S" : "R"), " " + price(l.price, d)),
         el("td", { class: "n" }, l.distance_atr === null ? "–" : signed(l.distance_atr, 2)),
         el("td", { class: "n" }, signed(l.distance_pct, 2)),
         el("td", { class: "n" }, l.hold_probability === null ? "–" : (100 * l.hold_probability).toFixed(1), l.hold_probability === null ? null : el("small", { class: "line" }, `/ ${(100 * l.baseline_hold_probability).toFixed(1)}`)),

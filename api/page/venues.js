@@ -73,14 +73,14 @@ export function drawElsewhere(section, together, here, open) {
   if (!together) return;
   const focused = document.activeElement?.dataset.on;
   put(section.querySelector("tbody"), ...together.exchanges.map((e) => {
-    const d = decimals([e.last_price, ...e.supports.slice(0, 1), ...e.resistances.slice(0, 1)].map((x) => x.price ?? x));
+    const d = decimals([e.price ?? e.last_price, ...e.supports.slice(0, 1), ...e.resistances.slice(0, 1)].map((x) => x.price ?? x));
     const own = e.exchange === here.exchange && e.symbol === here.symbol;
     return el("tr", { "aria-current": own ? "true" : null },
       el("th", { scope: "row" }, own ? el("b", {}, e.exchange) : el("button", {
         type: "button", class: "pair", "data-on": `${e.exchange} ${e.symbol}`, "aria-label": `Open ${e.symbol} on ${e.exchange}`,
         onclick: () => open(e.exchange, e.symbol),
       }, e.exchange), el("span", { class: "soft" }, ` ${e.symbol}`), mark(e.exchange, e.simulated)),
-      el("td", { class: "n" }, price(e.last_price, d)),
+      el("td", { class: "n" }, price(e.price ?? e.last_price, d)),
       el("td", {}, `${utc(e.as_of)} UTC`, e.stale ? el("b", { class: "stale" }, " STALE") : null),
       nearest(e.supports, d), nearest(e.resistances, d));
   }));

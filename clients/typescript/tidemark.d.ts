@@ -63,14 +63,16 @@ export interface paths {
          *
          *     Levels with an edge below `LEVELS_MIN_EDGE` are faint: they are left out unless `faint` or `min_edge` asks for them. If a side then has no level, `supports_reason` or `resistances_reason` says so.
          *
+         *     Between closes, `price` is the last price of the pair. Distances and roles are from it: a level that price has passed is on its new side at once, with `passed`. Everything else is as of `as_of`.
+         *
          *     `stale` and `stale_reason` report that the next candle has closed and its analysis is overdue: one interval and a grace period after `as_of`. The grace period is a twentieth of the interval, at least two minutes, and at most one interval. With `at` they are as of that time, so a reply about the past does not change.
          *
-         *     With several intervals, `interval=1h,4h,1d`, the answer has the analysis of each in that order, of the type `application/vnd.tidemark.intervals+json`; `confluence` of a level names the levels of the other intervals within 0.25 ATR (of the shorter interval) of it, among those that are shown. Simulated and real levels do not count for each other, nor stale ones for those that are not. Confluence is worth little: levels of 1h with a drawn one of 4h beside them had a lift of +2.04 points, those without +1.93, a difference of +0.11 [−1.36, +1.57]; no edge and no odds depend on it. An interval without an analysis has a `problem` instead; in rows it is missing. The reply may be cached until the first of the candles closes.
+         *     With several intervals, `interval=1h,4h,1d`, the answer has the analysis of each in that order, of the type `application/vnd.tidemark.intervals+json`; `confluence` of a level names the levels of the other intervals within 0.25 ATR (of the shorter interval) of it, among those that are shown. Simulated and real levels do not count for each other, nor stale ones for those that are not. Confluence is worth little: levels of 1h with a drawn one of 4h beside them had a lift of +2.04 points, those without +1.93, a difference of +0.11 [−1.36, +1.57]; no edge and no odds depend on it. An interval without an analysis has a `problem` instead; in rows it is missing. The reply may be cached until the first of the candles closes or the next price is read.
          *
          *     With `exchange=all` the answer is the pair's levels on every exchange of this process side by side, of the type `application/vnd.tidemark.exchanges+json`; `venues` of a level is the number of them that have it.
          *     A pair that the exchange no longer lists is removed from `GET /levels`. Its stored analysis is still returned here, `stale` and with `delisted_at`.
          *
-         *     The reply may be cached until the next candle closes (`Cache-Control`), and revalidated with its `ETag`. A reply about the past may be cached for five minutes once that time is two intervals ago.
+         *     The reply may be cached until the next candle closes or the next price is read (`Cache-Control`), and revalidated with its `ETag`. A reply about the past may be cached for five minutes once that time is two intervals ago.
          *
          *     CSV and NDJSON return rows, as in `GET /levels`. `format=pine` returns a TradingView script in Pine version 6 that draws the zones on a chart: a box from the first test on, and a label with price, edge and odds.
          */
@@ -633,7 +635,7 @@ export interface components {
             as_of: string;
             /**
              * Format: date-time
-             * @description When the analysis was computed. No other field depends on the clock.
+             * @description When the analysis was computed.
              */
             computed_at: string;
             /**
@@ -641,6 +643,16 @@ export interface components {
              * @description Close of the last closed candle.
              */
             last_price: number;
+            /**
+             * Format: double
+             * @description The last price that the exchange has reported: what distances and roles are measured from. Null if this process reads no prices between closes (`PRICES_EVERY`), if the last one is too old, or for the past; distances and roles are then from `last_price`.
+             */
+            price: number | null;
+            /**
+             * Format: date-time
+             * @description When that price was read; `as_of` if the last close is newer. Null with `price`.
+             */
+            price_at: string | null;
             /**
              * Format: double
              * @description Mean true range of the last 100 candles (all if fewer), in price units.
@@ -672,9 +684,9 @@ export interface components {
              * @description The edge, in points, from which levels are shown unasked (`LEVELS_MIN_EDGE`).
              */
             min_edge: number;
-            /** @description Levels at or below the last price, from the nearest downwards. */
+            /** @description Levels at or below the price, from the nearest downwards. */
             supports: components["schemas"]["Level"][];
-            /** @description Levels above the last price, from the nearest upwards. */
+            /** @description Levels above the price, from the nearest upwards. */
             resistances: components["schemas"]["Level"][];
             /** @description Why there are no supports, in a sentence such as: no level with an edge of at least 3 points below the price. Null if there are. */
             supports_reason: string | null;
@@ -736,12 +748,12 @@ export interface components {
             sources: components["schemas"]["Source"][];
             /**
              * Format: double
-             * @description From the last price, in percent of it; negative below.
+             * @description From the price, in percent of it; negative below.
              */
             distance_pct: number;
             /**
              * Format: double
-             * @description From the last price, in ATR; negative below. Null if the market did not move.
+             * @description From the price, in ATR; negative below. Null if the market did not move.
              */
             distance_atr: number | null;
             /**
@@ -749,6 +761,8 @@ export interface components {
              * @description Use `state`. What price last did to a level.
              */
             status: components["schemas"]["Status"];
+            /** @description Whether price has passed it since `as_of`: its role was the other one then. The odds were those of that role, and are null; `state` and tests change only when a candle closes. */
+            passed: boolean;
             state: components["schemas"]["State"];
             /** @description Tests that it held since it took its present role; positive exactly if `state` is `held`. Null if unknown. */
             held_in_role: number | null;
@@ -841,6 +855,16 @@ export interface components {
             last_price: number;
             /**
              * Format: double
+             * @description The last price that the exchange has reported: what distances and roles are measured from. Null if this process reads no prices between closes (`PRICES_EVERY`), if the last one is too old, or for the past; distances and roles are then from `last_price`.
+             */
+            price: number | null;
+            /**
+             * Format: date-time
+             * @description When that price was read; `as_of` if the last close is newer. Null with `price`.
+             */
+            price_at: string | null;
+            /**
+             * Format: double
              * @description Mean true range of the last 100 candles (all if fewer), in price units.
              */
             atr: number;
@@ -848,9 +872,9 @@ export interface components {
             stale: boolean;
             /** @description Whether the candles come from a simulated exchange. */
             simulated: boolean;
-            /** @description Levels at or below the last price, from the nearest downwards. */
+            /** @description Levels at or below the price, from the nearest downwards. */
             supports: components["schemas"]["SharedLevel"][];
-            /** @description Levels above the last price, from the nearest upwards. */
+            /** @description Levels above the price, from the nearest upwards. */
             resistances: components["schemas"]["SharedLevel"][];
             /** @description Why there are no supports, in a sentence such as: no level with an edge of at least 3 points below the price. Null if there are. */
             supports_reason: string | null;
@@ -912,12 +936,12 @@ export interface components {
             sources: components["schemas"]["Source"][];
             /**
              * Format: double
-             * @description From the last price, in percent of it; negative below.
+             * @description From the price, in percent of it; negative below.
              */
             distance_pct: number;
             /**
              * Format: double
-             * @description From the last price, in ATR; negative below. Null if the market did not move.
+             * @description From the price, in ATR; negative below. Null if the market did not move.
              */
             distance_atr: number | null;
             /**
@@ -925,6 +949,8 @@ export interface components {
              * @description Use `state`. What price last did to a level.
              */
             status: components["schemas"]["Status"];
+            /** @description Whether price has passed it since `as_of`: its role was the other one then. The odds were those of that role, and are null; `state` and tests change only when a candle closes. */
+            passed: boolean;
             state: components["schemas"]["State"];
             /** @description Tests that it held since it took its present role; positive exactly if `state` is `held`. Null if unknown. */
             held_in_role: number | null;
@@ -1191,12 +1217,12 @@ export interface components {
             time: string | null;
             /**
              * Format: double
-             * @description From the last price, in percent of it; negative below.
+             * @description From the last close, in percent of it; negative below.
              */
             distance_pct: number;
             /**
              * Format: double
-             * @description From the last price, in ATR; negative below.
+             * @description From the last close, in ATR; negative below.
              */
             distance_atr: number;
         };
@@ -1249,6 +1275,16 @@ export interface components {
              * @description Close of that candle.
              */
             last_price: number;
+            /**
+             * Format: double
+             * @description The last price that the exchange has reported: what distances and roles are measured from. Null if this process reads no prices between closes (`PRICES_EVERY`), if the last one is too old, or for the past; distances and roles are then from `last_price`.
+             */
+            market_price: number | null;
+            /**
+             * Format: date-time
+             * @description When that price was read; `as_of` if the last close is newer. Null with `market_price`.
+             */
+            market_price_at: string | null;
             /**
              * Format: double
              * @description Mean true range, in price units.
@@ -1312,12 +1348,12 @@ export interface components {
             sources: components["schemas"]["Source"][];
             /**
              * Format: double
-             * @description From the last price, in percent of it; negative below.
+             * @description From the price, in percent of it; negative below.
              */
             distance_pct: number;
             /**
              * Format: double
-             * @description From the last price, in ATR; negative below. Null if the market did not move.
+             * @description From the price, in ATR; negative below. Null if the market did not move.
              */
             distance_atr: number | null;
             /**
@@ -1325,6 +1361,8 @@ export interface components {
              * @description Use `state`. What price last did to a level.
              */
             status: components["schemas"]["Status"];
+            /** @description Whether price has passed it since `as_of`: its role was the other one then. The odds were those of that role, and are null; `state` and tests change only when a candle closes. */
+            passed: boolean;
             state: components["schemas"]["State"];
             /** @description Tests that it held since it took its present role; positive exactly if `state` is `held`. Null if unknown. */
             held_in_role: number | null;
@@ -1837,6 +1875,8 @@ export interface components {
             reachable: boolean | null;
             /** @description The state of its live pairs. Null if this process keeps none live (ANALYSIS_LIVE). */
             live: components["schemas"]["LivePairs"] | null;
+            /** @description The prices between closes. Null if this process reads none (PRICES_EVERY). */
+            prices: components["schemas"]["PricesRead"] | null;
         };
         /** @description The state of the live pairs of an exchange. */
         LivePairs: {
@@ -1864,6 +1904,23 @@ export interface components {
             audits: number;
             /** @description Candles of these that differed from those of the exchange. Their pairs were fetched again. */
             audit_differences: number;
+        };
+        /** @description The last prices of the pairs of an exchange. */
+        PricesRead: {
+            /** @description Pairs with a price. */
+            pairs: number;
+            /**
+             * Format: date-time
+             * @description When they were read; null before the first time.
+             */
+            read_at: string | null;
+            /**
+             * Format: double
+             * @description How often they are read.
+             */
+            every_seconds: number;
+            /** @description Whether they are shown as those of now: they are not older than three readings. */
+            current: boolean;
         };
         /** @description How often a connection to a feed was opened again, by reason. */
         Reconnects: {
@@ -2180,7 +2237,7 @@ export interface components {
         FileTag: string;
         /** @description How long the reply may be cached. */
         CacheControl: string;
-        /** @description The `as_of` of the analysis. If-Modified-Since is ignored, because the same `as_of` may be analysed more than once; use the ETag. */
+        /** @description The `price_at` of the analysis, or its `as_of`. If-Modified-Since is ignored, because the same `as_of` may be analysed more than once; use the ETag. */
         LastModified: string;
         /** @description Seconds after which the same request may succeed. */
         RetryAfter: number;

@@ -21,6 +21,9 @@ import (
 )
 
 // The markets.
+//
+// Weights of ticker/price without a symbol: developers.binance.com/docs, Spot "Symbol price
+// ticker" 4, USD-M "Symbol Price Ticker V2" 2, COIN-M "Symbol Price Ticker" 2.
 var (
 	// Spot serves market data only, without a key, at its own address.
 	Spot = pushed(&market{
@@ -36,8 +39,9 @@ var (
 			Budgets:   weight(6_000),
 			Heaviest:  exchange.Cost{80},
 			Clock:     exchange.Call{Endpoint: "time", Path: "api/v3/time", Cost: exchange.Cost{1}},
-			Listings:  2,
+			Listings:  2, Prices: 2,
 		},
+		prices: "api/v3/", pricesCost: 4,
 	}, "wss://data-stream.binance.vision/ws", time.Minute) // it pings every 20 seconds
 	// USDM is the market of contracts settled in USDT or USDC. It shares its weight with
 	// COINM.
@@ -50,7 +54,8 @@ var (
 
 func futures(name, label, base, prefix string, quotes []string) *market {
 	m := &market{
-		prefix:   prefix,
+		prefix: prefix,
+		prices: prefix, pricesCost: 2,
 		listCost: 1, tickersCost: 40,
 		klinesCost: futuresCost,
 		spec: exchange.Spec{
@@ -62,8 +67,11 @@ func futures(name, label, base, prefix string, quotes []string) *market {
 			Budgets:   weight(2_400),
 			Heaviest:  exchange.Cost{40},
 			Clock:     exchange.Call{Endpoint: "time", Path: prefix + "time", Cost: exchange.Cost{1}},
-			Listings:  2,
+			Listings:  2, Prices: 2,
 		},
+	}
+	if name == "binance-usdm" {
+		m.prices = "fapi/v2/"
 	}
 	if name == "binance-coinm" {
 		m.inverse = true
@@ -105,9 +113,10 @@ func native(rows int) map[levels.Interval]exchange.Native {
 
 type market struct {
 	spec                  exchange.Spec
-	prefix                string
+	prefix, prices        string // of paths, and of that of the prices
 	info, tickers         string // queries
 	listCost, tickersCost int
+	pricesCost            int
 	klinesCost            func(rows int) int
 	inverse               bool // volumes are in contracts, and in the base asset
 }
@@ -115,8 +124,11 @@ type market struct {
 func (m *market) Spec() *exchange.Spec { return &m.spec }
 
 func (m *market) Listing(i int, _ string) exchange.Call {
-	if i == 0 {
+	switch i {
+	case 0:
 		return exchange.Call{Endpoint: "exchangeInfo", Path: m.prefix + "exchangeInfo", Query: m.info, Cost: exchange.Cost{m.listCost}}
+	case 2:
+		return exchange.Call{Endpoint: "ticker/price", Path: m.prices + "ticker/price", Cost: exchange.Cost{m.pricesCost}, MaxBody: 16 << 20}
 	}
 	return exchange.Call{Endpoint: "ticker/24hr", Path: m.prefix + "ticker/24hr", Query: m.tickers, Cost: exchange.Cost{m.tickersCost}, MaxBody: 16 << 20}
 }
@@ -194,8 +206,11 @@ func (m *market) DecodeClock(s *exchange.Scanner) (int64, error) {
 }
 
 func (m *market) DecodeListing(i int, s *exchange.Scanner, dst *exchange.Listing) error {
-	if i == 1 {
+	switch i {
+	case 1:
 		return m.decodeTickers(s, dst)
+	case 2:
+		return m.decodePrices(s, dst)
 	}
 	var refused refusal
 	listed := false
@@ -317,6 +332,17 @@ func decodeFilter(s *exchange.Scanner, dst *service.Tick) {
 	} else if price {
 		*dst = tick
 	}
+}
+
+// decodePrices reads the last prices, [{"symbol":"LTCBTC","price":"4.00000200"}].
+func (m *market) decodePrices(s *exchange.Scanner, dst *exchange.Listing) error {
+	if s.IsObject() {
+		return m.failure(s)
+	}
+	for s.Array(); s.More(); {
+		dst.Ticker(s, "symbol", "price", "")
+	}
+	return s.End()
 }
 
 // decodeTickers reads the 24 h volumes. Those of COIN-M are the base volume; its value in

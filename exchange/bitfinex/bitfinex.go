@@ -30,7 +30,7 @@ var Spot exchange.Venue = &market{exchange.Spec{
 	Budgets:   []exchange.Budget{candles: limit("candles"), conf: limit("conf"), tickers: limit("tickers"), status: limit("status")},
 	Heaviest:  exchange.Cost{1, 1, 1, 1},
 	Clock:     exchange.Call{Endpoint: "status", Path: "v2/platform/status", Cost: exchange.Cost{status: 1}},
-	Listings:  2,
+	Listings:  2, Prices: 1,
 }}
 
 // The budgets.
@@ -185,6 +185,7 @@ func (m *market) decodeTickers(s *exchange.Scanner, dst *exchange.Listing) error
 			}
 			last, volume := s.Amount(), s.Amount()
 			if s.Err() == nil {
+				dst.Price(name, last)
 				dst.Volume(name, last*volume)
 			}
 		}

@@ -78,7 +78,7 @@ func spec(name, label string, candles int) exchange.Spec {
 		Quotes:   []string{"USDT"},
 		Heaviest: exchange.Cost{1, 1, 1, 1},
 		Clock:    exchange.Call{Endpoint: "time", Path: "api/v2/public/time"},
-		Listings: 2,
+		Listings: 2, Prices: 1,
 	}
 	for _, name := range []string{"candles", "history-candles", "futures candles", "futures history-candles"} {
 		s.Budgets = append(s.Budgets, exchange.Budget{Name: name, Limit: 20, Period: time.Second})
@@ -253,7 +253,7 @@ func (m *market) DecodeListing(i int, s *exchange.Scanner, dst *exchange.Listing
 				}
 				continue
 			}
-			dst.Ticker(s, "symbol", "quoteVolume")
+			dst.Ticker(s, "symbol", "lastPr", "quoteVolume")
 		}
 		return nil
 	})

@@ -36,7 +36,7 @@ func newMarket(name, label, category, quote string) *market {
 		Budgets:   []exchange.Budget{{Name: "requests", Kind: exchange.Rolling, Limit: 600, Period: 5 * time.Second}},
 		Heaviest:  one,
 		Clock:     exchange.Call{Endpoint: "time", Path: "v5/market/time", Cost: one},
-		Listings:  2,
+		Listings:  2, Prices: 1,
 	}}
 }
 
@@ -316,7 +316,7 @@ func (m *market) decodeTickers(s *exchange.Scanner, dst *exchange.Listing) error
 		quoted = "volume24h"
 	}
 	_, _, err := m.envelope(s, func() error {
-		dst.Ticker(s, "symbol", quoted)
+		dst.Ticker(s, "symbol", "lastPrice", quoted)
 		return s.Err()
 	})
 	return err

@@ -64,7 +64,7 @@ var Exchange exchange.Venue = &market{exchange.Spec{
 	Budgets:    []exchange.Budget{{Name: "requests", Kind: exchange.Bucket, Limit: 10, Period: time.Second, Burst: 15}},
 	Heaviest:   one,
 	Clock:      exchange.Call{Endpoint: "time", Path: "time", Cost: one},
-	Listings:   2,
+	Listings:   2, Prices: 1,
 }}
 
 var one = exchange.Cost{1}
@@ -225,6 +225,7 @@ func decodeStats(s *exchange.Scanner, dst *exchange.Listing) error {
 			}
 		}
 		if s.Err() == nil {
+			dst.Price(name, last)
 			dst.Volume(name, base*last)
 		}
 	}

@@ -33,7 +33,7 @@ var Futures exchange.Venue = &market{exchange.Spec{
 	Budgets:   []exchange.Budget{{Name: "requests", Kind: exchange.Rolling, Limit: 20, Period: time.Second}},
 	Heaviest:  exchange.Cost{1},
 	Clock:     exchange.Call{Endpoint: "get_time", Path: public + "get_time", Cost: exchange.Cost{1}},
-	Listings:  2,
+	Listings:  2, Prices: 1,
 }}
 
 const public = "api/v2/public/"
@@ -244,7 +244,7 @@ func decodeSummaries(s *exchange.Scanner, dst *exchange.Listing) {
 	var name []byte
 	for s.Array(); s.More(); {
 		name = name[:0]
-		usd, notional := -1.0, -1.0
+		usd, notional, last := -1.0, -1.0, 0.0
 		for s.Object(); s.More(); {
 			switch string(s.Key()) {
 			case "instrument_name":
@@ -253,6 +253,8 @@ func decodeSummaries(s *exchange.Scanner, dst *exchange.Listing) {
 				usd = s.Amount()
 			case "volume_notional":
 				notional = s.Amount()
+			case "last": // null before the first trade
+				last = s.Amount()
 			default:
 				s.Skip()
 			}
@@ -261,6 +263,7 @@ func decodeSummaries(s *exchange.Scanner, dst *exchange.Listing) {
 			usd = notional
 		}
 		if s.Err() == nil {
+			dst.Price(name, last)
 			dst.Volume(name, usd)
 		}
 	}

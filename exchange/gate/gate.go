@@ -56,7 +56,7 @@ func spec(name, label string, rows int) exchange.Spec {
 		Budgets:  []exchange.Budget{{Name: "requests", Kind: exchange.Rolling, Limit: 200, Period: 10 * time.Second}},
 		Heaviest: exchange.Cost{1},
 		Clock:    exchange.Call{Endpoint: "time", Path: "api/v4/spot/time", Cost: exchange.Cost{1}},
-		Listings: 2,
+		Listings: 2, Prices: 1,
 	}
 }
 
@@ -187,9 +187,9 @@ func (m *market) DecodeListing(i int, s *exchange.Scanner, dst *exchange.Listing
 	for s.Array(); s.More(); {
 		if i == 1 {
 			if m.futures {
-				dst.Ticker(s, "contract", "volume_24h_quote")
+				dst.Ticker(s, "contract", "last", "volume_24h_quote")
 			} else {
-				dst.Ticker(s, "currency_pair", "quote_volume")
+				dst.Ticker(s, "currency_pair", "last", "quote_volume")
 			}
 			continue
 		}

@@ -42,7 +42,7 @@ var Spot exchange.Venue = &market{exchange.Spec{
 	Budgets:  []exchange.Budget{{Name: "requests", Limit: 10, Period: time.Second}},
 	Heaviest: exchange.Cost{1},
 	Clock:    exchange.Call{Endpoint: "timestamp", Path: "v1/common/timestamp", Cost: exchange.Cost{1}},
-	Listings: 2,
+	Listings: 2, Prices: 1,
 }}
 
 const maxRows = 2_000
@@ -220,7 +220,7 @@ func (m *market) DecodeListing(i int, s *exchange.Scanner, dst *exchange.Listing
 				}
 				continue
 			}
-			dst.Ticker(s, "symbol", "vol")
+			dst.Ticker(s, "symbol", "close", "vol")
 		}
 		return nil
 	})

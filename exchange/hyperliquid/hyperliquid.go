@@ -49,7 +49,7 @@ func spec(name, label string) exchange.Spec {
 		Heaviest:  exchange.Cost{snapshotCost(history)},
 		// The time of the last block, which is at most as late as the venue's clock.
 		Clock:    exchange.Call{Endpoint: "exchangeStatus", Path: path, Body: `{"type":"exchangeStatus"}`, Cost: exchange.Cost{2}},
-		Listings: 1,
+		Listings: 1, Prices: 1,
 	}
 }
 
@@ -76,7 +76,13 @@ type market struct {
 
 func (m *market) Spec() *exchange.Spec { return &m.spec }
 
-func (m *market) Listing(int, string) exchange.Call {
+// Listing requests the pairs, or the middle between bid and ask of each: the venue has no
+// list of last trades. It is the last trade of a pair without bids or asks (documentation,
+// "Retrieve mids for all coins").
+func (m *market) Listing(i int, _ string) exchange.Call {
+	if i == 1 {
+		return exchange.Call{Endpoint: "allMids", Path: path, Body: `{"type":"allMids"}`, Cost: exchange.Cost{2}}
+	}
 	return exchange.Call{Endpoint: m.list, Path: path, Body: `{"type":"` + m.list + `"}`, Cost: exchange.Cost{20}}
 }
 
@@ -176,7 +182,10 @@ func (m *market) DecodeClock(s *exchange.Scanner) (int64, error) {
 }
 
 // DecodeListing reads an array of two: the pairs, and the state of each.
-func (m *market) DecodeListing(_ int, s *exchange.Scanner, dst *exchange.Listing) error {
+func (m *market) DecodeListing(i int, s *exchange.Scanner, dst *exchange.Listing) error {
+	if i == 1 {
+		return decodeMids(s, dst)
+	}
 	var pairs []pair
 	var tokens map[int64]token
 	s.Array()
@@ -202,6 +211,19 @@ func (m *market) DecodeListing(_ int, s *exchange.Scanner, dst *exchange.Listing
 		return m.addSpot(s, dst, pairs, tokens)
 	}
 	return m.addPerps(s, dst, pairs)
+}
+
+// decodeMids reads {"BTC":"80868.5","PURR/USDC":"0.067131"}, the pairs of Spot and the
+// perpetuals in one.
+func decodeMids(s *exchange.Scanner, dst *exchange.Listing) error {
+	var buf [64]byte
+	for s.Object(); s.More(); {
+		id := append(buf[:0], s.Key()...)
+		if price := s.Amount(); s.Err() == nil {
+			dst.Price(id, price)
+		}
+	}
+	return s.End()
 }
 
 // bound refuses a list of more than most entries, which are held until its end.

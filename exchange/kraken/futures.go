@@ -39,7 +39,7 @@ var Futures exchange.Venue = &futures{exchange.Spec{
 	Heaviest: one,
 	// The kinds of candles, the shortest response there is. Its time is the Date header.
 	Clock:    exchange.Call{Endpoint: "charts", Path: charts, Cost: one},
-	Listings: 2,
+	Listings: 2, Prices: 1,
 }}
 
 const (
@@ -254,6 +254,9 @@ func decodeFuturesTicker(s *exchange.Scanner, dst *exchange.Listing) {
 		default:
 			s.Skip()
 		}
+	}
+	if s.Err() == nil {
+		dst.Price(name, last)
 	}
 	switch {
 	case s.Err() != nil, size < 0: // an index

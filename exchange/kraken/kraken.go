@@ -47,7 +47,7 @@ var Spot = pushed(&spot{exchange.Spec{
 	Budgets:  []exchange.Budget{{Name: "requests", Kind: exchange.Bucket, Limit: 1, Period: time.Second, Burst: 1}},
 	Heaviest: one,
 	Clock:    exchange.Call{Endpoint: "Time", Path: "0/public/Time", Cost: one},
-	Listings: 2,
+	Listings: 2, Prices: 1,
 }})
 
 type spot struct{ spec exchange.Spec }
@@ -231,15 +231,20 @@ func asset(name string) string {
 	return name
 }
 
-// decodeTicker reads "XXBTZUSD":{"v":["0.78","163.28"],"p":["105960.6","105904.3"],…}. The
-// second of each is of 24 hours. The volume is in the base asset; its value is that times
-// the mean price.
+// decodeTicker reads "XXBTZUSD":{"c":["105961.1","0.00010"],"v":["0.78","163.28"],
+// "p":["105960.6","105904.3"],…}. c is the last price and its size; of v and p the second is
+// of 24 hours. The volume is in the base asset; its value is that times the mean price.
 func decodeTicker(s *exchange.Scanner, dst *exchange.Listing) {
 	var buf [64]byte
 	name := append(buf[:0], s.Key()...)
-	var base, mean float64
+	var last, base, mean float64
 	for s.Object(); s.More(); {
 		switch string(s.Key()) {
+		case "c":
+			s.Array()
+			last = s.Amount()
+			s.Skip()
+			s.Close()
 		case "v":
 			base = second(s)
 		case "p":
@@ -249,6 +254,7 @@ func decodeTicker(s *exchange.Scanner, dst *exchange.Listing) {
 		}
 	}
 	if s.Err() == nil {
+		dst.Price(name, last)
 		dst.Volume(name, base*mean)
 	}
 }

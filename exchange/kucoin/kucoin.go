@@ -58,7 +58,7 @@ func spec(name, label, base string, listings, rows int, intervals map[levels.Int
 		Budgets:   []exchange.Budget{{Name: "weight", Kind: exchange.Rolling, Limit: 2_000, Period: 30 * time.Second}},
 		Heaviest:  exchange.Cost{tickersCost},
 		Clock:     exchange.Call{Endpoint: "time", Path: "api/v1/timestamp", Cost: exchange.Cost{3}},
-		Listings:  listings,
+		Listings:  listings, Prices: 1,
 	}
 }
 
@@ -74,6 +74,9 @@ func (m *market) Spec() *exchange.Spec { return &m.spec }
 
 func (m *market) Listing(i int, _ string) exchange.Call {
 	switch {
+	case m.futures && i == 1:
+		// kucoin.com/docs-new, futures, "Get All Tickers"
+		return exchange.Call{Endpoint: "allTickers", Path: "api/v1/allTickers", Cost: exchange.Cost{5}}
 	case m.futures:
 		return exchange.Call{Endpoint: "contracts", Path: "api/v1/contracts/active", Cost: exchange.Cost{3}}
 	case i == 0:
@@ -166,6 +169,8 @@ func (m *market) DecodeListing(i int, s *exchange.Scanner, dst *exchange.Listing
 		listed = true
 		for s.Array(); s.More(); {
 			switch {
+			case m.futures && i == 1:
+				dst.Ticker(s, "symbol", "price", "")
 			case m.futures:
 				if p := decodeContract(s, dst); s.Err() == nil {
 					dst.Add(p)
@@ -175,7 +180,7 @@ func (m *market) DecodeListing(i int, s *exchange.Scanner, dst *exchange.Listing
 					dst.Add(p)
 				}
 			default:
-				dst.Ticker(s, "symbol", "volValue")
+				dst.Ticker(s, "symbol", "last", "volValue")
 			}
 		}
 	}

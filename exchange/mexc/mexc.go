@@ -35,7 +35,7 @@ var Spot exchange.Venue = &market{exchange.Spec{
 	Budgets:  []exchange.Budget{{Name: "weight", Limit: 300, Period: 10 * time.Second}},
 	Heaviest: exchange.Cost{40},
 	Clock:    exchange.Call{Endpoint: "time", Path: "api/v3/time", Cost: exchange.Cost{1}},
-	Listings: 2,
+	Listings: 2, Prices: 2,
 }}
 
 const maxRows = 500
@@ -45,8 +45,11 @@ type market struct{ spec exchange.Spec }
 func (m *market) Spec() *exchange.Spec { return &m.spec }
 
 func (m *market) Listing(i int, _ string) exchange.Call {
-	if i == 0 {
+	switch i {
+	case 0:
 		return exchange.Call{Endpoint: "exchangeInfo", Path: "api/v3/exchangeInfo", Cost: exchange.Cost{10}}
+	case 2: // mexc.com/api-docs/spot-v3, "Symbol Price Ticker"
+		return exchange.Call{Endpoint: "ticker/price", Path: "api/v3/ticker/price", Cost: exchange.Cost{2}, MaxBody: 16 << 20}
 	}
 	return exchange.Call{Endpoint: "ticker/24hr", Path: "api/v3/ticker/24hr", Cost: exchange.Cost{40}, MaxBody: 16 << 20}
 }
@@ -115,8 +118,11 @@ func (m *market) DecodeClock(s *exchange.Scanner) (int64, error) {
 }
 
 func (m *market) DecodeListing(i int, s *exchange.Scanner, dst *exchange.Listing) error {
-	if i == 1 {
+	switch i {
+	case 1:
 		return m.decodeTickers(s, dst)
+	case 2:
+		return m.decodePrices(s, dst)
 	}
 	var r refusal
 	listed := false
@@ -172,6 +178,17 @@ func decodePair(s *exchange.Scanner, dst *exchange.Listing) service.Symbol {
 	}
 	p.Trading = p.Status == "1"
 	return p
+}
+
+// decodePrices reads [{"symbol":"YGUSDT","price":"0.21"}].
+func (m *market) decodePrices(s *exchange.Scanner, dst *exchange.Listing) error {
+	if s.IsObject() {
+		return m.failure(s)
+	}
+	for s.Array(); s.More(); {
+		dst.Ticker(s, "symbol", "price", "")
+	}
+	return s.End()
 }
 
 // decodeTickers reads the 24 h volumes. The quote volume of some pairs is null: then it is

@@ -51,7 +51,7 @@ func newMarket(name, label, kind string) *market {
 		},
 		Heaviest: exchange.Cost{1, 1, 1, 1},
 		Clock:    exchange.Call{Endpoint: "time", Path: "api/v5/public/time"},
-		Listings: 2,
+		Listings: 2, Prices: 1,
 	}}
 }
 
@@ -277,6 +277,7 @@ func (m *market) decodeTickers(s *exchange.Scanner, dst *exchange.Listing) error
 		if s.Err() != nil {
 			return s.Err()
 		}
+		dst.Price(name, last)
 		if m.kind == "SWAP" {
 			volume *= last
 		}

@@ -66,6 +66,9 @@ func parseBinance(s *Server, r *http.Request, now time.Time) (q request) {
 			weight = k.weight()
 		}
 		q.write = func(o *out, now time.Time) { m.tickers(o, &k, now.UnixMilli()) }
+	case ok && name == "ticker/price":
+		q.endpoint, weight = name, 4
+		q.write = m.lastPrices
 	case ok && name == "exchangeInfo":
 		q.endpoint, weight = name, 20
 		var k infoQuery
@@ -590,6 +593,16 @@ func (m *market) tickers(o *out, k *tickerQuery, nowMs int64) {
 			one(&m.pairs[i])
 		}
 	}
+	o.buf = append(o.buf, ']')
+}
+
+// lastPrices writes ticker/price without a symbol.
+func (m *market) lastPrices(o *out, now time.Time) {
+	o.buf = append(o.buf, '[')
+	o.list(m, func(*pair) bool { return true }, func(dst []byte, p *pair) []byte {
+		dst = append(append(append(dst, `{"symbol":"`...), p.Symbol...), `","price":"`...)
+		return append(appendDecimal(dst, p.lastPrice(now), p.TickDecimals), `"}`...)
+	})
 	o.buf = append(o.buf, ']')
 }
 

@@ -100,6 +100,9 @@ func parseBinanceFutures(s *Server, r *http.Request, now time.Time) (q request) 
 			o.list(m, func(p *pair) bool { return k.pairs == nil || slices.Contains(k.pairs, p) }, row)
 			o.buf = append(o.buf, ']')
 		}
+	case ok && name == "ticker/price" && s.dialect.quote == "USD", r.URL.Path == "/fapi/v2/ticker/price" && s.dialect.quote == "":
+		q.endpoint, weight = "ticker/price", 2
+		q.write = m.lastPrices
 	case ok && name == "exchangeInfo":
 		q.endpoint = name
 		q.write = func(o *out, now time.Time) { m.futuresInfo(o, s.limits.counters[0].limit, now) }

@@ -155,6 +155,15 @@ func parseHyperliquid(s *Server, r *http.Request, now time.Time) (q request) {
 		q.write = func(o *out, now time.Time) {
 			o.buf = fmt.Appendf(o.buf, `{"specialStatuses":null,"time":%d}`, now.UnixMilli())
 		}
+	case "allMids":
+		q.endpoint, weight = b.Type, 2
+		q.write = func(o *out, now time.Time) {
+			o.buf = append(o.buf, '{')
+			o.list(s.market, trading(now), func(dst []byte, p *pair) []byte {
+				return fmt.Appendf(dst, `%q:%q`, p.Symbol, p.price(p.lastPrice(now)))
+			})
+			o.buf = append(o.buf, '}')
+		}
 	case list:
 		q.endpoint = b.Type
 		if s.dialect.swap {

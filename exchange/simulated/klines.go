@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 )
 
 // quiet is what a venue answers for a candle without trades.
@@ -254,9 +255,16 @@ func (h *madeUp) sum(s span) (c candle, ok bool) {
 }
 
 func (h *madeUp) price(t int64) int64 {
+	var gaps [4]span
+	for _, gap := range h.market.holes(gaps[:0], h.pair, span{t, t + 1}) {
+		t = min(t, gap.from-1)
+	}
 	last := h.pair.path.at(t)
 	return ticks(last.close)
 }
+
+// lastPrice returns the price of p now, in ticks: the close of its forming candle.
+func (p *pair) lastPrice(now time.Time) int64 { return p.history.price(p.until(now.Unix()).to - 1) }
 
 // lastDay returns the last 24 hours of p, to the second, as one candle. Without trades,
 // or if all of them are in gaps, the last price stays.

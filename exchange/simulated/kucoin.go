@@ -183,6 +183,14 @@ func parseKucoin(s *Server, r *http.Request, now time.Time) (q request) {
 		q.endpoint = "contracts"
 		q.charge(0, 3)
 		q.write = kucoinList(s, trading(now), func(dst []byte, p *pair) []byte { return appendKucoinContract(dst, p, now) }, "")
+	case path == "/api/v1/allTickers" && swap:
+		q.endpoint = "allTickers"
+		q.charge(0, 5)
+		q.write = kucoinList(s, trading(now), func(dst []byte, p *pair) []byte {
+			price := p.price(p.lastPrice(now))
+			return fmt.Appendf(dst, `{"sequence":1,"symbol":%q,"side":"sell","size":1,"tradeId":"1","price":%q,"bestBidPrice":%[2]q,"bestBidSize":1,`+
+				`"bestAskPrice":%[2]q,"bestAskSize":1,"ts":%[3]d}`, p.Symbol, price, now.UnixNano())
+		}, "")
 	default:
 		q.endpoint = "other"
 		fail(http.StatusNotFound, "404000", "Url Not Found")

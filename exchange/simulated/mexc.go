@@ -99,6 +99,9 @@ func parseMEXC(s *Server, r *http.Request, now time.Time) (q request) {
 			o.list(s.market, trading(now), func(dst []byte, p *pair) []byte { return appendMEXCTicker(dst, p, now) })
 			o.buf = append(o.buf, ']')
 		}
+	case "ticker/price":
+		q.charge(0, 2)
+		q.write = s.market.lastPrices
 	case "time":
 		q.charge(0, 1)
 		q.write = func(o *out, now time.Time) {

@@ -77,6 +77,7 @@ type setup struct {
 	faults  string
 	times   int // how much looser the limits are; 1,000
 	share   float64
+	stopped bool // the clock of the market
 	clients exchange.Config
 }
 
@@ -100,6 +101,9 @@ func serve(t *testing.T, v exchange.Venue, o setup) (*exchange.Client, *simulate
 		Now: func() time.Time {
 			if !made {
 				return started
+			}
+			if o.stopped {
+				return started.Add(skew + 41*time.Minute + 17*time.Second)
 			}
 			return time.Now().Add(skew)
 		},
@@ -424,6 +428,81 @@ func TestMarkets_ListThePairsOfTheMarket(t *testing.T) {
 	})
 }
 
+// readPrices returns the prices that a client reads first.
+func readPrices(t *testing.T, c *exchange.Client) *service.Prices {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	kept := make(chan struct{})
+	go func() { defer close(kept); c.KeepPrices(ctx, time.Hour) }()
+	for c.Prices() == nil {
+		if t.Context().Err() != nil {
+			t.Fatal("no prices")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	stop()
+	<-kept
+	return c.Prices()
+}
+
+func TestMarkets_ReadRecordedPrices(t *testing.T) {
+	for _, want := range []struct {
+		market, folder, recording, symbol string
+		price                             float64
+	}{
+		{"kraken", "kraken", "Ticker", "XBTUSDT", 105899.4},
+		{"bitget", "bitget", "tickers_v2", "BTCUSDT", 66554.03},
+		{"htx", "htx", "docs_GetTickers", "smtusdt", 0.00468},
+		{"kucoin", "kucoin", "docs_Spot_GetTickers", "BTC-USDT", 11328.9},
+		{"hyperliquid", "hyperliquid", "allMids", "BTC", 30135},
+	} {
+		v := Find(want.market)
+		for _, r := range exchangetest.Recordings(t, want.folder, want.recording) {
+			replies := exchangetest.Replies{"/" + v.Listing(v.Spec().Prices, "").Path: r.Body}
+			c := exchange.New(v, exchange.Config{Transport: replies, Group: exchangetest.Unlimited(v)})
+			if price, ok := readPrices(t, c).Last(want.symbol); price != want.price || !ok {
+				t.Errorf("%s: %v %v, want %v", want.market, price, ok, want.price)
+			}
+			c.Close()
+		}
+	}
+}
+
+// The price of now is the close of the candle that is forming. Hyperliquid has the middle
+// between bid and ask, which is the same in a simulated market.
+func TestMarkets_HaveThePriceOfNow(t *testing.T) {
+	eachMarket(t, func(t *testing.T, v exchange.Venue) {
+		c, market := serve(t, v, setup{stopped: true})
+		if c.Prices() != nil {
+			t.Error("prices before any were read")
+		}
+		prices, n := readPrices(t, c), 0
+		if since := time.Since(prices.At); since < 0 || since > time.Minute || prices.Every != time.Hour || !prices.Until().Equal(prices.At.Add(3*time.Hour)) {
+			t.Errorf("read at %v, every %v", prices.At, prices.Every)
+		}
+		for _, p := range trading(market) {
+			price, ok := prices.Last(p.Symbol)
+			if !ok {
+				t.Errorf("%s has no price", p.Symbol)
+				continue
+			}
+			if n++; n > 4 {
+				continue
+			}
+			f, err := c.Forming(t.Context(), p.Symbol, "1h")
+			if err != nil || f == nil || f.Close != price {
+				t.Errorf("%s: %v, and the forming candle is %+v, %v", p.Symbol, price, f, err)
+			}
+		}
+		if pairs := len(market.Pairs()); n == 0 || prices.Pairs() < n || prices.Pairs() > pairs {
+			t.Errorf("%d prices of %d pairs, %d of which trade", prices.Pairs(), pairs, n)
+		}
+		if _, ok := prices.Last("NOSUCHPAIR"); ok {
+			t.Error("a price of an unknown pair")
+		}
+	})
+}
+
 func TestMarkets_RefuseWhatTheyDoNotList(t *testing.T) {
 	eachMarket(t, func(t *testing.T, v exchange.Venue) {
 		c, market := serve(t, v, setup{clients: exchange.Config{Attempts: 2}})
@@ -620,7 +699,7 @@ func TestMarkets_FactsAgree(t *testing.T) {
 		if len(s.Budgets) == 0 || len(s.Budgets) > exchange.MaxBudgets {
 			t.Errorf("%s has %d budgets", s.Name, len(s.Budgets))
 		}
-		costs := []exchange.Call{v.Listing(0, ""), s.Clock}
+		costs := []exchange.Call{v.Listing(0, ""), v.Listing(s.Prices, ""), s.Clock}
 		if s.Listings == 2 {
 			costs = append(costs, v.Listing(1, ""))
 		}

@@ -24,8 +24,8 @@ const (
 
 func table() string {
 	var b strings.Builder
-	b.WriteString("\n| exchange | venue | address | quote assets of a sweep | own candles; others are merged | rows a request | candles of the past | limits of an address |\n")
-	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	b.WriteString("\n| exchange | venue | address | quote assets of a sweep | own candles; others are merged | rows a request | candles of the past | limits of an address | last prices every 10 s |\n")
+	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, v := range All {
 		s := v.Spec()
 		base, _ := url.Parse(s.BaseURL)
@@ -48,10 +48,23 @@ func table() string {
 		for _, l := range s.Budgets {
 			limits = append(limits, fmt.Sprintf("%s %d in %s", l.Name, l.Limit, period(l.Period)))
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %d | %s | %s |\n", s.Name, s.Label, base.Host, strings.Join(s.Quotes, ", "),
-			strings.Join(own, " "), rows, history, strings.Join(limits, "; "))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %d | %s | %s | %s |\n", s.Name, s.Label, base.Host, strings.Join(s.Quotes, ", "),
+			strings.Join(own, " "), rows, history, strings.Join(limits, "; "), pricesShare(v))
 	}
 	return b.String() + "\n"
+}
+
+// pricesShare returns how much of a limit the last prices of all pairs take, read every ten
+// seconds.
+func pricesShare(v exchange.Venue) string {
+	s := v.Spec()
+	pages := map[string]int{"deribit": 4}[s.Name] // of each currency
+	share := 0.0
+	for i, l := range s.Budgets {
+		cost := float64(v.Listing(s.Prices, "").Cost[i] * max(1, pages))
+		share = max(share, cost*l.Period.Seconds()/10/float64(l.Limit))
+	}
+	return fmt.Sprintf("%.2g %%", 100*share)
 }
 
 func period(d time.Duration) string {
@@ -88,7 +101,7 @@ func TestSpecs_AreComplete(t *testing.T) {
 	for _, v := range All {
 		s := v.Spec()
 		switch {
-		case s.Name == "" || s.Group == "" || s.Label == "" || len(s.Quotes) == 0 || s.Listings < 1 || s.Listings > 2:
+		case s.Name == "" || s.Group == "" || s.Label == "" || len(s.Quotes) == 0 || s.Listings < 1 || s.Listings > 2 || s.Prices < 1 || s.Prices > 2:
 			t.Errorf("%s lacks a fact: %+v", s.Name, s)
 		case names[s.Name]:
 			t.Errorf("%s is listed twice", s.Name)
@@ -106,7 +119,7 @@ func TestSpecs_AreComplete(t *testing.T) {
 		if _, ok := s.Intervals["1m"]; !ok {
 			t.Errorf("%s has no minutes to merge others from", s.Name)
 		}
-		for i := range s.Listings {
+		for i := range s.Prices + 1 {
 			if c := v.Listing(i, ""); !positive(c.Cost) {
 				t.Errorf("%s: list %d costs nothing", s.Name, i)
 			}
