@@ -20,6 +20,7 @@ const atrCandles = 100
 // stays at the size of the most demanding series; see FinderBytes.
 type Finder struct {
 	Faint bool
+	Table *Table // nil for that of Odds
 
 	swings    swingFinder
 	profile   profile
@@ -78,7 +79,7 @@ func (f *Finder) Find(c *Candles) (Analysis, error) {
 	if len(f.drawn) == 0 {
 		return a, err
 	}
-	fit, exact := Odds().For(c.Interval)
+	fit, exact := f.table().For(c.Interval)
 	f.chosen = f.chosen[:0]
 	above := 0
 	for above < len(f.drawn) && f.drawn[above].price <= f.around.last {
@@ -93,6 +94,13 @@ func (f *Finder) Find(c *Candles) (Analysis, error) {
 	f.past.measure(c)
 	a.Supports, a.Resistances = f.levels(c, &a, fit, exact)
 	return a, nil
+}
+
+func (f *Finder) table() *Table {
+	if f.Table != nil {
+		return f.Table
+	}
+	return Odds()
 }
 
 // draw finds the zones as of the last drawing, ascending. It sets f.drawn and

@@ -164,6 +164,7 @@ type SeriesProvenance struct {
 // of JSON, the trees and the fits in little-endian binary, and the SHA-256 of all of
 // that.
 type Table struct {
+	Version    string // see OddsVersion; set by ReadTable
 	Provenance Provenance
 	Trees      *Trees
 	Fits       []Fit
@@ -215,7 +216,7 @@ func ReadTable(file []byte) (*Table, error) {
 	if !ok || !found {
 		return nil, fmt.Errorf("%w: not %q", ErrBadTable, tableFormat[:len(tableFormat)-1])
 	}
-	t := new(Table)
+	t := &Table{Version: version(file)}
 	if err := json.Unmarshal(header, &t.Provenance); err != nil {
 		return nil, fmt.Errorf("%w: provenance: %w", ErrBadTable, err)
 	}
@@ -338,8 +339,10 @@ var Odds = sync.OnceValue(func() *Table {
 // OddsVersion returns the name of the table of Odds: the first twelve hexadecimal
 // digits of its file's checksum. It changes with every fit, even if Algorithm does
 // not.
-func OddsVersion() string {
-	sum := tableFile[len(tableFile)-sha256.Size:]
+func OddsVersion() string { return version(tableFile) }
+
+func version(file []byte) string {
+	sum := file[len(file)-sha256.Size:]
 	return hex.EncodeToString(sum[:6])
 }
 

@@ -352,6 +352,11 @@ func (d *data) touchOdds(m *model, row int32) float64 {
 	return clamp(float64(d.reflection[row]) + (sum(d.bins, m.touch, row)+sum(d.bins, m.deep, row))/2)
 }
 
+// trees converts the sums of m to the form of the table.
+func (d *data) trees(m *model) *levels.Trees {
+	return &levels.Trees{Rank: d.export(m.rank), Hold: d.export(m.odds), Touch: d.export(m.touch), Deep: d.exportDeep(m.deep)}
+}
+
 // export converts a sum of trees of two comparisons to the form of the table.
 func (d *data) export(sum []tree) []levels.Tree {
 	all := make([]levels.Tree, len(sum))

@@ -83,7 +83,8 @@ type Options struct {
 	Seed     uint64    // of the intervals and of random levels
 	From, To time.Time // moments lie at or after From, their horizons end at or before To; zero for no bound
 	Methods  []Method
-	Workers  int // pairs evaluated at once; each needs memory for the candles of one
+	Table    string // version of the table that ranks our levels, for the report
+	Workers  int    // pairs evaluated at once; each needs memory for the candles of one
 	// Progress, if not nil, is called after each pair. Calls do not overlap.
 	Progress func(done, total int)
 }

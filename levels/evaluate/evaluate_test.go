@@ -54,7 +54,7 @@ func TestRun_IsTheSameForAnyNumberOfWorkers(t *testing.T) {
 	}
 	var first []byte
 	for _, workers := range counts {
-		o := options(Methods(7)...)
+		o := options(Methods(7, nil)...)
 		o.Workers = workers
 		r, err := Run(context.Background(), series, o)
 		if err != nil {
@@ -74,7 +74,7 @@ func TestRun_IsTheSameForAnyNumberOfWorkers(t *testing.T) {
 			t.Errorf("%d workers: another report", workers)
 		}
 	}
-	o := options(Methods(7)...)
+	o := options(Methods(7, nil)...)
 	o.Seed = 2
 	r, _ := Run(context.Background(), series, o)
 	if b, _ := json.Marshal(r); bytes.Equal(b, bytes.Replace(first, []byte(`"seed":1`), []byte(`"seed":2`), 1)) {
@@ -263,7 +263,7 @@ func TestRun_FindsOutAMethodThatRepaints(t *testing.T) {
 			return append(dst, unsure(highest, 1))
 		}
 	}}
-	r, found := evaluate(t, walks()[:4], options(append(Methods(1), forgetful)...))
+	r, found := evaluate(t, walks()[:4], options(append(Methods(1, nil), forgetful)...))
 	for name, m := range found {
 		if m.Asked != r.Moments {
 			t.Errorf("%s was asked again %d times, want at each of %d moments", name, m.Asked, r.Moments)

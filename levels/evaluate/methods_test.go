@@ -189,7 +189,7 @@ func TestRandom_IsUniformOverTheDistancesJudged(t *testing.T) {
 
 func TestMethods_ProposeOnlyWhatIsKnownAndChangeNothing(t *testing.T) {
 	c := walk(4, 4200, true)
-	for _, m := range Methods(1) {
+	for _, m := range Methods(1, nil) {
 		used := m.New()
 		for end := 600; end < 4200; end += 397 {
 			known := c.Slice(end-500, end)
