@@ -42,6 +42,7 @@ func TestTable_SurvivesItsFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	want.Version = version(file)
 	got, err := ReadTable(file)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
