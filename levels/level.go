@@ -100,8 +100,10 @@ type Level struct {
 	// not from its price, which drifts with new volume and touches.
 	ID uint64
 	// Replaces is the ID of a level that this one has replaced; 0 for none. Find does
-	// not set it: it knows one series.
+	// not set it: it knows one series. Earlier are the ones that level had replaced, the
+	// newest first; 0 for none.
 	Replaces uint64
+	Earlier  [2]uint64
 
 	Price     float64 // representative price, Low ≤ Price ≤ High
 	Low, High float64 // the zone
