@@ -284,7 +284,7 @@ func TestExplain_BoundsAreAFactorWhereOddsWouldPassThem(t *testing.T) {
 	for _, excess := range []float32{0.9, -0.9} {
 		fit := &Fit{
 			Interval: "1h", Baseline: [3]float64{0.45, 0, 0}, Ranks: []float32{0, 1}, Reliability: []Reliability{{To: 1, Half: 0.1, Samples: 9}},
-			Trees: &Trees{Rank: []Tree{{Leaf: [4]float32{excess, excess, excess, excess}}}, Hold: []Tree{{Leaf: [4]float32{excess, excess, excess, excess}}}, Touch: []Tree{{}}},
+			Trees: &Trees{Rank: []Tree{{Leaf: [4]float32{excess, excess, excess, excess}}}, Hold: []Tree{{Leaf: [4]float32{excess, excess, excess, excess}}}, Touch: []DeepTree{{}}},
 		}
 		c := generate(1, 600)
 		f := Finder{Faint: true}

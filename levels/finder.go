@@ -49,9 +49,9 @@ func FinderBytes(n int) int {
 // redraw is the number of candles between two choices of the levels. The levels are
 // chosen again when the number of intervals since 1970 is a multiple of it.
 // Recomputing at every candle would replace about 10 % of the levels, because
-// near-equal zones swap rank. The role, touches, status, edge and odds of a level are
+// near-equal zones swap rank and price moves towards and away from them. The role, touches, status, edge and odds of a level are
 // always those at the last close.
-const redraw = 6
+const redraw = 8
 
 // drawn returns how many candles of c, from the first, the current levels are drawn
 // from: those closed at the last drawing, or all if those were too few.
@@ -223,14 +223,14 @@ func (f *Finder) rank(zones []zone, fit *Fit) {
 	}
 }
 
-// choose appends to f.chosen the ranked zones of one side to keep, ascending: those with
-// enough edge, at most the best MaxSide.
+// choose appends to f.chosen the ranked zones of one side to keep, ascending: those within
+// DrawDistance with enough edge, at most the best MaxSide.
 func (f *Finder) choose(side []zone) {
 	from := len(f.chosen)
 	for k := range side {
 		n := side[k]
 		n.drawn = n.excess
-		if !f.shown(&n) {
+		if math.Abs(n.price-f.around.last) > DrawDistance*f.around.atr || !f.shown(&n) {
 			continue
 		}
 		f.chosen = append(f.chosen, n)

@@ -5,7 +5,7 @@ import "errors"
 // Algorithm names the rules for finding levels. It changes whenever equal candles
 // would give different levels, so that readers can distinguish a change of the
 // market from a change of the method.
-const Algorithm = "3"
+const Algorithm = "4"
 
 // Horizon is how many candles ahead the outcome of a level is judged.
 const Horizon = 168
@@ -23,8 +23,12 @@ const MaxSide = 10
 // A side may have no such level. See Level.Faint.
 const (
 	DrawEdge = 3
-	KeepEdge = 2
+	KeepEdge = 1
 )
+
+// DrawDistance is the maximum distance of a level from the last price, in ATR, at the time
+// it is drawn. Price may then move away from it until levels are drawn again.
+const DrawDistance = 9
 
 // ErrTooFewCandles is wrapped by Find for fewer than MinCandles candles.
 var ErrTooFewCandles = errors.New("too few candles")
@@ -160,8 +164,8 @@ type Level struct {
 }
 
 // Faint reports whether the level has too little edge to be shown unasked, if levels are
-// shown from an edge of least points on: less at the time they were drawn, or less than
-// a point below it now. With one limit for both, levels near it would come and go with
+// shown from an edge of least points on: less at the time they were drawn, or more than
+// two points below it now. With one limit for both, levels near it would come and go with
 // every candle.
 func (l *Level) Faint(least float64) bool {
 	return faint(l.DrawnEdge, l.Edge, float32(least), float32(least-(DrawEdge-KeepEdge)))

@@ -143,7 +143,7 @@ func (d *data) choose(all []level, m *model, index int32, block int) []level {
 	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
 		var side []level
 		for r := one.from; r < one.to; r++ {
-			if d.drawnRole[r] == role {
+			if d.drawnRole[r] == role && !d.beyond[r] {
 				if excess := sum(d.drawn, m.rank, one.drawn+r-one.from); excess >= levels.DrawEdge/100.0 {
 					side = append(side, level{row: r, excess: excess})
 				}

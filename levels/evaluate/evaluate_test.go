@@ -176,9 +176,9 @@ func TestRun_TakesMomentsOffTheClockOfAPairAndWithinTheBounds(t *testing.T) {
 }
 
 func TestRun_JudgesTheStrongestThreeASideWithinReach(t *testing.T) {
-	// ATR 2 and a last price of 100: levels count from 99 down to 84 and from 101
-	// up to 116.
-	prices := []float64{99.2, 83.9, 95, 90, 101.5, 84, 97, 117, 116, 100, 112}
+	// ATR 2 and a last price of 100: levels count from 99 down to 76 and from 101
+	// up to 124.
+	prices := []float64{99.2, 75.9, 95, 90, 101.5, 76, 97, 125, 124, 100, 112}
 	o := options(at("fixed", prices...))
 	o.Klines, o.Every = 100, levels.Horizon
 	p := observe(context.Background(), []Series{given(unshifted(o.Every), line(68, 100+168))}, &o)[0]
@@ -190,10 +190,10 @@ func TestRun_JudgesTheStrongestThreeASideWithinReach(t *testing.T) {
 			resistances = append(resistances, 100+2*float64(r.distance))
 		}
 	}
-	if want := []float64{95, 90, 84}; !slices.Equal(supports, want) {
+	if want := []float64{95, 90, 76}; !slices.Equal(supports, want) {
 		t.Errorf("supports %v, want %v", supports, want)
 	}
-	if want := []float64{101.5, 116, 112}; !slices.Equal(resistances, want) {
+	if want := []float64{101.5, 124, 112}; !slices.Equal(resistances, want) {
 		t.Errorf("resistances %v, want %v", resistances, want)
 	}
 	if p.methods[0].covered != 2 {
