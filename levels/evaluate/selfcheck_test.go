@@ -74,7 +74,7 @@ func TestShuffledReturns_MakeEveryLiftVanish(t *testing.T) {
 		for i := range series {
 			series[i] = shuffled(series[i], 1)
 		}
-		o := options(Methods(1)...)
+		o := options(Methods(1, nil)...)
 		o.Klines = klines
 		_, found := evaluate(t, series, o)
 		for name, m := range found {
