@@ -559,7 +559,7 @@ func TestPage_StandsStillWhileItLoads(t *testing.T) {
 	s.sweepTo(t)
 	for _, size := range sizes {
 		t.Run(size.name, func(t *testing.T) {
-			moved(t, size.width, size.height, `document.body.dataset.ready === "BTCUSDT 1h" && `+shown+` > 4 && document.querySelector("#market tbody tr") && document.querySelector("#jobs .completed")`)
+			moved(t, size.width, size.height, `document.body.dataset.ready === "BTCUSDT 1h" && `+shown+` >= 4 && document.querySelector("#market tbody tr") && document.querySelector("#jobs .completed")`)
 		})
 	}
 }
@@ -838,7 +838,7 @@ func TestPage_ShowsAPairOnItsExchanges(t *testing.T) {
 	}
 	text := eval[[]string](t, b, `[...document.querySelectorAll("#elsewhere tbody tr")].map(r => r.innerText.replace(/\s+/g, " "))`)
 	for i, want := range []string{"binance BTCUSDT", "okx BTC-USDT", "bybit BTCUSDT"} {
-		if !strings.HasPrefix(text[i], want+" SIMULATED "+eval[string](t, b, fmt.Sprintf(`(%v).toLocaleString("en", {minimumFractionDigits: 2})`, together.Exchanges[i].LastPrice))) ||
+		if !strings.HasPrefix(text[i], want+" SIMULATED "+eval[string](t, b, fmt.Sprintf(`(%v).toLocaleString("en", {maximumFractionDigits: 8})`, together.Exchanges[i].LastPrice))) ||
 			strings.Count(text[i], "%")+strings.Count(text[i], "none") != 2 || !strings.Contains(text[i], " UTC") {
 			t.Errorf("line %d is %q", i, text[i])
 		}
