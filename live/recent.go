@@ -53,9 +53,10 @@ type recent struct {
 	busy   bool  // taken out of the queue, and not stored yet
 	hole   bool  // candles may be missing: the exchange must be asked
 	polled bool  // nothing is pushed
+	failed bool  // the candles up to done cannot be analysed
 	asked  int64 // the close up to which the exchange was asked, Unix ms
 	began  int64 // when the series became live, Unix ms
-	done   int64 // the close of the last candle that is analysed, Unix ms
+	done   int64 // the close of the last candle that is analysed, or cannot be, Unix ms
 }
 
 func (s *recent) newest() *levels.Candle { return &s.last[1] }
@@ -278,8 +279,7 @@ func (r *Recent) waiting(of int) levels.Interval {
 	return ""
 }
 
-// stored notes that the analysis of the candles up to asOf (Unix ms) is stored, or cannot
-// be made. It reports whether the series was live when the last of them closed.
+// stored notes that the analysis of the candles up to asOf (Unix ms) is stored. It reports whether the series was live when the last of them closed.
 func (r *Recent) stored(key service.Key, asOf int64) (live bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -287,7 +287,10 @@ func (r *Recent) stored(key service.Key, asOf int64) (live bool) {
 	if s == nil {
 		return false
 	}
-	s.done, s.busy, s.pair.Whole = max(s.done, asOf), false, false
+	s.done, s.busy, s.failed = max(s.done, asOf), false, false
+	if !s.queued { // otherwise Whole may have been set since
+		s.pair.Whole = false
+	}
 	return asOf > s.began
 }
 
@@ -296,7 +299,7 @@ func (r *Recent) skip(key service.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.series[key]; s != nil {
-		s.done, s.busy = max(s.done, s.closed()), false
+		s.done, s.busy, s.failed = max(s.done, s.closed()), false, true
 	}
 }
 
@@ -305,7 +308,7 @@ func (r *Recent) fresh(key service.Key, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.series[key]
-	return s != nil && !s.hole && s.n > 0 && s.done >= s.closed() && s.closed()+key.Interval.Milliseconds() > now.UnixMilli()
+	return s != nil && !s.hole && !s.failed && s.n > 0 && s.done >= s.closed() && s.closed()+key.Interval.Milliseconds() > now.UnixMilli()
 }
 
 // current reports whether the last candle of a series that has closed by now is known.

@@ -495,6 +495,26 @@ func TestRecent_KnowsWhatIsAnalysed(t *testing.T) {
 	if r.fresh(key, at.Add(time.Minute)) {
 		t.Error("the analysis is fresh after the next close")
 	}
+	r.push(6, true)
+	r.next(known, "1m")
+	if r.skip(key); r.fresh(key, at.Add(time.Minute)) {
+		t.Error("candles that cannot be analysed count as analysed")
+	}
+	if r.Check(at.UnixMilli()+minute+6000, grace, "silent"); r.queued() {
+		t.Error("candles that cannot be analysed are tried again")
+	}
+}
+
+func TestRecent_FetchesWholeWhatWasDistrustedDuringAnAnalysis(t *testing.T) {
+	r := newSeries(t)
+	r.learn(key, columns(4, 5))
+	r.push(6, true)
+	r.next(known, "1m") // its analysis begins
+	r.distrust(key)
+	r.stored(key, candle(7).OpenTime)
+	if s := r.next(unknown, "1m"); s == nil || !s.pair.Whole {
+		t.Error("the pair is not fetched whole")
+	}
 }
 
 func TestKeeper_AuditsSomeSeriesInTurnAndHealsThem(t *testing.T) {
