@@ -94,6 +94,7 @@ type Keeper struct {
 	pairs   []service.Pair // of the exchange's list
 	keepers []string       // that share them, sorted
 	since   time.Time      // since when this process is one of several keepers
+	heard   time.Time      // when it said so last
 	shared  bool           // the series were set for keepers
 
 	mu    sync.Mutex
@@ -216,7 +217,12 @@ func (k *Keeper) share(ctx context.Context) {
 		if len(keepers) == 1 {
 			k.since = k.since.Add(-joining)
 		}
+	} else if time.Since(k.heard) > joining {
+		// The database was down, perhaps for the others, too: they may keep their pairs
+		// still, though their last word is too old.
+		k.since = time.Now()
 	}
+	k.heard = time.Now()
 	if k.shared || len(k.pairs) == 0 || time.Since(k.since) < joining {
 		return
 	}

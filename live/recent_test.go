@@ -237,6 +237,9 @@ func (p *parts) Pairs(context.Context, string) ([]service.Pair, error) {
 func (p *parts) KeepLive(context.Context, string) ([]string, string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(p.keepers) == 0 {
+		return nil, "", errors.New("no answer")
+	}
 	return p.keepers, "me", nil
 }
 func (p *parts) LeaveLive(context.Context, string) error { p.set(nil); return nil }
@@ -373,6 +376,24 @@ func TestKeeper_TakesPairsOnlyAfterTheOthersHaveLeftThem(t *testing.T) {
 		time.Sleep(shareEvery)
 		if n, _, _ := recent.Counts(); n != 3 || shared >= 3 {
 			t.Errorf("%d of 3 series are kept with another process, %d after it has gone", shared, n)
+		}
+		for _, step := range []struct {
+			keepers []string
+			pause   time.Duration
+		}{
+			{[]string{"me", "other"}, shareEvery},
+			{nil, 20 * time.Second}, // the database does not answer
+			{[]string{"me"}, shareEvery + time.Second},
+		} {
+			p.set(step.keepers)
+			time.Sleep(step.pause)
+		}
+		if n, _, _ := recent.Counts(); n != shared {
+			t.Errorf("%d series are kept, %d with another process that has not been able to say so", n, shared)
+		}
+		time.Sleep(joining + shareEvery)
+		if n, _, _ := recent.Counts(); n != 3 {
+			t.Errorf("%d series are kept after it has gone", n)
 		}
 		stop()
 		synctest.Wait()
