@@ -78,6 +78,9 @@ const (
 	dialTimeout = 10 * time.Second
 	maxFrame    = 1 << 20 // bytes of a message
 	overlap     = 5 * time.Second
+	// maxEarly is how long before its close, by the venue's clock and by this machine's, a
+	// candle may be marked as closed.
+	maxEarly = 2 * time.Second
 )
 
 // Feed returns a feed of the venue, or nil if it pushes no candles. Nothing happens
@@ -657,18 +660,24 @@ func (s *socket) take(ctx context.Context, frame *Frame, received time.Time) {
 		if !ok || p.Candle.Check() != nil {
 			continue
 		}
-		now := p.At
-		if p.Closed { // the venue's clock has reached the close, whatever the message says
-			now = max(now, p.Candle.OpenTime+interval.Milliseconds())
+		if p.At > 0 {
+			_ = f.c.clock.Set(p.At, received, time.Time{}) // an implausible stamp changes nothing
 		}
-		if now > 0 {
-			_ = f.c.clock.Set(now, received, time.Time{}) // an implausible stamp changes nothing
+		closes := p.Candle.OpenTime + interval.Milliseconds()
+		reached, _ := f.c.clock.Now()
+		reached = max(reached, received.UnixMilli())
+		if p.Candle.OpenTime > reached+maxLead.Milliseconds() || interval.Floor(p.Candle.OpenTime) != p.Candle.OpenTime {
+			continue // no candle of the interval, or one of the future
+		}
+		closed := p.Closed && closes <= reached+maxEarly.Milliseconds()
+		if closed { // the venue's clock has reached the close, whatever the message says
+			_ = f.c.clock.Set(closes, received, time.Time{})
 		}
 		series := service.Key{Exchange: f.c.name, Symbol: f.intern(p.Symbol), Interval: interval}
 		if series.Symbol == "" {
 			continue
 		}
-		f.sink.Candle(series, p.Candle, p.Closed, received)
+		f.sink.Candle(series, p.Candle, closed, received)
 	}
 	if frame.Reply != nil {
 		if err := s.send(ctx, frame.Reply, 0); err != nil {

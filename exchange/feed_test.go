@@ -1,10 +1,13 @@
 package exchange
 
 import (
+	"fmt"
 	"log/slog"
 	"slices"
 	"testing"
+	"time"
 
+	"tidemark/levels"
 	"tidemark/service"
 )
 
@@ -15,5 +18,39 @@ func TestFeed_WantsNoMoreThanAnAddressMayHave(t *testing.T) {
 	f := &Feed{c: &Client{log: slog.New(slog.DiscardHandler)}, facts: &Stream{Series: 2, Most: 2}, wake: make(chan struct{}, 1)}
 	if f.Want(series); !slices.Equal(f.want, want) {
 		t.Errorf("%+v", f.want)
+	}
+}
+
+// A message cannot make an open candle a closed one, nor pass on one of the future: all
+// later ones would count as late.
+func TestFeed_BelievesNoClosedCandleBeforeItsClose(t *testing.T) {
+	var got []string
+	open := time.Now().Truncate(time.Hour).UnixMilli()
+	f := &Feed{
+		c: &Client{clock: new(Clock)}, facts: &Stream{}, names: map[string]levels.Interval{"1h": "1h"}, symbols: map[string]string{"A": "A"},
+		sink: Sink{Candle: func(_ service.Key, c levels.Candle, closed bool, _ time.Time) {
+			got = append(got, fmt.Sprint((c.OpenTime-open)/60_000, closed))
+		}},
+	}
+	s := &socket{l: &link{f: f}, heard: make(chan struct{})}
+	for _, p := range []struct {
+		minutes, at, received int64 // since open
+		want                  string
+	}{
+		{-60, 0, 0, "[-60 true]"},
+		{0, 10, 10, "[0 false]"},
+		{0, 600, 10, "[0 false]"}, // an implausible time
+		{0, 60, 60, "[0 true]"},
+		{600, 600, 10, "[]"},
+		{-30, 0, 10, "[]"},
+	} {
+		got = nil
+		f.c.clock = new(Clock)
+		var frame Frame
+		frame.Add(Push{Symbol: []byte("A"), Wire: "1h", Closed: true, At: open + p.at*60_000, Candle: levels.Candle{OpenTime: open + p.minutes*60_000, Open: 1, High: 1, Low: 1, Close: 1}})
+		s.take(t.Context(), &frame, time.UnixMilli(open+p.received*60_000))
+		if fmt.Sprint(got) != p.want {
+			t.Errorf("%d minutes, at %d: %v", p.minutes, p.at, got)
+		}
 	}
 }
