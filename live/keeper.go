@@ -556,12 +556,12 @@ func (k *Keeper) put(ctx context.Context, done <-chan service.Analysis) {
 	}
 }
 
-// again queues a series after a failure.
+// again queues a series after a pause.
 func (r *Recent) again(key service.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.series[key]; s != nil {
-		s.busy = false
+		s.busy, s.paused = false, false
 		r.enqueue(s)
 	}
 }

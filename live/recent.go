@@ -53,6 +53,7 @@ type recent struct {
 	busy   bool  // taken out of the queue, and not stored yet
 	hole   bool  // candles may be missing: the exchange must be asked
 	polled bool  // nothing is pushed
+	paused bool  // it will be queued after retryAfter
 	failed bool  // the candles up to done cannot be analysed
 	asked  int64 // the close up to which the exchange was asked, Unix ms
 	began  int64 // when the series became live, Unix ms
@@ -197,7 +198,7 @@ func (r *Recent) Check(now int64, grace time.Duration, reason string) {
 	defer r.mu.Unlock()
 	for _, s := range r.series {
 		switch last := s.closeBefore(now - grace.Milliseconds()); {
-		case s.queued || s.busy:
+		case s.queued || s.busy || s.paused:
 		case s.closed() < last:
 			if !s.polled && s.due(now, last) {
 				r.metrics.hole(s.key.Exchange, reason)
@@ -357,9 +358,9 @@ func (r *Recent) learn(key service.Key, c *levels.Candles) {
 		// the candles pushed before stay
 	case s.n > 0 && s.newest().OpenTime == last.OpenTime+step: // pushed after the request
 		s.last[0], s.n = last, 2
-	case s.n > 0 && s.newest().OpenTime > last.OpenTime:
-		s.hole = true
-		r.enqueue(s)
+	case s.n > 0 && s.newest().OpenTime > last.OpenTime: // its responses are behind its feed
+		s.hole, s.paused = true, true
+		time.AfterFunc(retryAfter, func() { r.again(key) })
 	default:
 		s.last[1], s.n = last, 1
 		if n > 1 && c.At(n-2).OpenTime == last.OpenTime-step {

@@ -174,13 +174,20 @@ func TestRecent_KeepsWhatWasPushedDuringARequest(t *testing.T) {
 	if !r.append(key, candle(6).OpenTime, dst) || dst.Len() != 3 {
 		t.Errorf("%d candles, want the pushed one after the fetched", dst.Len())
 	}
-	r = newSeries(t)
-	r.push(9, true)
-	r.queued()
-	r.learn(key, columns(5, 6)) // 7 and 8 are unknown
-	if !r.queued() || r.append(key, candle(6).OpenTime, columns(5)) {
-		t.Error("a hole between fetched and pushed candles is not fetched")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		r := newSeries(t)
+		r.push(9, true)
+		r.queued()
+		r.learn(key, columns(5, 6)) // 7 and 8 are unknown
+		if r.Check(candle(10).OpenTime+6000, grace, "silent"); r.queued() {
+			t.Error("the exchange, whose responses are behind, is asked without a pause")
+		}
+		time.Sleep(retryAfter)
+		synctest.Wait()
+		if !r.queued() || r.append(key, candle(6).OpenTime, columns(5)) {
+			t.Error("a hole between fetched and pushed candles is not fetched")
+		}
+	})
 }
 
 func TestRecent_ForgetsPairsThatAreNotLive(t *testing.T) {
