@@ -66,7 +66,7 @@ type FeedCounts struct {
 
 // The reasons for another connection.
 const (
-	reasonPlanned = "planned" // before the venue closes it
+	reasonPlanned = "planned" // before the venue closes it, or it has no room for other series
 	reasonClosed  = "closed"  // the venue or the network closed it
 	reasonSilent  = "silent"  // nothing came for too long
 	reasonFailed  = "failed"  // it could not be opened
@@ -330,7 +330,7 @@ func (l *link) run(ctx context.Context) {
 			return
 		case reasonPlanned:
 			l.f.count(reason)
-			l.log.Info("the feed opens a new connection before the exchange closes this one")
+			l.log.Info("the feed opens a new connection in place of one that the exchange will close, or that is full")
 			delay = firstDelay
 		default:
 			l.f.count(reason)
@@ -564,6 +564,10 @@ func (s *socket) wait(ctx context.Context) string {
 			}
 			s.writes.Unlock()
 			added := slices.DeleteFunc(s.l.snapshot(), func(one service.Key) bool { return known[one] })
+			// It still carries the series that are not wanted any more.
+			if len(added) > 0 && len(known)+len(added) > facts.Series {
+				return reasonPlanned
+			}
 			if s.subscribe(ctx, added) == nil {
 				s.l.f.sink.Broken(added)
 			}

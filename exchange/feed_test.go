@@ -54,3 +54,21 @@ func TestFeed_BelievesNoClosedCandleBeforeItsClose(t *testing.T) {
 		}
 	}
 }
+
+// A connection carries the series that are not wanted any more, too, so that others may have
+// no room on it though the feed wants few.
+func TestFeed_ReplacesAConnectionThatIsFull(t *testing.T) {
+	series := func(names ...string) (all []service.Key) {
+		for _, name := range names {
+			all = append(all, service.Key{Symbol: name})
+		}
+		return all
+	}
+	f := &Feed{facts: &Stream{Series: 4}}
+	l := &link{f: f, series: series("C", "D", "E"), changed: make(chan struct{}, 1)}
+	s := &socket{l: l, done: make(chan struct{}), asked: map[int][]service.Key{1: series("A", "B"), 2: series("C", "D")}}
+	l.wake()
+	if reason := s.wait(t.Context()); reason != reasonPlanned {
+		t.Errorf("the connection ends as %q", reason)
+	}
+}
