@@ -96,6 +96,7 @@ type Keeper struct {
 	since   time.Time      // since when this process is one of several keepers
 	heard   time.Time      // when it said so last
 	shared  bool           // the series were set for keepers
+	none    bool           // the last list had no pairs
 
 	mu    sync.Mutex
 	waits time.Time // until then the exchange demands a pause, as far as was logged
@@ -131,6 +132,7 @@ func NewKeeper(cfg Config, recent *Recent, feed Feed, venue Venue, lister Lister
 const (
 	listEvery = time.Hour        // between two reads of the list of pairs
 	listAgain = 10 * time.Second // after one that failed
+	listEmpty = time.Minute      // after one without pairs
 	// shareEvery is how often a process says that it keeps pairs live, and looks who else
 	// does. One that joins takes its pairs after joining.
 	shareEvery = 3 * time.Second
@@ -175,6 +177,12 @@ func (k *Keeper) Run(ctx context.Context) {
 		if time.Since(listed) > listEvery {
 			if err := k.list(ctx); err == nil {
 				listed = time.Now()
+			} else if errors.Is(err, errNoPairs) {
+				if !k.none {
+					k.log.Warn("no pairs are kept live: the filter selects none of those that the exchange lists as trading")
+				}
+				k.none = true
+				listed = time.Now().Add(listEmpty - listEvery)
 			} else if ctx.Err() == nil {
 				k.log.Warn("the pairs to keep live cannot be listed", "error", err)
 				listed = time.Now().Add(listAgain - listEvery)
@@ -192,11 +200,17 @@ func (k *Keeper) Run(ctx context.Context) {
 // list reads the pairs to keep live.
 func (k *Keeper) list(ctx context.Context) error {
 	pairs, err := k.lister.Pairs(ctx, k.cfg.Exchange)
-	if err == nil {
-		k.pairs, k.shared = pairs, false
+	switch {
+	case err != nil:
+		return err
+	case len(pairs) == 0: // those before stay: perhaps the exchange has halted all for a while
+		return errNoPairs
 	}
-	return err
+	k.pairs, k.shared, k.none = pairs, false, false
+	return nil
 }
+
+var errNoPairs = errors.New("no pairs")
 
 // share divides the pairs among the processes that keep the exchange live. One that joins
 // waits until the others have given up the pairs it takes, so that each is live in one

@@ -236,9 +236,13 @@ type parts struct {
 	healed  bool     // no stored candle is wrong
 	whole   []string // pairs that were fetched whole
 	stored  [][]string
+	trading time.Time // the exchange lists no pairs before
 }
 
 func (p *parts) Pairs(context.Context, string) ([]service.Pair, error) {
+	if time.Now().Before(p.trading) {
+		return nil, nil
+	}
 	return []service.Pair{{Name: "AUSDT"}, {Name: "BUSDT"}, {Name: "CUSDT"}}, nil
 }
 func (p *parts) KeepLive(context.Context, string) ([]string, string, error) {
@@ -401,6 +405,25 @@ func TestKeeper_TakesPairsOnlyAfterTheOthersHaveLeftThem(t *testing.T) {
 		time.Sleep(joining + shareEvery)
 		if n, _, _ := recent.Counts(); n != 3 {
 			t.Errorf("%d series are kept after it has gone", n)
+		}
+		stop()
+		synctest.Wait()
+	})
+}
+
+func TestKeeper_LooksSoonForPairsOfAHaltedExchange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &parts{keepers: []string{"me"}, trading: time.Now().Add(5 * time.Minute)}
+		_, recent := Wrap(nil, NewMetrics(prometheus.NewRegistry()))
+		p.recent = recent
+		var log strings.Builder
+		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1h"}, KlineLimit: 100, BatchSize: 50}, recent, nil, venue{p}, p, p, p, slog.New(slog.NewTextHandler(&log, nil)))
+		ctx, stop := context.WithCancel(t.Context())
+		go k.Run(ctx)
+		time.Sleep(7 * time.Minute)
+		synctest.Wait()
+		if n, _, _ := recent.Counts(); n != 3 || strings.Count(log.String(), "no pairs") != 1 {
+			t.Errorf("%d series are kept; the log has %s", n, log.String())
 		}
 		stop()
 		synctest.Wait()
