@@ -671,7 +671,10 @@ func (s *socket) take(ctx context.Context, frame *Frame, received time.Time) {
 		reached, _ := f.c.clock.Now()
 		reached = max(reached, received.UnixMilli())
 		if p.Candle.OpenTime > reached+maxLead.Milliseconds() || interval.Floor(p.Candle.OpenTime) != p.Candle.OpenTime {
-			continue // no candle of the interval, or one of the future
+			// No candle of the interval, or one of the future, unless both clocks are wrong:
+			// then the venue is asked for its time.
+			f.c.clock.ObserveDate(time.UnixMilli(p.Candle.OpenTime))
+			continue
 		}
 		closed := p.Closed && closes <= reached+maxEarly.Milliseconds()
 		if closed { // the venue's clock has reached the close, whatever the message says

@@ -53,6 +53,14 @@ func TestFeed_BelievesNoClosedCandleBeforeItsClose(t *testing.T) {
 			t.Errorf("%d minutes, at %d: %v", p.minutes, p.at, got)
 		}
 	}
+	// Perhaps it is the clocks that are wrong.
+	f.c.clock = new(Clock)
+	f.c.clock.Set(open, time.Now().Add(-time.Minute), time.Time{})
+	var frame Frame
+	frame.Add(Push{Symbol: []byte("A"), Wire: "1h", Candle: levels.Candle{OpenTime: open + 600*60_000, Open: 1, High: 1, Low: 1, Close: 1}})
+	if s.take(t.Context(), &frame, time.Now()); f.c.clock.Fresh() {
+		t.Error("the venue is not asked for its time")
+	}
 }
 
 // A connection carries the series that are not wanted any more, too, so that others may have
