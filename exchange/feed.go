@@ -606,6 +606,24 @@ func (s *socket) read(ctx context.Context) {
 			return
 		}
 		s.take(ctx, &frame, received)
+		shrink(&message, &frame)
+	}
+}
+
+// keptFrame is the most bytes of a message for which a connection keeps room, and
+// keptPushes the most candles.
+const (
+	keptFrame  = 64 << 10
+	keptPushes = 1_000
+)
+
+// shrink gives up the room of a long message.
+func shrink(message *bytes.Buffer, f *Frame) {
+	if message.Cap() > keptFrame {
+		*message = bytes.Buffer{}
+	}
+	if cap(f.pushes) > keptPushes {
+		f.pushes = nil
 	}
 }
 

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -78,5 +79,16 @@ func TestFeed_ReplacesAConnectionThatIsFull(t *testing.T) {
 	l.wake()
 	if reason := s.wait(t.Context()); reason != reasonPlanned {
 		t.Errorf("the connection ends as %q", reason)
+	}
+}
+
+func TestFeed_KeepsNoRoomForALongMessage(t *testing.T) {
+	message, f := bytes.NewBuffer(make([]byte, 0, maxFrame)), Frame{pushes: make([]Push, 0, maxFrame/64)}
+	if shrink(message, &f); message.Cap() > 0 || cap(f.pushes) > 0 {
+		t.Errorf("room for %d bytes and %d candles", message.Cap(), cap(f.pushes))
+	}
+	message.Grow(keptFrame / 2)
+	if shrink(message, &f); message.Cap() == 0 {
+		t.Error("no room is kept for the next message")
 	}
 }
