@@ -393,7 +393,9 @@ func (k *Keeper) check(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		k.ask(ctx, grace, "silent")
+		if at, ok := k.now(ctx); ok {
+			k.recent.Check(at, max(grace, k.venue.Market().Settles), "silent")
+		}
 		// As many a second as the limits allow: then requests of people find room at any time.
 		now := time.Now()
 		credit = min(credit+rate*now.Sub(last).Seconds(), max(1, rate))
@@ -414,15 +416,13 @@ func (k *Keeper) now(ctx context.Context) (int64, bool) {
 	return at.UnixMilli(), err == nil
 }
 
-// Broken must be called when pushes may have been missed.
-func (k *Keeper) Broken() { go k.ask(context.Background(), 0, "reconnect") }
-
-// ask queues the pushed series whose last candle closed more than grace ago and is not
-// known.
-func (k *Keeper) ask(ctx context.Context, grace time.Duration, reason string) {
-	if at, ok := k.now(ctx); ok {
-		k.recent.Check(at, max(grace, k.venue.Market().Settles), reason)
-	}
+// Broken must be called when pushes of some series may have been missed.
+func (k *Keeper) Broken(series []service.Key) {
+	go func() { // the feed does not wait for the exchange
+		if at, ok := k.now(context.Background()); ok {
+			k.recent.CheckOf(series, at, k.venue.Market().Settles, "reconnect")
+		}
+	}()
 }
 
 // Fresh implements job.Live.

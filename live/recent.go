@@ -197,16 +197,31 @@ func (r *Recent) Check(now int64, grace time.Duration, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.series {
-		switch last := s.closeBefore(now - grace.Milliseconds()); {
-		case s.queued || s.busy || s.paused:
-		case s.closed() < last:
-			if !s.polled && s.due(now, last) {
-				r.metrics.hole(s.key.Exchange, reason)
-				r.ask(s, last)
-			}
-		case s.closed() == last && s.done < last && s.n > 0:
-			r.enqueue(s) // for example fetched for a request that stores nothing
+		r.check(s, now, grace, reason)
+	}
+}
+
+// CheckOf is Check for some series.
+func (r *Recent) CheckOf(series []service.Key, now int64, grace time.Duration, reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, key := range series {
+		if s := r.series[key]; s != nil {
+			r.check(s, now, grace, reason)
 		}
+	}
+}
+
+func (r *Recent) check(s *recent, now int64, grace time.Duration, reason string) {
+	switch last := s.closeBefore(now - grace.Milliseconds()); {
+	case s.queued || s.busy || s.paused:
+	case s.closed() < last:
+		if !s.polled && s.due(now, last) {
+			r.metrics.hole(s.key.Exchange, reason)
+			r.ask(s, last)
+		}
+	case s.closed() == last && s.done < last && s.n > 0:
+		r.enqueue(s) // for example fetched for a request that stores nothing
 	}
 }
 

@@ -147,6 +147,21 @@ func TestRecent_AsksForWhatIsMissing(t *testing.T) {
 	}
 }
 
+func TestRecent_AsksForTheSeriesOfABrokenConnectionOnly(t *testing.T) {
+	r := newRecent(&NewMetrics(prometheus.NewRegistry()).metrics)
+	r.set("x", members("A", "B"), 0)
+	for s := r.next(unknown, "1m"); s != nil; s = r.next(unknown, "1m") {
+		r.learn(s.key, columns(4, 5))
+		r.stored(s.key, s.closed())
+	}
+	a := service.Key{Exchange: "x", Symbol: "A", Interval: "1m"}
+	// a minute has just closed; its candle is pushed on the other connection a moment later
+	r.CheckOf([]service.Key{a, {Exchange: "x", Symbol: "C", Interval: "1m"}}, candle(7).OpenTime+100, 0, "reconnect")
+	if s := r.next(unknown, "1m"); s == nil || s.key != a || r.queued() {
+		t.Error("not only the series of the connection is asked for")
+	}
+}
+
 func TestRecent_AsksOnceForACandleThatTheExchangeDoesNotHave(t *testing.T) {
 	r := newSeries(t)
 	r.learn(key, columns(4, 5))
