@@ -78,9 +78,11 @@ const (
 	dialTimeout = 10 * time.Second
 	maxFrame    = 1 << 20 // bytes of a message
 	overlap     = 5 * time.Second
-	// maxEarly is how long before its close, by the venue's clock and by this machine's, a
-	// candle may be marked as closed.
+	// maxEarly is how long before its close, by the venue's clock, this machine's and the time
+	// of the message, a candle may be marked as closed.
 	maxEarly = 2 * time.Second
+	// maxAhead is how far the time of a message may be ahead of these clocks and decide that.
+	maxAhead = time.Hour
 )
 
 // Feed returns a feed of the venue, or nil if it pushes no candles. Nothing happens
@@ -688,6 +690,9 @@ func (s *socket) take(ctx context.Context, frame *Frame, received time.Time) {
 		closes := p.Candle.OpenTime + interval.Milliseconds()
 		reached, _ := f.c.clock.Now()
 		reached = max(reached, received.UnixMilli())
+		if p.At > reached && p.At <= reached+maxAhead.Milliseconds() { // perhaps the others are behind
+			reached = p.At
+		}
 		if p.Candle.OpenTime > reached+maxLead.Milliseconds() || interval.Floor(p.Candle.OpenTime) != p.Candle.OpenTime {
 			// No candle of the interval, or one of the future, unless both clocks are wrong:
 			// then the venue is asked for its time.

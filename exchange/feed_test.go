@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tidemark/levels"
@@ -25,43 +26,49 @@ func TestFeed_WantsNoMoreThanAnAddressMayHave(t *testing.T) {
 // A message cannot make an open candle a closed one, nor pass on one of the future: all
 // later ones would count as late.
 func TestFeed_BelievesNoClosedCandleBeforeItsClose(t *testing.T) {
-	var got []string
-	open := time.Now().Truncate(time.Hour).UnixMilli()
-	f := &Feed{
-		c: &Client{clock: new(Clock)}, facts: &Stream{}, names: map[string]levels.Interval{"1h": "1h"}, symbols: map[string]string{"A": "A"},
-		sink: Sink{Candle: func(_ service.Key, c levels.Candle, closed bool, _ time.Time) {
-			got = append(got, fmt.Sprint((c.OpenTime-open)/60_000, closed))
-		}},
-	}
-	s := &socket{l: &link{f: f}, heard: make(chan struct{})}
-	for _, p := range []struct {
-		minutes, at, received int64 // since open
-		want                  string
-	}{
-		{-60, 0, 0, "[-60 true]"},
-		{0, 10, 10, "[0 false]"},
-		{0, 600, 10, "[0 false]"}, // an implausible time
-		{0, 60, 60, "[0 true]"},
-		{600, 600, 10, "[]"},
-		{-30, 0, 10, "[]"},
-	} {
-		got = nil
-		f.c.clock = new(Clock)
-		var frame Frame
-		frame.Add(Push{Symbol: []byte("A"), Wire: "1h", Closed: true, At: open + p.at*60_000, Candle: levels.Candle{OpenTime: open + p.minutes*60_000, Open: 1, High: 1, Low: 1, Close: 1}})
-		s.take(t.Context(), &frame, time.UnixMilli(open+p.received*60_000))
-		if fmt.Sprint(got) != p.want {
-			t.Errorf("%d minutes, at %d: %v", p.minutes, p.at, got)
+	synctest.Test(t, func(t *testing.T) {
+		var got []string
+		open := time.Now().Truncate(time.Hour)
+		f := &Feed{
+			c: &Client{}, facts: &Stream{}, names: map[string]levels.Interval{"1h": "1h"}, symbols: map[string]string{"A": "A"},
+			sink: Sink{Candle: func(_ service.Key, c levels.Candle, closed bool, _ time.Time) {
+				got = append(got, fmt.Sprint(time.UnixMilli(c.OpenTime).Sub(open).Minutes(), closed))
+			}},
 		}
-	}
-	// Perhaps it is the clocks that are wrong.
-	f.c.clock = new(Clock)
-	f.c.clock.Set(open, time.Now().Add(-time.Minute), time.Time{})
-	var frame Frame
-	frame.Add(Push{Symbol: []byte("A"), Wire: "1h", Candle: levels.Candle{OpenTime: open + 600*60_000, Open: 1, High: 1, Low: 1, Close: 1}})
-	if s.take(t.Context(), &frame, time.Now()); f.c.clock.Fresh() {
-		t.Error("the venue is not asked for its time")
-	}
+		s := &socket{l: &link{f: f}, heard: make(chan struct{})}
+		for _, p := range []struct {
+			now, minutes, at time.Duration // of this machine, the candle and the message, in minutes since open
+			want             string
+		}{
+			{0, -60, 0, "[-60 true]"},
+			{10, 0, 10, "[0 false]"},
+			{10, 0, 600, "[0 false]"}, // an implausible time
+			{10, 0, 60, "[0 true]"},   // this machine's clock is behind
+			{10, 60, 10, "[]"},
+			{10, 600, 600, "[]"},
+			{10, -30, 10, "[]"},
+			{60, 0, 60, "[0 true]"},
+		} {
+			time.Sleep(time.Until(open.Add(p.now * time.Minute)))
+			got, f.c.clock = nil, new(Clock)
+			var frame Frame
+			frame.Add(Push{
+				Symbol: []byte("A"), Wire: "1h", Closed: true, At: open.Add(p.at * time.Minute).UnixMilli(),
+				Candle: levels.Candle{OpenTime: open.Add(p.minutes * time.Minute).UnixMilli(), Open: 1, High: 1, Low: 1, Close: 1},
+			})
+			if s.take(t.Context(), &frame, time.Now()); fmt.Sprint(got) != p.want {
+				t.Errorf("%d, %d, %d: %v, want %s", p.now, p.minutes, p.at, got, p.want)
+			}
+		}
+		// Perhaps it is the clocks that are wrong.
+		f.c.clock = new(Clock)
+		f.c.clock.Set(open.UnixMilli(), time.Now().Add(-time.Minute), time.Time{})
+		var frame Frame
+		frame.Add(Push{Symbol: []byte("A"), Wire: "1h", Candle: levels.Candle{OpenTime: open.Add(10 * time.Hour).UnixMilli(), Open: 1, High: 1, Low: 1, Close: 1}})
+		if s.take(t.Context(), &frame, time.Now()); f.c.clock.Fresh() {
+			t.Error("the venue is not asked for its time")
+		}
+	})
 }
 
 // A connection carries the series that are not wanted any more, too, so that others may have
