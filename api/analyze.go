@@ -110,6 +110,9 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 	}
 	r.Body = http.NoBody // read completely
 	w.wait(r)
+	if async && body.faint() {
+		return badField("/faint", "the result of a job has no faint levels; leave out Prefer: respond-async, or ask GET /levels/{symbol} for them")
+	}
 	if body.Klines.given {
 		return a.analyzeKlines(w, r, async, body, drop)
 	}

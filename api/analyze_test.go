@@ -106,6 +106,11 @@ func TestAnalyze_AnotherKlineLimitIsStoredOnlyWhenSaid(t *testing.T) {
 
 func TestAnalyze_PreferenceSeveralAndAllBecomeJobs(t *testing.T) {
 	h := start(t)
+	rec := h.do("POST", "/analyze", `{"symbol":"BTCUSDT","faint":true}`, "Prefer", "respond-async")
+	want(t, rec, 400)
+	if !strings.Contains(rec.Body.String(), "/faint") {
+		t.Errorf("faint levels of a job: %s", rec.Body)
+	}
 	for _, c := range []struct {
 		body, prefer, applied, kind string
 		total                       int

@@ -167,7 +167,7 @@ func ParseIntervals(text string) ([]levels.Interval, error) {
 	for name := range strings.SplitSeq(text, ",") {
 		i, err := levels.ParseInterval(clip(name))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w; in a list they are separated by commas, without spaces", err)
 		}
 		if slices.Contains(all, i) {
 			return nil, fmt.Errorf("%s is there twice", i)

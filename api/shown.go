@@ -66,7 +66,7 @@ func (f *Shown) Reason(s *service.Snapshot, role levels.Role) string {
 			less++
 		}
 	}
-	text := "no level with an edge of at least " + points(least) + " " + where + " the price"
+	text := "no level with an edge of at least " + points(least) + " within " + strconv.Itoa(levels.DrawDistance) + " ATR " + where + " the price"
 	if less > 0 {
 		text += "; " + counted(less, "has", "have") + " less"
 	}

@@ -16,15 +16,15 @@ import (
 )
 
 // faintly returns an analysis with a support of edge 6.25, one that has lost its edge since
-// it was drawn, one that had none, and a resistance of edge 1.
+// it was drawn, one that had none, and a resistance of edge 0.5.
 func faintly(now time.Time) service.Snapshot {
 	s := snapshot("BTCUSDT", now)
 	lost := s.Supports[1]
-	lost.Edge, lost.DrawnEdge = 1.99, 5
+	lost.Edge, lost.DrawnEdge = 0.99, 5
 	none := lost
 	none.ID, none.Price, none.Low, none.High, none.Edge, none.DrawnEdge = 2, 90, 89, 91, 4, 2.99
 	s.Supports = []levels.Level{s.Supports[0], lost, none}
-	s.Resistances[0].Edge, s.Resistances[0].DrawnEdge = 1, 1
+	s.Resistances[0].Edge, s.Resistances[0].DrawnEdge = 0.5, 0.5
 	return s
 }
 
@@ -34,15 +34,15 @@ func TestShown_FaintLevelsAreLeftOutUnlessAsked(t *testing.T) {
 		store(h, faintly(time.Now()))
 		for range 2 { // the second time from the cache
 			for query, want := range map[string]string{
-				"":                         "99 / ",
-				"?faint=false":             "99 / ",
-				"?faint=true":              "99 95faint 90faint / 103faint",
-				"?min_edge=0":              "99 95faint 90faint / 103faint",
-				"?min_edge=1.5":            "99 95faint 90faint / ",
-				"?min_edge=4&faint=false":  "99 / ",
-				"?min_edge=6.25":           "99 / ",
-				"?min_edge=6.26":           " / ",
-				"?min_edge=1.5&faint=true": "99 95faint 90faint / ",
+				"":                          "99 / ",
+				"?faint=false":              "99 / ",
+				"?faint=true":               "99 95faint 90faint / 103faint",
+				"?min_edge=0":               "99 95faint 90faint / 103faint",
+				"?min_edge=0.75":            "99 95faint 90faint / ",
+				"?min_edge=4&faint=false":   "99 / ",
+				"?min_edge=6.25":            "99 / ",
+				"?min_edge=6.26":            " / ",
+				"?min_edge=0.75&faint=true": "99 95faint 90faint / ",
 			} {
 				a := decode[analysisJSON](t, h.get("/levels/BTCUSDT"+query))
 				text := func(list []levelJSON) string {
@@ -61,12 +61,12 @@ func TestShown_FaintLevelsAreLeftOutUnlessAsked(t *testing.T) {
 				}
 			}
 		}
-		for query, rows := range map[string]int{"": 1, "?faint=true": 4, "?min_edge=1.5": 3, "?sort=-edge&faint=true&limit=2": 2} {
+		for query, rows := range map[string]int{"": 1, "?faint=true": 4, "?min_edge=0.75": 3, "?sort=-edge&faint=true&limit=2": 2} {
 			if got := len(screen(t, h, query).Levels); got != rows {
 				t.Errorf("the market%s has %d rows, want %d", query, got, rows)
 			}
 		}
-		if l := screen(t, h, "?sort=edge&faint=true").Levels; l[0].Edge != 1 || l[3].Edge != 6.25 {
+		if l := screen(t, h, "?sort=edge&faint=true").Levels; l[0].Edge != 0.5 || l[3].Edge != 6.25 {
 			t.Errorf("not by edge: %+v", l)
 		}
 		for target, lines := range map[string]int{
@@ -86,19 +86,19 @@ func TestShown_ASideWithoutALevelSaysSoInWords(t *testing.T) {
 		s := faintly(time.Now())
 		store(h, s)
 		a := decode[analysisJSON](t, h.get("/levels/BTCUSDT"))
-		const above = "no level with an edge of at least 3 points above the price; 1 level has less"
+		const above = "no level with an edge of at least 3 points within 9 ATR above the price; 1 level has less"
 		if a.SupportsReason != nil || a.ResistancesReason == nil || *a.ResistancesReason != above {
 			t.Errorf("%v, %v", a.SupportsReason, a.ResistancesReason)
 		}
 		if script := h.get("/levels/BTCUSDT?format=pine").Body.String(); !strings.Contains(script, "No"+above[2:]) || strings.Contains(script, "faint") {
 			t.Error(script)
 		}
-		if script := h.get("/levels/BTCUSDT?format=pine&faint=true").Body.String(); strings.Contains(script, "No level") || !strings.Contains(script, "faint resistance 103, edge 1.0") {
+		if script := h.get("/levels/BTCUSDT?format=pine&faint=true").Body.String(); strings.Contains(script, "No level") || !strings.Contains(script, "faint resistance 103, edge 0.5") {
 			t.Error(script)
 		}
 		for show, want := range map[Shown]string{
-			{Edge: 1, Least: 7, Faint: true}: "no level with an edge of at least 7 points below the price; 3 levels have less",
-			{Edge: 7}:                        "no level with an edge of at least 7 points below the price; 3 levels have less",
+			{Edge: 1, Least: 7, Faint: true}: "no level with an edge of at least 7 points within 9 ATR below the price; 3 levels have less",
+			{Edge: 7}:                        "no level with an edge of at least 7 points within 9 ATR below the price; 3 levels have less",
 			{Edge: 1}:                        "",
 		} {
 			if got := show.Reason(&s, levels.Support); got != want {
@@ -106,14 +106,14 @@ func TestShown_ASideWithoutALevelSaysSoInWords(t *testing.T) {
 			}
 		}
 		s.Supports = []levels.Level{{Price: 90, Edge: 3.5, DrawnEdge: 2.5}, {Price: 80, Edge: 2, DrawnEdge: 2}}
-		if got := (&Shown{Edge: 3}).Reason(&s, levels.Support); got != "no drawn level with an edge of at least 3 points below the price; 1 level has less; 1 level has reached it since levels were last drawn" {
+		if got := (&Shown{Edge: 3}).Reason(&s, levels.Support); got != "no drawn level with an edge of at least 3 points within 9 ATR below the price; 1 level has less; 1 level has reached it since levels were last drawn" {
 			t.Errorf("with an edge that has risen since: %q", got)
 		}
 		s.Supports = nil
-		if got := (&Shown{Faint: true}).Reason(&s, levels.Support); got != "no level with an edge of at least 0 points below the price" {
+		if got := (&Shown{Faint: true}).Reason(&s, levels.Support); got != "no level with an edge of at least 0 points within 9 ATR below the price" {
 			t.Errorf("without a least edge: %q", got)
 		}
-		if got := (&Shown{Edge: 1}).Reason(&s, levels.Support); got != "no level with an edge of at least 1 point below the price" {
+		if got := (&Shown{Edge: 1}).Reason(&s, levels.Support); got != "no level with an edge of at least 1 point within 9 ATR below the price" {
 			t.Error(got)
 		}
 		s.ATR = 0

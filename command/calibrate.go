@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tidemark/config"
+	"tidemark/levels"
 	"tidemark/levels/calibrate"
 )
 
@@ -30,10 +31,11 @@ Files are named SYMBOL-INTERVAL.csv.gz, are sorted by time and begin with the li
 open_time_ms,open,high,low,close,volume. They may lie in folders below. With --until
 later candles are not read, so that they can judge the table: tidemark evaluate --split.
 
-With --fold, calibrate writes no table. It fits once, on what came before that time or,
-with --backwards, on what came after it, and prints how the levels do within it.`,
+With --fold, calibrate fits once, on what came before that time or, with --backwards, on
+what came after it, and prints how the levels do within it. It writes the table of this fit
+only if --out is given; tidemark evaluate --table judges it. Do not build a program with it.`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			options := calibrate.Options{Folders: klines, Seed: seed, Log: in.stdout, Command: "tidemark calibrate"}
 			for range klines {
 				options.Command += " --klines DIR"
@@ -46,16 +48,26 @@ with --backwards, on what came after it, and prints how the levels do within it.
 				options.Command += " --until " + until
 			}
 			options.Command += fmt.Sprintf(" --seed %d", seed)
+			run := calibrate.Run
 			if fold != "" {
 				from, to, err := days(fold)
 				if err != nil || from.IsZero() || to.IsZero() {
 					return config.Usage(fmt.Errorf("--fold: %q is not FROM..TO, such as 2022-10-01..2024-01-01", fold))
 				}
-				return calibrate.JudgeFold(options, calibrate.Fold{From: from, To: to, Backwards: backwards})
+				options.Command += " --fold " + fold
+				if backwards {
+					options.Command += " --backwards"
+				}
+				run = func(o calibrate.Options) (*levels.Table, error) {
+					return calibrate.RunFold(o, calibrate.Fold{From: from, To: to, Backwards: backwards})
+				}
 			}
-			table, err := calibrate.Run(options)
+			table, err := run(options)
 			if err != nil {
 				return err
+			}
+			if fold != "" && !cmd.Flags().Changed("out") {
+				return nil
 			}
 			file, err := table.Encode()
 			if err != nil {
@@ -72,7 +84,7 @@ with --backwards, on what came after it, and prints how the levels do within it.
 	flags.StringArrayVar(&klines, "klines", nil, "folder of candle files (required; may be repeated)")
 	flags.StringVar(&until, "until", "", "use only candles that close by this day (UTC), such as 2024-05-01")
 	flags.StringVar(&out, "out", "levels/odds.table", "file to write")
-	flags.StringVar(&fold, "fold", "", "only judge FROM..TO, such as 2022-10-01..2024-01-01, by a fit on earlier times")
+	flags.StringVar(&fold, "fold", "", "judge only FROM..TO, such as 2022-10-01..2024-01-01, by a fit on earlier times")
 	flags.BoolVar(&backwards, "backwards", false, "with --fold: by a fit on later times")
 	flags.Uint64Var(&seed, "seed", 1, "seed of the random numbers")
 	_ = cmd.MarkFlagRequired("klines")

@@ -31,6 +31,7 @@ type evaluateFlags struct {
 	split, pairs  string
 	stored, json  bool
 	html          string
+	table         string
 }
 
 func (in *invocation) evaluateCommand() *cobra.Command {
@@ -49,7 +50,9 @@ of the exchange for the pairs a sweep covers: one year, or the time of --split. 
 --stored it uses the candles in the database. These are only as many as the largest
 analysis used, so --klines must be smaller.
 ANALYSIS_INTERVAL is the candle length, ANALYSIS_KLINE_LIMIT the number of candles
-used to find levels. The exit code is 3 if some pairs could not be read.`,
+used to find levels. With --table, levels are found with a table of odds that tidemark
+calibrate wrote, such as one of a fold, which has not seen the time it is judged on.
+The exit code is 3 if some pairs could not be read.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return fmt.Errorf("at most one folder is allowed, got %d", len(args))
@@ -73,6 +76,7 @@ used to find levels. The exit code is 3 if some pairs could not be read.`,
 	f.StringVar(&flags.pairs, "pairs", "*", "pattern of symbols to evaluate, with * and ? as in a shell")
 	f.BoolVar(&flags.stored, "stored", false, "evaluate the candles in the database")
 	f.BoolVar(&flags.json, "json", false, "print the report as JSON")
+	f.StringVar(&flags.table, "table", "", "file with the table of odds (default the built-in one)")
 	f.StringVar(&flags.html, "html", "", "also write the report to this file as an HTML page")
 	config.AddFlags(f)
 	return cmd
@@ -80,7 +84,7 @@ used to find levels. The exit code is 3 if some pairs could not be read.`,
 
 func methodNames() []string {
 	var names []string
-	for _, m := range evaluate.Methods(0) {
+	for _, m := range evaluate.Methods(0, nil) {
 		names = append(names, m.Name)
 	}
 	return names
@@ -88,9 +92,19 @@ func methodNames() []string {
 
 // options converts the command line into the options of an evaluation.
 func (f *evaluateFlags) options(cfg config.Config) (evaluate.Options, error) {
+	table := levels.Odds()
+	if f.table != "" {
+		file, err := os.ReadFile(f.table)
+		if err == nil {
+			table, err = levels.ReadTable(file)
+		}
+		if err != nil {
+			return evaluate.Options{}, fmt.Errorf("--table: %s: %w", f.table, err)
+		}
+	}
 	o := evaluate.Options{
-		Interval: cfg.AnalysisInterval, Klines: f.klines, Every: f.every, Seed: f.seed,
-		Methods: evaluate.Methods(f.seed), Workers: runtime.GOMAXPROCS(0),
+		Table: table.Version, Interval: cfg.AnalysisInterval, Klines: f.klines, Every: f.every, Seed: f.seed,
+		Methods: evaluate.Methods(f.seed, table), Workers: runtime.GOMAXPROCS(0),
 	}
 	if o.Klines == 0 {
 		o.Klines = cfg.AnalysisKlineLimit

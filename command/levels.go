@@ -115,6 +115,11 @@ func storedAnalysis(ctx context.Context, db *repository.DB, cfg config.Config, n
 		return service.Snapshot{}, err
 	}
 	snap, err := db.Snapshot(ctx, key, at)
+	if errors.Is(err, service.ErrNotAnalyzed) && !at.IsZero() {
+		if _, newest := db.Snapshot(ctx, key, time.Time{}); newest == nil {
+			return snap, fmt.Errorf("no analysis of %s %s %s as of %s or earlier is stored", key.Exchange, key.Symbol, key.Interval, at.UTC().Format(time.RFC3339))
+		}
+	}
 	if errors.Is(err, service.ErrNotAnalyzed) {
 		return snap, fmt.Errorf("%s %s %s has not been analysed; run `tidemark analyze %s`", key.Exchange, key.Symbol, key.Interval, key.Symbol)
 	}

@@ -36,8 +36,8 @@ func (o *output) flags(cmd *cobra.Command) {
 		if o.json && o.csv {
 			return config.Usage(errors.New("--json and --csv exclude each other"))
 		}
-		if cmd.Flags().Changed("min-edge") && !(o.minEdge >= 0) {
-			return config.Usage(fmt.Errorf("--min-edge: %v is not a number of at least 0", o.minEdge))
+		if cmd.Flags().Changed("min-edge") && !(o.minEdge >= 0 && o.minEdge <= 100) {
+			return config.Usage(fmt.Errorf("--min-edge: %v is not a number from 0 to 100", o.minEdge))
 		}
 		return nil
 	}

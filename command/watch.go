@@ -78,8 +78,8 @@ sends the first of API_KEYS, if any is set.`,
 			case w.pairs < 0 || w.pairs > maxWatched:
 				return config.Usage(fmt.Errorf("--pairs: %d is not between 0 and %d", w.pairs, maxWatched))
 			}
-			if cmd.Flags().Changed("min-edge") && !(w.minEdge >= 0) {
-				return config.Usage(fmt.Errorf("--min-edge: %v is not a number of at least 0", w.minEdge))
+			if cmd.Flags().Changed("min-edge") && !(w.minEdge >= 0 && w.minEdge <= 100) {
+				return config.Usage(fmt.Errorf("--min-edge: %v is not a number from 0 to 100", w.minEdge))
 			}
 			if w.interval != "" {
 				if _, err := levels.ParseInterval(w.interval); err != nil {

@@ -63,4 +63,24 @@ func TestCalibrate_WritesATableOrSaysWhyNot(t *testing.T) {
 	if !strings.Contains(said, "1h: 6 series, 27000 candles") || !strings.Contains(said, "lift ") || !strings.Contains(said, out) {
 		t.Errorf("it says\n%s", said)
 	}
+
+	// The table of a fold judges the time that it has not seen.
+	fold := filepath.Join(t.TempDir(), "fold.table")
+	const judged = "1970-05-01..1970-09-08"
+	if said, err = calibrate("--klines", folder, "--fold", judged, "--out", fold); err != nil || !strings.Contains(said, "1h: lift ") {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	if file, err = os.ReadFile(fold); err != nil {
+		t.Fatal(err)
+	}
+	if table, err = levels.ReadTable(file); err != nil || table.Provenance.Command != "tidemark calibrate --klines DIR --seed 1 --fold "+judged {
+		t.Fatalf("%v: %+v", err, table)
+	}
+	code, report, errs := execute(t, nil, "evaluate", folder, "--methods", "tidemark", "--split", judged, "--table", fold)
+	if code != 0 || !strings.Contains(report, "table "+table.Version) || table.Version == levels.OddsVersion() {
+		t.Errorf("exit code %d, %s\n%s", code, errs, report)
+	}
+	if code, _, errs := execute(t, nil, "evaluate", folder, "--table", filepath.Join(folder, "P0-1h.csv.gz")); code != 2 || !strings.Contains(errs, "bad table of odds") {
+		t.Errorf("a file that is no table: exit code %d, %s", code, errs)
+	}
 }

@@ -91,7 +91,7 @@ func TestEvaluate_JudgesAFolder(t *testing.T) {
 	if !strings.Contains(progress, "3/3 pairs") || strings.Contains(progress, "\x1b") {
 		t.Errorf("progress %q, want plain lines to the end", progress)
 	}
-	for _, m := range evaluate.Methods(0) {
+	for _, m := range evaluate.Methods(0, nil) {
 		if !strings.Contains(text, m.Name+" ") {
 			t.Errorf("no %s in the report", m.Name)
 		}

@@ -136,7 +136,7 @@ func TestCommands_ExplainALevel(t *testing.T) {
 		{[]string{"--explain", "nothing"}, command.ExitUsage, "16 hexadecimal digits"},
 		{[]string{"--explain", id, "--csv"}, command.ExitUsage, "--csv"},
 		{[]string{"--explain", "00000000000000ab"}, command.ExitFailed, "has no level 00000000000000ab"},
-		{[]string{"--explain", id, "--at", "2020-01-01T00:00:00Z"}, command.ExitFailed, "tidemark analyze BTCUSDT"},
+		{[]string{"--explain", id, "--at", "2020-01-01T00:00:00Z"}, command.ExitFailed, "as of 2020-01-01T00:00:00Z or earlier is stored"},
 	} {
 		if code, _, errs := execute(t, environ, append([]string{"levels", "BTCUSDT"}, c.args...)...); code != c.code || !strings.Contains(errs, c.want) {
 			t.Errorf("%v: %d %s", c.args, code, errs)

@@ -576,6 +576,7 @@ func TestRun_SaysWhatIsWrongInOneLine(t *testing.T) {
 		{[]string{"levels", "BTC USDT"}, nil, command.ExitUsage, "symbol"},
 		{[]string{"levels", "BTCUSDT", "--json", "--csv"}, nil, command.ExitUsage, "csv"},
 		{[]string{"levels", "BTCUSDT", "--at", "yesterday"}, nil, command.ExitUsage, "--at"},
+		{[]string{"levels", "BTCUSDT", "--min-edge", "Inf"}, nil, command.ExitUsage, "--min-edge: +Inf is not a number from 0 to 100"},
 		{[]string{"config"}, []string{"ANALYSIS_CONCURENCY=5"}, command.ExitUsage, "ANALYSIS_CONCURRENCY"},
 		{[]string{"serve", "--http-addr", "0.0.0.0:0"}, nil, command.ExitUsage, "API_KEYS"},
 		{[]string{"serve", "--debug-addr", ":0"}, nil, command.ExitUsage, "DEBUG_ADDR"},
@@ -646,7 +647,7 @@ func TestCommands_DoTheirWork(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "ETHUSDT 4h") || strings.Contains(out, "also at") {
 		t.Errorf("levels of another interval: %d %s", code, out)
 	}
-	for _, wrong := range [][2]string{{"1h,7h", "unknown interval"}, {"1h,1h", "1h is there twice"}} {
+	for _, wrong := range [][2]string{{"1h,7h", "separated by commas"}, {"1h,1h", "1h is there twice"}} {
 		if code, _, errs = execute(t, environ, "levels", "ETHUSDT", "--interval", wrong[0]); code != command.ExitUsage || !strings.Contains(errs, wrong[1]) {
 			t.Errorf("--interval %s: %d %s", wrong[0], code, errs)
 		}

@@ -38,11 +38,11 @@ func TestBatch_SumsAreThoseOfTheDefinitionToTheLastBit(t *testing.T) {
 			zones[k][t.Feature[0]] = t.Cut[0]
 			b.add(&zones[k])
 		}
-		rank, hold, touch, deep := b.sum(trees.Rank), b.sum(trees.Hold), b.sum(trees.Touch), b.sumDeep(trees.Deep)
+		rank, hold, touch := b.sum(trees.Rank), b.sum(trees.Hold), b.sumDeep(trees.Touch)
 		for k := range zones {
 			v := &zones[k]
-			if rank[k] != sum(trees.Rank, v) || hold[k] != sum(trees.Hold, v) || touch[k] != sum(trees.Touch, v) || deep[k] != sumDeep(trees.Deep, v) {
-				t.Fatalf("zone %d of %d: %v %v %v %v", k, len(zones), rank[k], hold[k], touch[k], deep[k])
+			if rank[k] != sum(trees.Rank, v) || hold[k] != sum(trees.Hold, v) || touch[k] != sumDeep(trees.Touch, v) {
+				t.Fatalf("zone %d of %d: %v %v %v", k, len(zones), rank[k], hold[k], touch[k])
 			}
 		}
 	}

@@ -243,8 +243,16 @@ func (g *golomb) write(w *bitWriter, v uint64) {
 }
 
 func (g *golomb) read(r *bitReader) uint64 {
-	k := g.order()
-	code := r.read(r.zeros() + k + 1)
+	r.fill()
+	z, k := uint(bits.LeadingZeros64(r.acc)), g.order()
+	var code uint64
+	if n := 2*z + k + 1; n <= r.n { // both parts of the code are loaded
+		code = r.acc << z >> (64 - (n - z))
+		r.acc <<= n
+		r.n -= n
+	} else {
+		code = r.read(r.zeros() + k + 1)
+	}
 	v := code - 1<<k
 	if v >= maxGolomb {
 		r.bad = true

@@ -46,6 +46,7 @@ func ExampleFinder_Find() {
 	// Output:
 	// last price 111.6, ATR 1.20
 	// resistance 119.9 (119.6 to 120.2), active, 12 touches, [swing volume ends]
+	// support    100.1 (99.8 to 100.4), active, 12 touches, [swing poc value_area volume ends]
 }
 
 func ExampleCandles_Append() {

@@ -138,17 +138,33 @@ func (f *Finder) Explain(c *Candles, id uint64) (Explanation, error) {
 	e.Found = f.found(n, c)
 	if e.Level.NoOdds == OddsKnown {
 		advance(f.drawn, c, drawn(c))
-		fit, _ := Odds().For(c.Interval)
+		fit, _ := f.table().For(c.Interval)
 		e.Factors = f.factors(&e.Level, n, e.Found, fit)
 	}
 	return e, nil
 }
 
 // RecordNote says in a sentence how both can be true if the level held less often than any
-// line at its distance is expected to, although its edge is positive; else it is empty.
+// line at its distance is expected to, or has odds of holding that are no better than those
+// of any line, although its edge is positive; else it is empty.
 func (l *Level) RecordNote() string {
+	if l.NoOdds != OddsKnown || !(l.Edge > 0) {
+		return ""
+	}
+	var notes []string
+	if note := l.heldNote(); note != "" {
+		notes = append(notes, note)
+	}
+	if l.HoldProbability <= l.BaselineHold {
+		notes = append(notes, fmt.Sprintf("its odds of holding are %.1f %%, no better than the %.1f %% of any line, and it has an edge of %.1f points: the edge is about its place, and the odds also weigh the moment, which is against it",
+			100*l.HoldProbability, 100*l.BaselineHold, l.Edge))
+	}
+	return strings.Join(notes, "; ")
+}
+
+func (l *Level) heldNote() string {
 	decided := int(l.Held) + int(l.Broke)
-	if l.NoOdds != OddsKnown || decided == 0 || !(l.Edge > 0) || float64(l.Held) >= float64(l.BaselineHold)*float64(decided) {
+	if decided == 0 || float64(l.Held) >= float64(l.BaselineHold)*float64(decided) {
 		return ""
 	}
 	return fmt.Sprintf("it held %d of %s, less often than any line, and has an edge of %.1f points: both can be true, because the edge is what became of many levels in places like this one, and the record of a single price does not say how its next test ends",

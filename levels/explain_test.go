@@ -284,7 +284,7 @@ func TestExplain_BoundsAreAFactorWhereOddsWouldPassThem(t *testing.T) {
 	for _, excess := range []float32{0.9, -0.9} {
 		fit := &Fit{
 			Interval: "1h", Baseline: [3]float64{0.45, 0, 0}, Ranks: []float32{0, 1}, Reliability: []Reliability{{To: 1, Half: 0.1, Samples: 9}},
-			Trees: &Trees{Rank: []Tree{{Leaf: [4]float32{excess, excess, excess, excess}}}, Hold: []Tree{{Leaf: [4]float32{excess, excess, excess, excess}}}, Touch: []Tree{{}}},
+			Trees: &Trees{Rank: []Tree{{Leaf: [4]float32{excess, excess, excess, excess}}}, Hold: []Tree{{Leaf: [4]float32{excess, excess, excess, excess}}}, Touch: []DeepTree{{}}},
 		}
 		c := generate(1, 600)
 		f := Finder{Faint: true}
@@ -490,16 +490,19 @@ func TestExplain_SaysWhyFiguresDiffer(t *testing.T) {
 		held, broke uint16
 		edge        float32
 		odds        NoOdds
+		hold        float32
 		want        string
 	}{
-		{0, 6, 7.3, OddsKnown, "it held 0 of 6 tests, less often than any line, and has an edge of 7.3 points: both can be true"},
-		{0, 1, 3, OddsKnown, "it held 0 of 1 test, "},
-		{3, 3, 7.3, OddsKnown, ""},
-		{0, 0, 7.3, OddsKnown, ""},
-		{0, 6, 0, OddsKnown, ""},
-		{0, 6, 7.3, UnknownInterval, ""},
+		{0, 6, 7.3, OddsKnown, 0.5, "it held 0 of 6 tests, less often than any line, and has an edge of 7.3 points: both can be true"},
+		{0, 1, 3, OddsKnown, 0.5, "it held 0 of 1 test, "},
+		{3, 3, 7.3, OddsKnown, 0.5, ""},
+		{0, 0, 7.3, OddsKnown, 0.5, ""},
+		{0, 6, 0, OddsKnown, 0.4, ""},
+		{0, 6, 7.3, UnknownInterval, 0, ""},
+		{3, 3, 4, OddsKnown, 0.45, "its odds of holding are 45.0 %, no better than the 45.0 % of any line, and it has an edge of 4.0 points"},
+		{0, 1, 4, OddsKnown, 0.44, "it held 0 of 1 test, less often than any line, and has an edge of 4.0 points: both can be true"},
 	} {
-		l := Level{Edge: c.edge, BaselineHold: 0.45, NoOdds: c.odds, Record: Record{Tests: 9, Held: c.held, Broke: c.broke}}
+		l := Level{Edge: c.edge, BaselineHold: 0.45, HoldProbability: c.hold, NoOdds: c.odds, Record: Record{Tests: 9, Held: c.held, Broke: c.broke}}
 		if got := l.RecordNote(); got != c.want && (c.want == "" || !strings.HasPrefix(got, c.want)) {
 			t.Errorf("%+v: %q", c, got)
 		}

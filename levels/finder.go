@@ -20,6 +20,7 @@ const atrCandles = 100
 // stays at the size of the most demanding series; see FinderBytes.
 type Finder struct {
 	Faint bool
+	Table *Table // nil for that of Odds
 
 	swings    swingFinder
 	profile   profile
@@ -48,9 +49,9 @@ func FinderBytes(n int) int {
 // redraw is the number of candles between two choices of the levels. The levels are
 // chosen again when the number of intervals since 1970 is a multiple of it.
 // Recomputing at every candle would replace about 10 % of the levels, because
-// near-equal zones swap rank. The role, touches, status, edge and odds of a level are
+// near-equal zones swap rank and price moves towards and away from them. The role, touches, status, edge and odds of a level are
 // always those at the last close.
-const redraw = 6
+const redraw = 8
 
 // drawn returns how many candles of c, from the first, the current levels are drawn
 // from: those closed at the last drawing, or all if those were too few.
@@ -78,7 +79,7 @@ func (f *Finder) Find(c *Candles) (Analysis, error) {
 	if len(f.drawn) == 0 {
 		return a, err
 	}
-	fit, exact := Odds().For(c.Interval)
+	fit, exact := f.table().For(c.Interval)
 	f.chosen = f.chosen[:0]
 	above := 0
 	for above < len(f.drawn) && f.drawn[above].price <= f.around.last {
@@ -93,6 +94,13 @@ func (f *Finder) Find(c *Candles) (Analysis, error) {
 	f.past.measure(c)
 	a.Supports, a.Resistances = f.levels(c, &a, fit, exact)
 	return a, nil
+}
+
+func (f *Finder) table() *Table {
+	if f.Table != nil {
+		return f.Table
+	}
+	return Odds()
 }
 
 // draw finds the zones as of the last drawing, ascending. It sets f.drawn and
@@ -215,14 +223,14 @@ func (f *Finder) rank(zones []zone, fit *Fit) {
 	}
 }
 
-// choose appends to f.chosen the ranked zones of one side to keep, ascending: those with
-// enough edge, at most the best MaxSide.
+// choose appends to f.chosen the ranked zones of one side to keep, ascending: those within
+// DrawDistance with enough edge, at most the best MaxSide.
 func (f *Finder) choose(side []zone) {
 	from := len(f.chosen)
 	for k := range side {
 		n := side[k]
 		n.drawn = n.excess
-		if !f.shown(&n) {
+		if math.Abs(n.price-f.around.last) > DrawDistance*f.around.atr || !f.shown(&n) {
 			continue
 		}
 		f.chosen = append(f.chosen, n)

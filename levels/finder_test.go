@@ -391,7 +391,9 @@ func TestFinder_KeepsTheStrongestOfASideAndDrawsThoseWithAnEdge(t *testing.T) {
 		fit, _ := Odds().For(c.Interval)
 		excess := map[Role]map[float64]float32{Support: {}, Resistance: {}}
 		err := new(Finder).Candidates(c, func(k Candidate) {
-			excess[k.Role][k.Price] = fit.excess((*[features]float32)(k.Features))
+			if k.Distance <= DrawDistance {
+				excess[k.Role][k.Price] = fit.excess((*[features]float32)(k.Features))
+			}
 			if k.Role != k.DrawnRole || !slices.Equal(k.Drawn, k.Features[:HoldFeatures]) {
 				t.Fatalf("seed %d: just drawn, and yet %v has changed", seed, k.Price)
 			}
@@ -444,16 +446,16 @@ func TestFinder_KeepsTheStrongestOfASideAndDrawsThoseWithAnEdge(t *testing.T) {
 
 func TestFinder_DropsALevelBetweenDrawingsOnceItsEdgeIsLow(t *testing.T) {
 	kept, gone := 0, 0
-	for seed := range uint64(40) {
+	for seed := range uint64(80) {
 		c := generate(seed, 2004)
 		n := drawn(c)
 		fit, _ := Odds().For(c.Interval)
-		type edge struct{ then, now float32 }
+		type edge struct{ then, now, distance float32 }
 		want := map[float64]edge{}
 		err := new(Finder).Candidates(c, func(k Candidate) {
 			var then [features]float32
 			copy(then[:], k.Drawn)
-			want[k.Price] = edge{100 * fit.excess(&then), 100 * fit.excess((*[features]float32)(k.Features))}
+			want[k.Price] = edge{100 * fit.excess(&then), 100 * fit.excess((*[features]float32)(k.Features)), k.Drawn[0]}
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -464,11 +466,14 @@ func TestFinder_DropsALevelBetweenDrawingsOnceItsEdgeIsLow(t *testing.T) {
 		found := map[float64]bool{}
 		for _, l := range all(findDrawn(t, c)) {
 			found[l.Price] = true
-			if e := want[l.Price]; e.then < DrawEdge || e.now < KeepEdge || l.Edge != e.now {
-				t.Errorf("seed %d: %v is a level of edge %v; it was drawn with %v and has %v", seed, l.Price, l.Edge, e.then, e.now)
+			if e := want[l.Price]; e.then < DrawEdge || e.distance > DrawDistance || e.now < KeepEdge || l.Edge != e.now {
+				t.Errorf("seed %d: %v is a level of edge %v; it was drawn with %v at %v ATR and has %v", seed, l.Price, l.Edge, e.then, e.distance, e.now)
 			}
 		}
 		for price, e := range want {
+			if e.distance > DrawDistance {
+				continue
+			}
 			if e.then >= DrawEdge && e.now < KeepEdge {
 				gone++
 			}

@@ -5,7 +5,7 @@ import "errors"
 // Algorithm names the rules for finding levels. It changes whenever equal candles
 // would give different levels, so that readers can distinguish a change of the
 // market from a change of the method.
-const Algorithm = "3"
+const Algorithm = "4"
 
 // Horizon is how many candles ahead the outcome of a level is judged.
 const Horizon = 168
@@ -23,8 +23,12 @@ const MaxSide = 10
 // A side may have no such level. See Level.Faint.
 const (
 	DrawEdge = 3
-	KeepEdge = 2
+	KeepEdge = 1
 )
+
+// DrawDistance is the maximum distance of a level from the last price, in ATR, at the time
+// it is drawn. Price may then move away from it until levels are drawn again.
+const DrawDistance = 9
 
 // ErrTooFewCandles is wrapped by Find for fewer than MinCandles candles.
 var ErrTooFewCandles = errors.New("too few candles")
@@ -100,8 +104,10 @@ type Level struct {
 	// not from its price, which drifts with new volume and touches.
 	ID uint64
 	// Replaces is the ID of a level that this one has replaced; 0 for none. Find does
-	// not set it: it knows one series.
+	// not set it: it knows one series. Earlier are the ones that level had replaced, the
+	// newest first; 0 for none.
 	Replaces uint64
+	Earlier  [2]uint64
 
 	Price     float64 // representative price, Low ≤ Price ≤ High
 	Low, High float64 // the zone
@@ -158,8 +164,8 @@ type Level struct {
 }
 
 // Faint reports whether the level has too little edge to be shown unasked, if levels are
-// shown from an edge of least points on: less at the time they were drawn, or less than
-// a point below it now. With one limit for both, levels near it would come and go with
+// shown from an edge of least points on: less at the time they were drawn, or more than
+// two points below it now. With one limit for both, levels near it would come and go with
 // every candle.
 func (l *Level) Faint(least float64) bool {
 	return faint(l.DrawnEdge, l.Edge, float32(least), float32(least-(DrawEdge-KeepEdge)))

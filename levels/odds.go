@@ -72,10 +72,8 @@ type Trees struct {
 	// Hold knows the moment, too. The mean of Rank and Hold, added to a baseline, is
 	// the odds that a level holds.
 	Hold []Tree
-	// The mean of Touch and Deep, added to the reflection principle, is the odds that
-	// a level is touched.
-	Touch []Tree
-	Deep  []DeepTree
+	// Touch, added to the reflection principle, is the odds that a level is touched.
+	Touch []DeepTree
 }
 
 // Fit is the calibration of one interval.
@@ -104,7 +102,7 @@ type Provenance struct {
 
 // Validation is the result for one interval, on pairs and times separate from those
 // of the fit; docs/levels-research.md describes the method. Levels are the best
-// three a side by strength, 0.5 to 8 ATR away.
+// three a side by strength, 0.5 to 12 ATR away.
 type Validation struct {
 	Interval   Interval
 	LearntFrom string // "other pairs, other times", ...
@@ -164,12 +162,13 @@ type SeriesProvenance struct {
 // of JSON, the trees and the fits in little-endian binary, and the SHA-256 of all of
 // that.
 type Table struct {
+	Version    string // see OddsVersion; set by ReadTable
 	Provenance Provenance
 	Trees      *Trees
 	Fits       []Fit
 }
 
-const tableFormat = "tidemark odds 3\n"
+const tableFormat = "tidemark odds 4\n"
 
 // ErrBadTable is wrapped by ReadTable.
 var ErrBadTable = errors.New("bad table of odds")
@@ -189,7 +188,6 @@ func (t *Table) Encode() ([]byte, error) {
 	list(t.Trees.Rank)
 	list(t.Trees.Hold)
 	list(t.Trees.Touch)
-	list(t.Trees.Deep)
 	put(uint32(len(t.Fits)))
 	for i := range t.Fits {
 		f := &t.Fits[i]
@@ -215,18 +213,18 @@ func ReadTable(file []byte) (*Table, error) {
 	if !ok || !found {
 		return nil, fmt.Errorf("%w: not %q", ErrBadTable, tableFormat[:len(tableFormat)-1])
 	}
-	t := new(Table)
+	t := &Table{Version: version(file)}
 	if err := json.Unmarshal(header, &t.Provenance); err != nil {
 		return nil, fmt.Errorf("%w: provenance: %w", ErrBadTable, err)
 	}
 	r := reader{bytes.NewReader(rest), nil}
 	t.Trees = new(Trees)
-	for _, sum := range [...]*[]Tree{&t.Trees.Rank, &t.Trees.Hold, &t.Trees.Touch} {
+	for _, sum := range [...]*[]Tree{&t.Trees.Rank, &t.Trees.Hold} {
 		*sum = make([]Tree, r.size(binary.Size(Tree{})))
 		r.read(*sum)
 	}
-	t.Trees.Deep = make([]DeepTree, r.size(binary.Size(DeepTree{})))
-	r.read(t.Trees.Deep)
+	t.Trees.Touch = make([]DeepTree, r.size(binary.Size(DeepTree{})))
+	r.read(t.Trees.Touch)
 	if r.err == nil {
 		r.err = t.Trees.check()
 	}
@@ -259,7 +257,7 @@ func ReadTable(file []byte) (*Table, error) {
 
 // check returns an error if the trees cannot be used.
 func (t *Trees) check() error {
-	if len(t.Rank) == 0 || len(t.Hold) == 0 || len(t.Touch) == 0 || len(t.Deep) == 0 {
+	if len(t.Rank) == 0 || len(t.Hold) == 0 || len(t.Touch) == 0 {
 		return errors.New("a sum of trees is missing")
 	}
 	known := func(used []uint8, features int) error {
@@ -272,13 +270,13 @@ func (t *Trees) check() error {
 	for _, sum := range [...]struct {
 		trees    []Tree
 		features int
-	}{{t.Rank, holdFeatures}, {t.Hold, holdOddsWidth}, {t.Touch, features}} {
+	}{{t.Rank, holdFeatures}, {t.Hold, holdOddsWidth}} {
 		for i := range sum.trees {
 			errs = append(errs, known(sum.trees[i].Feature[:], sum.features))
 		}
 	}
-	for i := range t.Deep {
-		errs = append(errs, known(t.Deep[i].Feature[:], features))
+	for i := range t.Touch {
+		errs = append(errs, known(t.Touch[i].Feature[:], features))
 	}
 	return errors.Join(errs...)
 }
@@ -338,8 +336,10 @@ var Odds = sync.OnceValue(func() *Table {
 // OddsVersion returns the name of the table of Odds: the first twelve hexadecimal
 // digits of its file's checksum. It changes with every fit, even if Algorithm does
 // not.
-func OddsVersion() string {
-	sum := tableFile[len(tableFile)-sha256.Size:]
+func OddsVersion() string { return version(tableFile) }
+
+func version(file []byte) string {
+	sum := file[len(file)-sha256.Size:]
 	return hex.EncodeToString(sum[:6])
 }
 
@@ -416,19 +416,17 @@ func (f *Fit) strength(x float32) float32 {
 // odds sets the odds of the levels of the zones in b, whose excesses are known.
 func (f *Fit) odds(of []*Level, b *batch, excess *[lanes]float32) {
 	within := func(p float64) float64 { return min(max(p, minOdds), maxOdds) }
-	hold, touch, deep := b.sum(f.Hold), b.sum(f.Touch), b.sumDeep(f.Deep)
+	hold, touch := b.sum(f.Hold), b.sumDeep(f.Touch)
 	for k, l := range of {
 		baseline := within(f.BaselineHold(float64(b.of[featureDistance][k])))
-		p := within(baseline + mean(excess[k], hold[k]))
+		p := within(baseline + (float64(excess[k])+float64(hold[k]))/2)
 		r := &f.Reliability[f.HoldBin(p)]
 		l.BaselineHold, l.HoldProbability = float32(baseline), float32(p)
 		l.HoldInterval = [2]float32{float32(within(p - float64(r.Half))), float32(within(p + float64(r.Half)))}
-		l.TouchProbability = float32(within(float64(b.of[featureReflection][k]) + mean(touch[k], deep[k])))
+		l.TouchProbability = float32(within(float64(b.of[featureReflection][k]) + float64(touch[k])))
 		l.Samples = r.Samples
 	}
 }
-
-func mean(a, b float32) float64 { return (float64(a) + float64(b)) / 2 }
 
 // HoldBin returns the index of the Reliability for the given hold odds.
 func (f *Fit) HoldBin(hold float64) int {

@@ -1,6 +1,9 @@
 package levels
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // The definition of an outcome, as shares of the ATR at the moment of the analysis.
 const (
@@ -64,6 +67,18 @@ func (m Moment) TouchLine(price float64) float64 {
 		return min(price+frontRun*m.ATR, m.LastPrice)
 	}
 	return max(price-frontRun*m.ATR, m.LastPrice)
+}
+
+// Reach returns the extremes of the candles that Judge uses: a level whose touch line lies
+// beyond them is not touched. Without candles the highest is below the lowest.
+func (m Moment) Reach(c *Candles) (lowest, highest float64) {
+	lowest, highest = math.Inf(1), math.Inf(-1)
+	end := m.AsOf + Horizon*c.length
+	i, _ := slices.BinarySearch(c.OpenTime, m.AsOf)
+	for ; i < len(c.OpenTime) && c.OpenTime[i] < end; i++ {
+		lowest, highest = min(lowest, c.Low[i]), max(highest, c.High[i])
+	}
+	return lowest, highest
 }
 
 // Judge returns the outcome of a level at price, which is a support at or below the

@@ -249,3 +249,20 @@ func TestCandles_ASliceCannotWriteBehindItself(t *testing.T) {
 		t.Error("appending to a view changed the series behind it")
 	}
 }
+
+func TestReach_IsBeyondEveryLineThatIsTouched(t *testing.T) {
+	c := generate(3, 1200)
+	for end := 200; end < c.Len(); end += 50 {
+		known := c.first(end)
+		m := MomentOf(&known)
+		lowest, highest := m.Reach(c)
+		for d := -12.0; d <= 12; d += 0.05 {
+			price := m.LastPrice + d*m.ATR
+			line := m.TouchLine(price)
+			within := price <= m.LastPrice && line >= lowest || price > m.LastPrice && line <= highest
+			if touched := m.Judge(price, c).Touch >= 0; touched != within {
+				t.Fatalf("candle %d, %v ATR: touched %v, within the reach of %v to %v %v", end, d, touched, lowest, highest, within)
+			}
+		}
+	}
+}

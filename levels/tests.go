@@ -21,15 +21,17 @@ const RecentTests = 4
 
 // State is what tests say of a level in its present role. Highs and lows decide tests, not
 // closes: a wick that goes through a level by one ATR from the touch line breaks it, even if
-// the candle closes back; a shorter one does not.
+// the candle closes back; a shorter one does not. Price also passes a level without a decided
+// test: when a test stays undecided and price leaves on the other side, or when the last
+// close is beyond it.
 type State uint8
 
 // The states.
 const (
-	Untested  State = iota // no test in its present role is decided, and price has not crossed it before
+	Untested  State = iota // no test in its present role is decided, and price has not passed it
 	Stood                  // held at least once since it took its present role
-	Crossed                // price broke through it into its present role, and no test since is decided
-	Reclaimed              // broken, and crossed back before it held from the far side
+	Crossed                // price passed it into its present role, and no test since is decided
+	Reclaimed              // passed, and passed back before it held from the far side
 	Unjudged               // found by a version that judged no tests; Find never sets it
 )
 

@@ -37,6 +37,7 @@ func TestRecord_OfDrawnPrices(t *testing.T) {
 		{"held twice", []float64{100.5, 102, 100.5, 105}, 2, 2, 0, Stood, 2},
 		{"back before it left by an ATR is the same test", []float64{100.5, 100.7, 100.5, 100.7, 100.5, 105}, 1, 1, 0, Stood, 1},
 		{"under way", []float64{100.5}, 1, 0, 0, Untested, 0},
+		{"beyond it by less than an ATR, so no test is decided", []float64{99.8}, 1, 0, 0, Crossed, 0},
 		{"broken, not retested", []float64{97}, 1, 0, 1, Crossed, 0},
 		{"held, then broken", []float64{100.5, 105, 97}, 2, 1, 1, Crossed, 0},
 		{"broken, then held from below", []float64{97, 99.5, 95}, 2, 1, 1, Stood, 1},

@@ -10,7 +10,7 @@ const (
 	// a share of one ATR. A zone extends that far to either side of its price, but
 	// at most halfway to its neighbour.
 	clusterReach = 0.25
-	// rangeATR is the maximum distance of a level from the last price, in ATR.
+	// rangeATR is the maximum distance of a zone from the last price, in ATR.
 	// Fewer than one in ten of the farther prices is reached within Horizon.
 	rangeATR = 12
 	// endsHalf is the age, in candles, at which the ends of a candle have half

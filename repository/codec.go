@@ -17,14 +17,15 @@ import (
 // valid price. Integers are varints (encoding/binary). Prices are the eight bytes of
 // the float64, so they are restored bit for bit. Strings and lists begin with their
 // length. Times are in milliseconds; those of touches are differences from AsOf, which
-// are short. Odds are multiples of oddsUnit. A level takes about 83 bytes.
+// are short. Odds are multiples of oddsUnit. A level takes about 85 bytes.
 //
-// Version 4 has no edge and no record of tests, and its IDs do not know the series.
+// Version 7 has only the last level that a level replaced. Version 4 has no edge and no record of tests, and its IDs do not know the series.
 // Version 2 has no checksum, and version 1 no odds. Versions that differ from 1 or 2 by
 // one bit, such as 3, 5 and 6, are not used: a flipped bit would turn them into one that
 // is read without a checksum.
 const (
-	snapshotVersion     = 7
+	snapshotVersion     = 8
+	snapshotBeforeChain = 7
 	snapshotBeforeEdge  = 4
 	snapshotBeforeCheck = 2
 	snapshotBeforeOdds  = 1
@@ -111,6 +112,9 @@ func appendLevels(b []byte, list []levels.Level, asOf int64) []byte {
 		b = binary.AppendVarint(b, asOf-l.LastTested)
 		b = binary.AppendVarint(b, l.LastTested-l.FirstTested)
 		b = binary.AppendUvarint(b, l.Replaces)
+		for _, id := range l.Earlier {
+			b = binary.AppendUvarint(b, id)
+		}
 		if b = append(b, byte(l.NoOdds)); l.NoOdds != levels.OddsKnown {
 			continue
 		}
@@ -138,7 +142,7 @@ func decodeSnapshot(b []byte, s *service.Snapshot) error {
 		return fmt.Errorf("%w: it is empty", errSnapshot)
 	}
 	switch version := b[0]; version {
-	case snapshotVersion, snapshotBeforeEdge:
+	case snapshotVersion, snapshotBeforeChain, snapshotBeforeEdge:
 		var ok bool
 		if b, ok = checked(b); !ok {
 			return fmt.Errorf("%w: its checksum is wrong", errSnapshot)
@@ -257,6 +261,7 @@ func (d *decoder) levels(dst []levels.Level, key service.Key, asOf int64, versio
 		d.b, d.short = nil, true
 		return dst
 	}
+	edged := version >= snapshotBeforeChain
 	for range n {
 		var l levels.Level
 		l.ID = d.uint64()
@@ -265,7 +270,7 @@ func (d *decoder) levels(dst []levels.Level, key service.Key, asOf int64, versio
 		sources := d.uvarint()
 		l.Sources = levels.Sources(sources)
 		l.Price, l.Low, l.High = d.float(), d.float(), d.float()
-		if version == snapshotVersion {
+		if edged {
 			l.Strength = math.Float32frombits(d.uint32())
 			l.Edge, l.DrawnEdge = d.edge(), d.edge()
 		} else {
@@ -275,15 +280,15 @@ func (d *decoder) levels(dst []levels.Level, key service.Key, asOf int64, versio
 		l.Touches = uint16(touches)
 		l.LastTouch = asOf - d.varint()
 		l.FirstTouch = l.LastTouch - d.varint()
-		if version == snapshotVersion {
-			d.record(&l, asOf)
+		if edged {
+			d.record(&l, asOf, version)
 		} else {
 			l.ID, l.State = key.LevelID(l.ID), levels.Unjudged
 		}
 		if l.NoOdds = levels.BeforeOdds; version != snapshotBeforeOdds {
 			d.odds(&l)
 		}
-		if version != snapshotVersion && l.NoOdds == levels.OddsKnown {
+		if !edged && l.NoOdds == levels.OddsKnown {
 			l.Edge = float32(math.Round(float64(l.HoldProbability-l.BaselineHold)/oddsUnit) / math.Round(1/edgeUnit)) // as it was defined then
 			l.DrawnEdge = l.Edge
 		}
@@ -295,7 +300,7 @@ func (d *decoder) levels(dst []levels.Level, key service.Key, asOf int64, versio
 	return dst
 }
 
-func (d *decoder) record(l *levels.Level, asOf int64) {
+func (d *decoder) record(l *levels.Level, asOf int64, version byte) {
 	l.State, l.Recent = levels.State(d.byte()), levels.Recent(d.byte())
 	for _, count := range [...]*uint16{&l.Tests, &l.Held, &l.Broke, &l.HeldInRole} {
 		n := d.uvarint()
@@ -306,6 +311,11 @@ func (d *decoder) record(l *levels.Level, asOf int64) {
 	l.LastTested = asOf - d.varint()
 	l.FirstTested = l.LastTested - d.varint()
 	l.Replaces = d.uvarint()
+	if version > snapshotBeforeChain {
+		for i := range l.Earlier {
+			l.Earlier[i] = d.uvarint()
+		}
+	}
 	if l.State > levels.Unjudged || l.Recent.Len() > levels.RecentTests {
 		d.odd = true
 	}

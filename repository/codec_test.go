@@ -45,7 +45,7 @@ func TestCodec_RoundTrip(t *testing.T) {
 					HeldInRole: count.Draw(t, "held in role"),
 				},
 				FirstTested: rapid.Int64().Draw(t, "first tested"), LastTested: rapid.Int64().Draw(t, "last tested"),
-				Replaces: rapid.Uint64().Draw(t, "replaces"),
+				Replaces: rapid.Uint64().Draw(t, "replaces"), Earlier: [2]uint64{rapid.Uint64().Draw(t, "earlier"), rapid.Uint64().Draw(t, "earliest")},
 			}
 			if l.NoOdds == levels.OddsKnown {
 				odds := func(label string) float32 { return float32(float64(rapid.IntRange(0, 10_000).Draw(t, label)) / 10_000) }
@@ -120,7 +120,8 @@ func TestCodec_Version1DoesNotChange(t *testing.T) {
 }
 
 // The same for version 2, which has no checksum, version 4, which has no edge and no
-// tests, and version 7, which this program writes.
+// tests, version 7, which has one level that was replaced, and version 8, which this
+// program writes.
 func TestCodec_LaterVersionsDoNotChange(t *testing.T) {
 	s := service.Snapshot{
 		Key:  service.Key{Exchange: "binance", Symbol: "BTCUSDT", Interval: "1h"},
@@ -152,12 +153,20 @@ func TestCodec_LaterVersionsDoNotChange(t *testing.T) {
 	now.Supports[0].FirstTested, now.Supports[0].LastTested = start.Add(-300*time.Hour).UnixMilli(), start.Add(-3*time.Hour).UnixMilli()
 	now.Supports[0].Replaces = 77
 	now.Supports[0].Edge, now.Supports[0].DrawnEdge, now.Resistances[0].Edge, now.Resistances[0].DrawnEdge = 4.25, 5.5, 2.01, 1.5
-	const present = "070762696e616e636507425443555344540231680132809e89cac068d0ad89cac0680000000050e6ed406666666666867340" +
+	const chainless = "070762696e616e636507425443555344540231680132809e89cac068d0ad89cac0680000000050e6ed406666666666867340" +
 		"a01f02040101efcdab896745230120090000000000b0ed400000000008a6ed400000000010baed400000503fd206cc080880" +
 		"f4ee0680ecf69d01011b0905030280aea60a80cad5fb074d00e141e824a923a7268f23ee2401010000000000000001100000" +
 		"00004038ee4000000000502dee40000000003043ee400000003f9203ac02000000000000000000809e89cac0680000026740" +
 		"3698"
-	if got := hex.EncodeToString(appendSnapshot(nil, &now)); got != present {
+	chain := now
+	chain.Supports = slices.Clone(now.Supports)
+	chain.Supports[0].Earlier = [2]uint64{78, 300}
+	const present = "080762696e616e636507425443555344540231680132809e89cac068d0ad89cac0680000000050e6ed406666666666867340" +
+		"a01f02040101efcdab896745230120090000000000b0ed400000000008a6ed400000000010baed400000503fd206cc080880" +
+		"f4ee0680ecf69d01011b0905030280aea60a80cad5fb074d4eac0200e141e824a923a7268f23ee2401010000000000000001" +
+		"10000000004038ee4000000000502dee40000000003043ee400000003f9203ac02000000000000000000809e89cac0680000" +
+		"0000021f90e420"
+	if got := hex.EncodeToString(appendSnapshot(nil, &chain)); got != present {
 		t.Errorf("encodes to\n%s, want\n%s", got, present)
 	}
 	for _, side := range [...][]levels.Level{s.Supports, s.Resistances} {
@@ -165,7 +174,7 @@ func TestCodec_LaterVersionsDoNotChange(t *testing.T) {
 			side[i].ID, side[i].State = s.LevelID(side[i].ID), levels.Unjudged
 		}
 	}
-	for stored, s := range map[string]service.Snapshot{golden: s, before: s, present: now} {
+	for stored, s := range map[string]service.Snapshot{golden: s, before: s, chainless: now, present: chain} {
 		b, err := hex.DecodeString(stored)
 		if err != nil {
 			t.Fatal(err)
@@ -226,7 +235,7 @@ func TestCodec_RefusesWhatItCannotKnow(t *testing.T) {
 	good = good[:len(good)-checksumSize]
 	level := len(appendSnapshot(nil, &service.Snapshot{Key: s.Key, AsOf: s.AsOf, ComputedAt: s.ComputedAt, Klines: s.Klines, Missing: s.Missing, Algorithm: s.Algorithm, Decimals: s.Decimals})) - 1 - checksumSize
 	for name, change := range map[string]func(b []byte){
-		"version": func(b []byte) { b[0] = 8 },
+		"version": func(b []byte) { b[0] = 9 },
 		"role":    func(b []byte) { b[level+8] = 2 },
 		"status":  func(b []byte) { b[level+8] = 3 << 4 },
 	} {
@@ -274,7 +283,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil && !errors.Is(err, errSnapshot) {
 			t.Fatal(err)
 		}
-		// a level in memory is 128 bytes, and at least 45 in b
+		// a level in memory is 144 bytes, and at least 45 in b
 		if n := len(s.Supports) + len(s.Resistances); n*minLevelSize > len(b) {
 			t.Fatalf("%d levels from %d bytes", n, len(b))
 		}

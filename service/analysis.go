@@ -183,9 +183,9 @@ func (a *Analyzer) snapshot(s *slot, market Market, p Pair, now time.Time) (Snap
 			p.Tick = significant(found.LastPrice, p.Digits, p.Tick)
 		}
 		all = make([]levels.Level, 0, len(found.Supports)+len(found.Resistances))
-		all = p.Tick.appendRounded(all, found.Supports)
+		all = p.Tick.appendRounded(all, found.Supports, found.LastPrice)
 		supports = len(all)
-		all = p.Tick.appendRounded(all, found.Resistances)
+		all = p.Tick.appendRounded(all, found.Resistances, found.LastPrice)
 		return nil
 	})
 	if err != nil {

@@ -29,18 +29,18 @@ func (k Key) LevelID(id uint64) uint64 {
 // zone.
 const sameReach = 0.25
 
-// inherit sets Replaces of the levels of s as in before, an analysis of the same candle.
+// inherit sets Replaces and Earlier of the levels of s as in before, an analysis of the same candle.
 func (s *Snapshot) inherit(before *Snapshot) {
 	for _, side := range [...][]levels.Level{s.Supports, s.Resistances} {
 		for i := range side {
 			if l := before.find(side[i].ID); l != nil {
-				side[i].Replaces = l.Replaces
+				side[i].Replaces, side[i].Earlier = l.Replaces, l.Earlier
 			}
 		}
 	}
 }
 
-// replace sets Replaces of the levels of s, the analysis that follows before. A level
+// replace sets Replaces and Earlier of the levels of s, the analysis that follows before. A level
 // replaces the nearest one that has vanished from within sameReach, and each vanished
 // level has one successor. A level that stays keeps what it replaces.
 func (s *Snapshot) replace(before *Snapshot) {
@@ -54,7 +54,7 @@ func (s *Snapshot) replace(before *Snapshot) {
 	}
 	each(before, func(old *level) {
 		if l := s.find(old.ID); l != nil {
-			l.Replaces = old.Replaces
+			l.Replaces, l.Earlier = old.Replaces, old.Earlier
 			return
 		}
 		var heir *level
@@ -68,12 +68,17 @@ func (s *Snapshot) replace(before *Snapshot) {
 			return
 		}
 		if rival := before.find(heir.Replaces); rival == nil || nearest < math.Abs(heir.Price-rival.Price) {
-			heir.Replaces = old.ID
+			heir.Replaces, heir.Earlier = old.ID, [2]uint64{old.Replaces, old.Earlier[0]}
 		}
 	})
 	each(s, func(l *level) {
 		if l.Replaces != 0 && s.find(l.Replaces) != nil { // it has come back
-			l.Replaces = 0
+			l.Replaces, l.Earlier = 0, [2]uint64{}
+		}
+		for i, id := range l.Earlier {
+			if id != 0 && s.find(id) != nil {
+				clear(l.Earlier[i:])
+			}
 		}
 	})
 }
@@ -91,15 +96,19 @@ func (a *Analyzer) follow(ctx context.Context, s *Snapshot) {
 	}
 }
 
-// Successor returns the level that has replaced the level with the given id, or nil.
+// Successor returns the level that has replaced the level with the given id, directly or
+// by way of levels that are gone, or nil.
 func (s *Snapshot) Successor(id uint64) *levels.Level {
 	if id == 0 {
 		return nil
 	}
 	for _, side := range [...][]levels.Level{s.Supports, s.Resistances} {
 		for i := range side {
-			if r := side[i].Replaces; r == id || r != 0 && r == s.LevelID(id) {
-				return &side[i]
+			l := &side[i]
+			for _, r := range [...]uint64{l.Replaces, l.Earlier[0], l.Earlier[1]} {
+				if r == id || r != 0 && r == s.LevelID(id) {
+					return l
+				}
 			}
 		}
 	}

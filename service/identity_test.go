@@ -87,6 +87,26 @@ func TestSnapshot_ReplacesNoLevelThatIsThere(t *testing.T) {
 	}
 }
 
+func TestSnapshot_ALevelHasWhatAllBeforeItReplaced(t *testing.T) {
+	at := func(id uint64) Snapshot { return Snapshot{ATR: 4, Supports: []levels.Level{{ID: id, Price: 90}}} }
+	now := at(1)
+	for id := uint64(2); id <= 5; id++ {
+		next := at(id)
+		next.replace(&now)
+		now = next
+	}
+	for id, want := range map[uint64]bool{1: false, 2: true, 3: true, 4: true} { // three are kept
+		if l := now.Successor(id); (l != nil) != want {
+			t.Errorf("the successor of level %d is %+v", id, l)
+		}
+	}
+	back := Snapshot{ATR: 4, Supports: []levels.Level{{ID: 5, Price: 90}, {ID: 3, Price: 91}}}
+	back.replace(&now)
+	if l := back.Level(5); l.Replaces != 4 || l.Earlier != [2]uint64{} {
+		t.Errorf("level 3 is there, and level 5 replaces %d and %v", l.Replaces, l.Earlier)
+	}
+}
+
 func TestAnalyze_OfTheSameCandleKeepsWhatLevelsReplace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, store := &fakeExchange{CandlesFunc: tides}, &fakeStore{}

@@ -36,12 +36,18 @@ func roundEdge(points float32) float32 {
 }
 
 // appendRounded appends ls to dst, with prices rounded to the tick, odds to oddsDecimals
-// and edges to hundredths. If two levels round to the same price, it keeps only the one
-// with the larger edge, the nearer of equals.
-func (t Tick) appendRounded(dst, ls []levels.Level) []levels.Level {
+// and edges to hundredths. A resistance that rounds to the last price becomes the next
+// tick: a level exactly at the last price is a support. If two levels round to the same
+// price, it keeps only the one with the larger edge, the nearer of equals.
+func (t Tick) appendRounded(dst, ls []levels.Level, last float64) []levels.Level {
 	begin := len(dst)
+	last = t.Round(last)
 	for _, l := range ls {
 		l.Price, l.Low, l.High = t.Round(l.Price), t.Round(l.Low), t.Round(l.High)
+		if l.Role == levels.Resistance && l.Price <= last && t.Units > 0 {
+			l.Price = t.Round(last + float64(t.Units)/math.Pow10(t.Decimals))
+			l.High = max(l.High, l.Price)
+		}
 		if n := len(dst); n > begin && dst[n-1].Price == l.Price {
 			if l.Edge <= dst[n-1].Edge {
 				continue

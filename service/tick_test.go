@@ -58,9 +58,22 @@ func TestTick_RoundedPricesAreTheNearestFloatOfTheirDecimal(t *testing.T) {
 }
 
 func TestTick_LevelsThatFallTogetherAreOne(t *testing.T) {
-	got := Tick{1, 0}.appendRounded(nil, []levels.Level{{Price: 9.9, Low: 9.8, High: 10}, {Price: 9.6, Low: 9.5, High: 9.7}, {Price: 8, Low: 8, High: 8}})
+	got := Tick{1, 0}.appendRounded(nil, []levels.Level{{Price: 9.9, Low: 9.8, High: 10}, {Price: 9.6, Low: 9.5, High: 9.7}, {Price: 8, Low: 8, High: 8}}, 11)
 	if len(got) != 2 || got[0].Price != 10 || got[1].Price != 8 {
 		t.Errorf("got %+v", got)
+	}
+}
+
+func TestTick_AResistanceStaysAboveTheLastPrice(t *testing.T) {
+	for _, c := range []struct{ last, price, want float64 }{{100, 100.2, 101}, {99.6, 100.3, 101}, {100, 100.6, 101}, {100, 102.4, 102}} {
+		in := []levels.Level{{Role: levels.Resistance, Price: c.price, Low: c.price - 0.3, High: c.price + 0.1}}
+		got := Tick{1, 0}.appendRounded(nil, in, c.last)[0]
+		if got.Price != c.want || got.Low > got.Price || got.High < got.Price {
+			t.Errorf("%v above %v: %v, zone %v to %v, want %v", c.price, c.last, got.Price, got.Low, got.High, c.want)
+		}
+	}
+	if got := (Tick{1, 0}).appendRounded(nil, []levels.Level{{Price: 99.8, Low: 99, High: 100}}, 100)[0]; got.Price != 100 {
+		t.Errorf("a support at 99.8 below 100: %v", got.Price)
 	}
 }
 

@@ -188,7 +188,7 @@ type Explanation struct {
 	Factors     []Factor  `json:"factors"`       // the greatest effect first; nil without odds
 	EntriesNote string    `json:"entries_note"`  // why tests and entries into the zone are two numbers
 	FoundByNote string    `json:"found_by_note"` // which sources found_by has, and why
-	RecordNote  *string   `json:"record_note"`   // how both can be true if the record says less than the edge; else nil
+	RecordNote  *string   `json:"record_note"`   // how both can be true if the record or the odds say less than the edge; else nil
 }
 
 // Test is an approach of price to the level and what came of it.

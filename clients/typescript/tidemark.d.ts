@@ -584,7 +584,7 @@ export interface components {
          */
         Status: "active" | "broken" | "flipped";
         /**
-         * @description What tests say of a level in its present role. Highs and lows decide tests, not closes: a wick that goes through by one ATR from the touch line breaks a level, even if the candle closes back; a shorter one does not.
+         * @description What tests say of a level in its present role. Highs and lows decide tests, not closes: a wick that goes through by one ATR from the touch line breaks a level, even if the candle closes back; a shorter one does not. Price also passes a level without a decided test: when a test stays undecided and price leaves on the other side, or when the last close is beyond it. `broke` counts decided tests only.
          * @enum {string}
          */
         State: "untested" | "held" | "broken" | "reclaimed" | "unknown";
@@ -606,7 +606,7 @@ export interface components {
             all?: true;
             /** @description Your own closed klines, oldest first, at least 50. Each is a row `[open_time, open, high, low, close, volume]`: the open time in Unix milliseconds, the rest numbers, or numbers in strings as exchanges write them. Rows may have more columns, as those of exchanges do; they are ignored. `interval` is required. */
             klines?: unknown[][];
-            /** @description An exchange of this process. A symbol needs it only if several of its exchanges have the pair; a list of symbols and all need it if the process has several. With klines it is their origin, which may be any name; the analysis repeats it. */
+            /** @description An exchange of this process. A symbol needs it only if several of its exchanges have the pair; a list of symbols and all need it if the process has several. With klines it is their origin, which may be any name; the analysis repeats it, and ids of levels do not depend on it. */
             exchange?: components["schemas"]["Exchange"];
             interval?: components["schemas"]["Interval"];
             /** @description The maximum number of closed candles in the analysis. The default is `ANALYSIS_KLINE_LIMIT`; with klines, all of them. */
@@ -614,7 +614,7 @@ export interface components {
             /** @description Whether the analysis is stored. The default is true, unless `kline_limit` differs from `ANALYSIS_KLINE_LIMIT`: then an analysis replaces the stored one only with `store: true`. Analyses of several symbols and `all` are always stored, so they require `store: true` with such a `kline_limit`; an analysis of klines cannot be stored. */
             store?: boolean;
             /**
-             * @description Whether the analysis in the reply includes faint levels, with an edge of at least 0; they are marked as such. It is about the reply: faint levels are always stored. Not with `symbols` or `all`; a job's result has none.
+             * @description Whether the analysis in the reply includes faint levels, with an edge of at least 0; they are marked as such. It is about the reply: faint levels are always stored. The result of a job has none, so true is refused with `Prefer: respond-async`, and both values with `symbols` or `all`.
              * @default false
              */
             faint: boolean;
@@ -688,9 +688,9 @@ export interface components {
             supports: components["schemas"]["Level"][];
             /** @description Levels above the price, from the nearest upwards. */
             resistances: components["schemas"]["Level"][];
-            /** @description Why there are no supports, in a sentence such as: no level with an edge of at least 3 points below the price. Null if there are. */
+            /** @description Why there are no supports, in a sentence such as: no level with an edge of at least 3 points within 9 ATR below the price. Null if there are. */
             supports_reason: string | null;
-            /** @description Why there are no resistances, in a sentence such as: no level with an edge of at least 3 points above the price; 2 levels have less. Null if there are. */
+            /** @description Why there are no resistances, in a sentence such as: no level with an edge of at least 3 points within 9 ATR above the price; 2 levels have less. Null if there are. */
             resistances_reason: string | null;
         };
         /** @description A price at which a market may turn, and the zone around it. */
@@ -717,7 +717,7 @@ export interface components {
              * @description How much more often than any line at its distance the level is expected to hold once touched, in points (hundredths of a probability). Levels are ranked, chosen and drawn by it. It depends on the level and its place, not on the moment, so `hold_probability` does not exceed `baseline_hold_probability` by exactly as much. For intervals without odds it is that of the nearest interval with odds. In an analysis by a version before edges it is the difference of both odds; 0 without odds.
              */
             edge: number;
-            /** @description Whether its edge is too small to be shown unasked: below `min_edge` of the analysis when the levels were last drawn, every sixth candle, or more than a point below it now. */
+            /** @description Whether its edge is too small to be shown unasked: below `min_edge` of the analysis when the levels were last drawn, every eighth candle, or more than two points below it now. */
             faint: boolean;
             /**
              * Format: double
@@ -786,7 +786,7 @@ export interface components {
             last_tested: string | null;
             /** @description The methods that tell it from other prices. Empty for most levels: they are where candles turned and closed, as all are. */
             found_by: ("poc" | "volume")[];
-            /** @description The id of a level of an earlier analysis that it replaced, a quarter of an ATR away at most; null for none. */
+            /** @description The id of a level of an earlier analysis that it replaced, a quarter of an ATR away at most; null for none. `GET /levels/{symbol}/{id}` with the id of it, or of the two that it had replaced before, names this level. */
             replaces: string | null;
             /**
              * Format: double
@@ -876,9 +876,9 @@ export interface components {
             supports: components["schemas"]["SharedLevel"][];
             /** @description Levels above the price, from the nearest upwards. */
             resistances: components["schemas"]["SharedLevel"][];
-            /** @description Why there are no supports, in a sentence such as: no level with an edge of at least 3 points below the price. Null if there are. */
+            /** @description Why there are no supports, in a sentence such as: no level with an edge of at least 3 points within 9 ATR below the price. Null if there are. */
             supports_reason: string | null;
-            /** @description Why there are no resistances, in a sentence such as: no level with an edge of at least 3 points above the price; 2 levels have less. Null if there are. */
+            /** @description Why there are no resistances, in a sentence such as: no level with an edge of at least 3 points within 9 ATR above the price; 2 levels have less. Null if there are. */
             resistances_reason: string | null;
         };
         /** @description A level and the number of exchanges that have it. */
@@ -905,7 +905,7 @@ export interface components {
              * @description How much more often than any line at its distance the level is expected to hold once touched, in points (hundredths of a probability). Levels are ranked, chosen and drawn by it. It depends on the level and its place, not on the moment, so `hold_probability` does not exceed `baseline_hold_probability` by exactly as much. For intervals without odds it is that of the nearest interval with odds. In an analysis by a version before edges it is the difference of both odds; 0 without odds.
              */
             edge: number;
-            /** @description Whether its edge is too small to be shown unasked: below `min_edge` of the analysis when the levels were last drawn, every sixth candle, or more than a point below it now. */
+            /** @description Whether its edge is too small to be shown unasked: below `min_edge` of the analysis when the levels were last drawn, every eighth candle, or more than two points below it now. */
             faint: boolean;
             /**
              * Format: double
@@ -974,7 +974,7 @@ export interface components {
             last_tested: string | null;
             /** @description The methods that tell it from other prices. Empty for most levels: they are where candles turned and closed, as all are. */
             found_by: ("poc" | "volume")[];
-            /** @description The id of a level of an earlier analysis that it replaced, a quarter of an ATR away at most; null for none. */
+            /** @description The id of a level of an earlier analysis that it replaced, a quarter of an ATR away at most; null for none. `GET /levels/{symbol}/{id}` with the id of it, or of the two that it had replaced before, names this level. */
             replaces: string | null;
             /**
              * Format: double
@@ -1037,7 +1037,7 @@ export interface components {
             entries_note: string;
             /** @description In a sentence, which of the `sources` are in `level.found_by`, and why the others are not. */
             found_by_note: string;
-            /** @description In a sentence, how both can be true if the level has an edge but held less often than any line. Null if it did not. */
+            /** @description In a sentence, how both can be true if the level has an edge but held less often than any line, or odds of holding no better than those of any line. Null if neither is so. */
             record_note: string | null;
         };
         /** @description An approach of price to a level, and what came of it. */
@@ -1317,7 +1317,7 @@ export interface components {
              * @description How much more often than any line at its distance the level is expected to hold once touched, in points (hundredths of a probability). Levels are ranked, chosen and drawn by it. It depends on the level and its place, not on the moment, so `hold_probability` does not exceed `baseline_hold_probability` by exactly as much. For intervals without odds it is that of the nearest interval with odds. In an analysis by a version before edges it is the difference of both odds; 0 without odds.
              */
             edge: number;
-            /** @description Whether its edge is too small to be shown unasked: below `min_edge` of the analysis when the levels were last drawn, every sixth candle, or more than a point below it now. */
+            /** @description Whether its edge is too small to be shown unasked: below `min_edge` of the analysis when the levels were last drawn, every eighth candle, or more than two points below it now. */
             faint: boolean;
             /**
              * Format: double
@@ -1386,7 +1386,7 @@ export interface components {
             last_tested: string | null;
             /** @description The methods that tell it from other prices. Empty for most levels: they are where candles turned and closed, as all are. */
             found_by: ("poc" | "volume")[];
-            /** @description The id of a level of an earlier analysis that it replaced, a quarter of an ATR away at most; null for none. */
+            /** @description The id of a level of an earlier analysis that it replaced, a quarter of an ATR away at most; null for none. `GET /levels/{symbol}/{id}` with the id of it, or of the two that it had replaced before, names this level. */
             replaces: string | null;
             /**
              * Format: double
@@ -1542,7 +1542,7 @@ export interface components {
                 /**
                  * @description Results of fits made like this one, each on unseen pairs and times; one entry
                  *     for each way of separating times. Levels are the best three a side by strength,
-                 *     0.5 to 8 ATR away.
+                 *     0.5 to 12 ATR away.
                  */
                 out_of_sample: {
                     /** @description The data of the fits. */

@@ -67,7 +67,7 @@ func Run(o Options) (*levels.Table, error) {
 				continue
 			}
 			fmt.Fprintf(o.Log, "%s: %s: %v\n", interval, s.name, &r)
-			v, err := r.validation(interval, s)
+			v, err := r.validation(interval, s.name)
 			if err != nil {
 				return nil, err
 			}
@@ -77,11 +77,12 @@ func Run(o Options) (*levels.Table, error) {
 			}
 		}
 	}
-	m := d.fit(func(*moment) bool { return true }, o.Seed, atOnce)
-	t.Trees = &levels.Trees{Rank: d.export(m.rank), Hold: d.export(m.odds), Touch: d.export(m.touch), Deep: d.exportDeep(m.deep)}
+	everything := func(*moment) bool { return true }
+	m := d.fit(everything, o.Seed, atOnce)
+	t.Trees = d.trees(m)
 	for k, fit := range fits {
 		if fit != nil {
-			fit.Trees, fit.Baseline, fit.Ranks = t.Trees, m.baseline[k], d.ranks(m, int8(k))
+			fit.Trees, fit.Baseline, fit.Ranks = t.Trees, m.baseline[k], d.ranks(m, int8(k), everything)
 			t.Fits = append(t.Fits, *fit)
 			t.Provenance.Validations = append(t.Provenance.Validations, validations[k]...)
 		}
@@ -99,24 +100,35 @@ type Fold struct {
 	Backwards bool
 }
 
-// JudgeFold fits once, on all pairs outside the time of the fold, and writes to o.Log
-// how such a fit does within it. It makes no table.
-func JudgeFold(o Options, f Fold) error {
+func (f *Fold) String() string {
+	when := "earlier"
+	if f.Backwards {
+		when = "later"
+	}
+	return fmt.Sprintf("all pairs, times %s than %s to %s", when, f.From.Format(time.DateOnly), f.To.Format(time.DateOnly))
+}
+
+// RunFold fits once, on all pairs outside the time of the fold, and writes to o.Log
+// how such a fit does within it. The table is to be judged, not to be served: nothing
+// in it that levels are chosen by, and no odds, come from the time of the fold, but
+// their reliability does.
+func RunFold(o Options, f Fold) (*levels.Table, error) {
 	all, err := list(o.Folders)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	d, _, err := gather(all, o.until(), o.Log)
+	d, series, err := gather(all, o.until(), o.Log)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	from, to := f.From.UnixMilli(), f.To.UnixMilli()
-	m := d.fit(func(m *moment) bool {
+	train := func(m *moment) bool {
 		if f.Backwards {
 			return m.at >= to
 		}
 		return m.at+d.horizon(m) <= from
-	}, o.Seed, atOnce)
+	}
+	m := d.fit(train, o.Seed, atOnce)
 	var predicted []level
 	moments := make([]int, len(d.intervals))
 	for i := range d.moments {
@@ -126,15 +138,27 @@ func JudgeFold(o Options, f Fold) error {
 			moments[one.interval]++
 		}
 	}
+	t := &levels.Table{Trees: d.trees(m), Provenance: levels.Provenance{Algorithm: levels.Algorithm, Command: o.Command, Series: series, Files: names(all)}}
 	for k, interval := range d.intervals {
 		r, reason := d.judgeInterval(predicted, int8(k), moments[k])
 		if reason != "" {
-			fmt.Fprintf(o.Log, "%s: %s\n", interval, reason)
+			fmt.Fprintf(o.Log, "%s: no odds: %s\n", interval, reason)
 			continue
 		}
 		fmt.Fprintf(o.Log, "%s: %v\n", interval, &r)
+		v, err := r.validation(interval, f.String())
+		if err != nil {
+			return nil, err
+		}
+		t.Provenance.Validations = append(t.Provenance.Validations, v)
+		t.Fits = append(t.Fits, levels.Fit{
+			Interval: interval, Baseline: m.baseline[k], Trees: t.Trees, Ranks: d.ranks(m, int8(k), train), Reliability: d.reliability(predicted, int8(k)),
+		})
 	}
-	return nil
+	if len(t.Fits) == 0 {
+		return nil, errors.New("too little data before or within the fold")
+	}
+	return t, nil
 }
 
 // until returns the end of the candles in Unix ms, 0 for none.
@@ -180,12 +204,12 @@ func names(all []series) []string {
 	return slices.Compact(names)
 }
 
-// ranks returns the quantiles of the excess of all judged zones of an interval with an
-// excess of at least 0.
-func (d *data) ranks(m *model, interval int8) []float32 {
+// ranks returns the quantiles of the excess of the zones of an interval with an excess of
+// at least 0, at the judged moments that train accepts.
+func (d *data) ranks(m *model, interval int8, train func(*moment) bool) []float32 {
 	var all []float32
 	for i := range d.moments {
-		if one := &d.moments[i]; one.judged && one.interval == interval {
+		if one := &d.moments[i]; one.judged && one.interval == interval && train(one) {
 			for r := one.from; r < one.to; r++ {
 				if v := float32(sum(d.bins, m.rank, r)); v >= 0 {
 					all = append(all, v)

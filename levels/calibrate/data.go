@@ -17,10 +17,13 @@ import (
 const (
 	window   = 2000 // candles before most moments, the service's default
 	nearest  = 0.5  // minimum distance of judged levels, in ATR
-	farthest = 8.0  // maximum distance
+	farthest = 12.0 // maximum distance
 	// controls is the number of artificial levels of every moment on either side,
 	// evenly from nearest to farthest.
-	controls = 151
+	controls = 231
+	// compared is the maximum distance of rows that are fitted to their neighbours'
+	// outcomes. Farther ones are seldom reached.
+	compared = 8.0
 	// thin is the number of rows of a moment for each row that fits use: rows of one
 	// moment contain nearly the same information.
 	thin = 4
@@ -58,6 +61,7 @@ type rows struct {
 	role       []levels.Role
 	outcome    []levels.Outcome
 	drawnRole  []levels.Role
+	beyond     []bool    // farther than levels.DrawDistance at the last drawing
 	bins       [][]uint8 // by feature, then row: how many cuts the feature exceeds
 	drawn      [][]uint8 // the same of the rows of judged moments, as of the last drawing
 }
@@ -255,6 +259,7 @@ func (d *data) add(p *part) {
 	d.controls = append(d.controls, p.controls...)
 	d.distance, d.reflection, d.sigma = append(d.distance, p.distance...), append(d.reflection, p.reflection...), append(d.sigma, p.sigma...)
 	d.role, d.outcome, d.drawnRole = append(d.role, p.role...), append(d.outcome, p.outcome...), append(d.drawnRole, p.drawnRole...)
+	d.beyond = append(d.beyond, p.beyond...)
 	for k := range d.bins {
 		d.bins[k] = append(d.bins[k], p.bins[k]...)
 		d.drawn[k] = append(d.drawn[k], p.drawn[k]...)
@@ -310,6 +315,7 @@ func (d *data) walk(s series, until int64, f *levels.Finder, asset int32) (*part
 			p.reflection = append(p.reflection, k.Features[levels.ReflectionFeature])
 			p.sigma = append(p.sigma, float32(levels.Reflection(k.Distance-0.25, squared)))
 			p.role, p.drawnRole = append(p.role, k.Role), append(p.drawnRole, k.DrawnRole)
+			p.beyond = append(p.beyond, k.Drawn[0] > levels.DrawDistance)
 			p.outcome = append(p.outcome, at.Judge(k.Price, &c).Outcome)
 		})
 		m.to = int32(len(p.role))
@@ -319,12 +325,17 @@ func (d *data) walk(s series, until int64, f *levels.Finder, asset int32) (*part
 		if judged {
 			m.control = int32(len(p.controls))
 			p.controls = append(p.controls, [2][controls]levels.Outcome{})
+			lowest, highest := at.Reach(&c)
 			last := &p.controls[m.control]
 			for i := range controls {
 				away := (nearest + (farthest-nearest)*float64(i)/(controls-1)) * at.ATR
-				last[levels.Resistance][i] = at.Judge(at.LastPrice+away, &c).Outcome
-				if at.LastPrice > away {
-					last[levels.Support][i] = at.Judge(at.LastPrice-away, &c).Outcome
+				up, down := at.LastPrice+away, at.LastPrice-away
+				last[levels.Resistance][i], last[levels.Support][i] = levels.Untouched, levels.Untouched
+				if at.TouchLine(up) <= highest {
+					last[levels.Resistance][i] = at.Judge(up, &c).Outcome
+				}
+				if down > 0 && at.TouchLine(down) >= lowest {
+					last[levels.Support][i] = at.Judge(down, &c).Outcome
 				}
 			}
 		}

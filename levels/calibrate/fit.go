@@ -21,6 +21,9 @@ const (
 	// one half, the rank still predicts the excess over the baseline.
 	besideShare = 0.5
 	maxDepth    = 4
+	// stretch multiplies the leaves of touch odds: averaged with rows of zero effect, they
+	// keep the odds of unseen times too near to the reflection principle.
+	stretch = 1.1
 )
 
 // boosting are the settings of one sum of trees.
@@ -33,9 +36,9 @@ type boosting struct {
 // model is a fit in terms of bins. Its trees are shared by all intervals, because they
 // compare values in ATR, candles and shares.
 type model struct {
-	baseline    [][3]float64 // by interval
-	rank, odds  []tree       // the second knows the moment, too
-	touch, deep []tree       // of depth 2 and 4
+	baseline   [][3]float64 // by interval
+	rank, odds []tree       // the second knows the moment, too
+	touch      []tree
 }
 
 // tree makes the same comparisons for all rows, so it is a table of its leaves.
@@ -125,12 +128,13 @@ func (d *data) prepare(train func(*moment) bool) *training {
 // levels within one ATR, at the same moment and on the same side.
 func (d *data) compare(t *training, m *moment) {
 	for r := m.from; r < m.to; r++ {
-		if x := d.distance[r]; x < nearest || x > farthest || !decided(d.outcome[r]) {
+		if x := d.distance[r]; x < nearest || x > compared || !decided(d.outcome[r]) {
 			continue
 		}
 		var n, held float64
 		around := d.controls[m.control][d.role[r]]
 		from, to := neighbours(stepOf(d.distance[r]))
+		to = min(to, stepOf(compared)+1)
 		for _, o := range around[from:to] {
 			if decided(o) {
 				n++
@@ -299,8 +303,7 @@ func (d *data) fit(train func(*moment) bool, seed uint64, run func(fits ...func(
 	}
 	rank := boosting{320, 2, 0.06, columns[:levels.HoldFeatures]}
 	odds := boosting{320, 2, 0.06, columns[:levels.OddsFeatures]}
-	touch := boosting{160, 2, 0.10, columns}
-	deep := boosting{200, 4, 0.06, columns}
+	touch := boosting{200, 4, 0.06, columns}
 	var fits []func()
 	add := func(to *[]tree, o boosting, rows []int32, rest []float32) {
 		random := rand.New(rand.NewPCG(seed, uint64(len(fits))))
@@ -315,8 +318,12 @@ func (d *data) fit(train func(*moment) bool, seed uint64, run func(fits ...func(
 		reached[r] = float32(share(touched(d.outcome[r]))) - d.reflection[r]
 	}
 	add(&m.touch, touch, t.all, reached)
-	add(&m.deep, deep, t.all, reached)
 	run(fits...)
+	for i := range m.touch {
+		for l := range m.touch[i].leaf {
+			m.touch[i].leaf[l] *= stretch
+		}
+	}
 	for _, one := range beside {
 		for l := range one.leaf {
 			one.leaf[l] *= besideShare
@@ -349,7 +356,12 @@ func (d *data) holdExcess(m *model, row int32) float64 {
 
 // touchOdds returns the touch odds of a row.
 func (d *data) touchOdds(m *model, row int32) float64 {
-	return clamp(float64(d.reflection[row]) + (sum(d.bins, m.touch, row)+sum(d.bins, m.deep, row))/2)
+	return clamp(float64(d.reflection[row]) + sum(d.bins, m.touch, row))
+}
+
+// trees converts the sums of m to the form of the table.
+func (d *data) trees(m *model) *levels.Trees {
+	return &levels.Trees{Rank: d.export(m.rank), Hold: d.export(m.odds), Touch: d.exportDeep(m.touch)}
 }
 
 // export converts a sum of trees of two comparisons to the form of the table.

@@ -143,7 +143,7 @@ func (d *data) choose(all []level, m *model, index int32, block int) []level {
 	for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
 		var side []level
 		for r := one.from; r < one.to; r++ {
-			if d.drawnRole[r] == role {
+			if d.drawnRole[r] == role && !d.beyond[r] {
 				if excess := sum(d.drawn, m.rank, one.drawn+r-one.from); excess >= levels.DrawEdge/100.0 {
 					side = append(side, level{row: r, excess: excess})
 				}
@@ -380,9 +380,9 @@ func rounded(x float64) float64 { return math.Round(x*1e6) / 1e6 }
 
 // validation converts r to the form of the table. It fails if the levels are too few
 // for one of the figures.
-func (r *report) validation(i levels.Interval, s split) (levels.Validation, error) {
+func (r *report) validation(i levels.Interval, learntFrom string) (levels.Validation, error) {
 	v := levels.Validation{
-		Interval: i, LearntFrom: s.name, Levels: int(r.levels),
+		Interval: i, LearntFrom: learntFrom, Levels: int(r.levels),
 		HoldSkill: rounded(r.holdSkill), HoldError: rounded(r.holdError),
 		TouchSkill: rounded(r.touchSkill), TouchError: rounded(r.touchError),
 		HoldBins: r.holdBins, TouchBins: r.touchBins,
@@ -393,7 +393,7 @@ func (r *report) validation(i levels.Interval, s split) (levels.Validation, erro
 		known += v.Lift[k] + v.NeighbourLift[k] + v.Terciles[k]
 	}
 	if math.IsNaN(known) || math.IsInf(known, 0) {
-		return v, fmt.Errorf("%s: too few touched levels to validate the fits on %s: %v", i, s.name, r)
+		return v, fmt.Errorf("%s: too few touched levels to validate the fits on %s: %v", i, learntFrom, r)
 	}
 	return v, nil
 }

@@ -6,7 +6,7 @@ package evaluate
 import "testing"
 
 func BenchmarkRun_PairYear(b *testing.B) {
-	o := options(Methods(1)...)
+	o := options(Methods(1, nil)...)
 	o.Klines, o.Workers = 2000, 1
 	series := []Series{given("A", walk(1, 24*365, false))}
 	b.ReportAllocs()

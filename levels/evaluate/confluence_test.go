@@ -51,7 +51,7 @@ func merged(dst, c *levels.Candles) {
 // 4h that are not drawn.
 func beside(name string, with, faint bool) Method {
 	return Method{Name: name, New: func() Find {
-		short, long := newOurs(), levels.Finder{Faint: faint}
+		short, long := newOurs(nil), levels.Finder{Faint: faint}
 		var found []Price
 		var four levels.Candles
 		return func(dst []Price, c *levels.Candles) []Price {
@@ -100,7 +100,7 @@ func TestConfluence_KnowsNoLaterHour(t *testing.T) {
 func TestConfluence(t *testing.T) {
 	computes(t)
 	ours := Method{Name: "all", New: func() Find {
-		find := newOurs()
+		find := newOurs(nil)
 		return func(dst []Price, c *levels.Candles) []Price {
 			known := c.Slice(max(0, c.Len()-longer/4), c.Len())
 			return find(dst, &known)

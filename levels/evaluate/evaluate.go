@@ -27,10 +27,10 @@ const (
 	// strongest within reach.
 	perSide = 3
 	// nearest and farthest bound the distance of a judged level, in ATR.
-	nearest, farthest = 0.5, 8.0
+	nearest, farthest = 0.5, 12.0
 	// steps is the number of artificial levels of every moment on either side, evenly
 	// from nearest to farthest; stepATR is the distance between two, in ATR.
-	steps   = 151
+	steps   = 231
 	stepATR = (farthest - nearest) / (steps - 1)
 	// reach is the number of steps within which an artificial level is a neighbour:
 	// one ATR.
@@ -83,7 +83,8 @@ type Options struct {
 	Seed     uint64    // of the intervals and of random levels
 	From, To time.Time // moments lie at or after From, their horizons end at or before To; zero for no bound
 	Methods  []Method
-	Workers  int // pairs evaluated at once; each needs memory for the candles of one
+	Table    string // version of the table that ranks our levels, for the report
+	Workers  int    // pairs evaluated at once; each needs memory for the candles of one
 	// Progress, if not nil, is called after each pair. Calls do not overlap.
 	Progress func(done, total int)
 }
@@ -130,10 +131,14 @@ const (
 // judge sets g to the outcomes at a moment.
 func (g *grid) judge(m levels.Moment, role levels.Role, c *levels.Candles) {
 	*g = grid{}
+	lowest, highest := m.Reach(c)
 	for i := range steps {
 		price := m.LastPrice + (nearest+float64(i)*stepATR)*m.ATR
 		if role == levels.Support {
 			price = 2*m.LastPrice - price
+		}
+		if line := m.TouchLine(price); role == levels.Support && line < lowest || role == levels.Resistance && line > highest {
+			return // nor are those farther away touched
 		}
 		code := gridUntouched
 		switch v := m.Judge(price, c); {

@@ -54,7 +54,7 @@ func TestRun_IsTheSameForAnyNumberOfWorkers(t *testing.T) {
 	}
 	var first []byte
 	for _, workers := range counts {
-		o := options(Methods(7)...)
+		o := options(Methods(7, nil)...)
 		o.Workers = workers
 		r, err := Run(context.Background(), series, o)
 		if err != nil {
@@ -74,7 +74,7 @@ func TestRun_IsTheSameForAnyNumberOfWorkers(t *testing.T) {
 			t.Errorf("%d workers: another report", workers)
 		}
 	}
-	o := options(Methods(7)...)
+	o := options(Methods(7, nil)...)
 	o.Seed = 2
 	r, _ := Run(context.Background(), series, o)
 	if b, _ := json.Marshal(r); bytes.Equal(b, bytes.Replace(first, []byte(`"seed":1`), []byte(`"seed":2`), 1)) {
@@ -176,9 +176,9 @@ func TestRun_TakesMomentsOffTheClockOfAPairAndWithinTheBounds(t *testing.T) {
 }
 
 func TestRun_JudgesTheStrongestThreeASideWithinReach(t *testing.T) {
-	// ATR 2 and a last price of 100: levels count from 99 down to 84 and from 101
-	// up to 116.
-	prices := []float64{99.2, 83.9, 95, 90, 101.5, 84, 97, 117, 116, 100, 112}
+	// ATR 2 and a last price of 100: levels count from 99 down to 76 and from 101
+	// up to 124.
+	prices := []float64{99.2, 75.9, 95, 90, 101.5, 76, 97, 125, 124, 100, 112}
 	o := options(at("fixed", prices...))
 	o.Klines, o.Every = 100, levels.Horizon
 	p := observe(context.Background(), []Series{given(unshifted(o.Every), line(68, 100+168))}, &o)[0]
@@ -190,10 +190,10 @@ func TestRun_JudgesTheStrongestThreeASideWithinReach(t *testing.T) {
 			resistances = append(resistances, 100+2*float64(r.distance))
 		}
 	}
-	if want := []float64{95, 90, 84}; !slices.Equal(supports, want) {
+	if want := []float64{95, 90, 76}; !slices.Equal(supports, want) {
 		t.Errorf("supports %v, want %v", supports, want)
 	}
-	if want := []float64{101.5, 116, 112}; !slices.Equal(resistances, want) {
+	if want := []float64{101.5, 124, 112}; !slices.Equal(resistances, want) {
 		t.Errorf("resistances %v, want %v", resistances, want)
 	}
 	if p.methods[0].covered != 2 {
@@ -263,7 +263,7 @@ func TestRun_FindsOutAMethodThatRepaints(t *testing.T) {
 			return append(dst, unsure(highest, 1))
 		}
 	}}
-	r, found := evaluate(t, walks()[:4], options(append(Methods(1), forgetful)...))
+	r, found := evaluate(t, walks()[:4], options(append(Methods(1, nil), forgetful)...))
 	for name, m := range found {
 		if m.Asked != r.Moments {
 			t.Errorf("%s was asked again %d times, want at each of %d moments", name, m.Asked, r.Moments)

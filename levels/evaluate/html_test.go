@@ -15,7 +15,7 @@ import (
 
 func TestHTML_IsOneWellFormedPage(t *testing.T) {
 	computes(t)
-	o := options(append(Methods(1), promising(1))...)
+	o := options(append(Methods(1, nil), promising(1))...)
 	r, err := Run(t.Context(), echoes()[:12], o)
 	if err != nil {
 		t.Fatal(err)

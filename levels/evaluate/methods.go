@@ -12,10 +12,10 @@ import (
 
 // Methods returns the levels of this module, named tidemark, and the reference
 // methods: small, faithful forms of common methods. seed is that of the uniform
-// random one.
-func Methods(seed uint64) []Method {
+// random one. table ranks our levels and has their odds; nil is the built-in one.
+func Methods(seed uint64, table *levels.Table) []Method {
 	return []Method{
-		{"tidemark", "this program: zones where candles turned or closed, ranked by edge", newOurs},
+		{"tidemark", "this program: zones where candles turned or closed, ranked by edge", func() Find { return newOurs(table) }},
 		{"swings", "clusters of swing highs and lows (five candles either side), by size; go-sr, and the fractals of Williams, Trading Chaos, 1995", newSwings},
 		{volumeMethod, "peaks of volume by price in 200 rows, by volume; Steidlmayer's profile, rows as TradingView's", newVolume},
 		{"kde", "modes of a Gaussian density of swing prices, half an ATR wide; Silverman, Density Estimation, 1986", newDensity},
@@ -35,8 +35,8 @@ func unsure(price, score float64) Price {
 	return Price{Price: price, Score: score, Touch: math.NaN(), Hold: math.NaN()}
 }
 
-func newOurs() Find {
-	f := new(levels.Finder)
+func newOurs(table *levels.Table) Find {
+	f := &levels.Finder{Table: table}
 	return func(dst []Price, c *levels.Candles) []Price {
 		a, err := f.Find(c)
 		if err != nil {

@@ -96,11 +96,11 @@ func TestExtremes_AreOfWholePeriodsOnly(t *testing.T) {
 }
 
 func TestRound_RanksTheRounderFirst(t *testing.T) {
-	// Last price 100, ATR 2: from 84 to 116 with steps of at least 2.
+	// Last price 100, ATR 2: from 76 to 124 with steps of at least 2.
 	prices, scores := proposed(t, "round", days(t, "2024-05-01", quietHours(60)...))
-	want(t, "prices", prices, 85, 87.5, 90, 92.5, 95, 97.5, 100, 102.5, 105, 107.5, 110, 112.5, 115)
+	want(t, "prices", prices, 77.5, 80, 82.5, 85, 87.5, 90, 92.5, 95, 97.5, 100, 102.5, 105, 107.5, 110, 112.5, 115, 117.5, 120, 122.5)
 	// 1000, 500, 250, 100, 50, 25, 10, 5 and 2.5 in this order
-	want(t, "scores", scores, -8, -9, -7, -9, -8, -9, -4, -9, -8, -9, -7, -9, -8)
+	want(t, "scores", scores, -9, -7, -9, -8, -9, -7, -9, -8, -9, -4, -9, -8, -9, -7, -9, -8, -9, -7, -9)
 }
 
 func TestSwings_ClusterWithinHalfAnATR(t *testing.T) {
@@ -189,7 +189,7 @@ func TestRandom_IsUniformOverTheDistancesJudged(t *testing.T) {
 
 func TestMethods_ProposeOnlyWhatIsKnownAndChangeNothing(t *testing.T) {
 	c := walk(4, 4200, true)
-	for _, m := range Methods(1) {
+	for _, m := range Methods(1, nil) {
 		used := m.New()
 		for end := 600; end < 4200; end += 397 {
 			known := c.Slice(end-500, end)

@@ -39,6 +39,7 @@ type Report struct {
 	Source     string          `json:"source"` // origin of the candles, for display; set by the caller
 	Simulated  bool            `json:"simulated"`
 	Algorithm  string          `json:"algorithm"`
+	Table      string          `json:"table"` // of odds; its version
 	Interval   levels.Interval `json:"interval"`
 	Klines     int             `json:"klines"`
 	Every      int             `json:"every_candles"`
@@ -340,7 +341,7 @@ func quantile(sorted []float64, q float64) float64 {
 // summarise turns findings into a report.
 func summarise(series []Series, pairs []pairFindings, o Options) (*Report, error) {
 	r := &Report{
-		Algorithm: levels.Algorithm, Interval: o.Interval, Klines: o.Klines, Every: o.Every,
+		Algorithm: levels.Algorithm, Table: o.Table, Interval: o.Interval, Klines: o.Klines, Every: o.Every,
 		Horizon: levels.Horizon, Seed: o.Seed, Failures: []Failure{},
 	}
 	blocks, phases := map[uint16]bool{}, map[int64]bool{}

@@ -168,7 +168,7 @@ func methods(t testing.TB, names ...string) []Method {
 	t.Helper()
 	var some []Method
 	for _, name := range names {
-		all := Methods(1)
+		all := Methods(1, nil)
 		i := slices.IndexFunc(all, func(m Method) bool { return m.Name == name })
 		if i < 0 {
 			t.Fatalf("no method %q", name)

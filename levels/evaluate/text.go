@@ -57,9 +57,9 @@ func (r *Report) title() string {
 }
 
 func (r *Report) scope() string {
-	return fmt.Sprintf("at each moment the last %d candles, a moment every %d (%d of 24 phases), judged by the next %d; seed %d, algorithm %s\n"+
+	return fmt.Sprintf("at each moment the last %d candles, a moment every %d (%d of 24 phases), judged by the next %d; seed %d, algorithm %s, table %s\n"+
 		"%s, %d missing; skipped: %s too short, %s without a candle, %d without movement, %d cut off by the end",
-		r.Klines, r.Every, r.Phases, r.Horizon, r.Seed, r.Algorithm, count(r.Candles, "candle"), r.Missing,
+		r.Klines, r.Every, r.Phases, r.Horizon, r.Seed, r.Algorithm, r.Table, count(r.Candles, "candle"), r.Missing,
 		count(r.TooShort, "pair"), count(r.Stale, "moment"), r.Flat, r.Unfinished)
 }
 
