@@ -61,7 +61,7 @@ func (a *App) keep(v Venue, recent *live.Recent, log *slog.Logger) {
 	var feed live.Feed
 	pushed := v.Feed(exchange.Sink{
 		Candle: recent.Candle,
-		Broken: func([]service.Key) { k.Broken() },
+		Broken: func(series []service.Key) { k.Broken(series) },
 		Refused: func(key service.Key, reason string) {
 			log.Warn("the exchange does not push the candles of a pair; it is asked for them", "exchange", key.Exchange, "symbol", key.Symbol, "interval", key.Interval, "reason", reason)
 			recent.Refused(key)

@@ -229,6 +229,9 @@ func (c *caller) do(ctx context.Context, call Call, e *effort, decode func(body 
 			if errors.Is(err, service.ErrUnknownSymbol) {
 				return fmt.Errorf("%s: %w", call.Endpoint, err)
 			}
+			if e.failures == 1 {
+				return fmt.Errorf("%w: %s failed: %w", service.ErrExchange, call.Endpoint, err)
+			}
 			return fmt.Errorf("%w: %s failed %d times: %w", service.ErrExchange, call.Endpoint, e.failures, err)
 		}
 		c.log.Debug("retrying a request to the exchange", "endpoint", call.Endpoint, "attempt", e.failures, "error", err)

@@ -162,3 +162,20 @@ func TestCaller_WhatARefusalMeans(t *testing.T) {
 		})
 	}
 }
+
+func TestCaller_SaysHowOftenARequestFailed(t *testing.T) {
+	for attempts, want := range map[int]string{1: "time failed: ", 2: "time failed 2 times: "} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newFake(Bounded, 10, "1h").client(Config{Attempts: attempts})
+			c.caller.transport = broken{}
+			if _, err := c.Now(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%d attempts: %v", attempts, err)
+			}
+			c.Close()
+		})
+	}
+}
+
+type broken struct{}
+
+func (broken) RoundTrip(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF }

@@ -66,7 +66,7 @@ type FeedCounts struct {
 
 // The reasons for another connection.
 const (
-	reasonPlanned = "planned" // before the venue closes it
+	reasonPlanned = "planned" // before the venue closes it, or it has no room for other series
 	reasonClosed  = "closed"  // the venue or the network closed it
 	reasonSilent  = "silent"  // nothing came for too long
 	reasonFailed  = "failed"  // it could not be opened
@@ -78,6 +78,11 @@ const (
 	dialTimeout = 10 * time.Second
 	maxFrame    = 1 << 20 // bytes of a message
 	overlap     = 5 * time.Second
+	// maxEarly is how long before its close, by the venue's clock, this machine's and the time
+	// of the message, a candle may be marked as closed.
+	maxEarly = 2 * time.Second
+	// maxAhead is how far the time of a message may be ahead of these clocks and decide that.
+	maxAhead = time.Hour
 )
 
 // Feed returns a feed of the venue, or nil if it pushes no candles. Nothing happens
@@ -327,7 +332,7 @@ func (l *link) run(ctx context.Context) {
 			return
 		case reasonPlanned:
 			l.f.count(reason)
-			l.log.Info("the feed opens a new connection before the exchange closes this one")
+			l.log.Info("the feed opens a new connection in place of one that the exchange will close, or that is full")
 			delay = firstDelay
 		default:
 			l.f.count(reason)
@@ -561,6 +566,10 @@ func (s *socket) wait(ctx context.Context) string {
 			}
 			s.writes.Unlock()
 			added := slices.DeleteFunc(s.l.snapshot(), func(one service.Key) bool { return known[one] })
+			// It still carries the series that are not wanted any more.
+			if len(added) > 0 && len(known)+len(added) > facts.Series {
+				return reasonPlanned
+			}
 			if s.subscribe(ctx, added) == nil {
 				s.l.f.sink.Broken(added)
 			}
@@ -599,6 +608,24 @@ func (s *socket) read(ctx context.Context) {
 			return
 		}
 		s.take(ctx, &frame, received)
+		shrink(&message, &frame)
+	}
+}
+
+// keptFrame is the most bytes of a message for which a connection keeps room, and
+// keptPushes the most candles.
+const (
+	keptFrame  = 64 << 10
+	keptPushes = 1_000
+)
+
+// shrink gives up the room of a long message.
+func shrink(message *bytes.Buffer, f *Frame) {
+	if message.Cap() > keptFrame {
+		*message = bytes.Buffer{}
+	}
+	if cap(f.pushes) > keptPushes {
+		f.pushes = nil
 	}
 }
 
@@ -657,18 +684,30 @@ func (s *socket) take(ctx context.Context, frame *Frame, received time.Time) {
 		if !ok || p.Candle.Check() != nil {
 			continue
 		}
-		now := p.At
-		if p.Closed { // the venue's clock has reached the close, whatever the message says
-			now = max(now, p.Candle.OpenTime+interval.Milliseconds())
+		if p.At > 0 {
+			_ = f.c.clock.Set(p.At, received, time.Time{}) // an implausible stamp changes nothing
 		}
-		if now > 0 {
-			_ = f.c.clock.Set(now, received, time.Time{}) // an implausible stamp changes nothing
+		closes := p.Candle.OpenTime + interval.Milliseconds()
+		reached, _ := f.c.clock.Now()
+		reached = max(reached, received.UnixMilli())
+		if p.At > reached && p.At <= reached+maxAhead.Milliseconds() { // perhaps the others are behind
+			reached = p.At
+		}
+		if p.Candle.OpenTime > reached+maxLead.Milliseconds() || interval.Floor(p.Candle.OpenTime) != p.Candle.OpenTime {
+			// No candle of the interval, or one of the future, unless both clocks are wrong:
+			// then the venue is asked for its time.
+			f.c.clock.ObserveDate(time.UnixMilli(p.Candle.OpenTime))
+			continue
+		}
+		closed := p.Closed && closes <= reached+maxEarly.Milliseconds()
+		if closed { // the venue's clock has reached the close, whatever the message says
+			_ = f.c.clock.Set(closes, received, time.Time{})
 		}
 		series := service.Key{Exchange: f.c.name, Symbol: f.intern(p.Symbol), Interval: interval}
 		if series.Symbol == "" {
 			continue
 		}
-		f.sink.Candle(series, p.Candle, p.Closed, received)
+		f.sink.Candle(series, p.Candle, closed, received)
 	}
 	if frame.Reply != nil {
 		if err := s.send(ctx, frame.Reply, 0); err != nil {

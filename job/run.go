@@ -338,7 +338,7 @@ func (r *Runner) runBatch(ctx context.Context, j Job, index int, pairs []service
 	var (
 		mu        sync.Mutex // guards b, cancelled and peak
 		cancelled error      // why started pairs were cancelled, if any were
-		peak      int64      // RSS
+		peak      = memory.RSS()
 	)
 	pairs = r.markNew(ctx, j, pairs)
 	request := service.Request{Exchange: j.Exchange, Interval: j.Interval, KlineLimit: j.KlineLimit, Store: j.Store}

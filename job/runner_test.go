@@ -123,6 +123,19 @@ func TestSubmit_DoesNotRepeatWhatIsLive(t *testing.T) {
 		if len(x.calls) != 6 || x.calls["P001USDT"]+x.calls["P006USDT"] > 0 || len(live.stored) != 6 {
 			t.Errorf("asked for %v, stored %v", x.calls, live.stored)
 		}
+		for n := range 8 {
+			live.fresh[fmt.Sprintf("P%03dUSDT", n)] = true
+		}
+		j, _, err = a.Submit(t.Context(), Request{All: true, Store: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j = finished(t, a, j.ID); j.Done != 8 || len(x.calls) != 6 {
+			t.Errorf("ended as %+v", j)
+		}
+		if last, ok := a.LastBatch(); !ok || last.PeakRSS == 0 {
+			t.Errorf("a batch with nothing to do took %+v", last)
+		}
 	})
 }
 

@@ -94,7 +94,9 @@ type Keeper struct {
 	pairs   []service.Pair // of the exchange's list
 	keepers []string       // that share them, sorted
 	since   time.Time      // since when this process is one of several keepers
+	heard   time.Time      // when it said so last
 	shared  bool           // the series were set for keepers
+	none    bool           // the last list had no pairs
 
 	mu    sync.Mutex
 	waits time.Time // until then the exchange demands a pause, as far as was logged
@@ -130,6 +132,7 @@ func NewKeeper(cfg Config, recent *Recent, feed Feed, venue Venue, lister Lister
 const (
 	listEvery = time.Hour        // between two reads of the list of pairs
 	listAgain = 10 * time.Second // after one that failed
+	listEmpty = time.Minute      // after one without pairs
 	// shareEvery is how often a process says that it keeps pairs live, and looks who else
 	// does. One that joins takes its pairs after joining.
 	shareEvery = 3 * time.Second
@@ -174,6 +177,12 @@ func (k *Keeper) Run(ctx context.Context) {
 		if time.Since(listed) > listEvery {
 			if err := k.list(ctx); err == nil {
 				listed = time.Now()
+			} else if errors.Is(err, errNoPairs) {
+				if !k.none {
+					k.log.Warn("no pairs are kept live: the filter selects none of those that the exchange lists as trading")
+				}
+				k.none = true
+				listed = time.Now().Add(listEmpty - listEvery)
 			} else if ctx.Err() == nil {
 				k.log.Warn("the pairs to keep live cannot be listed", "error", err)
 				listed = time.Now().Add(listAgain - listEvery)
@@ -191,11 +200,17 @@ func (k *Keeper) Run(ctx context.Context) {
 // list reads the pairs to keep live.
 func (k *Keeper) list(ctx context.Context) error {
 	pairs, err := k.lister.Pairs(ctx, k.cfg.Exchange)
-	if err == nil {
-		k.pairs, k.shared = pairs, false
+	switch {
+	case err != nil:
+		return err
+	case len(pairs) == 0: // those before stay: perhaps the exchange has halted all for a while
+		return errNoPairs
 	}
-	return err
+	k.pairs, k.shared, k.none = pairs, false, false
+	return nil
 }
+
+var errNoPairs = errors.New("no pairs")
 
 // share divides the pairs among the processes that keep the exchange live. One that joins
 // waits until the others have given up the pairs it takes, so that each is live in one
@@ -216,7 +231,12 @@ func (k *Keeper) share(ctx context.Context) {
 		if len(keepers) == 1 {
 			k.since = k.since.Add(-joining)
 		}
+	} else if time.Since(k.heard) > joining {
+		// The database was down, perhaps for the others, too: they may keep their pairs
+		// still, though their last word is too old.
+		k.since = time.Now()
 	}
+	k.heard = time.Now()
 	if k.shared || len(k.pairs) == 0 || time.Since(k.since) < joining {
 		return
 	}
@@ -373,7 +393,9 @@ func (k *Keeper) check(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		k.ask(ctx, grace, "silent")
+		if at, ok := k.now(ctx); ok {
+			k.recent.Check(at, max(grace, k.venue.Market().Settles), "silent")
+		}
 		// As many a second as the limits allow: then requests of people find room at any time.
 		now := time.Now()
 		credit = min(credit+rate*now.Sub(last).Seconds(), max(1, rate))
@@ -394,15 +416,13 @@ func (k *Keeper) now(ctx context.Context) (int64, bool) {
 	return at.UnixMilli(), err == nil
 }
 
-// Broken must be called when pushes may have been missed.
-func (k *Keeper) Broken() { go k.ask(context.Background(), 0, "reconnect") }
-
-// ask queues the pushed series whose last candle closed more than grace ago and is not
-// known.
-func (k *Keeper) ask(ctx context.Context, grace time.Duration, reason string) {
-	if at, ok := k.now(ctx); ok {
-		k.recent.Check(at, max(grace, k.venue.Market().Settles), reason)
-	}
+// Broken must be called when pushes of some series may have been missed.
+func (k *Keeper) Broken(series []service.Key) {
+	go func() { // the feed does not wait for the exchange
+		if at, ok := k.now(context.Background()); ok {
+			k.recent.CheckOf(series, at, k.venue.Market().Settles, "reconnect")
+		}
+	}()
 }
 
 // Fresh implements job.Live.
@@ -550,12 +570,12 @@ func (k *Keeper) put(ctx context.Context, done <-chan service.Analysis) {
 	}
 }
 
-// again queues a series after a failure.
+// again queues a series after a pause.
 func (r *Recent) again(key service.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.series[key]; s != nil {
-		s.busy = false
+		s.busy, s.paused = false, false
 		r.enqueue(s)
 	}
 }

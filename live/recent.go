@@ -53,9 +53,11 @@ type recent struct {
 	busy   bool  // taken out of the queue, and not stored yet
 	hole   bool  // candles may be missing: the exchange must be asked
 	polled bool  // nothing is pushed
+	paused bool  // it will be queued after retryAfter
+	failed bool  // the candles up to done cannot be analysed
 	asked  int64 // the close up to which the exchange was asked, Unix ms
 	began  int64 // when the series became live, Unix ms
-	done   int64 // the close of the last candle that is analysed, Unix ms
+	done   int64 // the close of the last candle that is analysed, or cannot be, Unix ms
 }
 
 func (s *recent) newest() *levels.Candle { return &s.last[1] }
@@ -195,16 +197,31 @@ func (r *Recent) Check(now int64, grace time.Duration, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.series {
-		switch last := s.closeBefore(now - grace.Milliseconds()); {
-		case s.queued || s.busy:
-		case s.closed() < last:
-			if !s.polled && s.due(now, last) {
-				r.metrics.hole(s.key.Exchange, reason)
-				r.ask(s, last)
-			}
-		case s.closed() == last && s.done < last && s.n > 0:
-			r.enqueue(s) // for example fetched for a request that stores nothing
+		r.check(s, now, grace, reason)
+	}
+}
+
+// CheckOf is Check for some series.
+func (r *Recent) CheckOf(series []service.Key, now int64, grace time.Duration, reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, key := range series {
+		if s := r.series[key]; s != nil {
+			r.check(s, now, grace, reason)
 		}
+	}
+}
+
+func (r *Recent) check(s *recent, now int64, grace time.Duration, reason string) {
+	switch last := s.closeBefore(now - grace.Milliseconds()); {
+	case s.queued || s.busy || s.paused:
+	case s.closed() < last:
+		if !s.polled && s.due(now, last) {
+			r.metrics.hole(s.key.Exchange, reason)
+			r.ask(s, last)
+		}
+	case s.closed() == last && s.done < last && s.n > 0:
+		r.enqueue(s) // for example fetched for a request that stores nothing
 	}
 }
 
@@ -278,8 +295,7 @@ func (r *Recent) waiting(of int) levels.Interval {
 	return ""
 }
 
-// stored notes that the analysis of the candles up to asOf (Unix ms) is stored, or cannot
-// be made. It reports whether the series was live when the last of them closed.
+// stored notes that the analysis of the candles up to asOf (Unix ms) is stored. It reports whether the series was live when the last of them closed.
 func (r *Recent) stored(key service.Key, asOf int64) (live bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -287,7 +303,10 @@ func (r *Recent) stored(key service.Key, asOf int64) (live bool) {
 	if s == nil {
 		return false
 	}
-	s.done, s.busy, s.pair.Whole = max(s.done, asOf), false, false
+	s.done, s.busy, s.failed = max(s.done, asOf), false, false
+	if !s.queued { // otherwise Whole may have been set since
+		s.pair.Whole = false
+	}
 	return asOf > s.began
 }
 
@@ -296,7 +315,7 @@ func (r *Recent) skip(key service.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.series[key]; s != nil {
-		s.done, s.busy = max(s.done, s.closed()), false
+		s.done, s.busy, s.failed = max(s.done, s.closed()), false, true
 	}
 }
 
@@ -305,7 +324,7 @@ func (r *Recent) fresh(key service.Key, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.series[key]
-	return s != nil && !s.hole && s.n > 0 && s.done >= s.closed() && s.closed()+key.Interval.Milliseconds() > now.UnixMilli()
+	return s != nil && !s.hole && !s.failed && s.n > 0 && s.done >= s.closed() && s.closed()+key.Interval.Milliseconds() > now.UnixMilli()
 }
 
 // current reports whether the last candle of a series that has closed by now is known.
@@ -354,9 +373,9 @@ func (r *Recent) learn(key service.Key, c *levels.Candles) {
 		// the candles pushed before stay
 	case s.n > 0 && s.newest().OpenTime == last.OpenTime+step: // pushed after the request
 		s.last[0], s.n = last, 2
-	case s.n > 0 && s.newest().OpenTime > last.OpenTime:
-		s.hole = true
-		r.enqueue(s)
+	case s.n > 0 && s.newest().OpenTime > last.OpenTime: // its responses are behind its feed
+		s.hole, s.paused = true, true
+		time.AfterFunc(retryAfter, func() { r.again(key) })
 	default:
 		s.last[1], s.n = last, 1
 		if n > 1 && c.At(n-2).OpenTime == last.OpenTime-step {

@@ -147,6 +147,21 @@ func TestRecent_AsksForWhatIsMissing(t *testing.T) {
 	}
 }
 
+func TestRecent_AsksForTheSeriesOfABrokenConnectionOnly(t *testing.T) {
+	r := newRecent(&NewMetrics(prometheus.NewRegistry()).metrics)
+	r.set("x", members("A", "B"), 0)
+	for s := r.next(unknown, "1m"); s != nil; s = r.next(unknown, "1m") {
+		r.learn(s.key, columns(4, 5))
+		r.stored(s.key, s.closed())
+	}
+	a := service.Key{Exchange: "x", Symbol: "A", Interval: "1m"}
+	// a minute has just closed; its candle is pushed on the other connection a moment later
+	r.CheckOf([]service.Key{a, {Exchange: "x", Symbol: "C", Interval: "1m"}}, candle(7).OpenTime+100, 0, "reconnect")
+	if s := r.next(unknown, "1m"); s == nil || s.key != a || r.queued() {
+		t.Error("not only the series of the connection is asked for")
+	}
+}
+
 func TestRecent_AsksOnceForACandleThatTheExchangeDoesNotHave(t *testing.T) {
 	r := newSeries(t)
 	r.learn(key, columns(4, 5))
@@ -174,13 +189,20 @@ func TestRecent_KeepsWhatWasPushedDuringARequest(t *testing.T) {
 	if !r.append(key, candle(6).OpenTime, dst) || dst.Len() != 3 {
 		t.Errorf("%d candles, want the pushed one after the fetched", dst.Len())
 	}
-	r = newSeries(t)
-	r.push(9, true)
-	r.queued()
-	r.learn(key, columns(5, 6)) // 7 and 8 are unknown
-	if !r.queued() || r.append(key, candle(6).OpenTime, columns(5)) {
-		t.Error("a hole between fetched and pushed candles is not fetched")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		r := newSeries(t)
+		r.push(9, true)
+		r.queued()
+		r.learn(key, columns(5, 6)) // 7 and 8 are unknown
+		if r.Check(candle(10).OpenTime+6000, grace, "silent"); r.queued() {
+			t.Error("the exchange, whose responses are behind, is asked without a pause")
+		}
+		time.Sleep(retryAfter)
+		synctest.Wait()
+		if !r.queued() || r.append(key, candle(6).OpenTime, columns(5)) {
+			t.Error("a hole between fetched and pushed candles is not fetched")
+		}
+	})
 }
 
 func TestRecent_ForgetsPairsThatAreNotLive(t *testing.T) {
@@ -229,14 +251,21 @@ type parts struct {
 	healed  bool     // no stored candle is wrong
 	whole   []string // pairs that were fetched whole
 	stored  [][]string
+	trading time.Time // the exchange lists no pairs before
 }
 
 func (p *parts) Pairs(context.Context, string) ([]service.Pair, error) {
+	if time.Now().Before(p.trading) {
+		return nil, nil
+	}
 	return []service.Pair{{Name: "AUSDT"}, {Name: "BUSDT"}, {Name: "CUSDT"}}, nil
 }
 func (p *parts) KeepLive(context.Context, string) ([]string, string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(p.keepers) == 0 {
+		return nil, "", errors.New("no answer")
+	}
 	return p.keepers, "me", nil
 }
 func (p *parts) LeaveLive(context.Context, string) error { p.set(nil); return nil }
@@ -374,6 +403,43 @@ func TestKeeper_TakesPairsOnlyAfterTheOthersHaveLeftThem(t *testing.T) {
 		if n, _, _ := recent.Counts(); n != 3 || shared >= 3 {
 			t.Errorf("%d of 3 series are kept with another process, %d after it has gone", shared, n)
 		}
+		for _, step := range []struct {
+			keepers []string
+			pause   time.Duration
+		}{
+			{[]string{"me", "other"}, shareEvery},
+			{nil, 20 * time.Second}, // the database does not answer
+			{[]string{"me"}, shareEvery + time.Second},
+		} {
+			p.set(step.keepers)
+			time.Sleep(step.pause)
+		}
+		if n, _, _ := recent.Counts(); n != shared {
+			t.Errorf("%d series are kept, %d with another process that has not been able to say so", n, shared)
+		}
+		time.Sleep(joining + shareEvery)
+		if n, _, _ := recent.Counts(); n != 3 {
+			t.Errorf("%d series are kept after it has gone", n)
+		}
+		stop()
+		synctest.Wait()
+	})
+}
+
+func TestKeeper_LooksSoonForPairsOfAHaltedExchange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &parts{keepers: []string{"me"}, trading: time.Now().Add(5 * time.Minute)}
+		_, recent := Wrap(nil, NewMetrics(prometheus.NewRegistry()))
+		p.recent = recent
+		var log strings.Builder
+		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1h"}, KlineLimit: 100, BatchSize: 50}, recent, nil, venue{p}, p, p, p, slog.New(slog.NewTextHandler(&log, nil)))
+		ctx, stop := context.WithCancel(t.Context())
+		go k.Run(ctx)
+		time.Sleep(7 * time.Minute)
+		synctest.Wait()
+		if n, _, _ := recent.Counts(); n != 3 || strings.Count(log.String(), "no pairs") != 1 {
+			t.Errorf("%d series are kept; the log has %s", n, log.String())
+		}
 		stop()
 		synctest.Wait()
 	})
@@ -494,6 +560,26 @@ func TestRecent_KnowsWhatIsAnalysed(t *testing.T) {
 	}
 	if r.fresh(key, at.Add(time.Minute)) {
 		t.Error("the analysis is fresh after the next close")
+	}
+	r.push(6, true)
+	r.next(known, "1m")
+	if r.skip(key); r.fresh(key, at.Add(time.Minute)) {
+		t.Error("candles that cannot be analysed count as analysed")
+	}
+	if r.Check(at.UnixMilli()+minute+6000, grace, "silent"); r.queued() {
+		t.Error("candles that cannot be analysed are tried again")
+	}
+}
+
+func TestRecent_FetchesWholeWhatWasDistrustedDuringAnAnalysis(t *testing.T) {
+	r := newSeries(t)
+	r.learn(key, columns(4, 5))
+	r.push(6, true)
+	r.next(known, "1m") // its analysis begins
+	r.distrust(key)
+	r.stored(key, candle(7).OpenTime)
+	if s := r.next(unknown, "1m"); s == nil || !s.pair.Whole {
+		t.Error("the pair is not fetched whole")
 	}
 }
 

@@ -1924,7 +1924,7 @@ export interface components {
         };
         /** @description How often a connection to a feed was opened again, by reason. */
         Reconnects: {
-            /** @description Before the exchange closes it. */
+            /** @description Before the exchange closes it, or because it is full. */
             planned: number;
             /** @description It was closed. */
             closed: number;
