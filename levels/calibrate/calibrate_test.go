@@ -86,7 +86,7 @@ func TestValidation_FindsWhatIsPlantedAndNothingWhereThereIsNothing(t *testing.T
 	for _, planted := range []bool{true, false} {
 		t.Run(fmt.Sprintf("planted %v", planted), func(t *testing.T) {
 			folder := t.TempDir()
-			write(t, folder, 10, 4000, planted)
+			write(t, folder, 12, 6000, planted)
 			d := gatherFrom(t, folder)
 			predicted, moments := d.predict(splits[1], 1, func() {})
 			var own []level
