@@ -38,9 +38,10 @@ beside >"$log" 2>&1 &
 beside=$!
 trap 'kill $beside 2>/dev/null || true; rm -f "$log"' EXIT
 
-[ $# -gt 0 ] || set -- ./e2e ./... # the longest begins first
+# The longest begin first, and three packages run at once, because many tests wait.
+[ $# -gt 0 ] || set -- ./e2e ./repository ./exchange/venues ./...
 failed=0
-scripts/with-postgres go test "${race[@]}" -vet=all -short -shuffle=on -parallel 4 -timeout 15m "$@" || failed=$?
+scripts/with-postgres go test "${race[@]}" -vet=all -short -shuffle=on -p 3 -parallel 4 -timeout 15m "$@" || failed=$?
 wait $beside || failed=$?
 cat "$log"
 exit $failed
