@@ -81,7 +81,7 @@ func TestClient_AsksARunningService(t *testing.T) {
 
 	rows := map[string]int{}
 	total, last := 0, 0.0
-	for row, err := range c.Market(ctx, client.Screen{Limit: 50, Sort: "-strength", Role: "support"}) {
+	for row, err := range c.Market(ctx, client.Screen{Limit: 20, Sort: "-strength", Role: "support"}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +91,7 @@ func TestClient_AsksARunningService(t *testing.T) {
 		last = row.Strength
 		rows[row.Symbol]++
 	}
-	if total <= 50 {
+	if total <= 20 {
 		t.Errorf("%d rows: pages are not turned", total)
 	}
 	for _, pair := range truth.Pairs()[:5] {
@@ -103,7 +103,10 @@ func TestClient_AsksARunningService(t *testing.T) {
 		if len(a.Supports) != rows[pair.Symbol] || !a.Simulated || *a.Symbol != pair.Symbol {
 			t.Errorf("%s has %d supports, %d rows on the market", pair.Symbol, len(a.Supports), rows[pair.Symbol])
 		}
-		for _, l := range slices.Concat(a.Supports, a.Resistances)[:1] {
+		for i, l := range slices.Concat(a.Supports, a.Resistances) {
+			if i > 0 {
+				break // one of each pair that has any
+			}
 			e, err := c.Explain(ctx, pair.Symbol, l.ID, client.Options{})
 			if err != nil || !reflect.DeepEqual(e.Level, l) || len(e.Touches) != l.Touches {
 				t.Errorf("%s %s: %v, %+v explained as %+v", pair.Symbol, l.ID, err, l, e)
