@@ -6,7 +6,7 @@ import (
 	"tidemark/service"
 )
 
-// pricesOf returns the prices of an exchange if they are those of now, otherwise nil.
+// pricesOf returns the last prices of an exchange, or nil if they are out of date.
 func (a *API) pricesOf(exchange string) *service.Prices {
 	if a.Prices == nil {
 		return nil

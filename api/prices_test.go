@@ -39,7 +39,7 @@ func TestPrices_DistancesAndRolesAreOfNow(t *testing.T) {
 			reads++
 			return h.store.snaps[k][0], nil
 		}
-		store(h, snapshot("BTCUSDT", time.Now())) // as of now, at 100, with levels at 99, 95 and 103
+		store(h, snapshot("BTCUSDT", time.Now())) // last price 100, levels at 99, 95 and 103
 		ask := func() (wire.Analysis, string, string) {
 			rec := h.get("/levels/BTCUSDT")
 			want(t, rec, 200)

@@ -21,9 +21,9 @@ const dontDump = 16
 //
 // A page fault of a file maps all pages of the 64 KiB around it that the kernel has in
 // memory, within one area of equal properties (fault_around_bytes; do_fault_around in
-// mm/memory.c). In a sweep a quarter of what it maps is in use. So program makes small
-// areas: every other one is marked as not for a core dump, which files are not part of
-// anyway. It saves 8 MiB of RSS and costs a page fault for each area, once.
+// mm/memory.c). A sweep uses a quarter of these pages. So program makes the areas small:
+// every other one is marked as not for a core dump, which files are not part of anyway. It
+// saves 8 MiB of RSS. The additional page faults cost a sweep of 500 pairs 0.07 s.
 var program = sync.OnceValue(func() (mappings [][]byte) {
 	maps, err := os.Open("/proc/self/maps")
 	if err != nil {

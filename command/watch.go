@@ -54,7 +54,7 @@ func (in *invocation) watchCommand() *cobra.Command {
 		Short: "Watch the pairs nearest to a level, live, from a running service",
 		Long: `Watch the pairs nearest to a level. For each pair watch shows the level nearest to
 its price, from GET /levels of a running service. Distances are measured from the last
-price that the service has read, or, if it has none of now, from the close of the newest
+price that the service has read or, if that is out of date, from the close of the newest
 analysed candle; age is the time since that price or close.
 
 On a terminal watch redraws the screen until Ctrl-C, and waits while the service

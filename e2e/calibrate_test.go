@@ -84,6 +84,6 @@ func TestCalibrate_WritesATableOrSaysWhyNot(t *testing.T) {
 		t.Errorf("exit code %d, %s\n%s", code, errs, report)
 	}
 	if code, _, errs := execute(t, nil, "evaluate", folder, "--table", filepath.Join(folder, "P0-1h.csv.gz")); code != 2 || !strings.Contains(errs, "bad table of odds") {
-		t.Errorf("a file that is no table: exit code %d, %s", code, errs)
+		t.Errorf("a file that is not a table: exit code %d, %s", code, errs)
 	}
 }

@@ -103,10 +103,8 @@ func TestClient_AsksARunningService(t *testing.T) {
 		if len(a.Supports) != rows[pair.Symbol] || !a.Simulated || *a.Symbol != pair.Symbol {
 			t.Errorf("%s has %d supports, %d rows on the market", pair.Symbol, len(a.Supports), rows[pair.Symbol])
 		}
-		for i, l := range slices.Concat(a.Supports, a.Resistances) {
-			if i > 0 {
-				break // one of each pair that has any
-			}
+		all := slices.Concat(a.Supports, a.Resistances)
+		for _, l := range all[:min(1, len(all))] {
 			e, err := c.Explain(ctx, pair.Symbol, l.ID, client.Options{})
 			if err != nil || !reflect.DeepEqual(e.Level, l) || len(e.Touches) != l.Touches {
 				t.Errorf("%s %s: %v, %+v explained as %+v", pair.Symbol, l.ID, err, l, e)

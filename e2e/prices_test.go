@@ -10,7 +10,7 @@ import (
 )
 
 // A process that only serves reads prices, too: the levels that another one has stored are
-// shown at the price of now.
+// shown at the current price.
 func TestPrices_MoveBetweenCloses(t *testing.T) {
 	t.Parallel()
 	database := "DATABASE_URL=" + sqliteURL(t)

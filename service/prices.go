@@ -21,7 +21,7 @@ type Prices struct {
 	last  []float64     // in the quote asset
 }
 
-// Until returns the time from which the prices are too old to be those of now: the next
+// Until returns the time from which the prices are too old to be current: the next
 // three readings have failed.
 func (p *Prices) Until() time.Time { return p.At.Add(3 * p.Every) }
 

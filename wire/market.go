@@ -59,7 +59,7 @@ type PricesRead struct {
 	Pairs        int        `json:"pairs"`         // with a price
 	ReadAt       *time.Time `json:"read_at"`       // nil before the first time
 	EverySeconds float64    `json:"every_seconds"` // from one reading to the next
-	Current      bool       `json:"current"`       // they are shown as those of now
+	Current      bool       `json:"current"`       // replies use them
 }
 
 // LivePairs is the state of the live pairs of an exchange.

@@ -1919,7 +1919,7 @@ export interface components {
              * @description How often they are read.
              */
             every_seconds: number;
-            /** @description Whether they are shown as those of now: they are not older than three readings. */
+            /** @description Whether replies use them. They do not once three readings have failed. */
             current: boolean;
         };
         /** @description How often a connection to a feed was opened again, by reason. */

@@ -468,7 +468,7 @@ func TestMarkets_ReadRecordedPrices(t *testing.T) {
 	}
 }
 
-// The price of now is the close of the candle that is forming. Hyperliquid has the middle
+// The current price is the close of the candle that is forming. Hyperliquid has the middle
 // between bid and ask, which is the same in a simulated market.
 func TestMarkets_HaveThePriceOfNow(t *testing.T) {
 	eachMarket(t, func(t *testing.T, v exchange.Venue) {
