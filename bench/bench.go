@@ -238,7 +238,7 @@ func (b *Bencher) startWith(ctx context.Context, env []string, args ...string) (
 	cmd := exec.CommandContext(ctx, b.Exe, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
-	// the process does nothing that is not asked for, unless env says so
+	// the process does only what is requested, unless env says otherwise
 	cmd.Dir, cmd.Env = b.Dir, append([]string{"ANALYSIS_LIVE=false", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + b.Dir}, env...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -99,7 +99,7 @@ func (b *Bencher) liveService(ctx context.Context, market *Process, address stri
 	return b.serve(ctx, market, address, 10, 50, "--analysis-live=true", "--analysis-interval", "1m", "--exchange-weight-share", "1")
 }
 
-// waitLive waits until so many levels as there are live series have been stored, and
+// waitLive waits until the levels of every live series have been stored, and
 // returns the number of series.
 func waitLive(ctx context.Context, p *Process) (series int, err error) {
 	for {

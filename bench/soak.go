@@ -168,7 +168,7 @@ func printSoak(w io.Writer, runs []soakRun) error {
 	return t.Flush()
 }
 
-// soakPlot draws the values over so many samples: one panel each for memory, goroutines and
+// soakPlot draws the values of a number of samples: one panel each for memory, goroutines and
 // open files, one line for each database. label returns what is written below a sample.
 func soakPlot(runs []soakRun, title string, samples int, label func(n int) string) []byte {
 	const (

@@ -502,7 +502,7 @@ func (s *socket) subscribe(ctx context.Context, series []service.Key) error {
 	return nil
 }
 
-// send sends a message, which asks for so many series, at the venue's pace.
+// send sends a message, which asks for a number of series, at the venue's pace.
 func (s *socket) send(ctx context.Context, message []byte, series int) error {
 	facts := s.l.f.facts
 	s.writes.Lock() // not while it waits: the reader takes it, too

@@ -34,11 +34,11 @@ type Config struct {
 
 // Live keeps pairs fresh beside the jobs.
 type Live interface {
-	// Fresh returns a function that reports whether the analysis of so many candles of a
-	// series of an exchange, through the last one that has closed by now, is stored: a job
-	// does not repeat it.
+	// Fresh returns a function that reports whether an analysis of a series with this
+	// number of candles, through the last one that has closed by now, is stored: a job does
+	// not repeat it.
 	Fresh(ctx context.Context, exchange string, klines int) func(service.Key) bool
-	// Stored notes that a job has stored an analysis of so many candles.
+	// Stored notes that a job has stored an analysis with this number of candles.
 	Stored(key service.Key, klines int, asOf time.Time)
 }
 

@@ -26,7 +26,7 @@ type Feed interface {
 	Has(levels.Interval) bool
 	// Want sets the series to push.
 	Want([]service.Key)
-	// Connections returns how many connections so many series take, and the most series
+	// Connections returns how many connections a number of series take, and the most series
 	// that the exchange allows.
 	Connections(series int) (connections, most int)
 	// Run keeps the feed until ctx is done.
@@ -41,7 +41,7 @@ type Venue interface {
 	// Candles appends the closed candles of a pair from a time on, Unix ms; see
 	// service.Visit.
 	Candles(ctx context.Context, symbol string, from int64, dst *levels.Candles, buf []byte) error
-	// Requests returns how many requests for so many candles of an interval are made, and
+	// Requests returns how many requests a number of candles of an interval take, and
 	// how many a second the limits of the exchange leave for work that nobody waits for.
 	Requests(i levels.Interval, klines int) (n int, perSecond float64)
 }
@@ -232,8 +232,8 @@ func (k *Keeper) share(ctx context.Context) {
 			k.since = k.since.Add(-joining)
 		}
 	} else if time.Since(k.heard) > joining {
-		// The database was down, perhaps for the others, too: they may keep their pairs
-		// still, though their last word is too old.
+		// The database was down, perhaps for the others, too. They may still keep their
+		// pairs, although they have not said so lately.
 		k.since = time.Now()
 	}
 	k.heard = time.Now()

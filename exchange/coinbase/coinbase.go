@@ -8,10 +8,10 @@
 // It has no feed of candles. The channels of Coinbase Exchange (docs.cdp.coinbase.com/exchange/
 // websocket-feed/channels) have none, and those made from its matches would not be the
 // venue's. Coinbase Advanced has a channel of candles of five minutes (advanced-trade-ws.
-// coinbase.com; wants no key), for the names of Advanced, where BTC-USDC stands for BTC-USD.
+// coinbase.com; needs no key), for the names of Advanced, where BTC-USDC stands for BTC-USD.
 // It marks none as closed, leaves out those without trades, and was seen to bring different
 // values for one open time (ccxt/ccxt#29375). No recording shows whether its last values are
-// those of Coinbase Exchange, so each candle would have to be fetched all the same, and not
+// those of Coinbase Exchange, so each candle would still have to be fetched, and not
 // before Settles has passed, which is when it is fetched without a feed.
 //
 // Facts are from docs.cdp.coinbase.com and from recorded responses of 2025. Unconfirmed:

@@ -29,7 +29,8 @@ type streamed struct {
 
 var _ exchange.Streamer = (*streamed)(nil)
 
-// pushed returns a market with its sockets: so many series of a connection, and connections.
+// pushed returns a market with its sockets: at most most connections, each with at most
+// series series.
 func pushed(m *market, series, most int) exchange.Venue {
 	names := map[levels.Interval]string{}
 	for i, n := range m.spec.Intervals {

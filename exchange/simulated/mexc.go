@@ -155,7 +155,7 @@ var mexcPushed = []interval{
 }
 
 // takeMEXC reads {"id":1,"method":"SUBSCRIPTION","params":["spot@public.kline.v3.api.pb@BTCUSDT@Min1"]}
-// and {"method":"PING"}. A refusal is said in words, with the code of a success.
+// and {"method":"PING"}. A refusal has the code of a success; only its text differs.
 func takeMEXC(s *Server, message []byte) (subs []subscription, answer []byte) {
 	var m struct {
 		ID     int

@@ -84,7 +84,7 @@ type StreamFaults struct {
 	Token     time.Duration // a token expires after so long, instead of the venue's time
 	Refuse    string        // a subscription to this pair is refused
 	Missing   int           // every so many closed candles one is not sent
-	Corrected int           // every so many closed candles one is sent with another close and volume first
+	Corrected int           // the first message of every n-th closed candle has another close and volume
 }
 
 // StreamStats count what the sockets of a server have done.

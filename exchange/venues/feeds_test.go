@@ -99,7 +99,7 @@ func (r *received) final(t *testing.T, series service.Key, marked bool) []push {
 	return slices.SortedFunc(maps.Values(states), func(a, b push) int { return cmp.Compare(a.candle.OpenTime, b.candle.OpenTime) })
 }
 
-// follow runs a feed of five pairs for so many closes of the market, or longer on a machine
+// follow runs a feed of five pairs for a number of closes of the market, or longer on a machine
 // that is too busy to push enough of them, and returns what it passed on and the client.
 func follow(t *testing.T, v exchange.Venue, closes int, faults simulated.StreamFaults, refuse bool) (r *received, c *exchange.Client, counts exchange.FeedCounts, pairs []service.Key, market *simulated.Server) {
 	t.Helper()
