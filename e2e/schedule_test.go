@@ -3,6 +3,7 @@ package e2e
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,12 +93,22 @@ func TestServe_SweepsByScheduleOnceForAllProcesses(t *testing.T) {
 	t.Parallel()
 	for name, url := range map[string]func(*testing.T) string{"sqlite": sqliteURL, "postgres": postgresURL} {
 		t.Run(name, func(t *testing.T) {
-			// the venue's clock is three seconds before an hour is full, whatever the time
-			hour := time.Now().UTC().Truncate(time.Hour).Add(time.Hour)
-			ahead := time.Until(hour.Add(-3 * time.Second))
-			_, exchange := market(t, simulated.Options{Pairs: 5, Now: func() time.Time { return time.Now().Add(ahead) }})
+			t.Parallel()
+			// The venue's clock stands eight seconds before an hour is full until the
+			// process that only answers is up. The next one stores the schedule.
+			before := time.Now().UTC().Truncate(time.Hour).Add(time.Hour - 8*time.Second)
+			hour := before.Add(8 * time.Second)
+			var started atomic.Pointer[time.Time]
+			_, exchange := market(t, simulated.Options{Pairs: 5, Now: func() time.Time {
+				if s := started.Load(); s != nil {
+					return before.Add(time.Since(*s))
+				}
+				return before
+			}})
 			environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + url(t), "ANALYSIS_SCHEDULE=1h", "ANALYSIS_INTERVALS=1m"}
 			door := serve(t, append(environ, "ROLE=api")...)
+			now := time.Now()
+			started.Store(&now)
 			serve(t, environ...)
 			serve(t, append(environ, "ROLE=worker")...)
 			var got struct {
