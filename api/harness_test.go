@@ -241,6 +241,11 @@ func (s *fakeStore) PutBatch(_ context.Context, b job.Batch) (ended bool, err er
 	return ended, s.err
 }
 
+func (s *fakeStore) Watched(ctx context.Context, key service.Key) (service.Snapshot, []byte, error) {
+	snap, err := s.Snapshot(ctx, key, time.Time{})
+	return snap, nil, err
+}
+
 func (s *fakeStore) Snapshot(_ context.Context, key service.Key, at time.Time) (service.Snapshot, error) {
 	if s.SnapshotFunc != nil {
 		return s.SnapshotFunc(key, at)

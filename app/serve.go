@@ -114,7 +114,11 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 		MemoryBudget: a.budget.Total,
 		Version:      BuildVersion(),
 	})
-	a.DB.Subscribe(func(c repository.Change) { handler.Stored(c.Exchange, c.Interval, c.Symbols, c.AsOf) })
+	a.DB.Subscribe(func(c repository.Change) {
+		if !c.Events {
+			handler.Stored(c.Exchange, c.Interval, c.Symbols, c.AsOf)
+		}
+	})
 
 	listener, profiles, err := Listen(cfg)
 	if err != nil {

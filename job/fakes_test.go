@@ -442,6 +442,11 @@ func (f *fakeStore) PutBatch(ctx context.Context, b Batch) (ended bool, err erro
 	return ended, nil
 }
 
+func (f *fakeStore) Watched(ctx context.Context, key service.Key) (service.Snapshot, []byte, error) {
+	snap, err := f.Snapshot(ctx, key, time.Time{})
+	return snap, nil, err
+}
+
 func (f *fakeStore) Snapshot(ctx context.Context, key service.Key, at time.Time) (service.Snapshot, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

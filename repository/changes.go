@@ -2,9 +2,11 @@ package repository
 
 import "tidemark/levels"
 
-// Change lists the symbols of a market whose newest analysis has changed.
+// Change lists the symbols of a market whose newest analysis has changed, or says that
+// there are new events. The zero Change means that anything may have changed.
 type Change struct {
-	Exchange string // empty: anything may have changed
+	Events   bool // there are new events; nothing else is set
+	Exchange string
 	Interval levels.Interval
 	Symbols  []string // sorted; the callee must not retain or modify it
 	// AsOf is the AsOf of each analysis, in Unix ms, if this process has stored them;

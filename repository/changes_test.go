@@ -30,9 +30,9 @@ func TestSubscribe_OwnChangesBeforePutReturns(t *testing.T) {
 		okx.Exchange = "okx"
 		put(t, db, snapshot("BTCUSDT", 0), okx, other, snapshot("ADAUSDT", 0))
 		same(t, []Change{
-			{"binance", "1h", []string{"ADAUSDT", "BTCUSDT"}, []int64{at, at}},
-			{"binance", "4h", []string{"AAA"}, []int64{at}},
-			{"okx", "1h", []string{"BBB"}, []int64{at}},
+			{Exchange: "binance", Interval: "1h", Symbols: []string{"ADAUSDT", "BTCUSDT"}, AsOf: []int64{at, at}},
+			{Exchange: "binance", Interval: "4h", Symbols: []string{"AAA"}, AsOf: []int64{at}},
+			{Exchange: "okx", Interval: "1h", Symbols: []string{"BBB"}, AsOf: []int64{at}},
 		}, told)
 		if !visible {
 			t.Error("told of a change that could not be read yet")
@@ -75,7 +75,7 @@ func TestSubscribe_ChangesOfAnotherProcess(t *testing.T) {
 			listening(t, other, events)
 			put(t, other, snapshot("BTCUSDT", 0), snapshot("ADAUSDT", 0))
 			got := await(t, events, func(c Change) bool { return len(c.Symbols) == 2 })
-			same(t, Change{"binance", "1h", []string{"ADAUSDT", "BTCUSDT"}, nil}, got)
+			same(t, Change{Exchange: "binance", Interval: "1h", Symbols: []string{"ADAUSDT", "BTCUSDT"}}, got)
 			return
 		}
 		// one event may be from the start of the watch, three cannot

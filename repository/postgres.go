@@ -385,6 +385,7 @@ type notification struct {
 	Exchange string          `json:"exchange,omitempty"`
 	Interval levels.Interval `json:"interval,omitempty"`
 	Symbols  []string        `json:"symbols,omitempty"`
+	Events   bool            `json:"events,omitempty"`
 }
 
 // channel is the SQL expression for the name of the channel. It contains the schema,
@@ -396,8 +397,16 @@ const channel = `left('tidemark.' || current_schema(), 63)`
 // NOTIFY: "must be shorter than 8000 bytes").
 const maxPayload = 7999
 
+// inOrder makes transactions that store events commit one after the other: the lock is
+// held until tx ends. Its number is that of the table in this schema, because locks belong
+// to the database.
+func (e *postgresEngine) inOrder(ctx context.Context, tx *sqlx.Tx) error {
+	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock('events'::regclass::oid::bigint)`)
+	return err
+}
+
 func (e *postgresEngine) announce(ctx context.Context, tx *sqlx.Tx, c Change) error {
-	payload, err := json.Marshal(notification{e.id, c.Exchange, c.Interval, c.Symbols})
+	payload, err := json.Marshal(notification{e.id, c.Exchange, c.Interval, c.Symbols, c.Events})
 	if err == nil && len(payload) > maxPayload {
 		payload, err = json.Marshal(notification{From: e.id})
 	}
@@ -463,7 +472,7 @@ func (e *postgresEngine) listen(ctx context.Context, emit func(Change), connecte
 		if err := json.Unmarshal([]byte(n.Extra), &got); err != nil {
 			emit(Change{}) // from a version with another format
 		} else if got.From != e.id {
-			emit(Change{Exchange: got.Exchange, Interval: got.Interval, Symbols: got.Symbols})
+			emit(Change{Exchange: got.Exchange, Interval: got.Interval, Symbols: got.Symbols, Events: got.Events})
 		}
 	}
 	return c.Err()

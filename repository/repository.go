@@ -94,6 +94,9 @@ type engine interface {
 	lock(ctx context.Context, tx *sqlx.Tx) error
 	// announce notifies other processes of a change once tx is committed.
 	announce(ctx context.Context, tx *sqlx.Tx, c Change) error
+	// inOrder makes transactions that call it before they store events commit in the
+	// order of the events' numbers.
+	inOrder(ctx context.Context, tx *sqlx.Tx) error
 	// watch calls emit for the changes other processes make, until ctx ends.
 	// Whenever it may have missed some, as at its start, it emits the zero Change.
 	watch(ctx context.Context, emit func(Change))

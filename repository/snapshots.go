@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -55,6 +56,13 @@ func (db *DB) put(ctx context.Context, r service.Results, first func(tx *sqlx.Tx
 			return err
 		}
 		changes = changesOf(shown)
+		happened, err := db.putWatches(ctx, tx, r.Watches, shown)
+		if err != nil {
+			return err
+		}
+		if happened {
+			changes = append(changes, Change{Events: true})
+		}
 		for _, c := range changes {
 			if err := db.engine.announce(ctx, tx, c); err != nil {
 				return err
@@ -257,21 +265,37 @@ func (db *DB) putSeries(ctx context.Context, tx *sqlx.Tx, rows []*analysis, args
 
 // Snapshot returns the newest analysis with AsOf not after at, as api.Store requires.
 func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (service.Snapshot, error) {
-	limited, cancel := bounded(ctx, db.readLimit)
-	defer cancel()
 	newest := int64(math.MaxInt64)
 	if !at.IsZero() {
 		newest = at.UnixMilli()
 	}
+	s, _, err := db.snapshot(ctx, key, `NULL`, ``, newest)
+	if errors.Is(err, service.ErrNotAnalyzed) && !errors.Is(err, service.ErrUnreadable) && !at.IsZero() {
+		err = fmt.Errorf("%w at %s", err, at.UTC().Format(time.RFC3339))
+	}
+	return s, err
+}
+
+// Watched implements service.Store.
+func (db *DB) Watched(ctx context.Context, key service.Key) (service.Snapshot, []byte, error) {
+	return db.snapshot(ctx, key, `w.state`, ` LEFT JOIN watches w ON w.series_id = s.id`, math.MaxInt64)
+}
+
+// snapshot returns the newest analysis with AsOf not after newest, and the value of a column
+// of a joined table.
+func (db *DB) snapshot(ctx context.Context, key service.Key, column, join string, newest int64) (s service.Snapshot, state []byte, err error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
 	var stored []struct { // at most one
 		Snapshot   []byte
 		DelistedAt sql.NullInt64 `db:"delisted_at"`
 		Name       sql.NullString
+		State      []byte
 	}
 	// MAX takes one index step on both databases; for ORDER BY … LIMIT 1,
 	// PostgreSQL may fetch and sort the whole history
-	rows, err := db.often(limited, `SELECT a.snapshot, s.delisted_at, p.name FROM series s JOIN analyses a ON a.series_id = s.id
-			LEFT JOIN pairs p ON p.exchange = s.exchange AND p.symbol = s.symbol
+	rows, err := db.often(limited, `SELECT a.snapshot, s.delisted_at, p.name, `+column+` AS state FROM series s JOIN analyses a ON a.series_id = s.id
+			LEFT JOIN pairs p ON p.exchange = s.exchange AND p.symbol = s.symbol`+join+`
 		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ?
 			AND a.as_of = (SELECT MAX(k.as_of) FROM analyses k WHERE k.series_id = s.id AND k.as_of <= ?)`,
 		key.Exchange, key.Interval, key.Symbol, newest)
@@ -279,21 +303,16 @@ func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (serv
 		err = sqlx.StructScan(rows, &stored) // which closes rows
 	}
 	if err != nil {
-		return service.Snapshot{}, db.fail(ctx, err)
+		return s, nil, db.fail(ctx, err)
 	}
 	if len(stored) == 0 {
-		err := fmt.Errorf("%w: %s %s on %s", service.ErrNotAnalyzed, key.Symbol, key.Interval, key.Exchange)
-		if !at.IsZero() {
-			err = fmt.Errorf("%w at %s", err, at.UTC().Format(time.RFC3339))
-		}
-		return service.Snapshot{}, err
+		return s, nil, fmt.Errorf("%w: %s %s on %s", service.ErrNotAnalyzed, key.Symbol, key.Interval, key.Exchange)
 	}
-	var s service.Snapshot
 	if err := decodeSnapshot(stored[0].Snapshot, &s); err != nil {
-		return service.Snapshot{}, db.cannotRead(key, err)
+		return service.Snapshot{}, nil, db.cannotRead(key, err)
 	}
 	s.DelistedAt, s.Name = moment(stored[0].DelistedAt), stored[0].Name.String
-	return s, nil
+	return s, stored[0].State, nil
 }
 
 // latestPage is the number of encoded analyses that Latest holds at once.

@@ -267,6 +267,9 @@ func (*sqliteEngine) maintain(context.Context) {}
 
 func (*sqliteEngine) close() {}
 
+// inOrder does nothing: there is one writer at a time.
+func (e *sqliteEngine) inOrder(context.Context, *sqlx.Tx) error { return nil }
+
 // announce does nothing: other processes see that the file changed.
 func (e *sqliteEngine) announce(context.Context, *sqlx.Tx, Change) error { return nil }
 

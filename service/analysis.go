@@ -15,6 +15,7 @@ type Analysis struct {
 	Snapshot
 	change CandleChange // has no blocks if the stored candles do not change
 	judged *Judged      // nil if no promise is due
+	watch  *Watch       // nil if nothing watches the levels
 }
 
 // AddCandles adds the candles of an analysis to r, which may have failed.
@@ -30,6 +31,9 @@ func (r *Results) Add(a Analysis) {
 	r.AddCandles(a)
 	if a.judged != nil {
 		r.Judged = append(r.Judged, *a.judged)
+	}
+	if a.watch != nil {
+		r.Watches = append(r.Watches, *a.watch)
 	}
 }
 
@@ -140,7 +144,7 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, x Exchange, v Visit, s *sl
 		}
 		found, err := a.snapshot(s, x.Market(), p, now)
 		if err == nil && !f.first {
-			a.follow(ctx, &found)
+			got.watch = a.follow(ctx, &found, &s.candles, r.Store)
 		}
 		return found, err
 	})

@@ -24,6 +24,10 @@ type Config struct {
 	QueueLimit  int             // requests that may wait for a slot of an exchange; one more is ErrBusy
 	Interval    levels.Interval // unless a request says otherwise
 	Timeout     time.Duration   // of Analyze, including the wait for a slot
+	// Watch says what happened to the levels of before, the stored analysis, up to after,
+	// which will be stored. state is that of the levels at before, nil if none is stored;
+	// c has the candles of after. A nil Watch watches nothing.
+	Watch func(before, after *Snapshot, state []byte, c *levels.Candles) *Watch
 }
 
 // The bounds of a request's kline limit.

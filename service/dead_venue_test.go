@@ -56,8 +56,8 @@ func (noStore) Put(context.Context, service.Results) error { return nil }
 func (noStore) Candles(context.Context, service.Key, int64, *levels.Candles, []byte) (service.Kept, error) {
 	return service.Kept{}, service.ErrNotAnalyzed
 }
-func (noStore) Snapshot(context.Context, service.Key, time.Time) (service.Snapshot, error) {
-	return service.Snapshot{}, service.ErrNotAnalyzed
+func (noStore) Watched(context.Context, service.Key) (service.Snapshot, []byte, error) {
+	return service.Snapshot{}, nil, service.ErrNotAnalyzed
 }
 func (noStore) DuePromise(context.Context, service.Key, time.Time) (scorecard.Promise, bool, error) {
 	return scorecard.Promise{}, false, nil

@@ -174,6 +174,11 @@ func (f *fakeStore) Put(ctx context.Context, r Results) error {
 	return nil
 }
 
+func (f *fakeStore) Watched(ctx context.Context, key Key) (Snapshot, []byte, error) {
+	snap, err := f.Snapshot(ctx, key, time.Time{})
+	return snap, nil, err
+}
+
 func (f *fakeStore) Snapshot(ctx context.Context, key Key, at time.Time) (Snapshot, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

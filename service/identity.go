@@ -4,7 +4,6 @@ import (
 	"context"
 	"hash/fnv"
 	"math"
-	"time"
 
 	"tidemark/levels"
 )
@@ -83,17 +82,24 @@ func (s *Snapshot) replace(before *Snapshot) {
 	})
 }
 
-// follow marks the levels of s that have replaced some of the stored analysis. An error
-// does not fail the analysis: its levels then replace none.
-func (a *Analyzer) follow(ctx context.Context, s *Snapshot) {
-	before, err := a.store.Snapshot(ctx, s.Key, time.Time{})
+// follow marks the levels of s that have replaced some of the stored analysis, and returns
+// what happened to those since, if s will be stored. c are the candles of s. An error does not
+// fail the analysis: its levels then replace none, and what happened is found by the next one.
+func (a *Analyzer) follow(ctx context.Context, s *Snapshot, c *levels.Candles, stored bool) *Watch {
+	before, state, err := a.store.Watched(ctx, s.Key)
+	if err != nil || before.Simulated != s.Simulated {
+		return nil
+	}
 	switch {
-	case err != nil || before.Simulated != s.Simulated:
 	case before.AsOf.Before(s.AsOf):
 		s.replace(&before)
 	case before.AsOf.Equal(s.AsOf):
 		s.inherit(&before)
 	}
+	if a.cfg.Watch == nil || !stored || !before.AsOf.Before(s.AsOf) {
+		return nil
+	}
+	return a.cfg.Watch(&before, s, state, c)
 }
 
 // Successor returns the level that has replaced the level with the given id, directly or

@@ -233,6 +233,7 @@ type Results struct {
 	Snapshots []Snapshot
 	Candles   []CandleChange // at most one for each series
 	Judged    []Judged       // at most one for each series; it ends the promise
+	Watches   []Watch        // at most one for each series
 }
 
 // Store stores the results of analyses. Its errors wrap ErrStorage or
@@ -247,6 +248,9 @@ type Store interface {
 	// counts once even if several processes judge it. Then each snapshot that is
 	// the newest of a series without a promise becomes the promise, if
 	// Snapshot.Promise allows it.
+	//
+	// Put stores the state of each watch, unless a newer one is stored, and those of its
+	// events whose ID is not stored yet.
 	Put(ctx context.Context, r Results) error
 	// Candles fills dst, which is empty and carries the interval of key, with the
 	// stored candles that opened at or after from (Unix ms), oldest first. It
@@ -255,9 +259,9 @@ type Store interface {
 	// cannot be read; dst may then be filled in part. buf is scratch memory; the
 	// caller owns it.
 	Candles(ctx context.Context, key Key, from int64, dst *levels.Candles, buf []byte) (Kept, error)
-	// Snapshot returns the newest analysis with AsOf not after at, or the newest of all
-	// if at is zero. It returns ErrNotAnalyzed if there is none.
-	Snapshot(ctx context.Context, key Key, at time.Time) (Snapshot, error)
+	// Watched returns the newest analysis of a series and the state of its levels, which is
+	// nil if none is stored. It returns ErrNotAnalyzed if there is no analysis.
+	Watched(ctx context.Context, key Key) (s Snapshot, state []byte, err error)
 	// DuePromise returns the promise of a series if it was made at or before by.
 	DuePromise(ctx context.Context, key Key, by time.Time) (p scorecard.Promise, due bool, err error)
 	// FindPairs returns the known pairs with one of the spellings, of one exchange or,

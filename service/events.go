@@ -1,0 +1,48 @@
+package service
+
+import (
+	"time"
+
+	"tidemark/levels"
+)
+
+// Event is something that happened to a level of a series.
+type Event struct {
+	// ID is made of what happened, so that two processes that see it give it the same.
+	ID string
+	Key
+	Kind  string // of package event
+	Role  levels.Role
+	Level uint64
+	Edge  float64
+	At    time.Time
+	Body  []byte // the JSON object of the API without its number
+}
+
+// Watch is the state of the levels of a series, to be stored with what made it.
+type Watch struct {
+	Key
+	AsOf   time.Time // of the analysis up to which it was advanced
+	State  []byte    // of package event
+	Events []Event   // what happened since the state before
+}
+
+// EventQuery selects events. Zero values select everything.
+type EventQuery struct {
+	After     int64 // the number of the last event that is known
+	Exchange  string
+	Intervals []string
+	Symbols   []string // the venue's ids
+	Kinds     []string
+	Levels    []uint64
+	Role      string
+	MinEdge   float64
+	Limit     int // 1 or more
+}
+
+// StoredEvent is an event with its number, which grows in the order in which events are
+// stored, with holes.
+type StoredEvent struct {
+	Seq  int64
+	Body []byte // of Event
+}
