@@ -149,7 +149,7 @@ func (a *API) analyzeSymbol(w *reply, r *http.Request, body *analyzeBody) error 
 	if key.Interval == "" {
 		key.Interval, _ = a.Analyzer.Defaults()
 	}
-	prices := a.pricesVersion(key.Exchange)
+	prices := a.pricesVersion(key.Exchange, key.Symbol)
 	watch := a.cache.await(key)
 	snap, err := a.Analyzer.Analyze(r.Context(), service.Request{
 		Exchange: body.Exchange, Symbol: body.Symbol, Interval: levels.Interval(body.Interval), KlineLimit: body.KlineLimit, Store: body.stored(),

@@ -63,8 +63,9 @@ type Store interface {
 type Config struct {
 	Analyzer   *service.Analyzer
 	Jobs       *job.Runner
-	Status     func(exchange string) service.VenueStatus // of an exchange of the Analyzer; nil: unknown
-	Prices     func(exchange string) *service.Prices     // those read last, empty before the first; nil, or a nil function: none are read
+	Status     func(exchange string) service.VenueStatus                   // of an exchange of the Analyzer; nil: unknown
+	Prices     func(exchange string) *service.Prices                       // those read last, empty before the first; nil, or a nil function: none are read, nor those pushed shown
+	Pushed     func(exchange, symbol string) (price float64, at time.Time) // the last one, and when it was received; zeros: none was
 	Store      Store
 	Registerer prometheus.Registerer // for the metrics of this package
 	Gatherer   prometheus.Gatherer   // read by GET /metrics

@@ -152,7 +152,7 @@ func (a *API) sendIntervals(w *reply, r *http.Request, key service.Key, interval
 	case !at.IsZero():
 		cacheControl = a.pastControl(longest, at, now)
 	case f == formatJSON && show.Least == 0: // as of one interval
-		if next := a.nextPrice(key.Exchange); !next.IsZero() && next.Before(first) {
+		if next := a.nextPrice(key.Exchange, key.Symbol); !next.IsZero() && next.Before(first) {
 			first = next
 		}
 		if left := first.Sub(now); left >= time.Second {

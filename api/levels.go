@@ -96,7 +96,7 @@ func (a *API) sendLevels(w *reply, r *http.Request) error {
 
 // newest returns the reply with the newest analysis, from the cache if possible.
 func (a *API) newest(ctx context.Context, key service.Key, show Shown, now time.Time) (*cached, error) {
-	prices := a.pricesVersion(key.Exchange)
+	prices := a.pricesVersion(key.Exchange, key.Symbol)
 	e, generation := a.cache.get(cacheKey{Key: key, faint: show.Faint}, now, prices)
 	if e != nil {
 		a.metrics.hits.Inc()
@@ -117,7 +117,7 @@ func (a *API) newest(ctx context.Context, key service.Key, show Shown, now time.
 func (a *API) encodeNewest(key service.Key, s *service.Snapshot, show Shown, now time.Time, prices int64) *cached {
 	e := encodeLevels(key, formatJSON, a.atPrice(s, now), show, now)
 	e.prices = prices
-	if next := a.nextPrice(key.Exchange); !next.IsZero() && next.Before(e.fresh) {
+	if next := a.nextPrice(key.Exchange, key.Symbol); !next.IsZero() && next.Before(e.fresh) {
 		e.fresh = next
 	}
 	return e

@@ -146,6 +146,61 @@ func TestPrices_OnlyOfTheSameMarketAndNewerThanTheClose(t *testing.T) {
 	})
 }
 
+func TestPrices_TheNewerOfThoseReadAndPushedCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var read func(float64)
+		pushed, received := 0.0, time.Time{}
+		h := start(t, func(c *Config, _ *service.Config) {
+			read = readPrices(c, 98.5)
+			c.Pushed = func(exchange, symbol string) (float64, time.Time) {
+				if symbol != "BTCUSDT" {
+					return 0, time.Time{}
+				}
+				return pushed, received
+			}
+		})
+		push := func(price float64) { pushed, received = price, time.Now() }
+		store(h, snapshot("BTCUSDT", time.Now()), snapshot("XRPUSDT", time.Now()))
+		shows := func(price float64, at time.Time, control string) {
+			t.Helper()
+			rec := h.get("/levels/BTCUSDT")
+			want(t, rec, 200)
+			if a := decode[wire.Analysis](t, rec); a.Price == nil || *a.Price != price || !a.PriceAt.Equal(at) || rec.Header().Get("Cache-Control") != control {
+				t.Errorf("%v at %v, %s", *a.Price, a.PriceAt, rec.Header().Get("Cache-Control"))
+			}
+		}
+		started := time.Now()
+		shows(98.5, started, "public, max-age=10")
+		time.Sleep(2 * time.Second)
+		push(97)
+		shows(97, received, "public, max-age=1")
+		if rows := decode[wire.LevelPage[[]wire.Row]](t, h.get("/levels?symbols=BTCUSDT&limit=1")).Levels; *rows[0].MarketPrice != 97 {
+			t.Errorf("a row at %v", *rows[0].MarketPrice)
+		}
+		before := received
+		time.Sleep(300 * time.Millisecond)
+		push(96) // in the same second
+		shows(97, before, "no-cache")
+		time.Sleep(700 * time.Millisecond)
+		push(96.5)
+		shows(96.5, received, "public, max-age=1")
+		time.Sleep(time.Second)
+		read(99)
+		shows(99, time.Now(), "no-cache") // the next push may come any time
+		// readings fail, and pushes go on: then they alone
+		time.Sleep(30 * time.Second)
+		push(98)
+		shows(98, received, "public, max-age=1")
+		if a := decode[wire.Analysis](t, h.get("/levels/XRPUSDT")); a.Price != nil {
+			t.Errorf("another pair has %v", *a.Price)
+		}
+		time.Sleep(30 * time.Second)
+		if a := decode[wire.Analysis](t, h.get("/levels/BTCUSDT")); a.Price != nil {
+			t.Errorf("an old push is shown: %v", *a.Price)
+		}
+	})
+}
+
 // A replay has a time of its own, in which its candles close and its prices are.
 func TestPrices_AreByTheClockOfTheExchange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

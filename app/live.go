@@ -42,6 +42,14 @@ func (l lives) Stored(key service.Key, klines int, asOf time.Time) {
 	}
 }
 
+// price returns the last price of a pair that was pushed; see live.Recent.Price.
+func (l lives) price(exchange, symbol string) (price float64, at time.Time) {
+	if k, ok := l[exchange]; ok {
+		return k.recent.Price(symbol)
+	}
+	return 0, time.Time{}
+}
+
 // status returns the state of the live pairs.
 func (k kept) status() *service.LiveStatus {
 	s := new(service.LiveStatus)

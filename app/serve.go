@@ -96,6 +96,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 		Jobs:       a.Jobs,
 		Status:     a.status,
 		Prices:     a.prices,
+		Pushed:     lives(a.lives).price,
 		Store:      a.DB,
 		Registerer: a.registry,
 		Gatherer:   a.registry,

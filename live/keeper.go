@@ -77,6 +77,10 @@ type Config struct {
 	KlineLimit int
 	BatchSize  int // most analyses of a transaction
 	Memory     int // bytes for the live series of the exchange; 0: no limit
+	// Price, if not nil, receives each pushed price of a live pair that differs from the one
+	// before, and when it was received, by the clock of this machine. It is called from the
+	// connections of the feed, several at once, and must return soon.
+	Price func(symbol string, price float64, at time.Time)
 }
 
 // Keeper analyses the live pairs of an exchange whenever one of their candles closes.
@@ -125,6 +129,7 @@ func Wrap(x service.Exchange, m *Metrics) (service.Exchange, *Recent) {
 // NewKeeper returns a Keeper of what recent receives from feed.
 func NewKeeper(cfg Config, recent *Recent, feed Feed, venue Venue, lister Lister, analyzer Analyzer, store Store, log *slog.Logger) *Keeper {
 	recent.metrics.announce(cfg.Exchange)
+	recent.onPrice = cfg.Price
 	return &Keeper{cfg: cfg, recent: recent, feed: feed, venue: venue, lister: lister, analyzer: analyzer, store: store,
 		log: log.With("exchange", cfg.Exchange), metrics: recent.metrics}
 }

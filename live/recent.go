@@ -3,6 +3,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -23,6 +24,9 @@ type Recent struct {
 	order  []*recent // the same, the most important first
 	polled []*recent // of these the exchange is asked after each close
 	queues [2]queue
+	prices map[string]*quote // by pair
+
+	onPrice func(symbol string, price float64, at time.Time) // see Config.Price
 
 	refused map[service.Key]bool // not pushed though they were asked for
 
@@ -42,10 +46,18 @@ const (
 	unknown
 )
 
+// quote is the last price of a pair, which all its series share: the close of the open
+// candle that was pushed last, of whichever interval.
+type quote struct {
+	price float64
+	at    int64 // when it was received, Unix ns; 0 if none was
+}
+
 // recent is the state of a series.
 type recent struct {
 	key    service.Key
 	pair   service.Pair
+	quote  *quote
 	last   [2]levels.Candle // closed, one after the other, the newest last
 	n      int8             // how many of last are known
 	asks   int8             // how often the exchange was asked for the candle that closed at asked
@@ -91,7 +103,8 @@ type member struct {
 func (r *Recent) set(exchange string, members []member, now int64) (added, gone int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old := r.series
+	old, quotes := r.series, r.prices
+	r.prices = make(map[string]*quote, len(quotes))
 	r.series, r.polled, r.order = make(map[service.Key]*recent, len(members)), nil, make([]*recent, 0, len(members))
 	for _, m := range members {
 		key := service.Key{Exchange: exchange, Symbol: m.pair.Name, Interval: m.interval}
@@ -103,6 +116,10 @@ func (r *Recent) set(exchange string, members []member, now int64) (added, gone 
 		whole := s.pair.Whole
 		s.pair, s.polled = m.pair, m.polled || r.refused[key]
 		s.pair.Whole = whole
+		if s.quote = r.prices[m.pair.Name]; s.quote == nil {
+			s.quote = cmp.Or(quotes[m.pair.Name], new(quote))
+			r.prices[m.pair.Name] = s.quote
+		}
 		r.series[key] = s
 		r.order = append(r.order, s)
 		if s.polled {
@@ -153,14 +170,25 @@ func (q *queue) add(s *recent) {
 
 // Candle notes the state of a candle that was pushed.
 func (r *Recent) Candle(key service.Key, c levels.Candle, closed bool, received time.Time) {
+	if r.candle(key, c, closed, received) && r.onPrice != nil {
+		r.onPrice(key.Symbol, c.Close, received)
+	}
+}
+
+// candle does the work of Candle. It reports whether the price of the pair changed.
+func (r *Recent) candle(key service.Key, c levels.Candle, closed bool, received time.Time) (moved bool) {
 	step := key.Interval.Milliseconds()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.series[key]
 	if s == nil {
-		return
+		return false
 	}
 	newest := s.newest()
+	if at := received.UnixNano(); !closed && at > s.quote.at && (s.n == 0 || c.OpenTime > newest.OpenTime) {
+		moved = c.Close != s.quote.price
+		*s.quote = quote{c.Close, at}
+	}
 	switch {
 	case !closed:
 		// A candle whose predecessor was not pushed as closed shows a hole.
@@ -184,6 +212,18 @@ func (r *Recent) Candle(key service.Key, c levels.Candle, closed bool, received 
 		s.last[1] = c
 		r.enqueue(s)
 	}
+	return moved
+}
+
+// Price returns the last price of a live pair that was pushed, and when it was received by
+// the clock of this machine; zeros if there is none.
+func (r *Recent) Price(symbol string) (price float64, at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if q := r.prices[symbol]; q != nil && q.at > 0 {
+		return q.price, time.Unix(0, q.at)
+	}
+	return 0, time.Time{}
 }
 
 // askAgain is how long after the close of a candle the exchange is asked a second time if

@@ -109,6 +109,51 @@ func TestRecent_PassesOnWhatIsContiguous(t *testing.T) {
 	}
 }
 
+func TestRecent_KeepsThePriceOfTheOpenCandlePushedLast(t *testing.T) {
+	r := newRecent(&NewMetrics(prometheus.NewRegistry()).metrics)
+	var calls []string
+	r.onPrice = func(symbol string, price float64, at time.Time) {
+		r.Counts() // it may call back
+		calls = append(calls, fmt.Sprint(symbol, " ", price, " ", at.UnixMilli()))
+	}
+	hourly := service.Key{Exchange: "x", Symbol: "BTCUSDT", Interval: "1h"}
+	all := append(members("BTCUSDT", "ETHUSDT"), member{pair: service.Pair{Name: "BTCUSDT"}, interval: "1h"})
+	r.set("x", all, 0)
+	r.learn(key, columns(4, 5))
+	push := func(of service.Key, n int, price float64, closed bool, ms int64) {
+		c := candle(n)
+		c.Close = price
+		r.Candle(of, c, closed, time.UnixMilli(ms))
+	}
+	if _, at := r.Price("BTCUSDT"); !at.IsZero() {
+		t.Error("there is a price before the first push")
+	}
+	push(key, 6, 2, false, 1000)
+	push(hourly, 0, 2.5, false, 2000)
+	push(key, 6, 2.5, false, 3000) // the same price, and newer
+	push(key, 5, 1, false, 4000)   // of a candle that has closed
+	push(key, 6, 1.5, true, 5000)  // closed: the close is stored
+	push(key, 7, 3, false, 2500)   // received before the one that was noted
+	push(service.Key{Exchange: "x", Symbol: "XRPUSDT", Interval: "1m"}, 6, 2, false, 6000)
+	if price, at := r.Price("BTCUSDT"); price != 2.5 || at.UnixMilli() != 3000 {
+		t.Errorf("the price is %v at %v", price, at)
+	}
+	if got := strings.Join(calls, ", "); got != "BTCUSDT 2 1000, BTCUSDT 2.5 2000" {
+		t.Errorf("calls: %s", got)
+	}
+	r.set("x", members("BTCUSDT"), 0)
+	if price, _ := r.Price("BTCUSDT"); price != 2.5 {
+		t.Error("the price is lost with another interval")
+	}
+	if _, at := r.Price("ETHUSDT"); !at.IsZero() {
+		t.Error("a pair that was never pushed has a price")
+	}
+	r.set("x", members("ETHUSDT"), 0)
+	if _, at := r.Price("BTCUSDT"); !at.IsZero() {
+		t.Error("a pair that is not live any more has a price")
+	}
+}
+
 func TestRecent_IgnoresWhatComesTwiceAndLate(t *testing.T) {
 	r := newSeries(t)
 	r.learn(key, columns(4, 5))

@@ -650,7 +650,7 @@ export interface components {
             price: number | null;
             /**
              * Format: date-time
-             * @description When that price was read; `as_of` if the last close is newer. Null with `price`.
+             * @description When that price was read or received; `as_of` if the last close is newer. Null with `price`.
              */
             price_at: string | null;
             /**
@@ -860,7 +860,7 @@ export interface components {
             price: number | null;
             /**
              * Format: date-time
-             * @description When that price was read; `as_of` if the last close is newer. Null with `price`.
+             * @description When that price was read or received; `as_of` if the last close is newer. Null with `price`.
              */
             price_at: string | null;
             /**
@@ -1282,7 +1282,7 @@ export interface components {
             market_price: number | null;
             /**
              * Format: date-time
-             * @description When that price was read; `as_of` if the last close is newer. Null with `market_price`.
+             * @description When that price was read or received; `as_of` if the last close is newer. Null with `market_price`.
              */
             market_price_at: string | null;
             /**
