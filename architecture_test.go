@@ -23,6 +23,7 @@ var rooms = map[string]room{
 	"memory":             {},
 	"service":            {inside: []string{"levels", "scorecard"}, outside: []string{"github.com/prometheus/client_golang"}},
 	"job":                {inside: []string{"levels", "service", "memory"}, outside: []string{"github.com/prometheus/client_golang"}},
+	"event":              {inside: []string{"levels", "service", "wire"}, outside: []string{"github.com/prometheus/client_golang"}},
 	"live":               {inside: []string{"levels", "service"}, outside: []string{"github.com/prometheus/client_golang"}},
 	"exchange":           {inside: []string{"levels", "service"}, outside: []string{"github.com/coder/websocket"}},
 	"exchange/venues":    {inside: []string{"exchange"}}, // and every venue
@@ -31,7 +32,7 @@ var rooms = map[string]room{
 	"api":                {inside: []string{"levels", "scorecard", "service", "job", "memory", "wire", "api/chart"}, outside: []string{"github.com/go-chi/chi/v5", "github.com/prometheus/client_golang", "github.com/go-json-experiment/json", "github.com/modelcontextprotocol/go-sdk"}},
 	"api/chart":          {inside: []string{"levels", "service"}, outside: []string{"golang.org/x/image"}},
 	"config":             {inside: []string{"levels"}, outside: []string{"github.com/caarlos0/env/v10", "github.com/spf13/pflag", "github.com/robfig/cron/v3"}},
-	"app":                {inside: []string{"levels", "scorecard", "service", "job", "live", "memory", "config", "api", "repository", "exchange", "exchange/binance", "exchange/simulated", "exchange/venues"}, outside: []string{"github.com/prometheus/client_golang"}},
+	"app":                {inside: []string{"levels", "scorecard", "service", "job", "live", "event", "memory", "config", "api", "repository", "exchange", "exchange/binance", "exchange/simulated", "exchange/venues"}, outside: []string{"github.com/prometheus/client_golang"}},
 	"bench":              {inside: []string{"app", "config", "exchange/simulated", "wire"}, outside: []string{"github.com/jackc/pgx/v5", "github.com/jmoiron/sqlx", "github.com/lib/pq"}},
 	"command": {
 		inside:  []string{"levels", "levels/evaluate", "levels/calibrate", "service", "job", "memory", "config", "app", "bench", "api", "wire", "exchange", "exchange/binance", "exchange/simulated", "exchange/venues", "repository"},

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tidemark/config"
+	"tidemark/event"
 	"tidemark/job"
 	"tidemark/live"
 	"tidemark/memory"
@@ -31,6 +32,7 @@ type App struct {
 	Venues   []Venue // in the order of EXCHANGE
 	Analyzer *service.Analyzer
 	Jobs     *job.Runner
+	events   *event.Watcher
 	lives    map[string]kept // by exchange
 	clients  clients
 	requests *exchangeMetrics
@@ -94,6 +96,10 @@ func open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 			analysed[i], recents[i] = live.Wrap(v, liveMetrics)
 		}
 	}
+	a.events = event.NewWatcher(db, a.registry, log)
+	for _, v := range a.Venues {
+		a.events.Announce(v.Name)
+	}
 	a.Analyzer = service.New(service.Config{
 		Concurrency: cfg.AnalysisConcurrency,
 		KlineLimit:  cfg.AnalysisKlineLimit,
@@ -101,6 +107,7 @@ func open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 		QueueLimit:  cfg.AnalysisQueueLimit,
 		Interval:    cfg.AnalysisInterval,
 		Timeout:     cfg.AnalysisTimeout,
+		Watch:       a.events.Watch,
 	}, analysed, db, a.registry, log)
 	a.Jobs = job.NewRunner(job.Config{
 		Concurrency: cfg.AnalysisConcurrency,

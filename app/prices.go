@@ -8,9 +8,8 @@ import (
 	"tidemark/service"
 )
 
-// readsPrices reports whether a process that serves reads the prices between closes: one
-// that answers nobody needs none.
-func readsPrices(c config.Config) bool { return c.PricesEvery > 0 && c.Role != roleWorker }
+// readsPrices reports whether a process that serves reads the prices between closes.
+func readsPrices(c config.Config) bool { return c.PricesEvery > 0 }
 
 // prices returns the prices of an exchange that were read last, empty before the first
 // reading; nil if this process reads none of it.
@@ -35,7 +34,7 @@ func (a *App) prices(exchange string) *service.Prices {
 func (a *App) keepPrices(ctx context.Context, v Venue, i int) {
 	select {
 	case <-time.After(a.Config.PricesEvery / time.Duration(len(a.Venues)) * time.Duration(i)):
-		v.KeepPrices(ctx, a.Config.PricesEvery)
+		v.KeepPrices(ctx, a.Config.PricesEvery, func(p *service.Prices) { a.events.Prices(v.Name, p) })
 	case <-ctx.Done():
 	}
 }

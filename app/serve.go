@@ -139,6 +139,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	tending, stopTending := context.WithCancel(ctx)
 	defer stopTending()
 	background.Go(func() { a.forgetJobs(tending) })
+	background.Go(func() { a.events.Run(tending) })
 	if readsPrices(cfg) {
 		for i, v := range a.Venues {
 			background.Go(func() { a.keepPrices(tending, v, i) })

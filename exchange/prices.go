@@ -14,8 +14,8 @@ const PricesEndpoint = "prices"
 
 // KeepPrices reads the last prices of all pairs, now and then in every period, until ctx
 // ends. They take turns with other requests for the budgets of the venue. A reading that
-// fails is not repeated: the next one is near.
-func (c *Client) KeepPrices(ctx context.Context, every time.Duration) {
+// fails is not repeated: the next one is near. read is called after each.
+func (c *Client) KeepPrices(ctx context.Context, every time.Duration, read func(*service.Prices)) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for failed := false; ; {
@@ -29,6 +29,9 @@ func (c *Client) KeepPrices(ctx context.Context, every time.Duration) {
 			c.log.Info("the prices between closes are read again")
 		}
 		failed = err != nil
+		if !failed {
+			read(c.prices.Load())
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

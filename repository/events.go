@@ -78,43 +78,49 @@ func levelID(id uint64) string {
 	return strings.Repeat("0", 16-len(s)) + s
 }
 
-// Cross calls f with the newest analysis of a series and the state of its levels, and
-// stores the watch that f returns, if it returns one, in one transaction. f may be called
-// in several processes at once; the states of which the later one counts then differ at
-// most in what both saw.
-func (db *DB) Cross(ctx context.Context, key service.Key, f func(s *service.Snapshot, state []byte) *service.Watch) error {
+// Cross implements event.Store. f may be called for the same series in several processes at
+// once; the states of which the later one counts then differ at most in what both saw.
+func (db *DB) Cross(ctx context.Context, series []service.Key, f func(s *service.Snapshot, state []byte) *service.Watch) error {
 	happened := false
 	err := db.inTx(ctx, func(tx *sqlx.Tx) error {
-		var row struct {
-			ID       int64
-			Snapshot []byte
-			State    []byte
-			Name     sql.NullString
+		var watches []service.Watch
+		var states []any
+		for _, key := range series {
+			var row struct {
+				ID       int64
+				Snapshot []byte
+				State    []byte
+				Name     sql.NullString
+			}
+			err := tx.GetContext(ctx, &row, tx.Rebind(`SELECT s.id, a.snapshot, w.state, p.name FROM series s
+				JOIN analyses a ON a.series_id = s.id AND a.as_of = s.latest_as_of
+				LEFT JOIN watches w ON w.series_id = s.id
+				LEFT JOIN pairs p ON p.exchange = s.exchange AND p.symbol = s.symbol
+				WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ?`), key.Exchange, key.Interval, key.Symbol)
+			if err == sql.ErrNoRows {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			var s service.Snapshot
+			if decodeSnapshot(row.Snapshot, &s) != nil {
+				continue // said where it is read for itself
+			}
+			s.Name = row.Name.String
+			if w := f(&s, row.State); w != nil {
+				watches = append(watches, *w)
+				states = append(states, row.ID, w.AsOf.UnixMilli(), w.State)
+			}
 		}
-		err := tx.GetContext(ctx, &row, tx.Rebind(`SELECT s.id, a.snapshot, w.state, p.name FROM series s
-			JOIN analyses a ON a.series_id = s.id AND a.as_of = s.latest_as_of
-			LEFT JOIN watches w ON w.series_id = s.id
-			LEFT JOIN pairs p ON p.exchange = s.exchange AND p.symbol = s.symbol
-			WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ?`), key.Exchange, key.Interval, key.Symbol)
-		if err == sql.ErrNoRows {
+		if len(watches) == 0 {
 			return nil
 		}
+		err := putStates(ctx, tx, len(watches), states)
 		if err != nil {
 			return err
 		}
-		var s service.Snapshot
-		if err := decodeSnapshot(row.Snapshot, &s); err != nil {
-			return db.cannotRead(key, err)
-		}
-		s.Name = row.Name.String
-		w := f(&s, row.State)
-		if w == nil {
-			return nil
-		}
-		if err := putStates(ctx, tx, 1, []any{row.ID, w.AsOf.UnixMilli(), w.State}); err != nil {
-			return err
-		}
-		if happened, err = db.putEvents(ctx, tx, []service.Watch{*w}); err != nil || !happened {
+		if happened, err = db.putEvents(ctx, tx, watches); err != nil || !happened {
 			return err
 		}
 		return db.engine.announce(ctx, tx, Change{Events: true})

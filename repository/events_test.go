@@ -105,7 +105,7 @@ func TestCross_StoresWhatAPriceDidToTheNewestAnalysis(t *testing.T) {
 		db := d.open(t)
 		cross := func(f func(s *service.Snapshot, state []byte) *service.Watch) {
 			t.Helper()
-			if err := db.Cross(t.Context(), key("BTCUSDT"), f); err != nil {
+			if err := db.Cross(t.Context(), []service.Key{key("ADAUSDT"), key("BTCUSDT")}, f); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -143,8 +143,12 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, x Exchange, v Visit, s *sl
 			return Snapshot{}, err
 		}
 		found, err := a.snapshot(s, x.Market(), p, now)
-		if err == nil && !f.first {
+		switch {
+		case err != nil:
+		case !f.first:
 			got.watch = a.follow(ctx, &found, &s.candles, r.Store)
+		case a.cfg.Watch != nil && r.Store:
+			got.watch = a.cfg.Watch(nil, &found, nil, &s.candles)
 		}
 		return found, err
 	})

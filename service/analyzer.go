@@ -25,8 +25,9 @@ type Config struct {
 	Interval    levels.Interval // unless a request says otherwise
 	Timeout     time.Duration   // of Analyze, including the wait for a slot
 	// Watch says what happened to the levels of before, the stored analysis, up to after,
-	// which will be stored. state is that of the levels at before, nil if none is stored;
-	// c has the candles of after. A nil Watch watches nothing.
+	// which will be stored; nil if nothing is to be stored. before is nil for a new pair, and
+	// may be of the same candle as after. state is that of the levels at before, nil if none
+	// is stored; c has the candles of after. A nil Watch watches nothing.
 	Watch func(before, after *Snapshot, state []byte, c *levels.Candles) *Watch
 }
 

@@ -95,8 +95,10 @@ func (a *Analyzer) follow(ctx context.Context, s *Snapshot, c *levels.Candles, s
 		s.replace(&before)
 	case before.AsOf.Equal(s.AsOf):
 		s.inherit(&before)
+	default:
+		return nil
 	}
-	if a.cfg.Watch == nil || !stored || !before.AsOf.Before(s.AsOf) {
+	if a.cfg.Watch == nil || !stored {
 		return nil
 	}
 	return a.cfg.Watch(&before, s, state, c)

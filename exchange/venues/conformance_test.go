@@ -433,7 +433,7 @@ func readPrices(t *testing.T, c *exchange.Client) *service.Prices {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	kept := make(chan struct{})
-	go func() { defer close(kept); c.KeepPrices(ctx, time.Hour) }()
+	go func() { defer close(kept); c.KeepPrices(ctx, time.Hour, func(*service.Prices) {}) }()
 	for c.Prices() == nil {
 		if t.Context().Err() != nil {
 			t.Fatal("no prices")

@@ -1,0 +1,78 @@
+package event
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"time"
+
+	"tidemark/levels"
+	"tidemark/service"
+	"tidemark/wire"
+)
+
+// newEvent returns t, which happened to a level of s, as it is stored at the time now.
+func newEvent(s *service.Snapshot, t *Transition, now time.Time) service.Event {
+	l := &t.Level
+	e := service.Event{
+		ID: EventID(s.Key, t), Key: s.Key, Kind: t.Kind.String(), Role: l.Role, Level: l.ID,
+		Edge: wire.Rounded(float64(l.Edge), 2), At: wire.Moment(t.At),
+	}
+	id := levelID(l.ID)
+	now = wire.Moment(now)
+	path := "/levels/" + url.PathEscape(s.Symbol)
+	query := "?" + url.Values{"exchange": {s.Exchange}, "interval": {string(s.Interval)}}.Encode()
+	w := wire.Event{
+		ID: e.ID, Kind: e.Kind,
+		Exchange: s.Exchange, Symbol: s.Symbol, Interval: string(s.Interval), Simulated: s.Simulated,
+		OccurredAt: e.At, EmittedAt: now, LateMS: max(0, now.Sub(e.At).Milliseconds()),
+		AsOf: wire.Moment(s.AsOf), DataAgeMS: max(0, now.Sub(s.AsOf).Milliseconds()),
+		Price: t.Price, ATR: wire.SixDigits(t.ATR), Begun: wire.Moment(t.Begun),
+		Level: wire.EventLevel{
+			ID: id, Role: l.Role.String(), Price: l.Price, Low: l.Low, High: l.High, Edge: e.Edge,
+			State: l.State.String(), Tests: int(l.Tests), Held: int(l.Held),
+		},
+		Links: wire.EventLinks{Levels: path + query, Explanation: path + "/" + id + query, Chart: path + "/chart.svg" + query},
+	}
+	if s.Name != "" {
+		w.Name = &s.Name
+	}
+	if c := t.Candle; c != nil {
+		w.Candle = &wire.EventCandle{OpenTime: time.UnixMilli(c.OpenTime).UTC(), Open: c.Open, High: c.High, Low: c.Low, Close: c.Close, Volume: c.Volume}
+	}
+	if t.ATR > 0 {
+		w.DistanceATR = new(wire.Rounded((t.Price-l.Price)/t.ATR, 2))
+	}
+	if l.NoOdds == levels.OddsKnown {
+		w.Level.TouchProbability, w.Level.HoldProbability = odds(l.TouchProbability), odds(l.HoldProbability)
+		w.Level.HoldInterval = &[2]float64{*odds(l.HoldInterval[0]), *odds(l.HoldInterval[1])}
+		w.Level.BaselineHoldProbability, w.Level.Samples = odds(l.BaselineHold), new(int(l.Samples))
+	}
+	if !t.TouchedAt.IsZero() {
+		w.TouchedAt = new(wire.Moment(t.TouchedAt))
+	}
+	if p := t.Promise; p != nil {
+		w.Promise = &wire.EventPromise{
+			HoldProbability: *odds(p.Hold), HoldInterval: [2]float64{*odds(p.HoldInterval[0]), *odds(p.HoldInterval[1])},
+			BaselineHoldProbability: *odds(p.Baseline), Edge: wire.Rounded(float64(p.Edge), 2), Samples: int(p.Samples),
+		}
+	}
+	if t.Other != 0 {
+		other := levelID(t.Other)
+		if t.Kind == Vanished {
+			w.ReplacedBy = &other
+		} else {
+			w.Replaces = &other
+		}
+	}
+	var err error
+	if e.Body, err = json.Marshal(&w); err != nil {
+		panic(fmt.Sprintf("event: %v", err)) // only for NaN or infinities, which a level never holds
+	}
+	return e
+}
+
+// odds returns a probability with the four decimals that the service stores.
+func odds(p float32) *float64 { return new(wire.Rounded(float64(p), 4)) }
+
+func levelID(id uint64) string { return string(wire.AppendID(nil, id)) }
