@@ -1,4 +1,4 @@
-// This file measures Find, and the packing and reading of blocks.
+// This file measures Find, the judging of outcomes, and the packing and reading of blocks.
 
 package levels
 
@@ -77,6 +77,24 @@ func BenchmarkRecord(b *testing.B) {
 		parts = stretchesOf(parts, c, atr)
 		for i := range found {
 			record(found[i].Price, found[i].Role, c, atr, parts)
+		}
+	}
+}
+
+// BenchmarkMoment_Judge judges lines at many distances, most of them untouched for some time.
+func BenchmarkMoment_Judge(b *testing.B) {
+	c := generate(1, 2000)
+	moments := make([]Moment, 0, 20)
+	for n := 200; n < 1800; n += 80 {
+		known := c.first(n)
+		moments = append(moments, MomentOf(&known))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, m := range moments {
+			for d := -9.0; d <= 9; d += 0.75 {
+				m.Judge(m.LastPrice+d*m.ATR, c)
+			}
 		}
 	}
 }

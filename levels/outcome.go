@@ -81,6 +81,94 @@ func (m Moment) Reach(c *Candles) (lowest, highest float64) {
 	return lowest, highest
 }
 
+// Judgement is the outcome of one level as candles arrive: Moment.Judge, one candle at a
+// time. While it is pending, Touched is all that it keeps of the candles it has seen.
+type Judgement struct {
+	Outcome Outcome
+	Touched bool
+
+	up           bool  // a resistance
+	asOf, end    int64 // the candles that open in this span count
+	length       int64
+	line, atr    float64
+	below, above float64 // a candle between them changes nothing
+}
+
+// Judging returns the judgement of a level at price before any candle or, with touched, of
+// one that an earlier candle has touched and none has decided. length is that of a candle
+// in ms.
+func (m Moment) Judging(price float64, length int64, touched bool) Judgement {
+	j := Judgement{
+		up: price > m.LastPrice, asOf: m.AsOf, end: m.AsOf + Horizon*length, length: length,
+		line: m.TouchLine(price), atr: m.ATR, below: math.Inf(-1), above: math.Inf(1),
+	}
+	switch {
+	case touched:
+		j.touch()
+	case j.up:
+		j.above = j.line
+	default:
+		j.below = j.line
+	}
+	return j
+}
+
+// Next judges the next candle, which opens at open (Unix ms). It ignores a candle that
+// opens before the moment, and all candles once the outcome is not Pending.
+func (j *Judgement) Next(open int64, high, low float64) {
+	if j.Outcome != Pending || open < j.asOf {
+		return
+	}
+	if open < j.end && j.step(high, low) {
+		return
+	}
+	if open+j.length >= j.end {
+		j.expire()
+	}
+}
+
+func (j *Judgement) touch() {
+	j.Touched, j.below, j.above = true, j.line-race*j.atr, j.line+race*j.atr
+}
+
+// step judges a candle within the horizon and reports whether it settles the outcome.
+func (j *Judgement) step(high, low float64) bool {
+	if !(low <= j.below || high >= j.above) {
+		return false
+	}
+	return j.settle(high, low)
+}
+
+// settle is step for a candle that touches the level or ends the race.
+func (j *Judgement) settle(high, low float64) bool {
+	touching := !j.Touched
+	if touching {
+		j.touch()
+	}
+	// for a support; a resistance is its mirror image
+	broke, held := low <= j.below, high >= j.above
+	if j.up {
+		broke, held = held, broke
+	}
+	switch held = held && !touching; {
+	case broke && held:
+		j.Outcome = Undecided
+	case broke:
+		j.Outcome = Broke
+	case held:
+		j.Outcome = Held
+	}
+	return j.Outcome != Pending
+}
+
+// expire ends the horizon.
+func (j *Judgement) expire() {
+	j.Outcome = Untouched
+	if j.Touched {
+		j.Outcome = Undecided
+	}
+}
+
 // Judge returns the outcome of a level at price, which is a support at or below the
 // last price of the moment and a resistance above it. It uses the candles of c that
 // open at or after the moment and within Horizon intervals of it, and ignores all
@@ -95,50 +183,25 @@ func (m Moment) Reach(c *Candles) (lowest, highest float64) {
 // The horizon is a span of time: missing candles do not extend it. As candles
 // arrive, an outcome changes only while it is Pending. Judge does not allocate.
 func (m Moment) Judge(price float64, c *Candles) Verdict {
-	line := m.TouchLine(price)
-	up := price > m.LastPrice
-	back, through := line+race*m.ATR, line-race*m.ATR
-	if up {
-		back, through = through, back
-	}
+	j := m.Judging(price, c.length, false)
 	v := Verdict{Touch: -1, End: -1}
-	end := m.AsOf + Horizon*c.length
+	n := len(c.OpenTime)
 	first, _ := slices.BinarySearch(c.OpenTime, m.AsOf)
 	i := first
-	for ; i < len(c.OpenTime) && c.OpenTime[i] < end; i++ {
-		high, low := c.High[i], c.Low[i]
-		// for a support; a resistance is its mirror image
-		touched, broke, held := low <= line, low <= through, high >= back
-		if up {
-			touched, broke, held = high >= line, high >= through, low <= back
+	for high, low := c.High[:n], c.Low[:n]; i < n && c.OpenTime[i] < j.end; i++ {
+		settled := j.step(high[i], low[i])
+		if v.Touch < 0 && j.Touched {
+			v.Touch = i
 		}
-		if v.Touch < 0 {
-			if !touched {
-				continue
-			}
-			v.Touch, held = i, false
+		if settled {
+			v.Outcome, v.End = j.Outcome, i
+			v.Missing = int((c.OpenTime[i]-m.AsOf)/c.length) - (i - first)
+			return v
 		}
-		if !broke && !held {
-			continue
-		}
-		v.End = i
-		switch {
-		case broke && held:
-			v.Outcome = Undecided
-		case broke:
-			v.Outcome = Broke
-		default:
-			v.Outcome = Held
-		}
-		v.Missing = int((c.OpenTime[i]-m.AsOf)/c.length) - (i - first)
-		return v
 	}
-	if over := i < len(c.OpenTime) || i > first && c.OpenTime[i-1]+c.length >= end; !over {
-		return v
-	}
-	v.Outcome, v.Missing = Untouched, Horizon-(i-first)
-	if v.Touch >= 0 {
-		v.Outcome = Undecided
+	if i < n || i > first && c.OpenTime[i-1]+c.length >= j.end {
+		j.expire()
+		v.Outcome, v.Missing = j.Outcome, Horizon-(i-first)
 	}
 	return v
 }

@@ -135,6 +135,38 @@ func TestMoment_ADecisionIsFinal(t *testing.T) {
 	}
 }
 
+// Candle by candle, restored before each from all that a pending judgement keeps.
+func TestJudgement_AgreesWithJudgeAfterEveryCandle(t *testing.T) {
+	c := generate(3, 2600)
+	c.OpenTime = slices.Delete(c.OpenTime, 900, 920) // a hole
+	c.High, c.Low, c.Close = slices.Delete(c.High, 900, 920), slices.Delete(c.Low, 900, 920), slices.Delete(c.Close, 900, 920)
+	seen := map[Outcome]int{}
+	for from := 500; from+Horizon+10 < c.Len(); from += 61 {
+		known := c.Slice(0, from)
+		m := MomentOf(&known)
+		for _, d := range []float64{-9, -6, -2, -0.5, 0, 0.2, 0.7, 3, 7} {
+			price := m.LastPrice + d*m.ATR
+			j := m.Judging(price, hour, false)
+			for n := from - 1; n < from+Horizon+10; n++ {
+				if j.Outcome == Pending {
+					j = m.Judging(price, hour, j.Touched)
+				}
+				j.Next(c.OpenTime[n], c.High[n], c.Low[n])
+				prefix := c.first(n + 1)
+				if v := m.Judge(price, &prefix); v.Outcome != j.Outcome || v.Touch >= 0 != j.Touched {
+					t.Fatalf("%v ATR from candle %d, at candle %d: %+v, Judge %+v", d, from, n, j, v)
+				}
+			}
+			seen[j.Outcome]++
+		}
+	}
+	for _, o := range []Outcome{Untouched, Undecided, Held, Broke} {
+		if seen[o] == 0 {
+			t.Errorf("no level was %s", o)
+		}
+	}
+}
+
 func TestMoment_JudgesWhateverTheScaleAndTheMirror(t *testing.T) {
 	c, up, flipped := generate(5, 4000), generate(5, 4000), generate(5, 4000)
 	top := 2 * slices.Max(c.High)
