@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -15,7 +16,7 @@ import (
 func newEvent(s *service.Snapshot, t *Transition, now time.Time) service.Event {
 	l := &t.Level
 	e := service.Event{
-		ID: EventID(s.Key, t), Key: s.Key, Kind: t.Kind.String(), Role: l.Role, Level: l.ID,
+		ID: EventID(s.Key, *t), Key: s.Key, Kind: t.Kind.String(), Role: l.Role, Level: l.ID,
 		Edge: wire.Rounded(float64(l.Edge), 2), At: wire.Moment(t.At),
 	}
 	id := levelID(l.ID)
@@ -43,7 +44,7 @@ func newEvent(s *service.Snapshot, t *Transition, now time.Time) service.Event {
 	if t.ATR > 0 {
 		w.DistanceATR = new(wire.Rounded((t.Price-l.Price)/t.ATR, 2))
 	}
-	if l.NoOdds == levels.OddsKnown {
+	if l.NoOdds == levels.OddsKnown && !t.Passed {
 		w.Level.TouchProbability, w.Level.HoldProbability = odds(l.TouchProbability), odds(l.HoldProbability)
 		w.Level.HoldInterval = &[2]float64{*odds(l.HoldInterval[0]), *odds(l.HoldInterval[1])}
 		w.Level.BaselineHoldProbability, w.Level.Samples = odds(l.BaselineHold), new(int(l.Samples))
@@ -53,7 +54,7 @@ func newEvent(s *service.Snapshot, t *Transition, now time.Time) service.Event {
 	}
 	if p := t.Promise; p != nil {
 		w.Promise = &wire.EventPromise{
-			HoldProbability: *odds(p.Hold), HoldInterval: [2]float64{*odds(p.HoldInterval[0]), *odds(p.HoldInterval[1])},
+			HoldProbability: *odds(p.Hold), HoldInterval: [2]float64{*odds(p.Interval[0]), *odds(p.Interval[1])},
 			BaselineHoldProbability: *odds(p.Baseline), Edge: wire.Rounded(float64(p.Edge), 2), Samples: int(p.Samples),
 		}
 	}
@@ -65,10 +66,13 @@ func newEvent(s *service.Snapshot, t *Transition, now time.Time) service.Event {
 			w.Replaces = &other
 		}
 	}
-	var err error
-	if e.Body, err = json.Marshal(&w); err != nil {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(&w); err != nil {
 		panic(fmt.Sprintf("event: %v", err)) // only for NaN or infinities, which a level never holds
 	}
+	e.Body = bytes.TrimRight(body.Bytes(), "\n")
 	return e
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -66,34 +67,39 @@ func NewWatcher(store Store, reg prometheus.Registerer, log *slog.Logger) *Watch
 
 // Announce makes the metrics of an exchange exist before anything has happened.
 func (w *Watcher) Announce(exchange string) {
-	for _, k := range Kinds() {
-		w.events.WithLabelValues(exchange, k.String())
+	for _, kind := range kinds {
+		w.events.WithLabelValues(exchange, kind)
 	}
 }
 
 // Watch implements service.Config.Watch.
 func (w *Watcher) Watch(before, after *service.Snapshot, stored []byte, c *levels.Candles) *service.Watch {
-	state := w.decode(after.Key, stored)
-	if before != nil && before.AsOf.Equal(after.AsOf) && stored != nil {
-		w.arm(&state, after)
-		return nil
+	var state State
+	if before != nil {
+		state = w.state(before, stored)
 	}
 	happened := state.Close(before, after, c)
 	w.arm(&state, after)
 	if before == nil {
-		return nil // all that this state says follows from the analysis
+		return nil // the state follows from the analysis
 	}
-	return w.watch(&state, after, happened)
+	named := *after
+	named.Name = cmp.Or(after.Name, before.Name) // analyses of a job do not know it
+	return w.watch(&state, &named, happened)
 }
 
-// decode returns the stored state of a series; an empty one if none is stored, or if it
-// cannot be read.
-func (w *Watcher) decode(key service.Key, stored []byte) State {
-	state, err := Decode(stored)
-	if err != nil {
-		w.log.Warn("the state of a pair's levels cannot be read and starts again", "exchange", key.Exchange, "symbol", key.Symbol, "interval", key.Interval, "error", err)
-		return State{}
+// state returns the stored state of the levels of s; if none is stored, or it cannot be read,
+// that of a first analysis.
+func (w *Watcher) state(s *service.Snapshot, stored []byte) State {
+	if stored != nil {
+		state, err := Decode(stored)
+		if err == nil {
+			return state
+		}
+		w.log.Warn("the state of a pair's levels is lost; those near the price ring again once it has left them", "exchange", s.Exchange, "symbol", s.Symbol, "interval", s.Interval, "error", err)
 	}
+	var state State
+	state.Close(nil, s, nil)
 	return state
 }
 
@@ -164,9 +170,11 @@ func (w *Watcher) price(alarms []*alarm, price float64, at time.Time) {
 
 // crossing is a price that has come to a level of a series.
 type crossing struct {
-	key   service.Key
-	price float64
-	at    time.Time
+	key          service.Key
+	price        float64
+	at           time.Time
+	asOf         time.Time // of the alarm
+	below, above float64   // of the alarm
 }
 
 // next takes the series that prices have crossed, at most crossAtOnce.
@@ -176,9 +184,9 @@ func (w *Watcher) next() []crossing {
 	n := min(len(w.crossed), crossAtOnce)
 	all := make([]crossing, n)
 	for i, a := range w.crossed[:n] {
-		all[i] = crossing{a.key, a.price, a.at}
-		// Until the state says otherwise, nothing happens at any price.
-		a.queued, a.below, a.above = false, 0, never
+		all[i] = crossing{a.key, a.price, a.at, a.asOf, a.below, a.above}
+		// until it is stored, no other price matters
+		a.queued, a.below, a.above = false, 0, math.Inf(1)
 	}
 	w.crossed = append(w.crossed[:0], w.crossed[n:]...)
 	slices.SortFunc(all, func(a, b crossing) int { // in the same order in all processes
@@ -231,15 +239,24 @@ func (w *Watcher) again(all []crossing) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, x := range all {
-		for _, a := range w.pairs[pair{x.key.Exchange, x.key.Symbol}] {
-			if a.key == x.key && !a.queued {
-				a.queued, a.price, a.at = true, x.price, x.at
-				w.crossed = append(w.crossed, a)
-			}
+		if a := w.alarm(x.key); !a.queued {
+			a.queued, a.price, a.at = true, x.price, x.at
+			w.crossed = append(w.crossed, a)
 		}
 	}
 }
 
+// alarm returns the alarm of a series, nil if it has none.
+func (w *Watcher) alarm(key service.Key) *alarm {
+	for _, a := range w.pairs[pair{key.Exchange, key.Symbol}] {
+		if a.key == key {
+			return a
+		}
+	}
+	return nil
+}
+
+// cross stores what prices do to levels.
 func (w *Watcher) cross(ctx context.Context, all []crossing) error {
 	keys := make([]service.Key, len(all))
 	for i, x := range all {
@@ -249,15 +266,12 @@ func (w *Watcher) cross(ctx context.Context, all []crossing) error {
 		state State
 		snap  service.Snapshot
 	}
-	results := map[service.Key]result{}
+	results := map[service.Key]*result{}
 	err := w.store.Cross(ctx, keys, func(s *service.Snapshot, stored []byte) *service.Watch {
-		i := slices.IndexFunc(all, func(x crossing) bool { return x.key == s.Key })
-		state := w.decode(s.Key, stored)
-		if stored == nil {
-			state.Close(nil, s, nil)
-		}
-		happened := state.Price(s, all[i].price, all[i].at)
-		results[s.Key] = result{state, *s}
+		x := all[slices.Index(keys, s.Key)]
+		state := w.state(s, stored)
+		happened := state.Price(s, x.price, x.at)
+		results[s.Key] = &result{state, *s}
 		if len(happened) == 0 {
 			return nil
 		}
@@ -266,8 +280,21 @@ func (w *Watcher) cross(ctx context.Context, all []crossing) error {
 	if err != nil {
 		return err
 	}
-	for _, r := range results {
-		w.arm(&r.state, &r.snap)
+	for _, x := range all {
+		if r := results[x.key]; r != nil && !r.snap.AsOf.Before(x.asOf) {
+			w.arm(&r.state, &r.snap)
+		} else { // the analysis of the alarm is not stored yet
+			w.restore(x)
+		}
 	}
 	return nil
+}
+
+// restore gives an alarm the prices back that it had at a crossing.
+func (w *Watcher) restore(x crossing) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a := w.alarm(x.key); a.asOf.Equal(x.asOf) {
+		a.below, a.above = x.below, x.above
+	}
 }
