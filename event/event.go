@@ -105,7 +105,9 @@ type Transition struct {
 	Candle *levels.Candle
 	Price  float64 // last price at At
 	ATR    float64 // at Begun
-	// TouchedAt is the time of Touched; only of Held, Broke and Flipped.
+	// TouchedAt is the time of Touched, or the close of the candle that touched the level if
+	// that was earlier: a price may be known before the candle that closed before it. Only
+	// of Held, Broke and Flipped.
 	TouchedAt time.Time
 	// Promise is the odds at Begun; only of Held, Broke and Flipped, and nil if the level
 	// had none.

@@ -41,7 +41,14 @@ func analysis(m levels.Moment, all ...levels.Level) *service.Snapshot {
 	return s
 }
 
-func add(t testing.TB, c *levels.Candles, k levels.Candle) {
+// tester is a testing.TB or a rapid.T.
+type tester interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+func add(t tester, c *levels.Candles, k levels.Candle) {
 	t.Helper()
 	if err := c.Append(k); err != nil {
 		t.Fatal(err)

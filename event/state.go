@@ -59,7 +59,7 @@ type episode struct {
 	// Since is the time of the last price of a transition, or 0: no earlier close ends the
 	// episode.
 	Since     int64
-	TouchedAt int64 // of Touched, Unix ms; 0 before
+	TouchedAt int64 // see Transition; Unix ms, 0 before
 	// Approached is set if there is no Approaching to come.
 	Approached bool
 	Touched    bool // by a closed candle
@@ -286,6 +286,9 @@ func (t *track) judge(m levels.Moment, c *levels.Candles, i int, length int64, o
 		ring(Touched).Approach = math.Abs(m.LastPrice-line) / t.Moment.ATR
 	case !j.Touched && !t.Approached:
 		ring(Approaching).Approach = math.Abs(m.LastPrice-line) / t.Moment.ATR
+	}
+	if j.Touched && !t.Touched { // a price that touched it may have come after this close
+		t.TouchedAt = min(t.TouchedAt, at)
 	}
 	t.Approached, t.Touched = true, j.Touched
 	kind := Held
