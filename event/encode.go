@@ -13,8 +13,8 @@ import (
 // A State is encoded as its version, the size of an episode, AsOf, the number of levels, the
 // levels, and a checksum of everything before it. Integers are varints, an episode is as
 // encoding/binary writes it, little-endian. The size is there because an episode contains a
-// levels.Level, and a change of that must not be misread. A level that rests takes 18 bytes,
-// one in an episode about 220.
+// levels.Level, and a change of that must not be misread. A level takes 18 bytes
+// outside an episode, and about 230 in one.
 const version = 1
 
 // ErrState is wrapped by the errors of Decode.
@@ -35,12 +35,10 @@ func (s *State) Append(dst []byte) []byte {
 	for i := range s.tracks {
 		t := &s.tracks[i]
 		dst = binary.LittleEndian.AppendUint64(dst, t.id)
-		dst = append(dst, byte(t.phase), byte(t.passed))
-		switch t.phase {
-		case open:
+		dst = append(dst, byte(t.phase), byte(t.past))
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(t.price))
+		if t.phase == open {
 			dst, _ = binary.Append(dst, binary.LittleEndian, &t.episode) // of a fixed size: no error
-		case rests:
-			dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(t.price))
 		}
 	}
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
@@ -66,14 +64,11 @@ func Decode(b []byte) (State, error) {
 		return State{}, fmt.Errorf("%w: %d levels", ErrState, n)
 	}
 	for range n {
-		t := track{id: r.uint64(), phase: phase(r.byte()), passed: passed(r.byte())}
-		switch t.phase {
-		case open:
+		t := track{id: r.uint64(), phase: phase(r.byte()), past: past(r.byte()), price: math.Float64frombits(r.uint64())}
+		if t.phase == open {
 			t.episode = r.episode()
-		case rests:
-			t.price = math.Float64frombits(r.uint64())
 		}
-		if l := &t.Level; r.failed || t.phase >= phases || t.passed > into(levels.Resistance) ||
+		if l := &t.Level; r.failed || t.phase >= phases || t.past > heldIn(levels.Resistance) ||
 			l.Role > levels.Resistance || l.Status > levels.Flipped || l.State > levels.Unjudged || l.NoOdds > levels.BeforeOdds {
 			return State{}, fmt.Errorf("%w: a level is damaged", ErrState)
 		}

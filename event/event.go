@@ -16,10 +16,10 @@
 //   - An episode that no candle has touched ends when a candle closes more than 1.5 ATR away.
 //   - A touch between closes is Touched at once. Only closed candles decide: if they do not
 //     confirm it, nothing happens again until one of them touches the level and decides.
-//   - A decided episode is over: Held, Broke or, if price had passed the level into its role
-//     and no test had held since, Flipped instead of Held. It had if the analysis says so
-//     (levels.Crossed, levels.Reclaimed), if the last decided episode broke it into that role,
-//     or if price passed it between two analyses. An episode that stays undecided, because one
+//   - A decided episode is over: Held or Broke. It is Flipped instead of Held if price had
+//     passed the level into its role and no episode had held since: the analysis says so
+//     (levels.Crossed, levels.Reclaimed), the last decided episode broke it into that role, or
+//     price passed it between two analyses. An episode that stays undecided, because one
 //     candle does both or the horizon ends, is over without a transition.
 //   - After that the level rests. The next episode may begin once a candle has closed more than
 //     1.5 ATR away, by the ATR at the close before that candle.
@@ -105,7 +105,9 @@ type Transition struct {
 	Candle *levels.Candle
 	Price  float64 // last price at At
 	ATR    float64 // at Begun
-	// TouchedAt is the time of Touched; only of Held, Broke and Flipped.
+	// TouchedAt is the time of Touched, or the close of the candle that touched the level if
+	// that was earlier: a price may be known before the candle that closed before it. Only
+	// of Held, Broke and Flipped.
 	TouchedAt time.Time
 	// Promise is the odds at Begun; only of Held, Broke and Flipped, and nil if the level
 	// had none.

@@ -20,7 +20,7 @@ const (
 const maxTracks = 64
 
 // State is the state of the levels of one series as of an analysis. The zero State knows no
-// analysis. It keeps only levels that are not far from price, or that an episode broke.
+// analysis. It keeps only levels that are not far from price, or that an episode has decided.
 type State struct {
 	asOf   int64 // of the analysis, Unix ms
 	tracks []track
@@ -38,18 +38,19 @@ const (
 
 // track is a level in a State.
 type track struct {
-	id     uint64
-	phase  phase
-	passed passed
-	price  float64 // while it rests
+	id    uint64
+	phase phase
+	past  past
+	price float64 // as of the last analysis that had it
 	episode
 }
 
-// passed is the role into which the last decided episode broke a level: the role plus 1; 0
-// for none.
-type passed uint8
+// past is the outcome of the last decided episode of a level, 0 for none. That it held is
+// forgotten when a candle closes on the other side.
+type past uint8
 
-func into(r levels.Role) passed { return passed(r) + 1 }
+func brokeInto(r levels.Role) past { return 1 + past(r) }
+func heldIn(r levels.Role) past    { return 3 + past(r) }
 
 // episode is a fixed-size value for encoding/binary; the fields are exported for it.
 type episode struct {
@@ -58,7 +59,7 @@ type episode struct {
 	// Since is the time of the last price of a transition, or 0: no earlier close ends the
 	// episode.
 	Since     int64
-	TouchedAt int64 // of Touched, Unix ms; 0 before
+	TouchedAt int64 // see Transition; Unix ms, 0 before
 	// Approached is set if there is no Approaching to come.
 	Approached bool
 	Touched    bool // by a closed candle
@@ -157,16 +158,16 @@ func (s *State) begin(l *levels.Level, m levels.Moment, analyzed float64) *track
 		t = s.add(track{id: l.ID})
 	}
 	role := roleAt(l.Price, m.LastPrice)
-	t.phase, t.episode = open, episode{Level: *l, Moment: m, Passed: role != roleAt(l.Price, analyzed)}
+	t.phase, t.price = open, l.Price
+	t.episode = episode{Level: *l, Moment: m, Passed: role != roleAt(l.Price, analyzed)}
 	t.Level.Role = role
-	t.Flips = t.Passed || l.State == levels.Crossed || l.State == levels.Reclaimed || t.passed == into(role)
+	passed := t.Passed || l.State == levels.Crossed || l.State == levels.Reclaimed
+	t.Flips = t.past == brokeInto(role) || passed && t.past != heldIn(role)
 	return t
 }
 
-// rest ends an episode.
-func (t *track) rest() {
-	t.phase, t.price, t.episode = rests, t.Level.Price, episode{}
-}
+// end ends an episode.
+func (t *track) end(p phase) { t.phase, t.episode = p, episode{} }
 
 // Close advances the state from the analysis before, nil or zero if there is none, to the
 // analysis after. c has the candles up to after, and at least all since before. It returns
@@ -253,6 +254,9 @@ func (s *State) step(a *service.Snapshot, m levels.Moment, c *levels.Candles, i 
 		if t.phase == rests && isAway(c.Close[i], m.ATR, t.price) {
 			t.phase = far
 		}
+		if t.past == heldIn(1-roleAt(t.price, c.Close[i])) {
+			t.past = 0
+		}
 	}
 	s.drop()
 	return out
@@ -260,7 +264,7 @@ func (s *State) step(a *service.Snapshot, m levels.Moment, c *levels.Candles, i 
 
 // drop drops the levels of which nothing is to be known.
 func (s *State) drop() {
-	s.tracks = slices.DeleteFunc(s.tracks, func(t track) bool { return t.phase == far && t.passed == 0 })
+	s.tracks = slices.DeleteFunc(s.tracks, func(t track) bool { return t.phase == far && t.past == 0 })
 }
 
 // judge advances an episode by candle i of c; m is the moment before it.
@@ -283,38 +287,41 @@ func (t *track) judge(m levels.Moment, c *levels.Candles, i int, length int64, o
 	case !j.Touched && !t.Approached:
 		ring(Approaching).Approach = math.Abs(m.LastPrice-line) / t.Moment.ATR
 	}
+	if j.Touched && !t.Touched { // a price that touched it may have come after this close
+		t.TouchedAt = min(t.TouchedAt, at)
+	}
 	t.Approached, t.Touched = true, j.Touched
 	kind := Held
 	switch j.Outcome {
 	case levels.Pending:
 		if !t.Touched && at > t.Since && math.Abs(c.Close[i]-line) > away*t.Moment.ATR {
-			t.phase, t.episode = far, episode{}
+			t.end(far)
 		}
 		return out
 	case levels.Held:
 		if t.Flips {
 			kind = Flipped
 		}
-		t.passed = 0
+		t.past = heldIn(t.Level.Role)
 	case levels.Broke:
-		kind, t.passed = Broke, into(1-t.Level.Role)
+		kind, t.past = Broke, brokeInto(1-t.Level.Role)
 	default:
-		t.rest()
+		t.end(rests)
 		return out
 	}
 	x := ring(kind)
 	x.TouchedAt = utc(t.TouchedAt)
-	if l := &t.Level; l.NoOdds == levels.OddsKnown && !t.episode.Passed {
+	if l := &t.Level; l.NoOdds == levels.OddsKnown && !t.Passed {
 		x.Promise = &Promise{l.TouchProbability, l.HoldProbability, l.HoldInterval, l.BaselineHold, l.Edge, l.Samples}
 	}
-	t.rest()
+	t.end(rests)
 	return out
 }
 
 // transition returns a transition of an episode.
 func (t *track) transition(kind Kind, at int64, price float64) Transition {
 	return Transition{
-		Kind: kind, Level: t.Level, Passed: t.episode.Passed, Begun: utc(t.Moment.AsOf), At: utc(at),
+		Kind: kind, Level: t.Level, Passed: t.Passed, Begun: utc(t.Moment.AsOf), At: utc(at),
 		Price: price, ATR: t.Moment.ATR,
 	}
 }
@@ -331,9 +338,9 @@ func (s *State) settle(before, after *service.Snapshot) {
 				continue
 			}
 			if old := s.track(l.Replaces); old != nil {
-				t := track{id: l.ID, passed: old.passed}
+				t := track{id: l.ID, past: old.past, price: l.Price}
 				if old.phase == rests || old.TouchedAt > 0 {
-					t.phase, t.price = rests, l.Price
+					t.phase = rests
 				}
 				s.add(t)
 			}
@@ -343,17 +350,17 @@ func (s *State) settle(before, after *service.Snapshot) {
 		t := &s.tracks[x]
 		l := find(after, t.id)
 		switch {
-		case t.phase == open && !t.Touched && !drawn(l):
-			if t.TouchedAt > 0 {
-				t.rest()
-			} else {
-				t.phase, t.episode = far, episode{}
-			}
-		case t.phase == rests && l != nil:
-			t.price = l.Price
+		case t.phase != open || t.Touched || drawn(l):
+		case t.TouchedAt > 0:
+			t.end(rests)
+		default:
+			t.end(far)
 		}
-		if t.phase == far && l == nil {
-			t.passed = 0
+		switch {
+		case l != nil:
+			t.price = l.Price
+		case t.phase == far:
+			t.past = 0
 		}
 	}
 	for _, side := range sides(after) {
