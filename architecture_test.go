@@ -22,7 +22,6 @@ var rooms = map[string]room{
 	"scorecard":          {inside: []string{"levels"}},
 	"memory":             {},
 	"service":            {inside: []string{"levels", "scorecard"}, outside: []string{"github.com/prometheus/client_golang"}},
-	"event":              {inside: []string{"levels", "service"}},
 	"job":                {inside: []string{"levels", "service", "memory"}, outside: []string{"github.com/prometheus/client_golang"}},
 	"event":              {inside: []string{"levels", "service", "wire"}, outside: []string{"github.com/prometheus/client_golang"}},
 	"live":               {inside: []string{"levels", "service"}, outside: []string{"github.com/prometheus/client_golang"}},
