@@ -220,6 +220,7 @@ var scripts = []struct{ name, steps, want string }{
 	{"broken, then held from the far side", "c91-99=92 c86-93=86 c80-87=82 c82-89=88 c84-88=86", "0:touched 1:broke 3:touched 4:flipped"},
 	{"and held again", "c91-99=92 c86-93=86 c80-87=82 c82-89=88 c82-88=82 c82-89=88 c84-88=86", "0:touched 1:broke 3:touched 4:flipped 5:touched 6:held"},
 	{"broken upwards again", "c91-99=92 c86-93=86 c80-87=82 c82-89=88 c88-98=98 c91-98=92 c92-95=94", "0:touched 1:broke 3:touched 4:broke 5:touched 6:flipped"},
+	{"closed on the other side since it held", "c91-99=92 c92-95=94 crossed c88-94=89 c89-98=98 c91-98=93 c92-95=94", "0:touched 1:held 4:touched 5:flipped"},
 	{"the analysis says that price crossed it", "crossed c91-99=92 c92-95=94", "0:touched 1:flipped"},
 	{"near at the start", "last94 c93-95=94 p91 c90-94=91 c86-92=87", ""},
 	{"near at the start, then away", "last94 c94-98=98 c91-98=92", "1:touched"},
@@ -237,7 +238,7 @@ func TestState_OfDrawnPrices(t *testing.T) {
 	for _, test := range scripts {
 		t.Run(test.name, func(t *testing.T) {
 			for _, s := range []script{{}, {mirror: true}, {encode: true}, {chunk: true}} {
-				if s.chunk && strings.ContainsAny(test.steps, "pPgfb") {
+				if s.chunk && strings.ContainsAny(test.steps, "pPgfbr") {
 					continue
 				}
 				s.t = t
@@ -276,6 +277,14 @@ func TestState_SaysWhatWasKnown(t *testing.T) {
 				t.Errorf("%+v, want %+v", got, want)
 			}
 		}
+	}
+}
+
+// A price may be known before the candle that closed before it.
+func TestState_ALatePriceDoesNotTouchAfterTheDecision(t *testing.T) {
+	s := script{t: t}
+	if got := s.run("P91 c87-99=88"); got != "0:touched 1:broke" || s.out[0].At != utc(2*hour+hour/2) || s.out[1].TouchedAt != utc(2*hour) {
+		t.Errorf("%s: %+v", got, s.out)
 	}
 }
 
@@ -343,32 +352,55 @@ func TestState_StartsAgainAfterABreak(t *testing.T) {
 			if below, above := s.state.Alarm(after); below != 0 || !math.IsInf(above, 1) {
 				t.Errorf("alarms at %v and %v", below, above)
 			}
+			s.before, s.c = after, levels.Candles{}
+			s.c.Reset("1h", 2)
+			add(t, &s.c, levels.Candle{OpenTime: after.AsOf.UnixMilli(), Open: 93, High: 95, Low: 93, Close: 94})
+			next := *after
+			next.AsOf = next.AsOf.Add(time.Hour)
+			if out := s.state.Close(after, &next, &s.c); out != nil {
+				t.Errorf("at the next close: %+v", out)
+			}
 		})
 	}
 }
 
 func TestState_IgnoresWhatIsOlder(t *testing.T) {
 	s := script{t: t}
-	s.run("c91-99=92 c91-93=92")
+	s.run("c96-99=98 c96-99=98")
 	after, state := s.before, string(s.state.Append(nil))
-	older := s.analysis()
-	older.AsOf = older.AsOf.Add(-time.Hour)
-	if out := s.state.Close(after, older, &s.c); out != nil {
-		t.Errorf("an older analysis: %+v", out)
-	}
-	if out := s.state.Close(older, after, &s.c); out != nil {
-		t.Errorf("an analysis that the state has seen: %+v", out)
-	}
-	for _, out := range [][]Transition{
-		s.state.Price(after, 120, after.AsOf.Add(-1)), s.state.Price(older, 120, after.AsOf),
-		s.state.Price(after, math.NaN(), after.AsOf), s.state.Price(after, 0, after.AsOf), s.state.Price(after, math.Inf(1), after.AsOf),
+	older := *after
+	older.AsOf = after.AsOf.Add(-time.Hour)
+	for name, out := range map[string]func() []Transition{
+		"an older analysis":                   func() []Transition { return s.state.Close(after, &older, &s.c) },
+		"an analysis that the state has seen": func() []Transition { return s.state.Close(&older, after, &s.c) },
+		"an older price":                      func() []Transition { return s.state.Price(after, 80, after.AsOf.Add(-1)) },
+		"the price of an older analysis":      func() []Transition { return s.state.Price(&older, 80, after.AsOf) },
+		"not a price":                         func() []Transition { return s.state.Price(after, math.NaN(), after.AsOf) },
+		"nor this":                            func() []Transition { return s.state.Price(after, -1, after.AsOf) },
 	} {
-		if out != nil {
-			t.Errorf("an older price, or none: %+v", out)
+		if got := out(); got != nil {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if string(s.state.Append(nil)) != state {
+			t.Errorf("%s changed the state", name)
 		}
 	}
-	if string(s.state.Append(nil)) != state {
-		t.Error("the state has changed")
+}
+
+func TestState_ForgetsLevelsThatAreGone(t *testing.T) {
+	s := script{t: t}
+	if s.run("c81-99=82"); len(s.state.tracks) != 1 || s.state.tracks[0].past != brokeInto(levels.Resistance) {
+		t.Fatalf("%+v", s.state)
+	}
+	s = script{t: t}
+	if s.run("c81-99=82 gone c80-82=81"); len(s.state.tracks) != 0 {
+		t.Errorf("%+v", s.state)
+	}
+	for i := range uint64(maxTracks + 5) {
+		s.state.add(track{id: i + 1})
+	}
+	if n := len(s.state.tracks); n != maxTracks || s.state.tracks[n-1].id != maxTracks+5 {
+		t.Errorf("%d levels, the last one is %+v", n, s.state.tracks[n-1])
 	}
 }
 

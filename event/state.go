@@ -284,7 +284,7 @@ func (t *track) judge(m levels.Moment, c *levels.Candles, i int, length int64, o
 	case j.Touched && t.TouchedAt == 0:
 		t.TouchedAt = at
 		ring(Touched).Approach = math.Abs(m.LastPrice-line) / t.Moment.ATR
-	case !j.Touched && !t.Approached:
+	case !t.Approached:
 		ring(Approaching).Approach = math.Abs(m.LastPrice-line) / t.Moment.ATR
 	}
 	if j.Touched && !t.Touched { // a price that touched it may have come after this close
