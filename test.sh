@@ -29,7 +29,7 @@ wait $compiled
 # share is compiled once.
 beside() {
 	set -e
-	CGO_ENABLED=0 go test -trimpath -vet=off -shuffle=on ./levels/... ./exchange ./exchange/simulated
+	CGO_ENABLED=0 go test -trimpath -vet=off -shuffle=on ./levels/... ./event ./exchange ./exchange/simulated
 	CGO_ENABLED=0 GOBIN=$PWD/.bin go install -trimpath honnef.co/go/tools/cmd/staticcheck@v0.8.2
 	GOFLAGS="${race[*]}" .bin/staticcheck ./...
 }

@@ -13,7 +13,8 @@
 //   - What is known at the close before that is frozen for the episode: last price, ATR, the
 //     level, its price and its odds. So Touched, Held and Broke are what levels.Moment.Judge
 //     says of that moment, and the odds are those that were promised before the touch.
-//   - An episode that no candle has touched ends when a candle closes more than 1.5 ATR away.
+//   - An episode in which no candle has touched the level ends when one closes more than
+//     1.5 ATR away, later than the last price that made a transition.
 //   - A touch between closes is Touched at once. Only closed candles decide: if they do not
 //     confirm it, nothing happens again until one of them touches the level and decides.
 //   - A decided episode is over: Held or Broke. It is Flipped instead of Held if price had

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -268,14 +269,8 @@ func TestState_SaysWhatWasKnown(t *testing.T) {
 		if want.Kind == Vanished {
 			want.Begun = want.At
 		}
-		if got := s.out[i]; fmt.Sprintf("%+v %+v %+v", got, got.Candle, got.Promise) != fmt.Sprintf("%+v %+v %+v", want, want.Candle, want.Promise) {
-			// pointers differ
-			g, w := got, want
-			g.Candle, g.Promise, w.Candle, w.Promise = nil, nil, nil, nil
-			if g != w || (got.Candle == nil) != (want.Candle == nil) || got.Candle != nil && *got.Candle != *want.Candle ||
-				(got.Promise == nil) != (want.Promise == nil) || got.Promise != nil && *got.Promise != *want.Promise {
-				t.Errorf("%+v, want %+v", got, want)
-			}
+		if got := s.out[i]; !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v %+v %+v, want %+v %+v %+v", got, got.Candle, got.Promise, want, want.Candle, want.Promise)
 		}
 	}
 }
