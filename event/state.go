@@ -173,6 +173,9 @@ func (t *track) end(p phase) { t.phase, t.episode = p, episode{} }
 // analysis after. c has the candles up to after, and at least all since before. It returns
 // what happened, oldest first. An analysis that is not newer than the state changes little:
 // one of the same candle may have other levels, and an older one is ignored.
+//
+// The state and what Close returns belong together: if they cannot be stored, the state must be
+// decoded again before the next attempt. Copies of a State share memory.
 func (s *State) Close(before, after *service.Snapshot, c *levels.Candles) []Transition {
 	if before == nil || before.AsOf.IsZero() {
 		s.prime(after)
