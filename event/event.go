@@ -1,5 +1,5 @@
 // Package event says what happens to levels: price comes near, touches one, and it holds or
-// breaks. It is pure: no database, no HTTP, no clock and no logs.
+// breaks. State decides that, without a clock, a database or a log; Watcher feeds it.
 //
 // # Episodes
 //
