@@ -25,6 +25,7 @@ var rooms = map[string]room{
 	"job":                {inside: []string{"levels", "service", "memory"}, outside: []string{"github.com/prometheus/client_golang"}},
 	"event":              {inside: []string{"levels", "service", "wire"}, outside: []string{"github.com/prometheus/client_golang"}},
 	"live":               {inside: []string{"levels", "service"}, outside: []string{"github.com/prometheus/client_golang"}},
+	"event/notify":       {},
 	"exchange":           {inside: []string{"levels", "service"}, outside: []string{"github.com/coder/websocket"}},
 	"exchange/venues":    {inside: []string{"exchange"}}, // and every venue
 	"exchange/simulated": {inside: []string{"levels"}, outside: []string{"github.com/coder/websocket", "google.golang.org/protobuf/encoding/protowire"}},
