@@ -84,7 +84,7 @@ func (a *App) keep(v Venue, recent *live.Recent, log *slog.Logger) {
 		KlineLimit: a.Config.AnalysisKlineLimit,
 		BatchSize:  a.Config.AnalysisBatchSize,
 		Memory:     int(a.budget.live()) / len(a.Venues),
-		Price:      func(symbol string, price float64, at time.Time) { a.events.Price(v.Name, symbol, price, at) },
+		Price:      func(symbol string, price float64, at time.Time) { a.events.Price(v.Name, symbol, price, v.At(at)) },
 	}, recent, feed, v, a.Jobs, a.Analyzer, a.DB, log)
 	a.lives[v.Name] = kept{k, recent, pushed}
 }

@@ -34,7 +34,7 @@ func (a *App) prices(exchange string) *service.Prices {
 func (a *App) keepPrices(ctx context.Context, v Venue, i int) {
 	select {
 	case <-time.After(a.Config.PricesEvery / time.Duration(len(a.Venues)) * time.Duration(i)):
-		v.KeepPrices(ctx, a.Config.PricesEvery, func(p *service.Prices) { a.events.Prices(v.Name, p) })
+		v.KeepPrices(ctx, a.Config.PricesEvery, func(p *service.Prices) { a.events.Prices(v.Name, p, v.At(p.At)) })
 	case <-ctx.Done():
 	}
 }

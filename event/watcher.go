@@ -131,21 +131,21 @@ func (w *Watcher) arm(state *State, s *service.Snapshot) {
 	w.pairs[p] = append(w.pairs[p], &alarm{key: s.Key, below: below, above: above, asOf: s.AsOf})
 }
 
-// Price notes the last price of a pair.
+// Price notes the last price of a pair at a time of the exchange's clock.
 func (w *Watcher) Price(exchange, symbol string, price float64, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.price(w.pairs[pair{exchange, symbol}], price, at)
 }
 
-// Prices notes the last prices of the pairs of an exchange.
-func (w *Watcher) Prices(exchange string, p *service.Prices) {
+// Prices notes the last prices of the pairs of an exchange at a time of its clock.
+func (w *Watcher) Prices(exchange string, p *service.Prices, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for pair, alarms := range w.pairs {
 		if pair.exchange == exchange {
 			if price, ok := p.Last(pair.symbol); ok {
-				w.price(alarms, price, p.At)
+				w.price(alarms, price, at)
 			}
 		}
 	}

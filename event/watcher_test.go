@@ -130,12 +130,12 @@ func TestWatcher_PricesOfAllPairsRingLikePushedOnes(t *testing.T) {
 		w.Watch(nil, snap, nil, nil)
 		list := service.NewPriceList(nil)
 		list.Add([]byte("BTCUSDT"), 95)
-		w.Prices("okx", list.Prices(time.Now(), time.Second))
+		w.Prices("okx", list.Prices(time.Now(), time.Second), time.Now())
 		synctest.Wait()
 		if len(s.events) > 0 {
 			t.Error("a price of another exchange rings")
 		}
-		w.Prices("binance", list.Prices(time.Now(), time.Second))
+		w.Prices("binance", list.Prices(time.Now(), time.Second), time.Now())
 		synctest.Wait()
 		if got := s.kinds(); !slices.Equal(got, []string{"touched"}) {
 			t.Errorf("%v", got)

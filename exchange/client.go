@@ -163,6 +163,16 @@ func (c *Client) Close() {
 // is for a ban received by another process behind the same address.
 func (c *Client) Ban(until time.Time) { c.caller.limiter.Pause(until, service.ErrBanned) }
 
+// At returns the time of the venue's clock at a time of this machine's clock, as far as it is
+// known; else it returns t.
+func (c *Client) At(t time.Time) time.Time {
+	ms, ok := c.clock.Now()
+	if !ok {
+		return t
+	}
+	return time.UnixMilli(ms).Add(-time.Since(t)).UTC()
+}
+
 // Status is the state of a Client.
 type Status struct {
 	Stats
