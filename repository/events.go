@@ -133,11 +133,29 @@ func (db *DB) Cross(ctx context.Context, series []service.Key, f func(s *service
 
 // Events returns the selected events in the order of their numbers.
 func (db *DB) Events(ctx context.Context, q service.EventQuery) ([]service.StoredEvent, error) {
-	where, args := []string{"seq > ?"}, []any{q.After}
-	in := func(column string, all []string) {
-		if len(all) > 0 {
-			where = append(where, column+" IN "+values(1, len(all)))
-			for _, v := range all {
+	where, args := selection(q)
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
+	var all []service.StoredEvent
+	err := db.read.SelectContext(limited, &all, db.read.Rebind(`SELECT seq, kind, body FROM events WHERE `+where+` ORDER BY seq LIMIT ?`), append(args, q.Limit)...)
+	return all, db.fail(ctx, err)
+}
+
+// NewestEvents returns the number after which the newest q.Limit of the selected events
+// come, or all of them if there are fewer; q.After if there are none.
+func (db *DB) NewestEvents(ctx context.Context, q service.EventQuery) (after int64, err error) {
+	where, args := selection(q)
+	seq, err := db.eventSeq(ctx, `SELECT MIN(seq) FROM (SELECT seq FROM events WHERE `+where+` ORDER BY seq DESC LIMIT ?) AS newest`, append(args, q.Limit)...)
+	return max(seq-1, q.After), err
+}
+
+// selection returns the condition of a query and its arguments.
+func selection(q service.EventQuery) (where string, args []any) {
+	all, args := []string{"seq > ?"}, []any{q.After}
+	in := func(column string, list []string) {
+		if len(list) > 0 {
+			all = append(all, column+" IN "+values(1, len(list)))
+			for _, v := range list {
 				args = append(args, v)
 			}
 		}
@@ -150,21 +168,28 @@ func (db *DB) Events(ctx context.Context, q service.EventQuery) ([]service.Store
 	one("exchange", q.Exchange)
 	one("role", q.Role)
 	in("interval", q.Intervals)
-	in("symbol", q.Symbols)
 	in("kind", q.Kinds)
 	ids := make([]string, len(q.Levels))
 	for i, id := range q.Levels {
 		ids[i] = levelID(id)
 	}
 	in("level", ids)
-	if q.MinEdge != 0 {
-		where, args = append(where, "edge >= ?"), append(args, q.MinEdge)
+	if len(q.Pairs) > 0 {
+		// the first condition is for the index
+		symbols := make([]string, len(q.Pairs))
+		for i, p := range q.Pairs {
+			symbols[i] = p.Symbol
+		}
+		in("symbol", symbols)
+		all = append(all, "(exchange, symbol) IN (VALUES "+values(len(q.Pairs), 2)+")")
+		for _, p := range q.Pairs {
+			args = append(args, p.Exchange, p.Symbol)
+		}
 	}
-	limited, cancel := bounded(ctx, db.readLimit)
-	defer cancel()
-	var all []service.StoredEvent
-	err := db.read.SelectContext(limited, &all, db.read.Rebind(`SELECT seq, body FROM events WHERE `+strings.Join(where, " AND ")+` ORDER BY seq LIMIT ?`), append(args, q.Limit)...)
-	return all, db.fail(ctx, err)
+	if q.MinEdge != 0 {
+		all, args = append(all, "edge >= ?"), append(args, q.MinEdge)
+	}
+	return strings.Join(all, " AND "), args
 }
 
 // EventBounds returns the numbers of the oldest and the newest stored event; 0 and 0
@@ -182,27 +207,49 @@ func (db *DB) EventSeq(ctx context.Context, id string) (seq int64, err error) {
 	return db.eventSeq(ctx, `SELECT MAX(seq) FROM events WHERE id = ?`, id)
 }
 
-// EventBefore returns the number of the last event that was stored before a time; 0 if
-// there is none.
-func (db *DB) EventBefore(ctx context.Context, at time.Time) (seq int64, err error) {
-	return db.eventSeq(ctx, `SELECT MAX(seq) FROM events WHERE stored_at < ?`, at.UnixMilli())
+// EventsSince returns a number after which all events come that were stored at a time or
+// later: at least the last before them all.
+func (db *DB) EventsSince(ctx context.Context, at time.Time) (after int64, err error) {
+	return db.eventSeq(ctx, `SELECT COALESCE((SELECT MIN(seq) - 1 FROM events WHERE stored_at >= ?), (SELECT MAX(seq) FROM events))`, at.UnixMilli())
 }
 
-func (db *DB) eventSeq(ctx context.Context, query string, arg any) (int64, error) {
+func (db *DB) eventSeq(ctx context.Context, query string, args ...any) (int64, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
 	var seq sql.NullInt64
-	err := db.read.GetContext(limited, &seq, db.read.Rebind(query), arg)
+	err := db.read.GetContext(limited, &seq, db.read.Rebind(query), args...)
 	return seq.Int64, db.fail(ctx, err)
 }
 
-// PruneEvents deletes the events that were stored before a time, and the oldest of those
-// beyond keep, and returns how many.
+// prunedAtOnce is the number of events deleted in one transaction: others wait for it on
+// SQLite.
+const prunedAtOnce = 2000
+
+// PruneEvents deletes the oldest events: those that were stored before a time, and those
+// beyond keep. It returns how many. The newest event stays, so that a reader who continues
+// after it knows that it has missed none.
 func (db *DB) PruneEvents(ctx context.Context, before time.Time, keep int) (n int, err error) {
-	err = db.inTx(ctx, func(tx *sqlx.Tx) error {
-		n, err = exec(ctx, tx, `DELETE FROM events WHERE stored_at < ?
-			OR seq <= (SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?)`, before.UnixMilli(), keep)
-		return err
-	})
-	return n, db.fail(ctx, err)
+	since, err := db.EventsSince(ctx, before)
+	if err != nil {
+		return 0, err
+	}
+	last, err := db.eventSeq(ctx, `SELECT (SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?)`, max(keep, 1))
+	if err != nil {
+		return 0, err
+	}
+	_, newest, err := db.EventBounds(ctx)
+	if err != nil {
+		return 0, err
+	}
+	last = min(max(last, since), newest-1)
+	for {
+		deleted := 0
+		err := db.inTx(ctx, func(tx *sqlx.Tx) error {
+			deleted, err = exec(ctx, tx, `DELETE FROM events WHERE seq <= ? AND seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)`, last, prunedAtOnce)
+			return err
+		})
+		if n += deleted; err != nil || deleted < prunedAtOnce {
+			return n, db.fail(ctx, err)
+		}
+	}
 }

@@ -69,8 +69,9 @@ func TestEvents_AreStoredOnceWithTheAnalysisThatShowedThem(t *testing.T) {
 			want int
 		}{
 			{service.EventQuery{After: got[0].Seq}, 2},
-			{service.EventQuery{Exchange: "binance", Symbols: []string{"BTCUSDT"}, Intervals: []string{"1h", "4h"}, Kinds: []string{"touched"}, Role: "resistance", MinEdge: 2}, 2},
+			{service.EventQuery{Exchange: "binance", Pairs: []service.EventPair{{Exchange: "binance", Symbol: "BTCUSDT"}, {Exchange: "okx", Symbol: "ETHUSDT"}}, Intervals: []string{"1h", "4h"}, Kinds: []string{"touched"}, Role: "resistance", MinEdge: 2}, 2},
 			{service.EventQuery{Levels: []uint64{3, 4}}, 1},
+			{service.EventQuery{Pairs: []service.EventPair{{Exchange: "okx", Symbol: "BTCUSDT"}, {Exchange: "binance", Symbol: "ETHUSDT"}}}, 0},
 			{service.EventQuery{Kinds: []string{"held", "broke"}}, 0},
 			{service.EventQuery{Role: "support"}, 0},
 		} {
@@ -82,8 +83,19 @@ func TestEvents_AreStoredOnceWithTheAnalysisThatShowedThem(t *testing.T) {
 		if seq, err := db.EventSeq(t.Context(), "BTCUSDT-2"); err != nil || seq != got[1].Seq {
 			t.Errorf("the number of an event is %d, %v", seq, err)
 		}
-		if seq, err := db.EventBefore(t.Context(), time.Now().Add(-time.Minute)); err != nil || seq != 0 {
-			t.Errorf("the number before all is %d, %v", seq, err)
+		for at, want := range map[time.Time]int64{time.Now().Add(-time.Minute): got[0].Seq - 1, time.Now().Add(time.Minute): got[2].Seq} {
+			if after, err := db.EventsSince(t.Context(), at); err != nil || after != want {
+				t.Errorf("since %s: after %d, %v, want %d", at, after, err, want)
+			}
+		}
+		for limit, want := range map[int]int64{1: got[2].Seq - 1, 2: got[0].Seq - 1, 3: got[0].Seq - 1} {
+			after, err := db.NewestEvents(t.Context(), service.EventQuery{Levels: []uint64{1, 3}, Limit: limit})
+			if err != nil || after != want {
+				t.Errorf("the newest %d: after %d, %v, want %d", limit, after, err, want)
+			}
+		}
+		if after, err := db.NewestEvents(t.Context(), service.EventQuery{Role: "support", Limit: 1}); err != nil || after != 0 {
+			t.Errorf("without events: after %d, %v", after, err)
 		}
 		if n, err := db.PruneEvents(t.Context(), time.Now().Add(-time.Minute), 2); err != nil || n != 1 {
 			t.Errorf("%d events pruned, %v, want 1", n, err)
@@ -91,10 +103,11 @@ func TestEvents_AreStoredOnceWithTheAnalysisThatShowedThem(t *testing.T) {
 		if first, last, err := db.EventBounds(t.Context()); err != nil || first != got[1].Seq || last != got[2].Seq {
 			t.Errorf("the events are %d to %d, %v", first, last, err)
 		}
-		if n, err := db.PruneEvents(t.Context(), time.Now().Add(time.Minute), 2); err != nil || n != 2 {
-			t.Errorf("%d events pruned, %v, want 2", n, err)
+		// the newest stays
+		if n, err := db.PruneEvents(t.Context(), time.Now().Add(time.Minute), 2); err != nil || n != 1 {
+			t.Errorf("%d events pruned, %v, want 1", n, err)
 		}
-		if first, last, err := db.EventBounds(t.Context()); err != nil || first != 0 || last != 0 {
+		if first, last, err := db.EventBounds(t.Context()); err != nil || first != got[2].Seq || last != first {
 			t.Errorf("the events are %d to %d, %v", first, last, err)
 		}
 	})

@@ -32,7 +32,7 @@ type EventQuery struct {
 	After     int64 // the number of the last event that is known
 	Exchange  string
 	Intervals []string
-	Symbols   []string // the venue's ids
+	Pairs     []EventPair
 	Kinds     []string
 	Levels    []uint64
 	Role      string
@@ -40,9 +40,13 @@ type EventQuery struct {
 	Limit     int // 1 or more
 }
 
+// EventPair is a pair of an exchange by the venue's id.
+type EventPair struct{ Exchange, Symbol string }
+
 // StoredEvent is an event with its number, which grows in the order in which events are
 // stored, with holes.
 type StoredEvent struct {
 	Seq  int64
+	Kind string
 	Body []byte // of Event
 }
