@@ -54,6 +54,19 @@ type Store interface {
 	PairCounts(ctx context.Context) (map[string]int, error)
 	// Schedules returns the schedules of an exchange, the shortest interval first.
 	Schedules(ctx context.Context, exchange string) ([]job.ScheduleState, error)
+	// Events returns the selected events in the order of their numbers, q.Limit at most.
+	Events(ctx context.Context, q service.EventQuery) ([]service.StoredEvent, error)
+	// NewestEvents returns the number after which the newest q.Limit of the selected events
+	// come.
+	NewestEvents(ctx context.Context, q service.EventQuery) (after int64, err error)
+	// EventsSince returns a number after which all events come that were stored at a time or
+	// later.
+	EventsSince(ctx context.Context, at time.Time) (after int64, err error)
+	// EventSeq returns the number of the event with an id; 0 if it is not stored.
+	EventSeq(ctx context.Context, id string) (int64, error)
+	// EventBounds returns the numbers of the oldest and the newest stored event; 0 and 0 if
+	// none was ever stored.
+	EventBounds(ctx context.Context) (first, last int64, err error)
 	// Ping returns an error if the database does not answer or cannot store.
 	Ping(ctx context.Context) error
 }
@@ -92,8 +105,8 @@ type Config struct {
 	// UploadBytes bounds the total memory of request bodies in progress in the same
 	// way. 0 means no bound.
 	UploadBytes int64
-	// Streams bounds the event streams open at once; 0 means 100. Each takes
-	// StreamBytes, in addition to its connection, while its job runs.
+	// Streams bounds the event streams open at once, and the requests that wait for
+	// events; 0 means 100. Each takes StreamBytes, in addition to its connection.
 	Streams int
 	// MemoryBudget is the memory the process may take, in bytes, shown by GET /memory;
 	// 0 means no bound.
@@ -114,7 +127,7 @@ type Config struct {
 const ScreenBytes = 320 << 10
 
 // StreamBytes is the memory of an event stream in addition to its connection: buffers
-// and a goroutine that watches the job.
+// and a goroutine that watches the job. Events of levels are sent from ReplyBytes.
 const StreamBytes = 16 << 10
 
 const (
@@ -159,6 +172,7 @@ type API struct {
 	uploadTimeout time.Duration // defaultUploadTimeout, except in tests
 	drawing       chan struct{} // holds a token while a picture is drawn
 	streams       chan struct{} // one token for each open event stream
+	events        broadcast     // that events were stored
 	readiness     readiness
 	scraping      chan struct{} // holds a token while the metrics are collected
 	replies       room
@@ -238,7 +252,8 @@ func (a *API) routing() *chi.Mux {
 	handle("GET", "/jobs", a.getJobs)
 	handle("GET", "/jobs/{id}", a.getJob)
 	handle("DELETE", "/jobs/{id}", a.deleteJob)
-	handle("GET", "/jobs/{id}/events", a.getEvents)
+	handle("GET", "/jobs/{id}/events", a.getJobEvents)
+	handle("GET", "/events", a.getEvents)
 	handle("GET", "/schedules", a.getSchedules)
 	handle("GET", "/calibration", a.getCalibration)
 	handle("GET", "/exchanges", a.getExchanges)

@@ -19,6 +19,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"tidemark/levels"
+	"tidemark/wire"
 )
 
 func TestContract_DocumentIsValidWithItsExamples(t *testing.T) {
@@ -65,11 +66,12 @@ func TestContract_EnumsAreThoseOfTheCode(t *testing.T) {
 	codes := slices.Collect(maps.Keys(statuses))
 	codes = slices.DeleteFunc(codes, func(c string) bool { return c == "client_gone" }) // never sent
 	for name, code := range map[string][]string{
-		"Interval": intervals,
-		"Role":     {levels.Support.String(), levels.Resistance.String()},
-		"Status":   {levels.Active.String(), levels.Broken.String(), levels.Flipped.String()},
-		"Source":   (^levels.Sources(0)).AppendNames(nil),
-		"Code":     codes,
+		"Interval":  intervals,
+		"Role":      {levels.Support.String(), levels.Resistance.String()},
+		"Status":    {levels.Active.String(), levels.Broken.String(), levels.Flipped.String()},
+		"EventKind": slices.Clone(wire.EventKinds),
+		"Source":    (^levels.Sources(0)).AppendNames(nil),
+		"Code":      codes,
 	} {
 		got := enum(name)
 		slices.Sort(got)
@@ -110,6 +112,7 @@ func TestContract_WhateverIsSentTheAnswerIsDocumented(t *testing.T) {
 		"min_strength": {"0.1"}, "min_edge": {"1"}, "faint": {"true"}, "max_distance_pct": {"50"}, "max_distance_atr": {"100"}, "symbols": {"BTCUSDT,ETHUSDT"},
 		"sort": {"-strength", "symbol"}, "limit": {"5"}, "cursor": {"AAAA"}, "format": {"json", "csv", "ndjson"}, "at": {"2026-01-01T00:00:00Z"},
 		"quote": {"USDT"}, "selected": {"true"}, "trading": {"false"}, "reason": {"leveraged"},
+		"since": {"0", "1h", "latest", "2026-01-01T00:00:00Z"}, "kind": {"held,broke"}, "level": {"00000000000000ab"},
 		"theme": {"light"}, "width": {"480"}, "height": {"300"}, "candles": {"100"},
 	}
 	bodies := []string{
@@ -168,7 +171,7 @@ func TestContract_WhateverIsSentTheAnswerIsDocumented(t *testing.T) {
 	}
 	// the test would prove little if it met only refusals, or none
 	for _, kind := range []string{"analyze 2xx", "analyze 4xx", "listLevels 2xx", "listLevels 4xx", "getLevels 2xx", "getLevels 4xx",
-		"getKlines 2xx", "getKlines 4xx", "listSymbols 2xx", "listSymbols 4xx"} {
+		"getKlines 2xx", "getKlines 4xx", "listSymbols 2xx", "listSymbols 4xx", "listEvents 2xx", "listEvents 4xx"} {
 		if seen[kind] == 0 {
 			t.Errorf("no response of kind %s among %v", kind, seen)
 		}

@@ -129,9 +129,9 @@ func renderDocs(t *testing.T) []byte {
 		slices.SortStableFunc(tag.Operations, func(a, b docOperation) int { return strings.Compare(a.Path, b.Path) })
 	}
 	order := []string{"Analysis", "Level", "Explanation", "Test", "Touch", "Finding", "Mark", "Factor", "PriceMarks", "PriceMark", "MarkRecord", "PairOnIntervals", "MissingInterval", "LevelRef", "PairOnExchanges", "PairOnExchange", "SharedLevel", "LevelPage",
-		"LevelRow", "AnalyzeRequest", "Job", "JobSummary", "Schedule", "Memory", "Outcome", "Reason", "ExchangeList", "ExchangeStatus", "LivePairs", "Reconnects", "PricesRead", "Budget", "SymbolList", "Symbol",
+		"LevelRow", "AnalyzeRequest", "Job", "JobSummary", "EventPage", "Event", "EventLevel", "EventPromise", "EventCandle", "EventLinks", "Schedule", "Memory", "Outcome", "Reason", "ExchangeList", "ExchangeStatus", "LivePairs", "Reconnects", "PricesRead", "Budget", "SymbolList", "Symbol",
 		"KlineList", "FormingKline", "Calibration", "Points", "Bins", "Scorecard", "LiveScore", "Problem", "PairChoice", "Interval", "Exchange",
-		"Role", "State", "Status", "Source", "Code"}
+		"Role", "State", "Status", "Source", "EventKind", "Code"}
 	if len(order) != len(doc.Components.Schemas) {
 		t.Fatalf("the page orders %d schemas, the document has %d", len(order), len(doc.Components.Schemas))
 	}

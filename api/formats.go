@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ const (
 	formatCSV    format = "csv"
 	formatNDJSON format = "ndjson"
 	formatPine   format = "pine"
+	formatEvents format = "sse" // server-sent events
 )
 
 // formatTypes are the Content-Types. List formats have one row for each level.
@@ -27,13 +29,17 @@ var formatTypes = map[format][]string{
 	formatCSV:    {"text/csv; charset=utf-8; header=present"},
 	formatNDJSON: {"application/x-ndjson"},
 	formatPine:   {"text/plain; charset=utf-8"},
+	formatEvents: contentEvents,
 }
 
 var varyAccept = []string{"Accept"}
 
-// negotiated returns the format that an Accept header ranks highest: rows if they rank
-// above JSON, else JSON. Ranges (text/*) and a missing header mean JSON.
-func negotiated(accept []string) format {
+// byMedia are the formats that an Accept header can ask for, besides JSON.
+var byMedia = map[string]format{"text/csv": formatCSV, "application/x-ndjson": formatNDJSON, "text/event-stream": formatEvents}
+
+// negotiated returns the format among values that an Accept header ranks highest, JSON if
+// it ranks as high. Ranges (text/*) and a missing header mean JSON.
+func negotiated(accept []string, values ...string) format {
 	best, highest := formatJSON, 0.0
 	json := 0.0
 	for _, line := range accept {
@@ -45,13 +51,11 @@ func negotiated(accept []string) format {
 					quality, _ = strconv.ParseFloat(v, 64)
 				}
 			}
-			switch media = strings.TrimSpace(media); {
-			case strings.EqualFold(media, "application/json"):
+			media = strings.ToLower(strings.TrimSpace(media))
+			if media == "application/json" {
 				json = quality
-			case strings.EqualFold(media, "text/csv") && quality > highest:
-				best, highest = formatCSV, quality
-			case strings.EqualFold(media, "application/x-ndjson") && quality > highest:
-				best, highest = formatNDJSON, quality
+			} else if f, known := byMedia[media]; known && quality > highest && slices.Contains(values, string(f)) {
+				best, highest = f, quality
 			}
 		}
 	}
@@ -68,7 +72,7 @@ func (q *query) format(r *http.Request, values ...string) (format, error) {
 	if err != nil || text != "" {
 		return format(text), err
 	}
-	return negotiated(r.Header["Accept"]), nil
+	return negotiated(r.Header["Accept"], values...), nil
 }
 
 // appendRows appends the levels of s that are shown as rows, judged at the time now.

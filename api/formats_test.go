@@ -92,7 +92,7 @@ func TestFormats_AcceptIsWeighed(t *testing.T) {
 		"text/csv;q=0.5, application/json;q=0.6": formatJSON, "text/csv, application/json": formatJSON, "text/csv;q=0": formatJSON,
 		"application/json;q=0.1, text/csv;q=0.2, application/x-ndjson;q=0.15": formatCSV,
 	} {
-		if got := negotiated([]string{accept}); got != want {
+		if got := negotiated([]string{accept}, "json", "csv", "ndjson"); got != want {
 			t.Errorf("%q: %s, want %s", accept, got, want)
 		}
 	}

@@ -207,6 +207,9 @@ type fakeStore struct {
 	open      []scorecard.Open
 	reports   int // calls of Job
 
+	events []happening
+	reads  int // calls of Events
+
 	runner *job.Runner           // does the work of jobs
 	stored func(service.Results) // called by Put, as a subscriber is
 }
@@ -456,6 +459,74 @@ func (s *fakeStore) Jobs(_ context.Context, exchange string, limit int) ([]job.J
 		}
 	}
 	return list, s.err
+}
+
+// happening is a stored event.
+type happening struct {
+	service.Event
+	seq      int64
+	storedAt time.Time
+}
+
+// matching returns the stored events that q selects.
+func (s *fakeStore) matching(q service.EventQuery) (all []happening) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in := func(list []string, v string) bool { return len(list) == 0 || slices.Contains(list, v) }
+	for _, e := range s.events {
+		if e.seq > q.After && (q.Exchange == "" || q.Exchange == e.Exchange) && in(q.Intervals, string(e.Interval)) && in(q.Kinds, e.Kind) &&
+			(q.Role == "" || q.Role == e.Role.String()) && e.Edge >= q.MinEdge && (len(q.Levels) == 0 || slices.Contains(q.Levels, e.Level)) &&
+			(len(q.Pairs) == 0 || slices.Contains(q.Pairs, service.EventPair{Exchange: e.Exchange, Symbol: e.Symbol})) {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+func (s *fakeStore) Events(_ context.Context, q service.EventQuery) (list []service.StoredEvent, err error) {
+	all := s.matching(q)
+	for _, e := range all[:min(len(all), q.Limit)] {
+		list = append(list, service.StoredEvent{Seq: e.seq, Kind: e.Kind, Body: e.Body})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reads++
+	return list, s.err
+}
+
+func (s *fakeStore) NewestEvents(_ context.Context, q service.EventQuery) (int64, error) {
+	if all := s.matching(q); len(all) > 0 {
+		return all[max(0, len(all)-q.Limit)].seq - 1, s.err
+	}
+	return 0, s.err
+}
+
+func (s *fakeStore) EventsSince(_ context.Context, at time.Time) (int64, error) {
+	_, after, err := s.EventBounds(context.Background())
+	for _, e := range slices.Backward(s.events) {
+		if !e.storedAt.Before(at) {
+			after = e.seq - 1
+		}
+	}
+	return after, err
+}
+
+func (s *fakeStore) EventSeq(_ context.Context, id string) (int64, error) {
+	for _, e := range s.events {
+		if e.ID == id {
+			return e.seq, s.err
+		}
+	}
+	return 0, s.err
+}
+
+func (s *fakeStore) EventBounds(context.Context) (first, last int64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.events) > 0 {
+		first, last = s.events[0].seq, s.events[len(s.events)-1].seq
+	}
+	return first, last, s.err
 }
 
 func (s *fakeStore) Writable() error { return nil }

@@ -136,10 +136,10 @@ func eventID(j *job.Job) string {
 	return fmt.Sprintf("%s-%d-%d-%d-%d", j.State, j.Symbols, j.Done, j.Failed, j.BatchesDone)
 }
 
-// getEvents serves GET /jobs/{id}/events: one event for each change of the job, until
+// getJobEvents serves GET /jobs/{id}/events: one event for each change of the job, until
 // it has ended. Browsers reconnect by themselves; after the last event, status 204
 // makes them stop.
-func (a *API) getEvents(w *reply, r *http.Request) error {
+func (a *API) getJobEvents(w *reply, r *http.Request) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
 		return err
 	}
@@ -156,12 +156,11 @@ func (a *API) getEvents(w *reply, r *http.Request) error {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	select {
-	case a.streams <- struct{}{}:
-		defer func() { <-a.streams }()
-	default:
-		return fmt.Errorf("%w: %d event streams are open already; ask for the job itself instead", service.ErrBusy, cap(a.streams))
+	done, err := a.openStream("ask for the job itself")
+	if err != nil {
+		return err
 	}
+	defer done()
 	h := w.Header()
 	h["Content-Type"] = contentEvents
 	h["Cache-Control"] = noStore

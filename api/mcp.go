@@ -303,6 +303,14 @@ func (a *API) askTool(ctx context.Context, name string, arguments json.RawMessag
 		h, target = a.getScreen, "/levels"
 	case "list_symbols":
 		h, target = a.getSymbols, "/symbols"
+	case "list_events":
+		if given["wait"] != nil {
+			return nil, badParameter("wait", "a tool does not wait")
+		}
+		if given["limit"] == nil {
+			given["limit"] = json.Number("50") // a hundred would be longer than a reply may be
+		}
+		h, target = a.getEvents, "/events"
 	case "analyze_symbol":
 		if _, is := given["symbol"].(string); !is || given["store"] != nil || given["klines"] != nil || given["all"] != nil || given["symbols"] != nil {
 			return nil, badParameter("symbol", "it must be given, as text, with at most exchange, interval and kline_limit beside it")

@@ -24,6 +24,7 @@ import (
 
 	"tidemark/levels"
 	"tidemark/service"
+	"tidemark/wire"
 )
 
 // The tools, and where in openapi.yaml they are described.
@@ -32,6 +33,7 @@ var mcpTools = []struct{ name, title, description, operation string }{
 	{"analyze_symbol", "Analyse a pair now", "Fetch the candles of one pair from the exchange and find its levels now. Nothing is stored. Slower than get_levels; for pairs that get_levels does not know, or knows too old.", "analyze"},
 	{"list_symbols", "Pairs of the exchange", "The trading pairs of the exchange, which of them sweeps cover, and why not the others. Give symbol or quote: an exchange has thousands.", "listSymbols"},
 	{"market_screen", "Levels of the whole market", "Levels of all analysed pairs as rows, those nearest to their price first, with filters, sort and pages.", "listLevels"},
+	{"list_events", "What happened to levels", "What happened to levels, in the order in which it was found: a level appeared, price approached, touched, held, broke or flipped it, or it vanished; with the odds that were promised at the touch. Without since the newest 50; with since (1h, 2d, a time, or next of the answer before) what came after.", "listEvents"},
 	{"explain_level", "Why a level is there", "The touches of one level with what became of them, what was found in its zone, and by how many points each factor moves its odds. The id is one of get_levels.", "explainLevel"},
 }
 
@@ -97,11 +99,14 @@ func describeTools(t *testing.T) []byte {
 		}
 		properties, required := map[string]any{}, []string{}
 		for _, p := range op.Parameters {
-			if p.Value.In == "header" || p.Value.Name == "format" {
+			if p.Value.In == "header" || p.Value.Name == "format" || p.Value.Name == "wait" {
 				continue
 			}
 			one := schema(p.Value.Schema)
 			one["description"] = p.Value.Description
+			if tool.name == "list_events" && p.Value.Name == "limit" {
+				one["default"] = 50
+			}
 			properties[p.Value.Name] = one
 			if p.Value.Required {
 				required = append(required, p.Value.Name)
@@ -175,6 +180,9 @@ func TestMCP_ToolsAnswerWhatTheirRoutesAnswer(t *testing.T) {
 	h := start(t)
 	keeps(h)
 	want(t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT"}`), 200)
+	for n := range 70 {
+		h.happen("BTCUSDT", wire.EventKinds[n%len(wire.EventKinds)])
+	}
 	_, session, err := connect(t, h, "")
 	if err != nil {
 		t.Fatal(err)
@@ -218,6 +226,8 @@ func TestMCP_ToolsAnswerWhatTheirRoutesAnswer(t *testing.T) {
 		{"explain_level", map[string]any{"symbol": "BTCUSDT", "id": id}, "/levels/BTCUSDT/" + id},
 		{"market_screen", map[string]any{"limit": 2, "max_distance_atr": 50.5, "sort": "-strength"}, "/levels?limit=2&max_distance_atr=50.5&sort=-strength"},
 		{"list_symbols", map[string]any{"selected": true, "quote": "USDT"}, "/symbols?selected=true&quote=USDT"},
+		{"list_events", map[string]any{"since": 1, "kind": "held,broke", "limit": 2}, "/events?since=1&kind=held,broke&limit=2"},
+		{"list_events", map[string]any{}, "/events?limit=50"},
 		{"analyze_symbol", map[string]any{"symbol": "ETHUSDT", "kline_limit": 300}, ""},
 	} {
 		result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: c.tool, Arguments: c.arguments})
@@ -252,6 +262,7 @@ func TestMCP_ToolsAnswerWhatTheirRoutesAnswer(t *testing.T) {
 		{"get_levels", map[string]any{"symbol": "BTCUSDT", "at": []int{1}}, "at"},
 		{"explain_level", map[string]any{"symbol": "BTCUSDT", "id": "00000000000000ab"}, "unknown_level"},
 		{"market_screen", map[string]any{"depth": 3}, "unknown parameter"},
+		{"list_events", map[string]any{"wait": "20s"}, "does not wait"},
 		{"analyze_symbol", map[string]any{"all": true}, "symbol"},
 		{"analyze_symbol", map[string]any{"symbol": "BTCUSDT", "store": true}, "symbol"},
 	} {

@@ -25,6 +25,7 @@ var types = map[string]any{
 	"SymbolList": wire.SymbolList[[]wire.Symbol]{}, "Symbol": wire.Symbol{}, "ExchangeList": wire.ExchangeList{},
 	"KlineList": wire.KlineList[[]wire.Kline]{}, "FormingKline": wire.FormingKline{},
 	"Calibration": wire.Calibration{}, "Points": wire.Points{}, "Scorecard": wire.Scorecard{}, "LiveScore": wire.LiveScore{},
+	"EventPage": wire.EventPage{}, "Event": wire.Event{}, "EventLevel": wire.EventLevel{}, "EventPromise": wire.EventPromise{}, "EventCandle": wire.EventCandle{}, "EventLinks": wire.EventLinks{},
 	"Memory": wire.Memory{}, "Problem": wire.Problem{},
 }
 

@@ -133,19 +133,26 @@ func (a *App) Stop(ctx context.Context) error {
 	return stopped(a.Config, errors.Join(a.Analyzer.Stop(ctx), a.DB.StopWork(ctx)))
 }
 
-// forgetJobs deletes the jobs that ended longer ago than JOB_RETENTION, now and every
-// hour until ctx ends. Several processes may do so at once.
-func (a *App) forgetJobs(ctx context.Context) {
+// prune deletes the jobs that ended longer ago than JOB_RETENTION and the events beyond
+// EVENTS_KEEP and EVENTS_MAX, now and every hour until ctx ends. Several processes may do so
+// at once.
+func (a *App) prune(ctx context.Context) {
 	tick := time.NewTicker(time.Hour)
 	defer tick.Stop()
 	for {
-		switch n, err := a.DB.PruneJobs(ctx, time.Now().Add(-a.Config.JobRetention)); {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			a.log.Warn("old jobs could not be pruned", "error", err)
-		case n > 0:
-			a.log.Info("old jobs pruned", "jobs", n)
+		now := time.Now()
+		for what, prune := range map[string]func() (int, error){
+			"jobs":   func() (int, error) { return a.DB.PruneJobs(ctx, now.Add(-a.Config.JobRetention)) },
+			"events": func() (int, error) { return a.DB.PruneEvents(ctx, now.Add(-a.Config.EventsKeep), a.Config.EventsMax) },
+		} {
+			switch n, err := prune(); {
+			case ctx.Err() != nil:
+				return
+			case err != nil:
+				a.log.Warn("old "+what+" could not be pruned", "error", err)
+			case n > 0:
+				a.log.Info("old "+what+" pruned", what, n)
+			}
 		}
 		select {
 		case <-tick.C:

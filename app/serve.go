@@ -116,6 +116,9 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 		Version:      BuildVersion(),
 	})
 	a.DB.Subscribe(func(c repository.Change) {
+		if c.Events || c.Exchange == "" {
+			handler.EventsStored()
+		}
 		if !c.Events {
 			handler.Stored(c.Exchange, c.Interval, c.Symbols, c.AsOf)
 		}
@@ -138,7 +141,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	defer waitBriefly(&background)
 	tending, stopTending := context.WithCancel(ctx)
 	defer stopTending()
-	background.Go(func() { a.forgetJobs(tending) })
+	background.Go(func() { a.prune(tending) })
 	background.Go(func() { a.events.Run(tending) })
 	if readsPrices(cfg) {
 		for i, v := range a.Venues {

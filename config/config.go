@@ -56,6 +56,9 @@ type Config struct {
 	Role         string        `env:"ROLE" envDefault:"all" oneof:"all api worker" help:"what serve does: all; api answers requests and leaves jobs to others; worker works on jobs, and serves only its health and metrics"`
 	JobRetention time.Duration `env:"JOB_RETENTION" envDefault:"168h" min:"1h" max:"87600h" help:"time after which a job that has ended is deleted; its analyses stay"`
 
+	EventsKeep time.Duration `env:"EVENTS_KEEP" envDefault:"720h" min:"1h" max:"87600h" help:"time after which an event is deleted"`
+	EventsMax  int           `env:"EVENTS_MAX" envDefault:"200000" min:"1000" max:"100000000" help:"events kept, about 1.5 KB each; beyond it the oldest are deleted"`
+
 	DatabaseURL   string `env:"DATABASE_URL" envDefault:"sqlite://tidemark.db" secret:"url" help:"sqlite://FILE or postgres://USER:PASSWORD@HOST/NAME"`
 	DBPoolSize    int    `env:"DB_POOL_SIZE" envDefault:"5" min:"1" max:"1000" help:"PostgreSQL connections kept open"`
 	DBMaxOverflow int    `env:"DB_MAX_OVERFLOW" envDefault:"10" min:"0" max:"1000" help:"PostgreSQL connections opened beyond the pool under load"`

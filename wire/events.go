@@ -2,11 +2,14 @@ package wire
 
 import "time"
 
+// EventKinds are the values of Event.Kind.
+var EventKinds = []string{"appeared", "approaching", "touched", "held", "broke", "flipped", "vanished"}
+
 // Event is something that happened to a level.
 type Event struct {
 	Seq  int64  `json:"seq,omitzero"` // its place in the order of all events, which grows, with holes
 	ID   string `json:"id"`           // made of what happened: the same wherever and whenever it is found
-	Kind string `json:"kind"`         // appeared, approaching, touched, held, broke, flipped, vanished
+	Kind string `json:"kind"`         // of EventKinds
 
 	Exchange  string  `json:"exchange"`
 	Symbol    string  `json:"symbol"`
@@ -84,15 +87,15 @@ type EventLinks struct {
 	Chart       string `json:"chart"`
 }
 
-// EventPage is a page of events. Events is []Event, unless they are encoded already.
-type EventPage[Events any] struct {
-	Events Events `json:"events"` // in the order of Seq
+// EventPage is a page of events.
+type EventPage struct {
+	Events []Event `json:"events"` // in the order of Seq
 	// Next is the number after which the next page begins: that of the last event, or of the
 	// last one that the filter has passed over.
 	Next int64 `json:"next"`
 	// More is whether there are more events now.
 	More bool `json:"more"`
-	// Missed is set if events after the given number have been deleted, because they were
-	// too old.
+	// Missed is set if events after the given number may have been deleted, because they
+	// were too old: the event with that number has been.
 	Missed bool `json:"missed"`
 }
