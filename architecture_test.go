@@ -36,7 +36,7 @@ var rooms = map[string]room{
 	"app":                {inside: []string{"levels", "scorecard", "service", "job", "live", "event", "memory", "config", "api", "repository", "exchange", "exchange/binance", "exchange/simulated", "exchange/venues"}, outside: []string{"github.com/prometheus/client_golang"}},
 	"bench":              {inside: []string{"app", "config", "exchange/simulated", "wire"}, outside: []string{"github.com/jackc/pgx/v5", "github.com/jmoiron/sqlx", "github.com/lib/pq"}},
 	"command": {
-		inside:  []string{"levels", "levels/evaluate", "levels/calibrate", "service", "job", "memory", "config", "app", "bench", "api", "wire", "exchange", "exchange/binance", "exchange/simulated", "exchange/venues", "repository"},
+		inside:  []string{"levels", "levels/evaluate", "levels/calibrate", "service", "job", "memory", "config", "app", "bench", "api", "client", "wire", "exchange", "exchange/binance", "exchange/simulated", "exchange/venues", "repository"},
 		outside: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 	},
 	"exchange/exchangetest": { // for tests

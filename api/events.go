@@ -529,3 +529,52 @@ func (s *eventStream) pause(ctx context.Context, c <-chan struct{}, d time.Durat
 		return ctx.Err() == nil
 	}
 }
+
+// AppendEvent appends e as a JSON object, as GET /events does.
+func AppendEvent(b []byte, e *wire.Event) []byte { return appendJSON(b, e) }
+
+// EventCSVHeader names the columns of AppendEventCSV.
+const EventCSVHeader = "seq,id,kind,exchange,symbol,name,interval,simulated,occurred_at,emitted_at,price,distance_atr,level,role,level_price,low,high,edge," +
+	"hold_probability,baseline_hold_probability,promised_hold_probability,promised_baseline_hold_probability,touched_at\r\n"
+
+// AppendEventCSV appends e as a line of CSV (RFC 4180). A missing value is an empty cell.
+func AppendEventCSV(b []byte, e *wire.Event) []byte {
+	cell := func(text string) { b = append(appendCell(b, text), ',') }
+	number := func(f *float64) {
+		if f != nil {
+			b = appendFloat(b, *f)
+		}
+		b = append(b, ',')
+	}
+	cell(strconv.FormatInt(e.Seq, 10))
+	cell(e.ID)
+	cell(e.Kind)
+	cell(e.Exchange)
+	cell(e.Symbol)
+	name := ""
+	if e.Name != nil {
+		name = *e.Name
+	}
+	cell(name)
+	cell(e.Interval)
+	cell(strconv.FormatBool(e.Simulated))
+	cell(e.OccurredAt.Format(time.RFC3339Nano))
+	cell(e.EmittedAt.Format(time.RFC3339Nano))
+	number(&e.Price)
+	number(e.DistanceATR)
+	cell(e.Level.ID)
+	cell(e.Level.Role)
+	for _, f := range [...]*float64{&e.Level.Price, &e.Level.Low, &e.Level.High, &e.Level.Edge, e.Level.HoldProbability, e.Level.BaselineHoldProbability} {
+		number(f)
+	}
+	var promised, baseline *float64
+	if e.Promise != nil {
+		promised, baseline = &e.Promise.HoldProbability, &e.Promise.BaselineHoldProbability
+	}
+	number(promised)
+	number(baseline)
+	if e.TouchedAt != nil {
+		b = e.TouchedAt.AppendFormat(b, time.RFC3339Nano)
+	}
+	return append(b, "\r\n"...)
+}

@@ -101,8 +101,8 @@ func TestEvents_PagesContinueWhereTheLastOneEnded(t *testing.T) {
 		"since=" + h.store.events[100].ID:              204,
 		"since=296":                                    298,
 		"since=297":                                    298,
-		"since=2d":                                     0,
-		"since=1h30m":                                  0,
+		"since=2d":                                     300,
+		"since=1h30m":                                  300,
 		"since=latest":                                 0,
 		"since=300":                                    0,
 	} {

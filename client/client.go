@@ -1,5 +1,5 @@
 // Package client is a client of the tidemark HTTP API: levels of a pair, levels of a
-// market, explanations, analyses, and sweeps with their progress. It needs only the
+// market, explanations, analyses, events, and sweeps with their progress. It needs only the
 // address of the service, and imports only package wire, which has its types.
 //
 //	c := client.Client{BaseURL: "http://127.0.0.1:8080"}
@@ -331,6 +331,11 @@ func decode[T any](res *http.Response) (*T, error) {
 
 // send makes a request and returns its reply, or an error for a status of 300 or above.
 func (c *Client) send(ctx context.Context, method, path string, q url.Values, body []byte, accept string) (*http.Response, error) {
+	return c.sendAfter(ctx, method, path, q, body, accept, "")
+}
+
+// sendAfter is send with the id of the last event of a stream; empty for none.
+func (c *Client) sendAfter(ctx context.Context, method, path string, q url.Values, body []byte, accept, lastEventID string) (*http.Response, error) {
 	target := strings.TrimSuffix(c.BaseURL, "/") + path
 	if len(q) > 0 {
 		target += "?" + q.Encode()
@@ -340,6 +345,9 @@ func (c *Client) send(ctx context.Context, method, path string, q url.Values, bo
 		return nil, err
 	}
 	r.Header.Set("Accept", accept)
+	if lastEventID != "" {
+		r.Header.Set("Last-Event-ID", lastEventID)
+	}
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}

@@ -34,6 +34,8 @@ type (
 	MarkRecord = wire.MarkRecord
 	// Factor is one reason for the hold odds.
 	Factor = wire.Factor
+	// Event is something that happened to a level.
+	Event = wire.Event
 	// Job is the work a request asked for, its progress and its results.
 	Job = wire.Job
 	// Reason is a code for programs and a sentence for people.

@@ -14,17 +14,21 @@ import (
 	"tidemark/memory"
 	"tidemark/repository"
 	"tidemark/service"
+	"tidemark/wire"
 )
 
 // complete registers the shell completion of stored symbols, intervals, and the values
 // of settings with a fixed set of values.
 func (in *invocation) complete(root *cobra.Command) {
 	for _, cmd := range root.Commands() {
-		if strings.HasSuffix(cmd.Use, " SYMBOL") {
+		if strings.Contains(cmd.Use, "SYMBOL") {
 			cmd.ValidArgsFunction = in.completeSymbol
 		}
 		if cmd.Flags().Lookup("interval") != nil {
 			cmd.RegisterFlagCompletionFunc("interval", cobra.FixedCompletions(intervalNames(), cobra.ShellCompDirectiveNoFileComp))
+		}
+		if cmd.Flags().Lookup("kind") != nil {
+			cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(wire.EventKinds, cobra.ShellCompDirectiveNoFileComp))
 		}
 		for _, v := range config.Variables {
 			if cmd.Flags().Lookup(v.Flag()) == nil {

@@ -66,13 +66,10 @@ sends the first of API_KEYS, if any is set.`,
 			if err != nil {
 				return err
 			}
-			if base == "" {
-				base = "http://" + reachable(cfg.HTTPAddr)
+			if w.base, w.key, err = serviceOf(cfg, base); err != nil {
+				return err
 			}
-			u, err := url.Parse(base)
 			switch {
-			case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "":
-				return config.Usage(fmt.Errorf("--url: %q is not the address of a service such as http://127.0.0.1:8080", base))
 			case w.every < time.Second || w.every > time.Hour:
 				return config.Usage(fmt.Errorf("--every: %s is not between 1s and 1h", w.every))
 			case w.pairs < 0 || w.pairs > maxWatched:
@@ -91,10 +88,6 @@ sends the first of API_KEYS, if any is set.`,
 					return err
 				}
 			}
-			w.base = strings.TrimSuffix(base, "/")
-			if len(cfg.APIKeys) > 0 {
-				w.key = cfg.APIKeys[0]
-			}
 			switch {
 			case asJSON:
 				return w.printJSON(cmd.Context(), in.stdout)
@@ -112,6 +105,22 @@ sends the first of API_KEYS, if any is set.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per pair and exit")
 	config.AddFlags(cmd.Flags())
 	return cmd
+}
+
+// serviceOf returns the address of a running service, without a slash at its end: that of
+// --url or, if it is empty, HTTP_ADDR. The key is the first of API_KEYS.
+func serviceOf(cfg config.Config, base string) (address, key string, err error) {
+	if base == "" {
+		base = "http://" + reachable(cfg.HTTPAddr)
+	}
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" {
+		return "", "", config.Usage(fmt.Errorf("--url: %q is not the address of a service such as http://127.0.0.1:8080", base))
+	}
+	if len(cfg.APIKeys) > 0 {
+		key = cfg.APIKeys[0]
+	}
+	return strings.TrimSuffix(base, "/"), key, nil
 }
 
 // canRedraw reports whether w is a terminal that can be redrawn.

@@ -64,7 +64,7 @@ func TestTypeScript_TypesAreThoseOfTheContractAndOfRealAnswers(t *testing.T) {
 	for n, answer := range []struct{ schema, path string }{
 		{"Analysis", "/levels/BTCUSDT"}, {"PairOnIntervals", "/levels/BTCUSDT?interval=1h,4h"}, {"LevelPage", "/levels?limit=5"}, {"Explanation", "/levels/BTCUSDT/" + all[0].ID},
 		{"Job", "/jobs/" + j.ID}, {"ExchangeList", "/exchanges"}, {"SymbolList", "/symbols?symbol=BTC"}, {"KlineList", "/klines/BTCUSDT?limit=3"}, {"FormingKline", "/klines/BTCUSDT/forming"},
-		{"Calibration", "/calibration"}, {"Memory", "/memory"}, {"Problem", "/levels/NOPE"},
+		{"EventPage", "/events"}, {"Calibration", "/calibration"}, {"Memory", "/memory"}, {"Problem", "/levels/NOPE"},
 	} {
 		var body json.RawMessage
 		r.get(t, answer.path, &body)

@@ -249,6 +249,32 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What happens to levels.
+         * @description The events after `since`, in the order of `seq`, which is the order in which they were stored: a reader that continues after the last number it has seen misses none, however many processes store events. An event is stored once, and its `id` is made of what happened: the same wherever and whenever it is found.
+         *
+         *     With `wait`, a request for a page is answered as soon as there is an event, or after that time.
+         *
+         *     As server-sent events (`Accept: text/event-stream`) come first the events after `since`, then those that are stored from then on, without a hole and without a repetition. The name of each is its kind, its id is `seq`, its data is the object, on one line. An event named `missed` says that events before the next one have been deleted. After 15 seconds without an event comes a comment, at times with an id: the number up to which the filter has passed over all.
+         *
+         *     Events are deleted after `EVENTS_KEEP` (30 days), and the oldest of more than `EVENTS_MAX` (200,000); the newest one stays.
+         */
+        get: operations["listEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/schedules": {
         parameters: {
             query?: never;
@@ -593,6 +619,11 @@ export interface components {
          * @enum {string}
          */
         Source: "swing" | "poc" | "value_area" | "volume" | "ends";
+        /**
+         * @description What happened to a level. Each happens once in an episode, which begins when price comes near; the level must be left by 1.5 ATR before the next one.
+         * @enum {string}
+         */
+        EventKind: "appeared" | "approaching" | "touched" | "held" | "broke" | "flipped" | "vanished";
         /** @description What to analyse. Exactly one of `symbol`, `symbols`, `all` and `klines` is required. */
         AnalyzeRequest: {
             /** @description One pair. */
@@ -1503,6 +1534,214 @@ export interface components {
             skips: components["schemas"]["Outcome"][];
             /** @description The analysis of a job with `store` false, or of a job without a symbol to store it under. */
             result: components["schemas"]["Analysis"] | null;
+        };
+        /** @description A page of events. */
+        EventPage: {
+            /** @description In the order of `seq`. */
+            events: components["schemas"]["Event"][];
+            /**
+             * Format: int64
+             * @description The `since` of the next page: the number of the last event, or of the last one that the filter has passed over.
+             */
+            next: number;
+            /** @description Whether there are more events now. */
+            more: boolean;
+            /** @description Whether events after `since` may have been deleted, because they were too old: the event with that number has been. */
+            missed: boolean;
+        };
+        /** @description Something that happened to a level. */
+        Event: {
+            /**
+             * Format: int64
+             * @description Its place in the order of all events. It grows, with holes.
+             */
+            seq: number;
+            /** @description Made of what happened: the same wherever and whenever it is found. */
+            id: string;
+            kind: components["schemas"]["EventKind"];
+            /** @description The exchange. */
+            exchange: string;
+            /** @description The pair. */
+            symbol: string;
+            /** @description The canonical name of the pair; null if it is not known. */
+            name: string | null;
+            interval: components["schemas"]["Interval"];
+            /** @description Whether the prices are invented. */
+            simulated: boolean;
+            /**
+             * Format: date-time
+             * @description When it happened: the close of `candle`, or the time of the price.
+             */
+            occurred_at: string;
+            /**
+             * Format: date-time
+             * @description When the service found it.
+             */
+            emitted_at: string;
+            /**
+             * Format: int64
+             * @description From `occurred_at` to `emitted_at`.
+             */
+            late_ms: number;
+            /**
+             * Format: date-time
+             * @description Close of the last candle that was known.
+             */
+            as_of: string;
+            /**
+             * Format: int64
+             * @description From `as_of` to `emitted_at`.
+             */
+            data_age_ms: number;
+            /**
+             * Format: double
+             * @description The last price when it happened.
+             */
+            price: number;
+            /** @description The closed candle that decided; null if a price between closes did. */
+            candle: components["schemas"]["EventCandle"] | null;
+            /**
+             * Format: double
+             * @description The average true range at `begun`, in price units.
+             */
+            atr: number;
+            /**
+             * Format: double
+             * @description From the level to `price`, in ATR; negative if price is below. Null if the market did not move.
+             */
+            distance_atr: number | null;
+            /**
+             * Format: date-time
+             * @description The close at which the episode began. Its level, ATR and odds count until the episode ends.
+             */
+            begun: string;
+            /**
+             * Format: date-time
+             * @description When it was touched, of `held`, `broke` and `flipped`; otherwise null.
+             */
+            touched_at: string | null;
+            /** @description The odds when it was touched, of `held`, `broke` and `flipped`. Otherwise null, and without odds. */
+            promise: components["schemas"]["EventPromise"] | null;
+            level: components["schemas"]["EventLevel"];
+            /** @description Of `appeared`: the id of the level that it replaces; null for none. */
+            replaces: string | null;
+            /** @description Of `vanished`: the id of the level that replaces it; null for none. */
+            replaced_by: string | null;
+            links: components["schemas"]["EventLinks"];
+        };
+        /** @description A closed candle. */
+        EventCandle: {
+            /**
+             * Format: date-time
+             * @description When it opened.
+             */
+            open_time: string;
+            /**
+             * Format: double
+             * @description First price.
+             */
+            open: number;
+            /**
+             * Format: double
+             * @description Highest price.
+             */
+            high: number;
+            /**
+             * Format: double
+             * @description Lowest price.
+             */
+            low: number;
+            /**
+             * Format: double
+             * @description Last price.
+             */
+            close: number;
+            /**
+             * Format: double
+             * @description In the base asset.
+             */
+            volume: number;
+        };
+        /** @description A level as it was when something happened to it. Its fields are those of Level. */
+        EventLevel: {
+            /** @description Its id. */
+            id: string;
+            role: components["schemas"]["Role"];
+            /**
+             * Format: double
+             * @description The representative price.
+             */
+            price: number;
+            /**
+             * Format: double
+             * @description Lower edge of the zone.
+             */
+            low: number;
+            /**
+             * Format: double
+             * @description Upper edge of the zone.
+             */
+            high: number;
+            /**
+             * Format: double
+             * @description How much more often than any line at its distance it is expected to hold once touched, in points.
+             */
+            edge: number;
+            state: components["schemas"]["State"];
+            /** @description How often price tested it. */
+            tests: number;
+            /** @description Tests that it held. */
+            held: number;
+            /**
+             * Format: double
+             * @description Odds that price touches it within the horizon.
+             */
+            touch_probability: number | null;
+            /**
+             * Format: double
+             * @description Odds that it holds, given that it is touched and decided.
+             */
+            hold_probability: number | null;
+            /** @description How well such odds are known, from and to. */
+            hold_interval: number[] | null;
+            /**
+             * Format: double
+             * @description The same odds for any line at this distance.
+             */
+            baseline_hold_probability: number | null;
+            /** @description The number of decided touches behind the odds. */
+            samples: number | null;
+        };
+        /** @description What the odds of a level said when it was touched. */
+        EventPromise: {
+            /**
+             * Format: double
+             * @description Odds that it holds.
+             */
+            hold_probability: number;
+            /** @description How well such odds are known, from and to. */
+            hold_interval: number[];
+            /**
+             * Format: double
+             * @description The same odds for any line at this distance.
+             */
+            baseline_hold_probability: number;
+            /**
+             * Format: double
+             * @description In points.
+             */
+            edge: number;
+            /** @description The number of decided touches behind the odds. */
+            samples: number;
+        };
+        /** @description Paths of this API. */
+        EventLinks: {
+            /** @description The levels of the pair. */
+            levels: string;
+            /** @description Why the level is there. */
+            explanation: string;
+            /** @description A picture of the levels. */
+            chart: string;
         };
         Calibration: {
             exchange: components["schemas"]["Exchange"];
@@ -2971,6 +3210,95 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["UnknownJob"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    listEvents: {
+        parameters: {
+            query?: {
+                /**
+                 * @description After which event to begin: the `seq` of an event or the `next` of a page (0: all that are stored), the `id` of an event, a time (RFC 3339) or a duration before now (`30m`, `1h`, `2d`) since when they were stored, or `latest` for only those to come. The default is the newest `limit`.
+                 * @example 1h
+                 */
+                since?: string;
+                /** @description Events in a page, and without `since` the events that come first. */
+                limit?: number;
+                /**
+                 * @description How long to wait for events if there are none, at most `1m`. Server-sent events wait anyway.
+                 * @example 20s
+                 */
+                wait?: string;
+                /**
+                 * @description Only those of this exchange. The default is all.
+                 * @example binance
+                 */
+                exchange?: components["parameters"]["Market"];
+                /**
+                 * @description Only those of this pair, by either of its names.
+                 * @example BTC/USDT
+                 */
+                symbol?: string;
+                /**
+                 * @description Only those of these pairs, at most 500, separated by commas.
+                 * @example BTCUSDT,ETHUSDT
+                 */
+                symbols?: string;
+                /**
+                 * @description Only those of these candle lengths, separated by commas.
+                 * @example 1h,4h
+                 */
+                interval?: string;
+                /**
+                 * @description Only these kinds, separated by commas.
+                 * @example touched,held,broke,flipped
+                 */
+                kind?: string;
+                /** @description Only those of levels with this role. */
+                role?: components["schemas"]["Role"];
+                /**
+                 * @description Only those of levels with at least this edge, in points. The default is all.
+                 * @example 4
+                 */
+                min_edge?: number;
+                /**
+                 * @description Only those of these levels, at most 100 ids separated by commas.
+                 * @example b1c90d2e4f5a6b7c
+                 */
+                level?: string;
+                /** @description Overrides the Accept header. */
+                format?: "json" | "ndjson" | "sse";
+            };
+            header?: {
+                /** @description For server-sent events, the last id received; it replaces `since`. Browsers send it when they reconnect. */
+                "Last-Event-ID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of events, or the stream. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    "Cache-Control": components["headers"]["CacheControl"];
+                    /** @description `true` for what `missed` of a page says, in NDJSON; otherwise absent. */
+                    "Tidemark-Missed"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventPage"];
+                    "application/x-ndjson": string;
+                    "text/event-stream": string;
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Ambiguous"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
