@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 )
@@ -278,7 +279,7 @@ func (a *attempt) failed(err error) Result {
 		return Result{Outcome: Retry, Error: fmt.Sprintf("the host %s cannot be resolved", dns.Name)}
 	case errors.As(err, &certificate):
 		return Result{Outcome: Retry, Error: "the certificate is not valid: " + certificate.Err.Error()}
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return Result{Outcome: Retry, Error: "the connection was closed without a response"}
 	}
 	return Result{Outcome: Retry, Error: "the request failed: " + err.Error()}
