@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"tidemark/levels"
 	"tidemark/service"
+	"tidemark/wire"
 )
 
 const hour = 3_600_000
@@ -462,6 +464,9 @@ func TestKind_HasNames(t *testing.T) {
 		if got, err := ParseKind(k.String()); err != nil || got != k {
 			t.Errorf("%v: %v, %v", k, got, err)
 		}
+	}
+	if !slices.Equal(wire.EventKinds, kinds[:]) {
+		t.Errorf("package wire has %q", wire.EventKinds)
 	}
 	if _, err := ParseKind("Held"); !errors.Is(err, ErrUnknownKind) || !strings.Contains(err.Error(), "flipped") {
 		t.Error(err)
