@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"tidemark/event/alert"
 	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/scorecard"
@@ -76,6 +77,7 @@ type Store interface {
 type Config struct {
 	Analyzer   *service.Analyzer
 	Jobs       *job.Runner
+	Alerts     *alert.Alerts
 	Status     func(exchange string) service.VenueStatus                   // of an exchange of the Analyzer; nil: unknown
 	Prices     func(exchange string) *service.Prices                       // those read last, empty before the first; nil, or a nil function: none are read, nor those pushed shown
 	Pushed     func(exchange, symbol string) (price float64, at time.Time) // the last one, and when it was received; zeros: none was
@@ -260,6 +262,7 @@ func (a *API) routing() *chi.Mux {
 	handle("GET", "/symbols", a.getSymbols)
 	handle("GET", "/klines/{symbol}", a.getKlines)
 	handle("GET", "/klines/{symbol}/forming", a.getForming)
+	a.handleAlerts(handle)
 	handle("GET", "/memory", a.getMemory)
 	handle("POST", "/mcp", a.postMCP)
 	handle("GET", "/metrics", a.getMetrics)

@@ -102,7 +102,7 @@ func renderDocs(t *testing.T) []byte {
 	}
 	for _, path := range doc.Paths.InMatchingOrder() {
 		item := doc.Paths.Find(path)
-		for _, method := range []string{"GET", "POST", "DELETE"} {
+		for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
 			op := item.GetOperation(method)
 			if op == nil {
 				continue
@@ -130,6 +130,8 @@ func renderDocs(t *testing.T) []byte {
 	}
 	order := []string{"Analysis", "Level", "Explanation", "Test", "Touch", "Finding", "Mark", "Factor", "PriceMarks", "PriceMark", "MarkRecord", "PairOnIntervals", "MissingInterval", "LevelRef", "PairOnExchanges", "PairOnExchange", "SharedLevel", "LevelPage",
 		"LevelRow", "AnalyzeRequest", "Job", "JobSummary", "EventPage", "Event", "EventLevel", "EventPromise", "EventCandle", "EventLinks", "Schedule", "Memory", "Outcome", "Reason", "ExchangeList", "ExchangeStatus", "LivePairs", "Reconnects", "PricesRead", "Budget", "SymbolList", "Symbol",
+		"Rule", "RuleSettings", "Quiet", "RuleList", "Receiver", "ReceiverSettings", "ReceiverList", "Silence", "SilenceSettings", "SilenceList", "Watchlist", "WatchlistSettings", "WatchlistList",
+		"Delivery", "DeliveryDetail", "Attempt", "DeliveryPage", "Replay", "ReplayRequest",
 		"KlineList", "FormingKline", "Calibration", "Points", "Bins", "Scorecard", "LiveScore", "Problem", "PairChoice", "Interval", "Exchange",
 		"Role", "State", "Status", "Source", "EventKind", "Code"}
 	if len(order) != len(doc.Components.Schemas) {

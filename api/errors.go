@@ -27,6 +27,7 @@ type problem struct {
 	retry              time.Duration // Retry-After, if positive
 	header, value      string        // one more header of the reply
 	choices            []wire.PairChoice
+	places             []wire.ProblemPlace // instead of pointer and parameter, if there are several
 }
 
 func (p *problem) Error() string { return p.code + ": " + p.detail }
@@ -61,6 +62,8 @@ var statuses = map[string]struct {
 	"not_explainable":        {409, "Not explainable", 0},
 	"candles_not_kept":       {409, "Candles not kept", 0},
 	"cancelled":              {409, "Cancelled", 0},
+	"conflict":               {409, "Conflict", 0},
+	"no_secrets_key":         {409, "No key for secrets", 0},
 	"body_too_large":         {413, "Body too large", 0},
 	"unsupported_media_type": {415, "Unsupported media type", 0},
 	"ambiguous_symbol":       {409, "Ambiguous symbol", 0},
@@ -138,6 +141,7 @@ func appendProblem(b []byte, p problem, instance, requestID string) []byte {
 		Type: "/docs#error-" + p.code, Title: statuses[p.code].title, Status: p.status, Detail: p.detail,
 		Instance: instance, Code: p.code, RequestID: requestID, Choices: p.choices,
 	}
+	w.Errors = p.places
 	if p.located {
 		w.Errors = []wire.ProblemPlace{{Detail: p.detail, Parameter: p.parameter, Pointer: p.pointer}}
 	}

@@ -605,6 +605,9 @@ func startOn(t testing.TB, exchanges []*fakeExchange, change ...func(*Config, *s
 		Concurrency: sc.Concurrency, BatchSize: sc.Concurrency, QueueLimit: sc.QueueLimit, Filters: filters,
 	}, h.analyzer, swept, h.store, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	c.Analyzer, c.Jobs = h.analyzer, h.store.runner
+	if c.Alerts == nil {
+		c.Alerts = withoutAlerts()
+	}
 	h.api = New(c)
 	t.Cleanup(func() {
 		h.api.Close()

@@ -97,6 +97,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	handler := api.New(api.Config{
 		Analyzer:   a.Analyzer,
 		Jobs:       a.Jobs,
+		Alerts:     a.Alerts,
 		Status:     a.status,
 		Prices:     a.prices,
 		Pushed:     lives(a.lives).price,

@@ -161,3 +161,35 @@ type Replay struct {
 	// Next is the number after which the rest of the range begins; 0 if there is no rest.
 	Next int64 `json:"next"`
 }
+
+// RuleList is all rules, by name.
+type RuleList struct {
+	Rules []Rule `json:"rules"`
+}
+
+// SilenceList is all silences, the next to end first.
+type SilenceList struct {
+	Silences []Silence `json:"silences"`
+}
+
+// WatchlistList is all watchlists, by name.
+type WatchlistList struct {
+	Watchlists []Watchlist `json:"watchlists"`
+}
+
+// ReceiverList is all receivers, by name.
+type ReceiverList struct {
+	Receivers []Receiver `json:"receivers"`
+}
+
+// DeliveryPage is a page of deliveries.
+type DeliveryPage struct {
+	Deliveries []Delivery `json:"deliveries"` // the newest first
+	Next       *int64     `json:"next"`       // the parameter before of the next page; nil on the last one
+}
+
+// ReplayRequest is a range of events to send again by a rule.
+type ReplayRequest struct {
+	After int64 `json:"after"` // number of the event before the first
+	UpTo  int64 `json:"up_to"` // number of the last
+}

@@ -169,6 +169,15 @@ func ruleOf(e *Entry) (r wire.Rule, err error) {
 	return r, err
 }
 
+// lists makes lists that were not given empty.
+func lists(all ...*[]string) {
+	for _, list := range all {
+		if *list == nil {
+			*list = []string{}
+		}
+	}
+}
+
 func silenceOf(e *Entry) (s wire.Silence, err error) {
 	err = json.Unmarshal(e.Body, &s.SilenceSettings)
 	lists(&s.Exchanges, &s.Pairs, &s.Intervals, &s.Kinds)
@@ -178,17 +187,9 @@ func silenceOf(e *Entry) (s wire.Silence, err error) {
 
 func watchlistOf(e *Entry) (w wire.Watchlist, err error) {
 	err = json.Unmarshal(e.Body, &w.WatchlistSettings)
+	lists(&w.Pairs)
 	w.ID, w.FromFile, w.CreatedAt, w.UpdatedAt = e.ID, e.FromFile, e.CreatedAt, e.UpdatedAt
 	return w, err
-}
-
-// lists replaces nil by an empty list, so that the API has no null.
-func lists(all ...*[]string) {
-	for _, l := range all {
-		if *l == nil {
-			*l = []string{}
-		}
-	}
 }
 
 // moment returns a pointer to a time, nil for the zero one.

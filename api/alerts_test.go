@@ -1,0 +1,159 @@
+package api
+
+// These tests pin the routes of rules, receivers, silences, watchlists and deliveries: what
+// they store, how they refuse, and that no secret is shown again. Their storage is a real
+// database.
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tidemark/event/alert"
+	"tidemark/event/notify"
+	"tidemark/repository"
+	"tidemark/service"
+	"tidemark/wire"
+)
+
+// nothing is a store of alerts that has none and keeps none.
+type nothing struct{ alert.Store }
+
+func (nothing) Configured(context.Context, int64) (alert.Configured, error) {
+	return alert.Configured{}, nil
+}
+func (nothing) PutEntry(context.Context, alert.Entry) error { return nil }
+func (nothing) Deliveries(context.Context, alert.DeliveryQuery) ([]alert.StoredDelivery, error) {
+	return nil, nil
+}
+func (nothing) Delivery(context.Context, int64) (alert.StoredDelivery, []int64, error) {
+	return alert.StoredDelivery{}, nil, alert.ErrUnknown
+}
+func (nothing) DeliveryTx(context.Context, int64, func(alert.Tx, *alert.StoredDelivery) error) error {
+	return alert.ErrUnknown
+}
+
+// withoutAlerts returns alerts that has none and keeps none.
+func withoutAlerts() *alert.Alerts {
+	return alert.New(alert.Config{}, nothing{}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+}
+
+// withAlerts returns a harness whose alerts are kept in a database, without or with a key
+// for secrets.
+func withAlerts(t *testing.T, key string) (*harness, *repository.DB) {
+	t.Helper()
+	db, err := repository.Open(t.Context(), repository.Config{URL: "sqlite://" + filepath.Join(t.TempDir(), "alerts.db"), PoolSize: 1, History: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	c := alert.Config{Exchanges: []string{"simulated"}, Sender: notify.NewSender(notify.Options{AllowPrivate: true})}
+	if key != "" {
+		if c.Sealer, err = notify.NewSealer(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return start(t, func(a *Config, _ *service.Config) {
+		a.Alerts = alert.New(c, db, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	}), db
+}
+
+const secretsKey = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+
+// created sends a body and returns the path of what was created.
+func created(t *testing.T, h *harness, path, body string) string {
+	t.Helper()
+	rec := h.do("POST", path, body)
+	want(t, rec, 201)
+	return rec.Header().Get("Location")
+}
+
+func TestAlerts_EntriesAreCreatedReadReplacedAndDeleted(t *testing.T) {
+	h, _ := withAlerts(t, secretsKey)
+	receiver := created(t, h, "/receivers", `{"name":"phone","kind":"webhook","config":{"url":"https://example.com/hook","secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}`)
+	list := created(t, h, "/watchlists", `{"name":"majors","pairs":["BTC/USDT"]}`)
+	rule := created(t, h, "/rules", `{"name":"mine","receivers":["phone"],"pairs":["@majors"],"kinds":["touched"]}`)
+	silence := created(t, h, "/silences", `{"pairs":["BTC/USDT"],"until":"2099-01-01T00:00:00Z","comment":"quiet"}`)
+	for path, member := range map[string]string{"/receivers": "receivers", "/watchlists": "watchlists", "/rules": "rules", "/silences": "silences"} {
+		rec := h.get(path)
+		want(t, rec, 200)
+		var all map[string][]json.RawMessage
+		if err := json.Unmarshal(rec.Body.Bytes(), &all); err != nil || len(all[member]) != 1 {
+			t.Errorf("%s: %s", path, rec.Body)
+		}
+		if strings.Contains(rec.Body.String(), "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw") {
+			t.Errorf("%s shows a secret: %s", path, rec.Body)
+		}
+	}
+	want(t, h.get(rule), 200)
+	rec := h.do("PUT", rule, `{"name":"ours","receivers":["phone"]}`)
+	want(t, rec, 200)
+	var got wire.Rule
+	if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil || got.Name != "ours" || len(got.Pairs) != 0 || got.MinEdge != 3 || !got.Inhibit {
+		t.Errorf("replaced: %s", rec.Body)
+	}
+	want(t, h.do("DELETE", receiver, ""), 409) // the rule names it
+	for _, path := range []string{rule, receiver, list, silence} {
+		want(t, h.do("DELETE", path, ""), 204)
+		want(t, h.get(path), 404)
+		want(t, h.do("DELETE", path, ""), 404)
+	}
+}
+
+func TestAlerts_ReceiversNeedTheKeyForSecrets(t *testing.T) {
+	h, _ := withAlerts(t, "")
+	rec := h.do("POST", "/receivers", `{"name":"phone","kind":"webhook","config":{"url":"https://example.com/hook","secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}`)
+	want(t, rec, 409)
+	if !strings.Contains(rec.Body.String(), `"code":"no_secrets_key"`) || !strings.Contains(rec.Body.String(), "SECRETS_KEY") {
+		t.Errorf("%s", rec.Body)
+	}
+}
+
+func TestAlerts_ARefusalNamesEveryMistake(t *testing.T) {
+	h, _ := withAlerts(t, secretsKey)
+	rec := h.do("POST", "/rules", `{"name":"","receivers":["nobody"],"kinds":["ringing"],"top":1000}`)
+	want(t, rec, 400)
+	var p wire.Problem
+	if err := json.Unmarshal(rec.Body.Bytes(), &p); err != nil || len(p.Errors) != 4 || p.Errors[0].Pointer == "" {
+		t.Errorf("%s", rec.Body)
+	}
+	for path, body := range map[string]string{
+		"/rules": `{"name":"a","rings":true}`, "/receivers": `{"name":"a","kind":"pigeon","config":{}}`, "/silences": `{}`, "/watchlists": `[]`,
+		"/rules/x/replay": `{"after":5,"up_to":5}`,
+	} {
+		want(t, h.do("POST", path, body), 400)
+	}
+	want(t, h.do("POST", "/rules", "{}", "Content-Type", "text/plain"), 415)
+	want(t, h.do("POST", "/rules", `{"name":"`+strings.Repeat("a", alertBytes)+`"}`), 413)
+	want(t, h.do("POST", "/rules/x/replay", `{"after":1,"up_to":5}`), 404)
+	want(t, h.do("POST", "/receivers/x/test", ""), 404)
+	want(t, h.do("POST", "/receivers/x/enable", ""), 404)
+	want(t, h.get("/deliveries/1"), 404)
+	want(t, h.get("/deliveries/x"), 404)
+	want(t, h.do("POST", "/deliveries/1/resend", ""), 404)
+	want(t, h.do("DELETE", "/deliveries/1", ""), 404)
+	want(t, h.get("/deliveries?state=lost"), 400)
+	want(t, h.get("/deliveries?before=x"), 400)
+}
+
+func TestAlerts_ATestMessageIsSentAtOnce(t *testing.T) {
+	var signature string
+	service := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { signature = r.Header.Get("webhook-signature") }))
+	defer service.Close()
+	h, _ := withAlerts(t, secretsKey)
+	receiver := created(t, h, "/receivers", `{"name":"hook","kind":"webhook","config":{"url":"`+service.URL+`","secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}`)
+	rec := h.do("POST", receiver+"/test", "")
+	want(t, rec, 200)
+	var got wire.Attempt
+	if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil || got.Outcome != "delivered" || got.Status != 200 || !strings.HasPrefix(signature, "v1,") {
+		t.Errorf("%s, signature %q", rec.Body, signature)
+	}
+	want(t, h.do("POST", receiver+"/enable", ""), 200)
+}
