@@ -36,6 +36,7 @@ type Options struct {
 	// Now returns the time of an attempt, which is signed; nil is time.Now.
 	Now func() time.Time
 
+	body     time.Duration  // how long the body of a failure is waited for; bodyTimeout but in tests
 	resolver *net.Resolver  // nil but in tests
 	roots    *x509.CertPool // nil but in tests
 }
@@ -67,6 +68,7 @@ const (
 // NewSender returns a Sender.
 func NewSender(o Options) *Sender {
 	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
+	o.body = cmp.Or(o.body, bodyTimeout)
 	o.Agent = cmp.Or(o.Agent, "tidemark")
 	if o.Now == nil {
 		o.Now = time.Now
@@ -198,7 +200,7 @@ func (a *attempt) do(r request) Result {
 	if result.Outcome == Delivered {
 		return result
 	}
-	if end := time.Now().Add(bodyTimeout); a.ctx.Err() == nil {
+	if end := time.Now().Add(a.s.options.body); a.ctx.Err() == nil {
 		if last, _ := a.ctx.Deadline(); end.Before(last) {
 			c.SetReadDeadline(end)
 		}
