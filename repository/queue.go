@@ -14,6 +14,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
+	"tidemark/event/alert"
 	"tidemark/job"
 	"tidemark/service"
 )
@@ -48,6 +49,12 @@ func queueOf(exchange string) string { return "tidemark-" + exchange }
 const (
 	// ourQueues selects the rows of river_job in the queues of this package.
 	ourQueues = `queue LIKE 'tidemark%'`
+	// ofJobs selects those of jobs among them.
+	ofJobs = `queue NOT LIKE 'tidemark-deliveries%'`
+	// The queues of attempts to deliver messages: to receivers that accept them soon, and to
+	// others. No exchange is named like them.
+	quickDeliveries = "tidemark-deliveries"
+	slowDeliveries  = "tidemark-deliveries-slow"
 	// sharedQueue is the queue of older versions, shared by all exchanges.
 	sharedQueue = "tidemark"
 	// beatEvery is the period of the heartbeat of a process that runs jobs.
@@ -83,8 +90,16 @@ type batchArgs struct {
 	Pairs []service.Pair `json:"pairs"`
 }
 
-func (planArgs) Kind() string  { return "plan" }
-func (batchArgs) Kind() string { return "batch" }
+// deliveryArgs are the arguments of the attempt of a delivery that follows a number of
+// failures.
+type deliveryArgs struct {
+	Delivery int64 `json:"delivery"`
+	Attempts int   `json:"attempts"`
+}
+
+func (planArgs) Kind() string     { return "plan" }
+func (batchArgs) Kind() string    { return "batch" }
+func (deliveryArgs) Kind() string { return "delivery" }
 
 // River's priorities; 1 is the first. Short work goes before sweeps.
 const (
@@ -168,7 +183,7 @@ func (db *DB) QueueStats(ctx context.Context) (QueueStats, error) {
 		Age   int64
 	}
 	err := db.read.SelectContext(limited, &rows, `SELECT state, COUNT(*) AS n, `+fmt.Sprintf(db.engine.queueSQL().since, `MIN(scheduled_at)`)+` AS age
-		FROM river_job WHERE `+ourQueues+` AND state IN ('available', 'running', 'retryable', 'scheduled') GROUP BY state`)
+		FROM river_job WHERE `+ourQueues+` AND `+ofJobs+` AND state IN ('available', 'running', 'retryable', 'scheduled') GROUP BY state`)
 	if err != nil {
 		return s, db.fail(ctx, err)
 	}
@@ -191,6 +206,7 @@ type queue struct {
 	db      *DB
 	workers map[string]Worker // by queue
 	client  *riverClient
+	deliver func(ctx context.Context, delivery int64, attempts int, l alert.Lane) error // set by StartDeliveries
 
 	mu      sync.Mutex
 	working map[int64]bool // the rows of river_job that this process works on
@@ -213,6 +229,7 @@ func (db *DB) Work(ctx context.Context, byExchange map[string]Worker) error {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &planner{queue: q})
 	river.AddWorker(workers, &batcher{queue: q})
+	river.AddWorker(workers, &deliverer{queue: q})
 	var err error
 	q.client, err = river.NewClient(db.engine.queueDriver(), &river.Config{
 		ID:                          q.db.id,
@@ -375,17 +392,22 @@ func (q *queue) giveBackLost(ctx context.Context, tx *sqlx.Tx, dialect queueSQL)
 	return n, nil
 }
 
-// run runs one piece of work of a job and converts its error into what River does
-// next.
-func (q *queue) run(ctx context.Context, row *rivertype.JobRow, jobID string, f func(w Worker, last bool) error) error {
+// account says that this process works on a row until end is called.
+func (q *queue) account(row *rivertype.JobRow) (end func()) {
 	q.mu.Lock()
 	q.working[row.ID] = true
 	q.mu.Unlock()
-	defer func() {
+	return func() {
 		q.mu.Lock()
 		delete(q.working, row.ID)
 		q.mu.Unlock()
-	}()
+	}
+}
+
+// run runs one piece of work of a job and converts its error into what River does
+// next.
+func (q *queue) run(ctx context.Context, row *rivertype.JobRow, jobID string, f func(w Worker, last bool) error) error {
+	defer q.account(row)()
 	w := q.workers[row.Queue]
 	if row.Attempt > maxStarts {
 		return w.GiveUp(ctx, jobID, maxStarts)
@@ -434,6 +456,71 @@ func (b *batcher) Work(ctx context.Context, j *river.Job[batchArgs]) error {
 	return b.queue.run(ctx, j.JobRow, j.Args.Job, func(w Worker, last bool) error {
 		return w.RunBatch(ctx, j.Args.Job, j.Args.Index, j.Args.Pairs, last)
 	})
+}
+
+// The most attempts of a process at once, in each queue.
+const (
+	maxQuick = 8
+	maxSlow  = 4
+)
+
+// StartDeliveries implements alert.Queue. Work has been called.
+func (db *DB) StartDeliveries(f func(ctx context.Context, delivery int64, attempts int, l alert.Lane) error) error {
+	q := db.queue
+	if q == nil {
+		return errors.New("this process runs no queued work")
+	}
+	q.mu.Lock()
+	q.deliver = f
+	q.mu.Unlock()
+	for name, most := range map[string]int{quickDeliveries: maxQuick, slowDeliveries: maxSlow} {
+		err := q.client.Queues().Add(name, river.QueueConfig{MaxWorkers: most})
+		if err != nil && !errors.As(err, new(*river.QueueAlreadyAddedError)) {
+			return fmt.Errorf("the queue: %w", err)
+		}
+	}
+	return nil
+}
+
+// StopDeliveries implements alert.Queue.
+func (db *DB) StopDeliveries(ctx context.Context) error {
+	q := db.queue
+	if q == nil {
+		return nil
+	}
+	var err error
+	for _, name := range []string{quickDeliveries, slowDeliveries} {
+		err = errors.Join(err, q.client.Queues().Remove(ctx, name))
+	}
+	return err
+}
+
+// deliverer makes attempts to deliver messages.
+type deliverer struct {
+	river.WorkerDefaults[deliveryArgs]
+	queue *queue
+}
+
+// NextRetry is for attempts whose result could not be stored.
+func (d *deliverer) NextRetry(j *river.Job[deliveryArgs]) time.Time {
+	return nextRetry(min(len(j.Errors), 5))
+}
+
+func (d *deliverer) Work(ctx context.Context, j *river.Job[deliveryArgs]) error {
+	q := d.queue
+	defer q.account(j.JobRow)()
+	q.mu.Lock()
+	deliver := q.deliver
+	q.mu.Unlock()
+	lane := alert.Slow
+	if j.Queue == quickDeliveries {
+		lane = alert.Quick
+	}
+	err := deliver(ctx, j.Args.Delivery, j.Args.Attempts, lane)
+	if errors.Is(err, service.ErrStopping) {
+		return river.JobSnooze(0) // another process may make it at once
+	}
+	return err
 }
 
 // queueLog returns the logger for River, which keeps warnings and errors only.
