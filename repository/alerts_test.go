@@ -254,17 +254,17 @@ func TestAlerts_EachEventIsInOneDelivery(t *testing.T) {
 		putRule(t, a, "all", "one", `,"group_wait_ms":0`)
 		var work sync.WaitGroup
 		work.Go(func() {
-			for i := range 20 {
+			for i := range 10 {
 				var events []wire.Event
-				for n := range 10 {
-					events = append(events, levelEvent("BTCUSDT", 10*i+n, "touched", time.Now(), n%2 == 0))
+				for n := range 6 {
+					events = append(events, levelEvent("BTCUSDT", 6*i+n, "touched", time.Now(), n%2 == 0))
 				}
 				putWireEvents(t, one, events...)
 			}
 		})
 		for _, a := range []*alert.Alerts{a, b} {
 			work.Go(func() {
-				for range 30 {
+				for range 15 {
 					if _, _, err := a.Dispatch(t.Context()); err != nil && !errors.Is(err, cut) {
 						t.Error(err)
 					}
@@ -278,8 +278,8 @@ func TestAlerts_EachEventIsInOneDelivery(t *testing.T) {
 			}
 		}
 		var n, different int
-		if err := one.read.QueryRow(`SELECT COUNT(*), COUNT(DISTINCT seq) FROM delivery_events`).Scan(&n, &different); err != nil || n != 200 || different != 200 {
-			t.Errorf("%d events in deliveries, %d of them different, %v; want 200", n, different, err)
+		if err := one.read.QueryRow(`SELECT COUNT(*), COUNT(DISTINCT seq) FROM delivery_events`).Scan(&n, &different); err != nil || n != 60 || different != 60 {
+			t.Errorf("%d events in deliveries, %d of them different, %v; want 60", n, different, err)
 		}
 	})
 }
@@ -298,5 +298,300 @@ func (s *dying) Dispatch(ctx context.Context, f func(tx alert.Tx) error) error {
 			return err
 		}
 		return s.err
+	})
+}
+
+// pending dispatches an event of a touch between closes and returns its delivery.
+func pending(t testing.TB, db *DB, a *alert.Alerts, e wire.Event) int64 {
+	t.Helper()
+	putWireEvents(t, db, e)
+	dispatch(t, a)
+	all := listed(t, a, alert.Pending)
+	if len(all) == 0 {
+		t.Fatal("nothing is pending")
+	}
+	return all[0].ID
+}
+
+func TestAlerts_TheWholeScheduleThenDisabled(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db, clock := d.open(t), newClock()
+		a := newAlerts(t, db, clock)
+		h, other := newHook(t, status(500)), newHook(t, nil)
+		putHook(t, a, "other", other.URL, "")
+		bad := putHook(t, a, "bad", h.URL, `,"notices_to":"other"`)
+		putRule(t, a, "all", "bad", "")
+		id := pending(t, db, a, levelEvent("BTCUSDT", 1, "broke", clock.now(), false))
+		later := pending(t, db, a, levelEvent("BTCUSDT", 2, "broke", clock.now(), false))
+		want := []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour}
+		for i, pause := range want {
+			got := attempt(t, a, id)
+			if got.State != "pending" || got.Attempts != i+1 || len(got.Log) != min(i+1, 5) || *got.Error == "" {
+				t.Fatalf("after attempt %d: %+v", i+1, got)
+			}
+			if p := got.DueAt.Sub(clock.now()); p < pause || p > pause+pause/10 {
+				t.Errorf("the pause after attempt %d is %v, want %v and at most a tenth more", i+1, p, pause)
+			}
+			clock.set(*got.DueAt)
+		}
+		if got := attempt(t, a, id); got.State != "failed" || got.Attempts != 10 || got.Log[4].Status != 500 {
+			t.Errorf("at the end: %+v", got)
+		}
+		if n := len(h.messages()); n != 10 {
+			t.Errorf("%d attempts arrived, want 10", n)
+		}
+		if got, err := a.Delivery(t.Context(), later); err != nil || got.State != "failed" {
+			t.Errorf("the other message to the disabled receiver: %+v, %v", got, err)
+		}
+		r, err := a.Receiver(t.Context(), bad.ID)
+		if err != nil || r.State != "disabled" || r.DisabledWhy == nil {
+			t.Errorf("the receiver: %+v, %v", r, err)
+		}
+		notices := listed(t, a, alert.Pending)
+		if len(notices) != 1 || notices[0].Reason != "notice" {
+			t.Fatalf("pending: %+v", notices)
+		}
+		if got := attempt(t, a, notices[0].ID); got.State != "delivered" || other.messages()[0].Type != "receiver.disabled" {
+			t.Errorf("the notice: %+v", got)
+		}
+		// nothing is made for it silently, until it is enabled
+		putWireEvents(t, db, levelEvent("BTCUSDT", 3, "broke", clock.now(), false))
+		dispatch(t, a)
+		if all := listed(t, a, "failed"); len(all) != 3 || !strings.Contains(*all[0].Error, "disabled") {
+			t.Errorf("failed: %+v", all)
+		}
+		if _, err := a.Resend(t.Context(), id); !errors.Is(err, alert.ErrDisabled) {
+			t.Errorf("resent to a disabled receiver: %v", err)
+		}
+		if r, err := a.EnableReceiver(t.Context(), bad.ID); err != nil || r.State != "new" {
+			t.Errorf("enabled: %+v, %v", r, err)
+		}
+		h.answer = nil
+		if again, err := a.Resend(t.Context(), id); err != nil || again.State != "pending" {
+			t.Errorf("resent: %+v, %v", again, err)
+		}
+		if got, sent := attempt(t, a, id), h.messages(); got.State != "delivered" || sent[10].ID != sent[0].ID {
+			t.Errorf("resent: %+v", got)
+		}
+	})
+}
+
+func TestAlerts_AnswersOfReceivers(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db, clock := d.open(t), newClock()
+		a := newAlerts(t, db, clock)
+		h := newHook(t, nil)
+		r := putHook(t, a, "one", h.URL, "")
+		putRule(t, a, "all", "one", "")
+		touch := func(n int) int64 { return pending(t, db, a, levelEvent("BTCUSDT", n, "touched", clock.now(), false)) }
+
+		t.Run("Retry-After", func(t *testing.T) {
+			h.answer = func(w http.ResponseWriter, _ int) { w.Header().Set("Retry-After", "600"); w.WriteHeader(429) }
+			got := attempt(t, a, touch(1))
+			if p := got.DueAt.Sub(clock.now()); p != 600*time.Second {
+				t.Errorf("the next attempt is after %v", p)
+			}
+			before := len(h.messages())
+			if other := attempt(t, a, touch(2)); other.Attempts != 0 || !other.DueAt.Equal(*got.DueAt) || len(h.messages()) != before {
+				t.Errorf("another message meanwhile: %+v", other)
+			}
+			clock.set(*got.DueAt)
+			h.answer = nil
+			for _, d := range listed(t, a, alert.Pending) {
+				if got := attempt(t, a, d.ID); got.State != "delivered" {
+					t.Errorf("afterwards: %+v", got)
+				}
+			}
+		})
+		t.Run("expiry", func(t *testing.T) {
+			h.answer = status(503)
+			id, idle := touch(3), touch(4)
+			begun, sent := clock.now(), len(h.messages())
+			var got wire.DeliveryDetail
+			for got = attempt(t, a, id); got.State == "pending"; got = attempt(t, a, id) {
+				clock.set(*got.DueAt)
+			}
+			if got.State != "expired" || got.Attempts != 4 || len(h.messages())-sent != 4 {
+				t.Errorf("a touch: %+v", got)
+			}
+			clock.set(begun.Add(time.Hour))
+			h.answer = nil
+			if got := attempt(t, a, idle); got.State != "expired" || got.Attempts != 0 || len(h.messages())-sent != 4 {
+				t.Errorf("a touch whose first attempt is late: %+v", got)
+			}
+		})
+		t.Run("order", func(t *testing.T) {
+			h.answer = status(500)
+			first := pending(t, db, a, levelEvent("BTCUSDT", 7, "held", clock.now(), false))
+			second := pending(t, db, a, levelEvent("BTCUSDT", 7, "broke", clock.now(), false))
+			free := pending(t, db, a, levelEvent("BTCUSDT", 8, "broke", clock.now(), false))
+			failed := attempt(t, a, first)
+			sent := len(h.messages())
+			if got := attempt(t, a, second); got.State != "pending" || got.DueAt != nil || len(h.messages()) != sent {
+				t.Errorf("before the first is delivered: %+v", got)
+			}
+			h.answer = nil
+			if got := attempt(t, a, free); got.State != "delivered" {
+				t.Errorf("of another level: %+v", got)
+			}
+			clock.set(*failed.DueAt)
+			attempt(t, a, first)
+			if got, err := a.Delivery(t.Context(), second); err != nil || got.DueAt == nil {
+				t.Errorf("after the first is delivered: %+v, %v", got, err)
+			}
+			if got := attempt(t, a, second); got.State != "delivered" {
+				t.Errorf("after the first: %+v", got)
+			}
+		})
+		t.Run("gone", func(t *testing.T) {
+			h.answer = status(410)
+			if got := attempt(t, a, touch(5)); got.State != "failed" || got.Log[0].Outcome != "gone" {
+				t.Errorf("%+v", got)
+			}
+			if r, err := a.Receiver(t.Context(), r.ID); err != nil || r.State != "disabled" {
+				t.Errorf("the receiver: %+v, %v", r, err)
+			}
+		})
+	})
+}
+
+func TestAlerts_WhatIsHeldBackIsCounted(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db, clock := d.open(t), newClock()
+		a := newAlerts(t, db, clock)
+		h := newHook(t, nil)
+		putHook(t, a, "one", h.URL, `,"per_minute":3`)
+		rule := putRule(t, a, "all", "one", "")
+		events := func(n int, kind string) (all []wire.Event) {
+			for i := range n {
+				all = append(all, levelEvent("BTCUSDT", 10+i, kind, clock.now(), false))
+			}
+			return all
+		}
+		// a budget: three, and at the end of the minute one for the others
+		clock.set(at(0).Add(20 * time.Second))
+		putWireEvents(t, db, events(10, "touched")...)
+		if next := dispatch(t, a); !next.Equal(at(0).Add(time.Minute)) {
+			t.Errorf("the summary is due at %v", next)
+		}
+		if n := len(listed(t, a, alert.Pending)); n != 3 {
+			t.Errorf("%d messages at once, want 3", n)
+		}
+		clock.set(at(0).Add(time.Minute))
+		dispatch(t, a)
+		all := listed(t, a, alert.Pending)
+		if len(all) != 4 || all[0].Reason != "budget" || all[0].Events != 7 {
+			t.Fatalf("%+v", all)
+		}
+		for _, d := range all {
+			attempt(t, a, d.ID)
+		}
+
+		// the zone of a level of 4h covers one of 1h
+		clock.set(at(1))
+		putRule(t, a, "the same for the same", "one", "") // a receiver gets an event once
+		long, inside, outside := levelEvent("BTCUSDT", 1, "broke", clock.now(), true), levelEvent("BTCUSDT", 2, "broke", clock.now(), true), levelEvent("BTCUSDT", 3, "broke", clock.now(), true)
+		long.Interval, outside.Level.Price = "4h", 102
+		putWireEvents(t, db, inside, outside, long)
+		dispatch(t, a)
+		clock.pass(2 * time.Second)
+		dispatch(t, a)
+		all = listed(t, a, alert.Pending)
+		if len(all) != 2 || all[0].Events != 1 || all[1].Events != 1 || all[0].LeftOut+all[1].LeftOut != 1 {
+			t.Errorf("%+v", all)
+		}
+		for _, d := range all {
+			attempt(t, a, d.ID)
+		}
+
+		// a silence, and quiet hours that end with a summary
+		clock.set(at(2))
+		silence, err := a.PutSilence(t.Context(), "", []byte(`{"pairs":["ETH/*"],"until":"2026-11-23T00:00:00Z","comment":"listing"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.PutRule(t.Context(), rule.ID, []byte(`{"name":"all","receivers":["one"],"quiet":{"from":"21:00","to":"23:30","zone":"UTC","then":"hold"}}`)); err != nil {
+			t.Fatal(err)
+		}
+		putWireEvents(t, db, levelEvent("ETHUSDT", 1, "broke", clock.now(), true), levelEvent("BTCUSDT", 4, "broke", clock.now(), true), levelEvent("BTCUSDT", 5, "touched", clock.now(), false))
+		if next := dispatch(t, a); !next.Equal(at(4).Add(30 * time.Minute)) {
+			t.Errorf("quiet hours end at %v", next)
+		}
+		clock.set(at(4).Add(30 * time.Minute))
+		dispatch(t, a)
+		all = listed(t, a, alert.Pending)
+		if len(all) != 1 || all[0].Reason != "quiet" || all[0].Events != 1 || all[0].LeftOut != 1 {
+			t.Fatalf("%+v", all)
+		}
+		if got := attempt(t, a, all[0].ID); !strings.Contains(got.Text, "1 left out: they are no news any more") {
+			t.Errorf("%q", got.Text)
+		}
+		if err := a.DeleteSilence(t.Context(), silence.ID); err != nil {
+			t.Error(err)
+		}
+
+		// again, without what is no news any more
+		before := len(h.messages())
+		replay, err := a.Replay(t.Context(), rule.ID, 0, 13)
+		if err != nil || replay.Events != 13 || replay.Expired != 10 || replay.Matched != 13 || replay.Deliveries != 2 || replay.Next != 0 {
+			t.Errorf("replayed: %+v, %v", replay, err)
+		}
+		for _, d := range listed(t, a, alert.Pending) {
+			attempt(t, a, d.ID)
+		}
+		if n := len(h.messages()) - before; n != 2 {
+			t.Errorf("%d messages again, want 2", n)
+		}
+	})
+}
+
+// runs dispatches in the background, until the end of the test.
+func runs(t testing.TB, db *DB, a *alert.Alerts) {
+	t.Helper()
+	works(t, db, &fakeWorker{})
+	db.Subscribe(func(c Change) {
+		if c.Events || c.Exchange == "" {
+			a.Wake()
+		}
+	})
+	ctx, stop := context.WithCancel(context.Background())
+	var work sync.WaitGroup
+	work.Go(func() { a.Run(ctx, db) })
+	t.Cleanup(func() { stop(); work.Wait() })
+}
+
+func TestAlerts_DeadReceiversDoNotDelayALiveOne(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		db := d.open(t)
+		a := newAlerts(t, db, nil)
+		dead := newHook(t, func(w http.ResponseWriter, n int) { // answers to nobody
+			<-t.Context().Done()
+		})
+		live := newHook(t, nil)
+		r := putHook(t, a, "live", live.URL, "")
+		if got, err := a.TestReceiver(t.Context(), r.ID); err != nil || got.Outcome != "delivered" || live.messages()[0].Type != "test" {
+			t.Fatalf("a test message: %+v, %v", got, err)
+		}
+		names := make([]string, 200)
+		for i := range names {
+			names[i] = fmt.Sprint("dead", i)
+			putHook(t, a, names[i], dead.URL, "")
+		}
+		list, _ := json.Marshal(names)
+		if _, err := a.PutRule(t.Context(), "", fmt.Appendf(nil, `{"name":"a dead one","receivers":%s}`, list)); err != nil {
+			t.Fatal(err)
+		}
+		runs(t, db, a)
+		putWireEvents(t, db, levelEvent("BTCUSDT", 1, "broke", time.Now(), false))
+		eventually(t, "an attempt to a dead one", func() bool { return len(dead.messages()) > 0 })
+		putRule(t, a, "live", "live", "")
+		var took []time.Duration
+		for n := range 5 {
+			stored := time.Now()
+			putWireEvents(t, db, levelEvent("ETHUSDT", n, "broke", stored, false))
+			eventually(t, "the message arrives", func() bool { return len(live.messages()) > n+1 })
+			took = append(took, live.messages()[n+1].At.Sub(stored))
+		}
+		t.Logf("from the event to its arrival: %v", took)
 	})
 }
