@@ -530,15 +530,10 @@ func (t *alertTx) Matched(delivery int64, f func(alert.Numbered) error) error {
 }
 
 // Related implements alert.Tx.
-func (t *alertTx) Related(d *alert.StoredDelivery, symbols []string, since time.Time, f func(alert.Numbered) error) error {
-	for part := range slices.Chunk(symbols, 500) {
-		args := append([]any{d.Rule, d.Receiver, since.UnixMilli(), d.ID}, anys(part)...)
-		if err := t.events(f, `SELECT e.seq, e.body FROM deliveries o JOIN delivery_events x ON x.delivery = o.id JOIN events e ON e.seq = x.seq
-			WHERE o.rule = ? AND o.receiver = ? AND o.created_at >= ? AND o.id <> ? AND x.symbol IN `+values(1, len(part)), args...); err != nil {
-			return err
-		}
-	}
-	return nil
+func (t *alertTx) Related(d *alert.StoredDelivery, since time.Time, f func(alert.Numbered) error) error {
+	return t.events(f, `SELECT seq, body FROM events WHERE seq IN (SELECT x.seq FROM deliveries o JOIN delivery_events x ON x.delivery = o.id
+		WHERE o.receiver = ? AND o.rule = ? AND o.created_at >= ? AND o.id <> ? AND x.symbol IN (SELECT symbol FROM delivery_events WHERE delivery = ?))`,
+		d.Receiver, d.Rule, since.UnixMilli(), d.ID, d.ID)
 }
 
 // Position implements alert.Tx.

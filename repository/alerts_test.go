@@ -578,7 +578,7 @@ func TestAlerts_DeadReceiversDoNotDelayALiveOne(t *testing.T) {
 			putHook(t, a, names[i], dead.URL, "")
 		}
 		list, _ := json.Marshal(names)
-		if _, err := a.PutRule(t.Context(), "", fmt.Appendf(nil, `{"name":"a dead one","receivers":%s}`, list)); err != nil {
+		if _, err := a.PutRule(t.Context(), "", fmt.Appendf(nil, `{"name":"a dead one","receivers":%s,"pairs":["BTCUSDT"]}`, list)); err != nil {
 			t.Fatal(err)
 		}
 		runs(t, db, a)

@@ -361,7 +361,7 @@ func (d *dispatcher) freezeOne(s *StoredDelivery) error {
 	}
 	rule := d.rule(s.Rule)
 	sum := newSummary(rule, d.now)
-	if rule != nil && rule.Inhibit && s.Reason != ForQuiet {
+	if rule != nil && rule.Inhibit && len(rule.Intervals) != 1 && s.Reason != ForQuiet {
 		if err := d.cover(s, sum); err != nil {
 			return err
 		}
@@ -441,18 +441,7 @@ func (d *dispatcher) end(s *StoredDelivery, state, why string) error {
 
 // cover gives sum the levels of longer intervals that cover others.
 func (d *dispatcher) cover(s *StoredDelivery, sum *summary) error {
-	seen := map[string]bool{}
-	var symbols []string
-	if err := d.tx.Matched(s.ID, func(e Numbered) error {
-		if !seen[e.Symbol] {
-			seen[e.Symbol] = true
-			symbols = append(symbols, e.Symbol)
-		}
-		return nil
-	}); err != nil {
-		return err
-	}
-	return d.tx.Related(s, symbols, s.CreatedAt.Add(-window), func(e Numbered) error {
+	return d.tx.Related(s, s.CreatedAt.Add(-window), func(e Numbered) error {
 		sum.covers = append(sum.covers, coverOf(e.Event))
 		return nil
 	})

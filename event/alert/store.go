@@ -218,9 +218,9 @@ type Tx interface {
 	DropEvents(delivery int64, seqs []int64) error
 	// MoveEvents moves the events of a delivery, which ceases to exist, to another.
 	MoveEvents(from, to int64, now time.Time) error
-	// Related calls f with the events of pairs in the other deliveries of the same rule to
-	// the same receiver that were made since a time.
-	Related(d *StoredDelivery, symbols []string, since time.Time, f func(Numbered) error) error
+	// Related calls f with the events of the pairs of a delivery in the other deliveries of
+	// the same rule to the same receiver that were made since a time.
+	Related(d *StoredDelivery, since time.Time, f func(Numbered) error) error
 
 	// Receiver returns a receiver. It returns ErrUnknown without it.
 	Receiver(id string) (*StoredReceiver, error)
