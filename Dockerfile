@@ -29,7 +29,7 @@ COPY --from=build /out/licenses /licenses
 COPY --from=build /out/tidemark /tidemark
 # A named volume mounted here inherits the owner.
 COPY --from=build --chown=65532:65532 /out/data /data
-# No time zone database: all times are UTC.
+# No time zone database: times are UTC, and the program has its own for quiet hours.
 USER 65532:65532
 WORKDIR /data
 VOLUME /data

@@ -15,6 +15,7 @@ import (
 
 	"tidemark/config"
 	"tidemark/event"
+	"tidemark/event/alert"
 	"tidemark/job"
 	"tidemark/live"
 	"tidemark/memory"
@@ -33,6 +34,7 @@ type App struct {
 	Analyzer *service.Analyzer
 	Jobs     *job.Runner
 	events   *event.Watcher
+	Alerts   *alert.Alerts
 	lives    map[string]kept // by exchange
 	clients  clients
 	requests *exchangeMetrics
@@ -95,6 +97,10 @@ func open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 		if a.live() {
 			analysed[i], recents[i] = live.Wrap(v, liveMetrics)
 		}
+	}
+	if err := a.openAlerts(log); err != nil {
+		a.Close()
+		return nil, err
 	}
 	a.events = event.NewWatcher(db, a.registry, log)
 	for _, v := range a.Venues {

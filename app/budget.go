@@ -37,6 +37,9 @@ const (
 	// buffers to decompress the response. Exchanges are read one after the other.
 	lastPrices    = 96 << 10
 	readingPrices = 256 << 10
+	// deliveries is the memory to turn events into messages and to send some at once: an
+	// attempt takes about 30 KiB.
+	deliveries = 1 << 20
 	// waitingAnalysis is the memory of an analysis that waits for the end of its batch,
 	// with the newest block of its candles.
 	waitingAnalysis = 5 << 10
@@ -162,6 +165,14 @@ func (b Budget) prices() int64 {
 	return readingPrices + int64(len(b.Config.Exchanges))*lastPrices
 }
 
+// alerts returns the memory of messages to receivers.
+func (b Budget) alerts() int64 {
+	if !delivers(b.Config) {
+		return 0
+	}
+	return deliveries
+}
+
 // finders returns the memory of the shared finders.
 func (b Budget) finders() int64 {
 	return service.FindersBytes(b.Config.AnalysisConcurrency, b.Config.AnalysisKlineLimit)
@@ -173,7 +184,7 @@ func (b Budget) Slot() int64 { return service.SlotBytes(b.Config.AnalysisKlineLi
 // room returns the memory left for slots, and for clients above their minimum, in a
 // process that uses base bytes before it serves.
 func (b Budget) room(base int64) int64 {
-	return b.Total - base - Growth - b.replies() - leastClients.replies - b.database() - b.batches() - b.venues() - b.prices() - b.finders() - b.live()
+	return b.Total - base - Growth - b.replies() - leastClients.replies - b.database() - b.batches() - b.venues() - b.prices() - b.alerts() - b.finders() - b.live()
 }
 
 // slots returns the memory left for slots.
@@ -241,6 +252,6 @@ func (b Budget) Print(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "# memory budget: %s (%s)\n", config.Mebibytes(b.Total), b.Source)
-	fmt.Fprintf(w, "# of it: replies %s, database %s, open batches %s, further exchanges %s, live pairs %s, last prices %s, finders %s, each slot of %d klines %s\n",
-		config.Mebibytes(b.replies()), config.Mebibytes(b.database()), config.Mebibytes(b.batches()), config.Mebibytes(b.venues()), config.Mebibytes(b.live()), config.Mebibytes(b.prices()), config.Mebibytes(b.finders()), b.Config.AnalysisKlineLimit, config.Mebibytes(b.Slot()))
+	fmt.Fprintf(w, "# of it: replies %s, database %s, open batches %s, further exchanges %s, live pairs %s, last prices %s, messages %s, finders %s, each slot of %d klines %s\n",
+		config.Mebibytes(b.replies()), config.Mebibytes(b.database()), config.Mebibytes(b.batches()), config.Mebibytes(b.venues()), config.Mebibytes(b.live()), config.Mebibytes(b.prices()), config.Mebibytes(b.alerts()), config.Mebibytes(b.finders()), b.Config.AnalysisKlineLimit, config.Mebibytes(b.Slot()))
 }

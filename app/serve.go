@@ -91,6 +91,9 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 			log.Error("closing", "error", err)
 		}
 	}()
+	if err := a.loadRules(ctx); err != nil {
+		return err
+	}
 	handler := api.New(api.Config{
 		Analyzer:   a.Analyzer,
 		Jobs:       a.Jobs,
@@ -140,6 +143,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	defer stopTending()
 	background.Go(func() { a.forgetJobs(tending) })
 	background.Go(func() { a.events.Run(tending) })
+	background.Go(func() { a.deliver(tending) })
 	if readsPrices(cfg) {
 		for i, v := range a.Venues {
 			background.Go(func() { a.keepPrices(tending, v, i) })

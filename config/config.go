@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"reflect"
@@ -52,6 +53,11 @@ type Config struct {
 	ExchangeSeed        uint64        `env:"EXCHANGE_SIMULATED_SEED" envDefault:"1" help:"seed of the market of the built-in simulated exchange"`
 
 	PricesEvery time.Duration `env:"PRICES_EVERY" envDefault:"10s" min:"0s" max:"10m" help:"how often the last prices of all pairs are read from each exchange, for the distances and roles between closes: from 1s on; 0: never"`
+
+	SecretsKey        string        `env:"SECRETS_KEY" secret:"all" help:"key that encrypts the settings of receivers of messages: 32 bytes in base64 or hex; several, separated by commas, to replace the first; empty: no messages"`
+	RulesFile         string        `env:"RULES_FILE" help:"JSON file with receivers, rules, watchlists and silences, read at the start; they replace those of the file before"`
+	ReceiversAllow    []string      `env:"RECEIVERS_ALLOW" help:"networks beyond the public internet to which messages may be sent, such as 10.1.0.0/16, separated by commas; private: loopback and private ones"`
+	DeliveryRetention time.Duration `env:"DELIVERY_RETENTION" envDefault:"168h" min:"1h" max:"8760h" help:"time after which a message that was delivered or given up is deleted"`
 
 	Role         string        `env:"ROLE" envDefault:"all" oneof:"all api worker" help:"what serve does: all; api answers requests and leaves jobs to others; worker works on jobs, and serves only its health and metrics"`
 	JobRetention time.Duration `env:"JOB_RETENTION" envDefault:"168h" min:"1h" max:"87600h" help:"time after which a job that has ended is deleted; its analyses stay"`
@@ -223,6 +229,12 @@ func (c *Config) check(exchanges []string) (err error) {
 	if c.PricesEvery > 0 && c.PricesEvery < time.Second {
 		return fmt.Errorf("PRICES_EVERY: %s is neither 0 nor at least 1s", c.PricesEvery)
 	}
+	c.ReceiversAllow = cleanList(c.ReceiversAllow)
+	for _, s := range c.ReceiversAllow {
+		if _, err := netip.ParsePrefix(s); err != nil && s != privateNetworks {
+			return fmt.Errorf("RECEIVERS_ALLOW: %q is neither a network such as 10.1.0.0/16 nor private", s)
+		}
+	}
 	c.APIKeys = cleanList(c.APIKeys)
 	for _, k := range c.APIKeys {
 		if len(k) < 16 {
@@ -313,6 +325,19 @@ func Loopback(addr string) bool {
 	}
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// privateNetworks is a value of RECEIVERS_ALLOW.
+const privateNetworks = "private"
+
+// ReceiverNetworks returns RECEIVERS_ALLOW: whether it has private networks, and the others.
+func (c *Config) ReceiverNetworks() (private bool, others []netip.Prefix) {
+	for _, s := range c.ReceiversAllow {
+		if p, err := netip.ParsePrefix(s); err == nil {
+			others = append(others, p)
+		}
+	}
+	return slices.Contains(c.ReceiversAllow, privateNetworks), others
 }
 
 // AllowedHosts returns the names under which the service answers: HTTP_ALLOWED_HOSTS

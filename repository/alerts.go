@@ -21,7 +21,7 @@ var (
 	_ alert.Queue = (*DB)(nil)
 )
 
-// alertErrors are those that fail passes on.
+// alertError reports whether fail must not change an error.
 func alertError(err error) bool {
 	return errors.Is(err, alert.ErrUnknown) || errors.Is(err, alert.ErrTaken) || errors.Is(err, alert.ErrFinal) || errors.Is(err, alert.ErrDisabled)
 }
@@ -291,6 +291,7 @@ type deliveryRow struct {
 	State        string
 	CreatedAt    int64         `db:"created_at"`
 	DueAt        sql.NullInt64 `db:"due_at"`
+	QueuedAt     sql.NullInt64 `db:"queued_at"`
 	ExpiresAt    sql.NullInt64 `db:"expires_at"`
 	BegunAt      sql.NullInt64 `db:"begun_at"`
 	FinalAt      sql.NullInt64 `db:"final_at"`
@@ -307,7 +308,7 @@ type deliveryRow struct {
 
 const (
 	// deliveryHead are the columns of a list.
-	deliveryHead = `id, message, reason, rule, rule_name, receiver, receiver_name, gathers, state, created_at, due_at, expires_at, begun_at, final_at,
+	deliveryHead = `id, message, reason, rule, rule_name, receiver, receiver_name, gathers, state, created_at, due_at, queued_at, expires_at, begun_at, final_at,
 	events, left_out, type, title, attempts, error`
 	deliveryColumns = deliveryHead + `, text, body, log`
 )
@@ -315,7 +316,7 @@ const (
 func (r *deliveryRow) delivery() (alert.StoredDelivery, error) {
 	d := alert.StoredDelivery{
 		ID: r.ID, Message: r.Message, Reason: r.Reason, Rule: r.Rule, RuleName: r.RuleName, Receiver: r.Receiver, ReceiverName: r.ReceiverName,
-		Key: r.Gathers.String, State: r.State, CreatedAt: time.UnixMilli(r.CreatedAt).UTC(), DueAt: moment(r.DueAt), ExpiresAt: moment(r.ExpiresAt),
+		Key: r.Gathers.String, State: r.State, CreatedAt: time.UnixMilli(r.CreatedAt).UTC(), DueAt: moment(r.DueAt), QueuedAt: moment(r.QueuedAt), ExpiresAt: moment(r.ExpiresAt),
 		BegunAt: moment(r.BegunAt), FinalAt: moment(r.FinalAt), Events: r.Events, LeftOut: r.LeftOut, Type: r.Type, Title: r.Title, Text: r.Text,
 		Body: r.Body, Attempts: r.Attempts, Error: r.Error,
 	}
@@ -346,7 +347,7 @@ func arguments(d *alert.StoredDelivery) ([]any, error) {
 		}
 	}
 	key := sql.NullString{String: d.Key, Valid: d.Key != ""}
-	return []any{key, d.State, milliseconds(d.DueAt), milliseconds(d.ExpiresAt), milliseconds(d.BegunAt), milliseconds(d.FinalAt),
+	return []any{key, d.State, milliseconds(d.DueAt), milliseconds(d.QueuedAt), milliseconds(d.ExpiresAt), milliseconds(d.BegunAt), milliseconds(d.FinalAt),
 		d.Events, d.LeftOut, d.Type, d.Title, d.Attempts, d.Error, d.Text, d.Body, log}, nil
 }
 
@@ -357,8 +358,8 @@ func (t *alertTx) Insert(d *alert.StoredDelivery) error {
 		return err
 	}
 	return t.get(&d.ID, `INSERT INTO deliveries (message, reason, rule, rule_name, receiver, receiver_name, created_at,
-			gathers, state, due_at, expires_at, begun_at, final_at, events, left_out, type, title, attempts, error, text, body, log)
-		VALUES `+values(1, 22)+` RETURNING id`,
+			gathers, state, due_at, queued_at, expires_at, begun_at, final_at, events, left_out, type, title, attempts, error, text, body, log)
+		VALUES `+values(1, 23)+` RETURNING id`,
 		append([]any{d.Message, d.Reason, d.Rule, d.RuleName, d.Receiver, d.ReceiverName, d.CreatedAt.UnixMilli()}, changing...)...)
 }
 
@@ -368,7 +369,7 @@ func (t *alertTx) Update(d *alert.StoredDelivery) error {
 	if err != nil {
 		return err
 	}
-	return t.exec(`UPDATE deliveries SET gathers = ?, state = ?, due_at = ?, expires_at = ?, begun_at = ?, final_at = ?,
+	return t.exec(`UPDATE deliveries SET gathers = ?, state = ?, due_at = ?, queued_at = ?, expires_at = ?, begun_at = ?, final_at = ?,
 		events = ?, left_out = ?, type = ?, title = ?, attempts = ?, error = ?, text = ?, body = ?, log = ? WHERE id = ?`, append(changing, d.ID)...)
 }
 
@@ -694,17 +695,28 @@ func (db *DB) PruneDeliveries(ctx context.Context, before time.Time) (n int, err
 	return n, db.fail(ctx, err)
 }
 
-// DeliveryStats implements alert.Store.
-func (db *DB) DeliveryStats(ctx context.Context) (open int, oldest time.Time, disabled int, err error) {
+// DeliveryStats holds the state of all deliveries.
+type DeliveryStats struct {
+	Open     int           // gathering or pending
+	Age      time.Duration // since the oldest pending one was queued
+	Disabled int           // receivers
+}
+
+// DeliveryStats returns the state of all deliveries.
+func (db *DB) DeliveryStats(ctx context.Context) (s DeliveryStats, err error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
-	var s struct {
+	var row struct {
 		Open, Disabled int
 		Oldest         sql.NullInt64
 	}
-	err = db.read.GetContext(limited, &s, `SELECT COUNT(*) AS open, MIN(created_at) AS oldest,
+	err = db.read.GetContext(limited, &row, `SELECT COUNT(*) AS open, MIN(queued_at) AS oldest,
 		(SELECT COUNT(*) FROM receivers WHERE disabled_at IS NOT NULL) AS disabled FROM deliveries WHERE final_at IS NULL`)
-	return s.Open, moment(s.Oldest), s.Disabled, db.fail(ctx, err)
+	if row.Oldest.Valid {
+		s.Age = max(0, time.Since(time.UnixMilli(row.Oldest.Int64)))
+	}
+	s.Open, s.Disabled = row.Open, row.Disabled
+	return s, db.fail(ctx, err)
 }
 
 // Queue implements alert.Tx.

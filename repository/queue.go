@@ -255,8 +255,23 @@ func (db *DB) Work(ctx context.Context, byExchange map[string]Worker) error {
 	beating, stop := context.WithCancel(context.Background())
 	q.stop = stop
 	q.beat.Go(func() { q.keepBeating(beating) })
-	db.queue = q
+	db.setQueue(q)
 	return nil
+}
+
+// setQueue sets the queue and returns the one before.
+func (db *DB) setQueue(q *queue) *queue {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	before := db.queue
+	db.queue = q
+	return before
+}
+
+func (db *DB) working() *queue {
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	return db.queue
 }
 
 // stopGrace bounds the last steps of StopWork. It is long enough for a database that
@@ -268,11 +283,10 @@ const stopGrace = 2 * time.Second
 // stopGrace. If the database does not answer, other processes return the rest to the
 // queue, as that of a process that died.
 func (db *DB) StopWork(ctx context.Context) error {
-	q := db.queue
+	q := db.setQueue(nil)
 	if q == nil {
 		return nil
 	}
-	db.queue = nil
 	err := q.client.Stop(ctx)
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 	defer cancel()
@@ -466,7 +480,7 @@ const (
 
 // StartDeliveries implements alert.Queue. Work has been called.
 func (db *DB) StartDeliveries(f func(ctx context.Context, delivery int64, attempts int, l alert.Lane) error) error {
-	q := db.queue
+	q := db.working()
 	if q == nil {
 		return errors.New("this process runs no queued work")
 	}
@@ -484,7 +498,7 @@ func (db *DB) StartDeliveries(f func(ctx context.Context, delivery int64, attemp
 
 // StopDeliveries implements alert.Queue.
 func (db *DB) StopDeliveries(ctx context.Context) error {
-	q := db.queue
+	q := db.working()
 	if q == nil {
 		return nil
 	}

@@ -260,7 +260,7 @@ func (a *Alerts) notice(tx Tx, c *compiled, r *StoredReceiver, failed int, now t
 		return err
 	}
 	d := StoredDelivery{
-		Message: "msg_" + newID(), Reason: ForNotice, Receiver: to.ID, ReceiverName: to.Name, State: Pending, CreatedAt: now, DueAt: now,
+		Message: "msg_" + newID(), Reason: ForNotice, Receiver: to.ID, ReceiverName: to.Name, State: Pending, CreatedAt: now, QueuedAt: now, DueAt: now,
 		Type: "receiver.disabled", Title: "Receiver " + r.Name + " is disabled",
 		Text: fmt.Sprintf("It gets no messages until it is enabled again: %s\n%d messages were not delivered.", r.DisabledWhy, failed+1),
 	}
@@ -287,7 +287,7 @@ func (a *Alerts) Resend(ctx context.Context, id int64) (wire.Delivery, error) {
 			return ErrDisabled
 		}
 		d.State, d.Attempts, d.Error, d.DueAt = Pending, 0, "", a.cfg.Now()
-		d.BegunAt, d.ExpiresAt, d.FinalAt = time.Time{}, time.Time{}, time.Time{}
+		d.QueuedAt, d.BegunAt, d.ExpiresAt, d.FinalAt = d.DueAt, time.Time{}, time.Time{}, time.Time{}
 		result = d.wire()
 		if err := tx.Update(d); err != nil {
 			return err

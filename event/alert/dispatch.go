@@ -405,7 +405,7 @@ func (d *dispatcher) freezeOne(s *StoredDelivery) error {
 		return d.tx.MoveEvents(s.ID, to, d.now)
 	}
 	sum.render(s, receiver)
-	s.Key, s.State, s.DueAt, s.ExpiresAt = "", Pending, d.now, sum.expires
+	s.Key, s.State, s.QueuedAt, s.DueAt, s.ExpiresAt = "", Pending, d.now, d.now, sum.expires
 	if err := d.tx.Update(s); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	_ "time/tzdata" // the image has no database of time zones
 
 	"tidemark/wire"
 )

@@ -98,6 +98,7 @@ type StoredDelivery struct {
 	State     string
 	CreatedAt time.Time
 	DueAt     time.Time // the end of the gathering or the next attempt; zero: none
+	QueuedAt  time.Time // when it ceased to gather, or was sent again
 	ExpiresAt time.Time // zero: never
 	FinalAt   time.Time // zero: not final
 	Events    int       // without those left out
@@ -185,9 +186,6 @@ type Store interface {
 
 	// PruneDeliveries deletes deliveries that ended before a time, and returns how many.
 	PruneDeliveries(ctx context.Context, before time.Time) (int, error)
-	// DeliveryStats returns how many deliveries are gathering or pending, since when the
-	// oldest of them exists (zero without any), and how many receivers are disabled.
-	DeliveryStats(ctx context.Context) (open int, oldest time.Time, disabled int, err error)
 }
 
 // Tx is a transaction of a Store.

@@ -57,6 +57,7 @@ CREATE TABLE deliveries (
     state         TEXT    NOT NULL,
     created_at    BIGINT  NOT NULL,
     due_at        BIGINT, -- NULL of a pending one: it waits for an earlier one
+    queued_at     BIGINT, -- when it ceased to gather, or was sent again
     expires_at    BIGINT,
     begun_at      BIGINT, -- the first attempt
     final_at      BIGINT,
