@@ -26,14 +26,15 @@ var rooms = map[string]room{
 	"event":              {inside: []string{"levels", "service", "wire"}, outside: []string{"github.com/prometheus/client_golang"}},
 	"live":               {inside: []string{"levels", "service"}, outside: []string{"github.com/prometheus/client_golang"}},
 	"event/notify":       {},
+	"event/alert":        {inside: []string{"levels", "service", "wire", "event/notify"}, outside: []string{"github.com/prometheus/client_golang", "github.com/go-json-experiment/json"}},
 	"exchange":           {inside: []string{"levels", "service"}, outside: []string{"github.com/coder/websocket"}},
 	"exchange/venues":    {inside: []string{"exchange"}}, // and every venue
 	"exchange/simulated": {inside: []string{"levels"}, outside: []string{"github.com/coder/websocket", "google.golang.org/protobuf/encoding/protowire"}},
-	"repository":         {inside: []string{"levels", "scorecard", "service", "job", "migrations"}, outside: []string{"github.com/jmoiron/sqlx", "github.com/lib/pq", "modernc.org/sqlite", "github.com/riverqueue/river", "github.com/jackc/pgx/v5"}},
+	"repository":         {inside: []string{"levels", "scorecard", "service", "job", "wire", "event/alert", "migrations"}, outside: []string{"github.com/jmoiron/sqlx", "github.com/lib/pq", "modernc.org/sqlite", "github.com/riverqueue/river", "github.com/jackc/pgx/v5"}},
 	"api":                {inside: []string{"levels", "scorecard", "service", "job", "memory", "wire", "api/chart"}, outside: []string{"github.com/go-chi/chi/v5", "github.com/prometheus/client_golang", "github.com/go-json-experiment/json", "github.com/modelcontextprotocol/go-sdk"}},
 	"api/chart":          {inside: []string{"levels", "service"}, outside: []string{"golang.org/x/image"}},
 	"config":             {inside: []string{"levels"}, outside: []string{"github.com/caarlos0/env/v10", "github.com/spf13/pflag", "github.com/robfig/cron/v3"}},
-	"app":                {inside: []string{"levels", "scorecard", "service", "job", "live", "event", "memory", "config", "api", "repository", "exchange", "exchange/binance", "exchange/simulated", "exchange/venues"}, outside: []string{"github.com/prometheus/client_golang"}},
+	"app":                {inside: []string{"levels", "scorecard", "service", "job", "live", "event", "event/alert", "event/notify", "memory", "config", "api", "repository", "exchange", "exchange/binance", "exchange/simulated", "exchange/venues"}, outside: []string{"github.com/prometheus/client_golang"}},
 	"bench":              {inside: []string{"app", "config", "exchange/simulated", "wire"}, outside: []string{"github.com/jackc/pgx/v5", "github.com/jmoiron/sqlx", "github.com/lib/pq"}},
 	"command": {
 		inside:  []string{"levels", "levels/evaluate", "levels/calibrate", "service", "job", "memory", "config", "app", "bench", "api", "wire", "exchange", "exchange/binance", "exchange/simulated", "exchange/venues", "repository"},
