@@ -37,9 +37,7 @@ func (a *App) openAlerts(log *slog.Logger) error {
 		Volumes:   a.volumes,
 		Retention: a.Config.DeliveryRetention,
 	}, a.DB, a.registry, log)
-	if sealer != nil {
-		a.registry.MustRegister(deliveryCollector{a.DB})
-	}
+	a.registry.MustRegister(deliveryCollector{a.DB})
 	a.DB.Subscribe(func(c repository.Change) {
 		if c.Events || c.Exchange == "" { // or anything may have changed
 			a.Alerts.Wake()

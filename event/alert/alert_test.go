@@ -3,10 +3,10 @@ package alert
 // These tests pin what a rule sends, what is refused and where, and what messages say.
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -196,7 +196,7 @@ func TestLoadFile_IsCheckedWholeAndNamesLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	store := a.store.(*fixed)
-	if len(store.entries) != 3 || len(store.put) != 1 || !store.put[0].FromFile || strings.Contains(fmt.Sprintf("%s", store.put[0].Sealed), "levels-1234") {
+	if len(store.entries) != 3 || len(store.put) != 1 || !store.put[0].FromFile || bytes.Contains(store.put[0].Sealed, []byte("levels-1234")) {
 		t.Errorf("stored: %+v, %+v", store.entries, store.put)
 	}
 	// the same file again: nothing has changed, and the receiver keeps its health

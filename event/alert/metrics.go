@@ -1,6 +1,10 @@
 package alert
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tidemark/event/notify"
+)
 
 type metrics struct {
 	attempts *prometheus.CounterVec // by kind of receiver and outcome
@@ -25,6 +29,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"kind"}),
 	}
 	reg.MustRegister(m.attempts, m.ended, m.withheld, m.disabled)
+	// counters exist before they first count, so that their increase is seen
+	for _, kind := range notify.Kinds() {
+		for _, outcome := range []notify.Outcome{notify.Delivered, notify.Retry, notify.Gone, notify.Refused} {
+			m.attempts.WithLabelValues(kind, string(outcome))
+		}
+		m.disabled.WithLabelValues(kind)
+	}
 	for _, state := range []string{Delivered, Expired, Failed, Cancelled} {
 		m.ended.WithLabelValues(state)
 	}
