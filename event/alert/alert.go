@@ -161,12 +161,17 @@ func compile(all Configured) (*compiled, error) {
 func ruleOf(e *Entry) (r wire.Rule, err error) {
 	r.RuleSettings = defaultRule()
 	err = json.Unmarshal(e.Body, &r.RuleSettings)
+	lists(&r.Receivers, &r.Exchanges, &r.Pairs, &r.Intervals, &r.Kinds, &r.Roles)
+	if r.Quiet != nil {
+		lists(&r.Quiet.Days)
+	}
 	r.ID, r.FromFile, r.CreatedAt, r.UpdatedAt = e.ID, e.FromFile, e.CreatedAt, e.UpdatedAt
 	return r, err
 }
 
 func silenceOf(e *Entry) (s wire.Silence, err error) {
 	err = json.Unmarshal(e.Body, &s.SilenceSettings)
+	lists(&s.Exchanges, &s.Pairs, &s.Intervals, &s.Kinds)
 	s.ID, s.FromFile, s.CreatedAt, s.UpdatedAt = e.ID, e.FromFile, e.CreatedAt, e.UpdatedAt
 	return s, err
 }
@@ -175,6 +180,15 @@ func watchlistOf(e *Entry) (w wire.Watchlist, err error) {
 	err = json.Unmarshal(e.Body, &w.WatchlistSettings)
 	w.ID, w.FromFile, w.CreatedAt, w.UpdatedAt = e.ID, e.FromFile, e.CreatedAt, e.UpdatedAt
 	return w, err
+}
+
+// lists replaces nil by an empty list, so that the API has no null.
+func lists(all ...*[]string) {
+	for _, l := range all {
+		if *l == nil {
+			*l = []string{}
+		}
+	}
 }
 
 // moment returns a pointer to a time, nil for the zero one.

@@ -427,7 +427,7 @@ func (r *StoredReceiver) lane() Lane {
 	case r.Quick:
 		return Quick
 	case r.SucceededAt.IsZero() && r.FailingSince.IsZero():
-		return Untold
+		return Untried
 	}
 	return Slow
 }

@@ -241,6 +241,6 @@ type Lane int
 
 const (
 	Quick  Lane = iota // to a receiver that accepted the last message, soon
-	Untold             // to one whose state is not known
+	Untried             // to one whose state is not known
 	Slow               // to one that fails or is slow
 )
