@@ -240,7 +240,7 @@ type Tx interface {
 type Lane int
 
 const (
-	Quick  Lane = iota // to a receiver that accepted the last message, soon
+	Quick   Lane = iota // to a receiver that accepted the last message, soon
 	Untried             // to one whose state is not known
-	Slow               // to one that fails or is slow
+	Slow                // to one that fails or is slow
 )
