@@ -592,6 +592,9 @@ func TestAlerts_DeadReceiversDoNotDelayALiveOne(t *testing.T) {
 			eventually(t, "the message arrives", func() bool { return len(live.messages()) > n+1 })
 			took = append(took, live.messages()[n+1].At.Sub(stored))
 		}
+		if n := len(listed(t, a, alert.Pending)); n < 150 {
+			t.Errorf("%d messages to dead receivers are pending: the live one has waited for them", n)
+		}
 		t.Logf("from the event to its arrival: %v", took)
 	})
 }
