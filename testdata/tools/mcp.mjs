@@ -27,6 +27,8 @@ const page = await call("market_screen", { limit: 3, min_strength: 0.1, sort: "-
 if (page.levels.length !== 3) throw new Error(`a page of 3 has ${page.levels.length} rows`);
 const pairs = await call("list_symbols", { quote: "USDT", selected: true });
 if (pairs.symbols.length === 0) throw new Error("there are no pairs");
+const happened = await call("list_events", { since: "1h", kind: "held,broke" });
+if (happened.missed !== false || happened.events.some((e) => e.kind !== "held" && e.kind !== "broke")) throw new Error("other events came");
 if (left.size > 0) throw new Error(`not called: ${[...left]}`);
 
 const refused = await client.callTool({ name: "get_levels", arguments: { symbol: "NOPE" } });
