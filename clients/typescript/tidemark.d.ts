@@ -404,6 +404,350 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All rules.
+         * @description By name. Rules of `RULES_FILE` are among them, with `from_file`.
+         */
+        get: operations["listRules"];
+        put?: never;
+        /**
+         * Create a rule.
+         * @description A rule says which events are sent to which receivers. It applies to events that are stored after it.
+         */
+        post: operations["createRule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/rules/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        /** A rule. */
+        get: operations["getRule"];
+        /**
+         * Replace a rule.
+         * @description Members that are not given have their defaults.
+         */
+        put: operations["replaceRule"];
+        post?: never;
+        /**
+         * Delete a rule.
+         * @description Messages that it has caused are still delivered.
+         */
+        delete: operations["deleteRule"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/rules/{id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a range of events again.
+         * @description The stored events with numbers after `after` and up to `up_to` that the rule selects are sent to its receivers, grouped, unless they are no news any more. A long range is sent in parts: `next` is where the rest begins.
+         */
+        post: operations["replayRule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/receivers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All receivers.
+         * @description By name. Their configuration is not shown, except what `shown` has.
+         */
+        get: operations["listReceivers"];
+        put?: never;
+        /**
+         * Create a receiver.
+         * @description A receiver is where messages go. Its `config` depends on the kind; it is stored encrypted by `SECRETS_KEY`, without which there can be none (`no_secrets_key`), and is never shown again.
+         */
+        post: operations["createReceiver"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/receivers/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        /** A receiver. */
+        get: operations["getReceiver"];
+        /**
+         * Replace a receiver.
+         * @description Members that are not given have their defaults. A missing or null `config` keeps the stored one.
+         */
+        put: operations["replaceReceiver"];
+        post?: never;
+        /**
+         * Delete a receiver.
+         * @description Messages to it that are not delivered yet are cancelled. A receiver that a rule names cannot be deleted.
+         */
+        delete: operations["deleteReceiver"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/receivers/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a test message.
+         * @description The message is marked as a test and sent at once, once; the reply is what became of it.
+         */
+        post: operations["testReceiver"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/receivers/{id}/enable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Enable a disabled receiver.
+         * @description Its messages are sent again. Those that it missed can be sent again one by one, or by a replay.
+         */
+        post: operations["enableReceiver"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/silences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All silences.
+         * @description The next to end first.
+         */
+        get: operations["listSilences"];
+        put?: never;
+        /**
+         * Create a silence.
+         * @description Events that a silence selects are sent to nobody until its end; they are still stored.
+         */
+        post: operations["createSilence"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/silences/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        /** A silence. */
+        get: operations["getSilence"];
+        /**
+         * Replace a silence.
+         * @description Members that are not given have their defaults.
+         */
+        put: operations["replaceSilence"];
+        post?: never;
+        /**
+         * Delete a silence.
+         * @description It ends now.
+         */
+        delete: operations["deleteSilence"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/watchlists": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All watchlists.
+         * @description By name.
+         */
+        get: operations["listWatchlists"];
+        put?: never;
+        /**
+         * Create a watchlist.
+         * @description A watchlist is pairs under a name, which rules and silences use as `@name`.
+         */
+        post: operations["createWatchlist"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/watchlists/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        /** A watchlist. */
+        get: operations["getWatchlist"];
+        /**
+         * Replace a watchlist.
+         * @description Members that are not given have their defaults.
+         */
+        put: operations["replaceWatchlist"];
+        post?: never;
+        /**
+         * Delete a watchlist.
+         * @description A watchlist that is used cannot be deleted.
+         */
+        delete: operations["deleteWatchlist"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The messages to receivers.
+         * @description The newest first, a page at a time. Those that ended are kept for `EVENTS_KEEP`.
+         */
+        get: operations["listDeliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deliveries/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of a message. */
+                id: components["parameters"]["DeliveryId"];
+            };
+            cookie?: never;
+        };
+        /** A message, what was sent, and the attempts. */
+        get: operations["getDelivery"];
+        put?: never;
+        post?: never;
+        /**
+         * Cancel a message.
+         * @description An attempt that is under way may still succeed.
+         */
+        delete: operations["cancelDelivery"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deliveries/{id}/resend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of a message. */
+                id: components["parameters"]["DeliveryId"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a message again.
+         * @description It must have ended. It is sent with the same id, so that a receiver can see that it is a repetition, and does not expire.
+         */
+        post: operations["resendDelivery"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/memory": {
         parameters: {
             query?: never;
@@ -2022,6 +2366,422 @@ export interface components {
             /** @description One sentence for people. */
             detail: string;
         };
+        /** @description Which events are sent to which receivers. An empty list does not restrict. */
+        RuleSettings: {
+            /** @description Unique among rules. */
+            name: string;
+            /** @description Names of receivers. */
+            receivers: string[];
+            /** @description Names of exchanges. */
+            exchanges?: string[];
+            /** @description Ids of an exchange (BTCUSDT), names (BTC/USDT), patterns of either (*\/USDT), and watchlists (@majors). */
+            pairs?: string[];
+            /** @description Lengths of candles. */
+            intervals?: string[];
+            /** @description Kinds of events: appeared, approaching, touched, held, broke, flipped, vanished. */
+            kinds?: string[];
+            /** @description support, resistance. */
+            roles?: string[];
+            /**
+             * @description Least edge of the level, in points.
+             * @default 3
+             */
+            min_edge: number;
+            /**
+             * @description Least volume of 24 hours, in the quote asset.
+             * @default 0
+             */
+            min_quote_volume: number;
+            /** @description Hours without messages; null for none. */
+            quiet?: components["schemas"]["Quiet"] | null;
+            /**
+             * Format: date-time
+             * @description The end of the rule; null for none.
+             */
+            until?: string | null;
+            /**
+             * @description Nothing is sent by it.
+             * @default false
+             */
+            paused: boolean;
+            /**
+             * @description How long the message about a close waits for more events of it.
+             * @default 2000
+             */
+            group_wait_ms: number;
+            /**
+             * @description Events that a message shows, by edge; it counts the others.
+             * @default 5
+             */
+            top: number;
+            /**
+             * @description Leave out events of levels in the zone of a level of a longer interval to which the same happened.
+             * @default true
+             */
+            inhibit: boolean;
+        };
+        Quiet: {
+            /** @description Start, such as 22:00. */
+            from: string;
+            /** @description End; before `from`, of the next day. */
+            to: string;
+            /** @description Of the IANA time zone database, such as Europe/Paris. */
+            zone: string;
+            /** @description Days of the start: mon, tue, wed, thu, fri, sat, sun; empty for every day. */
+            days: string[];
+            /** @description `drop` the events, or `hold` them for one message at the end. */
+            then: string;
+        };
+        /** @description A rule as it is stored. */
+        Rule: {
+            /** @description Of the rule. */
+            id: string;
+            /** @description Unique among rules. */
+            name: string;
+            /** @description As in RuleSettings. */
+            receivers: string[];
+            /** @description As in RuleSettings. */
+            exchanges: string[];
+            /** @description As in RuleSettings. */
+            pairs: string[];
+            /** @description As in RuleSettings. */
+            intervals: string[];
+            /** @description As in RuleSettings. */
+            kinds: string[];
+            /** @description As in RuleSettings. */
+            roles: string[];
+            /** @description As in RuleSettings. */
+            min_edge: number;
+            /** @description As in RuleSettings. */
+            min_quote_volume: number;
+            /** @description As in RuleSettings. */
+            quiet: components["schemas"]["Quiet"] | null;
+            /**
+             * Format: date-time
+             * @description As in RuleSettings.
+             */
+            until: string | null;
+            /** @description As in RuleSettings. */
+            paused: boolean;
+            /** @description As in RuleSettings. */
+            group_wait_ms: number;
+            /** @description As in RuleSettings. */
+            top: number;
+            /** @description As in RuleSettings. */
+            inhibit: boolean;
+            /** @description It is of `RULES_FILE`, and can only be changed there. */
+            from_file: boolean;
+            /**
+             * Format: date-time
+             * @description When it was created.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it was last changed.
+             */
+            updated_at: string;
+        };
+        RuleList: {
+            /** @description By name. */
+            rules: components["schemas"]["Rule"][];
+        };
+        /** @description Which events are sent to nobody until a time. An empty list does not restrict; one must not be empty. */
+        SilenceSettings: {
+            /** @description Names of exchanges. */
+            exchanges?: string[];
+            /** @description As in RuleSettings. */
+            pairs?: string[];
+            /** @description Lengths of candles. */
+            intervals?: string[];
+            /** @description Kinds of events. */
+            kinds?: string[];
+            /**
+             * Format: date-time
+             * @description Its end.
+             */
+            until: string;
+            /** @description Why. */
+            comment?: string;
+        };
+        /** @description A silence as it is stored. */
+        Silence: {
+            /** @description Of the silence. */
+            id: string;
+            /** @description As in SilenceSettings. */
+            exchanges: string[];
+            /** @description As in SilenceSettings. */
+            pairs: string[];
+            /** @description As in SilenceSettings. */
+            intervals: string[];
+            /** @description As in SilenceSettings. */
+            kinds: string[];
+            /**
+             * Format: date-time
+             * @description Its end.
+             */
+            until: string;
+            /** @description Why. */
+            comment: string;
+            /** @description It is of `RULES_FILE`, and can only be changed there. */
+            from_file: boolean;
+            /**
+             * Format: date-time
+             * @description When it was created.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it was last changed.
+             */
+            updated_at: string;
+        };
+        SilenceList: {
+            /** @description The next to end first. */
+            silences: components["schemas"]["Silence"][];
+        };
+        /** @description Pairs under a name. */
+        WatchlistSettings: {
+            /** @description Unique among watchlists. */
+            name: string;
+            /** @description As in RuleSettings, without watchlists. */
+            pairs: string[];
+        };
+        /** @description A watchlist as it is stored. */
+        Watchlist: {
+            /** @description Of the watchlist. */
+            id: string;
+            /** @description Unique among watchlists. */
+            name: string;
+            /** @description As in WatchlistSettings. */
+            pairs: string[];
+            /** @description It is of `RULES_FILE`, and can only be changed there. */
+            from_file: boolean;
+            /**
+             * Format: date-time
+             * @description When it was created.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it was last changed.
+             */
+            updated_at: string;
+        };
+        WatchlistList: {
+            /** @description By name. */
+            watchlists: components["schemas"]["Watchlist"][];
+        };
+        /** @description Where messages go. */
+        ReceiverSettings: {
+            /** @description Unique among receivers. */
+            name: string;
+            /** @description webhook, telegram, discord, slack, ntfy, matrix, email. */
+            kind: string;
+            /** @description Depends on the kind, see docs/alerts.md; required for a new receiver and for another kind. */
+            config?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * @description Most messages a minute. What exceeds them is summarised in one message at the end of the minute.
+             * @default 20
+             */
+            per_minute: number;
+            /** @description Name of the receiver that is told if this one is disabled; empty for none. */
+            notices_to?: string;
+        };
+        /** @description A receiver as it is stored. */
+        Receiver: {
+            /** @description Of the receiver. */
+            id: string;
+            /** @description Unique among receivers. */
+            name: string;
+            /** @description As in ReceiverSettings. */
+            kind: string;
+            /** @description Of the configuration, without secrets. */
+            shown: {
+                [key: string]: string;
+            };
+            /** @description As in ReceiverSettings. */
+            per_minute: number;
+            /** @description As in ReceiverSettings. */
+            notices_to: string;
+            /** @description new, ok, failing, disabled. */
+            state: string;
+            /**
+             * Format: date-time
+             * @description The first failure after the last success; null if there is none.
+             */
+            failing_since: string | null;
+            /**
+             * Format: date-time
+             * @description When it was disabled; null if it is not.
+             */
+            disabled_at: string | null;
+            /** @description One sentence; null if it is not disabled. */
+            disabled_why: string | null;
+            /**
+             * Format: date-time
+             * @description The last message that it accepted; null if there is none.
+             */
+            last_success_at: string | null;
+            /** @description It is of `RULES_FILE`, and can only be changed there. */
+            from_file: boolean;
+            /**
+             * Format: date-time
+             * @description When it was created.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it was last changed.
+             */
+            updated_at: string;
+        };
+        ReceiverList: {
+            /** @description By name. */
+            receivers: components["schemas"]["Receiver"][];
+        };
+        /** @description A message to a receiver. */
+        Delivery: {
+            /** @description Of the message here. */
+            id: number;
+            /** @description `webhook-id`; the same in every attempt. */
+            message_id: string;
+            /** @description Why there is the message: event (one), close (events of one close), quiet (events of quiet hours), budget (what exceeded `per_minute`), replay, notice (a receiver is disabled). */
+            reason: string;
+            /** @description Name of the rule; null without one. */
+            rule: string | null;
+            /** @description Name of the receiver. */
+            receiver: string;
+            /** @description gathering (more events may be added), pending, delivered, expired, failed, cancelled. */
+            state: string;
+            /** @description One line; empty while it gathers. */
+            title: string;
+            /** @description Events that it is about. */
+            events: number;
+            /** @description Events that it is not about: inhibited, or no news any more. */
+            left_out: number;
+            /** @description That failed, since it was queued or sent again. */
+            attempts: number;
+            /** @description Why it has not been delivered yet, or will not be; null without a failure. */
+            error: string | null;
+            /**
+             * Format: date-time
+             * @description When its first event was added.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description The next attempt, or the end of gathering; null after the last attempt, and while it waits for an earlier message about one of its levels.
+             */
+            due_at: string | null;
+            /**
+             * Format: date-time
+             * @description When it is no news any more; null for never.
+             */
+            expires_at: string | null;
+            /**
+             * Format: date-time
+             * @description When it was delivered or given up; null before.
+             */
+            finished_at: string | null;
+        };
+        /** @description A message, what was sent, and the attempts. */
+        DeliveryDetail: {
+            /** @description Of the message here. */
+            id: number;
+            /** @description `webhook-id`; the same in every attempt. */
+            message_id: string;
+            /** @description Why there is the message: event (one), close (events of one close), quiet (events of quiet hours), budget (what exceeded `per_minute`), replay, notice (a receiver is disabled). */
+            reason: string;
+            /** @description Name of the rule; null without one. */
+            rule: string | null;
+            /** @description Name of the receiver. */
+            receiver: string;
+            /** @description gathering (more events may be added), pending, delivered, expired, failed, cancelled. */
+            state: string;
+            /** @description One line; empty while it gathers. */
+            title: string;
+            /** @description Events that it is about. */
+            events: number;
+            /** @description Events that it is not about: inhibited, or no news any more. */
+            left_out: number;
+            /** @description That failed, since it was queued or sent again. */
+            attempts: number;
+            /** @description Why it has not been delivered yet, or will not be; null without a failure. */
+            error: string | null;
+            /**
+             * Format: date-time
+             * @description When its first event was added.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description The next attempt, or the end of gathering; null after the last attempt, and while it waits for an earlier message about one of its levels.
+             */
+            due_at: string | null;
+            /**
+             * Format: date-time
+             * @description When it is no news any more; null for never.
+             */
+            expires_at: string | null;
+            /**
+             * Format: date-time
+             * @description When it was delivered or given up; null before.
+             */
+            finished_at: string | null;
+            /** @description For people, of other receivers than webhooks. */
+            text: string;
+            /** @description The JSON of webhooks; null while it gathers. */
+            body: unknown;
+            /** @description The last attempts, oldest first. */
+            log: components["schemas"]["Attempt"][];
+            /** @description Numbers of its events, at most 500. */
+            seqs: number[];
+        };
+        DeliveryPage: {
+            /** @description The newest first. */
+            deliveries: components["schemas"]["Delivery"][];
+            /** @description The parameter `before` of the next page; null on the last one. */
+            next: number | null;
+        };
+        /** @description One attempt to deliver a message. */
+        Attempt: {
+            /**
+             * Format: date-time
+             * @description When it began.
+             */
+            at: string;
+            /** @description Of HTTP, or the reply code of SMTP; 0 without a response. */
+            status: number;
+            /** @description How long it took. */
+            latency_ms: number;
+            /** @description delivered, retry, gone (it wants no more), refused (the address is not permitted). */
+            outcome: string;
+            /** @description One sentence without secrets; empty if it was delivered. */
+            error: string;
+        };
+        /** @description A range of numbers of events. */
+        ReplayRequest: {
+            /** @description The number before the first. */
+            after: number;
+            /** @description The last. */
+            up_to: number;
+        };
+        /** @description What became of a range of events. */
+        Replay: {
+            /** @description Of the range. */
+            events: number;
+            /** @description That the rule selects. */
+            matched: number;
+            /** @description Of these, not sent because they are no news any more. */
+            expired: number;
+            /** @description Messages that were made. */
+            deliveries: number;
+            /** @description The number after which the rest of the range begins; 0 if there is no rest. */
+            next: number;
+        };
         SymbolList: {
             /** @description The exchange of all pairs; `all` for several. */
             exchange: string;
@@ -2272,9 +3032,29 @@ export interface components {
          * @description A stable code for programs.
          * @enum {string}
          */
-        Code: "invalid_request" | "unauthorized" | "forbidden_host" | "cross_origin" | "not_found" | "not_analyzed" | "unknown_level" | "unknown_job" | "method_not_allowed" | "job_finished" | "not_explainable" | "candles_not_kept" | "cancelled" | "body_too_large" | "unsupported_media_type" | "ambiguous_symbol" | "unknown_symbol" | "unknown_exchange" | "too_few_candles" | "too_many_requests" | "internal" | "exchange_unavailable" | "busy" | "stopping" | "banned" | "rate_limited" | "storage_unavailable" | "timeout";
+        Code: "invalid_request" | "unauthorized" | "forbidden_host" | "cross_origin" | "not_found" | "not_analyzed" | "unknown_level" | "unknown_job" | "method_not_allowed" | "job_finished" | "not_explainable" | "candles_not_kept" | "cancelled" | "conflict" | "no_secrets_key" | "body_too_large" | "unsupported_media_type" | "ambiguous_symbol" | "unknown_symbol" | "unknown_exchange" | "too_few_candles" | "too_many_requests" | "internal" | "exchange_unavailable" | "busy" | "stopping" | "banned" | "rate_limited" | "storage_unavailable" | "timeout";
     };
     responses: {
+        /** @description There is none with this id (`not_found`). */
+        NoSuchEntry: {
+            headers: {
+                "X-Request-Id": components["headers"]["RequestId"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The name is taken, it is in use, it is of `RULES_FILE`, or its state does not allow it (`conflict`); or there is no `SECRETS_KEY` (`no_secrets_key`). */
+        Conflict: {
+            headers: {
+                "X-Request-Id": components["headers"]["RequestId"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description Several exchanges have a pair of this name (`ambiguous_symbol`). Choose one of `choices`. */
         Ambiguous: {
             headers: {
@@ -2428,6 +3208,10 @@ export interface components {
          * @example BTCUSDT
          */
         SymbolInPath: string;
+        /** @description The id. */
+        EntryId: string;
+        /** @description The id of a message. */
+        DeliveryId: number;
         /**
          * @description The id of the job.
          * @example 6mzkrw2v7hnqjbl4dyx5ct3apf
@@ -2468,6 +3252,8 @@ export interface components {
     };
     requestBodies: never;
     headers: {
+        /** @description Its path. */
+        EntryLocation: string;
         /** @description Identifies the request in the log. */
         RequestId: string;
         /** @description A strong tag; it changes with any byte of the reply. */
@@ -3570,6 +4356,916 @@ export interface operations {
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
             502: components["responses"]["ExchangeUnavailable"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    listRules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The rules. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    createRule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuleSettings"];
+            };
+        };
+        responses: {
+            /** @description The rule, as it is stored. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    Location: components["headers"]["EntryLocation"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    getRule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The rule. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    replaceRule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuleSettings"];
+            };
+        };
+        responses: {
+            /** @description The rule, as it is stored. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    deleteRule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is deleted. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            409: components["responses"]["Conflict"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    replayRule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReplayRequest"];
+            };
+        };
+        responses: {
+            /** @description What became of the range. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Replay"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    listReceivers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The receivers. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReceiverList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    createReceiver: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReceiverSettings"];
+            };
+        };
+        responses: {
+            /** @description The receiver, as it is stored. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    Location: components["headers"]["EntryLocation"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Receiver"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    getReceiver: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The receiver. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Receiver"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    replaceReceiver: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReceiverSettings"];
+            };
+        };
+        responses: {
+            /** @description The receiver, as it is stored. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Receiver"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    deleteReceiver: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is deleted. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            409: components["responses"]["Conflict"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    testReceiver: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What became of it. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Attempt"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            409: components["responses"]["Conflict"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    enableReceiver: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The receiver. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Receiver"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            409: components["responses"]["Conflict"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    listSilences: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The silences. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SilenceList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    createSilence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SilenceSettings"];
+            };
+        };
+        responses: {
+            /** @description The silence, as it is stored. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    Location: components["headers"]["EntryLocation"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Silence"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    getSilence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The silence. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Silence"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    replaceSilence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SilenceSettings"];
+            };
+        };
+        responses: {
+            /** @description The silence, as it is stored. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Silence"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    deleteSilence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is deleted. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            409: components["responses"]["Conflict"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    listWatchlists: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The watchlists. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WatchlistList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    createWatchlist: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WatchlistSettings"];
+            };
+        };
+        responses: {
+            /** @description The watchlist, as it is stored. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    Location: components["headers"]["EntryLocation"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Watchlist"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    getWatchlist: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The watchlist. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Watchlist"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    replaceWatchlist: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WatchlistSettings"];
+            };
+        };
+        responses: {
+            /** @description The watchlist, as it is stored. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Watchlist"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    deleteWatchlist: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is deleted. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            409: components["responses"]["Conflict"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    listDeliveries: {
+        parameters: {
+            query?: {
+                /** @description The id of a rule. */
+                rule?: string;
+                /** @description The id of a receiver. */
+                receiver?: string;
+                /** @description One or several, separated by commas: gathering, pending, delivered, expired, failed, cancelled. */
+                state?: string;
+                /** @description One or several, separated by commas: event, close, quiet, budget, replay, notice. */
+                reason?: string;
+                /** @description The exchange's id of a pair: messages with an event of it. */
+                symbol?: string;
+                /** @description `next` of the page before. */
+                before?: number;
+                /** @description Messages a page. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of messages. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    getDelivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of a message. */
+                id: components["parameters"]["DeliveryId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The message. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryDetail"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    cancelDelivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of a message. */
+                id: components["parameters"]["DeliveryId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The message. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Delivery"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            409: components["responses"]["Conflict"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    resendDelivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of a message. */
+                id: components["parameters"]["DeliveryId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The message. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Delivery"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            409: components["responses"]["Conflict"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
         };
