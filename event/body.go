@@ -15,25 +15,39 @@ import (
 // newEvent returns t, which happened to a level of s, as it is stored at the time now.
 func newEvent(s *service.Snapshot, t *Transition, now time.Time) service.Event {
 	l := &t.Level
+	w := newBody(s, t, now)
 	e := service.Event{
-		ID: EventID(s.Key, *t), Key: s.Key, Kind: t.Kind.String(), Role: l.Role, Level: l.ID,
-		Edge: wire.Rounded(float64(l.Edge), 2), At: wire.Moment(t.At),
+		ID: EventID(s.Key, *t), Key: s.Key, Kind: w.Kind, Role: l.Role, Level: l.ID, Edge: w.Level.Edge, At: w.OccurredAt,
 	}
-	id := levelID(l.ID)
-	now = wire.Moment(now)
 	path := "/levels/" + url.PathEscape(s.Symbol)
 	query := "?" + url.Values{"exchange": {s.Exchange}, "interval": {string(s.Interval)}}.Encode()
+	w.ID = e.ID
+	w.Links = wire.EventLinks{Levels: path + query, Explanation: path + "/" + w.Level.ID + query, Chart: path + "/chart.svg" + query}
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(&w); err != nil {
+		panic(fmt.Sprintf("event: %v", err)) // only for NaN or infinities, which a level never holds
+	}
+	e.Body = bytes.TrimRight(body.Bytes(), "\n")
+	return e
+}
+
+// newBody returns the JSON object of t without ID and Links.
+func newBody(s *service.Snapshot, t *Transition, now time.Time) wire.Event {
+	l := &t.Level
+	now = wire.Moment(now)
+	at := wire.Moment(t.At)
 	w := wire.Event{
-		ID: e.ID, Kind: e.Kind,
+		Kind:     t.Kind.String(),
 		Exchange: s.Exchange, Symbol: s.Symbol, Interval: string(s.Interval), Simulated: s.Simulated,
-		OccurredAt: e.At, EmittedAt: now, LateMS: max(0, now.Sub(e.At).Milliseconds()),
+		OccurredAt: at, EmittedAt: now, LateMS: max(0, now.Sub(at).Milliseconds()),
 		AsOf: wire.Moment(s.AsOf), DataAgeMS: max(0, now.Sub(s.AsOf).Milliseconds()),
 		Price: t.Price, ATR: wire.SixDigits(t.ATR), Begun: wire.Moment(t.Begun),
 		Level: wire.EventLevel{
-			ID: id, Role: l.Role.String(), Price: l.Price, Low: l.Low, High: l.High, Edge: e.Edge,
+			ID: levelID(l.ID), Role: l.Role.String(), Price: l.Price, Low: l.Low, High: l.High, Edge: wire.Rounded(float64(l.Edge), 2),
 			State: l.State.String(), Tests: int(l.Tests), Held: int(l.Held),
 		},
-		Links: wire.EventLinks{Levels: path + query, Explanation: path + "/" + id + query, Chart: path + "/chart.svg" + query},
 	}
 	if s.Name != "" {
 		w.Name = &s.Name
@@ -66,14 +80,7 @@ func newEvent(s *service.Snapshot, t *Transition, now time.Time) service.Event {
 			w.Replaces = &other
 		}
 	}
-	var body bytes.Buffer
-	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(&w); err != nil {
-		panic(fmt.Sprintf("event: %v", err)) // only for NaN or infinities, which a level never holds
-	}
-	e.Body = bytes.TrimRight(body.Bytes(), "\n")
-	return e
+	return w
 }
 
 // odds returns a probability with the four decimals that the service stores.

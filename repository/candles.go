@@ -3,7 +3,6 @@ package repository
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,9 +24,6 @@ type blockRow struct {
 	service.KeptBlock
 }
 
-// errCandles is wrapped by the errors for damaged candles.
-var errCandles = errors.New("kept candles cannot be read")
-
 // Candles reads the stored candles of a series, as service.Store requires. It copies
 // the blocks into buf first, so that it holds no connection while it unpacks them.
 func (db *DB) Candles(ctx context.Context, key service.Key, from int64, dst *levels.Candles, buf []byte) (service.Kept, error) {
@@ -47,7 +43,7 @@ func (db *DB) Candles(ctx context.Context, key service.Key, from int64, dst *lev
 			kept = b.kept
 		}
 		if err := dst.AppendBlock(packed[start:b.end]); err != nil {
-			return service.Kept{}, db.fail(ctx, fmt.Errorf("%w: %s %s on %s: %w", errCandles, key.Symbol, key.Interval, key.Exchange, err))
+			return service.Kept{}, db.fail(ctx, fmt.Errorf("%w: %s %s on %s: %w", service.ErrDamaged, key.Symbol, key.Interval, key.Exchange, err))
 		}
 		start = b.end
 		if i == 0 && len(blocks) > 1 {

@@ -309,7 +309,7 @@ func (db *DB) fail(ctx context.Context, err error) error {
 	case errors.As(err, &done), errors.Is(err, service.ErrNotAnalyzed),
 		errors.Is(err, service.ErrUnknownJob), errors.Is(err, service.ErrBusy):
 		return err
-	case errors.Is(err, errSnapshot), errors.Is(err, errCandles), errors.Is(err, errSchema):
+	case errors.Is(err, errSnapshot), errors.Is(err, service.ErrDamaged), errors.Is(err, errSchema):
 		return &storageError{service.ErrStorage, err.Error(), err}
 	case db.engine.full(err):
 		return &storageError{service.ErrFull, db.engine.explain(err), err}

@@ -411,3 +411,32 @@ func (db *DB) Markets(ctx context.Context) ([]service.StoredMarket, error) {
 	})
 	return all, nil
 }
+
+// Series returns the series of an exchange and interval that have an analysis, by symbol,
+// without those of delisted pairs.
+func (db *DB) Series(ctx context.Context, exchange string, interval levels.Interval) ([]service.Series, error) {
+	limited, cancel := bounded(ctx, db.readLimit)
+	defer cancel()
+	var rows []struct {
+		Symbol   string
+		AsOf     int64 `db:"latest_as_of"`
+		Name     sql.NullString
+		Units    sql.NullInt64
+		Decimals sql.NullInt64
+		Digits   sql.NullInt64
+	}
+	err := db.read.SelectContext(limited, &rows, db.read.Rebind(`SELECT s.symbol, s.latest_as_of, p.name, p.tick_units AS units, p.tick_decimals AS decimals, p.digits
+		FROM series s LEFT JOIN pairs p ON p.exchange = s.exchange AND p.symbol = s.symbol
+		WHERE s.exchange = ? AND s.interval = ? AND s.latest_as_of > 0 AND s.delisted_at IS NULL ORDER BY s.symbol`), exchange, interval)
+	if err != nil {
+		return nil, db.fail(ctx, err)
+	}
+	all := make([]service.Series, len(rows))
+	for i, r := range rows {
+		all[i] = service.Series{
+			Key: service.Key{Exchange: exchange, Symbol: r.Symbol, Interval: interval}, AsOf: time.UnixMilli(r.AsOf).UTC(),
+			Name: r.Name.String, Tick: service.Tick{Units: r.Units.Int64, Decimals: int(r.Decimals.Int64)}, Digits: int(r.Digits.Int64),
+		}
+	}
+	return all, nil
+}

@@ -179,41 +179,43 @@ func (a *Analyzer) withFinder(candles int, use func(f *levels.Finder) error) err
 }
 
 // snapshot finds the levels of the candles in s and returns a copy of them.
-func (a *Analyzer) snapshot(s *slot, market Market, p Pair, now time.Time) (Snapshot, error) {
-	var found levels.Analysis
-	var all []levels.Level
-	supports := 0
-	err := a.withFinder(s.candles.Len(), func(f *levels.Finder) (err error) {
-		if found, err = f.Find(&s.candles); err != nil {
-			return err
-		}
-		if p.Digits > 0 {
-			p.Tick = significant(found.LastPrice, p.Digits, p.Tick)
-		}
-		all = make([]levels.Level, 0, len(found.Supports)+len(found.Resistances))
-		all = p.Tick.appendRounded(all, found.Supports, found.LastPrice)
-		supports = len(all)
-		all = p.Tick.appendRounded(all, found.Resistances, found.LastPrice)
-		return nil
+func (a *Analyzer) snapshot(s *slot, market Market, p Pair, now time.Time) (found Snapshot, err error) {
+	series := Series{Key: Key{Exchange: market.Exchange, Symbol: p.Name, Interval: s.candles.Interval}, Tick: p.Tick, Digits: p.Digits}
+	err = a.withFinder(s.candles.Len(), func(f *levels.Finder) (err error) {
+		found, err = series.analyze(f, &s.candles, market.Simulated, now)
+		return err
 	})
+	return found, err
+}
+
+// analyze finds the levels of c and returns a copy of them.
+func (p *Series) analyze(f *levels.Finder, c *levels.Candles, simulated bool, now time.Time) (Snapshot, error) {
+	found, err := f.Find(c)
 	if err != nil {
 		return Snapshot{}, err
 	}
-	key := Key{Exchange: market.Exchange, Symbol: p.Name, Interval: s.candles.Interval}
+	tick := p.Tick
+	if p.Digits > 0 {
+		tick = significant(found.LastPrice, p.Digits, tick)
+	}
+	all := make([]levels.Level, 0, len(found.Supports)+len(found.Resistances))
+	all = tick.appendRounded(all, found.Supports, found.LastPrice)
+	supports := len(all)
+	all = tick.appendRounded(all, found.Resistances, found.LastPrice)
 	for i := range all {
-		all[i].ID = key.LevelID(all[i].ID)
+		all[i].ID = p.LevelID(all[i].ID)
 	}
 	return Snapshot{
-		Key:         key,
+		Key:         p.Key,
 		AsOf:        time.UnixMilli(found.AsOf).UTC(),
 		ComputedAt:  now.UTC().Truncate(time.Millisecond),
-		LastPrice:   p.Tick.Round(found.LastPrice),
+		LastPrice:   tick.Round(found.LastPrice),
 		ATR:         found.ATR,
 		Klines:      found.Candles,
 		Missing:     found.Missing,
-		Simulated:   market.Simulated,
+		Simulated:   simulated,
 		Algorithm:   levels.Algorithm,
-		Decimals:    p.Tick.Decimals,
+		Decimals:    tick.Decimals,
 		Supports:    all[:supports:supports],
 		Resistances: all[supports:],
 	}, nil

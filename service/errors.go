@@ -30,6 +30,8 @@ var (
 	ErrNotExplainable = errors.New("not explainable")
 	// ErrNotKept: the candles of a stored analysis are no longer kept.
 	ErrNotKept = errors.New("candles not kept")
+	// ErrDamaged: stored candles cannot be read. The next analysis fetches them again.
+	ErrDamaged = errors.New("kept candles cannot be read")
 	// ErrUnknownSymbol: the exchange does not list the pair, or not as tradable.
 	ErrUnknownSymbol = errors.New("unknown symbol")
 	// ErrAmbiguousSymbol: several pairs have the name. An AmbiguousError around it holds
