@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tidemark/levels"
+	"tidemark/scorecard"
 	"tidemark/service"
 	"tidemark/wire"
 )
@@ -23,6 +24,12 @@ func newEvent(s *service.Snapshot, t *Transition, now time.Time) service.Event {
 	query := "?" + url.Values{"exchange": {s.Exchange}, "interval": {string(s.Interval)}}.Encode()
 	w.ID = e.ID
 	w.Links = wire.EventLinks{Levels: path + query, Explanation: path + "/" + w.Level.ID + query, Chart: path + "/chart.svg" + query}
+	if !t.TouchedAt.IsZero() {
+		e.Touch = &scorecard.Touch{Held: t.Kind != Broke, Retest: t.Retest, Simulated: s.Simulated, At: t.TouchedAt}
+		if p := t.Promise; p != nil {
+			e.Touch.Odds, e.Touch.Promised, e.Touch.Baseline = true, tenThousandths(p.Hold), tenThousandths(p.Baseline)
+		}
+	}
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false)
@@ -82,6 +89,10 @@ func newBody(s *service.Snapshot, t *Transition, now time.Time) wire.Event {
 	}
 	return w
 }
+
+// tenThousandths returns odds in the unit in which they are stored: their sums do not depend
+// on the order.
+func tenThousandths(p float32) int { return int(10_000*float64(p) + 0.5) }
 
 // odds returns a probability with the four decimals that the service stores.
 func odds(p float32) *float64 { return new(wire.Rounded(float64(p), 4)) }

@@ -2,7 +2,6 @@ package event
 
 import (
 	"math"
-	"time"
 
 	"tidemark/levels"
 	"tidemark/scorecard"
@@ -44,10 +43,10 @@ type counts struct {
 type control struct {
 	state  State
 	before *service.Snapshot
-	lines  map[uint64]line
+	lines  []line // by id - 1
 }
 
-// line is a line, by its id.
+// line is a line.
 type line struct {
 	role   levels.Role
 	bin    int
@@ -56,36 +55,38 @@ type line struct {
 
 // next advances the lines to the analysis a, and draws others: weights are how many levels
 // count on each side. It calls decided with each outcome and the time of the touch.
-func (x *control) next(a *service.Snapshot, c *levels.Candles, weights [2]int, decided func(l line, touched time.Time, held bool)) {
+func (x *control) next(a *service.Snapshot, c *levels.Candles, moments []levels.Moment, weights [2]int, decided func(l line, touched int64, held bool)) {
 	drawn := &service.Snapshot{Key: a.Key, AsOf: a.AsOf, LastPrice: a.LastPrice, ATR: a.ATR, Simulated: a.Simulated, Algorithm: a.Algorithm}
-	if x.lines == nil {
-		x.lines = map[uint64]line{}
-	}
+	seed := a.LevelID(0) % 1000
 	for role, weight := range weights {
+		if weight == 0 {
+			continue
+		}
+		side := &drawn.Supports
+		if levels.Role(role) == levels.Resistance {
+			side = &drawn.Resistances
+		}
+		*side = make([]levels.Level, 0, distances)
 		for bin := range distances {
-			if weight == 0 {
-				continue
-			}
-			id := uint64(len(x.lines) + 1)
+			x.lines = append(x.lines, line{levels.Role(role), bin, weight})
+			id := uint64(len(x.lines))
 			// any place in the bin: the fractions of multiples of the golden ratio are
 			// spread evenly
-			_, place := math.Modf(math.Phi * float64(id+a.LevelID(0)%1000))
+			_, place := math.Modf(math.Phi * float64(seed+id))
 			distance := (distanceFrom + (float64(bin)+place)*distanceStep) * a.ATR
 			l := levels.Level{ID: id, Role: levels.Role(role), Price: a.LastPrice - distance, Edge: 100, DrawnEdge: 100, NoOdds: levels.BeforeOdds}
-			side := &drawn.Supports
 			if l.Role == levels.Resistance {
-				l.Price, side = a.LastPrice+distance, &drawn.Resistances
+				l.Price = a.LastPrice + distance
 			}
-			x.lines[id] = line{l.Role, bin, weight}
 			if l.Price > 0 {
 				*side = append(*side, l)
 			}
 		}
 	}
-	for _, t := range x.state.Close(x.before, drawn, c) {
-		if t.Kind == Held || t.Kind == Flipped || t.Kind == Broke {
-			decided(x.lines[t.Level.ID], t.TouchedAt, t.Kind != Broke)
+	x.state.advance(x.before, drawn, c, moments, func(t *track, kind Kind, _ levels.Moment, _ int) {
+		if kind == Held || kind == Flipped || kind == Broke {
+			decided(x.lines[t.id-1], t.TouchedAt, kind != Broke)
 		}
-	}
+	})
 	x.before = drawn
 }

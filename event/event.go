@@ -110,6 +110,9 @@ type Transition struct {
 	// that was earlier: a price may be known before the candle that closed before it. Only
 	// of Held, Broke and Flipped.
 	TouchedAt time.Time
+	// Retest is set if price had passed the level into its role, so that Flipped is possible
+	// instead of Held; only of Held, Broke and Flipped.
+	Retest bool
 	// Promise is the odds at Begun; only of Held, Broke and Flipped, and nil if the level
 	// had none.
 	Promise *Promise

@@ -78,7 +78,7 @@ type preview struct {
 	days                     map[int64]*tally // by days since 1970
 	hours                    map[int64]*tally // by hours since 1970
 	messages                 map[message]bool
-	promised, baseline, odds int64             // sums of ten-thousandths, and how many
+	promised, baseline, odds int               // sums of ten-thousandths, and how many
 	blocks                   map[int64]*counts // of outcomes, by scorecard.BlockOf
 	market                   map[int64]*counts // the lines of the current market
 	pool                     [2][distances]int // levels of the market that count, by side and distance
@@ -153,8 +153,9 @@ func episodeOf(t *Transition) episodeID { return episodeID{t.Level.ID, t.Begun.U
 
 // found is what Replay has found in a series.
 type found struct {
-	events  []*Transition
-	touched map[episodeID]bool // levels of the rule; false: not decided
+	events  []wire.PreviewEvent // without what they have in common
+	kinds   []Kind              // of them
+	touched map[episodeID]bool  // levels of the rule, and whether they are decided
 	decided []outcome
 	lines   []lineOutcome
 	pool    [2][distances]int
@@ -162,8 +163,11 @@ type found struct {
 }
 
 type outcome struct {
-	*Transition
+	kind     Kind
+	block    int64
+	ours     bool // of a level of the rule
 	compared bool
+	promise  *Promise
 }
 
 type lineOutcome struct {
@@ -179,11 +183,16 @@ func (p *preview) add(s *service.Stored) error {
 	counting := map[uint64]bool{} // levels that count since the analysis before
 	compared := map[episodeID]bool{}
 	var last *service.Snapshot
-	err := Replay(s, p.from, RedrawnEvery, func(a *service.Snapshot, state *State, happened []Transition) {
-		for i := range happened {
-			t := &happened[i]
+	err := replay(s, p.from, RedrawnEvery, func(r *replayed) {
+		a, state := r.analysis, &r.state
+		for i := range r.happened {
+			t := &r.happened[i]
 			if p.matches(a, t) {
-				f.events = append(f.events, t)
+				f.kinds = append(f.kinds, t.Kind)
+				f.events = append(f.events, wire.PreviewEvent{
+					OccurredAt: t.At, Kind: t.Kind.String(), Level: levelID(t.Level.ID), Role: t.Level.Role.String(),
+					Price: t.Level.Price, Edge: wire.Rounded(float64(t.Level.Edge), 2),
+				})
 			}
 			id := episodeOf(t)
 			switch t.Kind {
@@ -198,7 +207,7 @@ func (p *preview) add(s *service.Stored) error {
 					f.touched[id] = true
 				}
 				if ours || compared[id] {
-					f.decided = append(f.decided, outcome{t, compared[id]})
+					f.decided = append(f.decided, outcome{t.Kind, scorecard.BlockOf(p.longest, t.TouchedAt), ours, compared[id], t.Promise})
 				}
 			}
 		}
@@ -218,8 +227,8 @@ func (p *preview) add(s *service.Stored) error {
 				f.pool[role][distanceBin(abs(l.Price-a.LastPrice)/a.ATR)]++
 			}
 		}
-		lines.next(a, s.Candles, weights, func(l line, touched time.Time, held bool) {
-			f.lines = append(f.lines, lineOutcome{l, scorecard.BlockOf(p.longest, touched), held})
+		lines.next(a, s.Candles, r.moments, weights, func(l line, touched int64, held bool) {
+			f.lines = append(f.lines, lineOutcome{l, scorecard.BlockOf(p.longest, utc(touched)), held})
 		})
 		if a.AsOf.UnixMilli() == s.Candles.AsOf() {
 			for i := range state.tracks {
@@ -254,8 +263,8 @@ func (p *preview) merge(s *service.Stored, f *found) {
 	if n := firstAnalysis(s.Candles, p.from); n == levels.MinOddsCandles && s.Candles.OpenTime[n] > p.from.Add(s.Interval.Duration()).UnixMilli() {
 		o.Short++
 	}
-	for _, t := range f.events {
-		p.count(s, t)
+	for i := range f.events {
+		p.count(s, f.kinds[i], &f.events[i])
 	}
 	for _, decided := range f.touched {
 		o.Outcomes.Touched++
@@ -266,21 +275,21 @@ func (p *preview) merge(s *service.Stored, f *found) {
 	o.Outcomes.Undecided -= f.pending
 	o.Outcomes.Pending += f.pending
 	for _, t := range f.decided {
-		b := blockOf(p.blocks, scorecard.BlockOf(p.longest, t.TouchedAt))
+		b := blockOf(p.blocks, t.block)
 		held := 0
-		if t.Kind != Broke {
+		if t.kind != Broke {
 			held = 1
 		}
 		if t.compared {
 			b.compare.N++
 			b.compare.Held += float64(held)
 		}
-		if _, ours := f.touched[episodeOf(t.Transition)]; !ours {
+		if !t.ours {
 			continue
 		}
 		b.n++
 		b.held += held
-		switch t.Kind {
+		switch t.kind {
 		case Held:
 			o.Outcomes.Held++
 		case Flipped:
@@ -288,10 +297,10 @@ func (p *preview) merge(s *service.Stored, f *found) {
 		case Broke:
 			o.Outcomes.Broke++
 		}
-		if t.Promise != nil {
+		if t.promise != nil {
 			p.odds++
-			p.promised += tenThousandths(t.Promise.Hold)
-			p.baseline += tenThousandths(t.Promise.Baseline)
+			p.promised += tenThousandths(t.promise.Hold)
+			p.baseline += tenThousandths(t.promise.Baseline)
 		}
 	}
 	for _, l := range f.lines {
@@ -308,10 +317,6 @@ func (p *preview) merge(s *service.Stored, f *found) {
 	}
 }
 
-// tenThousandths returns odds in the unit in which they are stored: their sums do not depend
-// on the order.
-func tenThousandths(p float32) int64 { return int64(10_000*float64(p) + 0.5) }
-
 func blockOf(all map[int64]*counts, block int64) *counts {
 	if all[block] == nil {
 		all[block] = &counts{}
@@ -327,31 +332,27 @@ func tallyOf(all map[int64]*tally, at int64) *tally {
 }
 
 // count counts an event that the rule matches.
-func (p *preview) count(s *service.Stored, t *Transition) {
+func (p *preview) count(s *service.Stored, k Kind, e *wire.PreviewEvent) {
 	p.out.Events++
-	*p.kind(t.Kind)++
-	at := t.At.UnixMilli()
-	day, hour := tallyOf(p.days, dayOf(t.At)), tallyOf(p.hours, hourOf(t.At))
+	*p.kind(k)++
+	day, hour := tallyOf(p.days, dayOf(e.OccurredAt)), tallyOf(p.hours, hourOf(e.OccurredAt))
 	day.events++
 	hour.events++
-	if m := (message{s.Exchange, s.Interval, at, classOf(t.Kind)}); !p.messages[m] {
+	if m := (message{s.Exchange, s.Interval, e.OccurredAt.UnixMilli(), classOf(k)}); !p.messages[m] {
 		p.messages[m] = true
 		day.messages++
 		hour.messages++
 	}
-	e := wire.PreviewEvent{
-		OccurredAt: t.At, Kind: t.Kind.String(), Exchange: s.Exchange, Symbol: s.Symbol, Interval: string(s.Interval),
-		Level: levelID(t.Level.ID), Role: t.Level.Role.String(), Price: t.Level.Price, Edge: wire.Rounded(float64(t.Level.Edge), 2),
-	}
+	e.Exchange, e.Symbol, e.Interval = s.Exchange, s.Symbol, string(s.Interval)
 	if s.Name != "" {
 		e.Name = &s.Name
 	}
-	i, _ := slices.BinarySearchFunc(p.out.Last, e, newestFirst)
+	i, _ := slices.BinarySearchFunc(p.out.Last, *e, newestFirst)
 	if i < lastEvents {
 		if len(p.out.Last) == lastEvents {
 			p.out.Last = p.out.Last[:lastEvents-1]
 		}
-		p.out.Last = slices.Insert(p.out.Last, i, e)
+		p.out.Last = slices.Insert(p.out.Last, i, *e)
 	}
 }
 
@@ -431,7 +432,7 @@ func (p *preview) result() wire.Preview {
 	}
 	if p.odds > 0 {
 		n := 10_000 * float64(p.odds)
-		o.Outcomes.Odds, o.Outcomes.Promised, o.Outcomes.Baseline = int(p.odds), share(float64(p.promised)/n), share(float64(p.baseline)/n)
+		o.Outcomes.Odds, o.Outcomes.Promised, o.Outcomes.Baseline = p.odds, share(float64(p.promised)/n), share(float64(p.baseline)/n)
 	}
 	p.verdict(pairs, ours, lines)
 	p.notes()

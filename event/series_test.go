@@ -113,7 +113,7 @@ func TestState_Laws(t *testing.T) {
 				if x.Kind == Flipped {
 					x.Kind = Held
 				}
-				x.Level, x.Passed, x.Promise = levels.Level{ID: x.Level.ID, Price: x.Level.Price}, false, nil
+				x.Level, x.Passed, x.Retest, x.Promise = levels.Level{ID: x.Level.ID, Price: x.Level.Price}, false, false, nil
 			}
 			return out
 		}

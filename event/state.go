@@ -177,36 +177,83 @@ func (t *track) end(p phase) { t.phase, t.episode = p, episode{} }
 // The state and what Close returns belong together: if they cannot be stored, the state must be
 // decoded again before the next attempt. Copies of a State share memory.
 func (s *State) Close(before, after *service.Snapshot, c *levels.Candles) []Transition {
+	return s.appendClose(nil, before, after, c, nil)
+}
+
+// appendClose is Close, and appends to out. moments are those of momentsSince, or nil.
+func (s *State) appendClose(out []Transition, before, after *service.Snapshot, c *levels.Candles, moments []levels.Moment) []Transition {
+	last, ok := s.advance(before, after, c, moments, func(t *track, kind Kind, m levels.Moment, i int) {
+		candle := c.At(i)
+		x := t.transition(kind, c.OpenTime[i]+before.Interval.Milliseconds(), c.Close[i])
+		x.Candle = &candle
+		switch kind {
+		case Approaching, Touched:
+			x.Approach = math.Abs(m.LastPrice-t.line()) / t.Moment.ATR
+		default:
+			x.TouchedAt, x.Retest = utc(t.TouchedAt), t.Flips
+			if l := &t.Level; l.NoOdds == levels.OddsKnown && !t.Passed {
+				x.Promise = &Promise{l.TouchProbability, l.HoldProbability, l.HoldInterval, l.BaselineHold, l.Edge, l.Samples}
+			}
+		}
+		out = append(out, x)
+	})
+	if !ok {
+		return out
+	}
+	return compare(before, after, c, last, out)
+}
+
+// ringer is called with what happens to a level at the close of candle i; m is the moment
+// before it.
+type ringer func(t *track, kind Kind, m levels.Moment, i int)
+
+// momentsSince appends the moments at the closes from that of the analysis before up to, not
+// including, that of after.
+func momentsSince(dst []levels.Moment, before, after *service.Snapshot, c *levels.Candles) []levels.Moment {
+	m := momentOf(before)
+	i, _ := slices.BinarySearch(c.OpenTime, before.AsOf.UnixMilli())
+	for first := i; i < c.Len() && c.OpenTime[i] < after.AsOf.UnixMilli(); i++ {
+		if i > first {
+			m = next(m, c, i)
+		}
+		dst = append(dst, m)
+	}
+	return dst
+}
+
+// advance is Close without what it returns. ok is set if there are candles between the
+// analyses, of which last is the last.
+func (s *State) advance(before, after *service.Snapshot, c *levels.Candles, moments []levels.Moment, ring ringer) (last int, ok bool) {
 	if before == nil || before.AsOf.IsZero() {
 		s.prime(after)
-		return nil
+		return 0, false
 	}
 	from, asOf := before.AsOf.UnixMilli(), after.AsOf.UnixMilli()
 	switch {
 	case max(from, s.asOf) > asOf, s.asOf == asOf && from < asOf:
-		return nil
+		return 0, false
 	case s.asOf != from, before.Simulated != after.Simulated, before.Algorithm != after.Algorithm:
 		s.prime(after)
-		return nil
+		return 0, false
 	case from == asOf:
 		s.settle(before, after)
-		return nil
+		return 0, false
 	case c.Len() == 0 || c.OpenTime[0] > from || c.AsOf() < asOf:
 		s.prime(after)
-		return nil
+		return 0, false
 	}
-	var out []Transition
-	m := momentOf(before)
+	var few [4]levels.Moment
+	if moments == nil {
+		moments = momentsSince(few[:0], before, after, c)
+	}
 	i, _ := slices.BinarySearch(c.OpenTime, from)
-	for first := i; i < c.Len() && c.OpenTime[i] < asOf; i++ {
-		if i > first {
-			m = next(m, c, i)
-		}
-		out = s.step(before, m, c, i, out)
+	for _, m := range moments {
+		s.step(before, m, c, i, ring)
+		i++
 	}
 	s.settle(before, after)
 	s.asOf = asOf
-	return compare(before, after, c, i-1, out)
+	return i - 1, true
 }
 
 // next returns the moment at the close before candle i of c. It follows m, whose ATR it keeps
@@ -237,7 +284,7 @@ func (s *State) prime(a *service.Snapshot) {
 
 // step advances the state by candle i of c with the levels of the analysis a and the moment
 // before the candle.
-func (s *State) step(a *service.Snapshot, m levels.Moment, c *levels.Candles, i int, out []Transition) []Transition {
+func (s *State) step(a *service.Snapshot, m levels.Moment, c *levels.Candles, i int, ring ringer) {
 	if m.ATR > 0 {
 		for _, side := range sides(a) {
 			for k := range side {
@@ -252,7 +299,7 @@ func (s *State) step(a *service.Snapshot, m levels.Moment, c *levels.Candles, i 
 	for x := range s.tracks {
 		t := &s.tracks[x]
 		if t.phase == open {
-			out = t.judge(m, c, i, a.Interval.Milliseconds(), out)
+			t.judge(m, c, i, a.Interval.Milliseconds(), ring)
 		}
 		if t.phase == rests && isAway(c.Close[i], m.ATR, t.price) {
 			t.phase = far
@@ -262,7 +309,6 @@ func (s *State) step(a *service.Snapshot, m levels.Moment, c *levels.Candles, i 
 		}
 	}
 	s.drop()
-	return out
 }
 
 // drop drops the levels of which nothing is to be known.
@@ -271,54 +317,39 @@ func (s *State) drop() {
 }
 
 // judge advances an episode by candle i of c; m is the moment before it.
-func (t *track) judge(m levels.Moment, c *levels.Candles, i int, length int64, out []Transition) []Transition {
+func (t *track) judge(m levels.Moment, c *levels.Candles, i int, length int64, ring ringer) {
 	j := t.Moment.Judging(t.Level.Price, length, t.Touched)
 	j.Next(c.OpenTime[i], c.High[i], c.Low[i])
 	at := c.OpenTime[i] + length
-	ring := func(kind Kind) *Transition {
-		candle := c.At(i)
-		out = append(out, t.transition(kind, at, c.Close[i]))
-		x := &out[len(out)-1]
-		x.Candle = &candle
-		return x
-	}
-	line := t.line()
 	switch {
 	case j.Touched && t.TouchedAt == 0:
 		t.TouchedAt = at
-		ring(Touched).Approach = math.Abs(m.LastPrice-line) / t.Moment.ATR
+		ring(t, Touched, m, i)
 	case !t.Approached:
-		ring(Approaching).Approach = math.Abs(m.LastPrice-line) / t.Moment.ATR
+		ring(t, Approaching, m, i)
 	}
 	if j.Touched && !t.Touched { // a price that touched it may have come after this close
 		t.TouchedAt = min(t.TouchedAt, at)
 	}
 	t.Approached, t.Touched = true, j.Touched
-	kind := Held
 	switch j.Outcome {
 	case levels.Pending:
-		if !t.Touched && at > t.Since && math.Abs(c.Close[i]-line) > away*t.Moment.ATR {
+		if !t.Touched && at > t.Since && math.Abs(c.Close[i]-t.line()) > away*t.Moment.ATR {
 			t.end(far)
 		}
-		return out
+		return
 	case levels.Held:
+		kind := Held
 		if t.Flips {
 			kind = Flipped
 		}
+		ring(t, kind, m, i)
 		t.past = heldIn(t.Level.Role)
 	case levels.Broke:
-		kind, t.past = Broke, brokeInto(1-t.Level.Role)
-	default:
-		t.end(rests)
-		return out
-	}
-	x := ring(kind)
-	x.TouchedAt = utc(t.TouchedAt)
-	if l := &t.Level; l.NoOdds == levels.OddsKnown && !t.Passed {
-		x.Promise = &Promise{l.TouchProbability, l.HoldProbability, l.HoldInterval, l.BaselineHold, l.Edge, l.Samples}
+		ring(t, Broke, m, i)
+		t.past = brokeInto(1 - t.Level.Role)
 	}
 	t.end(rests)
-	return out
 }
 
 // transition returns a transition of an episode.

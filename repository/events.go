@@ -57,19 +57,30 @@ func (db *DB) putEvents(ctx context.Context, tx *sqlx.Tx, watches []service.Watc
 		return false, err
 	}
 	now := time.Now().UnixMilli()
+	added := record{}
 	for part := range slices.Chunk(events, rowsPerStatement) {
 		var args []any
 		for _, e := range part {
 			args = append(args, e.ID, e.Exchange, e.Symbol, e.Interval, e.Kind, e.Role.String(), levelID(e.Level), e.Edge, e.At.UnixMilli(), now, e.Body)
 		}
-		n, err := exec(ctx, tx, `INSERT INTO events (id, exchange, symbol, interval, kind, role, level, edge, at, stored_at, body)
-			VALUES `+values(len(part), 11)+` ON CONFLICT (id) DO NOTHING`, args...)
-		if err != nil {
+		insert := `INSERT INTO events (id, exchange, symbol, interval, kind, role, level, edge, at, stored_at, body)
+			VALUES ` + values(len(part), 11) + ` ON CONFLICT (id) DO NOTHING`
+		if !slices.ContainsFunc(part, func(e *service.Event) bool { return e.Touch != nil }) {
+			n, err := exec(ctx, tx, insert, args...)
+			if err != nil {
+				return false, err
+			}
+			happened = happened || n > 0
+			continue
+		}
+		var stored []string // those that were not stored before
+		if err := tx.SelectContext(ctx, &stored, tx.Rebind(insert+` RETURNING id`), args...); err != nil {
 			return false, err
 		}
-		happened = happened || n > 0
+		happened = happened || len(stored) > 0
+		added.add(part, stored)
 	}
-	return happened, nil
+	return happened, added.put(ctx, tx)
 }
 
 // levelID returns the id of a level as the API writes it.

@@ -10,9 +10,12 @@ import (
 // BlockOf returns the block of a time: outcomes within a block depend on each other, those
 // of different blocks hardly. A block is a whole number of days (UTC), at least 24 candles.
 func BlockOf(i levels.Interval, t time.Time) int64 {
-	days := max(1, int64(24*i.Duration()/(24*time.Hour)))
-	return t.UnixMilli() / (24 * time.Hour).Milliseconds() / days
+	return t.UnixMilli() / day.Milliseconds() / blockDays(i)
 }
+
+const day = 24 * time.Hour
+
+func blockDays(i levels.Interval) int64 { return max(1, int64(24*i.Duration()/day)) }
 
 // MinBlocks and MinDecided are the least blocks and outcomes for an interval: the spread of
 // fewer says little about the spread of others.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"tidemark/levels"
+	"tidemark/scorecard"
 )
 
 // Event is something that happened to a level of a series.
@@ -17,6 +18,8 @@ type Event struct {
 	Edge  float64
 	At    time.Time
 	Body  []byte // the JSON object of the API without its number
+	// Touch is what became of a touched level; nil of an event that does not decide that.
+	Touch *scorecard.Touch
 }
 
 // Watch is the state of the levels of a series, to be stored with what made it.

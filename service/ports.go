@@ -250,7 +250,8 @@ type Store interface {
 	// Snapshot.Promise allows it.
 	//
 	// Put stores the state of each watch, unless a newer one is stored, and those of its
-	// events whose ID is not stored yet.
+	// events whose ID is not stored yet; of these it adds what became of touched levels to
+	// the record.
 	Put(ctx context.Context, r Results) error
 	// Candles fills dst, which is empty and carries the interval of key, with the
 	// stored candles that opened at or after from (Unix ms), oldest first. It
