@@ -42,6 +42,9 @@ type Store interface {
 	// Scorecards returns the scorecards of an exchange, the shortest interval first,
 	// and the promises that are not judged yet, in the same order.
 	Scorecards(ctx context.Context, exchange string) ([]scorecard.Card, []scorecard.Open, error)
+	// Record returns what became of the touched levels of an exchange: the shortest interval
+	// first, and for each the cells of all hours before those of one.
+	Record(ctx context.Context, exchange string) ([]scorecard.Cell, error)
 	// Job returns a job with its failures and skips.
 	Job(ctx context.Context, id string) (job.Job, error)
 	// Progress returns a job without its details: failures, skips and result.

@@ -33,6 +33,10 @@ func (a *API) getCalibration(w *reply, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	record, err := a.Store.Record(r.Context(), exchange)
+	if err != nil {
+		return err
+	}
 	odds := levels.Odds()
 	// the market of an exchange of another process is known only from its scorecards
 	market, _ := a.Analyzer.Market(exchange)
@@ -43,7 +47,8 @@ func (a *API) getCalibration(w *reply, r *http.Request) error {
 	for _, i := range levels.Intervals() {
 		one := calibrationOf(i)
 		one.Live = liveOf(i, cards, open, all.Simulated)
-		if only == i || only == "" && (one.Reason == nil || len(one.Live.Scorecards) > 0) {
+		one.Record = recordOf(i, record)
+		if only == i || only == "" && (one.Reason == nil || len(one.Live.Scorecards) > 0 || len(one.Record) > 0) {
 			all.Intervals = append(all.Intervals, one)
 		}
 	}
@@ -163,4 +168,44 @@ func scoreOf(s *scorecard.Scores) wire.LiveScore {
 		c.Reason = &reason
 	}
 	return c
+}
+
+// recordOf returns the record of an interval.
+func recordOf(i levels.Interval, cells []scorecard.Cell) []wire.RecordRow {
+	rows := []wire.RecordRow{}
+	for k := range cells {
+		c := &cells[k]
+		if c.Interval != i {
+			continue
+		}
+		h := recordHour(c)
+		if c.Hour != scorecard.AllHours {
+			row := &rows[len(rows)-1]
+			row.Hours = append(row.Hours, h)
+			continue
+		}
+		kind := "test"
+		if c.Retest {
+			kind = "retest"
+		}
+		rows = append(rows, wire.RecordRow{
+			Simulated: c.Simulated, Role: c.Role.String(), Kind: kind, Since: c.Since,
+			Decided: h.Decided, Held: h.Held, HoldRate: h.HoldRate, HoldInterval: h.HoldInterval,
+			WithOdds: h.WithOdds, Promised: h.Promised, Realised: h.Realised, Baseline: h.Baseline, Hours: []wire.RecordHour{},
+		})
+	}
+	return rows
+}
+
+func recordHour(c *scorecard.Cell) wire.RecordHour {
+	share := func(part float64, of int) float64 { return wire.Rounded(part/float64(of), 4) }
+	h := wire.RecordHour{Hour: c.Hour, Decided: c.N, Held: c.Held, HoldRate: share(float64(c.Held), c.N), WithOdds: c.Odds}
+	if i, ok := c.Interval95(); ok {
+		h.HoldInterval = &[2]float64{wire.Rounded(i[0], 4), wire.Rounded(i[1], 4)}
+	}
+	if c.Odds > 0 {
+		h.Promised, h.Baseline = new(share(float64(c.Promised)/1e4, c.Odds)), new(share(float64(c.Baseline)/1e4, c.Odds))
+		h.Realised = new(share(float64(c.OddsHeld), c.Odds))
+	}
+	return h
 }

@@ -132,7 +132,7 @@ func renderDocs(t *testing.T) []byte {
 		"LevelRow", "AnalyzeRequest", "Job", "JobSummary", "EventPage", "Event", "EventLevel", "EventPromise", "EventCandle", "EventLinks", "Schedule", "Memory", "Outcome", "Reason", "ExchangeList", "ExchangeStatus", "LivePairs", "Reconnects", "PricesRead", "Budget", "SymbolList", "Symbol",
 		"Rule", "RuleSettings", "Quiet", "RuleList", "Receiver", "ReceiverSettings", "ReceiverList", "Silence", "SilenceSettings", "SilenceList", "Watchlist", "WatchlistSettings", "WatchlistList",
 		"Delivery", "DeliveryDetail", "Attempt", "DeliveryPage", "Replay", "ReplayRequest",
-		"KlineList", "FormingKline", "Calibration", "Points", "Bins", "Scorecard", "LiveScore", "Problem", "PairChoice", "Interval", "Exchange",
+		"KlineList", "FormingKline", "Calibration", "Points", "Bins", "RecordRow", "RecordInterval", "RecordHour", "Scorecard", "LiveScore", "Problem", "PairChoice", "Interval", "Exchange",
 		"Role", "State", "Status", "Source", "EventKind", "Code"}
 	if len(order) != len(doc.Components.Schemas) {
 		t.Fatalf("the page orders %d schemas, the document has %d", len(order), len(doc.Components.Schemas))

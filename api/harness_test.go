@@ -204,6 +204,7 @@ type fakeStore struct {
 
 	schedules []job.ScheduleState
 	cards     []scorecard.Card
+	record    []scorecard.Cell
 	open      []scorecard.Open
 	reports   int // calls of Job
 
@@ -288,6 +289,13 @@ func (s *fakeStore) Scorecards(_ context.Context, exchange string) ([]scorecard.
 		return nil, nil, s.err
 	}
 	return s.cards, s.open, s.err
+}
+
+func (s *fakeStore) Record(_ context.Context, exchange string) ([]scorecard.Cell, error) {
+	if exchange != "binance" {
+		return nil, s.err
+	}
+	return s.record, s.err
 }
 
 func (s *fakeStore) Listed(context.Context, string) (map[string]job.PairState, error) {

@@ -25,7 +25,7 @@ var types = map[string]any{
 	"Job": wire.Job{}, "JobSummary": wire.JobSummary{}, "LevelRef": wire.LevelRef{}, "PairOnIntervals": wire.PairOnIntervals[any]{}, "MissingInterval": wire.MissingInterval{}, "PairOnExchanges": wire.PairOnExchanges{}, "PairOnExchange": wire.PairOnExchange{}, "SharedLevel": wire.SharedLevel{}, "ExchangeStatus": wire.ExchangeStatus{}, "LivePairs": wire.LivePairs{}, "PricesRead": wire.PricesRead{}, "Reconnects": wire.Reconnects{}, "Budget": wire.Budget{}, "PairChoice": wire.PairChoice{}, "Reason": wire.Reason{}, "Outcome": wire.Outcome{}, "Schedule": wire.Schedule{},
 	"SymbolList": wire.SymbolList[[]wire.Symbol]{}, "Symbol": wire.Symbol{}, "ExchangeList": wire.ExchangeList{},
 	"KlineList": wire.KlineList[[]wire.Kline]{}, "FormingKline": wire.FormingKline{},
-	"Calibration": wire.Calibration{}, "Points": wire.Points{}, "Scorecard": wire.Scorecard{}, "LiveScore": wire.LiveScore{},
+	"Calibration": wire.Calibration{}, "Points": wire.Points{}, "Scorecard": wire.Scorecard{}, "LiveScore": wire.LiveScore{}, "RecordRow": wire.RecordRow{}, "RecordHour": wire.RecordHour{},
 	"EventPage": wire.EventPage{}, "Event": wire.Event{}, "EventLevel": wire.EventLevel{}, "EventPromise": wire.EventPromise{}, "EventCandle": wire.EventCandle{}, "EventLinks": wire.EventLinks{},
 	"RuleSettings": wire.RuleSettings{}, "Quiet": wire.Quiet{}, "Rule": wire.Rule{}, "RuleList": wire.RuleList{}, "SilenceSettings": wire.SilenceSettings{}, "Silence": wire.Silence{}, "SilenceList": wire.SilenceList{},
 	"WatchlistSettings": wire.WatchlistSettings{}, "Watchlist": wire.Watchlist{}, "WatchlistList": wire.WatchlistList{}, "ReceiverSettings": wire.ReceiverSettings{}, "Receiver": wire.Receiver{}, "ReceiverList": wire.ReceiverList{},

@@ -3,6 +3,7 @@ package event
 import (
 	"fmt"
 	"log/slog"
+	"syscall"
 	"testing"
 	"time"
 
@@ -54,6 +55,8 @@ func BenchmarkPreview(b *testing.B) {
 		} {
 			b.Run(fmt.Sprintf("days=%d/%s", days, name), func(b *testing.B) {
 				b.ReportAllocs()
+				cpu := cpuTime(b)
+				defer func() { b.ReportMetric(float64((cpuTime(b)-cpu).Microseconds())/1000/float64(b.N), "cpu-ms/op") }()
 				for b.Loop() {
 					p, err := Preview(b.Context(), a, db, PreviewQuery{Markets: markets, Days: days, Match: match})
 					if err != nil || p.Series != 500 {
@@ -63,4 +66,13 @@ func BenchmarkPreview(b *testing.B) {
 			})
 		}
 	}
+}
+
+// cpuTime returns the processor time of the process.
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -124,19 +124,25 @@ func newPreview(q PreviewQuery) *preview {
 	return p
 }
 
+// rule is the rule, and an event for it.
+type rule struct {
+	match func(e *wire.Event) bool
+	event wire.Event
+}
+
 // matches reports whether the rule matches the event.
-func (p *preview) matches(s *service.Snapshot, t *Transition) bool {
-	e := newBody(s, t, t.At)
-	return p.q.Match(&e)
+func (r *rule) matches(s *service.Snapshot, t *Transition) bool {
+	r.event = newBody(s, t, t.At)
+	return r.match(&r.event)
 }
 
 // about reports whether the rule matches an event of any kind that happens to a level at a
 // close.
-func (p *preview) about(s *service.Snapshot, t *Transition) bool {
-	e := newBody(s, t, t.At)
+func (r *rule) about(s *service.Snapshot, t *Transition) bool {
+	r.event = newBody(s, t, t.At)
 	for _, kind := range kinds {
-		e.Kind = kind
-		if p.q.Match(&e) {
+		r.event.Kind = kind
+		if r.match(&r.event) {
 			return true
 		}
 	}
@@ -179,6 +185,7 @@ type lineOutcome struct {
 // add adds a series.
 func (p *preview) add(s *service.Stored) error {
 	f := found{touched: map[episodeID]bool{}}
+	rule := rule{match: p.q.Match}
 	var lines control
 	counting := map[uint64]bool{} // levels that count since the analysis before
 	compared := map[episodeID]bool{}
@@ -187,7 +194,7 @@ func (p *preview) add(s *service.Stored) error {
 		a, state := r.analysis, &r.state
 		for i := range r.happened {
 			t := &r.happened[i]
-			if p.matches(a, t) {
+			if rule.matches(a, t) {
 				f.kinds = append(f.kinds, t.Kind)
 				f.events = append(f.events, wire.PreviewEvent{
 					OccurredAt: t.At, Kind: t.Kind.String(), Level: levelID(t.Level.ID), Role: t.Level.Role.String(),
@@ -197,7 +204,7 @@ func (p *preview) add(s *service.Stored) error {
 			id := episodeOf(t)
 			switch t.Kind {
 			case Touched:
-				if p.about(a, t) {
+				if rule.about(a, t) {
 					f.touched[id] = false
 				}
 				compared[id] = counting[t.Level.ID] && !t.Begun.Before(last.AsOf)
@@ -218,7 +225,7 @@ func (p *preview) add(s *service.Stored) error {
 			for i := range side {
 				l := &side[i]
 				if !drawn(l) || !(m.ATR > 0) || isNear(m, l.Price) || !state.isFar(l.ID) ||
-					!p.about(a, &Transition{Kind: Touched, Level: *l, Begun: a.AsOf, At: a.AsOf, Price: a.LastPrice, ATR: a.ATR}) {
+					!rule.about(a, &Transition{Kind: Touched, Level: *l, Begun: a.AsOf, At: a.AsOf, Price: a.LastPrice, ATR: a.ATR}) {
 					continue
 				}
 				counting[l.ID] = true
@@ -427,7 +434,7 @@ func (p *preview) result() wire.Preview {
 	if rate, ok := all.Rate(); ok {
 		o.Outcomes.HoldRate = share(rate)
 	}
-	if interval, ok := all.Interval(); ok {
+	if interval, ok := all.Interval95(); ok {
 		o.Outcomes.HoldInterval = &[2]float64{*share(interval[0]), *share(interval[1])}
 	}
 	if p.odds > 0 {

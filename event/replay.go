@@ -44,7 +44,7 @@ func replay(s *service.Stored, from time.Time, every int, yield func(r *replayed
 	length := c.Interval.Milliseconds()
 	phase := int64(s.LevelID(0) % uint64(every))
 	period := func(i int) int64 { return (c.OpenTime[i]/length + phase) / int64(every) }
-	var r replayed
+	r := replayed{happened: make([]Transition, 0, 64)}
 	for {
 		known := c.Slice(0, n)
 		before := r.analysis

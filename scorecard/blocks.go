@@ -45,13 +45,13 @@ func (b *Blocks) Rate() (rate float64, ok bool) {
 	return float64(b.Held) / float64(b.N), b.N > 0
 }
 
-// Interval returns the 95 % interval of Rate. ok is false with fewer than MinBlocks blocks
+// Interval95 returns the 95 % interval of Rate. ok is false with fewer than MinBlocks blocks
 // or MinDecided outcomes.
 //
 // It is Wilson's interval of as many independent outcomes as have the spread that the rate
 // has over the blocks, at most N (the design effect of cluster sampling; Kish, Survey
 // Sampling, 1965), with the quantile of Student's distribution for the number of blocks.
-func (b *Blocks) Interval() (interval [2]float64, ok bool) {
+func (b *Blocks) Interval95() (interval [2]float64, ok bool) {
 	p, ok := b.Rate()
 	if !ok || b.Blocks < MinBlocks || b.N < MinDecided {
 		return interval, false
@@ -91,7 +91,7 @@ type Pair struct {
 
 // Lift returns how much more often levels held than the control, as a probability, and its
 // 95 % interval. ok is false if one of them has no outcomes; known if the interval is, see
-// Interval.
+// Interval95.
 func Lift(blocks []Pair) (lift float64, interval [2]float64, known, ok bool) {
 	var sum Pair
 	n := 0

@@ -26,7 +26,7 @@ func TestBlocks_TheIntervalKnowsThatOutcomesOfADayDependOnEachOther(t *testing.T
 			}
 			b.Add(n, held)
 		}
-		i, ok := b.Interval()
+		i, ok := b.Interval95()
 		rate, _ := b.Rate()
 		if !ok || !(i[0] < rate && rate < i[1]) {
 			t.Fatalf("%v of %+v", i, b)
@@ -49,12 +49,12 @@ func TestBlocks_SayNothingOfTooFew(t *testing.T) {
 		t.Error("a rate of nothing")
 	}
 	for i := range MinBlocks {
-		if _, ok := b.Interval(); ok {
+		if _, ok := b.Interval95(); ok {
 			t.Errorf("an interval of %d blocks", i)
 		}
 		b.Add(MinDecided/MinBlocks, MinDecided/MinBlocks)
 	}
-	if i, ok := b.Interval(); !ok || i[1] != 1 || i[0] < 0.3 || i[0] > 0.6 {
+	if i, ok := b.Interval95(); !ok || i[1] != 1 || i[0] < 0.3 || i[0] > 0.6 {
 		t.Errorf("all held on %d days: %v, %v", MinBlocks, i, ok)
 	}
 	for v, want := range map[int]float64{4: 2.776, 9: 2.262, 29: 2.045, 1000: 1.962} {

@@ -20,6 +20,39 @@ type CalibrationInterval struct {
 	FittedOn    *FittedOn     `json:"fitted_on"` // nil without odds
 	OutOfSample []OutOfSample `json:"out_of_sample"`
 	Live        Live          `json:"live"`
+	// Record is what became of the levels that were touched while this service watched: for
+	// each side, and for first tests and retests. It is empty before the first outcome.
+	Record []RecordRow `json:"record"`
+}
+
+// RecordRow is the outcomes of touched levels of one side and kind.
+type RecordRow struct {
+	Simulated    bool         `json:"simulated"`
+	Role         string       `json:"role"`
+	Kind         string       `json:"kind"`          // test, or retest: from the side to which price had passed the level
+	Since        time.Time    `json:"since"`         // begin of the day, or block of days, of the first
+	Decided      int          `json:"decided"`       // that held or broke
+	Held         int          `json:"held"`          // of these
+	HoldRate     float64      `json:"hold_rate"`     // Held of Decided
+	HoldInterval *[2]float64  `json:"hold_interval"` // of 95 %, over blocks of days; nil if there are too few
+	WithOdds     int          `json:"with_odds"`     // decided ones that had odds when they were touched
+	Promised     *float64     `json:"promised"`      // mean of these odds
+	Realised     *float64     `json:"realised"`      // how many of them held
+	Baseline     *float64     `json:"baseline"`      // mean hold rate of any line at their distance
+	Hours        []RecordHour `json:"hours"`         // those with outcomes
+}
+
+// RecordHour is the part of a RecordRow that was touched in an hour of the day.
+type RecordHour struct {
+	Hour         int         `json:"hour"` // UTC; on longer intervals the last of the candle
+	Decided      int         `json:"decided"`
+	Held         int         `json:"held"`
+	HoldRate     float64     `json:"hold_rate"`
+	HoldInterval *[2]float64 `json:"hold_interval"`
+	WithOdds     int         `json:"with_odds"`
+	Promised     *float64    `json:"promised"`
+	Realised     *float64    `json:"realised"`
+	Baseline     *float64    `json:"baseline"`
 }
 
 // FittedOn is the candles that odds were fitted on.
