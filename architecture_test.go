@@ -23,7 +23,7 @@ var rooms = map[string]room{
 	"memory":             {},
 	"service":            {inside: []string{"levels", "scorecard"}, outside: []string{"github.com/prometheus/client_golang"}},
 	"job":                {inside: []string{"levels", "service", "memory"}, outside: []string{"github.com/prometheus/client_golang"}},
-	"event":              {inside: []string{"levels", "service", "wire"}, outside: []string{"github.com/prometheus/client_golang"}},
+	"event":              {inside: []string{"levels", "scorecard", "service", "wire"}, outside: []string{"github.com/prometheus/client_golang"}},
 	"live":               {inside: []string{"levels", "service"}, outside: []string{"github.com/prometheus/client_golang"}},
 	"event/notify":       {},
 	"event/alert":        {inside: []string{"levels", "service", "wire", "event/notify"}, outside: []string{"github.com/prometheus/client_golang", "github.com/go-json-experiment/json"}},

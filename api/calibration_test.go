@@ -126,6 +126,44 @@ func TestCalibration_SaysWhyAnIntervalHasNoOdds(t *testing.T) {
 	}
 }
 
+func TestCalibration_ShowsTheRecordOfTouchedLevels(t *testing.T) {
+	h := start(t)
+	since := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	cell := func(i levels.Interval, hour, blocks int) scorecard.Cell {
+		c := scorecard.Cell{Interval: i, Role: levels.Resistance, Retest: true, Hour: hour, Since: since}
+		for range blocks {
+			c.Add(10, 4)
+		}
+		c.Odds, c.OddsHeld, c.Promised, c.Baseline = 5*blocks, 3*blocks, int64(5*blocks*4700), int64(5*blocks*4400)
+		return c
+	}
+	none := cell("1m", scorecard.AllHours, 1)
+	none.Odds = 0
+	h.store.record = []scorecard.Cell{none, cell("1h", scorecard.AllHours, 20), cell("1h", 3, 2), cell("1h", 14, 18)}
+
+	rec := h.get("/calibration?exchange=binance")
+	want(t, rec, 200)
+	var rows = map[string][]wire.RecordRow{}
+	for _, i := range decode[wire.Calibration](t, rec).Intervals {
+		rows[i.Interval] = i.Record
+	}
+	if len(rows["1h"]) != 1 || len(rows["1m"]) != 1 || rows["4h"] == nil || len(rows["4h"]) != 0 {
+		t.Fatalf("%+v", rows)
+	}
+	r := rows["1h"][0]
+	if r.Simulated || r.Role != "resistance" || r.Kind != "retest" || !r.Since.Equal(since) || r.Decided != 200 || r.Held != 80 || r.HoldRate != 0.4 ||
+		r.HoldInterval == nil || !(r.HoldInterval[0] > 0.3 && r.HoldInterval[0] < 0.4 && r.HoldInterval[1] < 0.5) ||
+		r.WithOdds != 100 || *r.Promised != 0.47 || *r.Realised != 0.6 || *r.Baseline != 0.44 {
+		t.Errorf("%+v", r)
+	}
+	if len(r.Hours) != 2 || r.Hours[0].Hour != 3 || r.Hours[0].HoldInterval != nil || r.Hours[1].Decided != 180 || r.Hours[1].HoldInterval == nil {
+		t.Errorf("%+v", r.Hours)
+	}
+	if r := rows["1m"][0]; r.Promised != nil || r.Realised != nil || r.Baseline != nil || r.HoldRate != 0.4 {
+		t.Errorf("without odds: %+v", r)
+	}
+}
+
 func TestCalibration_RefusesWhatItDoesNotKnow(t *testing.T) {
 	h := start(t)
 	for _, query := range []string{"?interval=7x", "?exchange=No+Name", "?symbol=BTCUSDT"} {

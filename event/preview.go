@@ -127,22 +127,22 @@ func newPreview(q PreviewQuery) *preview {
 // rule is the rule, and an event for it.
 type rule struct {
 	match func(e *wire.Event) bool
-	event wire.Event
+	event body
 }
 
 // matches reports whether the rule matches the event.
 func (r *rule) matches(s *service.Snapshot, t *Transition) bool {
-	r.event = newBody(s, t, t.At)
-	return r.match(&r.event)
+	r.event.set(s, t, t.At)
+	return r.match(&r.event.Event)
 }
 
 // about reports whether the rule matches an event of any kind that happens to a level at a
 // close.
 func (r *rule) about(s *service.Snapshot, t *Transition) bool {
-	r.event = newBody(s, t, t.At)
+	r.event.set(s, t, t.At)
 	for _, kind := range kinds {
 		r.event.Kind = kind
-		if r.match(&r.event) {
+		if r.match(&r.event.Event) {
 			return true
 		}
 	}

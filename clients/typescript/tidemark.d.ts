@@ -314,6 +314,10 @@ export interface paths {
          *     chosen. Each algorithm and table of odds, and simulated markets, have separate scorecards.
          *     Outcomes of neighbouring levels, and of all pairs in one week, are correlated: they are worth
          *     less than their number.
+         *
+         *     The record counts each touched level that has held or broken while this service watched it,
+         *     by the odds it had when it was touched, whatever their algorithm and table. Its intervals come
+         *     from the spread between days.
          */
         get: operations["getCalibration"];
         put?: never;
@@ -2177,7 +2181,69 @@ export interface components {
                     /** @description The current one first. */
                     scorecards: components["schemas"]["Scorecard"][];
                 };
+                /** @description What became of touched levels while this service watched them; empty before the first outcome. */
+                record: components["schemas"]["RecordRow"][];
             }[];
+        };
+        RecordRow: {
+            /** @description Whether the market is simulated. */
+            simulated: boolean;
+            /** @enum {string} */
+            role: "support" | "resistance";
+            /**
+             * @description In a retest price comes back from the side to which it had passed the level.
+             * @enum {string}
+             */
+            kind: "test" | "retest";
+            /**
+             * Format: date-time
+             * @description Begin of the day, or block of days, of the first touch.
+             */
+            since: string;
+            /** @description Touched levels that held or broke. */
+            decided: number;
+            /** @description Decided levels that held. */
+            held: number;
+            /** Format: double */
+            hold_rate: number;
+            hold_interval: components["schemas"]["RecordInterval"];
+            /** @description Decided levels that had odds when they were touched. */
+            with_odds: number;
+            /**
+             * Format: double
+             * @description Mean of these odds; null without any.
+             */
+            promised: number | null;
+            /**
+             * Format: double
+             * @description Share of the levels with odds that held.
+             */
+            realised: number | null;
+            /**
+             * Format: double
+             * @description Mean hold rate of any line at the distance of these levels.
+             */
+            baseline: number | null;
+            /** @description The same by hour of the touch; hours without outcomes are omitted. */
+            hours: components["schemas"]["RecordHour"][];
+        };
+        /** @description The 95 % interval from the spread between blocks of days; null if there are too few outcomes or days. */
+        RecordInterval: number[] | null;
+        RecordHour: {
+            /** @description Hour of the day (UTC) of the touch; on intervals longer than an hour, the last hour of the candle. */
+            hour: number;
+            decided: number;
+            held: number;
+            /** Format: double */
+            hold_rate: number;
+            hold_interval: components["schemas"]["RecordInterval"];
+            with_odds: number;
+            /** Format: double */
+            promised: number | null;
+            /** Format: double */
+            realised: number | null;
+            /** Format: double */
+            baseline: number | null;
         };
         Points: {
             /**
