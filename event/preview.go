@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -220,24 +221,24 @@ func (p *preview) add(s *service.Stored) error {
 		}
 		clear(counting)
 		var weights [2]int
-		m := momentOf(a)
+		m, ends := momentOf(a), a.AsOf.UnixMilli() == s.Candles.AsOf()
 		for _, side := range sides(a) {
 			for i := range side {
 				l := &side[i]
-				if !drawn(l) || !(m.ATR > 0) || isNear(m, l.Price) || !state.isFar(l.ID) ||
+				if ends || !drawn(l) || !(m.ATR > 0) || isNear(m, l.Price) || !state.isFar(l.ID) ||
 					!rule.about(a, &Transition{Kind: Touched, Level: *l, Begun: a.AsOf, At: a.AsOf, Price: a.LastPrice, ATR: a.ATR}) {
 					continue
 				}
 				counting[l.ID] = true
 				role := roleAt(l.Price, a.LastPrice)
 				weights[role]++
-				f.pool[role][distanceBin(abs(l.Price-a.LastPrice)/a.ATR)]++
+				f.pool[role][distanceBin(math.Abs(l.Price-a.LastPrice)/a.ATR)]++
 			}
 		}
 		lines.next(a, s.Candles, r.moments, weights, func(l line, touched int64, held bool) {
 			f.lines = append(f.lines, lineOutcome{l, scorecard.BlockOf(p.longest, utc(touched)), held})
 		})
-		if a.AsOf.UnixMilli() == s.Candles.AsOf() {
+		if ends {
 			for i := range state.tracks {
 				t := &state.tracks[i]
 				if decided, ours := f.touched[episodeID{t.id, t.Moment.AsOf}]; t.phase == open && ours && !decided {
@@ -259,8 +260,6 @@ func (p *preview) add(s *service.Stored) error {
 	p.merge(s, &f)
 	return nil
 }
-
-func abs(x float64) float64 { return max(x, -x) }
 
 // merge adds what was found in a series.
 func (p *preview) merge(s *service.Stored, f *found) {
