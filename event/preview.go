@@ -45,8 +45,12 @@ type SeriesStore interface {
 }
 
 // Preview says how often a rule would have rung in the last days, and what became of its
-// levels. It uses stored candles only, on the slots of a, and stores nothing.
+// levels. It uses stored candles only, on the slots of a, and stores nothing. Its errors are
+// those of service.Analyzer.EachStored and of the store, or service.ErrInvalid.
 func Preview(ctx context.Context, a *service.Analyzer, store SeriesStore, q PreviewQuery) (wire.Preview, error) {
+	if q.Days < 1 || q.Days > MaxPreviewDays {
+		return wire.Preview{}, fmt.Errorf("%w: %d days are not between 1 and %d", service.ErrInvalid, q.Days, MaxPreviewDays)
+	}
 	p := newPreview(q)
 	_, limit := a.Defaults()
 	for _, m := range q.Markets {

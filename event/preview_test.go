@@ -323,6 +323,10 @@ func TestPreview_SaysWhatIsNotKnown(t *testing.T) {
 		t.Errorf("without markets: %+v, %v", p, err)
 	}
 
+	if _, err := Preview(t.Context(), analyzer(t, s, nil), s, PreviewQuery{Days: MaxPreviewDays + 1, Match: everything}); !errors.Is(err, service.ErrInvalid) {
+		t.Errorf("too many days: %v", err)
+	}
+
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("the client is gone")
 	calls := 0
