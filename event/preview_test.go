@@ -37,7 +37,6 @@ type stocked struct {
 	now      int64 // closed candles are those before it; 0: all
 	snapshot *service.Snapshot
 	state    []byte
-	found    []Transition
 }
 
 func (s *stocked) Candles(_ context.Context, key service.Key, from int64, dst *levels.Candles, _ []byte) (service.Kept, error) {
