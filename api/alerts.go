@@ -13,7 +13,9 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/go-json-experiment/json"
 
+	"tidemark/event"
 	"tidemark/event/alert"
+	"tidemark/service"
 	"tidemark/wire"
 )
 
@@ -168,6 +170,7 @@ func (a *API) handleAlerts(handle func(method, pattern string, h handler) http.H
 		"/watchlists", s.Watchlists, func(all []wire.Watchlist) *wire.WatchlistList { return &wire.WatchlistList{Watchlists: all} },
 		s.PutWatchlist, s.DeleteWatchlist, func(l *wire.Watchlist) string { return l.ID },
 	}.handle(handle)
+	handle("POST", "/rules/preview", a.postPreview)
 	handle("POST", "/rules/{id}/replay", a.postReplay)
 	handle("POST", "/receivers/{id}/test", a.postTest)
 	handle("POST", "/receivers/{id}/enable", a.postEnable)
@@ -175,6 +178,64 @@ func (a *API) handleAlerts(handle func(method, pattern string, h handler) http.H
 	handle("GET", "/deliveries/{id}", a.getDelivery)
 	handle("DELETE", "/deliveries/{id}", a.deleteDelivery)
 	handle("POST", "/deliveries/{id}/resend", a.postResend)
+}
+
+// postPreview serves POST /rules/preview: what a rule would have sent in the last days. It
+// keeps the processor busy for about a second, so there is one at a time.
+func (a *API) postPreview(w *reply, r *http.Request) error {
+	q, err := parseQuery(r.URL.RawQuery, "days")
+	if err != nil {
+		return err
+	}
+	days, err := q.integer("days", 1, event.MaxPreviewDays, event.PreviewDays)
+	if err != nil {
+		return err
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	rule, err := a.Alerts.ParseRule(r.Context(), body)
+	if err != nil {
+		return alertError(err)
+	}
+	rule.Paused = false
+	select {
+	case a.previews <- struct{}{}:
+		defer func() { <-a.previews }()
+	default:
+		return fmt.Errorf("%w: another preview is being made", service.ErrBusy)
+	}
+	markets, err := a.Store.Markets(r.Context())
+	if err != nil {
+		return err
+	}
+	w.wait(r)
+	done, err := event.Preview(r.Context(), a.Analyzer, a.Store, event.PreviewQuery{
+		Markets: markets, Days: days,
+		Series: func(s *service.Series) bool {
+			probe := wire.Event{Exchange: s.Exchange, Symbol: s.Symbol, Interval: string(s.Interval), Kind: "touched"}
+			if s.Name != "" {
+				probe.Name = &s.Name
+			}
+			if len(rule.Kinds) > 0 {
+				probe.Kind = rule.Kinds[0]
+			}
+			_, why := rule.Match(&probe, alert.Env{})
+			return why != alert.Exchange && why != alert.Interval && why != alert.Pair
+		},
+		Match: func(e *wire.Event) bool {
+			ok, _ := rule.Match(e, alert.Env{Now: e.OccurredAt})
+			return ok
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if rule.MinQuoteVolume > 0 {
+		done.Notes = append(done.Notes, "Past volumes of 24 hours are not stored: min_quote_volume leaves no pair out of a preview.")
+	}
+	return sendJSON(w, &done)
 }
 
 // postReplay serves POST /rules/{id}/replay: it sends a range of events again.

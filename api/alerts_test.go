@@ -7,6 +7,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -60,7 +61,8 @@ func withAlerts(t *testing.T, key string) (*harness, *repository.DB) {
 			t.Fatal(err)
 		}
 	}
-	return start(t, func(a *Config, _ *service.Config) {
+	return start(t, func(a *Config, sc *service.Config) {
+		sc.KlineLimit = 1000 // previews need candles before the period
 		a.Alerts = alert.New(c, db, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	}), db
 }
@@ -156,4 +158,32 @@ func TestAlerts_ATestMessageIsSentAtOnce(t *testing.T) {
 		t.Errorf("%s, signature %q", rec.Body, signature)
 	}
 	want(t, h.do("POST", receiver+"/enable", ""), 200)
+}
+
+func TestAlerts_APreviewSaysWhatARuleWouldHaveSent(t *testing.T) {
+	h, _ := withAlerts(t, secretsKey)
+	created(t, h, "/receivers", `{"name":"hook","kind":"webhook","config":{"url":"https://example.com/hook","secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}`)
+	for _, symbol := range []string{"BTCUSDT", "ETHUSDT"} {
+		want(t, h.do("POST", "/analyze", `{"symbol":"`+symbol+`"}`), 200)
+	}
+	keeps(h)
+	const rule = `{"name":"mine","receivers":["hook"],"min_edge":0,"paused":true%s}`
+	preview := func(target, more string) (p wire.Preview) {
+		rec := h.do("POST", target, fmt.Sprintf(rule, more))
+		want(t, rec, 200)
+		if err := json.Unmarshal(rec.Body.Bytes(), &p); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	all := preview("/rules/preview?days=10", "")
+	if all.Days != 10 || all.Series != 2 || len(all.ByDay) < 10 || all.Events == 0 || all.Messages > all.Events || all.Control.Text == "" {
+		t.Errorf("%+v", all)
+	}
+	one := preview("/rules/preview?days=10", `,"pairs":["ETHUSDT"],"kinds":["touched"],"min_quote_volume":5`)
+	if one.Series != 1 || one.Events != one.ByKind.Touched || one.Events >= all.Events || !strings.Contains(one.Notes[len(one.Notes)-1], "min_quote_volume") {
+		t.Errorf("%+v", one)
+	}
+	want(t, h.do("POST", "/rules/preview?days=91", fmt.Sprintf(rule, "")), 400)
+	want(t, h.do("POST", "/rules/preview", `{"name":"mine","receivers":["nobody"]}`), 400)
 }

@@ -36,6 +36,8 @@ type Store interface {
 	// analysis that cannot be read comes as its Key with service.ErrUnreadable, and the
 	// sequence continues; any other error ends it.
 	Latest(ctx context.Context, exchange string, interval levels.Interval) iter.Seq2[service.Snapshot, error]
+	// Series returns the series of an exchange and interval that have an analysis.
+	Series(ctx context.Context, exchange string, interval levels.Interval) ([]service.Series, error)
 	// Markets returns the exchanges and intervals that have analyses, without delisted
 	// pairs: by exchange, then the shortest interval first.
 	Markets(ctx context.Context) ([]service.StoredMarket, error)
@@ -172,6 +174,7 @@ type API struct {
 
 	messages chan struct{} // one token for each message to POST /mcp in progress
 	reads    chan struct{} // one token for each reading tool in progress
+	previews chan struct{} // one token for each preview in progress
 
 	scope         string        // the Cache-Control scope: may shared caches store a reply
 	uploadTimeout time.Duration // defaultUploadTimeout, except in tests
@@ -205,6 +208,7 @@ func New(c Config) *API {
 
 		messages: make(chan struct{}, mcpMessages),
 		reads:    make(chan struct{}, mcpReads),
+		previews: make(chan struct{}, 1),
 		page:     readPage(),
 		scope:    "public, ",
 

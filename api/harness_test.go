@@ -245,6 +245,17 @@ func (s *fakeStore) PutBatch(_ context.Context, b job.Batch) (ended bool, err er
 	return ended, s.err
 }
 
+func (s *fakeStore) Series(_ context.Context, exchange string, interval levels.Interval) (all []service.Series, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, snaps := range s.snaps {
+		if key.Exchange == exchange && key.Interval == interval {
+			all = append(all, service.Series{Key: key, AsOf: snaps[0].AsOf})
+		}
+	}
+	return all, s.err
+}
+
 func (s *fakeStore) Watched(ctx context.Context, key service.Key) (service.Snapshot, []byte, error) {
 	snap, err := s.Snapshot(ctx, key, time.Time{})
 	return snap, nil, err

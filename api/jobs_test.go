@@ -108,13 +108,13 @@ func TestJobs_AreCancelledOnceAndUnknownOnesAreNotThere(t *testing.T) {
 	})
 }
 
-// event is one server-sent event, or a comment.
-type event struct{ name, id, data, comment, retry string }
+// sent is one server-sent event, or a comment.
+type sent struct{ name, id, data, comment, retry string }
 
 // events parses a stream as a browser does.
-func events(text string) (list []event) {
+func events(text string) (list []sent) {
 	for block := range strings.SplitSeq(strings.TrimSuffix(text, "\n\n"), "\n\n") {
-		var e event
+		var e sent
 		for line := range strings.SplitSeq(block, "\n") {
 			field, value, _ := strings.Cut(line, ":")
 			value = strings.TrimPrefix(value, " ")
@@ -150,7 +150,7 @@ func TestEvents_FollowAJobToItsEnd(t *testing.T) {
 			t.Errorf("%v", rec.Header())
 		}
 		var done []int
-		heartbeats, last := 0, event{}
+		heartbeats, last := 0, sent{}
 		for i, e := range events(rec.Body.String()) {
 			switch {
 			case i == 0:

@@ -27,6 +27,7 @@ var types = map[string]any{
 	"KlineList": wire.KlineList[[]wire.Kline]{}, "FormingKline": wire.FormingKline{},
 	"Calibration": wire.Calibration{}, "Points": wire.Points{}, "Scorecard": wire.Scorecard{}, "LiveScore": wire.LiveScore{}, "RecordRow": wire.RecordRow{}, "RecordHour": wire.RecordHour{},
 	"EventPage": wire.EventPage{}, "Event": wire.Event{}, "EventLevel": wire.EventLevel{}, "EventPromise": wire.EventPromise{}, "EventCandle": wire.EventCandle{}, "EventLinks": wire.EventLinks{},
+	"Preview": wire.Preview{}, "KindCounts": wire.KindCounts{}, "PreviewDay": wire.PreviewDay{}, "BusiestHour": wire.BusiestHour{}, "PreviewEvent": wire.PreviewEvent{}, "PreviewOutcomes": wire.PreviewOutcomes{}, "PreviewControl": wire.PreviewControl{},
 	"RuleSettings": wire.RuleSettings{}, "Quiet": wire.Quiet{}, "Rule": wire.Rule{}, "RuleList": wire.RuleList{}, "SilenceSettings": wire.SilenceSettings{}, "Silence": wire.Silence{}, "SilenceList": wire.SilenceList{},
 	"WatchlistSettings": wire.WatchlistSettings{}, "Watchlist": wire.Watchlist{}, "WatchlistList": wire.WatchlistList{}, "ReceiverSettings": wire.ReceiverSettings{}, "Receiver": wire.Receiver{}, "ReceiverList": wire.ReceiverList{},
 	"Delivery": wire.Delivery{}, "DeliveryDetail": wire.DeliveryDetail{}, "DeliveryPage": wire.DeliveryPage{}, "Attempt": wire.Attempt{}, "ReplayRequest": wire.ReplayRequest{}, "Replay": wire.Replay{},

@@ -432,6 +432,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/rules/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What a rule would have sent in the last days.
+         * @description Computed on the stored candles, with levels as they were found at the time; nothing is stored or sent. The levels of a pair are found again every `redrawn_every` candles, not at every close, and `notes` say what else differs from a running service. `outcomes` is what became of the levels of the rule that were touched; `control` compares them with lines at prices without meaning.
+         *
+         *     There is one preview at a time; another one is answered with 503 (`busy`).
+         */
+        post: operations["previewRule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/rules/{id}": {
         parameters: {
             query?: never;
@@ -2552,6 +2574,151 @@ export interface components {
             /** @description By name. */
             rules: components["schemas"]["Rule"][];
         };
+        /** @description What a rule would have sent in the last days. */
+        Preview: {
+            /**
+             * Format: date-time
+             * @description Start of the period.
+             */
+            from: string;
+            /**
+             * Format: date-time
+             * @description Close of the newest candle.
+             */
+            to: string;
+            /** @description Of the request. */
+            days: number;
+            /** @description How many candles apart the levels of a pair are found again. */
+            redrawn_every: number;
+            /** @description Pairs on an interval whose candles are used. */
+            series: number;
+            /** @description Of these, those with too few stored candles for the whole period. */
+            short: number;
+            /** @description Series with too few candles for any of it. */
+            left_out: number;
+            /** @description Some prices are invented. */
+            simulated: boolean;
+            /** @description That the rule selects. */
+            events: number;
+            by_kind: components["schemas"]["KindCounts"];
+            /** @description That these are grouped into. */
+            messages: number;
+            /** @description All days of the period, oldest first. */
+            by_day: components["schemas"]["PreviewDay"][];
+            /** @description The hour with most events; null without events. */
+            busiest_hour: components["schemas"]["BusiestHour"] | null;
+            /** @description At most 50, the newest first. */
+            last: components["schemas"]["PreviewEvent"][];
+            outcomes: components["schemas"]["PreviewOutcomes"];
+            control: components["schemas"]["PreviewControl"];
+            /** @description How a preview differs from a running service, in sentences. */
+            notes: string[];
+        };
+        /** @description Events by kind. */
+        KindCounts: {
+            /** @description Events of the kind. */
+            appeared: number;
+            /** @description Events of the kind. */
+            approaching: number;
+            /** @description Events of the kind. */
+            touched: number;
+            /** @description Events of the kind. */
+            held: number;
+            /** @description Events of the kind. */
+            broke: number;
+            /** @description Events of the kind. */
+            flipped: number;
+            /** @description Events of the kind. */
+            vanished: number;
+        };
+        /** @description A day (UTC). */
+        PreviewDay: {
+            /** @description Such as 2026-11-28. */
+            day: string;
+            /** @description That the rule selects. */
+            events: number;
+            /** @description That these are grouped into. */
+            messages: number;
+        };
+        BusiestHour: {
+            /**
+             * Format: date-time
+             * @description Its start.
+             */
+            from: string;
+            /** @description That the rule selects. */
+            events: number;
+            /** @description That these are grouped into. */
+            messages: number;
+        };
+        /** @description An event in brief. */
+        PreviewEvent: {
+            /**
+             * Format: date-time
+             * @description Close of the candle.
+             */
+            occurred_at: string;
+            /** @description As in Event. */
+            kind: string;
+            /** @description The exchange. */
+            exchange: string;
+            /** @description The pair. */
+            symbol: string;
+            /** @description Its canonical name; null if it is not known. */
+            name: string | null;
+            /** @description Length of the candles. */
+            interval: string;
+            /** @description The id of the level. */
+            level: string;
+            /** @description support, resistance. */
+            role: string;
+            /** @description Of the level. */
+            price: number;
+            /** @description Of the level. */
+            edge: number;
+        };
+        /** @description What became of the levels of the rule that were touched, whether it rings at the touch or not. */
+        PreviewOutcomes: {
+            /** @description All of them. */
+            touched: number;
+            /** @description Without `flipped`. */
+            held: number;
+            /** @description Held in the role into which price had passed them. */
+            flipped: number;
+            /** @description Broke. */
+            broke: number;
+            /** @description Neither within the horizon. */
+            undecided: number;
+            /** @description Not decided yet. */
+            pending: number;
+            /** @description Share of the decided ones that held or flipped; null without any. */
+            hold_rate: number | null;
+            /** @description 95 %, over blocks of days; null if there are too few. */
+            hold_interval: number[] | null;
+            /** @description Mean of the hold odds of the decided ones with odds; null without any. */
+            promised: number | null;
+            /** @description Mean of the hold rates of any line at their distance; null without any. */
+            baseline: number | null;
+            /** @description Decided ones with odds. */
+            odds: number;
+        };
+        /** @description A comparison of levels of the rule with lines at prices without meaning: on the same sides, at the same moments, at the distances of all these levels, judged on the same candles. */
+        PreviewControl: {
+            /** @description Decided ones. */
+            levels: number;
+            /** @description Of the levels; null without any. */
+            hold_rate: number | null;
+            /** @description Of the lines; null without any. */
+            line_hold_rate: number | null;
+            /** @description `hold_rate` minus `line_hold_rate`, in points; null without any. */
+            lift: number | null;
+            /** @description 95 %, over blocks of days; null if there are too few. */
+            lift_interval: number[] | null;
+            /** @description better, no_difference, worse, too_few. */
+            verdict: string;
+            /** @description The verdict in a sentence. */
+            text: string;
+        };
         /** @description Which events are sent to nobody until a time. An empty list does not restrict; one must not be empty. */
         SilenceSettings: {
             /** @description Names of exchanges. */
@@ -4482,6 +4649,43 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    previewRule: {
+        parameters: {
+            query?: {
+                /** @description How many days back. */
+                days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuleSettings"];
+            };
+        };
+        responses: {
+            /** @description What it would have sent. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Preview"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
