@@ -311,7 +311,7 @@ func TestEvents_ShutdownDoesNotWaitForJobs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
 		t.Errorf("the stream keeps the server up: %v", err)

@@ -214,7 +214,7 @@ func TestClient_FollowHandsOnAWishForALongWait(t *testing.T) {
 			refuse(w, 503, long)
 		}))
 		defer srv.Close()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		c := client.Client{BaseURL: srv.URL}
 		var p *client.Problem

@@ -63,7 +63,7 @@ func spawn(t *testing.T, environ ...string) *child {
 	}
 	t.Cleanup(c.kill)
 	address := regexp.MustCompile(`"msg":"serving","address":"([^"]+)"`)
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if m := address.FindStringSubmatch(c.log.String()); m != nil {
 			c.base = "http://" + m[1]
 			return c
@@ -279,7 +279,7 @@ func TestWorkers_SurviveADeathAPauseAndACrashOfTheDatabase(t *testing.T) {
 	j = door.waitFor(t, j.ID, func(jobReply) bool { return strings.Contains(lives.log.String(), "given back to the queue") })
 	time.Sleep(4 * time.Second) // the beats of both may have ended two seconds apart: by now both are taken for dead
 	crash()
-	for deadline := time.Now().Add(30 * time.Second); door.get(t, "/readyz", nil) != http.StatusOK; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); door.get(t, "/readyz", nil) != http.StatusOK; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the database does not come back")
 		}

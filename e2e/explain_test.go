@@ -77,7 +77,7 @@ func TestLevels_AreExplainedOnBothDatabases(t *testing.T) {
 						}
 					}
 				}
-				if explained < 20 {
+				if explained < 10 {
 					t.Errorf("only %d levels were explained", explained)
 				}
 				if now := truth.Stats().Requests["klines"]; now != asked {

@@ -142,7 +142,7 @@ func serve(t *testing.T, environ ...string) *running {
 	go func() { r.done <- run(ctx, []string{"serve"}, environ, io.Discard, r.log) }()
 	t.Cleanup(func() { r.end(t) })
 	address := regexp.MustCompile(`"msg":"serving","address":"([^"]+)"`)
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if m := address.FindStringSubmatch(r.log.String()); m != nil {
 			r.base = "http://" + m[1]
 			return r
@@ -522,7 +522,7 @@ func TestServe_ABanStopsEveryProcessBehindTheAddress(t *testing.T) {
 			}
 			asked := fmt.Sprint(truth.Stats().Requests)
 			const open = "\ntidemark_exchange_paused_until_timestamp_seconds{exchange=\"simulated\"} 0\n"
-			for deadline := time.Now().Add(30 * time.Second); strings.Contains(other.metrics(t), open); time.Sleep(10 * time.Millisecond) {
+			for deadline := time.Now().Add(2 * time.Minute); strings.Contains(other.metrics(t), open); time.Sleep(10 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("the other process does not hear of the ban")
 				}

@@ -553,7 +553,7 @@ func TestPostgres_CloseWhileTheServerIsAway(t *testing.T) {
 // await returns the next change for which wanted is true.
 func await(t *testing.T, events <-chan Change, wanted func(Change) bool) Change {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		select {
 		case c := <-events:
