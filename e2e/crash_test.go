@@ -127,6 +127,7 @@ func number(t *testing.T, name string, otherwise int) int {
 var bothDatabases = map[string]func(*testing.T) string{"sqlite": sqliteURL, "postgres": postgresURL}
 
 func TestCrash_KilledInTheMiddleOfASweepItLosesNothing(t *testing.T) {
+	t.Parallel()
 	kills, pairs := number(t, "TIDEMARK_TEST_KILLS", 2), number(t, "TIDEMARK_TEST_PAIRS", 150)
 	for name, url := range bothDatabases {
 		t.Run(name, func(t *testing.T) {

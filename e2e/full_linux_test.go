@@ -70,6 +70,7 @@ func fill(t *testing.T, folder string) (empty func()) {
 }
 
 func TestServe_AFullDiskStopsASweepUntilThereIsRoom(t *testing.T) {
+	t.Parallel()
 	const mib = 1 << 20
 	for name, database := range map[string]func(t *testing.T) (url, folder string){
 		"sqlite": func(t *testing.T) (string, string) {

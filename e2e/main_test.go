@@ -398,6 +398,7 @@ func TestServe_MetricsAreCleanAndComplete(t *testing.T) {
 }
 
 func TestSweep_TenPercentFaultsLoseNoHealthyPair(t *testing.T) {
+	t.Parallel()
 	faults, err := simulated.ParseFaults("0.1")
 	if err != nil {
 		t.Fatal(err)
@@ -606,6 +607,7 @@ func TestRun_SaysWhatIsWrongInOneLine(t *testing.T) {
 }
 
 func TestCommands_DoTheirWork(t *testing.T) {
+	t.Parallel()
 	_, exchange := market(t, simulated.Options{Pairs: 6})
 	environ := []string{"EXCHANGE=simulated", "EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + sqliteURL(t)}
 

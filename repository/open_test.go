@@ -578,6 +578,7 @@ func subscribe(db *DB) <-chan Change {
 // A frozen server (SIGSTOP, a thrashing host, a broken network) accepts connections and
 // answers nothing. Every call still ends, and the pool works again afterwards.
 func TestPostgres_EveryCallEndsWhileTheServerIsFrozen(t *testing.T) {
+	t.Parallel()
 	for _, prePing := range []bool{true, false} {
 		t.Run(fmt.Sprintf("pre-ping %v", prePing), func(t *testing.T) {
 			through := proxyTo(t, onPostgres(t))

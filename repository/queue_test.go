@@ -136,6 +136,7 @@ func TestQueue_BatchesOfAJobPlannedAtOnceAreTakenAtOnce(t *testing.T) {
 }
 
 func TestQueue_WorkOfADeadProcessGoesToAnother(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, d database) {
 		dies := d.open(t)
 		block := make(chan struct{})
@@ -192,6 +193,7 @@ func TestQueue_WhatAStoppingProcessGivesBackIsTakenAtOnce(t *testing.T) {
 }
 
 func TestQueue_AnErrorIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		var mu sync.Mutex
@@ -278,6 +280,7 @@ func TestQueue_TheScopeOfAJobReachesItsPlan(t *testing.T) {
 }
 
 func TestQueue_WorkIsDoneByProcessesOfItsExchangeOnly(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, d database) {
 		asks, elsewhere := d.open(t), d.open(t)
 		other, second := &fakeWorker{db: elsewhere}, &fakeWorker{db: elsewhere}
@@ -309,6 +312,7 @@ func TestQueue_WorkIsDoneByProcessesOfItsExchangeOnly(t *testing.T) {
 
 // Older versions have one queue for all exchanges, and may run at the same time.
 func TestQueue_WorkOfTheSharedQueueGoesToThatOfItsExchange(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		submitted(t, db, "before", "before")
@@ -371,6 +375,7 @@ func TestQueue_WorkThatKillsItsProcessIsGivenUp(t *testing.T) {
 }
 
 func TestQueue_WorkWhoseEndWasNotStoredIsFound(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, d database) {
 		db := d.open(t)
 		calls := make(chan struct{}, 10)
@@ -398,6 +403,7 @@ func queueStats(t testing.TB, db *DB) QueueStats {
 }
 
 func TestQueueStats_TellWhatWaitsRunsAndIsDelayed(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, d database) {
 		looks, db := d.open(t), d.open(t)
 		same(t, QueueStats{}, queueStats(t, looks))

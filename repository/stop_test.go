@@ -68,6 +68,7 @@ func stallingTo(t *testing.T, d database) (*stalling, database) {
 }
 
 func TestStopWork_ReturnsWhileTheServerIsFrozen(t *testing.T) {
+	t.Parallel()
 	frozen, d := stallingTo(t, onPostgres(t))
 	db, err := Open(t.Context(), d.config())
 	if err != nil {
