@@ -467,7 +467,7 @@ func TestMCP_TheWorkEndsWhenTheClientGoes(t *testing.T) {
 		}
 		select {
 		case <-ended:
-		case <-time.After(5 * time.Second): // the analysis has ten
+		case <-time.After(9 * time.Second): // the analysis has ten
 			t.Errorf("%q: the work goes on without its client", version)
 		}
 		srv.Close() // once the handler has ended
