@@ -50,7 +50,7 @@ func TestSweep_TheSecondOneFetchesOnlyWhatIsNew(t *testing.T) {
 				t.Errorf("the first sweep made %d requests for klines: this shows nothing", pages)
 			}
 			// All that is missing is what the few pairs with a hole at the end may have by now.
-			sweep(pages / 15).end(t)
+			sweep(pages / 10).end(t)
 			later.Add(int64(time.Hour))
 			second := sweep(pages / 2)
 			if m := second.metrics(t); strings.Contains(m, "tidemark_candles_total{source=\"store\"} 0\n") {
