@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The test command: installs what is missing, then checks formatting, vet,
 # staticcheck and all tests, under the race detector but for those that only compute,
-# against a real PostgreSQL and a real promtool. Arguments are passed on to go test, in place of ./...
+# against a real PostgreSQL and a real promtool. Arguments are passed on to go test, in
+# place of all packages.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -14,24 +15,28 @@ fi
 # SQLite is C translated to Go. It keeps its memory outside of Go's, where the race
 # detector sees nothing, and under the detector it takes several times as long.
 race=(-race -gcflags=modernc.org/sqlite/lib=-race=false)
+# The arithmetic of levels and the simulated market take ten times as long under the
+# detector, and most of a sweep. Their own tests, and those of service, which shares
+# finders between goroutines, run with the detector in all packages.
+whole=("${race[@]}" -gcflags=tidemark/levels=-race=false -gcflags=tidemark/exchange/simulated=-race=false)
 
 scripts/need gcc gcc # the race detector links with it
-go build "${race[@]}" ./... &
+go build "${whole[@]}" ./... &
 compiled=$!
 scripts/need promtool prometheus
 scripts/need npm npm
 command -v chromium >/dev/null || scripts/need chromium-headless-shell chromium-headless-shell
 wait $compiled
 
-# Beside the tests, many of which wait: staticcheck, and without the race detector,
-# which makes them ten times as slow, the tests that only compute (those below are
-# -short of them). Both are compiled as e2e compiles the program, so that what they
-# share is compiled once.
+# Beside the tests, many of which wait: tests of packages that the detector leaves out
+# there; without the detector those that only compute, and staticcheck, both compiled as e2e
+# compiles the program, so that what they share is compiled once.
 beside() {
 	set -e
+	go test "${race[@]}" -vet=all -short -shuffle=on -parallel 4 ./levels/... ./exchange/simulated ./service
 	CGO_ENABLED=0 go test -trimpath -vet=off -shuffle=on ./levels/... ./event ./exchange ./exchange/simulated
 	CGO_ENABLED=0 GOBIN=$PWD/.bin go install -trimpath honnef.co/go/tools/cmd/staticcheck@v0.8.2
-	GOFLAGS="${race[*]}" .bin/staticcheck ./...
+	GOFLAGS="${whole[*]}" .bin/staticcheck ./...
 }
 log=$(mktemp)
 beside >"$log" 2>&1 &
@@ -39,9 +44,10 @@ beside=$!
 trap 'kill $beside 2>/dev/null || true; rm -f "$log"' EXIT
 
 # The longest begin first, and three packages run at once, because many tests wait.
-[ $# -gt 0 ] || set -- ./e2e ./repository ./exchange/venues ./...
+others=$(go list ./... | grep -vE '^tidemark/(levels.*|exchange/simulated|service)$')
+[ $# -gt 0 ] || set -- ./e2e ./repository ./exchange/venues $others
 failed=0
-scripts/with-postgres go test "${race[@]}" -vet=all -short -shuffle=on -p 3 -parallel 4 -timeout 15m "$@" || failed=$?
+scripts/with-postgres go test "${whole[@]}" -vet=all -short -shuffle=on -p 3 -parallel 4 -timeout 15m "$@" || failed=$?
 wait $beside || failed=$?
 cat "$log"
 exit $failed

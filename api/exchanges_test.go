@@ -123,7 +123,7 @@ func TestExchanges_AListOfSymbolsHasTheIdsOfItsExchange(t *testing.T) {
 	if err := json.Unmarshal(rec.Body.Bytes(), &j); err != nil || rec.Code != 202 || *j.Exchange != "okx" {
 		t.Fatalf("%d %s", rec.Code, rec.Body)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		done, err := h.store.Job(t.Context(), j.ID)
 		if err == nil && done.State.Final() {
 			if done.State != job.Completed || done.Done != 2 {

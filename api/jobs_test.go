@@ -269,10 +269,11 @@ func TestEvents_AreBounded(t *testing.T) {
 }
 
 func TestEvents_ArriveOverASocketAsTheyHappen(t *testing.T) {
+	t.Parallel() // it mostly waits
 	h := start(t)
 	open := make(chan struct{})
 	h.exchange.CandlesFunc = slowly(h, open)
-	addr := serving(t, h, func(s *http.Server) { s.ReadTimeout, s.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond })
+	addr := serving(t, h, func(s *http.Server) { s.ReadTimeout, s.WriteTimeout = time.Second, time.Second })
 	id := decode[jobJSON](t, h.do("POST", "/analyze", `{"all":true}`)).ID
 	res, err := http.Get(fmt.Sprintf("http://%s/jobs/%s/events", addr, id))
 	if err != nil {
@@ -285,7 +286,7 @@ func TestEvents_ArriveOverASocketAsTheyHappen(t *testing.T) {
 	if !strings.Contains(in.Text(), `"state":"running"`) && !strings.Contains(in.Text(), `"state":"queued"`) {
 		t.Fatalf("the first event: %q, %v", in.Text(), in.Err())
 	}
-	time.Sleep(300 * time.Millisecond) // beyond the limits of the server
+	time.Sleep(1500 * time.Millisecond) // beyond the limits of the server
 	close(open)
 	last := ""
 	for in.Scan() {
@@ -311,7 +312,7 @@ func TestEvents_ShutdownDoesNotWaitForJobs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
 		t.Errorf("the stream keeps the server up: %v", err)

@@ -165,7 +165,7 @@ func connect(t *testing.T, h *harness, key string) (*httptest.Server, *mcp.Clien
 	t.Helper()
 	srv := httptest.NewServer(h.api)
 	t.Cleanup(srv.Close)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(ctx, &mcp.StreamableClientTransport{
 		Endpoint: srv.URL + "/mcp", HTTPClient: &http.Client{Transport: withKey{key}}, DisableStandaloneSSE: true, MaxRetries: -1,
@@ -467,7 +467,7 @@ func TestMCP_TheWorkEndsWhenTheClientGoes(t *testing.T) {
 		}
 		select {
 		case <-ended:
-		case <-time.After(5 * time.Second): // the analysis has ten
+		case <-time.After(9 * time.Second): // the analysis has ten
 			t.Errorf("%q: the work goes on without its client", version)
 		}
 		srv.Close() // once the handler has ended

@@ -398,11 +398,12 @@ func TestServer_LongHeadersAreRefused(t *testing.T) {
 }
 
 func TestServer_WorkMayTakeLongerThanReadingAndWriting(t *testing.T) {
+	t.Parallel() // it mostly waits
 	h := start(t)
 	slow := make(chan struct{})
 	h.exchange.CandlesFunc = slowly(h, slow)
-	addr := serving(t, h, func(s *http.Server) { s.ReadTimeout, s.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond })
-	go func() { time.Sleep(300 * time.Millisecond); close(slow) }()
+	addr := serving(t, h, func(s *http.Server) { s.ReadTimeout, s.WriteTimeout = time.Second, time.Second })
+	go func() { time.Sleep(1500 * time.Millisecond); close(slow) }()
 	for _, req := range []string{
 		"POST /analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n{\"symbol\":\"BTCUSDT\"}",
 		"GET /klines/ETHUSDT HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -421,9 +422,10 @@ func TestServer_WorkMayTakeLongerThanReadingAndWriting(t *testing.T) {
 }
 
 func TestServer_SlowBodiesAreCutOffAndHoldNoSlot(t *testing.T) {
+	t.Parallel() // it mostly waits
 	h := start(t, func(_ *Config, s *service.Config) { s.Concurrency = 1 })
-	h.api.uploadTimeout = 100 * time.Millisecond
-	addr := serving(t, h, func(s *http.Server) { s.ReadTimeout = 100 * time.Millisecond })
+	h.api.uploadTimeout = 500 * time.Millisecond
+	addr := serving(t, h, func(s *http.Server) { s.ReadTimeout = 500 * time.Millisecond })
 	for _, r := range []struct {
 		request, sent string
 		status        int

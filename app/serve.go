@@ -188,7 +188,11 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	}
 	log.Info("serving", "address", listener.Addr().String(), "role", cfg.Role, "exchange", strings.Join(cfg.Exchanges, ","), "version", BuildVersion())
 	releaseMemory()
-	heap := growHeap(leastHeap)
+	percent := gcPercent
+	if a.budget.Total == 0 {
+		percent = freePercent
+	}
+	heap := growHeap(leastHeap, percent)
 	defer heap.stop()
 	a.requests.heap.Store(heap)
 	if ready != nil {

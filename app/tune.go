@@ -16,6 +16,10 @@ import (
 // gcPercent is the heap growth, in percent, that triggers a collection.
 const gcPercent = 25
 
+// freePercent is that growth while a serving process without a memory budget works. A
+// sweep of 500 pairs at 20/50 then takes 0.1 s less of processor time, and 0.7 MiB more.
+const freePercent = 50
+
 // leastHeap is the heap size, in bytes, below which a serving process is not collected.
 // An idle service has 1.5 to 3 MiB in use, and a GOGC of 25 would collect it every 150
 // replies. Go's own minimum of 4 MiB leaves a process with little in use, such as a bare
@@ -51,6 +55,7 @@ var tuned bool
 // run earlier.
 type grower struct {
 	least   uint64
+	percent int           // the growth while there is work
 	steps   atomic.Uint64 // of work
 	last    atomic.Int64  // when the last step was, in Unix ns
 	grown   atomic.Bool   // at rest: the heap may grow to least
@@ -61,13 +66,13 @@ type grower struct {
 	stopped bool
 }
 
-// growHeap starts a grower at the next collection. If the environment sets GOGC, it
-// returns nil.
-func growHeap(least uint64) *grower {
+// growHeap starts a grower at the next collection. The heap may grow by percent while
+// there is work. If the environment sets GOGC, growHeap returns nil.
+func growHeap(least uint64, percent int) *grower {
 	if !tuned {
 		return nil
 	}
-	g := &grower{least: least, samples: [3]metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}}
+	g := &grower{least: least, percent: percent, samples: [3]metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}}
 	g.grown.Store(true) // the start is a rest, too
 	g.await()
 	return g
@@ -78,7 +83,7 @@ const restAfter = time.Second
 
 // stepsPerDrop is after how many steps of work the pages of the program file are
 // released again: those that the work still needs return within a millisecond.
-const stepsPerDrop = 50
+const stepsPerDrop = 200
 
 // dropAfter is how long a process at rest keeps the pages of the program file that
 // requests have touched. They make room for the heap that may grow.
@@ -99,7 +104,7 @@ func (g *grower) step() {
 		return
 	}
 	g.mu.Lock()
-	debug.SetGCPercent(gcPercent)
+	debug.SetGCPercent(g.percent)
 	g.mu.Unlock()
 	releaseMemory()
 }
@@ -132,17 +137,17 @@ func (g *grower) adjust() {
 	if g.stopped {
 		return
 	}
-	percent := gcPercent
+	percent := g.percent
 	if time.Since(time.Unix(0, g.last.Load())) >= restAfter {
 		metrics.Read(g.samples[:])
-		percent = growth(g.least, g.samples[0].Value.Uint64(), g.samples[1].Value.Uint64()+g.samples[2].Value.Uint64())
+		percent = max(percent, growth(g.least, g.samples[0].Value.Uint64(), g.samples[1].Value.Uint64()+g.samples[2].Value.Uint64()))
 		if time.Since(g.dropped) >= dropAfter {
 			DropPages()
 			g.dropped = time.Now()
 		}
 	}
 	debug.SetGCPercent(percent)
-	g.grown.Store(percent > gcPercent)
+	g.grown.Store(percent > g.percent)
 	g.await()
 }
 

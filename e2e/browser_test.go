@@ -1025,6 +1025,7 @@ func TestPage_AsksForAKeyOnce(t *testing.T) {
 }
 
 func TestPage_IsNotServedByAWorker(t *testing.T) {
+	t.Parallel()
 	s := serve(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=4", "ROLE=worker")
 	for _, path := range []string{"/", "/page/main.js"} {
 		res, err := http.Get(s.base + path)

@@ -125,6 +125,7 @@ func TestBudget_BoundsTheRealProcess(t *testing.T) {
 
 	t.Run("256 slots in a cgroup of 48 MiB", func(t *testing.T) {
 		const limit = 48 << 20
+		pairs := number(t, "TIDEMARK_TEST_PAIRS", 1000)
 		exe, args := b.Exe, []string{"--analysis-concurrency", "256", "--analysis-batch-size", "50", "--database-url", sqliteURL(t)}
 		group, kills := cgroup(t, limit)
 		if group != "" {
@@ -137,7 +138,7 @@ func TestBudget_BoundsTheRealProcess(t *testing.T) {
 			t.Log("no cgroup can be made here, so none kills the process: what it takes is compared with the budget")
 			args = append(args, "--memory-budget", strconv.Itoa(limit/10*9))
 		}
-		p := service(t, exe, exchange(t, "2000"), args...)
+		p := service(t, exe, exchange(t, strconv.Itoa(pairs)), args...)
 		swept, stop := context.WithCancel(ctx)
 		asked := make(chan int)
 		go func() { // large requests beside the sweep
@@ -162,7 +163,7 @@ func TestBudget_BoundsTheRealProcess(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if job.SymbolsDone < 2000 {
+		if job.SymbolsDone < pairs {
 			t.Errorf("%d pairs analysed", job.SymbolsDone)
 		}
 		budget, peak := value(t, p, "tidemark_memory_budget_bytes"), value(t, p, "tidemark_process_peak_resident_memory_bytes")

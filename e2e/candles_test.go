@@ -18,13 +18,15 @@ import (
 
 func TestSweep_TheSecondOneFetchesOnlyWhatIsNew(t *testing.T) {
 	t.Parallel()
+	pairs := number(t, "TIDEMARK_TEST_PAIRS", 40)
 	for name, url := range bothDatabases {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var later atomic.Int64
 			// In the middle of a candle, so that none closes while a sweep runs, and always the
 			// same one: how many pairs have a hole at the end depends on the hour.
 			middle := time.Date(2026, 11, 2, 12, 30, 0, 0, time.UTC)
-			truth, exchange := market(t, simulated.Options{Pairs: 100, Now: func() time.Time {
+			truth, exchange := market(t, simulated.Options{Pairs: pairs, Now: func() time.Time {
 				return middle.Add(time.Duration(later.Load()))
 			}})
 			environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + url(t)}
@@ -36,7 +38,7 @@ func TestSweep_TheSecondOneFetchesOnlyWhatIsNew(t *testing.T) {
 				j := r.sweepTo(t)
 				asked := truth.Stats().Requests["klines"] - before
 				t.Logf("%d pairs analysed with %d requests for klines", j.Done, asked)
-				if j.State != job.Completed || j.Done < 100 || pages >= 0 && asked > pages {
+				if j.State != job.Completed || j.Done < pairs || pages >= 0 && asked > pages {
 					t.Errorf("%d requests for klines, want at most %d, and %+v", asked, pages, j)
 				}
 				return r
@@ -44,11 +46,11 @@ func TestSweep_TheSecondOneFetchesOnlyWhatIsNew(t *testing.T) {
 			first := sweep(-1)
 			first.end(t)
 			pages := truth.Stats().Requests["klines"]
-			if pages < 200 {
+			if pages < 2*pairs {
 				t.Errorf("the first sweep made %d requests for klines: this shows nothing", pages)
 			}
 			// All that is missing is what the few pairs with a hole at the end may have by now.
-			sweep(pages / 15).end(t)
+			sweep(pages / 10).end(t)
 			later.Add(int64(time.Hour))
 			second := sweep(pages / 2)
 			if m := second.metrics(t); strings.Contains(m, "tidemark_candles_total{source=\"store\"} 0\n") {

@@ -41,6 +41,7 @@ func (c *cut) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func TestClient_AsksARunningService(t *testing.T) {
+	t.Parallel()
 	truth, exchange := market(t, simulated.Options{Pairs: 30, Latency: 10 * time.Millisecond})
 	r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+sqliteURL(t), "API_KEYS=a-key-of-some-length", "ANALYSIS_BATCH_SIZE=5")
 	transport := &cut{base: http.DefaultTransport}
@@ -214,7 +215,7 @@ func TestClient_FollowHandsOnAWishForALongWait(t *testing.T) {
 			refuse(w, 503, long)
 		}))
 		defer srv.Close()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		c := client.Client{BaseURL: srv.URL}
 		var p *client.Problem

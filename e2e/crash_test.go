@@ -63,7 +63,7 @@ func spawn(t *testing.T, environ ...string) *child {
 	}
 	t.Cleanup(c.kill)
 	address := regexp.MustCompile(`"msg":"serving","address":"([^"]+)"`)
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if m := address.FindStringSubmatch(c.log.String()); m != nil {
 			c.base = "http://" + m[1]
 			return c
@@ -127,6 +127,7 @@ func number(t *testing.T, name string, otherwise int) int {
 var bothDatabases = map[string]func(*testing.T) string{"sqlite": sqliteURL, "postgres": postgresURL}
 
 func TestCrash_KilledInTheMiddleOfASweepItLosesNothing(t *testing.T) {
+	t.Parallel()
 	kills, pairs := number(t, "TIDEMARK_TEST_KILLS", 2), number(t, "TIDEMARK_TEST_PAIRS", 150)
 	for name, url := range bothDatabases {
 		t.Run(name, func(t *testing.T) {
@@ -279,7 +280,7 @@ func TestWorkers_SurviveADeathAPauseAndACrashOfTheDatabase(t *testing.T) {
 	j = door.waitFor(t, j.ID, func(jobReply) bool { return strings.Contains(lives.log.String(), "given back to the queue") })
 	time.Sleep(4 * time.Second) // the beats of both may have ended two seconds apart: by now both are taken for dead
 	crash()
-	for deadline := time.Now().Add(30 * time.Second); door.get(t, "/readyz", nil) != http.StatusOK; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); door.get(t, "/readyz", nil) != http.StatusOK; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the database does not come back")
 		}

@@ -82,6 +82,7 @@ func TestDoctor_ADatabaseThatIsNotThereIsNotMade(t *testing.T) {
 }
 
 func TestDoctor_SaysWhatIsBroken(t *testing.T) {
+	t.Parallel()
 	noDatabase := filepath.Join(t.TempDir(), "text.db")
 	if err := os.WriteFile(noDatabase, []byte(strings.Repeat("no database ", 500)), 0o600); err != nil {
 		t.Fatal(err)

@@ -81,6 +81,7 @@ type evaluation struct {
 }
 
 func TestEvaluate_JudgesAFolder(t *testing.T) {
+	t.Parallel()
 	folder := candleFolder(t, 4)
 	page := filepath.Join(t.TempDir(), "report.html")
 	args := []string{"evaluate", folder, "--klines", "500", "--split", "2024-03-01..2024-05-31", "--pairs", "P[0-2]*", "--seed", "3"}
@@ -152,6 +153,7 @@ func TestEvaluate_JudgesTheHistoryOfAnExchange(t *testing.T) {
 }
 
 func TestEvaluate_JudgesTheStoredCandles(t *testing.T) {
+	t.Parallel()
 	_, url := market(t, simulated.Options{Pairs: 4})
 	environ := []string{"DATABASE_URL=" + sqliteURL(t), "EXCHANGE_BASE_URL=" + url, "EXCHANGE=binance"}
 	if code, _, errs := execute(t, environ, "evaluate", "--stored"); code != 1 || !strings.Contains(errs, "no pair of binance has been analysed at 1h") {

@@ -70,6 +70,7 @@ func fill(t *testing.T, folder string) (empty func()) {
 }
 
 func TestServe_AFullDiskStopsASweepUntilThereIsRoom(t *testing.T) {
+	t.Parallel()
 	const mib = 1 << 20
 	for name, database := range map[string]func(t *testing.T) (url, folder string){
 		"sqlite": func(t *testing.T) (string, string) {
@@ -119,7 +120,7 @@ func TestServe_AFullDiskStopsASweepUntilThereIsRoom(t *testing.T) {
 			full("0")
 			empty := fill(t, folder)
 			var problem struct{ Detail string }
-			for deadline := time.Now().Add(30 * time.Second); r.get(t, "/readyz", &problem) != http.StatusServiceUnavailable; time.Sleep(50 * time.Millisecond) {
+			for deadline := time.Now().Add(2 * time.Minute); r.get(t, "/readyz", &problem) != http.StatusServiceUnavailable; time.Sleep(50 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatalf("/readyz does not notice\n%s", r.log)
 				}

@@ -20,7 +20,7 @@ func TestPrices_MoveBetweenCloses(t *testing.T) {
 	}
 	door := serve(t, database, "EXCHANGE_SIMULATED_PAIRS=4", "ROLE=api", "PRICES_EVERY=1s")
 	another := func(than *float64) (a wire.Analysis) {
-		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 			a = wire.Analysis{}
 			door.get(t, "/levels/BTCUSDT?interval=1d", &a)
 			if a.Price != nil && (than == nil || *a.Price != *than) {

@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +41,11 @@ var built = sync.OnceValues(func() (string, error) {
 var builtIn string // the folder of built
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	// Many of the tests wait most of the time.
+	if few, _ := strconv.Atoi(flag.Lookup("test.parallel").Value.String()); few < 6 {
+		flag.Set("test.parallel", "6")
+	}
 	code := m.Run()
 	os.RemoveAll(builtIn)
 	os.Exit(code)

@@ -94,64 +94,84 @@ func TestServe_SweepsByScheduleOnceForAllProcesses(t *testing.T) {
 	for name, url := range map[string]func(*testing.T) string{"sqlite": sqliteURL, "postgres": postgresURL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			// The venue's clock stands eight seconds before an hour is full until the
-			// process that only answers is up. The next one stores the schedule.
-			before := time.Now().UTC().Truncate(time.Hour).Add(time.Hour - 8*time.Second)
-			hour := before.Add(8 * time.Second)
-			var started atomic.Pointer[time.Time]
-			_, exchange := market(t, simulated.Options{Pairs: 5, Now: func() time.Time {
-				if s := started.Load(); s != nil {
-					return before.Add(time.Since(*s))
+			// The process that stores the schedule must be up before the hour is full.
+			for left := 5 * time.Second; !sweptBySchedule(t, url(t), left); left *= 4 {
+				if left > time.Minute {
+					t.Fatalf("a process took %s to start", left)
 				}
-				return before
-			}})
-			environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + url(t), "ANALYSIS_SCHEDULE=1h", "ANALYSIS_INTERVALS=1m"}
-			door := serve(t, append(environ, "ROLE=api")...)
-			now := time.Now()
-			started.Store(&now)
-			serve(t, environ...)
-			serve(t, append(environ, "ROLE=worker")...)
-			var got struct {
-				Schedules []struct {
-					Interval, Schedule string
-					NextRun            time.Time  `json:"next_run"`
-					LastRun            *time.Time `json:"last_run"`
-					LastJob            string     `json:"last_job"`
-				}
-			}
-			for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-				if status := door.get(t, "/schedules", &got); status != http.StatusOK {
-					t.Fatalf("the schedules: %d", status)
-				}
-				if len(got.Schedules) == 1 && got.Schedules[0].LastRun != nil {
-					break
-				}
-				if time.Now().After(deadline) {
-					t.Fatalf("no run was begun: %+v", got)
-				}
-			}
-			s := got.Schedules[0]
-			if s.Interval != "1m" || s.Schedule != "1h" {
-				t.Errorf("the schedule is %+v", s)
-			}
-			var j jobReply
-			for deadline := time.Now().Add(time.Minute); !j.State.Final() && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-				door.get(t, "/jobs/"+s.LastJob, &j)
-			}
-			if j.State != job.Completed || j.Done < 5 {
-				t.Errorf("the sweep ended as %+v", j)
-			}
-			var jobs struct{ Jobs []jobReply }
-			if door.get(t, "/jobs", &jobs); len(jobs.Jobs) != 1 {
-				t.Errorf("%d jobs, want 1", len(jobs.Jobs))
-			}
-			var a analysisReply
-			if status := door.get(t, "/levels/BTCUSDT?interval=1m", &a); status != http.StatusOK {
-				t.Errorf("BTCUSDT: %d", status)
-			}
-			if a.AsOf.Before(hour) {
-				t.Errorf("the levels are as of %s, without the candle that closed at %s", a.AsOf, hour)
 			}
 		})
 	}
+}
+
+// sweptBySchedule starts processes on a new database while an hour of the venue is full in
+// the given time, and checks the sweep that begins then. It returns false if they were up
+// too late for that.
+func sweptBySchedule(t *testing.T, database string, left time.Duration) bool {
+	// The venue's clock stands until the process that only answers is up. The next one
+	// stores the schedule.
+	hour := time.Now().UTC().Truncate(time.Hour).Add(time.Hour)
+	before := hour.Add(-left)
+	var started atomic.Pointer[time.Time]
+	_, exchange := market(t, simulated.Options{Pairs: 5, Now: func() time.Time {
+		if s := started.Load(); s != nil {
+			return before.Add(time.Since(*s))
+		}
+		return before
+	}})
+	environ := []string{"EXCHANGE_BASE_URL=" + exchange, "DATABASE_URL=" + database, "ANALYSIS_SCHEDULE=1h", "ANALYSIS_INTERVALS=1m"}
+	door := serve(t, append(environ, "ROLE=api")...)
+	now := time.Now()
+	started.Store(&now)
+	processes := []*running{door, serve(t, environ...)}
+	var got struct {
+		Schedules []struct {
+			Interval, Schedule string
+			NextRun            time.Time  `json:"next_run"`
+			LastRun            *time.Time `json:"last_run"`
+			LastJob            string     `json:"last_job"`
+		}
+	}
+	until := func(what string, is func() bool) {
+		for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+			if status := door.get(t, "/schedules", &got); status != http.StatusOK {
+				t.Fatalf("the schedules: %d", status)
+			}
+			if is() {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("no %s: %+v", what, got)
+			}
+		}
+	}
+	until("schedule", func() bool { return len(got.Schedules) == 1 })
+	if s := got.Schedules[0]; s.LastRun == nil && s.NextRun.After(hour.Add(30*time.Minute)) {
+		for _, p := range processes {
+			p.end(t)
+		}
+		return false
+	}
+	serve(t, append(environ, "ROLE=worker")...)
+	until("run", func() bool { return len(got.Schedules) == 1 && got.Schedules[0].LastRun != nil })
+	s := got.Schedules[0]
+	if s.Interval != "1m" || s.Schedule != "1h" {
+		t.Errorf("the schedule is %+v", s)
+	}
+	j := door.waitFor(t, s.LastJob, ended)
+	if j.State != job.Completed || j.Done < 5 {
+		t.Errorf("the sweep ended as %+v", j)
+	}
+	var jobs struct{ Jobs []jobReply }
+	if door.get(t, "/jobs", &jobs); len(jobs.Jobs) != 1 {
+		t.Errorf("%d jobs, want 1", len(jobs.Jobs))
+	}
+	var a analysisReply
+	if status := door.get(t, "/levels/BTCUSDT?interval=1m", &a); status != http.StatusOK {
+		t.Errorf("BTCUSDT: %d", status)
+	}
+	if a.AsOf.Before(hour) {
+		t.Errorf("the levels are as of %s, without the candle that closed at %s", a.AsOf, hour)
+	}
+	return true
 }

@@ -101,7 +101,7 @@ func TestSimulate_ItsClockRunsAsFastAsTold(t *testing.T) {
 	}()
 	defer func() { stop(); <-done }()
 	base := ""
-	for deadline := time.Now().Add(30 * time.Second); base == ""; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); base == ""; time.Sleep(10 * time.Millisecond) {
 		if m := regexp.MustCompile(`exchange on (http://\S+)`).FindStringSubmatch(out.String()); m != nil {
 			base = m[1]
 		}
@@ -111,7 +111,7 @@ func TestSimulate_ItsClockRunsAsFastAsTold(t *testing.T) {
 	}
 	var told struct{ ServerTime int64 }
 	r := &running{base: base}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if r.get(t, "/api/v3/time", &told); time.UnixMilli(told.ServerTime).After(time.Now().Add(24 * time.Hour)) {
 			return // a day has passed in less than a minute
 		}

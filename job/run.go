@@ -470,8 +470,8 @@ func (b *Batch) add(j Job, symbol string, got service.Analysis, err error) {
 }
 
 // candlesPerPut is how many bytes of packed candles are held before they are stored,
-// ahead of their batch: those of four or five whole windows.
-const candlesPerPut = 64 << 10
+// ahead of their batch: those of six or seven whole windows.
+const candlesPerPut = 96 << 10
 
 // takeCandles returns the candles of b and removes them, if there are enough to be
 // stored ahead; nil if not.

@@ -5,12 +5,12 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Usage is the memory use of this process, in bytes. A field is 0 if the system does not
@@ -30,30 +30,45 @@ func Read() Usage {
 	return read("/proc/self", "/sys/fs/cgroup")
 }
 
+// self is /proc/self/statm, which stays open: RSS is read after every pair of a sweep.
+var self = sync.OnceValue(func() *os.File {
+	f, err := os.Open("/proc/self/statm")
+	if err != nil {
+		return nil
+	}
+	return f
+})
+
 // RSS returns the current resident set size. It is cheaper than Read.
 func RSS() int64 {
-	rss, _ := statm("/proc/self")
+	f := self()
+	if f == nil {
+		return 0
+	}
+	var b [128]byte // seven numbers
+	n, _ := f.ReadAt(b[:], 0)
+	rss, _ := statm(b[:n])
 	return rss
 }
 
 // statm returns the resident set size and the part of it that maps files or shared
-// memory.
-func statm(proc string) (rss, files int64) {
-	b, err := os.ReadFile(filepath.Join(proc, "statm"))
-	if err != nil {
-		return 0, 0
-	}
-	var total int64 // of the address space
-	if _, err := fmt.Sscan(string(b), &total, &rss, &files); err != nil {
+// memory, from the content of /proc/PID/statm.
+func statm(b []byte) (rss, files int64) {
+	fields := bytes.Fields(b) // of the address space, resident, shared, …
+	if len(fields) < 3 {
 		return 0, 0
 	}
 	page := int64(os.Getpagesize())
+	rss, _ = strconv.ParseInt(string(fields[1]), 10, 64)
+	files, _ = strconv.ParseInt(string(fields[2]), 10, 64)
 	return rss * page, files * page
 }
 
 func read(proc, cgroup string) Usage {
 	var m Usage
-	m.RSS, m.Files = statm(proc)
+	if b, err := os.ReadFile(filepath.Join(proc, "statm")); err == nil {
+		m.RSS, m.Files = statm(b)
+	}
 	m.PeakRSS = keyed(filepath.Join(proc, "status"), "VmHWM:") << 10
 	b, err := os.ReadFile(filepath.Join(proc, "cgroup"))
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 
 // blocksPerPut bounds the memory for storing blocks of about 800 bytes. It is a little
 // more than a job stores ahead of a batch.
-const blocksPerPut = 128
+const blocksPerPut = 160
 
 // blockRow is a row of the table candles.
 type blockRow struct {

@@ -116,6 +116,7 @@ func (v *venue) truth(t testing.TB, limit int) (all []levels.Candle) {
 }
 
 func TestCandles_AnAnalyzerSeesWhatItWouldSeeWithoutThem(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, d database) {
 		fetched, seen := 0, 0
 		for seed := range uint64(8) {

@@ -68,6 +68,7 @@ func TestSubscribe_NothingToldOfWhatWasNotStored(t *testing.T) {
 }
 
 func TestSubscribe_ChangesOfAnotherProcess(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, d database) {
 		db, other := d.open(t), d.open(t)
 		events := subscribe(db)

@@ -142,29 +142,32 @@ func (*postgresEngine) queueSQL() queueSQL {
 
 // putBlocks sends an array for each column and all blocks as one blob. lib/pq appends the
 // parameters to a growing buffer: hundreds of them cost five times their size in garbage.
+// The blob is the last one, so that the buffer does not grow again after it.
 func (*postgresEngine) putBlocks(ctx context.Context, tx *sqlx.Tx, rows []blockRow) error {
 	var series, spans, froms, starts, lengths pq.Int64Array
 	var simulated pq.BoolArray
-	size := 0
+	blob := blobs.Get().(*[]byte)
+	defer blobs.Put(blob)
+	all := (*blob)[:0]
 	for _, r := range rows {
 		series, spans, froms = append(series, r.series), append(spans, r.Span), append(froms, r.From)
 		simulated = append(simulated, r.simulated)
-		starts, lengths = append(starts, int64(size+1)), append(lengths, int64(len(r.Packed)))
-		size += len(r.Packed)
-	}
-	all := make([]byte, 0, size)
-	for _, r := range rows {
+		starts, lengths = append(starts, int64(len(all)+1)), append(lengths, int64(len(r.Packed)))
 		all = append(all, r.Packed...)
 	}
+	*blob = all
 	_, err := tx.ExecContext(ctx, `INSERT INTO candles (series_id, span, covered_from, simulated, block)
-		SELECT series_id, span, covered_from, simulated, NULLIF(substring(CAST($1 AS bytea), start, length), '')
-		FROM unnest(CAST($2 AS bigint[]), CAST($3 AS bigint[]), CAST($4 AS bigint[]), CAST($5 AS boolean[]), CAST($6 AS int[]), CAST($7 AS int[]))
+		SELECT series_id, span, covered_from, simulated, NULLIF(substring(CAST($7 AS bytea), start, length), '')
+		FROM unnest(CAST($1 AS bigint[]), CAST($2 AS bigint[]), CAST($3 AS bigint[]), CAST($4 AS boolean[]), CAST($5 AS int[]), CAST($6 AS int[]))
 			AS row (series_id, span, covered_from, simulated, start, length)
 		ON CONFLICT (series_id, span) DO UPDATE SET
 			covered_from = excluded.covered_from, simulated = excluded.simulated, block = excluded.block`,
-		all, series, spans, froms, simulated, starts, lengths)
+		series, spans, froms, simulated, starts, lengths, all)
 	return err
 }
+
+// blobs holds the buffers of putBlocks, each of up to blocksPerPut blocks.
+var blobs = sync.Pool{New: func() any { return new([]byte) }}
 
 func (*postgresEngine) enqueued(string) {} // the server notifies
 

@@ -176,7 +176,7 @@ func TestFeed_AsksAgainForTheOthersOfAMessage(t *testing.T) {
 		all = append(all, service.Key{Exchange: "bybit-linear", Symbol: symbol, Interval: "1m"})
 	}
 	feed.Want(all)
-	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	done := make(chan struct{})
 	go func() { defer close(done); feed.Run(ctx) }()
 	defer func() { stop(); <-done }()

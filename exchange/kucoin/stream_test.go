@@ -177,7 +177,7 @@ func TestStream_TheNextConnectionHasAnotherToken(t *testing.T) {
 				Broken:  func([]service.Key) { broken <- struct{}{} },
 				Refused: func(s service.Key, reason string) { t.Errorf("%+v is refused: %s", s, reason) },
 			})
-			ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 			defer stop()
 			feed.Want([]service.Key{{Exchange: "kucoin", Symbol: "BTC-USDT", Interval: "1m"}})
 			done := make(chan struct{})
