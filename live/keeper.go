@@ -154,7 +154,7 @@ const (
 	// grace is how long after the close of a candle it may be pushed, while the exchange
 	// pushes others, before the exchange is asked for it. Where nothing is pushed, it is
 	// asked after pollGrace, because some have a closed candle only a moment later.
-	grace     = 5 * time.Second
+	grace      = 5 * time.Second
 	pollGrace  = 2 * time.Second
 	checkEvery = 250 * time.Millisecond // for such candles
 	// putTimeout is how long the database may take to store some analyses. After it they are
