@@ -27,7 +27,7 @@ import (
 const (
 	livePairs   = 500
 	liveSampled = 25 // pairs that are asked for
-	liveEvery   = 25 * time.Millisecond
+	liveEvery   = 2 * time.Millisecond // between two requests
 	liveCuts    = 100
 	liveKills   = 10 // of the cuts are kills of the process
 	cutPairs    = 50
@@ -161,8 +161,10 @@ func (b *Bencher) liveClose(ctx context.Context, db string) (liveResult, error) 
 	sample := func(ctx context.Context, close time.Time) error {
 		wanted := close.UTC().Format(`"as_of":"2006-01-02T15:04:05Z"`)
 		for waiting := slices.Clone(symbols); len(waiting) > 0; {
-			next := time.Now().Add(liveEvery)
 			for _, s := range slices.Clone(waiting) {
+				if err := pause(ctx, liveEvery); err != nil {
+					return err
+				}
 				body, err := get(ctx, p, "/levels/"+s+"?interval=1m")
 				if err != nil {
 					return err
@@ -174,9 +176,6 @@ func (b *Bencher) liveClose(ctx context.Context, db string) (liveResult, error) 
 				took = append(took, time.Since(sent[s]).Seconds())
 				mu.Unlock()
 				waiting = slices.DeleteFunc(waiting, func(w string) bool { return w == s })
-			}
-			if err := pause(ctx, time.Until(next)); err != nil {
-				return err
 			}
 		}
 		return nil

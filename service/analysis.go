@@ -168,13 +168,18 @@ func newFinder() *levels.Finder { return &levels.Finder{Faint: true} }
 
 // withFinder calls use with a finder for the given number of candles.
 func (a *Analyzer) withFinder(candles int, use func(f *levels.Finder) error) error {
-	finder, after := newFinder(), newFinder()
-	if candles <= sharedKlines(a.cfg.KlineLimit) {
-		finder = <-a.finders
-		defer func() { a.finders <- after }()
+	if candles > sharedKlines(a.cfg.KlineLimit) {
+		return use(newFinder())
 	}
+	finder, sound := <-a.finders, false
+	defer func() {
+		if !sound { // a panic may have left it inconsistent
+			finder = newFinder()
+		}
+		a.finders <- finder
+	}()
 	err := use(finder)
-	after = finder // not reached after a panic, which may have left it inconsistent
+	sound = true
 	return err
 }
 
