@@ -26,8 +26,8 @@ import (
 // candles are lost when connections and processes end.
 const (
 	livePairs   = 500
-	liveSampled = 25 // pairs that are asked for
-	liveEvery   = 2 * time.Millisecond // between two requests
+	liveSampled = 25                    // pairs that are asked for
+	liveEvery   = 40 * time.Millisecond // between two requests for one
 	liveCuts    = 100
 	liveKills   = 10 // of the cuts are kills of the process
 	cutPairs    = 50
@@ -160,25 +160,32 @@ func (b *Bencher) liveClose(ctx context.Context, db string) (liveResult, error) 
 	var took []float64
 	sample := func(ctx context.Context, close time.Time) error {
 		wanted := close.UTC().Format(`"as_of":"2006-01-02T15:04:05Z"`)
-		for waiting := slices.Clone(symbols); len(waiting) > 0; {
-			for _, s := range slices.Clone(waiting) {
+		ask := func(symbol string) error {
+			for {
 				if err := pause(ctx, liveEvery); err != nil {
 					return err
 				}
-				body, err := get(ctx, p, "/levels/"+s+"?interval=1m")
+				body, err := get(ctx, p, "/levels/"+symbol+"?interval=1m")
 				if err != nil {
 					return err
 				}
-				if !bytes.Contains(body, []byte(wanted)) {
-					continue
+				if bytes.Contains(body, []byte(wanted)) {
+					mu.Lock()
+					defer mu.Unlock()
+					took = append(took, time.Since(sent[symbol]).Seconds())
+					return nil
 				}
-				mu.Lock()
-				took = append(took, time.Since(sent[s]).Seconds())
-				mu.Unlock()
-				waiting = slices.DeleteFunc(waiting, func(w string) bool { return w == s })
 			}
 		}
-		return nil
+		failed := make(chan error, len(symbols))
+		for _, symbol := range symbols {
+			go func() { failed <- ask(symbol) }()
+		}
+		var all error
+		for range symbols {
+			all = errors.Join(all, <-failed)
+		}
+		return all
 	}
 	if err := b.closes(ctx, p, &r, sample); err != nil {
 		return r, err
