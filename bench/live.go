@@ -502,13 +502,16 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// asker keeps a connection for each pair that is asked for at the same time.
+var asker = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2 * liveSampled}}
+
 // get returns the body of a reply.
 func get(ctx context.Context, p *Process, path string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Base+path, nil)
 	if err != nil {
 		return nil, err
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := asker.Do(req)
 	if err != nil {
 		return nil, err
 	}
