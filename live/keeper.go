@@ -9,7 +9,6 @@ import (
 	"iter"
 	"log/slog"
 	"math"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -545,11 +544,8 @@ func (k *Keeper) Stored(key service.Key, klines int, asOf time.Time) {
 	}
 }
 
-// analyze analyses the series of a queue until ctx is done. Of those whose candle is known,
-// which wait for nothing, it analyses as many at once as there are processors: more would
-// only take them from what stores the analyses.
+// analyze analyses the series of a queue until ctx is done.
 func (k *Keeper) analyze(ctx context.Context, of int, done chan<- service.Analysis) {
-	running := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for {
 		i := k.recent.waiting(of)
 		if i == "" {
@@ -564,12 +560,9 @@ func (k *Keeper) analyze(ctx context.Context, of int, done chan<- service.Analys
 		if err != nil { // the process stops
 			return
 		}
-		err = k.analyzer.AnalyzeEach(ctx, k.queued(of, i, running), service.Request{
+		err = k.analyzer.AnalyzeEach(ctx, k.queued(of, i), service.Request{
 			Exchange: k.cfg.Exchange, Interval: i, KlineLimit: k.cfg.KlineLimit, Store: true, Urgent: of == known,
 		}, func(p service.Pair, got service.Analysis, err error) {
-			if of == known {
-				<-running
-			}
 			if err != nil {
 				k.failed(ctx, p, i, err)
 				return
@@ -592,19 +585,12 @@ func (k *Keeper) analyze(ctx context.Context, of int, done chan<- service.Analys
 }
 
 // queued takes the queued pairs of an interval out of a queue, one after the other, and
-// at most BatchSize of those that must be asked for, so that jobs have their turn. Each of
-// the others has a place in running until it is done.
-func (k *Keeper) queued(of int, i levels.Interval, running chan struct{}) iter.Seq[service.Pair] {
+// at most BatchSize of those that must be asked for, so that jobs have their turn.
+func (k *Keeper) queued(of int, i levels.Interval) iter.Seq[service.Pair] {
 	return func(yield func(service.Pair) bool) {
-		for n := 0; of == known || n < k.cfg.BatchSize; n++ {
-			if of == known {
-				running <- struct{}{}
-			}
-			s := k.recent.next(of, i)
-			if s == nil && of == known {
-				<-running
-			}
-			if s == nil || !yield(s.pair) {
+		n := 0
+		for s := k.recent.next(of, i); s != nil && yield(s.pair); s = k.recent.next(of, i) {
+			if n++; of == unknown && n == k.cfg.BatchSize {
 				return
 			}
 		}
