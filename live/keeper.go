@@ -24,7 +24,9 @@ import (
 type Feed interface {
 	// Has reports whether candles of an interval are pushed.
 	Has(levels.Interval) bool
-	// Want sets the series to push.
+	// Marks reports whether the exchange marks closed candles.
+	Marks() bool
+	// Want sets the series to push, and asks again for those that were refused.
 	Want([]service.Key)
 	// Connections returns how many connections a number of series take, and the most series
 	// that the exchange allows.
@@ -57,6 +59,8 @@ type Store interface {
 	Put(ctx context.Context, r service.Results) error
 	// Candles reads stored candles; see service.Store.
 	Candles(ctx context.Context, key service.Key, from int64, dst *levels.Candles, buf []byte) (service.Kept, error)
+	// Snapshot reads the newest analysis of a series if at is zero.
+	Snapshot(ctx context.Context, key service.Key, at time.Time) (service.Snapshot, error)
 	// KeepLive says that this process keeps pairs of the exchange live. It returns the
 	// ids of all that do and have said so lately, and the one of this process.
 	KeepLive(ctx context.Context, exchange string) (keepers []string, self string, err error)
@@ -76,6 +80,7 @@ type Config struct {
 	Intervals  []levels.Interval
 	KlineLimit int
 	BatchSize  int // most analyses of a transaction
+	Requests   int // most at once for single candles
 	Memory     int // bytes for the live series of the exchange; 0: no limit
 	// Price, if not nil, receives each pushed price of a live pair that differs from the one
 	// before, and when it was received, by the clock of this machine. It is called from the
@@ -95,15 +100,17 @@ type Keeper struct {
 	log      *slog.Logger
 	metrics  *metrics
 
-	pairs   []service.Pair // of the exchange's list
-	keepers []string       // that share them, sorted
-	since   time.Time      // since when this process is one of several keepers
-	heard   time.Time      // when it said so last
-	shared  bool           // the series were set for keepers
-	none    bool           // the last list had no pairs
+	pairs   []service.Pair  // of the exchange's list, and those of halted
+	halted  map[string]bool // in the list before, and not in the last one
+	keepers []string        // that share them, sorted
+	since   time.Time       // since when this process is one of several keepers
+	heard   time.Time       // when it said so last
+	shared  bool            // the series were set for keepers
+	none    bool            // the last list had no pairs
 
-	mu    sync.Mutex
-	waits time.Time // until then the exchange demands a pause, as far as was logged
+	mu     sync.Mutex
+	waits  time.Time // until then the exchange demands a pause, as far as was logged
+	sharer sharer    // since keep
 
 	unkept              atomic.Int64 // series that the limits do not allow, of all processes
 	audits, differences atomic.Int64 // compared series, and candles that differed
@@ -128,8 +135,9 @@ func Wrap(x service.Exchange, m *Metrics) (service.Exchange, *Recent) {
 
 // NewKeeper returns a Keeper of what recent receives from feed.
 func NewKeeper(cfg Config, recent *Recent, feed Feed, venue Venue, lister Lister, analyzer Analyzer, store Store, log *slog.Logger) *Keeper {
+	cfg.Requests = max(1, cfg.Requests)
 	recent.metrics.announce(cfg.Exchange)
-	recent.onPrice = cfg.Price
+	recent.onPrice, recent.marked = cfg.Price, feed == nil || feed.Marks()
 	return &Keeper{cfg: cfg, recent: recent, feed: feed, venue: venue, lister: lister, analyzer: analyzer, store: store,
 		log: log.With("exchange", cfg.Exchange), metrics: recent.metrics}
 }
@@ -146,8 +154,12 @@ const (
 	// grace is how long after the close of a candle it may be pushed, while the exchange
 	// pushes others, before the exchange is asked for it. Where nothing is pushed, it is
 	// asked after pollGrace, because some have a closed candle only a moment later.
-	grace     = 5 * time.Second
-	pollGrace = 2 * time.Second
+	grace      = 5 * time.Second
+	pollGrace  = 2 * time.Second
+	checkEvery = 250 * time.Millisecond // for such candles
+	// putTimeout is how long the database may take to store some analyses. After it they are
+	// made again.
+	putTimeout = 30 * time.Second
 	// linger is how long analyses wait for others to be stored with them.
 	linger = 30 * time.Millisecond
 )
@@ -161,6 +173,7 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 	all.Go(func() { k.check(ctx) })
 	all.Go(func() { k.audit(ctx) })
+	all.Go(func() { k.fetch(service.Background(ctx), &all) })
 	done := make(chan service.Analysis, k.cfg.BatchSize) // slots do not wait for the database
 	var analyses sync.WaitGroup
 	analyses.Go(func() { k.analyze(ctx, known, done) })
@@ -211,8 +224,28 @@ func (k *Keeper) list(ctx context.Context) error {
 	case len(pairs) == 0: // those before stay: perhaps the exchange has halted all for a while
 		return errNoPairs
 	}
-	k.pairs, k.shared, k.none = pairs, false, false
+	k.pairs, k.shared, k.none = k.carryOver(pairs), false, false
 	return nil
+}
+
+// carryOver returns the pairs of a new list, and after them those that only the list before
+// had: perhaps the exchange has halted them for a while.
+func (k *Keeper) carryOver(pairs []service.Pair) []service.Pair {
+	listed := make(map[string]bool, len(pairs))
+	for _, p := range pairs {
+		listed[p.Name] = true
+	}
+	pairs = slices.Clip(pairs) // of the lister
+	halted := map[string]bool{}
+	for _, p := range k.pairs {
+		if !listed[p.Name] && !k.halted[p.Name] {
+			pairs, halted[p.Name] = append(pairs, p), true
+		}
+	}
+	if k.halted = halted; len(halted) > 0 {
+		k.log.Info("pairs that are not selected any more are kept live until the next list", "pairs", len(halted), "first", pairs[len(pairs)-len(halted)].Name)
+	}
+	return pairs
 }
 
 var errNoPairs = errors.New("no pairs")
@@ -272,8 +305,17 @@ func mix(v uint64) uint64 {
 	return v ^ v>>31
 }
 
+// sharer is how pairs are divided: among which keepers, and which of them this process is.
+type sharer struct {
+	self    string
+	keepers []string
+}
+
 // keep sets the series that this process keeps live.
 func (k *Keeper) keep(ctx context.Context, self string) {
+	k.mu.Lock()
+	k.sharer = sharer{self, k.keepers}
+	k.mu.Unlock()
 	all := k.plan(k.pairs)
 	var own []member
 	var keys []service.Key
@@ -294,6 +336,7 @@ func (k *Keeper) keep(ctx context.Context, self string) {
 	// First they are pushed and then fetched, so that no candle closes in between.
 	connections := 0
 	if k.feed != nil {
+		k.recent.retry()
 		k.feed.Want(keys)
 		connections, _ = k.feed.Connections(len(keys))
 	}
@@ -356,7 +399,10 @@ func (k *Keeper) plan(pairs []service.Pair) (p plan) {
 			switch {
 			case memory < series:
 				p.unkept++
-			case k.feed != nil && k.feed.Has(i) && room > 0:
+			case k.feed != nil && k.feed.Has(i) && room > 0 && (k.recent.marked || p.share+shares[n] <= pollShare):
+				if !k.recent.marked { // its closed candles are asked for
+					p.share += shares[n]
+				}
 				room--
 				memory -= series
 				p.members = append(p.members, m)
@@ -384,12 +430,7 @@ func (k *Keeper) Unkept() int { return int(k.unkept.Load()) }
 
 // check asks the exchange for candles that were not pushed.
 func (k *Keeper) check(ctx context.Context) {
-	rate := math.Inf(1) // of polls, a second
-	for _, i := range k.cfg.Intervals {
-		n, r := k.venue.Requests(i, 1)
-		rate = min(rate, r/float64(n))
-	}
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
 	last, credit := time.Now(), 0.0
 	for {
@@ -402,6 +443,11 @@ func (k *Keeper) check(ctx context.Context) {
 			k.recent.Check(at, max(grace, k.venue.Market().Settles), "silent")
 		}
 		// As many a second as the limits allow: then requests of people find room at any time.
+		rate := math.Inf(1) // of polls, a second; an exchange may change its limits
+		for _, i := range k.cfg.Intervals {
+			n, r := k.venue.Requests(i, 1)
+			rate = min(rate, r/float64(n))
+		}
 		now := time.Now()
 		credit = min(credit+rate*now.Sub(last).Seconds(), max(1, rate))
 		last = now
@@ -410,6 +456,38 @@ func (k *Keeper) check(ctx context.Context) {
 				credit -= float64(k.recent.Poll(at, max(pollGrace, k.venue.Market().Settles), int(credit)))
 			}
 		}
+	}
+}
+
+// fetch asks the exchange for the newest candles of series that lack no others, as soon as
+// there are some, until ctx is done. all counts the goroutines.
+func (k *Keeper) fetch(ctx context.Context, all *sync.WaitGroup) {
+	for {
+		select {
+		case <-k.recent.queues[missing].wake:
+		case <-ctx.Done():
+			return
+		}
+		for range k.recent.fetch(k.cfg.Requests) {
+			all.Go(func() { k.fetchMissing(ctx) })
+		}
+	}
+}
+
+// fetchBuffer is the size of the memory for decoding a few candles.
+const fetchBuffer = 8 << 10
+
+// fetchMissing takes series out of the queue missing until it is empty.
+func (k *Keeper) fetchMissing(ctx context.Context) {
+	buf := make([]byte, fetchBuffer)
+	var c levels.Candles
+	for key, newest, ok := k.recent.nextMissing(); ok; key, newest, ok = k.recent.nextMissing() {
+		c.Reset(key.Interval, 3)
+		if err := k.venue.Candles(ctx, key.Symbol, newest, &c, buf); err != nil {
+			k.failed(ctx, service.Pair{Name: key.Symbol}, key.Interval, err)
+			continue
+		}
+		k.recent.fetched(key, &c)
 	}
 }
 
@@ -436,7 +514,27 @@ func (k *Keeper) Fresh(ctx context.Context, _ string, klines int) func(service.K
 	if klines == k.cfg.KlineLimit {
 		at, ok = k.now(ctx)
 	}
-	return func(key service.Key) bool { return ok && k.recent.fresh(key, time.UnixMilli(at)) }
+	k.mu.Lock()
+	by := k.sharer
+	k.mu.Unlock()
+	return func(key service.Key) bool {
+		switch {
+		case !ok:
+			return false
+		case len(by.keepers) > 1 && slices.Contains(k.cfg.Intervals, key.Interval) && keeperOf(key.Symbol, by.keepers) != by.self:
+			return k.storedFresh(ctx, key, at)
+		}
+		return k.recent.fresh(key, time.UnixMilli(at))
+	}
+}
+
+// storedFresh reports whether the stored analysis of a pair that another process keeps live
+// is as of the last candle that closed by now, Unix ms, and of as many candles as this
+// process would use. A young pair has fewer, and is not fresh.
+func (k *Keeper) storedFresh(ctx context.Context, key service.Key, now int64) bool {
+	s, err := k.store.Snapshot(ctx, key, time.Time{})
+	return err == nil && s.AsOf.UnixMilli()+key.Interval.Milliseconds() > now && s.Klines == k.cfg.KlineLimit &&
+		s.Algorithm == levels.Algorithm && s.Simulated == k.venue.Market().Simulated
 }
 
 // Stored implements job.Live.
@@ -537,7 +635,10 @@ func (k *Keeper) put(ctx context.Context, done <-chan service.Analysis) {
 		if len(r.Snapshots) == 0 {
 			return
 		}
-		if err := k.store.Put(ctx, r); err != nil {
+		storing, cancel := context.WithTimeout(ctx, putTimeout)
+		err := k.store.Put(storing, r)
+		cancel()
+		if err != nil {
 			k.log.Error("live analyses cannot be stored", "pairs", len(r.Snapshots), "error", err)
 			for i := range r.Snapshots {
 				key := r.Snapshots[i].Key

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"tidemark/levels"
 	"tidemark/service"
@@ -65,11 +66,23 @@ func (r *Recent) push(n int, closed bool) {
 
 // queued reports whether the series is queued, and empties the queues.
 func (r *Recent) queued() bool {
-	s := cmp.Or(r.next(known, "1m"), r.next(unknown, "1m"))
+	s := cmp.Or(r.next(known, "1m"), r.asks())
 	if s != nil {
 		r.stored(s.key, s.closed())
 	}
 	return s != nil
+}
+
+// asks takes a series for which the exchange must be asked out of its queue.
+func (r *Recent) asks() *recent {
+	r.mu.Lock()
+	r.fetching++
+	r.mu.Unlock()
+	if key, _, ok := r.nextMissing(); ok {
+		r.fetching--
+		return r.series[key]
+	}
+	return r.next(unknown, "1m")
 }
 
 func columns(n ...int) *levels.Candles {
@@ -176,6 +189,14 @@ func TestRecent_AsksForWhatIsMissing(t *testing.T) {
 			c.High = 4
 			r.Candle(key, c, true, received(c))
 		},
+		"the candle before was corrected": func(r *Recent) {
+			c := candle(4)
+			c.Volume++
+			r.Candle(key, c, true, received(c))
+			if s := r.series[key]; s.pair.Corrected != c.OpenTime {
+				t.Errorf("the correction is from %d on", s.pair.Corrected)
+			}
+		},
 		"nothing came": func(r *Recent) { r.Check(candle(7).OpenTime+6000, 5*time.Second, "silent") },
 	}
 	for name, lose := range missing {
@@ -202,7 +223,7 @@ func TestRecent_AsksForTheSeriesOfABrokenConnectionOnly(t *testing.T) {
 	a := service.Key{Exchange: "x", Symbol: "A", Interval: "1m"}
 	// a minute has just closed; its candle is pushed on the other connection a moment later
 	r.CheckOf([]service.Key{a, {Exchange: "x", Symbol: "C", Interval: "1m"}}, candle(7).OpenTime+100, 0, "reconnect")
-	if s := r.next(unknown, "1m"); s == nil || s.key != a || r.queued() {
+	if s := r.asks(); s == nil || s.key != a || r.queued() {
 		t.Error("not only the series of the connection is asked for")
 	}
 }
@@ -222,6 +243,52 @@ func TestRecent_AsksOnceForACandleThatTheExchangeDoesNotHave(t *testing.T) {
 	}
 	if r.Check(candle(8).OpenTime+6000, 5*time.Second, "silent"); !r.queued() {
 		t.Error("the next one is not asked for")
+	}
+}
+
+func TestRecent_AsksForASingleCandleWithoutASlot(t *testing.T) {
+	wrong := columns(5, 6)
+	wrong.Volume[0]++
+	for name, c := range map[string]struct {
+		fetched *levels.Candles
+		pushed  bool // the candle is pushed meanwhile
+		queue   int  // -1 for none
+	}{
+		"it is there":             {columns(5, 6), false, known},
+		"it is not there yet":     {columns(5), false, -1},
+		"it was pushed meanwhile": {columns(5, 6), true, unknown}, // where it was queued
+		"others are missing, too": {columns(5, 7), false, known},  // which finds that they are
+		"another candle before":   {wrong, false, unknown},
+		"no candle":               {columns(), false, unknown},
+	} {
+		r := newSeries(t)
+		r.learn(key, columns(4, 5))
+		r.stored(key, candle(6).OpenTime)
+		r.Check(candle(7).OpenTime+6000, grace, "silent")
+		if n := r.fetch(3); n != 1 {
+			t.Errorf("%s: %d goroutines", name, n)
+		}
+		of, newest, ok := r.nextMissing()
+		if !ok || of != key || newest != candle(5).OpenTime {
+			t.Fatalf("%s: %v since %d", name, of, newest)
+		}
+		if c.pushed {
+			r.push(6, true)
+		}
+		r.fetched(key, c.fetched)
+		if _, _, ok := r.nextMissing(); ok || r.fetching != 0 {
+			t.Errorf("%s: %d goroutines go on", name, r.fetching)
+		}
+		for q := range r.queues {
+			if n := len(r.queues[q].series); (n == 1) != (q == c.queue) {
+				t.Errorf("%s: %d series in queue %d", name, n, q)
+			}
+		}
+		if c.queue == known && c.fetched.At(1) == candle(6) {
+			if s := r.next(known, "1m"); s == nil || !r.append(key, candle(5).OpenTime, columns(4)) {
+				t.Errorf("%s: the candle is not passed on", name)
+			}
+		}
 	}
 }
 
@@ -297,13 +364,22 @@ type parts struct {
 	whole   []string // pairs that were fetched whole
 	stored  [][]string
 	trading time.Time // the exchange lists no pairs before
+	halted  bool      // the exchange does not list CUSDT
+	newest  *service.Snapshot
+	hangs   int // so many times Put does not return before its context ends
 }
 
 func (p *parts) Pairs(context.Context, string) ([]service.Pair, error) {
 	if time.Now().Before(p.trading) {
 		return nil, nil
 	}
-	return []service.Pair{{Name: "AUSDT"}, {Name: "BUSDT"}, {Name: "CUSDT"}}, nil
+	all := []service.Pair{{Name: "AUSDT"}, {Name: "BUSDT"}, {Name: "CUSDT"}}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.halted {
+		return all[:2], nil
+	}
+	return all, nil
 }
 func (p *parts) KeepLive(context.Context, string) ([]string, string, error) {
 	p.mu.Lock()
@@ -312,6 +388,12 @@ func (p *parts) KeepLive(context.Context, string) ([]string, string, error) {
 		return nil, "", errors.New("no answer")
 	}
 	return p.keepers, "me", nil
+}
+func (p *parts) Snapshot(context.Context, service.Key, time.Time) (service.Snapshot, error) {
+	if p.newest == nil {
+		return service.Snapshot{}, service.ErrNotAnalyzed
+	}
+	return *p.newest, nil
 }
 func (p *parts) LeaveLive(context.Context, string) error { p.set(nil); return nil }
 func (p *parts) set(keepers []string) {
@@ -360,7 +442,15 @@ func (p *parts) Requests(levels.Interval, int) (int, float64) {
 	return 1, cmp.Or(p.rate, 1000)
 }
 func (p *parts) Begin() (func(), error) { return func() {}, nil }
-func (p *parts) Put(_ context.Context, r service.Results) error {
+func (p *parts) Put(ctx context.Context, r service.Results) error {
+	p.mu.Lock()
+	p.hangs--
+	hangs := p.hangs >= 0
+	p.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	var names []string
 	for _, s := range r.Snapshots {
 		names = append(names, s.Symbol)
@@ -471,6 +561,91 @@ func TestKeeper_TakesPairsOnlyAfterTheOthersHaveLeftThem(t *testing.T) {
 	})
 }
 
+func TestKeeper_KeepsAHaltedPairUntilTheNextList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &parts{keepers: []string{"me"}}
+		_, recent := Wrap(nil, NewMetrics(prometheus.NewRegistry()))
+		p.recent = recent
+		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1h"}, KlineLimit: 100, BatchSize: 50}, recent, nil, venue{p}, p, p, p, discard)
+		ctx, stop := context.WithCancel(t.Context())
+		go k.Run(ctx)
+		counts := ""
+		for n := range 6 {
+			time.Sleep(listEvery + 2*shareEvery)
+			series, _, _ := recent.Counts()
+			counts += fmt.Sprint(series)
+			p.mu.Lock()
+			p.halted = n == 0 || n >= 2
+			p.mu.Unlock()
+		}
+		if counts != "333322" {
+			t.Errorf("series after each list: %s", counts)
+		}
+		stop()
+		synctest.Wait()
+	})
+}
+
+func TestKeeper_CountsWhatAnotherProcessHasStoredAsFresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &parts{keepers: []string{"me", "other"}}
+		_, recent := Wrap(nil, NewMetrics(prometheus.NewRegistry()))
+		p.recent = recent
+		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1h"}, KlineLimit: 100, BatchSize: 50}, recent, nil, venue{p}, p, p, p, discard)
+		ctx, stop := context.WithCancel(t.Context())
+		go k.Run(ctx)
+		time.Sleep(joining + 2*shareEvery)
+		closed := time.Now().Truncate(time.Hour)
+		good := service.Snapshot{AsOf: closed, Klines: 100, Algorithm: levels.Algorithm}
+		old, short, former := good, good, good
+		old.AsOf, short.Klines, former.Algorithm = closed.Add(-time.Hour), 99, "3"
+		mine, theirs := 0, 0
+		for _, pair := range []string{"AUSDT", "BUSDT", "CUSDT"} {
+			key := service.Key{Exchange: "x", Symbol: pair, Interval: "1h"}
+			if keeperOf(pair, p.keepers) == "me" {
+				if mine++; !k.Fresh(ctx, "x", 100)(key) {
+					t.Errorf("%s is not fresh", pair)
+				}
+				continue
+			}
+			theirs++
+			for n, s := range []*service.Snapshot{nil, &good, &old, &short, &former} {
+				p.newest = s
+				if got := k.Fresh(ctx, "x", 100)(key); got != (n == 1) {
+					t.Errorf("%s is fresh: %t, with %+v", pair, got, s)
+				}
+			}
+			p.newest = &good
+			other := service.Key{Exchange: "x", Symbol: pair, Interval: "4h"}
+			if k.Fresh(ctx, "x", 200)(key) || k.Fresh(ctx, "x", 100)(other) {
+				t.Errorf("%s is fresh of other candles", pair)
+			}
+		}
+		if mine == 0 || theirs == 0 {
+			t.Fatal("a process has no pair")
+		}
+		stop()
+		synctest.Wait()
+	})
+}
+
+func TestKeeper_DoesNotWaitForADatabaseThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &parts{keepers: []string{"me"}, hangs: 1}
+		_, recent := Wrap(nil, NewMetrics(prometheus.NewRegistry()))
+		p.recent = recent
+		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1h"}, KlineLimit: 100, BatchSize: 50}, recent, nil, venue{p}, p, p, p, discard)
+		ctx, stop := context.WithCancel(t.Context())
+		go k.Run(ctx)
+		time.Sleep(putTimeout + retryAfter + time.Second)
+		if got := p.took(); got != "[[AUSDT BUSDT CUSDT]]" {
+			t.Errorf("stored after the database answered again: %s", got)
+		}
+		stop()
+		synctest.Wait()
+	})
+}
+
 func TestKeeper_LooksSoonForPairsOfAHaltedExchange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &parts{keepers: []string{"me"}, trading: time.Now().Add(5 * time.Minute)}
@@ -506,6 +681,7 @@ func TestKeeper_KeepsTheMostTradedPairsWithinTheLimits(t *testing.T) {
 		"one interval pushed":         {fakeFeed{most: 500}, 0, 0, 200, 0}, // the other cannot be asked for
 		"fewer connections":           {fakeFeed{most: 150}, 1, 0, 150, 0},
 		"little memory":               {nil, 1000, 100 * seriesBytes, 0, 100},
+		"closed candles not marked":   {fakeFeed{most: 500, unmarked: true}, 1, 0, 29, 60}, // each is asked for
 	} {
 		p := &parts{rate: cmp.Or(c.rate, 1e-9)}
 		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1m", "1h"}, KlineLimit: 100, Memory: c.memory}, newRecent(&NewMetrics(prometheus.NewRegistry()).metrics), c.feed, venue{p}, p, p, p, discard)
@@ -521,7 +697,7 @@ func TestKeeper_KeepsTheMostTradedPairsWithinTheLimits(t *testing.T) {
 				t.Errorf("%s: series %d is of %s, which is less traded than others", name, n, m.pair.Name)
 			}
 		}
-		if c.feed != nil && c.rate == 1 { // what is not pushed is polled as far as the limit allows
+		if c.feed != nil && c.rate == 1 && k.recent.marked { // what is not pushed is polled as far as the limit allows
 			c.polled = polled
 		}
 		if pushed != c.pushed || polled != c.polled || got.unkept != 400-pushed-polled || got.share > pollShare {
@@ -531,9 +707,13 @@ func TestKeeper_KeepsTheMostTradedPairsWithinTheLimits(t *testing.T) {
 }
 
 // fakeFeed pushes candles of a minute.
-type fakeFeed struct{ most int }
+type fakeFeed struct {
+	most     int
+	unmarked bool
+}
 
 func (fakeFeed) Has(i levels.Interval) bool     { return i == "1m" }
+func (f fakeFeed) Marks() bool                  { return !f.unmarked }
 func (fakeFeed) Want([]service.Key)             {}
 func (f fakeFeed) Connections(n int) (int, int) { return (n + 99) / 100, f.most }
 func (fakeFeed) Run(ctx context.Context)        { <-ctx.Done() }
@@ -547,7 +727,7 @@ func TestKeeper_SpreadsPollsOverTheLimitAndAsksTwiceForALateCandle(t *testing.T)
 		}
 		start := candle(1).OpenTime
 		r.set("x", all, start)
-		for s := r.next(unknown, "1m"); s != nil; s = r.next(unknown, "1m") {
+		for s := r.asks(); s != nil; s = r.asks() {
 			r.learn(s.key, columns(0))
 			r.stored(s.key, start)
 		}
@@ -555,7 +735,7 @@ func TestKeeper_SpreadsPollsOverTheLimitAndAsksTwiceForALateCandle(t *testing.T)
 		if n := r.Poll(closes+1000, pollGrace, 20); n > 0 {
 			t.Errorf("%d series are polled before the candle is there", n)
 		}
-		if n := r.Poll(closes+2000, pollGrace, 5); n != 5 || r.next(unknown, "1m").key.Symbol != "P00" {
+		if n := r.Poll(closes+2000, pollGrace, 5); n != 5 || r.asks().key.Symbol != "P00" {
 			t.Errorf("%d series are polled, want the first 5", n)
 		}
 		if n := r.Poll(closes+3000, pollGrace, 30); n != 15 {
@@ -569,9 +749,9 @@ func TestKeeper_SpreadsPollsOverTheLimitAndAsksTwiceForALateCandle(t *testing.T)
 			if got := r.Poll(closes+at, pollGrace, 30); got != []int{0, 1, 0}[n] {
 				t.Errorf("%d ms after the close %d series are polled", at, got)
 			}
-			if s := r.next(unknown, "1m"); n == 1 {
+			if s := r.asks(); n == 1 {
 				for s != nil && s.key != first {
-					s = r.next(unknown, "1m")
+					s = r.asks()
 				}
 				r.learn(first, columns(0))
 				r.stored(first, start)
@@ -587,6 +767,39 @@ func TestRecent_PollsWhatIsRefused(t *testing.T) {
 	r.Refused(service.Key{Exchange: "x", Symbol: "B", Interval: "1m"})
 	if _, polled, _ := r.Counts(); polled != 2 {
 		t.Errorf("%d series are polled, want the two refused ones", polled)
+	}
+	r.retry() // with the next list
+	if first := r.Refused(service.Key{Exchange: "x", Symbol: "B", Interval: "1m"}); first {
+		t.Error("a second refusal counts as the first")
+	}
+	r.set("x", members("A", "B", "C"), 0)
+	r.Refused(service.Key{Exchange: "x", Symbol: "B", Interval: "1m"})
+	if _, polled, _ := r.Counts(); polled != 1 {
+		t.Errorf("%d series are polled, want the one that was refused again", polled)
+	}
+}
+
+func TestRecent_CountsHolesOnlyWhereClosedCandlesAreMarked(t *testing.T) {
+	for _, marked := range []bool{true, false} {
+		r := newSeries(t)
+		r.marked = marked
+		r.learn(key, columns(4, 5))
+		r.push(7, false)
+		if !r.queued() {
+			t.Error("the exchange is not asked")
+		}
+		r.learn(key, columns(5, 6))
+		r.Check(candle(8).OpenTime+6000, grace, "silent")
+		r.queued()
+		r.learn(key, columns(6, 7))
+		r.CheckOf([]service.Key{key}, candle(9).OpenTime+100, 0, "reconnect")
+		counts := ""
+		for _, reason := range []string{"frame", "silent", "reconnect"} {
+			counts += fmt.Sprint(testutil.ToFloat64(r.metrics.holes.WithLabelValues("x", reason)))
+		}
+		if want := map[bool]string{true: "111", false: "001"}[marked]; counts != want {
+			t.Errorf("marked %t: holes by frame, silence and reconnect are %s, want %s", marked, counts, want)
+		}
 	}
 }
 
