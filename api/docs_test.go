@@ -129,7 +129,7 @@ func renderDocs(t *testing.T) []byte {
 		slices.SortStableFunc(tag.Operations, func(a, b docOperation) int { return strings.Compare(a.Path, b.Path) })
 	}
 	order := []string{"Analysis", "Level", "Explanation", "Test", "Touch", "Finding", "Mark", "Factor", "PriceMarks", "PriceMark", "MarkRecord", "PairOnIntervals", "MissingInterval", "LevelRef", "PairOnExchanges", "PairOnExchange", "SharedLevel", "LevelPage",
-		"LevelRow", "AnalyzeRequest", "Job", "JobSummary", "Schedule", "Memory", "Outcome", "Reason", "ExchangeList", "ExchangeStatus", "LivePairs", "Reconnects", "PricesRead", "Budget", "SymbolList", "Symbol",
+		"LevelRow", "AnalyzeRequest", "HistoryRequest", "History", "HistoryMoment", "HistoryLevel", "Job", "JobSummary", "Schedule", "Memory", "Outcome", "Reason", "ExchangeList", "ExchangeStatus", "LivePairs", "Reconnects", "PricesRead", "Budget", "SymbolList", "Symbol",
 		"KlineList", "FormingKline", "Calibration", "Points", "Bins", "Scorecard", "LiveScore", "Problem", "PairChoice", "Interval", "Exchange",
 		"Role", "State", "Status", "Source", "Code"}
 	if len(order) != len(doc.Components.Schemas) {

@@ -142,7 +142,7 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, x Exchange, v Visit, s *sl
 		if err != nil {
 			return Snapshot{}, err
 		}
-		found, err := a.snapshot(s, x.Market(), p, now)
+		found, err := a.snapshot(&s.candles, x.Market(), p, now)
 		switch {
 		case err != nil:
 		case !f.first:
@@ -178,13 +178,13 @@ func (a *Analyzer) withFinder(candles int, use func(f *levels.Finder) error) err
 	return err
 }
 
-// snapshot finds the levels of the candles in s and returns a copy of them.
-func (a *Analyzer) snapshot(s *slot, market Market, p Pair, now time.Time) (Snapshot, error) {
+// snapshot finds the levels of c and returns a copy of them.
+func (a *Analyzer) snapshot(c *levels.Candles, market Market, p Pair, now time.Time) (Snapshot, error) {
 	var found levels.Analysis
 	var all []levels.Level
 	supports := 0
-	err := a.withFinder(s.candles.Len(), func(f *levels.Finder) (err error) {
-		if found, err = f.Find(&s.candles); err != nil {
+	err := a.withFinder(c.Len(), func(f *levels.Finder) (err error) {
+		if found, err = f.Find(c); err != nil {
 			return err
 		}
 		if p.Digits > 0 {
@@ -199,7 +199,7 @@ func (a *Analyzer) snapshot(s *slot, market Market, p Pair, now time.Time) (Snap
 	if err != nil {
 		return Snapshot{}, err
 	}
-	key := Key{Exchange: market.Exchange, Symbol: p.Name, Interval: s.candles.Interval}
+	key := Key{Exchange: market.Exchange, Symbol: p.Name, Interval: c.Interval}
 	for i := range all {
 		all[i].ID = key.LevelID(all[i].ID)
 	}
