@@ -71,8 +71,11 @@ func (a *App) keep(v Venue, recent *live.Recent, log *slog.Logger) {
 		Candle: recent.Candle,
 		Broken: func(series []service.Key) { k.Broken(series) },
 		Refused: func(key service.Key, reason string) {
-			log.Warn("the exchange does not push the candles of a pair; it is asked for them", "exchange", key.Exchange, "symbol", key.Symbol, "interval", key.Interval, "reason", reason)
-			recent.Refused(key)
+			level := slog.LevelDebug
+			if recent.Refused(key) {
+				level = slog.LevelWarn
+			}
+			log.Log(context.Background(), level, "the exchange does not push the candles of a pair; it is asked for them, and for pushes again every hour", "exchange", key.Exchange, "symbol", key.Symbol, "interval", key.Interval, "reason", reason)
 		},
 	})
 	if pushed != nil {

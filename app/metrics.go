@@ -142,7 +142,7 @@ var (
 	pairsDesc = describe("tidemark_exchange_pairs",
 		"Pairs in the list of the exchange that was read last.", "exchange")
 	pricesDesc = describe("tidemark_prices_pairs",
-		"Pairs with a last price, for the distances and roles between closes.", "exchange")
+		"Pairs with a last price, for the distances and roles between closes; 0 while those read last are out of date.", "exchange")
 	pricesReadDesc = describe("tidemark_prices_read_timestamp_seconds",
 		"Unix time at which the last prices of the pairs were read; 0 before the first time. Only of processes that read them.", "exchange")
 	successDesc = describe("tidemark_exchange_last_success_timestamp_seconds",
@@ -178,7 +178,11 @@ func (c venueCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(ch, pairsDesc, float64(s.Pairs), v.Name)
 		gauge(ch, successDesc, unix(s.LastSuccess), v.Name)
 		if p := c.prices(v.Name); p != nil {
-			gauge(ch, pricesDesc, float64(p.Pairs()), v.Name)
+			pairs := 0
+			if time.Now().Before(p.Until()) {
+				pairs = p.Pairs()
+			}
+			gauge(ch, pricesDesc, float64(pairs), v.Name)
 			gauge(ch, pricesReadDesc, unix(p.At), v.Name)
 		}
 		if s.Skew != nil {

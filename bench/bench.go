@@ -36,13 +36,15 @@ type Options struct {
 	Latency       time.Duration
 	Settings      []string // concurrency/batch
 	Parts         []string
-	Postgres      string
+	SQLite        bool   // measure it
+	Postgres      string // address of the one to measure, too; empty: none
 	JSON          bool
 
 	// of the part live
-	Hours int     // simulated, instead of the rest of the part; 0: none
-	Speed float64 // of the market's clock then
-	Plot  string  // file for a plot of them
+	Closes int     // that are measured
+	Hours  int     // simulated, instead of the rest of the part; 0: none
+	Speed  float64 // of the market's clock then
+	Plot   string  // file for a plot of them
 }
 
 // benchReport is the output of `bench --json`. Sizes are in bytes, times in seconds.
@@ -115,8 +117,16 @@ type workersResult struct {
 // its own table.
 var Parts = []string{"settings", "growth", "repetition", "serving", "throughput", "idle", "workers", "venues"}
 
-// partLive takes a quarter of an hour and needs no market of its own.
-const partLive = "live"
+// partLive takes a quarter of an hour and needs no market of its own. Its steps are parts,
+// too.
+const (
+	partLive   = "live"
+	partClose  = "live-close"
+	partVenues = "live-venues"
+	partCuts   = "live-cuts"
+)
+
+var liveParts = []string{partLive, partClose, partVenues, partCuts}
 
 // Bencher runs the processes of a benchmark.
 type Bencher struct {
@@ -147,18 +157,21 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
 	}
 	report := benchReport{Version: app.BuildVersion(), Pairs: o.Pairs, Klines: o.Klines, LatencySecs: o.Latency.Seconds()}
 	for _, part := range o.Parts {
-		if !slices.Contains(Parts, part) && part != partLive {
-			return config.Usage(fmt.Errorf("--parts: %q is not one of %s", part, strings.Join(append(Parts, partLive), ", ")))
+		if !slices.Contains(Parts, part) && !slices.Contains(liveParts, part) {
+			return config.Usage(fmt.Errorf("--parts: %q is not one of %s", part, strings.Join(slices.Concat(Parts, liveParts), ", ")))
 		}
 	}
 	var market *Process
-	if slices.ContainsFunc(o.Parts, func(part string) bool { return part != partLive }) {
+	if slices.ContainsFunc(o.Parts, func(part string) bool { return !slices.Contains(liveParts, part) }) {
 		if market, err = b.market(ctx, o.Pairs); err != nil {
 			return err
 		}
 		defer market.End()
 	}
-	databases := []string{"sqlite"}
+	var databases []string
+	if o.SQLite {
+		databases = append(databases, "sqlite")
+	}
 	if o.Postgres != "" {
 		databases = append(databases, "postgres")
 		defer b.dropSchema(context.WithoutCancel(ctx))
@@ -187,8 +200,8 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
 				}
 			case "venues":
 				err = b.venues(ctx, &report, db)
-			case partLive:
-				err = b.live(ctx, &report, db)
+			default:
+				err = b.live(ctx, &report, db, part)
 			}
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", db, part, err)

@@ -25,7 +25,6 @@ import (
 // The part "live": how soon after a candle closes its levels are served, and whether
 // candles are lost when connections and processes end.
 const (
-	liveCloses  = 5 // that are measured
 	livePairs   = 500
 	liveSampled = 50 // pairs that are asked for
 	liveEvery   = 25 * time.Millisecond
@@ -64,17 +63,26 @@ type cutsResult struct {
 	FillMost  float64 `json:"fill_most_seconds"`
 }
 
-// live runs the part.
-func (b *Bencher) live(ctx context.Context, report *benchReport, db string) error {
+// live runs the part, or one of its steps.
+func (b *Bencher) live(ctx context.Context, report *benchReport, db, part string) error {
 	if b.Hours > 0 {
 		return b.liveHours(ctx, report, db)
 	}
-	for _, run := range []func(context.Context, string) (liveResult, error){b.liveClose, b.liveVenues} {
-		r, err := run(ctx, db)
+	for _, step := range []struct {
+		part string
+		run  func(context.Context, string) (liveResult, error)
+	}{{partClose, b.liveClose}, {partVenues, b.liveVenues}} {
+		if part != partLive && part != step.part {
+			continue
+		}
+		r, err := step.run(ctx, db)
 		if err != nil {
 			return err
 		}
 		report.Live = append(report.Live, r)
+	}
+	if part != partLive && part != partCuts {
+		return nil
 	}
 	r, err := b.liveCut(ctx, db)
 	report.Cuts = append(report.Cuts, r)
@@ -118,7 +126,7 @@ func waitLive(ctx context.Context, p *Process) (series int, err error) {
 
 // liveClose measures the levels of one exchange after the closes of some minutes.
 func (b *Bencher) liveClose(ctx context.Context, db string) (liveResult, error) {
-	b.say("%s %d live pairs, %d closes", db, livePairs, liveCloses)
+	b.say("%s %d live pairs, %d closes", db, livePairs, b.Closes)
 	var mu sync.Mutex
 	sent := map[string]time.Time{} // by pair, the message of the last close
 	_, market, end, err := push(simulated.Options{Pairs: livePairs, Latency: b.Latency, OnClosed: func(symbol string, _ int64) {
@@ -139,7 +147,7 @@ func (b *Bencher) liveClose(ctx context.Context, db string) (liveResult, error) 
 		return liveResult{}, err
 	}
 	defer p.End()
-	r := liveResult{Database: db, Exchanges: 1, Closes: liveCloses}
+	r := liveResult{Database: db, Exchanges: 1, Closes: b.Closes}
 	if r.Series, err = waitLive(ctx, p); err != nil {
 		return r, err
 	}
@@ -246,7 +254,7 @@ func (b *Bencher) closes(ctx context.Context, p *Process, r *liveResult, sample 
 // liveVenues measures the levels of six exchanges in one process.
 func (b *Bencher) liveVenues(ctx context.Context, db string) (liveResult, error) {
 	b.say("%s %d live pairs of each of %d exchanges", db, livePairs, len(sixVenues))
-	r := liveResult{Database: db, Exchanges: len(sixVenues), Closes: 2}
+	r := liveResult{Database: db, Exchanges: len(sixVenues), Closes: b.Closes}
 	markets := map[string]*Process{}
 	for _, name := range sixVenues {
 		m, err := b.Start(ctx, "simulate", "--venue", name, "--addr", "127.0.0.1:0", "--pairs", strconv.Itoa(livePairs), "--latency", b.Latency.String(), "--limit-times", "1000")

@@ -24,8 +24,9 @@ same bytes. It takes some minutes.
 
 --parts live measures live pairs: how soon after the message of a close its levels
 are served, all pairs of six exchanges in one process, and whether candles are lost
-by cuts of connections and kills of the process. With --hours it instead keeps pairs
-live for that many hours of a fast clock.`,
+by cuts of connections and kills of the process; live-close, live-venues and live-cuts
+are these steps alone. With --hours it instead keeps pairs live for that many hours of
+a fast clock.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return bench.Run(cmd.Context(), o, in.stdout, in.stderr) },
 	}
@@ -35,9 +36,11 @@ live for that many hours of a fast clock.`,
 	flags.DurationVar(&o.Latency, "latency", 20*time.Millisecond, "latency of the exchange")
 	flags.StringSliceVar(&o.Settings, "settings", []string{"5/50", "3/20", "2/10", "1/5", "20/50"}, "settings to measure, concurrency/batch")
 	flags.StringSliceVar(&o.Parts, "parts", bench.Parts, "what to measure")
+	flags.IntVar(&o.Closes, "closes", 5, "closes of a minute to measure with --parts live")
 	flags.IntVar(&o.Hours, "hours", 0, "with --parts live: keep pairs live for this many simulated hours instead")
 	flags.Float64Var(&o.Speed, "speed", 60, "speed of the market's clock in these hours, as a multiple of real time")
 	flags.StringVar(&o.Plot, "plot", "", "write a plot of these hours to this SVG file")
+	flags.BoolVar(&o.SQLite, "sqlite", true, "measure SQLite")
 	flags.StringVar(&o.Postgres, "postgres", "", "address of a PostgreSQL database to measure too; the schema tidemark_bench is created and dropped")
 	flags.BoolVar(&o.JSON, "json", false, "print JSON instead of tables")
 	cmd.AddCommand(in.benchLoadCommand(), in.benchBareCommand())

@@ -115,6 +115,9 @@ func (c *Client) Feed(sink Sink) *Feed {
 // Has reports whether the venue pushes candles of an interval.
 func (f *Feed) Has(i levels.Interval) bool { return f.facts.Intervals[i] != "" }
 
+// Marks reports whether the venue marks closed candles.
+func (f *Feed) Marks() bool { return !f.facts.Unmarked }
+
 // mostConnections is how many connections are opened at once at most, where the venue
 // states no limit.
 const mostConnections = 100

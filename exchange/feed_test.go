@@ -89,6 +89,18 @@ func TestFeed_ReplacesAConnectionThatIsFull(t *testing.T) {
 	}
 }
 
+// A refused series is asked for again with the next list.
+func TestFeed_AsksAgainForARefusedSeries(t *testing.T) {
+	series := []service.Key{{Symbol: "A"}, {Symbol: "B"}}
+	f := &Feed{c: &Client{log: slog.New(slog.DiscardHandler)}, facts: &Stream{Series: 2}, wake: make(chan struct{}, 1)}
+	f.Want(series)
+	l := f.assign()[0]
+	l.drop(series[0])
+	if f.assign(); len(l.series) != 2 || len(l.changed) != 1 {
+		t.Errorf("the connection carries %+v", l.series)
+	}
+}
+
 func TestFeed_KeepsNoRoomForALongMessage(t *testing.T) {
 	message, f := bytes.NewBuffer(make([]byte, 0, maxFrame)), Frame{pushes: make([]Push, 0, maxFrame/64)}
 	if shrink(message, &f); message.Cap() > 0 || cap(f.pushes) > 0 {

@@ -35,6 +35,8 @@ type Stream struct {
 	// Name returns the name of a pair on the wire, from its id in the list of pairs; "" if
 	// it has none, and is not pushed. A nil Name means that it is the id.
 	Name func(symbol string) string
+	// Unmarked is set if the venue marks no candle as closed.
+	Unmarked bool
 	// OneInterval is set if a connection carries one interval of a pair.
 	OneInterval bool
 	Series      int // most of a connection

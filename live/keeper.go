@@ -24,7 +24,9 @@ import (
 type Feed interface {
 	// Has reports whether candles of an interval are pushed.
 	Has(levels.Interval) bool
-	// Want sets the series to push.
+	// Marks reports whether the exchange marks closed candles.
+	Marks() bool
+	// Want sets the series to push, and asks again for those that were refused.
 	Want([]service.Key)
 	// Connections returns how many connections a number of series take, and the most series
 	// that the exchange allows.
@@ -95,12 +97,13 @@ type Keeper struct {
 	log      *slog.Logger
 	metrics  *metrics
 
-	pairs   []service.Pair // of the exchange's list
-	keepers []string       // that share them, sorted
-	since   time.Time      // since when this process is one of several keepers
-	heard   time.Time      // when it said so last
-	shared  bool           // the series were set for keepers
-	none    bool           // the last list had no pairs
+	pairs   []service.Pair  // of the exchange's list, and those of halted
+	halted  map[string]bool // in the list before, and not in the last one
+	keepers []string        // that share them, sorted
+	since   time.Time       // since when this process is one of several keepers
+	heard   time.Time       // when it said so last
+	shared  bool            // the series were set for keepers
+	none    bool            // the last list had no pairs
 
 	mu    sync.Mutex
 	waits time.Time // until then the exchange demands a pause, as far as was logged
@@ -129,7 +132,7 @@ func Wrap(x service.Exchange, m *Metrics) (service.Exchange, *Recent) {
 // NewKeeper returns a Keeper of what recent receives from feed.
 func NewKeeper(cfg Config, recent *Recent, feed Feed, venue Venue, lister Lister, analyzer Analyzer, store Store, log *slog.Logger) *Keeper {
 	recent.metrics.announce(cfg.Exchange)
-	recent.onPrice = cfg.Price
+	recent.onPrice, recent.marked = cfg.Price, feed != nil && feed.Marks()
 	return &Keeper{cfg: cfg, recent: recent, feed: feed, venue: venue, lister: lister, analyzer: analyzer, store: store,
 		log: log.With("exchange", cfg.Exchange), metrics: recent.metrics}
 }
@@ -148,6 +151,9 @@ const (
 	// asked after pollGrace, because some have a closed candle only a moment later.
 	grace     = 5 * time.Second
 	pollGrace = 2 * time.Second
+	// putTimeout is how long the database may take to store some analyses. After it they are
+	// made again.
+	putTimeout = 30 * time.Second
 	// linger is how long analyses wait for others to be stored with them.
 	linger = 30 * time.Millisecond
 )
@@ -211,8 +217,27 @@ func (k *Keeper) list(ctx context.Context) error {
 	case len(pairs) == 0: // those before stay: perhaps the exchange has halted all for a while
 		return errNoPairs
 	}
-	k.pairs, k.shared, k.none = pairs, false, false
+	k.pairs, k.shared, k.none = k.carryOver(pairs), false, false
 	return nil
+}
+
+// carryOver returns the pairs of a new list, and after them those that only the list before
+// had: perhaps the exchange has halted them for a while.
+func (k *Keeper) carryOver(pairs []service.Pair) []service.Pair {
+	listed := make(map[string]bool, len(pairs))
+	for _, p := range pairs {
+		listed[p.Name] = true
+	}
+	halted := map[string]bool{}
+	for _, p := range k.pairs {
+		if !listed[p.Name] && !k.halted[p.Name] {
+			pairs, halted[p.Name] = append(pairs, p), true
+		}
+	}
+	if k.halted = halted; len(halted) > 0 {
+		k.log.Info("pairs that are not selected any more are kept live until the next list", "pairs", len(halted), "first", pairs[len(pairs)-len(halted)].Name)
+	}
+	return pairs
 }
 
 var errNoPairs = errors.New("no pairs")
@@ -294,6 +319,7 @@ func (k *Keeper) keep(ctx context.Context, self string) {
 	// First they are pushed and then fetched, so that no candle closes in between.
 	connections := 0
 	if k.feed != nil {
+		k.recent.retry()
 		k.feed.Want(keys)
 		connections, _ = k.feed.Connections(len(keys))
 	}
@@ -537,7 +563,10 @@ func (k *Keeper) put(ctx context.Context, done <-chan service.Analysis) {
 		if len(r.Snapshots) == 0 {
 			return
 		}
-		if err := k.store.Put(ctx, r); err != nil {
+		storing, cancel := context.WithTimeout(ctx, putTimeout)
+		err := k.store.Put(storing, r)
+		cancel()
+		if err != nil {
 			k.log.Error("live analyses cannot be stored", "pairs", len(r.Snapshots), "error", err)
 			for i := range r.Snapshots {
 				key := r.Snapshots[i].Key

@@ -28,7 +28,10 @@ type Recent struct {
 
 	onPrice func(symbol string, price float64, at time.Time) // see Config.Price
 
-	refused map[service.Key]bool // not pushed though they were asked for
+	// refused holds the series that were not pushed though they were asked for. It is true
+	// since the last refusal, and false while they are asked for again.
+	refused map[service.Key]bool
+	marked  bool // the exchange marks closed candles
 
 	audited int // of order, modulo its length
 }
@@ -113,9 +116,9 @@ func (r *Recent) set(exchange string, members []member, now int64) (added, gone 
 			s = &recent{key: key, hole: true, asked: m.interval.Floor(now), asks: 1, began: now}
 			added++
 		}
-		whole := s.pair.Whole
+		whole, corrected := s.pair.Whole, s.pair.Corrected
 		s.pair, s.polled = m.pair, m.polled || r.refused[key]
-		s.pair.Whole = whole
+		s.pair.Whole, s.pair.Corrected = whole, corrected
 		if s.quote = r.prices[m.pair.Name]; s.quote == nil {
 			s.quote = cmp.Or(quotes[m.pair.Name], new(quote))
 			r.prices[m.pair.Name] = s.quote
@@ -136,14 +139,27 @@ func (r *Recent) set(exchange string, members []member, now int64) (added, gone 
 	return added, len(old) + added - len(r.series)
 }
 
-// Refused makes the exchange be asked for the candles of a series that it does not push.
-func (r *Recent) Refused(key service.Key) {
+// Refused makes the exchange be asked for the candles of a series that it does not push. It
+// reports whether this is the first refusal.
+func (r *Recent) Refused(key service.Key) (first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	_, known := r.refused[key]
 	r.refused[key] = true
 	if s := r.series[key]; s != nil && !s.polled {
 		s.polled = true
 		r.polled = append(r.polled, s)
+	}
+	return !known
+}
+
+// retry must be called before the feed is asked again for all series: those that it refused
+// before count as pushed until it refuses them again.
+func (r *Recent) retry() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key := range r.refused {
+		r.refused[key] = false
 	}
 }
 
@@ -193,15 +209,21 @@ func (r *Recent) candle(key service.Key, c levels.Candle, closed bool, received 
 	case !closed:
 		// A candle whose predecessor was not pushed as closed shows a hole.
 		if s.n > 0 && c.OpenTime > newest.OpenTime+step && s.asked < c.OpenTime {
-			r.metrics.hole(key.Exchange, "frame")
+			r.missed(key.Exchange, "frame")
 			r.ask(s, c.OpenTime)
 		}
-	case s.n > 0 && c.OpenTime < newest.OpenTime, s.n > 0 && c == *newest:
-		// late or repeated
-	case s.n > 0 && c.OpenTime == newest.OpenTime: // corrected
+	case s.n > 0 && c == *newest, s.n == 2 && c == s.last[0]:
+		// repeated
+	case s.n > 0 && c.OpenTime == newest.OpenTime, s.n == 2 && c.OpenTime == s.last[0].OpenTime: // corrected
+		// The other one may be stored already.
+		if s.pair.Corrected == 0 || c.OpenTime < s.pair.Corrected {
+			s.pair.Corrected = c.OpenTime
+		}
 		s.n, s.hole = 0, true
 		r.metrics.hole(key.Exchange, "corrected")
 		r.enqueue(s)
+	case s.n > 0 && c.OpenTime < newest.OpenTime:
+		// late
 	default:
 		r.metrics.late("candle", key.Exchange, received.Sub(time.UnixMilli(c.OpenTime+step)))
 		if s.n > 0 && c.OpenTime == newest.OpenTime+step {
@@ -213,6 +235,15 @@ func (r *Recent) candle(key service.Key, c levels.Candle, closed bool, received 
 		r.enqueue(s)
 	}
 	return moved
+}
+
+// missed counts a series for which the exchange must be asked because a closed candle was
+// not pushed. Where none is marked as closed, each is asked for: that is a hole only after
+// the connection was lost.
+func (r *Recent) missed(exchange, reason string) {
+	if r.marked || reason == "reconnect" {
+		r.metrics.hole(exchange, reason)
+	}
 }
 
 // Price returns the last price of a live pair that was pushed, and when it was received by
@@ -257,7 +288,7 @@ func (r *Recent) check(s *recent, now int64, grace time.Duration, reason string)
 	case s.queued || s.busy || s.paused:
 	case s.closed() < last:
 		if !s.polled && s.due(now, last) {
-			r.metrics.hole(s.key.Exchange, reason)
+			r.missed(s.key.Exchange, reason)
 			r.ask(s, last)
 		}
 	case s.closed() == last && s.done < last && s.n > 0:
@@ -344,8 +375,8 @@ func (r *Recent) stored(key service.Key, asOf int64) (live bool) {
 		return false
 	}
 	s.done, s.busy, s.failed = max(s.done, asOf), false, false
-	if !s.queued { // otherwise Whole may have been set since
-		s.pair.Whole = false
+	if !s.queued { // otherwise they may have been set since
+		s.pair.Whole, s.pair.Corrected = false, 0
 	}
 	return asOf > s.began
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"tidemark/levels"
 	"tidemark/service"
@@ -176,6 +177,14 @@ func TestRecent_AsksForWhatIsMissing(t *testing.T) {
 			c.High = 4
 			r.Candle(key, c, true, received(c))
 		},
+		"the candle before was corrected": func(r *Recent) {
+			c := candle(4)
+			c.Volume++
+			r.Candle(key, c, true, received(c))
+			if s := r.series[key]; s.pair.Corrected != c.OpenTime {
+				t.Errorf("the correction is from %d on", s.pair.Corrected)
+			}
+		},
 		"nothing came": func(r *Recent) { r.Check(candle(7).OpenTime+6000, 5*time.Second, "silent") },
 	}
 	for name, lose := range missing {
@@ -297,13 +306,21 @@ type parts struct {
 	whole   []string // pairs that were fetched whole
 	stored  [][]string
 	trading time.Time // the exchange lists no pairs before
+	halted  bool      // the exchange does not list CUSDT
+	hangs   int       // so many times Put does not return before its context ends
 }
 
 func (p *parts) Pairs(context.Context, string) ([]service.Pair, error) {
 	if time.Now().Before(p.trading) {
 		return nil, nil
 	}
-	return []service.Pair{{Name: "AUSDT"}, {Name: "BUSDT"}, {Name: "CUSDT"}}, nil
+	all := []service.Pair{{Name: "AUSDT"}, {Name: "BUSDT"}, {Name: "CUSDT"}}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.halted {
+		return all[:2], nil
+	}
+	return all, nil
 }
 func (p *parts) KeepLive(context.Context, string) ([]string, string, error) {
 	p.mu.Lock()
@@ -360,7 +377,15 @@ func (p *parts) Requests(levels.Interval, int) (int, float64) {
 	return 1, cmp.Or(p.rate, 1000)
 }
 func (p *parts) Begin() (func(), error) { return func() {}, nil }
-func (p *parts) Put(_ context.Context, r service.Results) error {
+func (p *parts) Put(ctx context.Context, r service.Results) error {
+	p.mu.Lock()
+	p.hangs--
+	hangs := p.hangs >= 0
+	p.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	var names []string
 	for _, s := range r.Snapshots {
 		names = append(names, s.Symbol)
@@ -471,6 +496,48 @@ func TestKeeper_TakesPairsOnlyAfterTheOthersHaveLeftThem(t *testing.T) {
 	})
 }
 
+func TestKeeper_KeepsAHaltedPairUntilTheNextList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &parts{keepers: []string{"me"}}
+		_, recent := Wrap(nil, NewMetrics(prometheus.NewRegistry()))
+		p.recent = recent
+		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1h"}, KlineLimit: 100, BatchSize: 50}, recent, nil, venue{p}, p, p, p, discard)
+		ctx, stop := context.WithCancel(t.Context())
+		go k.Run(ctx)
+		counts := ""
+		for n := range 6 {
+			time.Sleep(listEvery + 2*shareEvery)
+			series, _, _ := recent.Counts()
+			counts += fmt.Sprint(series)
+			p.mu.Lock()
+			p.halted = n == 0 || n >= 2
+			p.mu.Unlock()
+		}
+		if counts != "333322" {
+			t.Errorf("series after each list: %s", counts)
+		}
+		stop()
+		synctest.Wait()
+	})
+}
+
+func TestKeeper_DoesNotWaitForADatabaseThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &parts{keepers: []string{"me"}, hangs: 1}
+		_, recent := Wrap(nil, NewMetrics(prometheus.NewRegistry()))
+		p.recent = recent
+		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1h"}, KlineLimit: 100, BatchSize: 50}, recent, nil, venue{p}, p, p, p, discard)
+		ctx, stop := context.WithCancel(t.Context())
+		go k.Run(ctx)
+		time.Sleep(putTimeout + retryAfter + time.Second)
+		if got := p.took(); got != "[[AUSDT BUSDT CUSDT]]" {
+			t.Errorf("stored after the database answered again: %s", got)
+		}
+		stop()
+		synctest.Wait()
+	})
+}
+
 func TestKeeper_LooksSoonForPairsOfAHaltedExchange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &parts{keepers: []string{"me"}, trading: time.Now().Add(5 * time.Minute)}
@@ -534,6 +601,7 @@ func TestKeeper_KeepsTheMostTradedPairsWithinTheLimits(t *testing.T) {
 type fakeFeed struct{ most int }
 
 func (fakeFeed) Has(i levels.Interval) bool     { return i == "1m" }
+func (fakeFeed) Marks() bool                    { return true }
 func (fakeFeed) Want([]service.Key)             {}
 func (f fakeFeed) Connections(n int) (int, int) { return (n + 99) / 100, f.most }
 func (fakeFeed) Run(ctx context.Context)        { <-ctx.Done() }
@@ -587,6 +655,38 @@ func TestRecent_PollsWhatIsRefused(t *testing.T) {
 	r.Refused(service.Key{Exchange: "x", Symbol: "B", Interval: "1m"})
 	if _, polled, _ := r.Counts(); polled != 2 {
 		t.Errorf("%d series are polled, want the two refused ones", polled)
+	}
+	r.retry() // with the next list
+	if first := r.Refused(service.Key{Exchange: "x", Symbol: "B", Interval: "1m"}); first {
+		t.Error("a second refusal counts as the first")
+	}
+	r.set("x", members("A", "B", "C"), 0)
+	if r.Refused(service.Key{Exchange: "x", Symbol: "B", Interval: "1m"}); len(r.polled) != 1 || r.polled[0].key.Symbol != "B" {
+		t.Errorf("%d series are polled, want the one that was refused again", len(r.polled))
+	}
+}
+
+func TestRecent_CountsHolesOnlyWhereClosedCandlesAreMarked(t *testing.T) {
+	for _, marked := range []bool{true, false} {
+		r := newSeries(t)
+		r.marked = marked
+		r.learn(key, columns(4, 5))
+		r.push(7, false)
+		if !r.queued() {
+			t.Error("the exchange is not asked")
+		}
+		r.learn(key, columns(5, 6))
+		r.Check(candle(8).OpenTime+6000, grace, "silent")
+		r.queued()
+		r.learn(key, columns(6, 7))
+		r.CheckOf([]service.Key{key}, candle(9).OpenTime+100, 0, "reconnect")
+		counts := ""
+		for _, reason := range []string{"frame", "silent", "reconnect"} {
+			counts += fmt.Sprint(testutil.ToFloat64(r.metrics.holes.WithLabelValues("x", reason)))
+		}
+		if want := map[bool]string{true: "111", false: "001"}[marked]; counts != want {
+			t.Errorf("marked %t: holes by frame, silence and reconnect are %s, want %s", marked, counts, want)
+		}
 	}
 }
 

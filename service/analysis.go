@@ -118,7 +118,7 @@ func (a *Analyzer) lookUp(ctx context.Context, x Exchange, p *Pair) (name string
 	listed, err := x.Symbol(ctx, p.Name)
 	if err == nil {
 		name = listed.Canonical()
-		*p = Pair{Name: listed.Name, Tick: listed.Tick, Digits: listed.Digits, New: p.New, Whole: p.Whole}
+		*p = Pair{Name: listed.Name, Tick: listed.Tick, Digits: listed.Digits, New: p.New, Whole: p.Whole, Corrected: p.Corrected}
 	}
 	return name, err
 }

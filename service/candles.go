@@ -52,7 +52,7 @@ type fetched struct {
 
 // fetch fills s with the last limit closed candles of a pair of x, and possibly some older
 // ones. It reads stored candles and fetches the rest. It also fetches the last stored
-// candle again, which must not have changed. It fetches the whole window if the
+// candle again, which must not have changed, and those from p.Corrected on. It fetches the whole window if the
 // stored candles cannot be read, belong to another market or do not cover the window.
 // It does not look for stored candles if p.New or p.Whole is set.
 // It returns levels.ErrTooFewCandles if the pair is known to have fewer than least
@@ -70,7 +70,7 @@ func (a *Analyzer) fetch(ctx context.Context, x Exchange, v Visit, s *slot, p Pa
 		reason = refetchAudit
 		a.metrics.refetched.WithLabelValues(reason).Inc()
 	case !p.New:
-		if f, reason, err = a.resume(ctx, x, v, s, p.Name, from, now.UnixMilli(), least); err == nil && reason == "" {
+		if f, reason, err = a.resume(ctx, x, v, s, p, from, now.UnixMilli(), least); err == nil && reason == "" {
 			return f, nil
 		}
 	}
@@ -150,11 +150,11 @@ func (f fetched) cut(c *levels.Candles, limit int) {
 // resume fills s with stored candles and fetches the rest. If it returns a reason, the
 // caller must fetch the whole window; the reason is firstTime for a pair without
 // stored candles.
-func (a *Analyzer) resume(ctx context.Context, x Exchange, v Visit, s *slot, symbol string, from, now int64, least int) (f fetched, reason string, err error) {
+func (a *Analyzer) resume(ctx context.Context, x Exchange, v Visit, s *slot, p Pair, from, now int64, least int) (f fetched, reason string, err error) {
 	c := &s.candles
 	step := c.Interval.Milliseconds()
 	market := x.Market()
-	key := Key{Exchange: market.Exchange, Symbol: symbol, Interval: c.Interval}
+	key := Key{Exchange: market.Exchange, Symbol: p.Name, Interval: c.Interval}
 	kept, err := a.store.Candles(ctx, key, from, c, s.buf)
 	switch {
 	case ctx.Err() != nil:
@@ -167,6 +167,12 @@ func (a *Analyzer) resume(ctx context.Context, x Exchange, v Visit, s *slot, sym
 	if reason := unusable(kept, market, c, from, now, x.History(c.Interval)); reason != "" {
 		return f, a.refetch(key, reason, "kept_from", kept.From, "kept_to", c.AsOf(), "kept_simulated", kept.Simulated, "wanted_from", from, "venue_time", now), nil
 	}
+	if p.Corrected > 0 {
+		n, _ := slices.BinarySearch(c.OpenTime, p.Corrected)
+		if c.Truncate(n); n == 0 {
+			return f, a.refetch(key, refetchShort, "kept_from", kept.From, "corrected", p.Corrected), nil
+		}
+	}
 	last := c.Len() - 1
 	overlap := c.At(last)
 	available := c.Len() + int(max(0, now-c.AsOf())/step)
@@ -176,7 +182,7 @@ func (a *Analyzer) resume(ctx context.Context, x Exchange, v Visit, s *slot, sym
 	f = fetched{window: from, from: kept.From, kept: c.Len(), market: market}
 	if now >= c.AsOf()+step {
 		c.Truncate(last)
-		if err := v.Candles(ctx, symbol, overlap.OpenTime, c, s.buf); err != nil {
+		if err := v.Candles(ctx, p.Name, overlap.OpenTime, c, s.buf); err != nil {
 			return f, "", err
 		}
 		if market.LateVolume && c.Len() > last && laterTrades(overlap, c.At(last)) {

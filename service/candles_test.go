@@ -387,3 +387,44 @@ func TestAnalyzer_FetchesAPairWholeWhoseCandlesAreWrong(t *testing.T) {
 		}
 	})
 }
+
+// A corrected candle that is stored already is fetched again, and only what follows it.
+func TestAnalyzer_ReplacesACandleThatTheExchangeHasCorrected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, store := &fakeExchange{}, &fakeStore{}
+		a := newTestAnalyzer(t, Config{}, x, store)
+		analyzeOne(t, a, 200)
+		kept := keptCandles(t, store)
+		last := kept.Len() - 1
+		wrong := kept.OpenTime[last]
+		var requests []time.Time
+		x.CandlesFunc = func(_ context.Context, _ string, from int64, dst *levels.Candles) error {
+			requests = append(requests, time.UnixMilli(from).UTC())
+			err := wave(from, dst)
+			i, _ := slices.BinarySearch(dst.OpenTime, wrong)
+			dst.Volume[i]++
+			return err
+		}
+		pair := Pair{Name: "P000USDT", Corrected: wrong}
+		err := a.AnalyzeEach(t.Context(), slices.Values([]Pair{pair}), Request{Interval: "1h", KlineLimit: 200, Store: true, Urgent: true}, func(_ Pair, one Analysis, err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got Results
+			got.Add(one)
+			if err := store.Put(t.Context(), got); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := keptCandles(t, store)
+		if now.Len() != kept.Len() || now.Volume[last] != kept.Volume[last]+1 || now.At(last-1) != kept.At(last-1) {
+			t.Errorf("kept %+v, was %+v", now.At(last), kept.At(last))
+		}
+		if want := time.UnixMilli(kept.OpenTime[last-1]).UTC(); !slices.Equal(requests, []time.Time{want}) {
+			t.Errorf("asked for candles since %v, want %v", requests, want)
+		}
+	})
+}

@@ -220,6 +220,9 @@ type Pair struct {
 	// Whole is set if stored candles of the pair are known to be wrong: the whole window
 	// is fetched, and replaces them.
 	Whole bool `json:"-"`
+	// Corrected is the open time of the first stored candle that the exchange has corrected,
+	// Unix ms: it and later ones are fetched again. 0: none is known to be.
+	Corrected int64 `json:"-"`
 }
 
 // Judged is the judgement of the promise of a series.

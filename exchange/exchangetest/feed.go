@@ -66,8 +66,8 @@ func (w *watched) complete(key service.Key) (all []levels.Candle) {
 // Pushed opens the feed of a venue against its simulated server, whose minute takes half a
 // second, and checks that the candles of 1m and 5m that it pushes are those of REST bit for
 // bit, that a pair that the server refuses is refused alone, and that a ping is answered.
-// Whether candles are marked as closed is as flagged.
-func Pushed(t *testing.T, v exchange.Venue, flagged bool) {
+// Candles are marked as closed unless Stream.Unmarked says otherwise.
+func Pushed(t *testing.T, v exchange.Venue) {
 	t.Helper()
 	const most = time.Minute
 	began, start := time.Now(), time.Date(2026, 5, 4, 10, 0, 40, 0, time.UTC)
@@ -156,7 +156,7 @@ func Pushed(t *testing.T, v exchange.Venue, flagged bool) {
 				t.Errorf("%s %s: %+v was pushed, %+v fetched", key.Symbol, key.Interval, k, byOpen[k.OpenTime])
 			}
 		}
-		if flagged != (w.closed[key] > 0) {
+		if feed.Marks() != (w.closed[key] > 0) {
 			t.Errorf("%s %s: %d candles are marked as closed", key.Symbol, key.Interval, w.closed[key])
 		}
 	}

@@ -129,7 +129,7 @@ func TestStream_Subscribe(t *testing.T) {
 
 func TestStream_EqualsREST(t *testing.T) {
 	t.Parallel()
-	exchangetest.Pushed(t, Spot, true)
+	exchangetest.Pushed(t, Spot)
 }
 
 func FuzzDecodeFrame(f *testing.F) {

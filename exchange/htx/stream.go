@@ -26,7 +26,8 @@ var stream = exchange.Stream{
 	Intervals: map[levels.Interval]string{
 		"1m": "1min", "5m": "5min", "15m": "15min", "30m": "30min", "1h": "60min", "4h": "4hour",
 	},
-	Series: 500, Batch: 1, Message: 1_000, Gzip: true,
+	Unmarked: true,
+	Series:   500, Batch: 1, Message: 1_000, Gzip: true,
 	Pace: 25 * time.Millisecond, Connects: 500 * time.Millisecond,
 	Silence: 20 * time.Second,
 }

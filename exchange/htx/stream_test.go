@@ -96,7 +96,7 @@ func TestStream_Subscribe(t *testing.T) {
 
 func TestStream_EqualsREST(t *testing.T) {
 	t.Parallel()
-	exchangetest.Pushed(t, Spot, false)
+	exchangetest.Pushed(t, Spot)
 }
 
 func FuzzDecodeFrame(f *testing.F) {

@@ -37,7 +37,7 @@ func pushed(m *market, series, most int) exchange.Venue {
 		names[i] = n.Name
 	}
 	return &streamed{m, exchange.Stream{
-		URL: "wss://api.hyperliquid.xyz/ws", Intervals: names,
+		URL: "wss://api.hyperliquid.xyz/ws", Intervals: names, Unmarked: true,
 		Series: series, Most: most, Batch: 1, Message: 4_000,
 		Pace: 100 * time.Millisecond, Connects: 4_100 * time.Millisecond,
 		Ping: []byte(`{"method":"ping"}`), PingEvery: 20 * time.Second,

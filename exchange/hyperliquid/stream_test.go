@@ -98,7 +98,7 @@ func TestStream_LimitsOfAnAddress(t *testing.T) {
 
 func TestStream_EqualsREST(t *testing.T) {
 	t.Parallel()
-	exchangetest.Pushed(t, Perps, false) // the list of Spot has pairs that do not trade
+	exchangetest.Pushed(t, Perps) // the list of Spot has pairs that do not trade
 }
 
 func FuzzDecodeFrame(f *testing.F) {

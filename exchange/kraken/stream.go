@@ -35,7 +35,7 @@ func pushed(m *spot) exchange.Venue {
 		names[i] = n.Name
 	}
 	return &streamed{m, exchange.Stream{
-		URL: "wss://ws.kraken.com/v2", Intervals: names, Name: symbolOf, OneInterval: true,
+		URL: "wss://ws.kraken.com/v2", Intervals: names, Name: symbolOf, OneInterval: true, Unmarked: true,
 		Series: 300, Batch: 100, Message: 4_000,
 		Pace: time.Second, Connects: 4_100 * time.Millisecond,
 		Ping: []byte(`{"method":"ping"}`), PingEvery: 30 * time.Second,

@@ -46,8 +46,8 @@ func pushed(m *market) exchange.Venue {
 		URL:          "wss://ws-api-spot.kucoin.com/",
 		Access:       exchange.Call{Endpoint: "bullet-public", Path: "api/v1/bullet-public", Body: "{}", Cost: exchange.Cost{10}, MaxBody: 16 << 10},
 		DecodeAccess: m.decodeAccess, Greets: true,
-		Intervals: names,
-		Series:    300, Most: 50, Batch: 100, Message: 1_000, // so that a refusal that repeats it can be read
+		Intervals: names, Unmarked: true,
+		Series: 300, Most: 50, Batch: 100, Message: 1_000, // so that a refusal that repeats it can be read
 		Pace: 110 * time.Millisecond, Each: 110 * time.Millisecond, Connects: 2_100 * time.Millisecond,
 		Ping: []byte(`{"id":"ping","type":"ping"}`), PingEvery: 15 * time.Second,
 		Silence: 60 * time.Second, Lifetime: 24 * time.Hour,

@@ -139,7 +139,7 @@ func TestStream_Access(t *testing.T) {
 
 func TestStream_EqualsREST(t *testing.T) {
 	t.Parallel()
-	exchangetest.Pushed(t, Spot, false)
+	exchangetest.Pushed(t, Spot)
 }
 
 // impatient is the market with connections that count as silent early.

@@ -28,6 +28,7 @@ var stream = exchange.Stream{
 	Intervals: map[levels.Interval]string{
 		"1m": "Min1", "5m": "Min5", "15m": "Min15", "30m": "Min30", "1h": "Min60", "4h": "Hour4",
 	},
+	Unmarked: true,
 	// One subscription a message, because the answer to several says in words which of them
 	// are refused.
 	Series: 30, Batch: 1, Message: 1_000, Binary: decodePush,

@@ -163,7 +163,7 @@ func TestStream_Subscribe(t *testing.T) {
 
 func TestStream_EqualsREST(t *testing.T) {
 	t.Parallel()
-	exchangetest.Pushed(t, Spot, false)
+	exchangetest.Pushed(t, Spot)
 }
 
 // What is accepted is a message that the library accepts, and decodes to its values.
