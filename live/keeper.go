@@ -59,6 +59,8 @@ type Store interface {
 	Put(ctx context.Context, r service.Results) error
 	// Candles reads stored candles; see service.Store.
 	Candles(ctx context.Context, key service.Key, from int64, dst *levels.Candles, buf []byte) (service.Kept, error)
+	// Snapshot reads the newest analysis of a series if at is zero.
+	Snapshot(ctx context.Context, key service.Key, at time.Time) (service.Snapshot, error)
 	// KeepLive says that this process keeps pairs of the exchange live. It returns the
 	// ids of all that do and have said so lately, and the one of this process.
 	KeepLive(ctx context.Context, exchange string) (keepers []string, self string, err error)
@@ -105,8 +107,9 @@ type Keeper struct {
 	shared  bool            // the series were set for keepers
 	none    bool            // the last list had no pairs
 
-	mu    sync.Mutex
-	waits time.Time // until then the exchange demands a pause, as far as was logged
+	mu     sync.Mutex
+	waits  time.Time // until then the exchange demands a pause, as far as was logged
+	sharer sharer    // since keep
 
 	unkept              atomic.Int64 // series that the limits do not allow, of all processes
 	audits, differences atomic.Int64 // compared series, and candles that differed
@@ -297,8 +300,17 @@ func mix(v uint64) uint64 {
 	return v ^ v>>31
 }
 
+// sharer is how pairs are divided: among which keepers, and which of them this process is.
+type sharer struct {
+	self    string
+	keepers []string
+}
+
 // keep sets the series that this process keeps live.
 func (k *Keeper) keep(ctx context.Context, self string) {
+	k.mu.Lock()
+	k.sharer = sharer{self, k.keepers}
+	k.mu.Unlock()
 	all := k.plan(k.pairs)
 	var own []member
 	var keys []service.Key
@@ -462,7 +474,27 @@ func (k *Keeper) Fresh(ctx context.Context, _ string, klines int) func(service.K
 	if klines == k.cfg.KlineLimit {
 		at, ok = k.now(ctx)
 	}
-	return func(key service.Key) bool { return ok && k.recent.fresh(key, time.UnixMilli(at)) }
+	k.mu.Lock()
+	by := k.sharer
+	k.mu.Unlock()
+	return func(key service.Key) bool {
+		switch {
+		case !ok:
+			return false
+		case len(by.keepers) > 1 && slices.Contains(k.cfg.Intervals, key.Interval) && keeperOf(key.Symbol, by.keepers) != by.self:
+			return k.storedFresh(ctx, key, at)
+		}
+		return k.recent.fresh(key, time.UnixMilli(at))
+	}
+}
+
+// storedFresh reports whether the stored analysis of a pair that another process keeps live
+// is as of the last candle that closed by now, Unix ms, and of as many candles as this
+// process would use. A young pair has fewer, and is not fresh.
+func (k *Keeper) storedFresh(ctx context.Context, key service.Key, now int64) bool {
+	s, err := k.store.Snapshot(ctx, key, time.Time{})
+	return err == nil && s.AsOf.UnixMilli()+key.Interval.Milliseconds() > now && s.Klines == k.cfg.KlineLimit &&
+		s.Algorithm == levels.Algorithm && s.Simulated == k.venue.Market().Simulated
 }
 
 // Stored implements job.Live.

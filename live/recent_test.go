@@ -307,7 +307,8 @@ type parts struct {
 	stored  [][]string
 	trading time.Time // the exchange lists no pairs before
 	halted  bool      // the exchange does not list CUSDT
-	hangs   int       // so many times Put does not return before its context ends
+	newest  *service.Snapshot
+	hangs   int // so many times Put does not return before its context ends
 }
 
 func (p *parts) Pairs(context.Context, string) ([]service.Pair, error) {
@@ -329,6 +330,12 @@ func (p *parts) KeepLive(context.Context, string) ([]string, string, error) {
 		return nil, "", errors.New("no answer")
 	}
 	return p.keepers, "me", nil
+}
+func (p *parts) Snapshot(context.Context, service.Key, time.Time) (service.Snapshot, error) {
+	if p.newest == nil {
+		return service.Snapshot{}, service.ErrNotAnalyzed
+	}
+	return *p.newest, nil
 }
 func (p *parts) LeaveLive(context.Context, string) error { p.set(nil); return nil }
 func (p *parts) set(keepers []string) {
@@ -515,6 +522,49 @@ func TestKeeper_KeepsAHaltedPairUntilTheNextList(t *testing.T) {
 		}
 		if counts != "333322" {
 			t.Errorf("series after each list: %s", counts)
+		}
+		stop()
+		synctest.Wait()
+	})
+}
+
+func TestKeeper_CountsWhatAnotherProcessHasStoredAsFresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &parts{keepers: []string{"me", "other"}}
+		_, recent := Wrap(nil, NewMetrics(prometheus.NewRegistry()))
+		p.recent = recent
+		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1h"}, KlineLimit: 100, BatchSize: 50}, recent, nil, venue{p}, p, p, p, discard)
+		ctx, stop := context.WithCancel(t.Context())
+		go k.Run(ctx)
+		time.Sleep(joining + 2*shareEvery)
+		closed := time.Now().Truncate(time.Hour)
+		good := service.Snapshot{AsOf: closed, Klines: 100, Algorithm: levels.Algorithm}
+		old, short, former := good, good, good
+		old.AsOf, short.Klines, former.Algorithm = closed.Add(-time.Hour), 99, "3"
+		mine, theirs := 0, 0
+		for _, pair := range []string{"AUSDT", "BUSDT", "CUSDT"} {
+			key := service.Key{Exchange: "x", Symbol: pair, Interval: "1h"}
+			if keeperOf(pair, p.keepers) == "me" {
+				if mine++; !k.Fresh(ctx, "x", 100)(key) {
+					t.Errorf("%s is not fresh", pair)
+				}
+				continue
+			}
+			theirs++
+			for n, s := range []*service.Snapshot{nil, &good, &old, &short, &former} {
+				p.newest = s
+				if got := k.Fresh(ctx, "x", 100)(key); got != (n == 1) {
+					t.Errorf("%s is fresh: %t, with %+v", pair, got, s)
+				}
+			}
+			p.newest = &good
+			other := service.Key{Exchange: "x", Symbol: pair, Interval: "4h"}
+			if k.Fresh(ctx, "x", 200)(key) || k.Fresh(ctx, "x", 100)(other) {
+				t.Errorf("%s is fresh of other candles", pair)
+			}
+		}
+		if mine == 0 || theirs == 0 {
+			t.Fatal("a process has no pair")
 		}
 		stop()
 		synctest.Wait()
