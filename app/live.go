@@ -86,6 +86,7 @@ func (a *App) keep(v Venue, recent *live.Recent, log *slog.Logger) {
 		Intervals:  liveIntervals(a.Config),
 		KlineLimit: a.Config.AnalysisKlineLimit,
 		BatchSize:  a.Config.AnalysisBatchSize,
+		Requests:   2 * a.Config.AnalysisConcurrency,
 		Memory:     int(a.budget.live()) / len(a.Venues),
 		Price:      func(symbol string, price float64, at time.Time) { a.events.Price(v.Name, symbol, price, v.At(at)) },
 	}, recent, feed, v, a.Jobs, a.Analyzer, a.DB, log)

@@ -65,9 +65,13 @@ func (a *App) openVenues(log *slog.Logger) error {
 		if groups[Address(v)] == nil {
 			groups[Address(v)] = exchange.NewGroup(venues.Find(v.Name).Spec(), v.WeightShare)
 		}
+		requests := a.Config.AnalysisConcurrency
+		if a.live() { // for single candles
+			requests *= 2
+		}
 		a.Venues = append(a.Venues, OpenVenue(v, exchange.Config{
 			Group:       groups[Address(v)],
-			Concurrency: a.Config.AnalysisConcurrency,
+			Concurrency: requests,
 			OnBan:       func(until time.Time) { a.rememberBan(v, until) },
 			Observe: func(endpoint string, status int, took time.Duration) {
 				a.requests.observe(v.Name, endpoint, status, took)

@@ -26,7 +26,7 @@ import (
 // candles are lost when connections and processes end.
 const (
 	livePairs   = 500
-	liveSampled = 50 // pairs that are asked for
+	liveSampled = 25 // pairs that are asked for
 	liveEvery   = 25 * time.Millisecond
 	liveCuts    = 100
 	liveKills   = 10 // of the cuts are kills of the process

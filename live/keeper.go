@@ -80,6 +80,7 @@ type Config struct {
 	Intervals  []levels.Interval
 	KlineLimit int
 	BatchSize  int // most analyses of a transaction
+	Requests   int // most at once for single candles
 	Memory     int // bytes for the live series of the exchange; 0: no limit
 	// Price, if not nil, receives each pushed price of a live pair that differs from the one
 	// before, and when it was received, by the clock of this machine. It is called from the
@@ -134,8 +135,9 @@ func Wrap(x service.Exchange, m *Metrics) (service.Exchange, *Recent) {
 
 // NewKeeper returns a Keeper of what recent receives from feed.
 func NewKeeper(cfg Config, recent *Recent, feed Feed, venue Venue, lister Lister, analyzer Analyzer, store Store, log *slog.Logger) *Keeper {
+	cfg.Requests = max(1, cfg.Requests)
 	recent.metrics.announce(cfg.Exchange)
-	recent.onPrice, recent.marked = cfg.Price, feed != nil && feed.Marks()
+	recent.onPrice, recent.marked = cfg.Price, feed == nil || feed.Marks()
 	return &Keeper{cfg: cfg, recent: recent, feed: feed, venue: venue, lister: lister, analyzer: analyzer, store: store,
 		log: log.With("exchange", cfg.Exchange), metrics: recent.metrics}
 }
@@ -152,8 +154,9 @@ const (
 	// grace is how long after the close of a candle it may be pushed, while the exchange
 	// pushes others, before the exchange is asked for it. Where nothing is pushed, it is
 	// asked after pollGrace, because some have a closed candle only a moment later.
-	grace     = 5 * time.Second
-	pollGrace = 2 * time.Second
+	grace      = 5 * time.Second
+	pollGrace  = 2 * time.Second
+	checkEvery = 250 * time.Millisecond // for such candles
 	// putTimeout is how long the database may take to store some analyses. After it they are
 	// made again.
 	putTimeout = 30 * time.Second
@@ -170,6 +173,7 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 	all.Go(func() { k.check(ctx) })
 	all.Go(func() { k.audit(ctx) })
+	all.Go(func() { k.fetch(service.Background(ctx), &all) })
 	done := make(chan service.Analysis, k.cfg.BatchSize) // slots do not wait for the database
 	var analyses sync.WaitGroup
 	analyses.Go(func() { k.analyze(ctx, known, done) })
@@ -394,7 +398,10 @@ func (k *Keeper) plan(pairs []service.Pair) (p plan) {
 			switch {
 			case memory < series:
 				p.unkept++
-			case k.feed != nil && k.feed.Has(i) && room > 0:
+			case k.feed != nil && k.feed.Has(i) && room > 0 && (k.recent.marked || p.share+shares[n] <= pollShare):
+				if !k.recent.marked { // its closed candles are asked for
+					p.share += shares[n]
+				}
 				room--
 				memory -= series
 				p.members = append(p.members, m)
@@ -422,12 +429,7 @@ func (k *Keeper) Unkept() int { return int(k.unkept.Load()) }
 
 // check asks the exchange for candles that were not pushed.
 func (k *Keeper) check(ctx context.Context) {
-	rate := math.Inf(1) // of polls, a second
-	for _, i := range k.cfg.Intervals {
-		n, r := k.venue.Requests(i, 1)
-		rate = min(rate, r/float64(n))
-	}
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
 	last, credit := time.Now(), 0.0
 	for {
@@ -440,6 +442,11 @@ func (k *Keeper) check(ctx context.Context) {
 			k.recent.Check(at, max(grace, k.venue.Market().Settles), "silent")
 		}
 		// As many a second as the limits allow: then requests of people find room at any time.
+		rate := math.Inf(1) // of polls, a second; an exchange may change its limits
+		for _, i := range k.cfg.Intervals {
+			n, r := k.venue.Requests(i, 1)
+			rate = min(rate, r/float64(n))
+		}
 		now := time.Now()
 		credit = min(credit+rate*now.Sub(last).Seconds(), max(1, rate))
 		last = now
@@ -448,6 +455,38 @@ func (k *Keeper) check(ctx context.Context) {
 				credit -= float64(k.recent.Poll(at, max(pollGrace, k.venue.Market().Settles), int(credit)))
 			}
 		}
+	}
+}
+
+// fetch asks the exchange for the newest candles of series that lack no others, as soon as
+// there are some, until ctx is done. all counts the goroutines.
+func (k *Keeper) fetch(ctx context.Context, all *sync.WaitGroup) {
+	for {
+		select {
+		case <-k.recent.queues[missing].wake:
+		case <-ctx.Done():
+			return
+		}
+		for range k.recent.fetch(k.cfg.Requests) {
+			all.Go(func() { k.fetchMissing(ctx) })
+		}
+	}
+}
+
+// fetchBuffer is the size of the memory for decoding a few candles.
+const fetchBuffer = 8 << 10
+
+// fetchMissing takes series out of the queue missing until it is empty.
+func (k *Keeper) fetchMissing(ctx context.Context) {
+	buf := make([]byte, fetchBuffer)
+	var c levels.Candles
+	for key, newest, ok := k.recent.nextMissing(); ok; key, newest, ok = k.recent.nextMissing() {
+		c.Reset(key.Interval, 3)
+		if err := k.venue.Candles(ctx, key.Symbol, newest, &c, buf); err != nil {
+			k.failed(ctx, service.Pair{Name: key.Symbol}, key.Interval, err)
+			continue
+		}
+		k.recent.fetched(key, &c)
 	}
 }
 

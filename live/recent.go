@@ -22,8 +22,8 @@ type Recent struct {
 	mu     sync.Mutex
 	series map[service.Key]*recent
 	order  []*recent // the same, the most important first
-	polled []*recent // of these the exchange is asked after each close
-	queues [2]queue
+	asked  []*recent // of these the exchange is asked after each close, though some are pushed
+	queues [3]queue
 	prices map[string]*quote // by pair
 
 	onPrice func(symbol string, price float64, at time.Time) // see Config.Price
@@ -33,7 +33,8 @@ type Recent struct {
 	refused map[service.Key]bool
 	marked  bool // the exchange marks closed candles
 
-	audited int // of order, modulo its length
+	audited  int // of order, modulo its length
+	fetching int // how many goroutines take series out of the queue missing
 }
 
 // queue holds series with a candle to analyse, in order of its arrival.
@@ -42,11 +43,13 @@ type queue struct {
 	wake   chan struct{} // signalled when one is added
 }
 
-// The queues: of series whose candle is known, and of those for which the exchange must be
-// asked, which may take long.
+// The queues: of series whose candle is known, of those for which the exchange must be
+// asked, which may take long, and of those that only lack their newest candle. That one is
+// asked for without a slot.
 const (
 	known = iota
 	unknown
+	missing
 )
 
 // quote is the last price of a pair, which all its series share: the close of the open
@@ -86,7 +89,7 @@ func (s *recent) closed() int64 {
 }
 
 func newRecent(m *metrics) *Recent {
-	r := &Recent{metrics: m, series: map[service.Key]*recent{}, refused: map[service.Key]bool{}}
+	r := &Recent{metrics: m, series: map[service.Key]*recent{}, refused: map[service.Key]bool{}, marked: true}
 	for i := range r.queues {
 		r.queues[i].wake = make(chan struct{}, 1)
 	}
@@ -108,7 +111,7 @@ func (r *Recent) set(exchange string, members []member, now int64) (added, gone 
 	defer r.mu.Unlock()
 	old, quotes := r.series, r.prices
 	r.prices = make(map[string]*quote, len(quotes))
-	r.series, r.polled, r.order = make(map[service.Key]*recent, len(members)), nil, make([]*recent, 0, len(members))
+	r.series, r.asked, r.order = make(map[service.Key]*recent, len(members)), nil, make([]*recent, 0, len(members))
 	for _, m := range members {
 		key := service.Key{Exchange: exchange, Symbol: m.pair.Name, Interval: m.interval}
 		s := old[key]
@@ -125,8 +128,8 @@ func (r *Recent) set(exchange string, members []member, now int64) (added, gone 
 		}
 		r.series[key] = s
 		r.order = append(r.order, s)
-		if s.polled {
-			r.polled = append(r.polled, s)
+		if s.polled || !r.marked {
+			r.asked = append(r.asked, s)
 		}
 		if old[key] == nil {
 			r.enqueue(s)
@@ -148,7 +151,9 @@ func (r *Recent) Refused(key service.Key) (first bool) {
 	r.refused[key] = true
 	if s := r.series[key]; s != nil && !s.polled {
 		s.polled = true
-		r.polled = append(r.polled, s)
+		if r.marked {
+			r.asked = append(r.asked, s)
+		}
 	}
 	return !known
 }
@@ -169,11 +174,18 @@ func (r *Recent) enqueue(s *recent) {
 		return
 	}
 	s.queued = true
-	q := &r.queues[known]
-	if s.hole || s.n == 0 {
-		q = &r.queues[unknown]
+	r.queues[s.place()].add(s)
+}
+
+// place returns the queue of a series.
+func (s *recent) place() int {
+	switch {
+	case s.n > 0 && !s.hole:
+		return known
+	case s.n > 0 && s.done >= s.closed() && s.asked <= s.closed()+s.key.Interval.Milliseconds() && !s.pair.Whole && s.pair.Corrected == 0:
+		return missing
 	}
-	q.add(s)
+	return unknown
 }
 
 func (q *queue) add(s *recent) {
@@ -287,7 +299,7 @@ func (r *Recent) check(s *recent, now int64, grace time.Duration, reason string)
 	switch last := s.closeBefore(now - grace.Milliseconds()); {
 	case s.queued || s.busy || s.paused:
 	case s.closed() < last:
-		if !s.polled && s.due(now, last) {
+		if !s.polled && (r.marked || reason != "silent") && s.due(now, last) {
 			r.missed(s.key.Exchange, reason)
 			r.ask(s, last)
 		}
@@ -296,12 +308,12 @@ func (r *Recent) check(s *recent, now int64, grace time.Duration, reason string)
 	}
 }
 
-// Poll queues at most n polled series whose last candle closed more than grace before now
+// Poll queues at most n of the series that must be asked for, whose last candle closed more than grace before now
 // (Unix ms) and was not asked for, and returns how many.
 func (r *Recent) Poll(now int64, grace time.Duration, n int) (queued int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range r.polled {
+	for _, s := range r.asked {
 		if queued == n {
 			break
 		}
@@ -345,8 +357,8 @@ func (r *Recent) next(of int, i levels.Interval) *recent {
 			continue
 		}
 		q.series = slices.Delete(q.series, k, k+1)
-		if of == known && s.hole { // since it was queued
-			r.queues[unknown].add(s)
+		if at := s.place(); of == known && at != known { // since it was queued
+			r.queues[at].add(s)
 			k--
 			continue
 		}
@@ -354,6 +366,59 @@ func (r *Recent) next(of int, i levels.Interval) *recent {
 		return s
 	}
 	return nil
+}
+
+// fetch returns how many more goroutines shall take series out of the queue missing, if
+// there are to be at most that many. Each calls nextMissing until that returns false.
+func (r *Recent) fetch(most int) (more int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	more = max(0, min(len(r.queues[missing].series), most-r.fetching))
+	r.fetching += more
+	return more
+}
+
+// nextMissing takes the first series out of the queue missing, and returns the open time of
+// its newest known candle.
+func (r *Recent) nextMissing() (key service.Key, newest int64, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q := &r.queues[missing]
+	for len(q.series) > 0 {
+		s := q.series[0]
+		q.series = slices.Delete(q.series, 0, 1)
+		if s.place() != missing { // since it was queued
+			r.queues[s.place()].add(s)
+			continue
+		}
+		s.queued, s.busy = false, true
+		return s.key, s.newest().OpenTime, true
+	}
+	r.fetching--
+	return service.Key{}, 0, false
+}
+
+// fetched notes the candles that were fetched of a series from its newest known one on, and
+// queues the series if one is not analysed yet. If the known one is different there, all
+// is fetched by the analysis.
+func (r *Recent) fetched(key service.Key, c *levels.Candles) {
+	r.mu.Lock()
+	s := r.series[key]
+	same := s != nil && s.n > 0 && c.Len() > 0 && (c.At(0) == *s.newest() || s.n == 2 && c.At(0) == s.last[0])
+	if s != nil && !same {
+		s.n, s.busy = 0, false
+		r.enqueue(s)
+	}
+	r.mu.Unlock()
+	if !same {
+		return
+	}
+	r.learn(key, c)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.busy = false; s.n > 0 && s.done < s.closed() && !s.paused {
+		r.enqueue(s)
+	}
 }
 
 // waiting returns the interval of the first series in a queue; "" if it is empty.
@@ -460,7 +525,15 @@ func (r *Recent) learn(key service.Key, c *levels.Candles) {
 func (r *Recent) Counts() (series, polled, waiting int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.series), len(r.polled), len(r.queues[known].series) + len(r.queues[unknown].series)
+	for _, s := range r.asked {
+		if s.polled {
+			polled++
+		}
+	}
+	for i := range r.queues {
+		waiting += len(r.queues[i].series)
+	}
+	return len(r.series), polled, waiting
 }
 
 // exchange is a service.Exchange that takes the candles of live series from Recent, and

@@ -66,11 +66,23 @@ func (r *Recent) push(n int, closed bool) {
 
 // queued reports whether the series is queued, and empties the queues.
 func (r *Recent) queued() bool {
-	s := cmp.Or(r.next(known, "1m"), r.next(unknown, "1m"))
+	s := cmp.Or(r.next(known, "1m"), r.asks())
 	if s != nil {
 		r.stored(s.key, s.closed())
 	}
 	return s != nil
+}
+
+// asks takes a series for which the exchange must be asked out of its queue.
+func (r *Recent) asks() *recent {
+	r.mu.Lock()
+	r.fetching++
+	r.mu.Unlock()
+	if key, _, ok := r.nextMissing(); ok {
+		r.fetching--
+		return r.series[key]
+	}
+	return r.next(unknown, "1m")
 }
 
 func columns(n ...int) *levels.Candles {
@@ -211,7 +223,7 @@ func TestRecent_AsksForTheSeriesOfABrokenConnectionOnly(t *testing.T) {
 	a := service.Key{Exchange: "x", Symbol: "A", Interval: "1m"}
 	// a minute has just closed; its candle is pushed on the other connection a moment later
 	r.CheckOf([]service.Key{a, {Exchange: "x", Symbol: "C", Interval: "1m"}}, candle(7).OpenTime+100, 0, "reconnect")
-	if s := r.next(unknown, "1m"); s == nil || s.key != a || r.queued() {
+	if s := r.asks(); s == nil || s.key != a || r.queued() {
 		t.Error("not only the series of the connection is asked for")
 	}
 }
@@ -231,6 +243,52 @@ func TestRecent_AsksOnceForACandleThatTheExchangeDoesNotHave(t *testing.T) {
 	}
 	if r.Check(candle(8).OpenTime+6000, 5*time.Second, "silent"); !r.queued() {
 		t.Error("the next one is not asked for")
+	}
+}
+
+func TestRecent_AsksForASingleCandleWithoutASlot(t *testing.T) {
+	wrong := columns(5, 6)
+	wrong.Volume[0]++
+	for name, c := range map[string]struct {
+		fetched *levels.Candles
+		pushed  bool // the candle is pushed meanwhile
+		queue   int  // -1 for none
+	}{
+		"it is there":             {columns(5, 6), false, known},
+		"it is not there yet":     {columns(5), false, -1},
+		"it was pushed meanwhile": {columns(5, 6), true, unknown}, // where it was queued
+		"others are missing, too": {columns(5, 7), false, known},  // which finds that they are
+		"another candle before":   {wrong, false, unknown},
+		"no candle":               {columns(), false, unknown},
+	} {
+		r := newSeries(t)
+		r.learn(key, columns(4, 5))
+		r.stored(key, candle(6).OpenTime)
+		r.Check(candle(7).OpenTime+6000, grace, "silent")
+		if n := r.fetch(3); n != 1 {
+			t.Errorf("%s: %d goroutines", name, n)
+		}
+		of, newest, ok := r.nextMissing()
+		if !ok || of != key || newest != candle(5).OpenTime {
+			t.Fatalf("%s: %v since %d", name, of, newest)
+		}
+		if c.pushed {
+			r.push(6, true)
+		}
+		r.fetched(key, c.fetched)
+		if _, _, ok := r.nextMissing(); ok || r.fetching != 0 {
+			t.Errorf("%s: %d goroutines go on", name, r.fetching)
+		}
+		for q := range r.queues {
+			if n := len(r.queues[q].series); (n == 1) != (q == c.queue) {
+				t.Errorf("%s: %d series in queue %d", name, n, q)
+			}
+		}
+		if c.queue == known && c.fetched.At(1) == candle(6) {
+			if s := r.next(known, "1m"); s == nil || !r.append(key, candle(5).OpenTime, columns(4)) {
+				t.Errorf("%s: the candle is not passed on", name)
+			}
+		}
 	}
 }
 
@@ -623,6 +681,7 @@ func TestKeeper_KeepsTheMostTradedPairsWithinTheLimits(t *testing.T) {
 		"one interval pushed":         {fakeFeed{most: 500}, 0, 0, 200, 0}, // the other cannot be asked for
 		"fewer connections":           {fakeFeed{most: 150}, 1, 0, 150, 0},
 		"little memory":               {nil, 1000, 100 * seriesBytes, 0, 100},
+		"closed candles not marked":   {fakeFeed{most: 500, unmarked: true}, 1, 0, 29, 60}, // each is asked for
 	} {
 		p := &parts{rate: cmp.Or(c.rate, 1e-9)}
 		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1m", "1h"}, KlineLimit: 100, Memory: c.memory}, newRecent(&NewMetrics(prometheus.NewRegistry()).metrics), c.feed, venue{p}, p, p, p, discard)
@@ -638,7 +697,7 @@ func TestKeeper_KeepsTheMostTradedPairsWithinTheLimits(t *testing.T) {
 				t.Errorf("%s: series %d is of %s, which is less traded than others", name, n, m.pair.Name)
 			}
 		}
-		if c.feed != nil && c.rate == 1 { // what is not pushed is polled as far as the limit allows
+		if c.feed != nil && c.rate == 1 && k.recent.marked { // what is not pushed is polled as far as the limit allows
 			c.polled = polled
 		}
 		if pushed != c.pushed || polled != c.polled || got.unkept != 400-pushed-polled || got.share > pollShare {
@@ -648,10 +707,13 @@ func TestKeeper_KeepsTheMostTradedPairsWithinTheLimits(t *testing.T) {
 }
 
 // fakeFeed pushes candles of a minute.
-type fakeFeed struct{ most int }
+type fakeFeed struct {
+	most     int
+	unmarked bool
+}
 
 func (fakeFeed) Has(i levels.Interval) bool     { return i == "1m" }
-func (fakeFeed) Marks() bool                    { return true }
+func (f fakeFeed) Marks() bool                  { return !f.unmarked }
 func (fakeFeed) Want([]service.Key)             {}
 func (f fakeFeed) Connections(n int) (int, int) { return (n + 99) / 100, f.most }
 func (fakeFeed) Run(ctx context.Context)        { <-ctx.Done() }
@@ -665,7 +727,7 @@ func TestKeeper_SpreadsPollsOverTheLimitAndAsksTwiceForALateCandle(t *testing.T)
 		}
 		start := candle(1).OpenTime
 		r.set("x", all, start)
-		for s := r.next(unknown, "1m"); s != nil; s = r.next(unknown, "1m") {
+		for s := r.asks(); s != nil; s = r.asks() {
 			r.learn(s.key, columns(0))
 			r.stored(s.key, start)
 		}
@@ -673,7 +735,7 @@ func TestKeeper_SpreadsPollsOverTheLimitAndAsksTwiceForALateCandle(t *testing.T)
 		if n := r.Poll(closes+1000, pollGrace, 20); n > 0 {
 			t.Errorf("%d series are polled before the candle is there", n)
 		}
-		if n := r.Poll(closes+2000, pollGrace, 5); n != 5 || r.next(unknown, "1m").key.Symbol != "P00" {
+		if n := r.Poll(closes+2000, pollGrace, 5); n != 5 || r.asks().key.Symbol != "P00" {
 			t.Errorf("%d series are polled, want the first 5", n)
 		}
 		if n := r.Poll(closes+3000, pollGrace, 30); n != 15 {
@@ -687,9 +749,9 @@ func TestKeeper_SpreadsPollsOverTheLimitAndAsksTwiceForALateCandle(t *testing.T)
 			if got := r.Poll(closes+at, pollGrace, 30); got != []int{0, 1, 0}[n] {
 				t.Errorf("%d ms after the close %d series are polled", at, got)
 			}
-			if s := r.next(unknown, "1m"); n == 1 {
+			if s := r.asks(); n == 1 {
 				for s != nil && s.key != first {
-					s = r.next(unknown, "1m")
+					s = r.asks()
 				}
 				r.learn(first, columns(0))
 				r.stored(first, start)
@@ -711,8 +773,9 @@ func TestRecent_PollsWhatIsRefused(t *testing.T) {
 		t.Error("a second refusal counts as the first")
 	}
 	r.set("x", members("A", "B", "C"), 0)
-	if r.Refused(service.Key{Exchange: "x", Symbol: "B", Interval: "1m"}); len(r.polled) != 1 || r.polled[0].key.Symbol != "B" {
-		t.Errorf("%d series are polled, want the one that was refused again", len(r.polled))
+	r.Refused(service.Key{Exchange: "x", Symbol: "B", Interval: "1m"})
+	if _, polled, _ := r.Counts(); polled != 1 {
+		t.Errorf("%d series are polled, want the one that was refused again", polled)
 	}
 }
 
