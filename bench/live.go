@@ -26,8 +26,8 @@ import (
 // candles are lost when connections and processes end.
 const (
 	livePairs   = 500
-	liveSampled = 25 // pairs that are asked for
-	liveEvery   = 25 * time.Millisecond
+	liveSampled = 25                    // pairs that are asked for
+	liveEvery   = 40 * time.Millisecond // between two requests for one
 	liveCuts    = 100
 	liveKills   = 10 // of the cuts are kills of the process
 	cutPairs    = 50
@@ -160,26 +160,32 @@ func (b *Bencher) liveClose(ctx context.Context, db string) (liveResult, error) 
 	var took []float64
 	sample := func(ctx context.Context, close time.Time) error {
 		wanted := close.UTC().Format(`"as_of":"2006-01-02T15:04:05Z"`)
-		for waiting := slices.Clone(symbols); len(waiting) > 0; {
-			next := time.Now().Add(liveEvery)
-			for _, s := range slices.Clone(waiting) {
-				body, err := get(ctx, p, "/levels/"+s+"?interval=1m")
+		ask := func(symbol string) error {
+			for {
+				if err := pause(ctx, liveEvery); err != nil {
+					return err
+				}
+				body, err := get(ctx, p, "/levels/"+symbol+"?interval=1m")
 				if err != nil {
 					return err
 				}
-				if !bytes.Contains(body, []byte(wanted)) {
-					continue
+				if bytes.Contains(body, []byte(wanted)) {
+					mu.Lock()
+					defer mu.Unlock()
+					took = append(took, time.Since(sent[symbol]).Seconds())
+					return nil
 				}
-				mu.Lock()
-				took = append(took, time.Since(sent[s]).Seconds())
-				mu.Unlock()
-				waiting = slices.DeleteFunc(waiting, func(w string) bool { return w == s })
-			}
-			if err := pause(ctx, time.Until(next)); err != nil {
-				return err
 			}
 		}
-		return nil
+		failed := make(chan error, len(symbols))
+		for _, symbol := range symbols {
+			go func() { failed <- ask(symbol) }()
+		}
+		var all error
+		for range symbols {
+			all = errors.Join(all, <-failed)
+		}
+		return all
 	}
 	if err := b.closes(ctx, p, &r, sample); err != nil {
 		return r, err
@@ -496,13 +502,16 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// asker keeps a connection for each pair that is asked for at the same time.
+var asker = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2 * liveSampled}}
+
 // get returns the body of a reply.
 func get(ctx context.Context, p *Process, path string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Base+path, nil)
 	if err != nil {
 		return nil, err
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := asker.Do(req)
 	if err != nil {
 		return nil, err
 	}

@@ -241,6 +241,10 @@ func (r *Recent) candle(key service.Key, c levels.Candle, closed bool, received 
 		if s.n > 0 && c.OpenTime == newest.OpenTime+step {
 			s.last[0], s.n = *newest, 2
 		} else {
+			if s.n > 0 { // one between them was lost
+				r.missed(key.Exchange, "frame")
+				s.hole = true
+			}
 			s.n = 1
 		}
 		s.last[1] = c
