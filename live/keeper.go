@@ -235,6 +235,7 @@ func (k *Keeper) carryOver(pairs []service.Pair) []service.Pair {
 	for _, p := range pairs {
 		listed[p.Name] = true
 	}
+	pairs = slices.Clip(pairs) // of the lister
 	halted := map[string]bool{}
 	for _, p := range k.pairs {
 		if !listed[p.Name] && !k.halted[p.Name] {
