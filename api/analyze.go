@@ -58,8 +58,8 @@ func (b *arriving) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// postAnalyze serves POST /analyze.
-func (a *API) postAnalyze(w *reply, r *http.Request) error {
+// acceptsBody refuses a request by its query, media type or declared length.
+func (a *API) acceptsBody(w *reply, r *http.Request) error {
 	if _, err := parseQuery(r.URL.RawQuery); err != nil {
 		return err
 	}
@@ -72,19 +72,24 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 		p := tooLarge(a.MaxBodyBytes)
 		return &p
 	}
-	async := preferAsync(r)
-	if async {
-		w.Header().Set("Preference-Applied", "respond-async")
-	}
+	return nil
+}
 
-	maxKlines := a.Analyzer.MaxKlines()
-	held, err := a.uploads.take(r.Context(), uploadBytes(r.ContentLength, maxKlines))
+// upload waits for memory for the body of r, and has decode read it: in pieces if it is
+// long, that is, of more than directBytes. The caller calls drop, once or more, when what
+// was decoded is no longer needed.
+func (a *API) upload(w *reply, r *http.Request, bytesNeeded int64, decode func(in io.Reader, long bool) error) (drop func(), err error) {
+	held, err := a.uploads.take(r.Context(), bytesNeeded)
 	if err != nil {
 		w.Header().Set("Connection", "close") // does not wait for the rest of the body
-		return err
+		return nil, err
 	}
-	drop := sync.OnceFunc(func() { a.uploads.give(held) })
-	defer drop()
+	give := sync.OnceFunc(func() { a.uploads.give(held) })
+	defer func() {
+		if err != nil {
+			give()
+		}
+	}()
 	// net/http needs its own type to close the connection
 	in := &arriving{
 		Reader: http.MaxBytesReader(w.ResponseWriter, r.Body, a.MaxBodyBytes), c: http.NewResponseController(w.ResponseWriter),
@@ -92,23 +97,44 @@ func (a *API) postAnalyze(w *reply, r *http.Request) error {
 	}
 	head, err := io.ReadAll(io.LimitReader(in, directBytes+1))
 	if err != nil {
-		return bodyError(err)
+		return nil, bodyError(err, "")
 	}
-	var body *analyzeBody
 	if len(head) > directBytes {
-		body, err = decodeAnalyze(&tokens{r: io.MultiReader(bytes.NewReader(head), in)}, maxKlines)
-		head = nil
-		if err == nil && !body.Klines.given {
-			err = errNotKlines(directBytes)
-		}
+		err = decode(&tokens{r: io.MultiReader(bytes.NewReader(head), in)}, true)
 	} else {
 		r.Body = http.NoBody // read completely
-		body, err = decodeAnalyze(bytes.NewReader(head), maxKlines)
+		err = decode(bytes.NewReader(head), false)
 	}
+	if err != nil {
+		return nil, err
+	}
+	r.Body = http.NoBody // read completely
+	return give, nil
+}
+
+// postAnalyze serves POST /analyze.
+func (a *API) postAnalyze(w *reply, r *http.Request) error {
+	if err := a.acceptsBody(w, r); err != nil {
+		return err
+	}
+	async := preferAsync(r)
+	if async {
+		w.Header().Set("Preference-Applied", "respond-async")
+	}
+
+	maxKlines := a.Analyzer.MaxKlines()
+	var body *analyzeBody
+	drop, err := a.upload(w, r, uploadBytes(r.ContentLength, maxKlines), func(in io.Reader, long bool) (err error) {
+		body, err = decodeAnalyze(in, maxKlines)
+		if err == nil && long && !body.Klines.given {
+			err = errNotKlines(directBytes)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	r.Body = http.NoBody // read completely
+	defer drop()
 	w.wait(r)
 	if async && body.faint() {
 		return badField("/faint", "the result of a job has no faint levels; leave out Prefer: respond-async, or ask GET /levels/{symbol} for them")
@@ -237,20 +263,27 @@ func (a *API) analyzeKlines(w *reply, r *http.Request, async bool, body *analyze
 	ctx, cancel := context.WithTimeout(r.Context(), slotTimeout)
 	defer cancel()
 	klines := &body.Klines
+	tick := tickOrInferred(body.TickSize, klines, klines.n)
 	fill := func(dst *levels.Candles) error {
-		err := klines.fill(dst, levels.Interval(body.Interval), body.KlineLimit)
+		unit, err := klines.fill(dst, levels.Interval(body.Interval), body.KlineLimit)
 		*klines = rows{}
 		drop()
+		if err == nil {
+			w.Header().Set("Tidemark-Time-Unit", unit.String())
+			if size := tickOf(tick); size != nil {
+				w.Header().Set("Tidemark-Tick-Size", string(appendFloat(nil, *size)))
+			}
+		}
 		return err
 	}
 	if async {
-		j, err := a.Jobs.SubmitCandles(ctx, klines.n, fill)
+		j, err := a.Jobs.SubmitCandles(ctx, klines.n, tick, fill)
 		if err != nil {
 			return err
 		}
 		return a.accepted(w, &j)
 	}
-	snap, err := a.Analyzer.AnalyzeCandles(ctx, klines.n, fill)
+	snap, err := a.Analyzer.AnalyzeCandles(ctx, klines.n, tick, fill)
 	if err != nil {
 		return err
 	}

@@ -272,7 +272,7 @@ func TestAnalyze_RefusalsNameWhatIsWrong(t *testing.T) {
 		"too close, late interval": {strings.Replace(row(func(k *levels.Candle) { k.OpenTime -= 1800_000 }), `"interval":"1h",`, ``, 1)[:1] +
 			strings.TrimSuffix(strings.Replace(row(func(k *levels.Candle) { k.OpenTime -= 1800_000 }), `{"interval":"1h",`, ``, 1), "}") + `,"interval":"1h"}`,
 			400, "invalid_request", "/klines/3", "less than one interval"},
-		"seconds":            {`{"interval":"1h","klines":[[1763823600,1,1,1,1,1],[1763827200,1,1,1,1,1]]}`, 400, "invalid_request", "/klines/1", "less than one interval"},
+		"seconds, too close": {`{"interval":"1h","klines":[[1763823600,1,1,1,1,1],[1763827199,1,1,1,1,1]]}`, 400, "invalid_request", "/klines/1", "less than one interval"},
 		"not whole":          {`{"interval":"1h","klines":[[1.5,1,1,1,1,1]]}`, 400, "invalid_request", "/klines/0", "milliseconds"},
 		"still open":         {fmt.Sprintf(`{"interval":"1h","klines":[[%d,1,1,1,1,1]]}`, now), 400, "invalid_request", "-", "closed"},
 		"future":             {fmt.Sprintf(`{"interval":"1h","klines":[[%d,1,1,1,1,1]]}`, now+1e11), 400, "invalid_request", "-", "in the future"},

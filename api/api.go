@@ -252,6 +252,7 @@ func (a *API) routing() *chi.Mux {
 		return f
 	}
 	handle("POST", "/analyze", a.postAnalyze)
+	handle("POST", "/analyze/history", a.postHistory)
 	handle("GET", "/levels", a.getScreen)
 	a.levels = handle("GET", "/levels/{symbol}", a.getLevels)
 	handle("GET", "/levels/{symbol}/chart.svg", a.getSVG)

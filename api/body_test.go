@@ -47,6 +47,7 @@ func TestBody_IsRefusedAtTheFirstTokenThatIsWrong(t *testing.T) {
 		`{"klines":{"a":[`:               "/klines",
 		`{"nonsense":[`:                  "/nonsense",
 		`{"symbol":"BTCUSDT","symbol":[`: "/symbol",
+		`{"tick_size":[`:                 "/tick_size",
 	} {
 		in := io.MultiReader(strings.NewReader(begin), &endless{text: "1,1,1,1,", left: 64 << 10})
 		_, err := decodeAnalyze(&tokens{r: in}, service.MaxKlineLimit)
@@ -58,7 +59,7 @@ func TestBody_IsRefusedAtTheFirstTokenThatIsWrong(t *testing.T) {
 }
 
 func TestBody_NullIsNoValue(t *testing.T) {
-	for _, name := range []string{"symbol", "symbols", "all", "klines", "exchange", "interval", "kline_limit", "store"} {
+	for _, name := range []string{"symbol", "symbols", "all", "klines", "exchange", "interval", "kline_limit", "store", "tick_size"} {
 		_, err := decodeAnalyze(strings.NewReader(`{"`+name+`":null}`), service.MaxKlineLimit)
 		var p *problem
 		if !errors.As(err, &p) || p.pointer != "/"+name {

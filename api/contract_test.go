@@ -118,6 +118,7 @@ func TestContract_WhateverIsSentTheAnswerIsDocumented(t *testing.T) {
 	bodies := []string{
 		`{"symbol":"BTCUSDT","store":false}`, `{"symbols":["BTCUSDT","ETHUSDT"]}`, `{"all":true,"interval":"4h"}`,
 		`{"interval":"1h","klines":[[0,1,2,1,2,5],[3600000,1,2,1,2,5]]}`, `{"symbol":"ETHUSDT","kline_limit":100}`,
+		`{"interval":"1h","every":1,"tick_size":0.5,"klines":[[0,1,2,1,2,5],[3600000,1,2,1,2,5]]}`,
 	}
 	seen := map[string]int{}
 	paths := document(t).doc.Paths.Map()
@@ -170,7 +171,7 @@ func TestContract_WhateverIsSentTheAnswerIsDocumented(t *testing.T) {
 		}
 	}
 	// the test would prove little if it met only refusals, or none
-	for _, kind := range []string{"analyze 2xx", "analyze 4xx", "listLevels 2xx", "listLevels 4xx", "getLevels 2xx", "getLevels 4xx",
+	for _, kind := range []string{"analyze 2xx", "analyze 4xx", "analyzeHistory 2xx", "analyzeHistory 4xx", "listLevels 2xx", "listLevels 4xx", "getLevels 2xx", "getLevels 4xx",
 		"getKlines 2xx", "getKlines 4xx", "listSymbols 2xx", "listSymbols 4xx", "listEvents 2xx", "listEvents 4xx"} {
 		if seen[kind] == 0 {
 			t.Errorf("no response of kind %s among %v", kind, seen)

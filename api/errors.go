@@ -149,8 +149,8 @@ func appendProblem(b []byte, p problem, instance, requestID string) []byte {
 }
 
 // bodyError converts an error of the JSON decoder or the connection while reading a
-// body to an error for the client.
-func bodyError(err error) error {
+// body with the named fields to an error for the client.
+func bodyError(err error, fields string) error {
 	var p *problem
 	var where *json.SemanticError
 	var syntax *jsontext.SyntacticError
@@ -159,7 +159,7 @@ func bodyError(err error) error {
 	case errors.As(err, &p) || errors.As(err, &large) || errors.Is(err, errLongToken):
 		return err
 	case errors.As(err, &where) && where.Err == json.ErrUnknownName:
-		return badField(string(where.JSONPointer), "unknown field: there are symbol, symbols, all, klines, exchange, interval, kline_limit, store, faint")
+		return badField(string(where.JSONPointer), "unknown field: there are %s", fields)
 	case where != nil:
 		return badField(string(where.JSONPointer), "must be a %s", where.GoType)
 	case errors.As(err, &syntax):

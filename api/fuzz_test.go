@@ -44,7 +44,7 @@ func FuzzAnalyzeBody(f *testing.F) {
 			return
 		}
 		dst, interval := newCandles(), levels.Interval(plain.Interval)
-		if err := plain.Klines.fill(dst, interval, plain.KlineLimit); err != nil {
+		if _, err := plain.Klines.fill(dst, interval, plain.KlineLimit); err != nil {
 			if status(r, err).status != 400 {
 				t.Fatalf("%v is status %d", err, status(r, err).status)
 			}

@@ -65,7 +65,7 @@ func (a *API) postMCP(w *reply, r *http.Request) error {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w.ResponseWriter, r.Body, mcpBytes))
 	if err != nil {
-		return bodyError(err)
+		return bodyError(err, "")
 	}
 	r.Body = http.NoBody // read completely
 	w.wait(r)
@@ -173,7 +173,7 @@ func parseMessage(body []byte) (m mcpMessage, err error) {
 		return m, badField("", "the body must be a JSON-RPC message, an object")
 	}
 	if err := jsonv2.UnmarshalDecode(d, &m); err != nil {
-		return m, bodyError(err)
+		return m, bodyError(err, "jsonrpc, id, method, params")
 	}
 	if _, err := d.ReadToken(); err != io.EOF {
 		return m, badField("", "something follows the message")

@@ -273,7 +273,7 @@ func (a *API) fail(w *reply, r *http.Request, err error) {
 // problem sends p. It removes the headers that a handler set for its own reply.
 func (a *API) problem(w *reply, r *http.Request, p problem) {
 	h := w.Header()
-	for _, name := range [...]string{"Age", "Etag", "Last-Modified", "Content-Disposition", "Link", "Location", "Preference-Applied"} {
+	for _, name := range [...]string{"Age", "Etag", "Last-Modified", "Content-Disposition", "Link", "Location", "Preference-Applied", "Tidemark-Time-Unit", "Tidemark-Tick-Size"} {
 		delete(h, name)
 	}
 	h["Content-Type"] = contentProblem

@@ -41,6 +41,13 @@ func (s *stream) encode(v any) error {
 	return err
 }
 
+// worked moves the deadline of the client by the time it took to compute what is sent next.
+func (s *stream) worked(d time.Duration) {
+	if !s.due.IsZero() {
+		s.due = s.due.Add(d)
+	}
+}
+
 // spill sends the buffer if it is large enough.
 func (s *stream) spill() error {
 	if len(s.buf) < streamBuffer {

@@ -18,8 +18,9 @@ import (
 
 // types are those of the schemas. A schema that is missing here must be part of another.
 var types = map[string]any{
-	"AnalyzeRequest": wire.AnalyzeRequest[[][]any]{},
-	"Analysis":       wire.Analysis{}, "Level": wire.Level{}, "LevelRow": wire.Row{}, "LevelPage": wire.LevelPage[[]wire.Row]{},
+	"AnalyzeRequest": wire.AnalyzeRequest[[][]any]{}, "HistoryRequest": wire.HistoryRequest[[][]any, []any, any]{},
+	"History": wire.History[[]wire.HistoryMoment]{}, "HistoryMoment": wire.HistoryMoment{}, "HistoryLevel": wire.HistoryLevel{},
+	"Analysis": wire.Analysis{}, "Level": wire.Level{}, "LevelRow": wire.Row{}, "LevelPage": wire.LevelPage[[]wire.Row]{},
 	"Explanation": wire.Explanation{}, "Test": wire.Test{}, "Touch": wire.Touch{}, "Finding": wire.Finding{}, "Mark": wire.Mark{}, "Factor": wire.Factor{},
 	"PriceMarks": wire.PriceMarks{}, "PriceMark": wire.PriceMark{}, "MarkRecord": wire.MarkRecord{},
 	"Job": wire.Job{}, "JobSummary": wire.JobSummary{}, "LevelRef": wire.LevelRef{}, "PairOnIntervals": wire.PairOnIntervals[any]{}, "MissingInterval": wire.MissingInterval{}, "PairOnExchanges": wire.PairOnExchanges{}, "PairOnExchange": wire.PairOnExchange{}, "SharedLevel": wire.SharedLevel{}, "ExchangeStatus": wire.ExchangeStatus{}, "LivePairs": wire.LivePairs{}, "PricesRead": wire.PricesRead{}, "Reconnects": wire.Reconnects{}, "Budget": wire.Budget{}, "PairChoice": wire.PairChoice{}, "Reason": wire.Reason{}, "Outcome": wire.Outcome{}, "Schedule": wire.Schedule{},
@@ -119,7 +120,7 @@ func (c *shapes) compare(path string, node *yaml.Node, typ reflect.Type) {
 		typ = typ.Elem()
 	}
 	// a request may leave fields out, and a slice may be nil
-	if pointer != null && !strings.HasPrefix(path, "AnalyzeRequest.") && typ.Kind() != reflect.Slice {
+	if pointer != null && !strings.HasPrefix(path, "AnalyzeRequest.") && !strings.HasPrefix(path, "HistoryRequest.") && typ.Kind() != reflect.Slice {
 		c.t.Errorf("%s: may be null is %v, is a pointer %v", path, null, pointer)
 	}
 	switch {

@@ -171,9 +171,9 @@ func newJob(x Exchange, q Request) Job {
 
 // SubmitCandles analyses candles of the caller, as Analyzer.AnalyzeCandles does, and
 // returns a completed job with the analysis as its Result.
-func (r *Runner) SubmitCandles(ctx context.Context, n int, fill func(dst *levels.Candles) error) (Job, error) {
+func (r *Runner) SubmitCandles(ctx context.Context, n int, tick service.Tick, fill func(dst *levels.Candles) error) (Job, error) {
 	created := time.Now().UTC().Truncate(time.Millisecond)
-	snap, err := r.analyzer.AnalyzeCandles(ctx, n, fill)
+	snap, err := r.analyzer.AnalyzeCandles(ctx, n, tick, fill)
 	if err != nil {
 		return Job{}, err
 	}

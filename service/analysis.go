@@ -142,7 +142,7 @@ func (a *Analyzer) analyzeSymbol(ctx context.Context, x Exchange, v Visit, s *sl
 		if err != nil {
 			return Snapshot{}, err
 		}
-		found, err := a.snapshot(s, x.Market(), p, now)
+		found, err := a.snapshot(&s.candles, x.Market(), p, now)
 		switch {
 		case err != nil:
 		case !f.first:
@@ -184,11 +184,11 @@ func (a *Analyzer) withFinder(candles int, use func(f *levels.Finder) error) err
 	return err
 }
 
-// snapshot finds the levels of the candles in s and returns a copy of them.
-func (a *Analyzer) snapshot(s *slot, market Market, p Pair, now time.Time) (found Snapshot, err error) {
-	series := Series{Key: Key{Exchange: market.Exchange, Symbol: p.Name, Interval: s.candles.Interval}, Tick: p.Tick, Digits: p.Digits}
-	err = a.withFinder(s.candles.Len(), func(f *levels.Finder) (err error) {
-		found, err = series.analyze(f, &s.candles, market.Simulated, now)
+// snapshot finds the levels of c and returns a copy of them.
+func (a *Analyzer) snapshot(c *levels.Candles, market Market, p Pair, now time.Time) (found Snapshot, err error) {
+	series := Series{Key: Key{Exchange: market.Exchange, Symbol: p.Name, Interval: c.Interval}, Tick: p.Tick, Digits: p.Digits}
+	err = a.withFinder(c.Len(), func(f *levels.Finder) (err error) {
+		found, err = series.analyze(f, c, market.Simulated, now)
 		return err
 	})
 	return found, err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math"
 	"sync"
@@ -321,10 +322,10 @@ func (a *Analyzer) MaxKlines() int { return a.maxKlines }
 
 // AnalyzeCandles analyses n candles that the caller supplies. It takes a slot with
 // room for n candles, calls fill to reset and fill the slot's columns, and returns the
-// analysis. Its Key has no exchange and no symbol, and it is never stored. If the last
-// candle is not closed yet, the error is ErrInvalid. Errors of fill are returned
-// unchanged.
-func (a *Analyzer) AnalyzeCandles(ctx context.Context, n int, fill func(dst *levels.Candles) error) (Snapshot, error) {
+// analysis with prices rounded to the tick, if there is one. Its Key has no exchange and no
+// symbol, and it is never stored. If the last candle is not closed yet, the error is
+// ErrInvalid. Errors of fill are returned unchanged.
+func (a *Analyzer) AnalyzeCandles(ctx context.Context, n int, tick Tick, fill func(dst *levels.Candles) error) (Snapshot, error) {
 	if err := a.fits(n); err != nil {
 		return Snapshot{}, err
 	}
@@ -338,12 +339,60 @@ func (a *Analyzer) AnalyzeCandles(ctx context.Context, n int, fill func(dst *lev
 			return Snapshot{}, err
 		}
 		now := time.Now()
-		if asOf := time.UnixMilli(s.candles.AsOf()); asOf.After(now) {
-			return Snapshot{}, fmt.Errorf("%w: the last of the %d klines closes at %s, in the future: send closed klines only",
-				ErrInvalid, s.candles.Len(), asOf.UTC().Format(time.RFC3339))
+		if err := closedBy(&s.candles, now); err != nil {
+			return Snapshot{}, err
 		}
-		return a.snapshot(s, Market{}, Pair{}, now)
+		return a.snapshot(&s.candles, Market{}, Pair{Tick: tick}, now)
 	})
+}
+
+// closedBy returns ErrInvalid if the last of the caller's candles closes after now.
+func closedBy(c *levels.Candles, now time.Time) error {
+	if asOf := time.UnixMilli(c.AsOf()); asOf.After(now) {
+		return fmt.Errorf("%w: the last of the %d klines closes at %s, in the future: send closed klines only",
+			ErrInvalid, c.Len(), asOf.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// MaxWindow returns the largest window of Past.
+func (a *Analyzer) MaxWindow() int { return min(sharedKlines(a.cfg.KlineLimit), a.maxKlines) }
+
+// Past calls use with an analysis of each window of c in turn, as AnalyzeCandles would
+// return it for these candles alone: those from index From up to, not including, To, at
+// most MaxWindow. An analysis of too few candles fails with levels.ErrTooFewCandles, which
+// is passed to use; an error of use ends Past.
+//
+// c belongs to the caller, and Past takes no slot: between two calls of use it waits for a
+// finder, as other analyses do, and holds it while it computes. use may therefore be slow.
+func (a *Analyzer) Past(ctx context.Context, c *levels.Candles, windows iter.Seq[Window], use func(w Window, s Snapshot, err error) error) error {
+	if a.stopping.Err() != nil {
+		return ErrStopping
+	}
+	now := time.Now()
+	if err := closedBy(c, now); err != nil {
+		return err
+	}
+	for w := range windows {
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case a.killing.Err() != nil:
+			return context.Cause(a.killing)
+		}
+		part := c.Slice(w.From, w.To)
+		s, err := a.snapshot(&part, Market{}, Pair{Tick: w.Tick}, now)
+		if err := use(w, s, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Window is a part of a series that Past analyses, and the tick of its prices.
+type Window struct {
+	From, To int
+	Tick     Tick // zero: prices are not rounded
 }
 
 // Candles calls fn with the last limit closed candles of a series. They belong to a

@@ -286,18 +286,18 @@ func TestAnalyzeCandles_IsTheCallersOwn(t *testing.T) {
 			return nil
 		}
 	}
-	snap, err := a.AnalyzeCandles(t.Context(), 200, fill(now))
+	snap, err := a.AnalyzeCandles(t.Context(), 200, Tick{}, fill(now))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if snap.Exchange != "" || snap.Symbol != "" || snap.Simulated || snap.Klines != 200 {
 		t.Errorf("the analysis of the caller's candles has exchange %q, symbol %q, simulated %v, %d klines", snap.Exchange, snap.Symbol, snap.Simulated, snap.Klines)
 	}
-	if _, err := a.AnalyzeCandles(t.Context(), 200, fill(now+hour)); !errors.Is(err, ErrInvalid) {
+	if _, err := a.AnalyzeCandles(t.Context(), 200, Tick{}, fill(now+hour)); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a candle still open: %v, want ErrInvalid", err)
 	}
 	sentinel := errors.New("the caller's")
-	if _, err := a.AnalyzeCandles(t.Context(), 200, func(*levels.Candles) error { return sentinel }); err != sentinel {
+	if _, err := a.AnalyzeCandles(t.Context(), 200, Tick{}, func(*levels.Candles) error { return sentinel }); err != sentinel {
 		t.Errorf("the error of fill became %v", err)
 	}
 }

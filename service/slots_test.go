@@ -121,7 +121,7 @@ func TestSlots_WhatHasNoRoomIsRefusedAndSaysWhatHas(t *testing.T) {
 	if most := a.MaxKlines(); most != 1000 {
 		t.Errorf("the caller may send %d candles, want 1000", most)
 	}
-	if _, err := a.AnalyzeCandles(t.Context(), 1001, nil); !errors.Is(err, ErrInvalid) {
+	if _, err := a.AnalyzeCandles(t.Context(), 1001, Tick{}, nil); !errors.Is(err, ErrInvalid) {
 		t.Errorf("one more candle of the caller: %v", err)
 	}
 }
@@ -227,7 +227,7 @@ func TestSlots_OneLineForWhatFetchesAndWhatDoesNot(t *testing.T) {
 		}
 		synctest.Wait()
 		start := time.Now()
-		if _, err := a.AnalyzeCandles(t.Context(), 200, func(dst *levels.Candles) error {
+		if _, err := a.AnalyzeCandles(t.Context(), 200, Tick{}, func(dst *levels.Candles) error {
 			dst.Reset("1h", 200)
 			return wave(time.Now().Add(-200*time.Hour).UnixMilli(), dst)
 		}); err != nil {
@@ -271,7 +271,7 @@ func TestSlots_WhatIsKeptDoesNotWaitForTheExchange(t *testing.T) {
 		if took := time.Since(start); took != 0 || lent != 901 {
 			t.Errorf("fn got %d candles after %s", lent, took)
 		}
-		if _, err := a.AnalyzeCandles(t.Context(), 200, func(dst *levels.Candles) error {
+		if _, err := a.AnalyzeCandles(t.Context(), 200, Tick{}, func(dst *levels.Candles) error {
 			dst.Reset("1h", 200)
 			return wave(time.Now().Add(-200*time.Hour).UnixMilli(), dst)
 		}); err != nil || time.Since(start) != 0 {

@@ -285,4 +285,60 @@ type AnalyzeRequest[Klines any] struct {
 	KlineLimit int      `json:"kline_limit,omitzero"` // 100 to 10,000; 0 for the service's own
 	Store      *bool    `json:"store,omitzero"`       // nil: unless KlineLimit is not the service's own
 	Faint      *bool    `json:"faint,omitzero"`       // whether the reply has the faint levels, too; not with Symbols or All
+	TickSize   float64  `json:"tick_size,omitzero"`   // with Klines, to which prices are rounded; 0: inferred from their decimals
+}
+
+// HistoryRequest asks for the levels as of many past moments of one series. Klines are as in
+// AnalyzeRequest. Exactly one of Moments and Every is given. Moments are a list of times, and
+// From is a time, as text (RFC 3339) or as a number in the unit of the open times of Klines.
+type HistoryRequest[Klines, Moments, From any] struct {
+	Klines     Klines   `json:"klines"` // at most 10,000, oldest first
+	Interval   string   `json:"interval"`
+	Moments    Moments  `json:"moments,omitzero"`     // at most 10,000
+	Every      int64    `json:"every,omitzero"`       // at closes of a multiple of so many intervals since 1970
+	From       From     `json:"from,omitzero"`        // with Every: the first moment
+	KlineLimit int      `json:"kline_limit,omitzero"` // candles of each analysis, from 100; 0 for the service's own
+	TickSize   float64  `json:"tick_size,omitzero"`   // to which prices are rounded; 0: inferred from their decimals
+	Faint      *bool    `json:"faint,omitzero"`       // whether faint levels are included; nil: with MinEdge
+	MinEdge    *float64 `json:"min_edge,omitzero"`    // points; nil for that of the service
+}
+
+// History is the levels as of past moments. Moments is []HistoryMoment, unless they are
+// encoded one at a time.
+type History[Moments any] struct {
+	Interval   string   `json:"interval"`
+	Klines     int      `json:"klines"`      // in the request
+	KlineLimit int      `json:"kline_limit"` // of each analysis
+	TimeUnit   string   `json:"time_unit"`   // of the klines as sent: seconds, milliseconds, microseconds
+	TickSize   *float64 `json:"tick_size"`   // of the request; nil: prices are rounded to the decimals of the klines up to each moment
+	Algorithm  string   `json:"algorithm"`
+	MinEdge    float64  `json:"min_edge"` // edge, in points, from which levels are shown unasked
+	Moments    Moments  `json:"moments"`  // in the order of the request
+}
+
+// HistoryMoment is what the candles that had closed at a moment say. No later one has any
+// influence.
+type HistoryMoment struct {
+	At        time.Time      `json:"at"`
+	AsOf      *time.Time     `json:"as_of"`      // close of the last of these candles; nil without candles
+	LastPrice *float64       `json:"last_price"` // close of that candle; nil with Problem
+	ATR       *float64       `json:"atr"`        // price units, six significant digits; nil with Problem
+	Klines    int            `json:"klines"`     // in the analysis
+	Levels    []HistoryLevel `json:"levels"`     // supports from the nearest downwards, then resistances from the nearest upwards
+	Problem   *Reason        `json:"problem"`    // why there is no analysis; nil if there is
+}
+
+// HistoryLevel is a Level with only the fields that tests of strategies need most.
+type HistoryLevel struct {
+	ID                      string   `json:"id"`
+	Role                    string   `json:"role"` // support, resistance
+	Price                   float64  `json:"price"`
+	Low                     float64  `json:"low"`
+	High                    float64  `json:"high"`
+	Edge                    float64  `json:"edge"`
+	Faint                   bool     `json:"faint"`
+	State                   string   `json:"state"`
+	TouchProbability        *float64 `json:"touch_probability"` // nil without odds, as the next two
+	HoldProbability         *float64 `json:"hold_probability"`
+	BaselineHoldProbability *float64 `json:"baseline_hold_probability"`
 }
