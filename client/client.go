@@ -191,6 +191,36 @@ type AnalyzeOptions struct {
 	Faint      bool   // return the faint levels, too
 }
 
+// AnalyzeKlines finds the levels of klines of one's own, at least 50, oldest first and closed.
+// Nothing is stored. Prices are rounded to the tick size, or if it is 0 to the decimals of
+// the klines.
+func (c *Client) AnalyzeKlines(ctx context.Context, interval string, klines []Kline, tickSize float64) (*Analysis, error) {
+	return post[Analysis](ctx, c, "/analyze", wire.AnalyzeRequest[[]wire.Kline]{Interval: interval, Klines: klines, TickSize: tickSize})
+}
+
+// HistoryOptions are the options of History. Exactly one of Moments and Every is given.
+type HistoryOptions struct {
+	Moments    []time.Time // at most 10,000
+	Every      int64       // at closes of a multiple of so many intervals since 1970
+	From       time.Time   // with Every: the first moment; zero for all
+	KlineLimit int         // klines of each analysis; 0 for the service's default
+	TickSize   float64     // 0: that of the decimals of the klines up to each moment
+	Faint      bool        // faint levels, too
+}
+
+// History returns the levels of klines of one's own as of past moments, each as
+// AnalyzeKlines would with only the klines that had closed by then. A moment with too few
+// klines has a Problem.
+func (c *Client) History(ctx context.Context, interval string, klines []Kline, o HistoryOptions) (*History, error) {
+	body := wire.HistoryRequest[[]wire.Kline, []time.Time, time.Time]{
+		Klines: klines, Interval: interval, Moments: o.Moments, Every: o.Every, From: o.From, KlineLimit: o.KlineLimit, TickSize: o.TickSize,
+	}
+	if o.Faint {
+		body.Faint = new(true)
+	}
+	return post[History](ctx, c, "/analyze/history", body)
+}
+
 // Sweep starts an analysis of the whole market, or joins a running one. It returns the
 // job at once; use Follow for its progress. If the service has several exchanges, use
 // SweepExchange.

@@ -14,6 +14,14 @@ type (
 	OnInterval = wire.OnInterval
 	// LevelRef names a level of another interval.
 	LevelRef = wire.LevelRef
+	// Kline is a row of open time (Unix milliseconds), open, high, low, close and volume.
+	Kline = wire.Kline
+	// History is the levels as of past moments.
+	History = wire.History[[]wire.HistoryMoment]
+	// HistoryMoment is those as of one of them.
+	HistoryMoment = wire.HistoryMoment
+	// HistoryLevel is a level as of a past moment.
+	HistoryLevel = wire.HistoryLevel
 	// Row is a level with what its analysis says of the pair.
 	Row = wire.Row
 	// Explanation tells why a level is there.

@@ -21,6 +21,7 @@ import (
 
 	"tidemark/client"
 	"tidemark/exchange/simulated"
+	"tidemark/wire"
 )
 
 // cut breaks the first stream of events off after its first event.
@@ -135,6 +136,25 @@ func TestClient_AsksARunningService(t *testing.T) {
 	}
 	if _, err := c.LevelsAt(ctx, "BTCUSDT", []string{"1d", "3d"}, client.Options{}); !errors.As(err, &p) || p.Code != "not_analyzed" {
 		t.Errorf("of two that are not there: %v", err)
+	}
+	var list wire.KlineList[[]client.Kline]
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base+"/klines/BTCUSDT?limit=1000", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-API-Key", c.Key)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil || decode(t, res, &list) != http.StatusOK || len(list.Klines) < 900 {
+		t.Fatalf("%v, %d klines", err, len(list.Klines))
+	}
+	moments := []time.Time{time.UnixMilli(int64(list.Klines[600][0])).UTC(), time.UnixMilli(int64(list.Klines[10][0])).UTC()}
+	past, err := c.History(ctx, "1h", list.Klines, client.HistoryOptions{Moments: moments, Faint: true})
+	if err != nil || len(past.Moments) != 2 || !past.Moments[0].At.Equal(moments[0]) || past.Moments[1].Problem == nil || past.Moments[1].Problem.Code != "too_few_candles" {
+		t.Fatalf("%v: %+v", err, past)
+	}
+	then, err := c.AnalyzeKlines(ctx, "1h", list.Klines[:600], 0)
+	if err != nil || past.Moments[0].Klines != 600 || *past.Moments[0].LastPrice != then.LastPrice || len(past.Moments[0].Levels) < len(then.Supports)+len(then.Resistances) {
+		t.Errorf("%v: %+v, want %+v", err, past.Moments[0], then)
 	}
 	if err := c.Cancel(ctx, job.ID); !errors.As(err, &p) || p.Code != "job_finished" {
 		t.Errorf("cancelling what has ended: %v", err)

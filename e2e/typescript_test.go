@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -69,6 +70,24 @@ func TestTypeScript_TypesAreThoseOfTheContractAndOfRealAnswers(t *testing.T) {
 		var body json.RawMessage
 		r.get(t, answer.path, &body)
 		fmt.Fprintf(&code, "export const answer%d: Schemas[%q] = %s;\n", n, answer.schema, body)
+	}
+	for schema, path := range map[string]string{"Analysis": "", "History": "/history"} {
+		var list struct{ Klines json.RawMessage }
+		r.get(t, "/klines/BTCUSDT?limit=200", &list)
+		request := map[string]string{"Analysis": "AnalyzeRequest", "History": "HistoryRequest"}[schema]
+		body := fmt.Sprintf(`{"interval":"1h","tick_size":0.01,"klines":%s}`, list.Klines)
+		if path != "" {
+			body = strings.Replace(body, "{", `{"every":30,`, 1)
+		}
+		res, err := http.Post(r.base+"/analyze"+path, "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var answer json.RawMessage
+		if status := decode(t, res, &answer); status != http.StatusOK {
+			t.Fatalf("%s: %d %s", path, status, answer)
+		}
+		fmt.Fprintf(&code, "export const sent%s: Schemas[%q] = %s;\nexport const got%s: Schemas[%q] = %s;\n", schema, request, body, schema, schema, answer)
 	}
 	check := func(name, code string) (string, error) {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(code), 0o600); err != nil {
