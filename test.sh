@@ -21,6 +21,8 @@ compiled=$!
 scripts/need promtool prometheus
 scripts/need npm npm
 command -v chromium >/dev/null || scripts/need chromium-headless-shell chromium-headless-shell
+/usr/bin/python3 -c 'import mypy, pandas, setuptools, wheel' 2>/dev/null || # for clients/python
+	scripts/need python3-pandas python3-pandas python3-setuptools python3-wheel mypy
 wait $compiled
 
 # Beside the tests, many of which wait: staticcheck, and without the race detector,
