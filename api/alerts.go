@@ -29,7 +29,7 @@ func readBody(w *reply, r *http.Request) ([]byte, error) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w.ResponseWriter, r.Body, alertBytes))
 	if err != nil {
-		return nil, bodyError(err)
+		return nil, bodyError(err, "")
 	}
 	return body, nil
 }

@@ -1,4 +1,4 @@
-"""The client against a running service, TIDEMARK_URL. What breaks is played by a server here."""
+"""The client against a running service, TIDEMARK_URL, and against a server here that fails on purpose."""
 
 import datetime
 import http.server
@@ -104,6 +104,8 @@ class Service(unittest.TestCase):
             tidemark._client.MAX_KLINES = before
         self.assertIn(len(whole["every"]), (62, 63))
         frame = tidemark.frame(whole["every"])
+        seconds = [[row.open_time.timestamp(), *row[2:7]] for row in table.itertuples()]
+        self.assertEqual(list(self.client.history(seconds, "1h", kline_limit=300, tick_size=0.01, moments=closes)), whole["moments"])
         self.assertEqual(len(frame), sum(len(m["levels"]) for m in whole["every"]))
 
     def test_events_of_the_service(self) -> None:
@@ -113,8 +115,8 @@ class Service(unittest.TestCase):
             self.assertEqual(problem.code, "not_found")
 
 
-class Played(unittest.TestCase):
-    """What a service sends when things go wrong."""
+class Faults(unittest.TestCase):
+    """Streams that break, refusals and redirects."""
 
     def serve(self, *answers: object) -> tuple[tidemark.Client, list[dict[str, str]]]:
         asked: list[dict[str, str]] = []

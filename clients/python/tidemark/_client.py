@@ -43,7 +43,10 @@ class Problem(Exception):
 
 
 class Missed(Exception):
-    """Events after the last one read have been deleted, because they were too old."""
+    """Events after the last one read have been deleted, because they were too old.
+
+    To continue, begin again with ``since=0``, the oldest event that is stored.
+    """
 
 
 class Client:
@@ -162,9 +165,8 @@ class Client:
         series = rows(candles)
         if len(series) == 0:
             raise ValueError("there are no candles")
-        scale, length = _unit(series), _LENGTHS[interval]
-        for row in series:
-            row[0] = row[0] * 1000 if scale == 1000 else row[0] // -scale if scale < 0 else row[0]
+        length = _LENGTHS[interval]
+        _to_millis(series, length)
         wanted = None if moments is None else sorted(millis(m) for m in moments)
         begin = None if start is None else millis(start)
         fresh, since = 0, 0  # the first candle, and the first moment, that no part had yet
@@ -243,7 +245,7 @@ class Client:
         while True:
             page = self._get("/events", query)
             if page["missed"]:
-                raise Missed(f"events after {query.get('since')} have been deleted; continue after {page['next']}")
+                raise Missed(f"events after {query.get('since')} have been deleted; since=0 begins with the oldest that is stored")
             yield from page["events"]
             if not page["more"]:
                 return
@@ -348,10 +350,17 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _unit(series: list[list[float]]) -> int:
-    """Returns 1000 for open times in seconds, -1000 for microseconds and 1 for milliseconds."""
-    first = series[0][0]
-    return 1000 if first < 100_000_000_000 else -1000 if first > 253_402_300_799_999 else 1
+def _to_millis(series: list[list[float]], length: int) -> None:
+    """Converts open times in seconds or microseconds, which the service recognises by the same rule."""
+    first, last = series[0][0], series[-1][0]
+    if first > 253_402_300_799_999_999:
+        raise ValueError(f"open time {first} is later than the year 9999 in microseconds; divide nanoseconds by 1,000,000")
+    if first > 253_402_300_799_999:
+        for row in series:
+            row[0] = row[0] // 1000
+    elif last < 100_000_000_000 and last - first < (len(series) - 1) * length:
+        for row in series:
+            row[0] = row[0] * 1000
 
 
 def _problem(error: urllib.error.HTTPError) -> Problem:
