@@ -22,6 +22,9 @@ State: TypeAlias = Literal["untested", "held", "broken", "reclaimed", "unknown"]
 # A method that found a level.
 Source: TypeAlias = Literal["swing", "poc", "value_area", "volume", "ends"]
 
+# What happened to a level. Each happens once in an episode, which begins when price comes near; the level must be left by 1.5 ATR before the next one.
+EventKind: TypeAlias = Literal["appeared", "approaching", "touched", "held", "broke", "flipped", "vanished"]
+
 # What to analyse. Exactly one of `symbol`, `symbols`, `all` and `klines` is required.
 class AnalyzeRequest(TypedDict):
     # One pair.
@@ -138,7 +141,7 @@ class Analysis(TypedDict):
     last_price: float
     # The last price that the exchange has reported: what distances and roles are measured from. Null if this process reads no prices between closes (`PRICES_EVERY`), if the last one is too old, or for the past; distances and roles are then from `last_price`.
     price: float | None
-    # When that price was read; `as_of` if the last close is newer. Null with `price`.
+    # When that price was read or received; `as_of` if the last close is newer. Null with `price`.
     price_at: str | None
     # Mean true range of the last 100 candles (all if fewer), in price units.
     atr: float
@@ -274,7 +277,7 @@ class PairOnExchange(TypedDict):
     last_price: float
     # The last price that the exchange has reported: what distances and roles are measured from. Null if this process reads no prices between closes (`PRICES_EVERY`), if the last one is too old, or for the past; distances and roles are then from `last_price`.
     price: float | None
-    # When that price was read; `as_of` if the last close is newer. Null with `price`.
+    # When that price was read or received; `as_of` if the last close is newer. Null with `price`.
     price_at: str | None
     # Mean true range of the last 100 candles (all if fewer), in price units.
     atr: float
@@ -537,7 +540,7 @@ class LevelRow(TypedDict):
     last_price: float
     # The last price that the exchange has reported: what distances and roles are measured from. Null if this process reads no prices between closes (`PRICES_EVERY`), if the last one is too old, or for the past; distances and roles are then from `last_price`.
     market_price: float | None
-    # When that price was read; `as_of` if the last close is newer. Null with `market_price`.
+    # When that price was read or received; `as_of` if the last close is newer. Null with `market_price`.
     market_price_at: str | None
     # Mean true range, in price units.
     atr: float
@@ -684,6 +687,130 @@ class Job(TypedDict):
     # The analysis of a job with `store` false, or of a job without a symbol to store it under.
     result: Analysis | None
 
+# A page of events.
+class EventPage(TypedDict):
+    # In the order of `seq`.
+    events: list[Event]
+    # The `since` of the next page: the number of the last event, or of the last one that the filter has passed over.
+    next: int
+    # Whether there are more events now.
+    more: bool
+    # Whether events after `since` may have been deleted, because they were too old: the event with that number has been.
+    missed: bool
+
+# Something that happened to a level.
+class Event(TypedDict):
+    # Its place in the order of all events. It grows, with holes.
+    seq: int
+    # Made of what happened: the same wherever and whenever it is found.
+    id: str
+    kind: EventKind
+    # The exchange.
+    exchange: str
+    # The pair.
+    symbol: str
+    # The canonical name of the pair; null if it is not known.
+    name: str | None
+    interval: Interval
+    # Whether the prices are invented.
+    simulated: bool
+    # When it happened: the close of `candle`, or the time of the price.
+    occurred_at: str
+    # When the service found it.
+    emitted_at: str
+    # From `occurred_at` to `emitted_at`.
+    late_ms: int
+    # Close of the last candle that was known.
+    as_of: str
+    # From `as_of` to `emitted_at`.
+    data_age_ms: int
+    # The last price when it happened.
+    price: float
+    # The closed candle that decided; null if a price between closes did.
+    candle: EventCandle | None
+    # The average true range at `begun`, in price units.
+    atr: float
+    # From the level to `price`, in ATR; negative if price is below. Null if the market did not move.
+    distance_atr: float | None
+    # The close at which the episode began. Its level, ATR and odds count until the episode ends.
+    begun: str
+    # When it was touched, of `held`, `broke` and `flipped`; otherwise null.
+    touched_at: str | None
+    # The odds when it was touched, of `held`, `broke` and `flipped`. Otherwise null, and without odds.
+    promise: EventPromise | None
+    level: EventLevel
+    # Of `appeared`: the id of the level that it replaces; null for none.
+    replaces: str | None
+    # Of `vanished`: the id of the level that replaces it; null for none.
+    replaced_by: str | None
+    links: EventLinks
+
+# A closed candle.
+class EventCandle(TypedDict):
+    # When it opened.
+    open_time: str
+    # First price.
+    open: float
+    # Highest price.
+    high: float
+    # Lowest price.
+    low: float
+    # Last price.
+    close: float
+    # In the base asset.
+    volume: float
+
+# A level as it was when something happened to it. Its fields are those of Level.
+class EventLevel(TypedDict):
+    # Its id.
+    id: str
+    role: Role
+    # The representative price.
+    price: float
+    # Lower edge of the zone.
+    low: float
+    # Upper edge of the zone.
+    high: float
+    # How much more often than any line at its distance it is expected to hold once touched, in points.
+    edge: float
+    state: State
+    # How often price tested it.
+    tests: int
+    # Tests that it held.
+    held: int
+    # Odds that price touches it within the horizon.
+    touch_probability: float | None
+    # Odds that it holds, given that it is touched and decided.
+    hold_probability: float | None
+    # How well such odds are known, from and to.
+    hold_interval: list[float] | None
+    # The same odds for any line at this distance.
+    baseline_hold_probability: float | None
+    # The number of decided touches behind the odds.
+    samples: int | None
+
+# What the odds of a level said when it was touched.
+class EventPromise(TypedDict):
+    # Odds that it holds.
+    hold_probability: float
+    # How well such odds are known, from and to.
+    hold_interval: list[float]
+    # The same odds for any line at this distance.
+    baseline_hold_probability: float
+    # In points.
+    edge: float
+    # The number of decided touches behind the odds.
+    samples: int
+
+# Paths of this API.
+class EventLinks(TypedDict):
+    # The levels of the pair.
+    levels: str
+    # Why the level is there.
+    explanation: str
+    # A picture of the levels.
+    chart: str
+
 CalibrationIntervalsFittedOn = TypedDict("CalibrationIntervalsFittedOn", {
     # First open time.
     "from": "str",
@@ -742,6 +869,8 @@ class CalibrationIntervals(TypedDict):
     # Results of fits made like this one, each on unseen pairs and times; one entry for each way of separating times. Levels are the best three a side by strength, 0.5 to 12 ATR away.
     out_of_sample: list[CalibrationIntervalsOutOfSample]
     live: CalibrationIntervalsLive
+    # What became of touched levels while this service watched them; empty before the first outcome.
+    record: list[RecordRow]
 
 class Calibration(TypedDict):
     exchange: Exchange
@@ -757,6 +886,46 @@ class Calibration(TypedDict):
     horizon_candles: int
     # Shortest first.
     intervals: list[CalibrationIntervals]
+
+class RecordRow(TypedDict):
+    # Whether the market is simulated.
+    simulated: bool
+    role: Literal["support", "resistance"]
+    # In a retest price comes back from the side to which it had passed the level.
+    kind: Literal["test", "retest"]
+    # Begin of the day, or block of days, of the first touch.
+    since: str
+    # Touched levels that held or broke.
+    decided: int
+    # Decided levels that held.
+    held: int
+    hold_rate: float
+    hold_interval: RecordInterval
+    # Decided levels that had odds when they were touched.
+    with_odds: int
+    # Mean of these odds; null without any.
+    promised: float | None
+    # Share of the levels with odds that held.
+    realised: float | None
+    # Mean hold rate of any line at the distance of these levels.
+    baseline: float | None
+    # The same by hour of the touch; hours without outcomes are omitted.
+    hours: list[RecordHour]
+
+# The 95 % interval from the spread between blocks of days; null if there are too few outcomes or days.
+RecordInterval: TypeAlias = list[float] | None
+
+class RecordHour(TypedDict):
+    # Hour of the day (UTC) of the touch; on intervals longer than an hour, the last hour of the candle.
+    hour: int
+    decided: int
+    held: int
+    hold_rate: float
+    hold_interval: RecordInterval
+    with_odds: int
+    promised: float | None
+    realised: float | None
+    baseline: float | None
 
 class Points(TypedDict):
     # Hundredths of probability.
@@ -878,6 +1047,461 @@ class Outcome(TypedDict):
     code: str
     # One sentence for people.
     detail: str
+
+# Which events are sent to which receivers. An empty list does not restrict.
+class RuleSettings(TypedDict):
+    # Unique among rules.
+    name: str
+    # Names of receivers.
+    receivers: list[str]
+    # Names of exchanges.
+    exchanges: NotRequired[list[str]]
+    # Ids of an exchange (BTCUSDT), names (BTC/USDT), patterns of either (*/USDT), and watchlists (@majors).
+    pairs: NotRequired[list[str]]
+    # Lengths of candles.
+    intervals: NotRequired[list[str]]
+    # Kinds of events: appeared, approaching, touched, held, broke, flipped, vanished.
+    kinds: NotRequired[list[str]]
+    # support, resistance.
+    roles: NotRequired[list[str]]
+    # Least edge of the level, in points.
+    min_edge: NotRequired[float]
+    # Least volume of 24 hours, in the quote asset.
+    min_quote_volume: NotRequired[float]
+    # Hours without messages; null for none.
+    quiet: NotRequired[Quiet | None]
+    # The end of the rule; null for none.
+    until: NotRequired[str | None]
+    # Nothing is sent by it.
+    paused: NotRequired[bool]
+    # How long the message about a close waits for more events of it.
+    group_wait_ms: NotRequired[int]
+    # Events that a message shows, by edge; it counts the others.
+    top: NotRequired[int]
+    # Leave out events of levels in the zone of a level of a longer interval to which the same happened.
+    inhibit: NotRequired[bool]
+
+Quiet = TypedDict("Quiet", {
+    # Start, such as 22:00.
+    "from": "str",
+    # End; before `from`, of the next day.
+    "to": "str",
+    # Of the IANA time zone database, such as Europe/Paris.
+    "zone": "str",
+    # Days of the start: mon, tue, wed, thu, fri, sat, sun; empty for every day.
+    "days": "list[str]",
+    # `drop` the events, or `hold` them for one message at the end.
+    "then": "str",
+})
+
+# A rule as it is stored.
+class Rule(TypedDict):
+    # Of the rule.
+    id: str
+    # Unique among rules.
+    name: str
+    # As in RuleSettings.
+    receivers: list[str]
+    # As in RuleSettings.
+    exchanges: list[str]
+    # As in RuleSettings.
+    pairs: list[str]
+    # As in RuleSettings.
+    intervals: list[str]
+    # As in RuleSettings.
+    kinds: list[str]
+    # As in RuleSettings.
+    roles: list[str]
+    # As in RuleSettings.
+    min_edge: float
+    # As in RuleSettings.
+    min_quote_volume: float
+    # As in RuleSettings.
+    quiet: Quiet | None
+    # As in RuleSettings.
+    until: str | None
+    # As in RuleSettings.
+    paused: bool
+    # As in RuleSettings.
+    group_wait_ms: int
+    # As in RuleSettings.
+    top: int
+    # As in RuleSettings.
+    inhibit: bool
+    # It is of `RULES_FILE`, and can only be changed there.
+    from_file: bool
+    # When it was created.
+    created_at: str
+    # When it was last changed.
+    updated_at: str
+
+class RuleList(TypedDict):
+    # By name.
+    rules: list[Rule]
+
+# What a rule would have sent in the last days.
+Preview = TypedDict("Preview", {
+    # Start of the period.
+    "from": "str",
+    # Close of the newest candle.
+    "to": "str",
+    # Of the request.
+    "days": "int",
+    # How many candles apart the levels of a pair are found again.
+    "redrawn_every": "int",
+    # Pairs on an interval whose candles are used.
+    "series": "int",
+    # Of these, those with too few stored candles for the whole period.
+    "short": "int",
+    # Series with too few candles for any of it.
+    "left_out": "int",
+    # Some prices are invented.
+    "simulated": "bool",
+    # That the rule selects.
+    "events": "int",
+    "by_kind": "KindCounts",
+    # That these are grouped into.
+    "messages": "int",
+    # All days of the period, oldest first.
+    "by_day": "list[PreviewDay]",
+    # The hour with most events; null without events.
+    "busiest_hour": "BusiestHour | None",
+    # At most 50, the newest first.
+    "last": "list[PreviewEvent]",
+    "outcomes": "PreviewOutcomes",
+    "control": "PreviewControl",
+    # How a preview differs from a running service, in sentences.
+    "notes": "list[str]",
+})
+
+# Events by kind.
+class KindCounts(TypedDict):
+    # Events of the kind.
+    appeared: int
+    # Events of the kind.
+    approaching: int
+    # Events of the kind.
+    touched: int
+    # Events of the kind.
+    held: int
+    # Events of the kind.
+    broke: int
+    # Events of the kind.
+    flipped: int
+    # Events of the kind.
+    vanished: int
+
+# A day (UTC).
+class PreviewDay(TypedDict):
+    # Such as 2026-11-28.
+    day: str
+    # That the rule selects.
+    events: int
+    # That these are grouped into.
+    messages: int
+
+BusiestHour = TypedDict("BusiestHour", {
+    # Its start.
+    "from": "str",
+    # That the rule selects.
+    "events": "int",
+    # That these are grouped into.
+    "messages": "int",
+})
+
+# An event in brief.
+class PreviewEvent(TypedDict):
+    # Close of the candle.
+    occurred_at: str
+    # As in Event.
+    kind: str
+    # The exchange.
+    exchange: str
+    # The pair.
+    symbol: str
+    # Its canonical name; null if it is not known.
+    name: str | None
+    # Length of the candles.
+    interval: str
+    # The id of the level.
+    level: str
+    # support, resistance.
+    role: str
+    # Of the level.
+    price: float
+    # Of the level.
+    edge: float
+
+# What became of the levels of the rule that were touched, whether it rings at the touch or not.
+class PreviewOutcomes(TypedDict):
+    # All of them.
+    touched: int
+    # Without `flipped`.
+    held: int
+    # Held in the role into which price had passed them.
+    flipped: int
+    # Broke.
+    broke: int
+    # Neither within the horizon.
+    undecided: int
+    # Not decided yet.
+    pending: int
+    # Share of the decided ones that held or flipped; null without any.
+    hold_rate: float | None
+    # 95 %, over blocks of days; null if there are too few.
+    hold_interval: list[float] | None
+    # Mean of the hold odds of the decided ones with odds; null without any.
+    promised: float | None
+    # Mean of the hold rates of any line at their distance; null without any.
+    baseline: float | None
+    # Decided ones with odds.
+    odds: int
+
+# A comparison of levels of the rule with lines at prices without meaning: on the same sides, at the same moments, at the distances of all these levels, judged on the same candles.
+class PreviewControl(TypedDict):
+    # Decided ones.
+    levels: int
+    # Of the levels; null without any.
+    hold_rate: float | None
+    # Of the lines; null without any.
+    line_hold_rate: float | None
+    # `hold_rate` minus `line_hold_rate`, in points; null without any.
+    lift: float | None
+    # 95 %, over blocks of days; null if there are too few.
+    lift_interval: list[float] | None
+    # better, no_difference, worse, too_few.
+    verdict: str
+    # The verdict in a sentence.
+    text: str
+
+# Which events are sent to nobody until a time. An empty list does not restrict; one must not be empty.
+class SilenceSettings(TypedDict):
+    # Names of exchanges.
+    exchanges: NotRequired[list[str]]
+    # As in RuleSettings.
+    pairs: NotRequired[list[str]]
+    # Lengths of candles.
+    intervals: NotRequired[list[str]]
+    # Kinds of events.
+    kinds: NotRequired[list[str]]
+    # Its end.
+    until: str
+    # Why.
+    comment: NotRequired[str]
+
+# A silence as it is stored.
+class Silence(TypedDict):
+    # Of the silence.
+    id: str
+    # As in SilenceSettings.
+    exchanges: list[str]
+    # As in SilenceSettings.
+    pairs: list[str]
+    # As in SilenceSettings.
+    intervals: list[str]
+    # As in SilenceSettings.
+    kinds: list[str]
+    # Its end.
+    until: str
+    # Why.
+    comment: str
+    # It is of `RULES_FILE`, and can only be changed there.
+    from_file: bool
+    # When it was created.
+    created_at: str
+    # When it was last changed.
+    updated_at: str
+
+class SilenceList(TypedDict):
+    # The next to end first.
+    silences: list[Silence]
+
+# Pairs under a name.
+class WatchlistSettings(TypedDict):
+    # Unique among watchlists.
+    name: str
+    # As in RuleSettings, without watchlists.
+    pairs: list[str]
+
+# A watchlist as it is stored.
+class Watchlist(TypedDict):
+    # Of the watchlist.
+    id: str
+    # Unique among watchlists.
+    name: str
+    # As in WatchlistSettings.
+    pairs: list[str]
+    # It is of `RULES_FILE`, and can only be changed there.
+    from_file: bool
+    # When it was created.
+    created_at: str
+    # When it was last changed.
+    updated_at: str
+
+class WatchlistList(TypedDict):
+    # By name.
+    watchlists: list[Watchlist]
+
+# Where messages go.
+class ReceiverSettings(TypedDict):
+    # Unique among receivers.
+    name: str
+    # webhook, telegram, discord, slack, ntfy, matrix, email.
+    kind: str
+    # Depends on the kind, see docs/alerts.md; required for a new receiver and for another kind.
+    config: NotRequired[dict[str, Any] | None]
+    # Most messages a minute. What exceeds them is summarised in one message at the end of the minute.
+    per_minute: NotRequired[int]
+    # Name of the receiver that is told if this one is disabled; empty for none.
+    notices_to: NotRequired[str]
+
+# A receiver as it is stored.
+class Receiver(TypedDict):
+    # Of the receiver.
+    id: str
+    # Unique among receivers.
+    name: str
+    # As in ReceiverSettings.
+    kind: str
+    # Of the configuration, without secrets.
+    shown: dict[str, Any]
+    # As in ReceiverSettings.
+    per_minute: int
+    # As in ReceiverSettings.
+    notices_to: str
+    # new, ok, failing, disabled.
+    state: str
+    # The first failure after the last success; null if there is none.
+    failing_since: str | None
+    # When it was disabled; null if it is not.
+    disabled_at: str | None
+    # One sentence; null if it is not disabled.
+    disabled_why: str | None
+    # The last message that it accepted; null if there is none.
+    last_success_at: str | None
+    # It is of `RULES_FILE`, and can only be changed there.
+    from_file: bool
+    # When it was created.
+    created_at: str
+    # When it was last changed.
+    updated_at: str
+
+class ReceiverList(TypedDict):
+    # By name.
+    receivers: list[Receiver]
+
+# A message to a receiver.
+class Delivery(TypedDict):
+    # Of the message here.
+    id: int
+    # `webhook-id`; the same in every attempt.
+    message_id: str
+    # Why there is the message: event (one), close (events of one close), quiet (events of quiet hours), budget (what exceeded `per_minute`), replay, notice (a receiver is disabled).
+    reason: str
+    # Name of the rule; null without one.
+    rule: str | None
+    # Name of the receiver.
+    receiver: str
+    # gathering (more events may be added), pending, delivered, expired, failed, cancelled.
+    state: str
+    # One line; empty while it gathers.
+    title: str
+    # Events that it is about.
+    events: int
+    # Events that it is not about: inhibited, or no news any more.
+    left_out: int
+    # That failed, since it was queued or sent again.
+    attempts: int
+    # Why it has not been delivered yet, or will not be; null without a failure.
+    error: str | None
+    # When its first event was added.
+    created_at: str
+    # The next attempt, or the end of gathering; null after the last attempt, and while it waits for an earlier message about one of its levels.
+    due_at: str | None
+    # When it is no news any more; null for never.
+    expires_at: str | None
+    # When it was delivered or given up; null before.
+    finished_at: str | None
+
+# A message, what was sent, and the attempts.
+class DeliveryDetail(TypedDict):
+    # Of the message here.
+    id: int
+    # `webhook-id`; the same in every attempt.
+    message_id: str
+    # Why there is the message: event (one), close (events of one close), quiet (events of quiet hours), budget (what exceeded `per_minute`), replay, notice (a receiver is disabled).
+    reason: str
+    # Name of the rule; null without one.
+    rule: str | None
+    # Name of the receiver.
+    receiver: str
+    # gathering (more events may be added), pending, delivered, expired, failed, cancelled.
+    state: str
+    # One line; empty while it gathers.
+    title: str
+    # Events that it is about.
+    events: int
+    # Events that it is not about: inhibited, or no news any more.
+    left_out: int
+    # That failed, since it was queued or sent again.
+    attempts: int
+    # Why it has not been delivered yet, or will not be; null without a failure.
+    error: str | None
+    # When its first event was added.
+    created_at: str
+    # The next attempt, or the end of gathering; null after the last attempt, and while it waits for an earlier message about one of its levels.
+    due_at: str | None
+    # When it is no news any more; null for never.
+    expires_at: str | None
+    # When it was delivered or given up; null before.
+    finished_at: str | None
+    # For people, of other receivers than webhooks.
+    text: str
+    # The JSON of webhooks; null while it gathers.
+    body: Any
+    # The last attempts, oldest first.
+    log: list[Attempt]
+    # Numbers of its events, at most 500.
+    seqs: list[int]
+
+class DeliveryPage(TypedDict):
+    # The newest first.
+    deliveries: list[Delivery]
+    # The parameter `before` of the next page; null on the last one.
+    next: int | None
+
+# One attempt to deliver a message.
+class Attempt(TypedDict):
+    # When it began.
+    at: str
+    # Of HTTP, or the reply code of SMTP; 0 without a response.
+    status: int
+    # How long it took.
+    latency_ms: int
+    # delivered, retry, gone (it wants no more), refused (the address is not permitted).
+    outcome: str
+    # One sentence without secrets; empty if it was delivered.
+    error: str
+
+# A range of numbers of events.
+class ReplayRequest(TypedDict):
+    # The number before the first.
+    after: int
+    # The last.
+    up_to: int
+
+# What became of a range of events.
+class Replay(TypedDict):
+    # Of the range.
+    events: int
+    # That the rule selects.
+    matched: int
+    # Of these, not sent because they are no news any more.
+    expired: int
+    # Messages that were made.
+    deliveries: int
+    # The number after which the rest of the range begins; 0 if there is no rest.
+    next: int
 
 class SymbolList(TypedDict):
     # The exchange of all pairs; `all` for several.
@@ -1087,4 +1711,4 @@ class PairChoice(TypedDict):
     name: str
 
 # A stable code for programs.
-Code: TypeAlias = Literal["invalid_request", "unauthorized", "forbidden_host", "cross_origin", "not_found", "not_analyzed", "unknown_level", "unknown_job", "method_not_allowed", "job_finished", "not_explainable", "candles_not_kept", "cancelled", "body_too_large", "unsupported_media_type", "ambiguous_symbol", "unknown_symbol", "unknown_exchange", "too_few_candles", "too_many_requests", "internal", "exchange_unavailable", "busy", "stopping", "banned", "rate_limited", "storage_unavailable", "timeout"]
+Code: TypeAlias = Literal["invalid_request", "unauthorized", "forbidden_host", "cross_origin", "not_found", "not_analyzed", "unknown_level", "unknown_job", "method_not_allowed", "job_finished", "not_explainable", "candles_not_kept", "cancelled", "conflict", "no_secrets_key", "body_too_large", "unsupported_media_type", "ambiguous_symbol", "unknown_symbol", "unknown_exchange", "too_few_candles", "too_many_requests", "internal", "exchange_unavailable", "busy", "stopping", "banned", "rate_limited", "storage_unavailable", "timeout"]
