@@ -254,17 +254,17 @@ func TestAlerts_EachEventIsInOneDelivery(t *testing.T) {
 		putRule(t, a, "all", "one", `,"group_wait_ms":0`)
 		var work sync.WaitGroup
 		work.Go(func() {
-			for i := range 10 {
+			for i := range 8 {
 				var events []wire.Event
-				for n := range 6 {
-					events = append(events, levelEvent("BTCUSDT", 6*i+n, "touched", time.Now(), n%2 == 0))
+				for n := range 4 {
+					events = append(events, levelEvent("BTCUSDT", 4*i+n, "touched", time.Now(), n%2 == 0))
 				}
 				putWireEvents(t, one, events...)
 			}
 		})
 		for _, a := range []*alert.Alerts{a, b} {
 			work.Go(func() {
-				for range 15 {
+				for range 10 {
 					if _, _, err := a.Dispatch(t.Context()); err != nil && !errors.Is(err, cut) {
 						t.Error(err)
 					}
@@ -278,8 +278,8 @@ func TestAlerts_EachEventIsInOneDelivery(t *testing.T) {
 			}
 		}
 		var n, different int
-		if err := one.read.QueryRow(`SELECT COUNT(*), COUNT(DISTINCT seq) FROM delivery_events`).Scan(&n, &different); err != nil || n != 60 || different != 60 {
-			t.Errorf("%d events in deliveries, %d of them different, %v; want 60", n, different, err)
+		if err := one.read.QueryRow(`SELECT COUNT(*), COUNT(DISTINCT seq) FROM delivery_events`).Scan(&n, &different); err != nil || n != 32 || different != 32 {
+			t.Errorf("%d events in deliveries, %d of them different, %v; want 32", n, different, err)
 		}
 	})
 }
@@ -572,13 +572,13 @@ func TestAlerts_DeadReceiversDoNotDelayALiveOne(t *testing.T) {
 		if got, err := a.TestReceiver(t.Context(), r.ID); err != nil || got.Outcome != "delivered" || live.messages()[0].Type != "test" {
 			t.Fatalf("a test message: %+v, %v", got, err)
 		}
-		names := make([]string, 200)
-		for i := range names {
-			names[i] = fmt.Sprint("dead", i)
-			putHook(t, a, names[i], dead.URL, "")
+		var receivers, names []string
+		for i := range 200 {
+			receivers = append(receivers, fmt.Sprintf(`{"name":"dead%d","kind":"webhook","config":{"url":%q,"secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}`, i, dead.URL))
+			names = append(names, fmt.Sprintf(`"dead%d"`, i))
 		}
-		list, _ := json.Marshal(names)
-		if _, err := a.PutRule(t.Context(), "", fmt.Appendf(nil, `{"name":"a dead one","receivers":%s,"pairs":["BTCUSDT"]}`, list)); err != nil {
+		if err := a.LoadFile(t.Context(), fmt.Appendf(nil, `{"receivers":[%s],"rules":[{"name":"a dead one","receivers":[%s],"pairs":["BTCUSDT"]}]}`,
+			strings.Join(receivers, ","), strings.Join(names, ","))); err != nil {
 			t.Fatal(err)
 		}
 		runs(t, db, a)
