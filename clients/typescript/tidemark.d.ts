@@ -1054,14 +1054,14 @@ export interface components {
             klines: unknown[][];
             interval: components["schemas"]["Interval"];
             /** @description Times in any order: RFC 3339, or numbers in the unit of the open times. */
-            moments?: (string | number)[];
+            moments?: components["schemas"]["Moment"][];
             /**
              * Format: int64
              * @description The moments are the closes of klines at a multiple of so many intervals since 1970, such as 24 for midnight UTC with 1h: the same moments whichever klines are sent.
              */
             every?: number;
             /** @description With `every`: the first moment, as in `moments`. The klines before it are only history. */
-            from?: string | number;
+            from?: components["schemas"]["Moment"];
             /** @description The number of klines up to each moment that are analysed, at most twice `ANALYSIS_KLINE_LIMIT`, which is the default. */
             kline_limit?: number;
             /**
@@ -1077,6 +1077,8 @@ export interface components {
              */
             min_edge?: number;
         } & (unknown | unknown);
+        /** @description A time. */
+        Moment: string | number;
         /** @description The levels of klines as of past moments. */
         History: {
             interval: components["schemas"]["Interval"];

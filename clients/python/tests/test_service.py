@@ -109,10 +109,15 @@ class Service(unittest.TestCase):
         self.assertEqual(len(frame), sum(len(m["levels"]) for m in whole["every"]))
 
     def test_events_of_the_service(self) -> None:
-        try:
-            self.assertIsInstance(list(self.client.events(since="0")), list)
-        except tidemark.Problem as problem:
-            self.assertEqual(problem.code, "not_found")
+        self.client.analyze("BTCUSDT", kline_limit=700, store=True)
+        got = list(self.client.events(since=0, kind=["appeared", "vanished"], limit=2))
+        self.assertEqual([one["seq"] for one in got], sorted({one["seq"] for one in got}))
+        if got:
+            self.assertIn("level_price", tidemark.frame(got).columns)
+            self.assertEqual(next(self.client.follow_events(since=0, kind=["appeared", "vanished"])), got[0])
+        with self.assertRaises(tidemark.Problem) as caught:
+            list(self.client.events(kind="nonsense"))
+        self.assertEqual(caught.exception.errors[0]["parameter"], "kind")
 
 
 class Faults(unittest.TestCase):

@@ -234,7 +234,7 @@ class Client:
 
     # Events.
 
-    def events(self, **filters: Any) -> Iterator[dict[str, Any]]:
+    def events(self, **filters: Any) -> Iterator[t.Event]:
         """The stored events that the filters of GET /events select, in their order.
 
         ``since`` is where to begin: the number of an event, a time or a duration such as "1h".
@@ -243,7 +243,7 @@ class Client:
         """
         query = {name: _list(value) if isinstance(value, (list, tuple, set)) else _text(value) for name, value in filters.items()}
         while True:
-            page = self._get("/events", query)
+            page = cast(t.EventPage, self._get("/events", query))
             if page["missed"]:
                 raise Missed(f"events after {query.get('since')} have been deleted; since=0 begins with the oldest that is stored")
             yield from page["events"]
@@ -251,7 +251,7 @@ class Client:
                 return
             query["since"] = page["next"]
 
-    def follow_events(self, *, last_event_id: str | None = None, **filters: Any) -> Iterator[dict[str, Any]]:
+    def follow_events(self, *, last_event_id: str | None = None, **filters: Any) -> Iterator[t.Event]:
         """The events that the filters of ``events`` select, as they happen, without end.
 
         A stream that breaks is opened again after the last event, so that none is lost or
@@ -262,7 +262,7 @@ class Client:
         for name, _, data in self._stream("/events", query, lambda name, data: False, last_event_id):
             if name == "missed":
                 raise Missed("events have been deleted before they were read")
-            yield data
+            yield cast(t.Event, data)
 
     # Requests.
 

@@ -53,11 +53,11 @@ HistoryRequest = TypedDict("HistoryRequest", {
     "klines": "list[list[Any]]",
     "interval": "Interval",
     # Times in any order: RFC 3339, or numbers in the unit of the open times.
-    "moments": "NotRequired[list[str | int]]",
+    "moments": "NotRequired[list[Moment]]",
     # The moments are the closes of klines at a multiple of so many intervals since 1970, such as 24 for midnight UTC with 1h: the same moments whichever klines are sent.
     "every": "NotRequired[int]",
     # With `every`: the first moment, as in `moments`. The klines before it are only history.
-    "from": "NotRequired[str | int]",
+    "from": "NotRequired[Moment]",
     # The number of klines up to each moment that are analysed, at most twice `ANALYSIS_KLINE_LIMIT`, which is the default.
     "kline_limit": "NotRequired[int]",
     # As in `AnalyzeRequest`.
@@ -67,6 +67,9 @@ HistoryRequest = TypedDict("HistoryRequest", {
     # Only levels with at least this edge, in points, as `min_edge` of `GET /levels/{symbol}`.
     "min_edge": "NotRequired[float]",
 })
+
+# A time.
+Moment: TypeAlias = str | int
 
 # The levels of klines as of past moments.
 class History(TypedDict):
