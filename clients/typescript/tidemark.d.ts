@@ -490,7 +490,10 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** A rule. */
+        /**
+         * A rule.
+         * @description The rule, as it is stored.
+         */
         get: operations["getRule"];
         /**
          * Replace a rule.
@@ -565,7 +568,10 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** A receiver. */
+        /**
+         * A receiver.
+         * @description The receiver, as it is stored.
+         */
         get: operations["getReceiver"];
         /**
          * Replace a receiver.
@@ -663,7 +669,10 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** A silence. */
+        /**
+         * A silence.
+         * @description The silence, as it is stored.
+         */
         get: operations["getSilence"];
         /**
          * Replace a silence.
@@ -715,7 +724,10 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** A watchlist. */
+        /**
+         * A watchlist.
+         * @description The watchlist, as it is stored.
+         */
         get: operations["getWatchlist"];
         /**
          * Replace a watchlist.
@@ -763,7 +775,10 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** A message, what was sent, and the attempts. */
+        /**
+         * A message, what was sent, and the attempts.
+         * @description The attempts are the last few; `seqs` has the numbers of its events for `GET /events`.
+         */
         get: operations["getDelivery"];
         put?: never;
         post?: never;
