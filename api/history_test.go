@@ -89,7 +89,7 @@ func TestHistory_AMomentIsAsIfNoLaterKlineWereThere(t *testing.T) {
 		if len(m.Levels) == 0 {
 			m.Levels = nil
 		}
-		if one, other := fmt.Sprintf("%s", appendJSON(nil, &m.Levels)), fmt.Sprintf("%s", appendJSON(nil, &all)); one != other {
+		if one, other := string(appendJSON(nil, &m.Levels)), string(appendJSON(nil, &all)); one != other {
 			t.Errorf("as of %d klines the levels are\n%s\nwant\n%s", closed[i], one, other)
 		}
 		if !m.AsOf.Equal(a.AsOf) || *m.LastPrice != a.LastPrice || *m.ATR != a.ATR || m.Klines != a.Klines || m.Problem != nil {
