@@ -230,6 +230,13 @@ func (a *API) rows(r *http.Request, s *screenQuery, now time.Time, yield func(*r
 	return unreadable, r.Context().Err()
 }
 
+// lists reports whether a name of a pair is among the requested symbols.
+func (s *screenQuery) lists(name string) bool {
+	plain, _ := canonical(name)
+	_, listed := slices.BinarySearch(s.symbols, plain)
+	return listed
+}
+
 // rowsOf yields the rows of one of the exchanges.
 func (a *API) rowsOf(r *http.Request, s *screenQuery, exchange int, now time.Time, yield func(*row) error) (unreadable int, err error) {
 	key := sorts[s.sortBy]
@@ -242,11 +249,8 @@ func (a *API) rowsOf(r *http.Request, s *screenQuery, exchange int, now time.Tim
 		if !startsWith(snap.Symbol, s.prefix) {
 			continue
 		}
-		if s.symbols != nil {
-			plain, _ := canonical(snap.Symbol)
-			if _, listed := slices.BinarySearch(s.symbols, plain); !listed {
-				continue
-			}
+		if s.symbols != nil && !s.lists(snap.Symbol) && !s.lists(snap.Name) {
+			continue
 		}
 		if damaged {
 			unreadable++

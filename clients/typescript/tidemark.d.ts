@@ -3832,7 +3832,7 @@ export interface operations {
                  */
                 symbol?: string;
                 /**
-                 * @description Only these symbols, at most 500, separated by commas.
+                 * @description Only these pairs, by either of their names, at most 500, separated by commas.
                  * @example BTCUSDT,ETHUSDT
                  */
                 symbols?: string;
