@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -41,31 +42,44 @@ func (c *cutting) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// storing opens the database as another process does, and returns a function that stores
-// an event of a pair.
-func storing(t *testing.T, url string) func(symbol string, n int) {
+// eventStore opens the database as another process does, and returns a function that stores
+// an event of a level of a simulated pair.
+func eventStore(t *testing.T, url string) func(wire.Event) {
 	db, err := repository.Open(t.Context(), repository.Config{URL: url, PoolSize: 2, History: 1, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	at := time.Date(2026, 11, 22, 19, 0, 0, 0, time.UTC)
-	return func(symbol string, n int) {
-		name := "BTC/USDT"
-		e := wire.Event{
-			ID: fmt.Sprintf("%028x%s", n, symbol[:4]), Kind: wire.EventKinds[n%len(wire.EventKinds)], Exchange: "simulated", Symbol: symbol, Name: &name, Interval: "1h", Simulated: true,
-			OccurredAt: at.Add(time.Duration(n) * time.Second), EmittedAt: at, AsOf: at, Price: 101.5, ATR: 1, Begun: at,
-			Level:   wire.EventLevel{ID: "b1c90d2e4f5a6b7c", Role: "support", Price: 100, Low: 99.5, High: 100.5, Edge: 5, State: "held"},
-			Promise: &wire.EventPromise{HoldProbability: 0.52, HoldInterval: [2]float64{0.5, 0.54}, BaselineHoldProbability: 0.46, Edge: 5},
-		}
+	return func(e wire.Event) {
+		key := service.Key{Exchange: "simulated", Symbol: e.Symbol, Interval: levels.Interval(e.Interval)}
+		e.Exchange, e.Simulated = key.Exchange, true
 		b, err := json.Marshal(e)
+		level, _ := strconv.ParseUint(e.Level.ID, 16, 64)
+		role := levels.Support
+		if e.Level.Role == "resistance" {
+			role = levels.Resistance
+		}
 		if err == nil {
-			key := service.Key{Exchange: "simulated", Symbol: symbol, Interval: "1h"}
-			err = db.Put(context.Background(), service.Results{Watches: []service.Watch{{Key: key, AsOf: at, Events: []service.Event{{ID: e.ID, Key: key, Kind: e.Kind, Role: levels.Support, Edge: 5, At: at, Body: b}}}}})
+			err = db.Put(context.Background(), service.Results{Watches: []service.Watch{{Key: key, AsOf: e.AsOf, Events: []service.Event{{ID: e.ID, Key: key, Kind: e.Kind, Role: role, Level: level, Edge: e.Level.Edge, At: e.OccurredAt, Body: b}}}}})
 		}
 		if err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// storing returns a function that stores an event of a pair.
+func storing(t *testing.T, url string) func(symbol string, n int) {
+	store := eventStore(t, url)
+	at := time.Date(2026, 11, 22, 19, 0, 0, 0, time.UTC)
+	return func(symbol string, n int) {
+		name := "BTC/USDT"
+		store(wire.Event{
+			ID: fmt.Sprintf("%028x%s", n, symbol[:4]), Kind: wire.EventKinds[n%len(wire.EventKinds)], Symbol: symbol, Name: &name, Interval: "1h",
+			OccurredAt: at.Add(time.Duration(n) * time.Second), EmittedAt: at, AsOf: at, Price: 101.5, ATR: 1, Begun: at,
+			Level:   wire.EventLevel{ID: "b1c90d2e4f5a6b7c", Role: "support", Price: 100, Low: 99.5, High: 100.5, Edge: 5, State: "held"},
+			Promise: &wire.EventPromise{HoldProbability: 0.52, HoldInterval: [2]float64{0.5, 0.54}, BaselineHoldProbability: 0.46, Edge: 5},
+		})
 	}
 }
 

@@ -6,11 +6,11 @@ const kept = "tidemark-key";
 
 // Problem is an answer that is not the one hoped for. Status is 0 when none came; retry
 // is for how many seconds the service is not to be asked again; choices are the pairs that
-// an ambiguous name may mean.
+// an ambiguous name may mean; errors say what is wrong with which value of a body.
 export class Problem extends Error {
-  constructor(status, code, detail, retry = 0, choices = []) {
+  constructor(status, code, detail, retry = 0, choices = [], errors = []) {
     super(detail);
-    Object.assign(this, { status, code, retry, choices });
+    Object.assign(this, { status, code, retry, choices, errors });
   }
 }
 
@@ -64,14 +64,30 @@ function retryAfter(header) {
 
 export async function problemOf(response) {
   const p = await response.json().catch(() => ({}));
-  return new Problem(response.status, p.code ?? "unknown", p.detail ?? `the service answers ${response.status}`, retryAfter(response.headers.get("Retry-After") ?? ""), p.choices);
+  return new Problem(response.status, p.code ?? "unknown", p.detail ?? `the service answers ${response.status}`, retryAfter(response.headers.get("Retry-After") ?? ""), p.choices, p.errors);
 }
 
-// ask returns the JSON of an answer, or throws a Problem.
+// ask returns the JSON of an answer, null if it is empty, or throws a Problem.
 export async function ask(path, options) {
   const response = await send(path, options);
   if (!response.ok) throw await problemOf(response);
-  return response.json();
+  return response.status === 204 ? null : response.json();
+}
+
+// follow yields the server-sent events of an answer as they come: id and data, each of
+// which may be empty, and the name. EventSource would not send the key.
+export async function* follow(path, { headers, signal } = {}) {
+  const response = await send(path, { headers: { ...headers, Accept: "text/event-stream" }, signal });
+  if (!response.ok) throw await problemOf(response);
+  let text = "";
+  for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {
+    const blocks = (text + piece).split("\n\n");
+    text = blocks.pop();
+    for (const block of blocks) {
+      const of = (field) => block.split("\n").filter((line) => line.startsWith(field + ":")).map((line) => line.slice(field.length + 1).trimStart()).join("\n");
+      yield { id: of("id"), name: of("event"), data: of("data") };
+    }
+  }
 }
 
 // query writes parameters, without those that are empty.

@@ -66,7 +66,17 @@ export function svg(tag, attributes, ...children) {
   return e;
 }
 
-// put has box contain these elements. What is the same already stays, and the focus in it.
+// put has box contain these elements, but for those that are null. What is the same already
+// stays, and the focus in it; else the focus moves to what has the same label.
 export function put(box, ...elements) {
-  if (elements.length !== box.childNodes.length || elements.some((e, i) => !e.isEqualNode(box.childNodes[i]))) box.replaceChildren(...elements);
+  const at = box.contains(document.activeElement) ? document.activeElement : null;
+  const label = (e) => e.getAttribute("aria-label") ?? e.textContent;
+  elements = elements.filter((e) => e != null);
+  elements.forEach((e, i) => {
+    const old = box.childNodes[i];
+    if (!old) box.append(e);
+    else if (!e.isEqualNode(old)) old.replaceWith(e);
+  });
+  while (box.childNodes.length > elements.length) box.lastChild.remove();
+  if (at && !at.isConnected) [...box.querySelectorAll(at.tagName)].find((e) => label(e) === label(at))?.focus();
 }

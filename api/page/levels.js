@@ -16,12 +16,17 @@ const sources = {
 };
 
 // named gives the levels of an analysis names from the nearest out, R1 and S1,
-// and leaves out those the sliders do: without a least edge, those that are faint.
-export function named(analysis, { perSide, minEdge }) {
-  const side = (list, role, letter) => list
-    .filter((l) => minEdge === null ? !l.faint : l.edge >= minEdge)
-    .slice(0, perSide)
-    .map((l, i) => ({ ...l, role, rank: i + 1, name: letter + (i + 1) }));
+// and leaves out those the sliders do, but for the level that is asked for: without a least
+// edge, those that are faint.
+export function named(analysis, { perSide, minEdge, level }) {
+  const side = (list, role, letter) => {
+    const passing = list.filter((l) => minEdge === null ? !l.faint : l.edge >= minEdge);
+    return list.map((l) => {
+      const i = passing.indexOf(l);
+      if (i >= perSide || i < 0) return l.id === level && { ...l, role, rank: perSide + 1, name: letter + (i < 0 ? "+" : i + 1) };
+      return { ...l, role, rank: i + 1, name: letter + (i + 1) };
+    }).filter(Boolean);
+  };
   return { resistances: side(analysis.resistances, "resistance", "R"), supports: side(analysis.supports, "support", "S") };
 }
 
@@ -53,9 +58,11 @@ function holdCell(l) {
 }
 
 export class LevelTable {
-  // choose is called with the id of the level to explain, or null.
-  constructor(body, choose, onTouches) {
+  // choose is called with the id of the level to explain, or null; bell returns the button of a
+  // level.
+  constructor(body, choose, onTouches, bell) {
     this.body = body;
+    this.bell = bell;
     this.choose = choose;
     this.onTouches = onTouches;
     body.addEventListener("keydown", (e) => {
@@ -74,7 +81,7 @@ export class LevelTable {
     const explained = about && this.explanation?.dataset.of === this.subject(analysis, about) ? this.explanation : null;
     const rows = [];
     const add = (l) => {
-      rows.push(this.row(l, l.id === selected, d, venues));
+      rows.push(this.row(analysis, l, l.id === selected, d, venues));
       if (l.id !== selected) return;
       if (explained) rows.push(explained);
       else rows.push(this.explain(analysis, l, d));
@@ -94,14 +101,14 @@ export class LevelTable {
     if (focused) this.body.querySelector(`[data-level="${focused}"]`)?.focus();
   }
 
-  row(l, open, d, venues) {
+  row(analysis, l, open, d, venues) {
     const toggle = () => this.choose(open ? null : l.id);
     const tr = el("tr", { class: l.role + (l.faint ? " faint" : "") + (open ? " open" : ""), onclick: toggle },
       el("th", { scope: "row" }, el("button", {
         class: "name", type: "button", "data-level": l.id, "aria-expanded": String(open),
         "aria-label": `${l.name}, ${l.role} at ${price(l.price, d)}: why?`,
         onclick: (e) => { e.stopPropagation(); toggle(); },
-      }, l.name), venues && el("small", { class: "venues" }, venues.get(l.id) > 1 ? `on ${venues.get(l.id)} venues` : "")),
+      }, l.name), l.faint ? null : this.bell(analysis, l, { "data-level": "bell " + l.id }), venues && el("small", { class: "venues" }, venues.get(l.id) > 1 ? `on ${venues.get(l.id)} venues` : "")),
       el("td", { class: "n" }, el("b", {}, price(l.price, d)), el("small", {}, `${price(l.low, d)} – ${price(l.high, d)}`)),
       el("td", { class: "n" }, signed(l.distance_pct, 2)),
       el("td", { class: "n" }, l.distance_atr === null ? "–" : signed(l.distance_atr, 2)),

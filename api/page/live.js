@@ -1,12 +1,12 @@
 // What goes on in the service: its jobs, followed as they run.
 
-import { ask, problemOf, send } from "./ask.js";
+import { ask, follow } from "./ask.js";
 
 // rest returns for how long nothing is asked after so many failures in a row, in
 // milliseconds: ever longer, and as long as the last of them says.
-const rest = (failures, { retry = 0 }) => 1000 * Math.max(retry, Math.min(30, 2 ** (failures - 1)));
+export const rest = (failures, { retry = 0 }) => 1000 * Math.max(retry, Math.min(30, 2 ** (failures - 1)));
 
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 export const ended = (job) => !["queued", "running"].includes(job.state);
 
 export class Live {
@@ -89,19 +89,9 @@ export class Live {
   }
 }
 
-// events yields a job each time it changes, until it has ended. EventSource would
-// not send the key.
+// events yields a job each time it changes, until it has ended.
 async function* events(id) {
-  const response = await send(`jobs/${id}/events`, { headers: { Accept: "text/event-stream" } });
-  if (!response.ok) throw await problemOf(response);
-  let text = "", job;
-  for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {
-    const blocks = (text + piece).split("\n\n");
-    text = blocks.pop();
-    for (const block of blocks) {
-      const data = block.split("\n").filter((line) => line.startsWith("data:")).map((line) => line.slice(5)).join("\n");
-      if (data) yield (job = JSON.parse(data));
-    }
-  }
+  let job;
+  for await (const { data } of follow(`jobs/${id}/events`)) if (data) yield (job = JSON.parse(data));
   if (!job || !ended(job)) throw new Error("the stream broke off");
 }

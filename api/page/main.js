@@ -1,7 +1,10 @@
 // The page: its state lives in the address, so that a view can be shared.
 
+import { Alerts } from "./alerts.js";
 import { ask, query, say } from "./ask.js";
+import { Bells } from "./bells.js";
 import { Chart } from "./chart.js";
+import { Events } from "./events.js";
 import { decimals, el, length, price, put, span, utc } from "./format.js";
 import { LevelTable, named } from "./levels.js";
 import { ended, Live } from "./live.js";
@@ -10,6 +13,7 @@ import { MarkLayer } from "./marks.js";
 import { drawJobs, drawMemory, drawSchedules } from "./panels.js";
 import { Search } from "./search.js";
 import { choices, clock, drawElsewhere, drawVenues, replay, take } from "./venues.js";
+import { Watched } from "./watched.js";
 
 const $ = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -73,12 +77,29 @@ const table = new LevelTable($("levels"), (id) => {
   state.level = id;
   writeAddress();
   draw();
-}, (touches) => chart.mark(touches));
+}, (touches) => chart.mark(touches), (analysis, level, attributes) => bells.button(analysis, level, attributes));
+
+// show opens the pair of an event or of a bell with its level.
+const show = ({ exchange, symbol, interval, level }) => open(exchange, symbol, { interval, level: level?.id ?? null });
+
+const bells = new Bells($("bells"), { open: show, changed: () => events.retune(), retitle });
+const watched = new Watched($("watched"), () => {
+  events.reload();
+  if (state.market.watched) screen(true);
+});
+const events = new Events($("events"), { bells, watched, open: show, alone });
 
 const marks = new MarkLayer({ toggle: $("marks-shown"), list: $("marks"), tooltip: $("mark") }, () => {
   marks.load(analysis).catch(lost).then(draw);
 });
 chart.onMarks = (under, point) => marks.tell(under, point);
+
+let title = document.title;
+
+// retitle writes the title, and before it what rang.
+function retitle() {
+  document.title = bells.ringing + title;
+}
 
 // draw writes what is known of the pair.
 function draw() {
@@ -88,7 +109,10 @@ function draw() {
   const invented = exchanges.find((e) => e.exchange === seen.exchange)?.status?.simulated || analysis?.simulated || shows(klines) && klines.simulated;
   $("simulated").hidden = !invented;
   $("simulated").textContent = replay(seen.exchange) ? `SIMULATED market: a replay of ${replay(seen.exchange)}.` : "SIMULATED market: no price here is real.";
-  document.title = `${invented ? "SIMULATED · " : ""}${seen.symbol} ${seen.interval} · tidemark`;
+  title = `${invented ? "SIMULATED · " : ""}${seen.symbol} ${seen.interval} · tidemark`;
+  retitle();
+  const pair = { ...seen, name };
+  put($("pair-acts"), ...(seen.symbol && seen.exchange ? [watched.button(pair), bells.button(pair)] : []));
   $("per-side").value = state.perSide;
   $("per-side-value").textContent = state.perSide;
   $("min-edge").value = state.minEdge ?? analysis?.min_edge ?? 3;
@@ -114,7 +138,7 @@ function draw() {
   $("atr").textContent = `ATR ${analysis.atr.toPrecision(4).replace(/e.*/, (e) => "·10" + e.slice(1))}`;
   table.show(analysis, chosen, selected, shownDecimals, alone() ? null : venuesOf(), state.minEdge);
   chart.showLevels(all, selected);
-  $("shown").textContent = `${all.length} of ${levels.length} levels shown, the others have less edge or are farther away${analysis.odds_reason ? ". No odds: " + analysis.odds_reason : ""}`;
+  $("shown").textContent = `${state.level && !selected ? "The level that was asked for is not there any more. " : ""}${all.length} of ${levels.length} levels shown, the others have less edge or are farther away${analysis.odds_reason ? ". No odds: " + analysis.odds_reason : ""}`;
 }
 
 // venuesOf returns on how many exchanges each level shown is, by id.
@@ -191,6 +215,7 @@ async function load() {
   $("table").hidden = !analysis;
   draw();
   fresh();
+  events.show(seen);
   compare(signal);
   layer.then(() => signal.aborted || draw());
   Promise.resolve(candles).then(() => {
@@ -373,10 +398,11 @@ function drawExchanges() {
   if (focused) box.firstChild.focus();
 }
 
-// open shows a pair of an exchange, wherever on the page it was chosen.
-async function open(exchange, symbol) {
+// open shows a pair of an exchange, wherever on the page it was chosen, and what else
+// is to be as changes say.
+async function open(exchange, symbol, changes) {
   $("pair").scrollIntoView({ block: "nearest" });
-  await go({ exchange, symbol });
+  await go({ exchange, symbol, ...changes });
   $("pair").focus();
 }
 
@@ -394,7 +420,12 @@ new Search($("search"), $("found"), (symbol, any) => go({ symbol, exchange: any 
 const market = new Market($("market"), ({ exchange, symbol, id }) => {
   go({ exchange, symbol, level: id });
   $("pair").scrollIntoView({ block: "nearest" });
-});
+}, (l) => {
+  const row = { "data-row": `${l.exchange} ${l.symbol} ${l.id}` };
+  return el("span", { class: "icons" }, watched.button(l, { "data-row": "star " + row["data-row"] }), l.faint ? null : bells.button(l, l, { "data-row": "bell " + row["data-row"] }));
+}, () => watched.names);
+
+const alerts = new Alerts($("alerts"), { here: () => seen });
 
 const themes = ["auto", "dark", "light"];
 function theme(next) {
@@ -453,6 +484,7 @@ const live = new Live({
     if (ticks++ % 6 === 0) ({ schedules } = await ask("schedules"));
     drawSchedules($("schedules"), schedules, !alone());
     drawMemory($("memory"), await ask("memory"));
+    await alerts.tick();
   },
 });
 let changing = null;

@@ -6,14 +6,15 @@ import { mark } from "./venues.js";
 
 // The filters, as the address and GET /levels name them, but for the exchange: that of the
 // pair shown has its name.
-export const filters = { role: "", state: "", found_by: "", min_edge: "", max_distance_atr: "", sort: "", on: "" };
+export const filters = { role: "", state: "", found_by: "", min_edge: "", max_distance_atr: "", sort: "", on: "", watched: "" };
 
 const rows = 50;
 
 export class Market {
-  // choose is called with the row of a level.
-  constructor(root, choose) {
-    this.choose = choose;
+  // choose is called with the row of a level; icons returns its buttons, watched the pairs that
+  // are watched.
+  constructor(root, choose, icons, watched) {
+    Object.assign(this, { choose, icons, watched });
     this.body = root.querySelector("tbody");
     this.more = root.querySelector(".more");
     this.note = root.querySelector(".note");
@@ -30,7 +31,7 @@ export class Market {
         this.change({ sort: this.wanted.sort === near ? far : near });
       });
     }
-    this.form.addEventListener("change", () => this.change(Object.fromEntries(new FormData(this.form))));
+    this.form.addEventListener("change", () => this.change({ watched: "", ...Object.fromEntries(new FormData(this.form)) }));
     this.form.addEventListener("submit", (e) => e.preventDefault());
   }
 
@@ -44,16 +45,23 @@ export class Market {
     exchange ||= this.several && served.includes(wanted.on) ? wanted.on : "";
     const same = this.exchange === exchange && this.interval === interval && JSON.stringify(this.wanted) === JSON.stringify(wanted);
     Object.assign(this, { exchange, interval, wanted, onChange });
-    for (const [name, value] of Object.entries(wanted)) if (this.form.elements[name]) this.form.elements[name].value = value;
+    for (const [name, value] of Object.entries(wanted)) if (this.form.elements[name] && name !== "watched") this.form.elements[name].value = value;
+    this.form.elements.watched.checked = wanted.watched !== "";
     const sort = wanted.sort || "distance_atr";
     for (const head of this.heads) {
       const down = sort === "-" + head.dataset.sort;
       head.setAttribute("aria-sort", down ? "descending" : sort === head.dataset.sort ? "ascending" : "none");
     }
     // without a limit it is everything, by symbol
-    this.csv.href = "levels" + query({ ...wanted, on: "", exchange, interval, sort: "", format: "csv" });
+    this.csv.href = "levels" + query({ ...this.asks(), sort: "", format: "csv" });
     if (!same) this.shown = rows;
     return same;
+  }
+
+  // asks returns the parameters of GET /levels.
+  asks() {
+    const { wanted, exchange, interval } = this;
+    return { ...wanted, on: "", watched: "", exchange, interval, symbols: wanted.watched && this.watched().join() };
   }
 
   change(changes) {
@@ -64,9 +72,14 @@ export class Market {
   async load(more) {
     this.asked?.abort();
     this.asked = new AbortController();
+    if (this.wanted.watched && !this.watched().length) {
+      this.draw({ levels: [], next: null });
+      this.note.textContent = "No pair is watched. The star of a pair adds it.";
+      return;
+    }
     if (more) this.shown = Math.min(1000, this.shown + rows);
     try {
-      const page = await ask("levels" + query({ ...this.wanted, on: "", exchange: this.exchange, interval: this.interval, limit: this.shown }), { signal: this.asked.signal });
+      const page = await ask("levels" + query({ ...this.asks(), limit: this.shown }), { signal: this.asked.signal });
       this.draw(page);
     } catch (problem) {
       if (problem.name === "AbortError") return;
@@ -75,13 +88,13 @@ export class Market {
   }
 
   draw(page) {
-    const focused = document.activeElement?.dataset.row;
+    const focused = this.body.contains(document.activeElement) && document.activeElement.dataset.row;
     const stale = new Set(page.levels.filter((l) => l.stale).map((l) => l.exchange + " " + l.symbol)).size;
     this.body.replaceChildren(...page.levels.map((l) => {
       const d = decimals([l.price, l.low, l.high]);
       const go = () => this.choose(l);
       return el("tr", { class: l.role, onclick: go },
-        el("th", { scope: "row" }, el("button", { type: "button", class: "pair", "data-row": `${l.exchange} ${l.symbol} ${l.id}`, onclick: (e) => { e.stopPropagation(); go(); } }, l.symbol),
+        el("th", { scope: "row" }, el("button", { type: "button", class: "pair", "data-row": `${l.exchange} ${l.symbol} ${l.id}`, onclick: (e) => { e.stopPropagation(); go(); } }, l.symbol), this.icons(l),
           l.name && plain(l.name) !== plain(l.symbol) ? el("small", {}, l.name) : null, l.stale ? el("b", { class: "stale" }, " STALE") : null),
         this.several ? el("td", {}, l.exchange, mark(l.exchange, l.simulated)) : null,
         el("td", { class: "n side" }, el("abbr", { title: l.role + (l.passed ? ", passed since the last close" : "") }, l.role === "support" ? "S" : "R"), " " + price(l.price, d)),

@@ -1,0 +1,106 @@
+// The pairs that are watched: kept in the browser, and as lists on the service.
+
+import { ask, say } from "./ask.js";
+import { el, put } from "./format.js";
+
+const kept = "tidemark-watched", most = 300;
+
+// nameOf is how a pair is kept: by its canonical name, which all exchanges share.
+const nameOf = ({ symbol, name }) => name || symbol;
+
+// refresh has the buttons of a kind say whether what they are of is kept.
+export function refresh(kind, has) {
+  for (const b of document.querySelectorAll(`button[data-${kind}]`)) b.setAttribute("aria-pressed", String(has(b.dataset[kind])));
+}
+
+// read returns a list that the browser keeps.
+export function read(name) {
+  try {
+    const list = JSON.parse(localStorage.getItem(name) ?? "[]");
+    return Array.isArray(list) ? list : [];
+  } catch {
+    return [];
+  }
+}
+
+export class Watched {
+  names = read(kept);
+
+  // changed is called when other pairs are watched.
+  constructor(box, changed) {
+    Object.assign(this, { box, changed });
+    addEventListener("storage", (e) => {
+      if (e.key !== kept) return;
+      this.names = read(kept);
+      this.draw();
+      this.changed();
+    });
+    box.addEventListener("toggle", () => this.lists());
+    this.draw();
+  }
+
+  has(of) {
+    return this.names.includes(nameOf(of));
+  }
+
+  // button returns the star of a pair.
+  button(of, attributes) {
+    const name = nameOf(of);
+    return el("button", { type: "button", class: "star", "data-star": name, "aria-pressed": String(this.has(of)), "aria-label": `Watch ${name}`, title: `Watch ${name}`, ...attributes,
+      onclick: (e) => { e.stopPropagation(); this.set(this.names.includes(name) ? this.names.filter((n) => n !== name) : [...this.names, name]); } });
+  }
+
+  set(names) {
+    this.names = [...new Set(names)].slice(0, most);
+    localStorage.setItem(kept, JSON.stringify(this.names));
+    this.draw();
+    this.changed();
+  }
+
+  draw(problem) {
+    const { names, stored } = this;
+    refresh("star", (name) => names.includes(name));
+    put(this.box, el("summary", {}, `Watched pairs: ${names.length || "none"}`),
+      el("p", { class: "soft" }, names.length ? "Kept in this browser." : "The star of a pair adds it. They are kept in this browser."),
+      names.length ? el("ul", { class: "names" }, names.map((name) => el("li", {}, name, el("button", {
+        type: "button", class: "drop", "aria-label": `Do not watch ${name}`, onclick: () => this.set(this.names.filter((n) => n !== name)),
+      }, "×")))) : null,
+      el("form", { class: "inline", onsubmit: (e) => { e.preventDefault(); this.save(e.target.elements.list.value.trim()); } },
+        el("label", {}, "Name of the list ", el("input", { name: "list", value: "watched", maxlength: 64, required: true, autocomplete: "off" })),
+        el("button", { disabled: !names.length }, "Save on the server")),
+      stored?.length ? el("ul", { class: "names" }, stored.map((l) => el("li", {}, `${l.name} (${l.pairs.length})`,
+        el("button", { type: "button", "aria-label": `Load ${l.name}`, onclick: () => this.load(l.id) }, "Load")))) : null,
+      problem ?? el("p", { class: "soft" }, stored?.length ? "Rules and silences name a list of the server after an @, such as @" + stored[0].name + "." : ""));
+  }
+
+  // lists asks for the lists of the service.
+  async lists(problem) {
+    if (!this.box.open) return;
+    try {
+      this.stored = (await ask("watchlists")).watchlists;
+    } catch (p) {
+      problem ??= say(p);
+    }
+    this.draw(problem);
+  }
+
+  async save(name) {
+    let said = el("p", { role: "status" }, `Saved as @${name}.`);
+    try {
+      const { watchlists } = await ask("watchlists");
+      const before = watchlists.find((l) => l.name === name);
+      await ask("watchlists" + (before ? "/" + before.id : ""), { method: before ? "PUT" : "POST", body: { name, pairs: this.names } });
+    } catch (p) {
+      said = say(p);
+    }
+    await this.lists(said);
+  }
+
+  load(id) {
+    const { name, pairs } = this.stored.find((l) => l.id === id);
+    const single = pairs.filter((p) => !p.includes("*"));
+    this.names = [];
+    this.set(single);
+    this.draw(el("p", { role: "status" }, `Loaded ${single.length} pairs of ${name}${single.length < pairs.length ? `, without ${pairs.length - single.length} patterns` : ""}.`));
+  }
+}
