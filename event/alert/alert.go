@@ -702,5 +702,12 @@ func (a *Alerts) Delivery(ctx context.Context, id int64) (wire.DeliveryDetail, e
 	if err != nil {
 		return wire.DeliveryDetail{}, fmt.Errorf("delivery %d: %w", id, err)
 	}
-	return wire.DeliveryDetail{Delivery: d.wire(), Text: d.Text, Body: d.Body, Log: d.Log, Seqs: seqs}, nil
+	w := wire.DeliveryDetail{Delivery: d.wire(), Text: d.Text, Body: d.Body, Log: d.Log, Seqs: seqs}
+	if w.Log == nil {
+		w.Log = []wire.Attempt{}
+	}
+	if w.Seqs == nil {
+		w.Seqs = []int64{}
+	}
+	return w, nil
 }
