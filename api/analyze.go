@@ -76,8 +76,8 @@ func (a *API) acceptsBody(w *reply, r *http.Request) error {
 }
 
 // upload waits for memory for the body of r, and has decode read it: in pieces if it is
-// long, that is, of more than directBytes. The caller calls drop, once or more, when what
-// was decoded is no longer needed.
+// long, that is, of more than directBytes. The caller calls drop, once or more, when it
+// has finished with the decoded body.
 func (a *API) upload(w *reply, r *http.Request, bytesNeeded int64, decode func(in io.Reader, long bool) error) (drop func(), err error) {
 	held, err := a.uploads.take(r.Context(), bytesNeeded)
 	if err != nil {

@@ -78,34 +78,12 @@ func (e each[T]) MarshalJSONTo(enc *jsontext.Encoder) error {
 // appendFloat appends f in plain decimals, the shortest that read back the same.
 func appendFloat(b []byte, f float64) []byte { return strconv.AppendFloat(b, f, 'f', -1, 64) }
 
-// rounded returns f with at most n decimals.
-func rounded(f float64, n int) float64 {
-	if scale := math.Pow10(n); math.Abs(f) < 1e15 { // larger numbers have no decimals
-		f = math.Round(f*scale) / scale
-	}
-	if f == 0 {
-		return 0 // not "-0"
-	}
-	return f
-}
-
-// sixDigits returns f with six significant digits: enough for a mean, however small the
-// prices of a pair are.
-func sixDigits(f float64) float64 {
-	var text [32]byte
-	f, _ = strconv.ParseFloat(string(strconv.AppendFloat(text[:0], f, 'e', 5, 64)), 64)
-	return f
-}
-
-// moment returns t in the form of replies: UTC, with milliseconds.
-func moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
-
 // momentOrNil returns nil if t is zero.
 func momentOrNil(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}
-	return new(moment(t))
+	return new(wire.Moment(t))
 }
 
 // stringOrNil returns nil if s is empty.
@@ -114,15 +92,6 @@ func stringOrNil(s string) *string {
 		return nil
 	}
 	return &s
-}
-
-// appendID appends the id of a level as 16 hexadecimal digits.
-func appendID(b []byte, id uint64) []byte {
-	const digits = "0123456789abcdef"
-	for shift := 60; shift >= 0; shift -= 4 {
-		b = append(b, digits[id>>shift&15])
-	}
-	return b
 }
 
 // leastGrace is the time for a sweep after a close: its start is spread over half a
@@ -190,7 +159,7 @@ func analysisOf(s *service.Snapshot, now time.Time, f Shown) *wire.Analysis {
 	stale := StaleReason(s, now)
 	a := &wire.Analysis{
 		Symbol: stringOrNil(s.Symbol), Name: stringOrNil(s.Name), Exchange: stringOrNil(s.Exchange), Interval: string(s.Interval),
-		AsOf: moment(s.AsOf), ComputedAt: moment(s.ComputedAt), LastPrice: s.LastPrice, PriceAt: momentOrNil(s.PriceAt), ATR: sixDigits(s.ATR),
+		AsOf: wire.Moment(s.AsOf), ComputedAt: wire.Moment(s.ComputedAt), LastPrice: s.LastPrice, PriceAt: momentOrNil(s.PriceAt), ATR: wire.SixDigits(s.ATR),
 		Klines: s.Klines, MissingKlines: s.Missing,
 		Stale: stale != "", StaleReason: stringOrNil(stale), Simulated: s.Simulated,
 		Algorithm: s.Algorithm, HorizonCandles: levels.Horizon, OddsReason: stringOrNil(oddsReason(s)),
@@ -252,8 +221,8 @@ type levelValues struct {
 func (v *levelValues) level(l *levels.Level, price, atr, drawn float64, passed bool) wire.Level {
 	var id [16]byte
 	w := wire.Level{
-		ID: string(appendID(id[:0], l.ID)), Price: l.Price, Low: l.Low, High: l.High,
-		Edge: rounded(float64(l.Edge), 2), Faint: l.Faint(drawn), Strength: rounded(float64(l.Strength), 3), Touches: int(l.Touches), Sources: l.Sources.AppendNames(v.sources[:0]), Status: l.Status.String(), Passed: passed,
+		ID: string(wire.AppendID(id[:0], l.ID)), Price: l.Price, Low: l.Low, High: l.High,
+		Edge: wire.Rounded(float64(l.Edge), 2), Faint: l.Faint(drawn), Strength: wire.Rounded(float64(l.Strength), 3), Touches: int(l.Touches), Sources: l.Sources.AppendNames(v.sources[:0]), Status: l.Status.String(), Passed: passed,
 	}
 	if l.FirstTouch != 0 {
 		v.firstTouch = time.UnixMilli(l.FirstTouch).UTC()
@@ -265,13 +234,13 @@ func (v *levelValues) level(l *levels.Level, price, atr, drawn float64, passed b
 	}
 	v.record(&w, l)
 	pct, inATR, ok := distance(l, price, atr)
-	w.DistancePct = rounded(pct, 3)
+	w.DistancePct = wire.Rounded(pct, 3)
 	if ok {
-		v.distanceATR = rounded(inATR, 2)
+		v.distanceATR = wire.Rounded(inATR, 2)
 		w.DistanceATR = &v.distanceATR
 	}
 	if l.NoOdds == levels.OddsKnown && !passed {
-		odds := func(p float32) float64 { return rounded(float64(p), 4) }
+		odds := func(p float32) float64 { return wire.Rounded(float64(p), 4) }
 		v.touch, v.hold, v.baseline, v.samples = odds(l.TouchProbability), odds(l.HoldProbability), odds(l.BaselineHold), int(l.Samples)
 		v.holdInterval = [2]float64{odds(l.HoldInterval[0]), odds(l.HoldInterval[1])}
 		w.TouchProbability, w.HoldProbability, w.HoldInterval, w.BaselineHoldProbability, w.Samples = &v.touch, &v.hold, &v.holdInterval, &v.baseline, &v.samples
@@ -283,7 +252,7 @@ func (v *levelValues) level(l *levels.Level, price, atr, drawn float64, passed b
 func (v *levelValues) record(w *wire.Level, l *levels.Level) {
 	w.State, w.FoundBy = l.State.String(), l.FoundBy().AppendNames(v.foundBy[:0])
 	if l.Replaces != 0 {
-		v.replaces = string(appendID(nil, l.Replaces))
+		v.replaces = string(wire.AppendID(nil, l.Replaces))
 		w.Replaces = &v.replaces
 	}
 	if l.State == levels.Unjudged {
@@ -307,7 +276,7 @@ func summaryOf(j *job.Job) *wire.JobSummary {
 		ID: j.ID, Kind: j.Kind, State: string(j.State), Exchange: stringOrNil(j.Exchange), Interval: string(j.Interval), KlineLimit: j.KlineLimit,
 		SymbolsTotal: j.Symbols, SymbolsDone: j.Done, SymbolsFailed: j.Failed, SymbolsSkipped: j.Skipped,
 		BatchesTotal: j.Batches, BatchesDone: j.BatchesDone, Store: j.Store, Simulated: j.Simulated,
-		CreatedAt: moment(j.CreatedAt), StartedAt: momentOrNil(j.StartedAt), FinishedAt: momentOrNil(j.FinishedAt),
+		CreatedAt: wire.Moment(j.CreatedAt), StartedAt: momentOrNil(j.StartedAt), FinishedAt: momentOrNil(j.FinishedAt),
 	}}
 	if j.Error != nil {
 		s.Error = &wire.Reason{Code: j.Error.Code, Detail: j.Error.Detail}

@@ -12,6 +12,7 @@ import (
 	"tidemark/job"
 	"tidemark/levels"
 	"tidemark/service"
+	"tidemark/wire"
 )
 
 func unmarshal(b []byte, v any) error { return json.Unmarshal(b, v) }
@@ -32,10 +33,10 @@ func TestEncode_FiguresArePlainDecimals(t *testing.T) {
 		if got := string(appendJSON(nil, &c.f)); got != c.plain {
 			t.Errorf("%v: %s", c.f, got)
 		}
-		if got := string(appendFloat(nil, rounded(c.f, 2))); got != c.two {
+		if got := string(appendFloat(nil, wire.Rounded(c.f, 2))); got != c.two {
 			t.Errorf("%v to two decimals: %s", c.f, got)
 		}
-		if got := string(appendFloat(nil, sixDigits(c.f))); got != c.sixFigs {
+		if got := string(appendFloat(nil, wire.SixDigits(c.f))); got != c.sixFigs {
 			t.Errorf("%v to six digits: %s", c.f, got)
 		}
 	}

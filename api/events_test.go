@@ -38,7 +38,7 @@ func (h *harness) happen(symbol, kind string, change ...func(*happening)) *happe
 	for _, f := range change {
 		f(&e)
 	}
-	id := func(n uint64) string { return string(appendID(nil, n)) }
+	id := func(n uint64) string { return string(wire.AppendID(nil, n)) }
 	e.Body = appendJSON(nil, &wire.Event{
 		ID: e.ID, Kind: e.Kind, Exchange: e.Exchange, Symbol: e.Symbol, Interval: string(e.Interval), Simulated: true,
 		OccurredAt: at, EmittedAt: at, AsOf: at, Price: 0.00000123, ATR: 1, Begun: at,
@@ -327,7 +327,7 @@ func TestEvents_AStreamSaysWhatItPassesOverAndWhatIsMissing(t *testing.T) {
 		done := make(chan string, 1)
 		go func() { done <- h.get("/events?since=4&kind=flipped&format=sse").Body.String() }()
 		time.Sleep(16 * time.Second)
-		hours(h, 1) // is no flip
+		hours(h, 1) // none of its events is a flip
 		time.Sleep(15 * time.Second)
 		h.api.Close()
 		flip := h.store.events[0]

@@ -260,7 +260,7 @@ func TestExchanges_TheirStateIsShown(t *testing.T) {
 	}
 	s := one.Status
 	if !s.Simulated || s.Budgets[0] != (wire.Budget{Name: "weight", Used: 812, Limit: 6000, UsedShare: 0.135, Share: 0.7}) ||
-		!s.PausedUntil.Equal(moment(until)) || *s.PauseReason != "banned" || *s.ClockSkewMS != -12 || !*s.Reachable || s.LastSuccess == nil || *s.Replay != "2021-04-04/2023-12-30" {
+		!s.PausedUntil.Equal(wire.Moment(until)) || *s.PauseReason != "banned" || *s.ClockSkewMS != -12 || !*s.Reachable || s.LastSuccess == nil || *s.Replay != "2021-04-04/2023-12-30" {
 		t.Errorf("%+v", s)
 	}
 	if s := two.Status; s.Simulated || len(s.Budgets) != 0 || s.PausedUntil != nil || s.PauseReason != nil || s.ClockSkewMS != nil || s.LastSuccess != nil || s.Reachable != nil || s.Replay != nil {

@@ -61,7 +61,7 @@ func AppendExplanation(b []byte, s *service.Snapshot, e *levels.Explanation, now
 	stale := StaleReason(s, now)
 	var values levelValues
 	w := wire.Explanation{
-		Symbol: s.Symbol, Name: stringOrNil(s.Name), Exchange: s.Exchange, Interval: string(s.Interval), AsOf: moment(s.AsOf), Simulated: s.Simulated,
+		Symbol: s.Symbol, Name: stringOrNil(s.Name), Exchange: s.Exchange, Interval: string(s.Interval), AsOf: wire.Moment(s.AsOf), Simulated: s.Simulated,
 		Stale: stale != "", StaleReason: stringOrNil(stale),
 		Role: e.Level.Role.String(), Level: values.level(&e.Level, s.LastPrice, s.ATR, show.Edge, false),
 		Tests: make([]wire.Test, len(e.Tests)), Touches: make([]wire.Touch, len(e.Touches)), Sources: make([]wire.Finding, len(e.Found)),
@@ -84,7 +84,7 @@ func AppendExplanation(b []byte, s *service.Snapshot, e *levels.Explanation, now
 		w.Sources[i] = findingOf(&e.Found[i], s.Decimals)
 	}
 	for _, f := range e.Factors {
-		w.Factors = append(w.Factors, wire.Factor{Name: f.Name, Value: rounded(f.Value, 2), Unit: f.Unit, Effect: rounded(f.Effect, 2), Text: f.Text})
+		w.Factors = append(w.Factors, wire.Factor{Name: f.Name, Value: wire.Rounded(f.Value, 2), Unit: f.Unit, Effect: wire.Rounded(f.Effect, 2), Text: f.Text})
 	}
 	return appendJSON(b, &w)
 }
@@ -100,13 +100,13 @@ func Side(above bool) string {
 // findingOf returns the finding of a method. Prices that no candle had are rounded to
 // the decimals of the pair.
 func findingOf(s *levels.Source, decimals int) wire.Finding {
-	f := wire.Finding{Name: s.Method.AppendNames(nil)[0], Weight: rounded(s.Weight, 3), Count: s.Count, Found: make([]wire.Mark, len(s.Marks))}
+	f := wire.Finding{Name: s.Method.AppendNames(nil)[0], Weight: wire.Rounded(s.Weight, 3), Count: s.Count, Found: make([]wire.Mark, len(s.Marks))}
 	for i, m := range s.Marks {
 		mark := wire.Mark{Kind: m.Kind.String(), Price: m.Price}
 		if s.Method == levels.SourceSwing {
-			mark.Time, mark.ProminenceATR = new(time.UnixMilli(m.Time).UTC()), new(rounded(m.Prominence, 2))
+			mark.Time, mark.ProminenceATR = new(time.UnixMilli(m.Time).UTC()), new(wire.Rounded(m.Prominence, 2))
 		} else {
-			mark.Price, mark.VolumeShare = rounded(m.Price, decimals), new(rounded(m.Share, 3))
+			mark.Price, mark.VolumeShare = wire.Rounded(m.Price, decimals), new(wire.Rounded(m.Share, 3))
 		}
 		f.Found[i] = mark
 	}

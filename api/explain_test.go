@@ -142,7 +142,7 @@ func TestExplanation_SaysWhenItIsStale(t *testing.T) {
 
 func TestParseLevelID_ReadsWhatIsWritten(t *testing.T) {
 	for _, id := range []uint64{0, 1, 0xb1c90d2e4f5a6b7c, math.MaxUint64} {
-		if got, err := ParseLevelID(string(appendID(nil, id))); err != nil || got != id {
+		if got, err := ParseLevelID(string(wire.AppendID(nil, id))); err != nil || got != id {
 			t.Errorf("%x: %x, %v", id, got, err)
 		}
 	}

@@ -253,7 +253,7 @@ func (h *history) checkMoments() error {
 	end := h.candles.AsOf() + levels.Interval(h.body.Interval).Milliseconds()
 	for i, m := range h.body.Moments {
 		if at := m.ms(h.unit); at >= end {
-			return badField("/moments/"+strconv.Itoa(i), "moment %d is later than the klines, the last of which closes at %s: levels would not be as of then",
+			return badField("/moments/"+strconv.Itoa(i), "moment %d is later than the klines, the last of which closes at %s; send the klines up to that moment",
 				i, time.UnixMilli(h.candles.AsOf()).UTC().Format(time.RFC3339))
 		}
 	}
@@ -315,7 +315,7 @@ func (m *historyMoment) set(h *history, win service.Window, s *service.Snapshot,
 	if err != nil {
 		return fmt.Errorf("the levels as of %s: %w", m.At.Format(time.RFC3339), err)
 	}
-	m.price, m.atr = s.LastPrice, sixDigits(s.ATR)
+	m.price, m.atr = s.LastPrice, wire.SixDigits(s.ATR)
 	m.LastPrice, m.ATR = &m.price, &m.atr
 	if n := len(s.Supports) + len(s.Resistances); len(m.values) < n {
 		m.values = make([]levelValues, n)

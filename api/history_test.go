@@ -224,8 +224,8 @@ func TestOwnKlines_TheTickIsThatGivenOrOfTheDecimals(t *testing.T) {
 		}
 		for _, l := range all {
 			for _, p := range []float64{l.Price, l.Low, l.High} {
-				if n := p / c.step; c.step > 0 && rounded(n, 6) != rounded(n, 0) {
-					t.Errorf("%+v: %v is no price of this market", c, p)
+				if n := p / c.step; c.step > 0 && wire.Rounded(n, 6) != wire.Rounded(n, 0) {
+					t.Errorf("%+v: %v is not a multiple of the price step", c, p)
 				}
 			}
 		}

@@ -106,7 +106,7 @@ func confluence(all []onInterval, i int) [][]wire.LevelRef {
 			}
 			for _, q := range other.places {
 				if o.near(other, p.price, q.price) {
-					found[k] = append(found[k], wire.LevelRef{Interval: string(all[j].interval), ID: string(appendID(nil, q.id))})
+					found[k] = append(found[k], wire.LevelRef{Interval: string(all[j].interval), ID: string(wire.AppendID(nil, q.id))})
 				}
 			}
 		}

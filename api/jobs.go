@@ -89,7 +89,7 @@ func (a *API) getSchedules(w *reply, r *http.Request) error {
 	for i, s := range schedules {
 		list.Schedules[i] = wire.Schedule{
 			Exchange: s.Exchange, Interval: string(s.Interval), Schedule: s.Text,
-			NextRun: moment(s.NextRun), LastRun: momentOrNil(s.LastRun), LastJob: stringOrNil(s.LastJob),
+			NextRun: wire.Moment(s.NextRun), LastRun: momentOrNil(s.LastRun), LastJob: stringOrNil(s.LastJob),
 		}
 	}
 	return sendJSON(w, &list)

@@ -42,7 +42,7 @@ func (a *API) getExchanges(w *reply, r *http.Request) error {
 			list.Exchanges = append(list.Exchanges, wire.Exchange{Exchange: m.Exchange})
 		}
 		e := &list.Exchanges[at]
-		e.Intervals = append(e.Intervals, wire.StoredInterval{Interval: string(m.Interval), Pairs: m.Pairs, AsOf: moment(m.AsOf)})
+		e.Intervals = append(e.Intervals, wire.StoredInterval{Interval: string(m.Interval), Pairs: m.Pairs, AsOf: wire.Moment(m.AsOf)})
 	}
 	for i := range list.Exchanges {
 		if n, known := pairs[list.Exchanges[i].Exchange]; known {
@@ -62,7 +62,7 @@ func (a *API) statusOf(m service.Market) *wire.ExchangeStatus {
 	for _, b := range s.Budgets {
 		used := 0.0
 		if b.Limit > 0 {
-			used = rounded(float64(b.Used)/float64(b.Limit), 3)
+			used = wire.Rounded(float64(b.Used)/float64(b.Limit), 3)
 		}
 		out.Budgets = append(out.Budgets, wire.Budget{Name: b.Name, Used: b.Used, Limit: b.Limit, UsedShare: used, Share: b.Share})
 	}

@@ -46,15 +46,15 @@ func (a *API) getMarks(w *reply, r *http.Request) error {
 func marksOf(s *service.Snapshot, marks []levels.PriceMark, now time.Time) *wire.PriceMarks {
 	stale := StaleReason(s, now)
 	list := &wire.PriceMarks{
-		Symbol: s.Symbol, Name: stringOrNil(s.Name), Exchange: s.Exchange, Interval: string(s.Interval), AsOf: moment(s.AsOf),
-		LastPrice: s.LastPrice, ATR: sixDigits(s.ATR), Stale: stale != "", StaleReason: stringOrNil(stale), Simulated: s.Simulated,
+		Symbol: s.Symbol, Name: stringOrNil(s.Name), Exchange: s.Exchange, Interval: string(s.Interval), AsOf: wire.Moment(s.AsOf),
+		LastPrice: s.LastPrice, ATR: wire.SixDigits(s.ATR), Stale: stale != "", StaleReason: stringOrNil(stale), Simulated: s.Simulated,
 		Marks: make([]wire.PriceMark, len(marks)),
 	}
 	for i := range marks {
 		m := &marks[i]
 		l := levels.Level{Price: m.Price}
 		pct, inATR, _ := distance(&l, s.LastPrice, s.ATR)
-		list.Marks[i] = wire.PriceMark{Kind: m.Kind.String(), Label: m.Label(), Price: m.Price, DistancePct: rounded(pct, 3), DistanceATR: rounded(inATR, 2)}
+		list.Marks[i] = wire.PriceMark{Kind: m.Kind.String(), Label: m.Label(), Price: m.Price, DistancePct: wire.Rounded(pct, 3), DistanceATR: wire.Rounded(inATR, 2)}
 		if m.Time != 0 {
 			list.Marks[i].Time = new(time.UnixMilli(m.Time).UTC())
 		}

@@ -29,7 +29,7 @@ func (a *API) getMemory(w *reply, r *http.Request) error {
 	}
 	if last, ok := a.Jobs.LastBatch(); ok {
 		reply.LastBatch = &wire.LastBatch{
-			Symbols: last.Pairs, SymbolsFailed: last.Failed, Seconds: rounded(last.Took.Seconds(), 3), PeakRSSBytes: last.PeakRSS, EndedAt: moment(last.Ended),
+			Symbols: last.Pairs, SymbolsFailed: last.Failed, Seconds: wire.Rounded(last.Took.Seconds(), 3), PeakRSSBytes: last.PeakRSS, EndedAt: wire.Moment(last.Ended),
 		}
 	}
 	return sendJSON(w, &reply)

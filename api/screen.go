@@ -442,7 +442,7 @@ func (v *rowValues) of(s *screenQuery, r *row) *wire.Row {
 	v.name = r.name
 	v.row = wire.Row{
 		Symbol: r.symbol, Exchange: s.exchanges[r.exchange], Interval: string(s.interval), AsOf: time.UnixMilli(r.asOf).UTC(),
-		LastPrice: r.last, ATR: sixDigits(r.atr), Stale: r.stale, Simulated: r.simulated, Role: r.level.Role.String(),
+		LastPrice: r.last, ATR: wire.SixDigits(r.atr), Stale: r.stale, Simulated: r.simulated, Role: r.level.Role.String(),
 		Level: v.level(&r.level, r.price, r.atr, s.shown.Edge, r.passed),
 	}
 	if v.name != "" {

@@ -48,7 +48,7 @@ func (a *API) sendTogether(w *reply, r *http.Request, q *query, pair pairText, i
 	for i := range all {
 		s := &all[i]
 		out.Exchanges[i] = wire.PairOnExchange{
-			Symbol: s.Symbol, Exchange: s.Exchange, AsOf: moment(s.AsOf), LastPrice: s.LastPrice, PriceAt: momentOrNil(s.PriceAt), ATR: sixDigits(s.ATR),
+			Symbol: s.Symbol, Exchange: s.Exchange, AsOf: wire.Moment(s.AsOf), LastPrice: s.LastPrice, PriceAt: momentOrNil(s.PriceAt), ATR: wire.SixDigits(s.ATR),
 			Stale: a.stale(s, w.start), Simulated: s.Simulated,
 			Supports: a.shared(all, s, levels.Support, show, w.start), SupportsReason: stringOrNil(show.Reason(s, levels.Support)),
 			Resistances: a.shared(all, s, levels.Resistance, show, w.start), ResistancesReason: stringOrNil(show.Reason(s, levels.Resistance)),

@@ -1,22 +1,18 @@
 package e2e
 
-// What happens to levels, told by processes that are killed: each event once, none missing,
-// each outcome that which the exchange's candles say.
+// Processes that are killed lose no event and store none twice, and every outcome is the one
+// that the candles of the exchange give.
 
 import (
 	"encoding/json"
-	"log/slog"
 	"math/rand/v2"
-	"net/url"
 	"slices"
 	"testing"
 	"time"
 
 	"tidemark/exchange"
-	"tidemark/exchange/binance"
 	"tidemark/exchange/simulated"
 	"tidemark/levels"
-	"tidemark/repository"
 	"tidemark/service"
 	"tidemark/wire"
 )
@@ -51,17 +47,7 @@ func TestEvents_NoneIsLostOrDoubledByKills(t *testing.T) {
 // checkEvents compares the stored events with the candles of the exchange.
 func checkEvents(t *testing.T, address, database string) {
 	t.Helper()
-	db, err := repository.Open(t.Context(), repository.Config{URL: database, PoolSize: 1, History: 1, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	base, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := exchange.New(binance.Spot, exchange.Config{Name: "simulated", BaseURL: base, WeightShare: 1})
-	defer client.Close()
+	db, client := reopened(t, address, database)
 	type episode struct {
 		symbol, level string
 		begun         time.Time

@@ -86,21 +86,28 @@ func TestLive_LosesNoCandleByCutsAndAKill(t *testing.T) {
 	}
 }
 
-// compareSeries compares the stored candles of all pairs with those that the exchange
-// returns for the same time.
-func compareSeries(t *testing.T, address, database string, now func() time.Time) {
+// reopened returns the database of a service that was killed, and a client of its exchange.
+func reopened(t *testing.T, address, database string) (*repository.DB, *exchange.Client) {
 	t.Helper()
 	db, err := repository.Open(t.Context(), repository.Config{URL: database, PoolSize: 1, History: 1, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	t.Cleanup(func() { db.Close() })
 	base, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	client := exchange.New(binance.Spot, exchange.Config{Name: "simulated", BaseURL: base, WeightShare: 1})
-	defer client.Close()
+	t.Cleanup(client.Close)
+	return db, client
+}
+
+// compareSeries compares the stored candles of all pairs with those that the exchange
+// returns for the same time.
+func compareSeries(t *testing.T, address, database string, now func() time.Time) {
+	t.Helper()
+	db, client := reopened(t, address, database)
 	series, candles, behind := 0, 0, 0
 	for s, err := range client.Symbols(t.Context()) {
 		if err != nil {

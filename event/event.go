@@ -46,10 +46,7 @@ package event
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"tidemark/levels"
@@ -73,20 +70,6 @@ const (
 var kinds = [...]string{"appeared", "approaching", "touched", "held", "broke", "flipped", "vanished"}
 
 func (k Kind) String() string { return kinds[k] }
-
-// ErrUnknownKind is wrapped by ParseKind.
-var ErrUnknownKind = errors.New("unknown kind of event")
-
-// ParseKind accepts exactly the names of String; for anything else it returns
-// ErrUnknownKind with the valid names.
-func ParseKind(s string) (Kind, error) {
-	for i, name := range kinds {
-		if s == name {
-			return Kind(i), nil
-		}
-	}
-	return 0, fmt.Errorf("%w %q: one of %s", ErrUnknownKind, s, strings.Join(kinds[:], ", "))
-}
 
 // Transition is one thing that happened to a level. Times are in UTC.
 type Transition struct {

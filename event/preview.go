@@ -96,18 +96,7 @@ type message struct {
 	exchange string
 	interval levels.Interval
 	at       int64
-	class    int
-}
-
-// classOf groups kinds: those of a class are one message.
-func classOf(k Kind) int {
-	switch k {
-	case Approaching, Touched:
-		return 1
-	case Appeared, Vanished:
-		return 2
-	}
-	return 0
+	class    string
 }
 
 func newPreview(q PreviewQuery) *preview {
@@ -348,7 +337,7 @@ func (p *preview) count(s *service.Stored, k Kind, e *wire.PreviewEvent) {
 	day, hour := tallyOf(p.days, dayOf(e.OccurredAt)), tallyOf(p.hours, hourOf(e.OccurredAt))
 	day.events++
 	hour.events++
-	if m := (message{s.Exchange, s.Interval, e.OccurredAt.UnixMilli(), classOf(k)}); !p.messages[m] {
+	if m := (message{s.Exchange, s.Interval, e.OccurredAt.UnixMilli(), wire.EventClass(e.Kind)}); !p.messages[m] {
 		p.messages[m] = true
 		day.messages++
 		hour.messages++

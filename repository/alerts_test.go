@@ -523,14 +523,14 @@ func TestAlerts_WhatIsHeldBackIsCounted(t *testing.T) {
 		if len(all) != 1 || all[0].Reason != "quiet" || all[0].Events != 1 || all[0].LeftOut != 1 {
 			t.Fatalf("%+v", all)
 		}
-		if got := attempt(t, a, all[0].ID); !strings.Contains(got.Text, "1 left out: they are no news any more") {
+		if got := attempt(t, a, all[0].ID); !strings.Contains(got.Text, "1 left out: they are out of date") {
 			t.Errorf("%q", got.Text)
 		}
 		if err := a.DeleteSilence(t.Context(), silence.ID); err != nil {
 			t.Error(err)
 		}
 
-		// again, without what is no news any more
+		// again, without what is out of date
 		before := len(h.messages())
 		replay, err := a.Replay(t.Context(), rule.ID, 0, 13)
 		if err != nil || replay.Events != 13 || replay.Expired != 10 || replay.Matched != 13 || replay.Deliveries != 2 || replay.Next != 0 {

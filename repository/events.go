@@ -4,13 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
 
 	"tidemark/service"
+	"tidemark/wire"
 )
 
 // putWatches stores the states of series and what happened to their levels, and reports
@@ -85,8 +85,7 @@ func (db *DB) putEvents(ctx context.Context, tx *sqlx.Tx, watches []service.Watc
 
 // levelID returns the id of a level as the API writes it.
 func levelID(id uint64) string {
-	s := strconv.FormatUint(id, 16)
-	return strings.Repeat("0", 16-len(s)) + s
+	return string(wire.AppendID(nil, id))
 }
 
 // Cross implements event.Store. f may be called for the same series in several processes at

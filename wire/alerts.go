@@ -156,7 +156,7 @@ type Attempt struct {
 type Replay struct {
 	Events     int `json:"events"`     // of the range
 	Matched    int `json:"matched"`    // by the rule
-	Expired    int `json:"expired"`    // matched, and not sent because they are no news any more
+	Expired    int `json:"expired"`    // matched, and not sent because they are out of date
 	Deliveries int `json:"deliveries"` // that were made
 	// Next is the number after which the rest of the range begins; 0 if there is no rest.
 	Next int64 `json:"next"`

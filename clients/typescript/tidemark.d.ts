@@ -525,7 +525,7 @@ export interface paths {
         put?: never;
         /**
          * Send a range of events again.
-         * @description The stored events with numbers after `after` and up to `up_to` that the rule selects are sent to its receivers, grouped, unless they are no news any more. A long range is sent in parts: `next` is where the rest begins.
+         * @description The stored events with numbers after `after` and up to `up_to` that the rule selects are sent to its receivers, grouped, unless they are out of date. A long range is sent in parts: `next` is where the rest begins.
          */
         post: operations["replayRule"];
         delete?: never;
@@ -3063,7 +3063,7 @@ export interface components {
             title: string;
             /** @description Events that it is about. */
             events: number;
-            /** @description Events that it is not about: inhibited, or no news any more. */
+            /** @description Events that it is not about: inhibited, or out of date. */
             left_out: number;
             /** @description That failed, since it was queued or sent again. */
             attempts: number;
@@ -3081,7 +3081,7 @@ export interface components {
             due_at: string | null;
             /**
              * Format: date-time
-             * @description When it is no news any more; null for never.
+             * @description When it is out of date; null for never.
              */
             expires_at: string | null;
             /**
@@ -3108,7 +3108,7 @@ export interface components {
             title: string;
             /** @description Events that it is about. */
             events: number;
-            /** @description Events that it is not about: inhibited, or no news any more. */
+            /** @description Events that it is not about: inhibited, or out of date. */
             left_out: number;
             /** @description That failed, since it was queued or sent again. */
             attempts: number;
@@ -3126,7 +3126,7 @@ export interface components {
             due_at: string | null;
             /**
              * Format: date-time
-             * @description When it is no news any more; null for never.
+             * @description When it is out of date; null for never.
              */
             expires_at: string | null;
             /**
@@ -3178,7 +3178,7 @@ export interface components {
             events: number;
             /** @description That the rule selects. */
             matched: number;
-            /** @description Of these, not sent because they are no news any more. */
+            /** @description Of these, not sent because they are out of date. */
             expired: number;
             /** @description Messages that were made. */
             deliveries: number;

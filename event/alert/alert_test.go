@@ -273,7 +273,7 @@ func TestRender_OneEventAndManyInTheirBounds(t *testing.T) {
 	d = StoredDelivery{Reason: ForClose}
 	sum.render(&d, &StoredReceiver{})
 	if d.Title != "100 levels: 50 held, 50 broke (binance 1h, 2026-11-28 12:00 UTC)" || len(d.Body) > notify.MaxBody || len(d.Body) < notify.MaxBody-4000 ||
-		!strings.HasPrefix(d.Text, "BTC/USDT 1h: support 61234.5 held, edge 99.0\n") || !strings.HasSuffix(d.Text, "and 80 more\n1 left out: they are no news any more") || !sum.expires.IsZero() {
+		!strings.HasPrefix(d.Text, "BTC/USDT 1h: support 61234.5 held, edge 99.0\n") || !strings.HasSuffix(d.Text, "and 80 more\n1 left out: they are out of date") || !sum.expires.IsZero() {
 		t.Errorf("%d bytes\n%s\n%s", len(d.Body), d.Title, d.Text)
 	}
 }

@@ -64,7 +64,7 @@ func (a *Alerts) Attempt(ctx context.Context, id int64, failures int, lane Lane)
 		case !receiver.DisabledAt.IsZero():
 			return end(Failed, "the receiver is disabled: "+receiver.DisabledWhy)
 		case !d.ExpiresAt.IsZero() && !now.Before(d.ExpiresAt):
-			return end(Expired, "it was no news any more before it could be delivered")
+			return end(Expired, "it was out of date before it could be delivered")
 		case now.Before(receiver.RetryAt):
 			d.DueAt = receiver.RetryAt
 			if err := tx.Update(d); err != nil {

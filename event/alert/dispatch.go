@@ -223,7 +223,7 @@ func (d *dispatcher) route(e Numbered, env Env) {
 				g.key = join(ForEvent, r.ID, receiver.ID, strconv.FormatInt(e.Seq, 10))
 			default:
 				g.reason, g.until, g.most = ForClose, d.now.Add(r.groupWait()), maxGroupWait
-				g.key = join(ForClose, r.ID, receiver.ID, e.Exchange, e.Interval, strconv.FormatInt(e.OccurredAt.UnixMilli(), 10), class(e.Kind))
+				g.key = join(ForClose, r.ID, receiver.ID, e.Exchange, e.Interval, strconv.FormatInt(e.OccurredAt.UnixMilli(), 10), wire.EventClass(e.Kind))
 			}
 			d.add(g, e)
 		}
@@ -242,20 +242,9 @@ func withheldReason(why Reason) string {
 
 func join(parts ...string) string { return strings.Join(parts, " ") }
 
-// class groups kinds: those of a class are one message, and are news for the same time.
-func class(kind string) string {
-	switch kind {
-	case "approaching", "touched":
-		return "near"
-	case "appeared", "vanished":
-		return "drawn"
-	}
-	return "outcome"
-}
-
-// news returns until when an event is worth a message; zero: for ever.
-func news(e *wire.Event) time.Time {
-	switch class(e.Kind) {
+// expiry returns when an event is out of date; zero: never.
+func expiry(e *wire.Event) time.Time {
+	switch wire.EventClass(e.Kind) {
 	case "near":
 		return e.OccurredAt.Add(levels.Interval(e.Interval).Duration())
 	case "drawn":
@@ -379,7 +368,7 @@ func (d *dispatcher) freezeOne(s *StoredDelivery) error {
 	d.withheld[expired] += sum.expired
 	switch {
 	case sum.events == 0 && sum.expired > 0:
-		return d.end(s, Expired, "the events were no news any more before the message was queued")
+		return d.end(s, Expired, "the events were out of date before the message was queued")
 	case sum.events == 0 && s.LeftOut > 0:
 		return d.end(s, Cancelled, "levels of longer intervals cover all of the events")
 	case sum.events == 0:
@@ -465,7 +454,7 @@ func (c cover) covers(e *wire.Event) bool {
 
 // Replay makes messages again of the events of a rule, those with numbers after one and up
 // to another, at most 500 in a call. It does not look at pauses, quiet hours and silences.
-// Events that are no news any more are left out.
+// Events that are out of date are left out.
 func (a *Alerts) Replay(ctx context.Context, rule string, after, upTo int64) (wire.Replay, error) {
 	r, err := a.Rule(ctx, rule)
 	if err != nil {
@@ -496,13 +485,13 @@ func (a *Alerts) Replay(ctx context.Context, rule string, after, upTo int64) (wi
 				return nil
 			}
 			result.Matched++
-			if until := news(e.Event); !until.IsZero() && !d.now.Before(until) {
+			if until := expiry(e.Event); !until.IsZero() && !d.now.Before(until) {
 				result.Expired++
 				return nil
 			}
 			for _, name := range again.Receivers {
 				if receiver := c.receiver(name); receiver != nil {
-					key := join(prefix, receiver.ID, e.Exchange, e.Interval, strconv.FormatInt(e.OccurredAt.UnixMilli(), 10), class(e.Kind))
+					key := join(prefix, receiver.ID, e.Exchange, e.Interval, strconv.FormatInt(e.OccurredAt.UnixMilli(), 10), wire.EventClass(e.Kind))
 					if e.Candle == nil {
 						key = join(prefix, receiver.ID, strconv.FormatInt(e.Seq, 10))
 					}

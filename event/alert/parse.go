@@ -195,15 +195,12 @@ func checkPair(watchlists map[string][]string) func(string) string {
 	}
 }
 
-// The kinds of wire.Event, in the order of an episode.
-var eventKinds = []string{"appeared", "approaching", "touched", "held", "broke", "flipped", "vanished"}
-
 // scope checks what rules and silences have in common.
 func (p problems) scope(exchanges, pairs, intervals, kinds []string, watchlists map[string][]string, known []string) {
 	p.list("exchanges", exchanges, oneOf(known))
 	p.list("pairs", pairs, checkPair(watchlists))
 	p.list("intervals", intervals, checkInterval)
-	p.list("kinds", kinds, oneOf(eventKinds))
+	p.list("kinds", kinds, oneOf(wire.EventKinds))
 }
 
 func defaultRule() wire.RuleSettings {

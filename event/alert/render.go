@@ -26,7 +26,7 @@ type summary struct {
 	kinds              map[string]int
 	top                []Numbered // by edge, the highest first
 	first, last        time.Time  // when the events happened
-	expires            time.Time  // when the last of them is no news any more; zero: never
+	expires            time.Time  // when the last of them is out of date; zero: never
 	lasting            bool       // one of them is news for ever
 	dropped            []int64    // inhibited or expired
 	inhibited, expired int
@@ -45,7 +45,7 @@ func (s *summary) shown() int {
 }
 
 func (s *summary) add(e Numbered) {
-	until := news(e.Event)
+	until := expiry(e.Event)
 	switch {
 	case slices.ContainsFunc(s.covers, func(c cover) bool { return c.covers(e.Event) }):
 		s.inhibited++
@@ -138,7 +138,7 @@ func (s *summary) render(d *StoredDelivery, to *StoredReceiver) {
 		lines = append(lines, fmt.Sprintf("%d left out: a level of a longer interval covers them", s.inhibited))
 	}
 	if s.expired > 0 {
-		lines = append(lines, fmt.Sprintf("%d left out: they are no news any more", s.expired))
+		lines = append(lines, fmt.Sprintf("%d left out: they are out of date", s.expired))
 	}
 	d.Text = strings.Join(lines, "\n")
 	group := groupBody{Reason: d.Reason, Rule: d.RuleName, Count: s.events, Kinds: s.kinds, From: s.first, To: s.last, LeftOut: leftOut{s.inhibited, s.expired}}
@@ -222,7 +222,7 @@ func line(e *wire.Event) string {
 // title says how many of each kind there are, and where if it is one place.
 func (s *summary) title(reason string) string {
 	var parts []string
-	for _, kind := range eventKinds {
+	for _, kind := range wire.EventKinds {
 		switch n := s.kinds[kind]; {
 		case n == 1:
 			parts = append(parts, "1 "+did[kind])

@@ -1411,7 +1411,7 @@ class Delivery(TypedDict):
     title: str
     # Events that it is about.
     events: int
-    # Events that it is not about: inhibited, or no news any more.
+    # Events that it is not about: inhibited, or out of date.
     left_out: int
     # That failed, since it was queued or sent again.
     attempts: int
@@ -1421,7 +1421,7 @@ class Delivery(TypedDict):
     created_at: str
     # The next attempt, or the end of gathering; null after the last attempt, and while it waits for an earlier message about one of its levels.
     due_at: str | None
-    # When it is no news any more; null for never.
+    # When it is out of date; null for never.
     expires_at: str | None
     # When it was delivered or given up; null before.
     finished_at: str | None
@@ -1444,7 +1444,7 @@ class DeliveryDetail(TypedDict):
     title: str
     # Events that it is about.
     events: int
-    # Events that it is not about: inhibited, or no news any more.
+    # Events that it is not about: inhibited, or out of date.
     left_out: int
     # That failed, since it was queued or sent again.
     attempts: int
@@ -1454,7 +1454,7 @@ class DeliveryDetail(TypedDict):
     created_at: str
     # The next attempt, or the end of gathering; null after the last attempt, and while it waits for an earlier message about one of its levels.
     due_at: str | None
-    # When it is no news any more; null for never.
+    # When it is out of date; null for never.
     expires_at: str | None
     # When it was delivered or given up; null before.
     finished_at: str | None
@@ -1499,7 +1499,7 @@ class Replay(TypedDict):
     events: int
     # That the rule selects.
     matched: int
-    # Of these, not sent because they are no news any more.
+    # Of these, not sent because they are out of date.
     expired: int
     # Messages that were made.
     deliveries: int
