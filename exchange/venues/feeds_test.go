@@ -347,8 +347,9 @@ func TestFeeds_AreCut(t *testing.T) {
 		if n := counts.Reconnects["closed"]; n < 2 || reconnects(counts) != n || len(r.broken) < 2*int(n) || len(r.refused) > 0 {
 			t.Errorf("%+v, broken %v, refused %v", counts, r.broken, r.refused)
 		}
-		if s := market.StreamStats(); s.Most != 1 || s.Accepted < 3 {
-			t.Errorf("%+v", s)
+		// after the last cut the next connection may not be there yet
+		if s := market.StreamStats(); s.Most != 1 || int64(s.Accepted) < int64(counts.Reconnects["closed"]) {
+			t.Errorf("%+v after %+v", s, counts)
 		}
 	})
 }
