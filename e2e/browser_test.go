@@ -118,6 +118,23 @@ func (b *browser) until(t *testing.T, expression string) {
 	}
 }
 
+// after waits until an expression is true after act, which is repeated: the chart may move
+// between the moment that act looks and the moment that it points.
+func (b *browser) after(t *testing.T, act func(), expression string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; {
+		act()
+		for soon := time.Now().Add(time.Second); time.Now().Before(soon); time.Sleep(20 * time.Millisecond) {
+			if eval[bool](t, b, "!!("+expression+")") {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("whatever is done the page never comes to %s; faults: %q", expression, b.faults)
+		}
+	}
+}
+
 // keys presses keys, one after the other.
 func (b *browser) keys(t *testing.T, keys string) {
 	t.Helper()
