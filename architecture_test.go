@@ -31,7 +31,7 @@ var rooms = map[string]room{
 	"exchange/venues":    {inside: []string{"exchange"}}, // and every venue
 	"exchange/simulated": {inside: []string{"levels"}, outside: []string{"github.com/coder/websocket", "google.golang.org/protobuf/encoding/protowire"}},
 	"repository":         {inside: []string{"levels", "scorecard", "service", "job", "wire", "event/alert", "migrations"}, outside: []string{"github.com/jmoiron/sqlx", "github.com/lib/pq", "modernc.org/sqlite", "github.com/riverqueue/river", "github.com/jackc/pgx/v5"}},
-	"api":                {inside: []string{"levels", "scorecard", "service", "job", "event", "event/alert", "memory", "wire", "api/chart"}, outside: []string{"github.com/go-chi/chi/v5", "github.com/prometheus/client_golang", "github.com/go-json-experiment/json", "github.com/modelcontextprotocol/go-sdk"}},
+	"api":                {inside: []string{"levels", "scorecard", "service", "job", "event", "event/alert", "memory", "wire", "api/chart"}, outside: []string{"github.com/go-chi/chi/v5", "github.com/go-chi/cors", "github.com/prometheus/client_golang", "github.com/go-json-experiment/json", "github.com/modelcontextprotocol/go-sdk"}},
 	"api/chart":          {inside: []string{"levels", "service"}, outside: []string{"golang.org/x/image"}},
 	"config":             {inside: []string{"levels"}, outside: []string{"github.com/caarlos0/env/v10", "github.com/spf13/pflag", "github.com/robfig/cron/v3"}},
 	"app":                {inside: []string{"levels", "scorecard", "service", "job", "live", "event", "event/alert", "event/notify", "memory", "config", "api", "repository", "exchange", "exchange/binance", "exchange/simulated", "exchange/venues"}, outside: []string{"github.com/prometheus/client_golang"}},

@@ -6,7 +6,6 @@ package api
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"iter"
 	"log/slog"
 	"net/http"
@@ -97,6 +96,9 @@ type Config struct {
 	// Hosts are the names of the service, in addition to IP addresses and localhost.
 	// Without keys, requests for any other name are refused (DNS rebinding).
 	Hosts []string
+	// Origins are those whose pages may use the service, such as https://charts.example.org,
+	// in small letters; "*", which needs keys, stands for all.
+	Origins []string
 	// RateLimit is the number of requests a second permitted for each key, or without
 	// keys for each client address except loopback, which all local clients share; 0
 	// means no limit. A client that has been idle may send Burst requests at once; 0
@@ -156,9 +158,10 @@ const (
 type API struct {
 	Config
 	log     *slog.Logger
+	handler http.Handler
 	router  *chi.Mux
 	levels  http.HandlerFunc // handler of GET /levels/{symbol}, for ServeHTTP
-	keys    [][sha256.Size]byte
+	keys    keys
 	hosts   map[string]bool // by hostname
 	limiter limiter
 	cache   cache
@@ -166,7 +169,7 @@ type API struct {
 	markets []string // the exchanges of this process
 	skews   sync.Map // *skewAt by exchange
 	metrics *metrics
-	origins *http.CrossOriginProtection
+	origins origins
 	prom    http.Handler
 	ids     requestIDs
 	page    map[string]asset // files of the page, by name
@@ -185,8 +188,6 @@ type API struct {
 	scraping      chan struct{} // holds a token while the metrics are collected
 	replies       room
 	uploads       room
-	closing       chan struct{} // closed by Close
-	closeOnce     sync.Once
 }
 
 // New returns an API that registers its metrics with c.Registerer.
@@ -197,14 +198,13 @@ func New(c Config) *API {
 	a := &API{
 		Config:  c,
 		log:     c.Log,
-		origins: http.NewCrossOriginProtection(),
+		origins: newOrigins(c.Origins),
 		// OpenMetrics is off: with it, Go's own collector has a gauge and a counter of
 		// the same name, which strict parsers refuse, and the le labels of buckets
 		// change.
 		prom:    promhttp.HandlerFor(c.Gatherer, promhttp.HandlerOpts{}),
 		drawing: make(chan struct{}, 1),
 		streams: make(chan struct{}, cmp.Or(c.Streams, defaultStreams)),
-		closing: make(chan struct{}),
 
 		messages: make(chan struct{}, mcpMessages),
 		reads:    make(chan struct{}, mcpReads),
@@ -220,8 +220,7 @@ func New(c Config) *API {
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
-	for _, k := range c.Keys {
-		a.keys = append(a.keys, sha256.Sum256([]byte(k)))
+	if a.keys.set(c.Keys); len(c.Keys) > 0 {
 		a.scope = "private, "
 	}
 	a.Config.Keys = nil
@@ -239,6 +238,7 @@ func New(c Config) *API {
 	a.metrics = newMetrics(c.Registerer, a)
 	a.mcp = sync.OnceValue(a.newMCP)
 	a.router = a.routing()
+	a.handler = a.origins.share(http.HandlerFunc(a.answer))
 	return a
 }
 
@@ -308,7 +308,7 @@ func (a *API) Stored(exchange string, interval levels.Interval, symbols []string
 // Close ends the event streams, which would otherwise keep a server from
 // shutting down until their jobs have ended. It is meant for
 // http.Server.RegisterOnShutdown.
-func (a *API) Close() { a.closeOnce.Do(func() { close(a.closing) }) }
+func (a *API) Close() { a.keys.close() }
 
 // Server returns a server for h with limits against slow or greedy clients: headers
 // within 5 s and 16 KiB, a request within 30 s, a reply within 30 s unless its handler

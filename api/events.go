@@ -383,7 +383,7 @@ func (a *API) awaitEvents(w *reply, r *http.Request, e *eventRequest) (events []
 		case <-stored:
 		case <-late:
 			return nil, missed, nil
-		case <-a.closing:
+		case <-w.keys.over:
 			return nil, missed, nil
 		case <-r.Context().Done():
 			return nil, false, r.Context().Err()
@@ -423,7 +423,7 @@ func (a *API) streamEvents(w *reply, r *http.Request, e *eventRequest) error {
 	}
 	w.wait(r)
 	ctx := r.Context()
-	s := eventStream{eventReader: &e.eventReader, w: w, room: &a.replies, closing: a.closing}
+	s := eventStream{eventReader: &e.eventReader, w: w, room: &a.replies, over: w.keys.over}
 	for {
 		stored, began := a.events.wait(), time.Now()
 		full, err := s.send(ctx)
@@ -448,7 +448,7 @@ type eventStream struct {
 	*eventReader
 	w       *reply
 	room    *room
-	closing <-chan struct{}
+	over    <-chan struct{}
 	written time.Time // when something was sent last; zero before the first piece
 	id      int64     // sent last
 }
@@ -519,11 +519,11 @@ func (s *eventStream) pause(ctx context.Context, c <-chan struct{}, d time.Durat
 	select {
 	case <-c:
 	case <-timer.C:
-	case <-s.closing:
+	case <-s.over:
 	case <-ctx.Done():
 	}
 	select {
-	case <-s.closing:
+	case <-s.over:
 		return false
 	default:
 		return ctx.Err() == nil

@@ -223,6 +223,11 @@ func (a *API) postHistory(w *reply, r *http.Request) error {
 				if err := m.set(&h, win, &s, err, &show); err != nil {
 					return err
 				}
+				if m.Problem == nil {
+					a.metrics.past.Inc()
+				} else {
+					a.metrics.tooFew.Inc()
+				}
 				out.worked(time.Since(begun))
 				err = yield(&m.HistoryMoment)
 				begun = time.Now()

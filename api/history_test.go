@@ -66,6 +66,9 @@ func TestHistory_AMomentIsAsIfNoLaterKlineWereThere(t *testing.T) {
 	if got.Klines != n || got.KlineLimit != 250 || got.TimeUnit != "milliseconds" || got.TickSize != nil || len(got.Moments) != len(moments) {
 		t.Fatalf("%+v", got)
 	}
+	if n := metric(t, h, "tidemark_history_moments_total"); n != float64(len(moments)) {
+		t.Errorf("%v moments are counted", n)
+	}
 	shown := 0
 	for i, m := range got.Moments {
 		body := `{"interval":"1h","kline_limit":250,"faint":true,"klines":[` + strings.TrimSuffix(strings.Join(rows[:closed[i]], ""), ",") + `]}`

@@ -210,7 +210,7 @@ func (a *API) getJobEvents(w *reply, r *http.Request) error {
 			}
 		case <-beat.C:
 			b = append(b[:0], ": still here\n\n"...)
-		case <-a.closing:
+		case <-w.keys.over:
 			return nil
 		case <-ctx.Done():
 			return nil

@@ -368,7 +368,7 @@ type outerKey struct{}
 func (a *API) ask(h handler, r *http.Request) ([]byte, error) {
 	b := answer{limit: mcpReply}
 	outer, _ := r.Context().Value(outerKey{}).(*reply)
-	w := &reply{ResponseWriter: &b, start: time.Now(), outer: outer}
+	w := &reply{ResponseWriter: &b, start: time.Now(), keys: a.keys.now.Load(), outer: outer}
 	defer func() { a.replies.give(w.held.Load()) }() // for a request without an outer reply
 	err := h(w, r)
 	if b.cut {

@@ -13,6 +13,7 @@ type metrics struct {
 	duration     *prometheus.HistogramVec
 	inFlight     prometheus.Gauge
 	hits, misses prometheus.Counter
+	past, tooFew prometheus.Counter // moments of POST /analyze/history
 }
 
 func newMetrics(reg prometheus.Registerer, a *API) *metrics {
@@ -44,7 +45,12 @@ func newMetrics(reg prometheus.Registerer, a *API) *metrics {
 	requests := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "tidemark_http_cache_requests_total", Help: "Lookups in the cache of replies, by result: hit or miss.",
 	}, []string{"result"})
+	moments := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "tidemark_history_moments_total", Help: "Moments of POST /analyze/history, by outcome: analysed or too_few_candles.",
+	}, []string{"outcome"})
 	return &metrics{
+		past:   moments.WithLabelValues("analysed"),
+		tooFew: moments.WithLabelValues("too_few_candles"),
 		duration: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "tidemark_http_request_duration_seconds",
 			Help:    "Time from the parsed header of a request to the end of its reply. Routes are patterns; requests that match none share the route none.",

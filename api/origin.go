@@ -6,7 +6,10 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
+
+	"github.com/go-chi/cors"
 )
 
 // A page in a browser can send requests to a service that the browser can reach, on
@@ -43,16 +46,58 @@ func hostname(s string) string {
 	return strings.ToLower(strings.TrimSuffix(strings.Trim(s, "[]"), "."))
 }
 
-// checkOrigin refuses requests from a page of another origin. With keys it checks only
-// requests that change something: the others need a key.
-func (a *API) checkOrigin(rt *route, r *http.Request) error {
+// origins are those whose pages may use the service.
+type origins struct {
+	any     bool
+	listed  map[string]bool
+	changes *http.CrossOriginProtection
+	// share adds the headers of CORS to the replies of a handler, and answers preflight
+	// requests (WHATWG Fetch, section 3.3).
+	share func(http.Handler) http.Handler
+}
+
+func newOrigins(list []string) origins {
+	o := origins{listed: map[string]bool{}, changes: http.NewCrossOriginProtection(), share: func(h http.Handler) http.Handler { return h }}
+	for _, origin := range list {
+		o.any = o.any || origin == "*"
+		o.listed[origin] = true
+		_ = o.changes.AddTrustedOrigin(origin) // an error for "*", which is not checked
+	}
+	if len(list) > 0 {
+		o.share = cors.Handler(cors.Options{
+			AllowedOrigins: list,
+			AllowedMethods: []string{"GET", "HEAD", "POST", "PUT", "DELETE"},
+			AllowedHeaders: []string{"Accept", "Authorization", "Content-Type", "If-None-Match", "Last-Event-Id", "Prefer", "Traceparent", "X-Api-Key", "X-Request-Id"},
+			ExposedHeaders: []string{"Age", "Content-Disposition", "Etag", "Link", "Location", "Preference-Applied", "Retry-After", "Tidemark-Tick-Size", "Tidemark-Time-Unit", "X-Request-Id"},
+			MaxAge:         600,
+		})
+	}
+	return o
+}
+
+// has reports whether pages of an origin may use the service.
+func (o *origins) has(origin string) bool { return origin != "" && (o.any || o.listed[origin]) }
+
+// varyByOrigin adds the origin to what a reply depends on, which handlers replace.
+func varyByOrigin(h http.Header) {
+	if v := h["Vary"]; !slices.Contains(v, "Origin") {
+		h["Vary"] = append(slices.Clip(v), "Origin")
+	}
+}
+
+// checkOrigin refuses requests from a page of another origin, unless it is listed. With
+// keys it checks only requests that change something: the others need a key.
+func (a *API) checkOrigin(rt *route, r *http.Request, needsKey bool) error {
+	if a.origins.has(first(r.Header["Origin"])) {
+		return nil
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		if err := a.origins.Check(r); err != nil {
+		if err := a.origins.changes.Check(r); err != nil {
 			return &problem{code: "cross_origin", detail: "a page of another origin may not change anything here: " + err.Error()}
 		}
 		return nil
 	}
-	if len(a.keys) > 0 || rt.anyHost() || rt.embedded() {
+	if needsKey || rt.anyHost() || rt.embedded() {
 		return nil
 	}
 	h := r.Header

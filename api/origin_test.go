@@ -129,3 +129,61 @@ func TestOrigin_WithoutKeysAPageOfAnotherGetsNothing(t *testing.T) {
 		t.Errorf("a link: %d %s", status, code)
 	}
 }
+
+func TestOrigin_PagesOfListedOriginsMayUseTheService(t *testing.T) {
+	const charts = "https://charts.example.org"
+	ask := func(a *API, method, path, origin string, headers ...string) *httptest.ResponseRecorder {
+		r := localRequest(method, path, nil)
+		r.Header.Set("Origin", origin)
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+		for i := 0; i < len(headers); i += 2 {
+			r.Header.Set(headers[i], headers[i+1])
+		}
+		rec := httptest.NewRecorder()
+		a.ServeHTTP(rec, r)
+		return rec
+	}
+	preflight := []string{"Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "content-type,x-api-key"}
+	for _, keys := range [][]string{nil, {"secret-secret-secret"}} {
+		h := start(t, func(c *Config, _ *service.Config) {
+			c.Keys, c.Origins = keys, []string{charts, "http://localhost:3000"}
+		})
+		key := []string{"X-Api-Key", strings.Join(keys, "")}
+		want(t, h.do("POST", "/analyze", `{"symbol":"BTCUSDT"}`, key...), 200)
+		for path, status := range map[string]int{"/levels/BTCUSDT": 200, "/levels": 200, "/levels/NONEUSDT": 404, "/": 200} {
+			for range 2 { // the second reply is a cached one
+				rec := ask(h.api, "GET", path, charts, key...)
+				if head := rec.Header(); rec.Code != status || head.Get("Access-Control-Allow-Origin") != charts ||
+					!strings.Contains(head.Get("Access-Control-Expose-Headers"), "Etag") || !strings.Contains(strings.Join(head["Vary"], ","), "Origin") {
+					t.Errorf("%d keys, GET %s: %d %v", len(keys), path, rec.Code, head)
+				}
+			}
+			rec := ask(h.api, "GET", path, "https://evil.example", key...)
+			if rec.Header().Get("Access-Control-Allow-Origin") != "" || len(keys) == 0 && path != "/" && rec.Code != 403 || !strings.Contains(strings.Join(rec.Header()["Vary"], ","), "Origin") {
+				t.Errorf("%d keys, GET %s of another: %d %v", len(keys), path, rec.Code, rec.Header())
+			}
+		}
+		if rec := ask(h.api, "POST", "/analyze", charts, append(key, "Content-Type", "application/json")...); rec.Code != 400 { // the body is empty
+			t.Errorf("%d keys, POST: %d", len(keys), rec.Code)
+		}
+		if rec := ask(h.api, "POST", "/analyze", "https://evil.example", append(key, "Content-Type", "application/json")...); rec.Code != 403 {
+			t.Errorf("%d keys, POST of another: %d", len(keys), rec.Code)
+		}
+		// a browser asks first, without the key
+		if rec := ask(h.api, "OPTIONS", "/analyze", charts, preflight...); rec.Code != 200 || rec.Header().Get("Access-Control-Allow-Methods") != "POST" || rec.Header().Get("Access-Control-Allow-Headers") == "" {
+			t.Errorf("%d keys, preflight: %d %v", len(keys), rec.Code, rec.Header())
+		}
+		if rec := ask(h.api, "OPTIONS", "/analyze", "https://evil.example", preflight...); rec.Header().Get("Access-Control-Allow-Methods") != "" {
+			t.Errorf("%d keys, preflight of another: %v", len(keys), rec.Header())
+		}
+	}
+	h := start(t, func(c *Config, _ *service.Config) {
+		c.Keys, c.Origins = []string{"secret-secret-secret"}, []string{"*"}
+	})
+	if rec := ask(h.api, "POST", "/analyze", "null", "X-Api-Key", "secret-secret-secret"); rec.Code != 400 || rec.Header().Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("a page of any origin: %d %v", rec.Code, rec.Header())
+	}
+	if rec := ask(start(t).api, "OPTIONS", "/analyze", charts, preflight...); rec.Code != 405 || len(rec.Header()["Vary"]) > 0 {
+		t.Errorf("without origins: %d %v", rec.Code, rec.Header())
+	}
+}

@@ -2,8 +2,6 @@ package api
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -54,6 +52,8 @@ type reply struct {
 	status    int       // 0 until the header is written
 	bytes     int64
 	held      atomic.Int64 // bytes taken from API.replies until the reply is written
+	keys      *keyring     // the keys that count for the request
+	shared    bool         // it may go to pages of other origins
 	outer     *reply       // the reply of the tool call that this answers, or nil
 }
 
@@ -82,6 +82,9 @@ func (w *reply) begin(status int) {
 	w.status = status
 	if !w.headed {
 		w.Header()
+	}
+	if w.shared {
+		varyByOrigin(w.ResponseWriter.Header())
 	}
 }
 
@@ -144,8 +147,10 @@ var (
 )
 
 // ServeHTTP implements http.Handler.
-func (a *API) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	w := &reply{ResponseWriter: rw, start: time.Now(), requestID: [1]string{a.ids.of(r)}}
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
+
+func (a *API) answer(rw http.ResponseWriter, r *http.Request) {
+	w := &reply{ResponseWriter: rw, start: time.Now(), requestID: [1]string{a.ids.of(r)}, keys: a.keys.now.Load(), shared: len(a.origins.listed) > 0}
 	a.metrics.inFlight.Inc()
 	defer a.finish(w, r)
 	// The router copies the request and allocates a context and a map, which costs as
@@ -298,14 +303,14 @@ func (a *API) admit(rt *route, w *reply, r *http.Request) error {
 		return nil
 	}
 	var c client
-	authorized := true
-	if len(a.keys) > 0 {
-		c.key, authorized = a.key(r)
+	authorized, needsKey := true, len(w.keys.sums) > 0
+	if needsKey {
+		c.key, authorized = w.keys.find(key(r))
 	}
 	if c.key == 0 && a.limiter.on() {
 		c.addr = address(r)
 	}
-	if local := len(a.keys) == 0 && c.addr.IsLoopback(); local {
+	if local := !needsKey && c.addr.IsLoopback(); local {
 		// local users have free access
 	} else if wait := a.limiter.take(c, w.start); wait > 0 {
 		return &problem{code: "too_many_requests", retry: wait, detail: fmt.Sprintf("more than %v requests a second", a.RateLimit)}
@@ -313,12 +318,12 @@ func (a *API) admit(rt *route, w *reply, r *http.Request) error {
 	if !authorized {
 		return &problem{code: "unauthorized", detail: "send a key: Authorization: Bearer …, or X-API-Key: …", header: "Www-Authenticate", value: `Bearer realm="tidemark"`}
 	}
-	if len(a.keys) == 0 && !rt.anyHost() {
+	if !needsKey && !rt.anyHost() {
 		if err := a.checkHost(r); err != nil {
 			return err
 		}
 	}
-	return a.checkOrigin(rt, r)
+	return a.checkOrigin(rt, r, needsKey)
 }
 
 // address returns the address that a request without a (known) key counts against.
@@ -334,23 +339,15 @@ func address(r *http.Request) netip.Addr {
 	return p.Addr()
 }
 
-// key returns the number, from 1, of the key of a request. It compares with every key,
-// each in constant time.
-func (a *API) key(r *http.Request) (int, bool) {
-	text := r.Header.Get("X-Api-Key")
-	if text == "" {
-		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		if !strings.EqualFold(scheme, "bearer") {
-			return 0, false
-		}
-		text = strings.TrimLeft(token, " ")
+// key returns the key that a request has, or "".
+func key(r *http.Request) string {
+	if text := r.Header.Get("X-Api-Key"); text != "" {
+		return text
 	}
-	sum := sha256.Sum256([]byte(text))
-	found := 0
-	for i := range a.keys {
-		found |= (i + 1) * subtle.ConstantTimeCompare(sum[:], a.keys[i][:])
+	if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "bearer") {
+		return strings.TrimLeft(token, " ")
 	}
-	return found, found != 0
+	return ""
 }
 
 // requestIDs assigns request IDs: the client's own if it is valid, else a number unique

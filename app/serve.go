@@ -107,6 +107,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 		OpenAPI:    openAPI,
 		Keys:       cfg.APIKeys,
 		Hosts:      cfg.AllowedHosts(),
+		Origins:    cfg.HTTPOrigins,
 		RateLimit:  cfg.HTTPRateLimit,
 		CacheBytes: a.budget.replies(),
 
@@ -148,6 +149,9 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	background.Go(func() { a.prune(tending) })
 	background.Go(func() { a.events.Run(tending) })
 	background.Go(func() { a.deliver(tending) })
+	if cfg.KeysFile() != "" {
+		background.Go(func() { rereadKeys(tending, &cfg, handler, log) })
+	}
 	if readsPrices(cfg) {
 		for i, v := range a.Venues {
 			background.Go(func() { a.keepPrices(tending, v, i) })

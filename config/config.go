@@ -75,6 +75,7 @@ type Config struct {
 
 	HTTPAddr       string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8080" help:"address to serve on"`
 	HTTPHosts      []string      `env:"HTTP_ALLOWED_HOSTS" help:"host names of the service, separated by commas, in addition to addresses and localhost; without API_KEYS requests for other names are refused"`
+	HTTPOrigins    []string      `env:"HTTP_CORS_ORIGINS" help:"origins whose pages may use the service from a browser, such as https://charts.example.org, separated by commas; *: every one, with API_KEYS only"`
 	HTTPRateLimit  float64       `env:"HTTP_RATE_LIMIT" envDefault:"100" min:"0" max:"1000000" help:"requests a second each key may make, or without keys each client address but the loopback; 0 for no limit"`
 	HTTPCacheBytes int64         `env:"HTTP_CACHE_BYTES" envDefault:"2097152" min:"0" max:"1073741824" help:"bytes of encoded replies kept in memory"`
 	HTTPMaxConns   int           `env:"HTTP_MAX_CONNECTIONS" envDefault:"0" min:"0" max:"1000000" help:"client connections at once; 0: what the memory budget has room for, 4096 without one; always fewer than files may be open"`
@@ -86,7 +87,8 @@ type Config struct {
 	LogLevel  slog.Level `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
 	LogFormat string     `env:"LOG_FORMAT" envDefault:"text" oneof:"text json" help:"how log lines are written"`
 
-	own map[string]string // the variables of single exchanges that are set
+	own   map[string]string // the variables of single exchanges that are set
+	files map[string]string // the files of secrets, by variable
 }
 
 // Load reads the environment ("NAME=value" lines) and then the flags that are set,
@@ -95,11 +97,11 @@ type Config struct {
 // values the first in the order of Config is reported. exchanges are the names of all
 // exchanges that EXCHANGE may list.
 func Load(environ []string, flags *pflag.FlagSet, exchanges []string) (Config, error) {
-	values, err := collect(environ, flags, exchanges)
+	values, files, err := collect(environ, flags, exchanges)
 	if err != nil {
 		return Config{}, err
 	}
-	var c Config
+	c := Config{files: files}
 	unreadable, err := parse(&c, values, "")
 	if err != nil {
 		return Config{}, err
@@ -133,11 +135,11 @@ func Load(environ []string, flags *pflag.FlagSet, exchanges []string) (Config, e
 }
 
 // collect returns the value of every variable that has one: from a flag, the
-// environment or the file of a secret.
-func collect(environ []string, flags *pflag.FlagSet, exchanges []string) (map[string]string, error) {
+// environment or the file of a secret. It also returns the files whose values count.
+func collect(environ []string, flags *pflag.FlagSet, exchanges []string) (values, files map[string]string, err error) {
 	variables := everyVariable(exchanges)
 	names := namesOf(variables)
-	values := map[string]string{}
+	values = map[string]string{}
 	for _, line := range environ {
 		name, value, ok := strings.Cut(line, "=")
 		if !ok || name == "" {
@@ -145,14 +147,14 @@ func collect(environ []string, flags *pflag.FlagSet, exchanges []string) (map[st
 		}
 		known, err := recognise(name, value, names)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if known {
 			values[name] = value
 		}
 	}
-	if err := readSecretFiles(values, variables); err != nil {
-		return nil, err
+	if files, err = readSecretFiles(values, variables); err != nil {
+		return nil, nil, err
 	}
 	for _, v := range Variables {
 		if flags == nil {
@@ -160,16 +162,19 @@ func collect(environ []string, flags *pflag.FlagSet, exchanges []string) (map[st
 		}
 		if f := flags.Lookup(v.Flag()); f != nil && f.Changed {
 			values[v.Name] = f.Value.String()
+			delete(files, v.Name)
 		}
 	}
 	for name, value := range values {
 		values[name] = strings.TrimSpace(value)
 	}
-	return values, nil
+	return values, files, nil
 }
 
-// readSecretFiles takes a secret from the file its …_FILE variable names.
-func readSecretFiles(values map[string]string, variables []Variable) error {
+// readSecretFiles takes a secret from the file its …_FILE variable names, and returns the
+// files by variable.
+func readSecretFiles(values map[string]string, variables []Variable) (files map[string]string, err error) {
+	files = map[string]string{}
 	for _, v := range variables {
 		file, ok := values[v.Name+"_FILE"]
 		if v.Secret == "" || !ok {
@@ -177,16 +182,55 @@ func readSecretFiles(values map[string]string, variables []Variable) error {
 		}
 		delete(values, v.Name+"_FILE")
 		if _, both := values[v.Name]; both {
-			return fmt.Errorf("%s and %s_FILE are both set; one of them must go", v.Name, v.Name)
+			return nil, fmt.Errorf("%s and %s_FILE are both set; one of them must go", v.Name, v.Name)
 		}
-		b, err := os.ReadFile(file)
-		if err != nil {
-			return fmt.Errorf("%s_FILE: %w", v.Name, err)
+		files[v.Name] = file
+		if values[v.Name], err = readSecret(v.Name, file); err != nil {
+			return nil, err
 		}
-		// one key a line is how secret files are often written
-		values[v.Name] = strings.ReplaceAll(strings.TrimSpace(string(b)), "\n", ",")
 	}
-	return nil
+	return files, nil
+}
+
+// readSecret reads the file of a secret: one key a line is how such files are often
+// written.
+func readSecret(name, file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("%s_FILE: %w", name, err)
+	}
+	return strings.ReplaceAll(strings.TrimSpace(string(b)), "\n", ","), nil
+}
+
+// KeysFile returns the file that API_KEYS_FILE names, or "".
+func (c *Config) KeysFile() string { return c.files[apiKeys] }
+
+// ReadKeys reads KeysFile again. Its errors are those of Load: a key that is too short, or
+// none.
+func (c *Config) ReadKeys() ([]string, error) {
+	text, err := readSecret(apiKeys, c.KeysFile())
+	if err != nil {
+		return nil, err
+	}
+	return c.checkKeys(strings.Split(text, ","))
+}
+
+// apiKeys is the variable of the keys.
+const apiKeys = "API_KEYS"
+
+// checkKeys cleans the list of keys and refuses short ones, and a file without any, which
+// would open the service.
+func (c *Config) checkKeys(keys []string) ([]string, error) {
+	keys = cleanList(keys)
+	for _, k := range keys {
+		if len(k) < 16 {
+			return nil, fmt.Errorf("API_KEYS: a key of %d characters can be guessed; use at least 16", len(k))
+		}
+	}
+	if file := c.KeysFile(); file != "" && len(keys) == 0 {
+		return nil, fmt.Errorf("API_KEYS_FILE: %s has no key", file)
+	}
+	return keys, nil
 }
 
 // parse sets the fields of the struct that into points to. It returns the names of those
@@ -238,11 +282,8 @@ func (c *Config) check(exchanges []string) (err error) {
 			return fmt.Errorf("RECEIVERS_ALLOW: %q is neither a network such as 10.1.0.0/16 nor private", s)
 		}
 	}
-	c.APIKeys = cleanList(c.APIKeys)
-	for _, k := range c.APIKeys {
-		if len(k) < 16 {
-			return fmt.Errorf("API_KEYS: a key of %d characters can be guessed; use at least 16", len(k))
-		}
+	if c.APIKeys, err = c.checkKeys(c.APIKeys); err != nil {
+		return err
 	}
 	c.HTTPHosts = cleanList(c.HTTPHosts)
 	for i, name := range c.HTTPHosts {
@@ -252,11 +293,26 @@ func (c *Config) check(exchanges []string) (err error) {
 		}
 		c.HTTPHosts[i] = name
 	}
+	c.HTTPOrigins = cleanList(c.HTTPOrigins)
+	for i, origin := range c.HTTPOrigins {
+		origin = strings.ToLower(origin)
+		u, err := url.Parse(origin)
+		switch {
+		case origin == anyOrigin && len(c.APIKeys) == 0:
+			return errors.New("HTTP_CORS_ORIGINS: * without API_KEYS would open the service to every page in the browsers of its network; name the origins, or set keys")
+		case origin != anyOrigin && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || origin != u.Scheme+"://"+u.Host || strings.Contains(origin, "*")):
+			return fmt.Errorf("HTTP_CORS_ORIGINS: %q is not an origin such as https://charts.example.org", origin)
+		}
+		c.HTTPOrigins[i] = origin
+	}
 	if err := checkAddress("HTTP_ADDR", c.HTTPAddr); err != nil || c.DebugAddr == "" {
 		return err
 	}
 	return checkAddress("DEBUG_ADDR", c.DebugAddr)
 }
+
+// anyOrigin is a value of HTTP_CORS_ORIGINS.
+const anyOrigin = "*"
 
 // cleanList returns the items without the spaces around them, and no empty ones.
 func cleanList(list []string) []string {

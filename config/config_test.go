@@ -37,6 +37,12 @@ func TestLoadConfig_RefusesInOneSentenceThatNamesTheVariable(t *testing.T) {
 		{"DB_POOLSIZE=5", "DB_POOL_SIZE"},
 		{"EXCHANGE_URL=http://x", "unknown variable EXCHANGE_URL"},
 		{"ANALYSIS_SPEED=9", "unknown variable ANALYSIS_SPEED"},
+		{"HTTP_CORS_ORIGINS=*", "HTTP_CORS_ORIGINS: * without API_KEYS"},
+		{"HTTP_CORS_ORIGINS=https://a.example,charts.example.org", `HTTP_CORS_ORIGINS: "charts.example.org" is not an origin`},
+		{"HTTP_CORS_ORIGINS=https://a.example/", `HTTP_CORS_ORIGINS: "https://a.example/" is not an origin`},
+		{"HTTP_CORS_ORIGINS=https://*.example", "HTTP_CORS_ORIGINS"},
+		{"HTTP_CORS_ORIGINS=null", "HTTP_CORS_ORIGINS"},
+		{"API_KEYS_FILE=/dev/null", "API_KEYS_FILE: /dev/null has no key"},
 		{"HTP_ADDR=:80", "; did you mean HTTP_ADDR?"},
 		{"LOG_LEVLE=INFO", "; did you mean LOG_LEVEL?"},
 		{"ANALYSIS_CONCURRENCY=0", "ANALYSIS_CONCURRENCY: 0 is not between 1 and 256"},
@@ -201,6 +207,16 @@ func TestLoadConfig_SecretsComeFromFilesAndAreNeverShown(t *testing.T) {
 	}
 	if _, err := Load([]string{"API_KEYS=aaaaaaaaaaaaaaaaaaaa", "API_KEYS_FILE=" + keys}, nil, known); err == nil {
 		t.Error("both a secret and its file were accepted")
+	}
+	for content, want := range map[string]string{"third-secret-key-03\n, second-secret-key-2": "third-secret-key-03 second-secret-key-2", "short": "", "": "", " ,\n": ""} {
+		os.WriteFile(keys, []byte(content), 0o600)
+		if again, err := c.ReadKeys(); strings.Join(again, " ") != want || (err == nil) != (want != "") {
+			t.Errorf("%q is read again as %q, %v", content, again, err)
+		}
+	}
+	os.Remove(keys)
+	if _, err := c.ReadKeys(); err == nil {
+		t.Error("a missing file of keys is read")
 	}
 }
 

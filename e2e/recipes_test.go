@@ -7,11 +7,15 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	yaml "github.com/oasdiff/yaml3"
 
@@ -28,7 +32,19 @@ func TestRecipes_AreAnsweredByTheService(t *testing.T) {
 		}
 	}
 	_, exchange := market(t, simulated.Options{Pairs: 8})
-	r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+sqliteURL(t), "API_KEYS=a-key-of-some-length")
+	keys := filepath.Join(t.TempDir(), "keys")
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(keys+".new", []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(keys+".new", keys); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("a-key-of-some-length\n")
+	r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+sqliteURL(t), "API_KEYS_FILE="+keys,
+		"SECRETS_KEY="+strings.Repeat("5e", 32), "RECEIVERS_ALLOW=private")
 	ask := func(method, target, body string, into any) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), method, strings.Replace(target, "http://tidemark:8080", r.base, 1), strings.NewReader(body))
@@ -42,7 +58,7 @@ func TestRecipes_AreAnsweredByTheService(t *testing.T) {
 		}
 		defer res.Body.Close()
 		answer, err := io.ReadAll(res.Body)
-		if err != nil || res.StatusCode != http.StatusOK || json.Unmarshal(answer, into) != nil {
+		if err != nil || res.StatusCode != http.StatusOK && res.StatusCode != http.StatusCreated || json.Unmarshal(answer, into) != nil {
 			t.Fatalf("%s: %s %v %s", target, res.Status, err, answer)
 		}
 	}
@@ -82,6 +98,36 @@ func TestRecipes_AreAnsweredByTheService(t *testing.T) {
 				t.Errorf("an analysis has no %s", m[1])
 			}
 		}
+	}
+
+	// Discord gets a message by the two requests and the test that the page names.
+	posted := make(chan string, 1)
+	discord := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		posted <- r.Method + " " + r.URL.Path + " " + string(body)
+		io.WriteString(w, "{}")
+	}))
+	t.Cleanup(discord.Close)
+	requests := regexp.MustCompile(`(?s)(http://tidemark:8080/\S+) -d '(.*?)'`).FindAllStringSubmatch(blocks["Discord"], -1)
+	if len(requests) != 2 {
+		t.Fatalf("%d requests for Discord", len(requests))
+	}
+	ids := make([]string, 2)
+	for i, m := range requests {
+		body := strings.NewReplacer("https://discord.com", discord.URL, "TOKEN", strings.Repeat("t", 68)).Replace(m[2])
+		var stored struct{ ID string }
+		ask("POST", m[1], body, &stored)
+		ids[i] = stored.ID
+	}
+	var tried map[string]any
+	ask("POST", r.base+"/receivers/"+ids[0]+"/test", "", &tried)
+	select {
+	case got := <-posted:
+		if !strings.HasPrefix(got, "POST /api/webhooks/123456789012345678/t") || !strings.Contains(got, `"content":`) {
+			t.Errorf("Discord got %s", got)
+		}
+	default:
+		t.Errorf("Discord got nothing: %v", tried)
 	}
 
 	var page struct{ Levels []map[string]any }
@@ -139,5 +185,37 @@ func TestRecipes_AreAnsweredByTheService(t *testing.T) {
 	}
 	if page.Levels == nil {
 		t.Error("no list of levels was read")
+	}
+
+	// The key is replaced without a restart.
+	status := func() int {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", r.base+"/jobs", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-API-Key", "a-key-of-some-length")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.StatusCode
+	}
+	write("short\n") // and is refused
+	waitFor(t, "the refusal of the file", func() bool { return strings.Contains(r.log.String(), "those before remain valid") })
+	if got := status(); got != http.StatusOK {
+		t.Errorf("after a file with a short key: %d", got)
+	}
+	write("another-key-of-some-length\n")
+	waitFor(t, "the end of the key", func() bool { return status() == http.StatusUnauthorized })
+}
+
+// waitFor waits until a condition holds, at most for a minute.
+func waitFor(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited a minute for %s", what)
+		}
 	}
 }
