@@ -110,6 +110,7 @@ func TestContract_WhateverIsSentTheAnswerIsDocumented(t *testing.T) {
 		"symbol": {"BTCUSDT", "btc-usdt", "YOUNGUSDT", "NOPE"}, "id": {"nojob"}, "file": {"main.js"}, "interval": {"1h", "15m", "1h,4h"},
 		"exchange": {"simulated", "binance"}, "role": {"support"}, "status": {"active"}, "source": {"swing"},
 		"min_strength": {"0.1"}, "min_edge": {"1"}, "faint": {"true"}, "max_distance_pct": {"50"}, "max_distance_atr": {"100"}, "symbols": {"BTCUSDT,ETHUSDT"},
+		"min_quote_volume": {"1e6"}, "confluence": {"4h", "15m,1d"}, "watchlist": {"majors"}, "state": {"held", "held,untested"},
 		"sort": {"-strength", "symbol"}, "limit": {"5"}, "cursor": {"AAAA"}, "format": {"json", "csv", "ndjson"}, "at": {"2026-01-01T00:00:00Z"},
 		"quote": {"USDT"}, "selected": {"true"}, "trading": {"false"}, "reason": {"leveraged"},
 		"since": {"0", "1h", "latest", "2026-01-01T00:00:00Z"}, "kind": {"held,broke"}, "level": {"00000000000000ab"},

@@ -118,6 +118,48 @@ func (q *query) oneOf(name string, values ...string) (string, error) {
 	return "", badParameter(name, "%q is none of %s", clip(text), strings.Join(values, ", "))
 }
 
+// someOf returns those of the permitted values that a list has, separated by commas; nil if
+// none is given.
+func (q *query) someOf(name string, values ...string) ([]string, error) {
+	text := q.get(name)
+	if text == "" {
+		return nil, nil
+	}
+	given := strings.Split(text, ",")
+	for i, v := range given {
+		if !slices.Contains(values, v) {
+			return nil, badParameter(name, "%q is none of %s", clip(v), strings.Join(values, ", "))
+		}
+		if slices.Contains(given[:i], v) {
+			return nil, badParameter(name, "%s is there twice", v)
+		}
+	}
+	return given, nil
+}
+
+// maxConfluence is how many intervals GET /levels looks for confluence on: each is read
+// along with the market.
+const maxConfluence = 3
+
+// confluence returns the intervals of that parameter, none of which may be the one of the
+// request; nil if it is not given.
+func (q *query) confluence(of levels.Interval) ([]levels.Interval, error) {
+	text := q.get("confluence")
+	if text == "" {
+		return nil, nil
+	}
+	all, err := ParseIntervals(text)
+	switch {
+	case err != nil:
+		return nil, badParameter("confluence", "%v", err)
+	case slices.Contains(all, of):
+		return nil, badParameter("confluence", "%s is the interval of the levels", of)
+	case len(all) > maxConfluence:
+		return nil, badParameter("confluence", "more than %d intervals", maxConfluence)
+	}
+	return all, nil
+}
+
 // moment returns a time in RFC 3339, zero if not given.
 func (q *query) moment(name string) (time.Time, error) {
 	text := q.get(name)

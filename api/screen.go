@@ -50,7 +50,7 @@ type screenQuery struct {
 	format    format
 
 	role, status  string
-	state         string
+	states        []string // nil for all
 	foundBy       string
 	found         levels.Sources // that of foundBy
 	source        levels.Sources
@@ -59,8 +59,12 @@ type screenQuery struct {
 	minStrength   float64
 	maxPct        float64
 	maxATR        float64
+	minVolume     float64           // of 24 h, in the quote asset
+	confluence    []levels.Interval // on each of them there is a level beside
 	prefix        string
 	symbols       []string
+	watchlist     string                              // its name; empty for all pairs
+	listed        func(symbol, canonical string) bool // on the watchlist
 	sortBy        string
 	descending    bool
 	limit         int // 0 means all, as CSV or NDJSON
@@ -102,7 +106,7 @@ func sourceByName(name string) (levels.Sources, bool) {
 
 func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
 	q, err := parseQuery(r.URL.RawQuery, "exchange", "interval", "role", "state", "found_by", "status", "source", "min_edge", "faint", "min_strength",
-		"max_distance_pct", "max_distance_atr", "symbol", "symbols", "sort", "limit", "cursor", "format")
+		"max_distance_pct", "max_distance_atr", "min_quote_volume", "confluence", "symbol", "symbols", "watchlist", "sort", "limit", "cursor", "format")
 	if err != nil {
 		return s, err
 	}
@@ -115,7 +119,10 @@ func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
 	if s.role, err = q.oneOf("role", "support", "resistance"); err != nil {
 		return s, err
 	}
-	if s.state, err = q.oneOf("state", "untested", "held", "broken", "reclaimed", "unknown"); err != nil {
+	if s.states, err = q.someOf("state", "untested", "held", "broken", "reclaimed", "unknown"); err != nil {
+		return s, err
+	}
+	if s.confluence, err = q.confluence(s.interval); err != nil {
 		return s, err
 	}
 	if s.foundBy, err = q.oneOf("found_by", "poc", "volume"); err != nil {
@@ -137,7 +144,7 @@ func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
 		name string
 		to   *float64
 		none float64
-	}{{"min_strength", &s.minStrength, 0}, {"max_distance_pct", &s.maxPct, math.Inf(1)}, {"max_distance_atr", &s.maxATR, math.Inf(1)}} {
+	}{{"min_strength", &s.minStrength, 0}, {"min_quote_volume", &s.minVolume, 0}, {"max_distance_pct", &s.maxPct, math.Inf(1)}, {"max_distance_atr", &s.maxATR, math.Inf(1)}} {
 		given := false
 		if *n.to, given, err = q.number(n.name); err != nil {
 			return s, err
@@ -164,6 +171,14 @@ func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
 			return s, badParameter("symbols", "more than %d symbols", maxSymbols)
 		}
 		slices.Sort(s.symbols)
+	}
+	if s.watchlist = q.get("watchlist"); s.watchlist != "" {
+		if s.listed, err = a.Alerts.Listed(r.Context(), s.watchlist); err != nil {
+			return s, err
+		}
+		if s.listed == nil {
+			return s, badParameter("watchlist", "there is no watchlist %q", clip(s.watchlist))
+		}
 	}
 	if s.format, err = q.format(r, "json", "csv", "ndjson"); err != nil {
 		return s, err
@@ -199,13 +214,16 @@ func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
 // fingerprint returns a string that differs for lists with another order or selection.
 func (s *screenQuery) fingerprint() string {
 	b := make([]byte, 0, 128)
-	for _, part := range append([]string{strings.Join(s.exchanges, ","), string(s.interval), s.role, s.state, s.foundBy, s.status, s.prefix, s.sortBy}, s.symbols...) {
+	for _, part := range append([]string{strings.Join(s.exchanges, ","), string(s.interval), s.role, strings.Join(s.states, ","), s.foundBy, s.status, s.prefix, s.watchlist, s.sortBy}, s.symbols...) {
 		b = append(append(b, part...), 0)
+	}
+	for _, i := range s.confluence {
+		b = append(append(b, i...), 0)
 	}
 	b = strconv.AppendBool(b, s.descending)
 	b = strconv.AppendBool(b, s.shown.Faint)
 	b = strconv.AppendUint(append(b, 0), uint64(s.source), 10)
-	for _, f := range [...]float64{s.minStrength, s.maxPct, s.maxATR, s.shown.Least, s.shown.Edge} {
+	for _, f := range [...]float64{s.minStrength, s.minVolume, s.maxPct, s.maxATR, s.shown.Least, s.shown.Edge} {
 		b = strconv.AppendFloat(append(b, 0), f, 'g', -1, 64)
 	}
 	return string(b)
@@ -241,6 +259,12 @@ func (s *screenQuery) lists(name string) bool {
 func (a *API) rowsOf(r *http.Request, s *screenQuery, exchange int, now time.Time, yield func(*row) error) (unreadable int, err error) {
 	key := sorts[s.sortBy]
 	now = a.clock(s.exchanges[exchange], now)
+	traded, err := a.traded(r.Context(), s.exchanges[exchange], s.minVolume)
+	if err != nil {
+		return 0, err
+	}
+	others := a.others(r.Context(), s, s.exchanges[exchange])
+	defer others.close()
 	for snap, err := range a.Store.Latest(r.Context(), s.exchanges[exchange], s.interval) {
 		damaged := errors.Is(err, service.ErrUnreadable)
 		if err != nil && !damaged {
@@ -252,11 +276,21 @@ func (a *API) rowsOf(r *http.Request, s *screenQuery, exchange int, now time.Tim
 		if s.symbols != nil && !s.lists(snap.Symbol) && !s.lists(snap.Name) {
 			continue
 		}
+		if s.listed != nil && !s.listed(snap.Symbol, snap.Name) {
+			continue
+		}
 		if damaged {
 			unreadable++
 			continue
 		}
+		if traded != nil && !traded[snap.Symbol] {
+			continue
+		}
+		if err := others.find(snap.Symbol, now); err != nil {
+			return unreadable, err
+		}
 		snap := a.atPrice(&snap, now)
+		others.of = outline{atr: snap.ATR, length: snap.Interval.Duration(), simulated: snap.Simulated, stale: StaleReason(snap, now) != ""}
 		out := rowOf(snap, now)
 		out.exchange = uint8(exchange)
 		for _, role := range [...]levels.Role{levels.Support, levels.Resistance} {
@@ -265,7 +299,7 @@ func (a *API) rowsOf(r *http.Request, s *screenQuery, exchange int, now time.Tim
 			}
 			for i, l := range side(snap, role) {
 				l.Role = role
-				if out.level, out.passed = l, snap.Passed(role, i); !s.shown.has(&out.level) || !s.selects(&out) {
+				if out.level, out.passed = l, snap.Passed(role, i); !s.shown.has(&out.level) || !s.selects(&out) || !others.beside(l.Price) {
 					continue
 				}
 				if out.key = key(&out); s.descending {
@@ -295,7 +329,7 @@ func rowOf(s *service.Snapshot, now time.Time) row {
 func (s *screenQuery) selects(r *row) bool {
 	pct, inATR, ok := distance(&r.level, r.price, r.atr)
 	return (s.status == "" || s.status == r.level.Status.String()) &&
-		(s.state == "" || s.state == r.level.State.String()) &&
+		(s.states == nil || slices.Contains(s.states, r.level.State.String())) &&
 		(s.foundBy == "" || r.level.FoundBy()&s.found != 0) &&
 		(!s.sources || r.level.Sources&s.source != 0) &&
 		float64(r.level.Strength) >= s.minStrength &&
@@ -371,7 +405,7 @@ func (a *API) getScreen(w *reply, r *http.Request) error {
 	if s.limit == 0 {
 		return a.streamRows(w, r, &s, now)
 	}
-	if err := a.hold(r.Context(), w, ScreenBytes); err != nil {
+	if err := a.hold(r.Context(), w, ScreenBytes+s.joinedBytes()); err != nil {
 		return err
 	}
 	p := page{s: &s}
@@ -457,7 +491,7 @@ func (v *rowValues) of(s *screenQuery, r *row) *wire.Row {
 
 // streamRows sends all selected levels, row by row.
 func (a *API) streamRows(w *reply, r *http.Request, s *screenQuery, now time.Time) error {
-	if err := a.hold(r.Context(), w, streamBytes); err != nil {
+	if err := a.hold(r.Context(), w, streamBytes+s.joinedBytes()); err != nil {
 		return err
 	}
 	h := w.Header()

@@ -82,6 +82,73 @@ func TestScreen_FiltersLeaveWhatTheySay(t *testing.T) {
 	}
 }
 
+func TestScreen_ByVolumeConfluenceAndWatchlist(t *testing.T) {
+	h, _ := withAlerts(t, "")
+	h.exchange.list = []service.Symbol{
+		{Name: "BUSDT", Base: "B", Quote: "USDT", Status: "TRADING", Trading: true, QuoteVolume: 500},
+		{Name: "CUSDT", Base: "C", Quote: "USDT", Status: "TRADING", Trading: true, QuoteVolume: 2000},
+		{Name: "AUSDT", Base: "A", Quote: "USDT", Status: "TRADING", Trading: true, QuoteVolume: 1000},
+	}
+	on := func(symbol string, interval levels.Interval, change func(s *service.Snapshot)) service.Snapshot {
+		s := snapshot(symbol, time.Now())
+		s.Interval, s.AsOf = interval, time.Now().UTC().Truncate(interval.Duration())
+		if change != nil {
+			change(&s)
+		}
+		return s
+	}
+	// 4h has one level, half an ATR of 1h above the support at 99 and one from the resistance
+	near := func(price float64, edge float32) func(*service.Snapshot) {
+		return func(s *service.Snapshot) {
+			s.Supports, s.Resistances = s.Supports[:1:1], nil
+			l := s.Supports[0]
+			l.Price, l.Edge, l.DrawnEdge = price, edge, edge
+			s.Supports = []levels.Level{l}
+		}
+	}
+	store(h, on("AUSDT", "1h", nil), on("BUSDT", "1h", nil), on("CUSDT", "1h", nil), on("GONEUSDT", "1h", nil),
+		on("AUSDT", "4h", near(99.5, 6)), on("BUSDT", "4h", near(99.51, 6)), on("CUSDT", "4h", func(s *service.Snapshot) { near(99, 6)(s); s.Simulated = false }),
+		on("AAUSDT", "4h", near(99, 6)), on("AUSDT", "1d", near(95.5, 6)), on("BUSDT", "1d", near(99, 6)), on("GONEUSDT", "4h", near(103.5, 6)))
+	created(t, h, "/watchlists", `{"name":"mine","pairs":["AUSDT","C*"]}`)
+	for query, want := range map[string]string{
+		"?role=resistance":                          "AUSDT BUSDT CUSDT GONEUSDT",
+		"?role=resistance&min_quote_volume=1000":    "AUSDT CUSDT", // what the exchange does not list has no volume
+		"?role=resistance&min_quote_volume=0":       "AUSDT BUSDT CUSDT GONEUSDT",
+		"?role=resistance&min_quote_volume=2000.01": "",
+		"?confluence=4h":                            "AUSDT/99 GONEUSDT/103", // C is real there, and simulated here
+		"?confluence=1d":                            "AUSDT/95 BUSDT/99",
+		"?confluence=4h,1d":                         "",
+		"?confluence=1h&interval=4h":                "AUSDT/99.5 GONEUSDT/103.5",
+		"?confluence=15m":                           "",
+		"?role=support&watchlist=mine&limit=3":      "AUSDT AUSDT CUSDT",
+		"?role=resistance&state=unknown,held":       "AUSDT BUSDT CUSDT GONEUSDT",
+		"?state=untested,reclaimed":                 "AUSDT/95 BUSDT/95 CUSDT/95 GONEUSDT/95",
+	} {
+		var got []string
+		for _, l := range screen(t, h, query+"&sort=symbol").Levels {
+			if text := l.Symbol; strings.Contains(want, "/") {
+				got = append(got, fmt.Sprintf("%s/%v", text, l.Price))
+			} else {
+				got = append(got, text)
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %q, want %q", query, got, want)
+		}
+	}
+	all := h.get("/levels?format=csv&confluence=4h")
+	want(t, all, 200)
+	if rows := readCSV(t, all); len(rows) != 3 {
+		t.Errorf("as CSV: %q", rows)
+	}
+	rec := h.get("/levels?exchange=okx&min_quote_volume=1")
+	want(t, rec, 422)
+	h.exchange.SymbolsFunc = func(yield func(service.Symbol, error) bool) {
+		yield(service.Symbol{}, fmt.Errorf("%w: no answer", service.ErrExchange))
+	}
+	want(t, h.get("/levels?min_quote_volume=1"), 502)
+}
+
 func TestScreen_RowsOfOldAnalysesAreStale(t *testing.T) {
 	h := start(t)
 	store(h, snapshot("NEWUSDT", time.Now()), snapshot("OLDUSDT", time.Now().Add(-3*time.Hour)))
@@ -227,6 +294,9 @@ func TestScreen_RefusalsNameTheParameter(t *testing.T) {
 		"?cursor=abc": "cursor", "?cursor=" + cursor[:len(cursor)-2]: "cursor",
 		"?limit=5&role=support&cursor=" + cursor: "cursor", "?sort=-strength&cursor=" + cursor: "cursor",
 		"?format=csv&sort=-strength": "sort",
+		"?state=held,":               "state", "?state=held,held": "state", "?state=alive": "state", "?min_quote_volume=-1": "min_quote_volume", "?min_quote_volume=much": "min_quote_volume",
+		"?confluence=1h": "confluence", "?interval=4h&confluence=1d,4h": "confluence", "?confluence=5h": "confluence", "?confluence=4h,4h": "confluence",
+		"?confluence=1m,3m,5m,15m": "confluence", "?watchlist=none": "watchlist", "?limit=5&state=held&cursor=" + cursor: "cursor", "?limit=5&confluence=4h&cursor=" + cursor: "cursor",
 	} {
 		rec := h.get("/levels" + query)
 		if rec.Code != 400 || problemOf(t, rec).Errors[0].Parameter != parameter {

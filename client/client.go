@@ -108,15 +108,18 @@ func (c *Client) Explain(ctx context.Context, symbol, id string, o Options) (*Ex
 // Screen selects and sorts the levels of a market. Zero values select everything.
 type Screen struct {
 	Interval, Exchange   string
-	Role, State, FoundBy string
+	Role, State, FoundBy string // State may have several, separated by commas
 	// Deprecated: State and FoundBy replace Status and Source.
 	Status, Source string
-	MinEdge        float64 // points; 0 for that of the service
-	Faint          bool    // faint levels, too: those with less than the service's least edge
-	MinStrength    float64 // 0 to 1
-	MaxDistancePct float64 // percent of the last price, on either side; 0 for no limit
-	MaxDistanceATR float64 // on either side; 0 for no limit
+	MinEdge        float64  // points; 0 for that of the service
+	Faint          bool     // faint levels, too: those with less than the service's least edge
+	MinStrength    float64  // 0 to 1
+	MaxDistancePct float64  // percent of the last price, on either side; 0 for no limit
+	MaxDistanceATR float64  // on either side; 0 for no limit
+	MinQuoteVolume float64  // of 24 h, in the quote asset; 0 for no limit
+	Confluence     []string // intervals that have a level beside it, three at most
 	Symbols        []string
+	Watchlist      string // its name; empty for all pairs
 	Sort           string // such as -edge; empty for nearest first
 	Limit          int    // rows a page, at most 1,000; 0 for 100
 }
@@ -125,11 +128,13 @@ func (s Screen) query() url.Values {
 	q := url.Values{}
 	for name, value := range map[string]string{
 		"interval": s.Interval, "exchange": s.Exchange, "role": s.Role, "state": s.State, "found_by": s.FoundBy, "status": s.Status, "source": s.Source,
-		"symbols": strings.Join(s.Symbols, ","), "sort": s.Sort,
+		"confluence": strings.Join(s.Confluence, ","), "symbols": strings.Join(s.Symbols, ","), "watchlist": s.Watchlist, "sort": s.Sort,
 	} {
 		set(q, name, value)
 	}
-	for name, value := range map[string]float64{"min_edge": s.MinEdge, "min_strength": s.MinStrength, "max_distance_pct": s.MaxDistancePct, "max_distance_atr": s.MaxDistanceATR} {
+	for name, value := range map[string]float64{
+		"min_edge": s.MinEdge, "min_strength": s.MinStrength, "max_distance_pct": s.MaxDistancePct, "max_distance_atr": s.MaxDistanceATR, "min_quote_volume": s.MinQuoteVolume,
+	} {
 		if value != 0 {
 			q.Set(name, strconv.FormatFloat(value, 'f', -1, 64))
 		}

@@ -20,7 +20,8 @@ type Usage struct {
 	Files   int64 // part of RSS that maps files, mostly the binary
 	PeakRSS int64 // maximum of RSS since the process started (VmHWM)
 	// WorkingSet is the memory of the cgroup without its inactive page cache, as
-	// `docker stats` and Kubernetes report it.
+	// `docker stats` and Kubernetes report it: of this process and of all others in the
+	// cgroup. It is 0 for the root cgroup, which is the whole machine.
 	WorkingSet int64
 	Limit      int64 // lowest limit of the cgroup and its parents
 }
@@ -93,13 +94,17 @@ func read(proc, cgroup string) Usage {
 
 // cgroup reads the files of one memory controller. Inside a container,
 // /proc/self/cgroup may hold the path on the host, while the root of the mount is the
-// container's group. If the path does not exist, cgroup reads the root.
+// container's group. If the path does not exist, cgroup reads the root, unless that is the
+// root of the machine. Only that one has a release_agent (version 1,
+// https://docs.kernel.org/admin-guide/cgroup-v1/cgroups.html), and has no memory.current
+// (version 2, https://docs.kernel.org/admin-guide/cgroup-v2.html).
 func (m *Usage) cgroup(root, path, current, limit, inactive string) {
 	dir := filepath.Join(root, path)
 	if _, err := os.Stat(filepath.Join(dir, current)); errors.Is(err, fs.ErrNotExist) {
 		dir = root
 	}
-	if used := number(filepath.Join(dir, current)); used > 0 {
+	_, err := os.Stat(filepath.Join(dir, "release_agent"))
+	if used := number(filepath.Join(dir, current)); used > 0 && err != nil {
 		m.WorkingSet = max(0, used-keyed(filepath.Join(dir, "memory.stat"), inactive))
 	}
 	for ; strings.HasPrefix(dir, root); dir = filepath.Dir(dir) {

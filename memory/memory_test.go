@@ -58,6 +58,12 @@ func TestRead_Cgroups(t *testing.T) {
 			"cg/memory/box/memory.stat":               "inactive_file 1\ntotal_inactive_file 5000000\n",
 			"cg/memory/box/memory.max_usage_in_bytes": "1\n",
 		}, Usage{500 * page, 100 * page, 31000 << 10, 25000000, 100000000}},
+		"version 1, the root of the machine": {map[string]string{
+			"proc/cgroup":                     "4:memory:/gone\n",
+			"cg/memory/memory.usage_in_bytes": "22000000000\n",
+			"cg/memory/memory.limit_in_bytes": "9223372036854771712\n",
+			"cg/memory/release_agent":         "",
+		}, Usage{500 * page, 100 * page, 31000 << 10, 0, 0}},
 		"none": {map[string]string{"proc/cgroup": "0::/\n"}, Usage{500 * page, 100 * page, 31000 << 10, 0, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {

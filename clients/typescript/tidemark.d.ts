@@ -2528,7 +2528,7 @@ export interface components {
         Memory: {
             /**
              * Format: int64
-             * @description Of the cgroup, minus its inactive page cache.
+             * @description Of the cgroup, this process and all others in it, minus its inactive page cache. Null for the root cgroup, which is the whole machine.
              */
             working_set_bytes: number | null;
             /**
@@ -3790,8 +3790,11 @@ export interface operations {
                 exchange?: components["parameters"]["Exchange"];
                 /** @description Only levels on this side of the price. */
                 role?: components["schemas"]["Role"];
-                /** @description Only levels in this state. */
-                state?: components["schemas"]["State"];
+                /**
+                 * @description Only levels in this state, or in one of several, separated by commas, none twice.
+                 * @example untested,held
+                 */
+                state?: string;
                 /** @description Only levels that this method found. */
                 found_by?: "poc" | "volume";
                 /**
@@ -3827,6 +3830,16 @@ export interface operations {
                  */
                 max_distance_atr?: number;
                 /**
+                 * @description Only pairs with at least this volume of the last 24 hours, in their quote asset, as `GET /symbols` lists it. Only for exchanges of this process.
+                 * @example 1000000
+                 */
+                min_quote_volume?: number;
+                /**
+                 * @description Only levels that on each of these intervals, at most three, have a level beside them, as `confluence` in `GET /levels/{symbol}`; faint ones do not count, whatever `min_edge` and `faint` are. A level with confluence held no more often than one without.
+                 * @example 4h,1d
+                 */
+                confluence?: string;
+                /**
                  * @description Only symbols with this prefix.
                  * @example BTC
                  */
@@ -3836,6 +3849,11 @@ export interface operations {
                  * @example BTCUSDT,ETHUSDT
                  */
                 symbols?: string;
+                /**
+                 * @description Only pairs of the watchlist of this name.
+                 * @example majors
+                 */
+                watchlist?: string;
                 /**
                  * @description The order: `distance_atr` (the default) and `distance_pct` (nearest first, on either side), `edge`, `strength`, `tests`, `last_tested` (least first, so mostly used with `-`), `symbol`; `touches` and `last_touch` are deprecated. A `-` prefix reverses the order.
                  * @example -edge
@@ -3874,8 +3892,10 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            422: components["responses"]["Unprocessable"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
+            502: components["responses"]["ExchangeUnavailable"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
         };

@@ -424,6 +424,22 @@ func (a *Alerts) Watchlists(ctx context.Context) ([]wire.Watchlist, error) {
 	return all, nil
 }
 
+// Listed returns a function that reports whether a pair is on the watchlist with a name, by
+// the exchange's id and the canonical name, which may be empty. It is nil if there is no such
+// watchlist.
+func (a *Alerts) Listed(ctx context.Context, name string) (func(symbol, canonical string) bool, error) {
+	all, err := a.Watchlists(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range all {
+		if w.Name == name {
+			return newPatterns(w.Pairs, nil).has, nil
+		}
+	}
+	return nil, nil
+}
+
 // PutWatchlist stores the watchlist with an id, or a new one if the id is empty. Rules and
 // silences that use it follow.
 func (a *Alerts) PutWatchlist(ctx context.Context, id string, body []byte) (wire.Watchlist, error) {

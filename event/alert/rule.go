@@ -141,10 +141,16 @@ func newPatterns(pairs []string, watchlists map[string][]string) *patternSet {
 }
 
 func (p *patternSet) match(e *wire.Event) bool {
-	if p == nil || p.one(e.Symbol) {
-		return true
+	name := ""
+	if e.Name != nil {
+		name = *e.Name
 	}
-	return e.Name != nil && p.one(*e.Name)
+	return p == nil || p.has(e.Symbol, name)
+}
+
+// has reports whether p has a pair, by its id or its canonical name, which may be empty.
+func (p *patternSet) has(symbol, name string) bool {
+	return p.one(symbol) || name != "" && p.one(name)
 }
 
 func (p *patternSet) one(name string) bool {

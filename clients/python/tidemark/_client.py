@@ -90,19 +90,22 @@ class Client:
     def screen(
         self, *, interval: str | None = None, exchange: str | None = None, role: str | None = None, state: str | None = None,
         found_by: str | None = None, min_edge: float | None = None, faint: bool | None = None, min_strength: float | None = None,
-        max_distance_pct: float | None = None, max_distance_atr: float | None = None, symbol: str | None = None,
-        symbols: Iterable[str] | None = None, sort: str | None = None, limit: int = 1000,
+        max_distance_pct: float | None = None, max_distance_atr: float | None = None,
+        min_quote_volume: float | None = None, confluence: Iterable[str] | None = None, symbol: str | None = None,
+        symbols: Iterable[str] | None = None, watchlist: str | None = None, sort: str | None = None, limit: int = 1000,
     ) -> Iterator[t.LevelRow]:
         """The levels of all pairs, the nearest to their prices first unless ``sort`` says otherwise.
 
         Pages of ``limit`` rows (1 to 1,000) are fetched as needed. ``min_edge`` is in points,
-        ``max_distance_pct`` in percent of the price, ``max_distance_atr`` in ATR, ``symbol`` a
-        prefix, ``sort`` such as "-edge".
+        ``max_distance_pct`` in percent of the price, ``max_distance_atr`` in ATR, ``min_quote_volume``
+        of 24 hours in the quote asset. ``state`` may have several, separated by commas;
+        ``confluence`` is intervals that have a level beside it; ``symbol`` a prefix,
+        ``watchlist`` the name of one, ``sort`` such as "-edge".
         """
         query: dict[str, Any] = {
             "interval": interval, "exchange": exchange, "role": role, "state": state, "found_by": found_by, "min_edge": min_edge,
             "faint": faint, "min_strength": min_strength, "max_distance_pct": max_distance_pct, "max_distance_atr": max_distance_atr,
-            "symbol": symbol, "symbols": _list(symbols), "sort": sort, "limit": limit,
+            "min_quote_volume": min_quote_volume, "confluence": _list(confluence), "symbol": symbol, "symbols": _list(symbols), "watchlist": watchlist, "sort": sort, "limit": limit,
         }
         while True:
             page = cast(t.LevelPage, self._get("/levels", query))

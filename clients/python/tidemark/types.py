@@ -1003,7 +1003,7 @@ class MemoryLastBatch(TypedDict):
 
 # A value is null if the operating system does not report it, or if it is not set.
 class Memory(TypedDict):
-    # Of the cgroup, minus its inactive page cache.
+    # Of the cgroup, this process and all others in it, minus its inactive page cache. Null for the root cgroup, which is the whole machine.
     working_set_bytes: int | None
     # The resident set.
     rss_bytes: int | None
