@@ -87,7 +87,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some symbols failed.`,
 	root.SetErr(stderr)
 	root.AddCommand(
 		in.serveCommand(), in.demoCommand(), in.sweepCommand(), in.analyzeCommand(), in.levelsCommand(), in.watchCommand(), in.eventsCommand(),
-		in.evaluateCommand(), in.benchCommand(), in.soakCommand(), in.calibrateCommand(), in.simulateCommand(), in.configCommand(), in.doctorCommand(), in.healthcheckCommand(), in.versionCommand(),
+		in.evaluateCommand(), in.benchCommand(), in.soakCommand(), in.calibrateCommand(), in.simulateCommand(), in.configCommand(), in.doctorCommand(), in.backupCommand(), in.restoreCommand(), in.healthcheckCommand(), in.versionCommand(),
 	)
 	in.complete(root)
 	err := root.ExecuteContext(ctx)

@@ -1,6 +1,7 @@
 package repository
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,15 +19,16 @@ import (
 // errSchema is wrapped when this program cannot use the schema.
 var errSchema = errors.New("the database's schema does not fit")
 
-// migrate runs the missing migrations in one transaction and under a lock, so that
-// processes that start together do not conflict. These sixty lines replace goose or
-// golang-migrate: both databases run DDL in transactions, so those libraries would add
-// only memory.
-func (db *DB) migrate(ctx context.Context, dialect string) error {
+// migrate runs the missing migrations, up to a version and one of River's; 0 is the newest.
+// They run in one transaction and under a lock, so that processes that start together do
+// not conflict. These sixty lines replace goose or golang-migrate: both databases run DDL
+// in transactions, so those libraries would add only memory.
+func (db *DB) migrate(ctx context.Context, dialect string, to, river int) error {
 	files, err := fs.Glob(migrations.Files, dialect+"/*.sql") // sorted
 	if err != nil {
 		return err
 	}
+	upTo := cmp.Or(to, len(files))
 	return transact(ctx, db.write, func(tx *sqlx.Tx) error { // without a time limit
 		if err := db.engine.lock(ctx, tx); err != nil {
 			return err
@@ -38,7 +40,7 @@ func (db *DB) migrate(ctx context.Context, dialect string) error {
 		if current > len(files) {
 			return fmt.Errorf("%w: it has version %d and this program knows versions up to %d; run a newer tidemark", errSchema, current, len(files))
 		}
-		for _, file := range files[current:] {
+		for _, file := range files[min(current, upTo):upTo] {
 			name := path.Base(file)
 			number, _, _ := strings.Cut(name, "_")
 			version, err := strconv.Atoi(number)
@@ -58,7 +60,7 @@ func (db *DB) migrate(ctx context.Context, dialect string) error {
 			}
 			db.log.Info("database migrated", "migration", file)
 		}
-		return db.engine.migrateQueue(ctx, tx)
+		return db.engine.migrateQueue(ctx, tx, river)
 	})
 }
 

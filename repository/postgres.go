@@ -117,14 +117,14 @@ func newListenerPool(u url.URL, recycle time.Duration) (*pgxpool.Pool, error) {
 // migrateQueue does not use tx, because a new value of an enumeration must be committed
 // before it is used. It does not use the pool either, which may have no connection
 // other than that of tx.
-func (e *postgresEngine) migrateQueue(ctx context.Context, _ *sqlx.Tx) error {
+func (e *postgresEngine) migrateQueue(ctx context.Context, _ *sqlx.Tx, to int) error {
 	pool := sql.OpenDB(e.connector)
 	defer pool.Close()
 	m, err := rivermigrate.New(riverdatabasesql.New(pool), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
-	_, err = m.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	_, err = m.Migrate(ctx, rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{TargetVersion: to})
 	return err
 }
 

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -102,8 +103,13 @@ type engine interface {
 	watch(ctx context.Context, emit func(Change))
 	// maintain closes idle connections of the pool, until ctx ends.
 	maintain(ctx context.Context)
-	// migrateQueue brings River's own tables up to date. tx holds the lock.
-	migrateQueue(ctx context.Context, tx *sqlx.Tx) error
+	// migrateQueue migrates River's own tables up to a version; 0 is the newest. tx holds
+	// the lock.
+	migrateQueue(ctx context.Context, tx *sqlx.Tx, to int) error
+	// backup writes a copy of the database and returns its schema version. restore
+	// fills an empty database from such a file of a size.
+	backup(ctx context.Context, to *os.File) (version int, err error)
+	restore(ctx context.Context, db *DB, from *os.File, size int64) (version int, err error)
 	// queueDriver returns River's driver on the connections that write.
 	queueDriver() riverdriver.Driver[*sql.Tx]
 	queueSQL() queueSQL
@@ -134,7 +140,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, err
 	}
 	if err = db.engine.connect(ctx); err == nil {
-		err = db.migrate(ctx, dialect)
+		err = db.migrate(ctx, dialect, 0, 0)
 	}
 	if err != nil {
 		err = db.fail(ctx, err)
@@ -306,7 +312,7 @@ func (db *DB) fail(ctx context.Context, err error) error {
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err() // each driver wraps or replaces it differently
-	case errors.As(err, &done), errors.Is(err, service.ErrNotAnalyzed),
+	case errors.As(err, &done), errors.As(err, new(refusal)), errors.Is(err, service.ErrNotAnalyzed),
 		errors.Is(err, service.ErrUnknownJob), errors.Is(err, service.ErrBusy):
 		return err
 	case errors.Is(err, errSnapshot), errors.Is(err, service.ErrDamaged), errors.Is(err, errSchema):

@@ -170,13 +170,13 @@ func (l localListener) WaitForNotification(ctx context.Context) (*riverdriver.No
 	}
 }
 
-func (e *sqliteEngine) migrateQueue(ctx context.Context, tx *sqlx.Tx) error {
+func (e *sqliteEngine) migrateQueue(ctx context.Context, tx *sqlx.Tx, to int) error {
 	m, err := rivermigrate.New(e.queueDriver(), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
 	//lint:ignore SA1019 tx holds the only connection; MigrateTx is deprecated because of PostgreSQL's enumerations
-	_, err = m.MigrateTx(ctx, tx.Tx, rivermigrate.DirectionUp, nil)
+	_, err = m.MigrateTx(ctx, tx.Tx, rivermigrate.DirectionUp, &rivermigrate.MigrateOpts{TargetVersion: to})
 	return err
 }
 
