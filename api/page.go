@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -65,11 +66,46 @@ func readPage() map[string]asset {
 	return assets
 }
 
-// getPage serves GET / with the page.
-func (a *API) getPage(w *reply, r *http.Request) error {
-	w.Header()["Content-Security-Policy"] = pagePolicy
-	return a.sendAsset(w, r, "index.html")
+// languages are those of the page, the first for readers of none of them. index.LANGUAGE.html
+// is the page in a language; it loads the rest of its texts from LANGUAGE.js.
+var languages = []string{"en", "zh"}
+
+// languageCookie keeps the language that the switch on the page has chosen.
+const languageCookie = "tidemark-language"
+
+// languageOf returns the language to answer r in: that of the switch, otherwise the one of
+// Accept-Language with the greatest quality (RFC 9110, section 12.5.4). Scripts and regions
+// are not distinguished.
+func languageOf(r *http.Request) string {
+	if c, err := r.Cookie(languageCookie); err == nil && slices.Contains(languages, c.Value) {
+		return c.Value
+	}
+	best, quality := languages[0], 0.0
+	for _, h := range r.Header["Accept-Language"] {
+		for part := range strings.SplitSeq(h, ",") {
+			tag, weight, weighted := strings.Cut(part, ";")
+			language, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(tag)), "-")
+			q := 1.0
+			if weighted {
+				q, _ = strconv.ParseFloat(strings.TrimPrefix(strings.ReplaceAll(weight, " ", ""), "q="), 64)
+			}
+			if q > quality && slices.Contains(languages, language) {
+				best, quality = language, q
+			}
+		}
+	}
+	return best
 }
+
+// getPage serves GET / with the page in the reader's language.
+func (a *API) getPage(w *reply, r *http.Request) error {
+	h := w.Header()
+	h["Content-Security-Policy"] = pagePolicy
+	h["Vary"] = pageVary
+	return a.sendAsset(w, r, "index."+languageOf(r)+".html")
+}
+
+var pageVary = []string{"Accept-Encoding, Accept-Language, Cookie"}
 
 // getAsset serves GET /page/{file} with a file of the page.
 func (a *API) getAsset(w *reply, r *http.Request) error {
@@ -86,7 +122,9 @@ func (a *API) sendAsset(w *reply, r *http.Request, name string) error {
 	h := w.Header()
 	h["Cache-Control"] = noCache
 	h["Etag"] = f.etag
-	h["Vary"] = []string{"Accept-Encoding"}
+	if h["Vary"] == nil {
+		h["Vary"] = []string{"Accept-Encoding"}
+	}
 	if match := r.Header["If-None-Match"]; len(match) > 0 && matches(strings.Join(match, ","), strings.TrimPrefix(f.etag[0], "W/")) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"html"
 	"io"
 	"maps"
 	"os"
@@ -43,7 +44,8 @@ func gunzip(t *testing.T, b []byte) []byte {
 	return plain
 }
 
-// pageSources returns the files the page is written in, by name.
+// pageSources returns the files of the page by name, as they are sent: index.html once for
+// each language, with its texts.
 func pageSources(t *testing.T) map[string][]byte {
 	t.Helper()
 	names, err := filepath.Glob("page/*.*")
@@ -58,6 +60,14 @@ func pageSources(t *testing.T) map[string][]byte {
 		}
 		files[filepath.Base(name)] = b
 	}
+	for _, language := range languages {
+		words := pageWords(t, language)
+		files["index."+language+".html"] = placeholder.ReplaceAllFunc(files["index.html"], func(b []byte) []byte {
+			m := placeholder.FindSubmatch(b)
+			return []byte(html.EscapeString(words[string(m[1])].say(string(m[2]))))
+		})
+	}
+	delete(files, "index.html")
 	return files
 }
 
@@ -96,7 +106,7 @@ func TestPage_ChartLibraryIsTheOnePublished(t *testing.T) {
 	if got := hex.EncodeToString(sum[:]); got != vendoredSum {
 		t.Errorf("%s has the sum %s", vendored, got)
 	}
-	if integrity := `integrity="sha256-` + base64.StdEncoding.EncodeToString(sum[:]) + `"`; !bytes.Contains(pageSources(t)["index.html"], []byte(integrity)) {
+	if integrity := `integrity="sha256-` + base64.StdEncoding.EncodeToString(sum[:]) + `"`; !bytes.Contains(pageSources(t)["index.en.html"], []byte(integrity)) {
 		t.Errorf("index.html does not say %s", integrity)
 	}
 	script, err := os.ReadFile("../scripts/vendor")
@@ -106,17 +116,30 @@ func TestPage_ChartLibraryIsTheOnePublished(t *testing.T) {
 }
 
 func TestPage_IsSmall(t *testing.T) {
-	total := 0
-	for _, f := range readPage() {
-		total += len(f.gz)
-	}
-	if t.Logf("the page weighs %d bytes, compressed", total); total > maxPageBytes {
-		t.Errorf("the page weighs %d bytes, more than %d", total, maxPageBytes)
+	for _, language := range languages {
+		total := 0
+		for name, f := range readPage() {
+			if other := filesOfLanguage(name); other == "" || other == language {
+				total += len(f.gz)
+			}
+		}
+		if t.Logf("the page weighs %d bytes in %s, compressed", total, language); total > maxPageBytes {
+			t.Errorf("the page weighs %d bytes in %s, more than %d", total, language, maxPageBytes)
+		}
 	}
 }
 
+// filesOfLanguage returns the language that a file of the page is only for.
+func filesOfLanguage(name string) string {
+	for _, language := range languages {
+		if name == "index."+language+".html" || name == language+".js" {
+			return language
+		}
+	}
+	return ""
+}
+
 func TestPage_AsksNobodyElse(t *testing.T) {
-	page := string(pageSources(t)["index.html"])
 	for name, b := range pageSources(t) {
 		for _, m := range regexp.MustCompile(`[a-z]+://[^"'\s)]*`).FindAllString(string(b), -1) {
 			if m != "https://www.tradingview.com/" && m != "http://www.w3.org/2000/svg" {
@@ -124,24 +147,34 @@ func TestPage_AsksNobodyElse(t *testing.T) {
 			}
 		}
 	}
-	if bad := regexp.MustCompile(`<style|<script>| style=| on[a-z]+=|javascript:`).FindString(page); bad != "" {
-		t.Errorf("index.html has %q, which its policy forbids", bad)
-	}
-	named := map[string]bool{"index.html": true}
-	for _, m := range regexp.MustCompile(`(?:src|href)="page/([^"]+)"`).FindAllStringSubmatch(page, -1) {
-		named[m[1]] = true
-	}
-	if files := slices.Sorted(maps.Keys(readPage())); !slices.Equal(files, slices.Sorted(maps.Keys(named))) {
-		t.Errorf("the files are %q, index.html names %q", files, slices.Sorted(maps.Keys(named)))
-	}
-	if !strings.Contains(page, `href="https://www.tradingview.com/"`) || !bytes.Contains(pageSources(t)["chart.js"], []byte("attributionLogo: false")) {
-		t.Error("the chart library asks for a link, and its logo needs a style the policy forbids")
+	for _, language := range languages {
+		index := "index." + language + ".html"
+		page := string(pageSources(t)[index])
+		if bad := regexp.MustCompile(`<style|<script>| style=| on[a-z]+=|javascript:`).FindString(page); bad != "" {
+			t.Errorf("%s has %q, which its policy forbids", index, bad)
+		}
+		named := map[string]bool{index: true}
+		for _, m := range regexp.MustCompile(`(?:src|href)="page/([^"]+)"`).FindAllStringSubmatch(page, -1) {
+			named[m[1]] = true
+		}
+		files := map[string]bool{}
+		for name := range readPage() {
+			if other := filesOfLanguage(name); other == "" || other == language {
+				files[name] = true
+			}
+		}
+		if !maps.Equal(files, named) {
+			t.Errorf("the files are %q, %s names %q", slices.Sorted(maps.Keys(files)), index, slices.Sorted(maps.Keys(named)))
+		}
+		if !strings.Contains(page, `href="https://www.tradingview.com/"`) || !bytes.Contains(pageSources(t)["chart.js"], []byte("attributionLogo: false")) {
+			t.Error("the chart library asks for a link, and its logo needs a style the policy forbids")
+		}
 	}
 }
 
 func TestPage_OffersTheIntervalsThereAre(t *testing.T) {
 	var offered []levels.Interval
-	for _, m := range regexp.MustCompile(`<input type="radio" name="interval" value="(\w+)"><span>(\w+)</span>`).FindAllStringSubmatch(string(pageSources(t)["index.html"]), -1) {
+	for _, m := range regexp.MustCompile(`<input type="radio" name="interval" value="(\w+)"><span>(\w+)</span>`).FindAllStringSubmatch(string(pageSources(t)["index.en.html"]), -1) {
 		if offered = append(offered, levels.Interval(m[1])); m[1] != m[2] {
 			t.Errorf("%s is called %s", m[1], m[2])
 		}
@@ -154,7 +187,7 @@ func TestPage_OffersTheIntervalsThereAre(t *testing.T) {
 func TestPage_IsSentCompressedUnderItsPolicyAndOnlyOnce(t *testing.T) {
 	h := start(t)
 	sources := pageSources(t)
-	for path, name := range map[string]string{"/": "index.html", "/page/main.js": "main.js", "/page/page.css": "page.css", "/page/icon.svg": "icon.svg"} {
+	for path, name := range map[string]string{"/": "index.en.html", "/page/main.js": "main.js", "/page/page.css": "page.css", "/page/icon.svg": "icon.svg"} {
 		plain := h.get(path)
 		want(t, plain, 200)
 		if !bytes.Equal(plain.Body.Bytes(), sources[name]) || plain.Header().Get("Content-Encoding") != "" {
@@ -181,6 +214,36 @@ func TestPage_IsSentCompressedUnderItsPolicyAndOnlyOnce(t *testing.T) {
 	const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 	if csp := h.get("/").Header().Get("Content-Security-Policy"); csp != policy {
 		t.Errorf("policy %q", csp)
+	}
+}
+
+func TestPage_IsInTheReadersLanguage(t *testing.T) {
+	h := start(t)
+	for _, test := range []struct{ accepts, cookie, lang string }{
+		{"", "", "en-GB"},
+		{"de", "", "en-GB"},
+		{"zh", "", "zh-CN"},
+		{"zh-TW,zh;q=0.9,en;q=0.8", "", "zh-CN"},
+		{"en-US,en;q=0.9,zh-CN;q=0.8", "", "en-GB"},
+		{"en;q=0.3, ZH-Hans-CN; q=0.7", "", "zh-CN"},
+		{"zh;q=0, de", "", "en-GB"},
+		{"zh;q=nonsense", "", "en-GB"},
+		{"zh", "en", "en-GB"},
+		{"en", "zh", "zh-CN"},
+		{"zh", "../zh", "zh-CN"},
+	} {
+		reply := h.get("/", "Accept-Language", test.accepts, "Cookie", "other=1; tidemark-language="+test.cookie)
+		want(t, reply, 200)
+		if body := reply.Body.String(); !strings.Contains(body, `<html lang="`+test.lang+`">`) || !strings.Contains(body, `src="page/`+test.lang[:2]+`.js"`) {
+			t.Errorf("%+v: %.60s", test, body)
+		}
+		if vary := reply.Header().Get("Vary"); vary != "Accept-Encoding, Accept-Language, Cookie" {
+			t.Errorf("Vary: %q", vary)
+		}
+	}
+	english, chinese := h.get("/", "Accept-Language", "en"), h.get("/", "Accept-Language", "zh", "If-None-Match", h.get("/").Header().Get("Etag"))
+	if chinese.Code != 200 || english.Header().Get("Etag") == chinese.Header().Get("Etag") {
+		t.Errorf("a browser with the English page keeps it: %d", chinese.Code)
 	}
 }
 

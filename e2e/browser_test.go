@@ -324,7 +324,7 @@ func TestPage_InABrowser(t *testing.T) {
 		var known struct{ Jobs []jobReply }
 		s.get(t, "/jobs", &known)
 		eval[bool](t, b, `document.getElementById("sweep").click(), true`)
-		b.until(t, `document.getElementById("said").textContent === "sweep of 1h: completed" && document.body.dataset.computed > `+fmt.Sprintf("%q", before))
+		b.until(t, `document.getElementById("said").textContent === "Sweep of 1h: completed" && document.body.dataset.computed > `+fmt.Sprintf("%q", before))
 		var now struct{ Jobs []jobReply }
 		s.get(t, "/jobs", &now)
 		if len(now.Jobs) != len(known.Jobs)+1 {

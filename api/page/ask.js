@@ -1,6 +1,7 @@
 // Requests to the service, with the key it asks for.
 
 import { el } from "./format.js";
+import { say } from "./words.js";
 
 const kept = "tidemark-key";
 
@@ -20,7 +21,7 @@ function askForKey(wrong) {
   return (asking ??= new Promise((resolve) => {
     const dialog = document.getElementById("key");
     const input = dialog.querySelector("input");
-    dialog.querySelector("[role=alert]").textContent = wrong ? "The service does not know this key." : "";
+    dialog.querySelector("[role=alert]").textContent = wrong ? say("key.unknown") : "";
     input.value = "";
     dialog.querySelector("form").onsubmit = (e) => {
       e.preventDefault();
@@ -48,7 +49,7 @@ export async function send(path, { method = "GET", body, headers = {}, signal } 
       response = await fetch(path, { method, headers, signal, cache: "no-cache", body: body && JSON.stringify(body) });
     } catch (e) {
       if (signal?.aborted) throw e;
-      throw new Problem(0, "unreachable", "the service does not answer");
+      throw new Problem(0, "unreachable", say("no_answer"));
     }
     if (response.status !== 401) return response;
     await response.body?.cancel();
@@ -64,7 +65,7 @@ function retryAfter(header) {
 
 export async function problemOf(response) {
   const p = await response.json().catch(() => ({}));
-  return new Problem(response.status, p.code ?? "unknown", p.detail ?? `the service answers ${response.status}`, retryAfter(response.headers.get("Retry-After") ?? ""), p.choices, p.errors);
+  return new Problem(response.status, p.code ?? "unknown", p.detail ?? say("answers", { status: String(response.status) }), retryAfter(response.headers.get("Retry-After") ?? ""), p.choices, p.errors);
 }
 
 // ask returns the JSON of an answer, null if it is empty, or throws a Problem.
@@ -97,7 +98,7 @@ export function query(parameters) {
   return q.size ? "?" + q : "";
 }
 
-// say shows a problem where its answer would be.
-export const say = (problem, ...more) => el("p", { class: "problem" }, sentence(problem.message), ...more);
+// problemLine shows a problem where its answer would be.
+export const problemLine = (problem, ...more) => el("p", { class: "problem" }, sentence(problem.message), ...more);
 
-export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?。！？]$/.test(text) ? "" : /[\x20-\x7e]$/.test(text) ? "." : "。");

@@ -1,8 +1,9 @@
 // Bells ring in this browser when price comes near a level or touches it.
 
 import { ask, query } from "./ask.js";
-import { decimals, el, price, put, utc } from "./format.js";
+import { decimals, el, fixed, price, put, utc } from "./format.js";
 import { read, refresh } from "./watched.js";
+import { say } from "./words.js";
 
 const kept = "tidemark-bells", seenKey = "tidemark-seq", rungKey = "tidemark-rung", muteKey = "tidemark-mute";
 const most = 50;
@@ -10,13 +11,14 @@ const most = 50;
 // Events older than this were not heard; the list says what happened, without a sound.
 const fresh = 10 * 60_000;
 
-// rings are the kinds that ring, moves that of a level that is not drawn any more.
-const rings = { approaching: "came near", touched: "touched" };
-export const heard = [...Object.keys(rings), "vanished"];
+// rings are the kinds that ring.
+const rings = ["approaching", "touched"];
+export const heard = [...rings, "vanished"];
 
 const key = (b) => [b.exchange, b.symbol, b.interval, b.level ?? ""].join(" ");
 const figure = (p) => price(p, decimals([p]));
-const of = (b) => b.level ? `${b.role} ${figure(b.price)}` : "any drawn level";
+const named = (level) => `${say("role." + level.role)} ${figure(level.price)}`;
+const of = (b) => b.level ? named(b) : say("bells.any");
 
 export class Bells {
   list = read(kept);
@@ -45,7 +47,7 @@ export class Bells {
   // button returns the bell of a level, or of all drawn levels of a pair.
   button(pair, level, attributes) {
     const bell = { exchange: pair.exchange, symbol: pair.symbol, interval: pair.interval, level: level?.id ?? null, role: level?.role, price: level?.price };
-    const label = `Ring when price comes near ${level ? `${level.role} ${figure(level.price)}` : "a drawn level"} of ${pair.symbol}`;
+    const label = say("bells.ring", { level: of(bell), pair: pair.symbol });
     return el("button", { type: "button", class: "bell", "data-bell": key(bell), "aria-pressed": String(this.has(key(bell))), "aria-label": label, title: label, ...attributes,
       onclick: (e) => { e.stopPropagation(); this.toggle(bell); } });
   }
@@ -68,7 +70,7 @@ export class Bells {
   toggle(bell) {
     if (this.has(key(bell))) return this.keep(this.list.filter((b) => key(b) !== key(bell)));
     if (this.list.length >= most) {
-      this.said = `There are ${most} bells. Remove one first.`;
+      this.said = say("bells.most", { most });
       return this.draw();
     }
     this.keep([...this.list, bell]);
@@ -88,9 +90,9 @@ export class Bells {
   async permit() {
     const answer = !globalThis.isSecureContext || !globalThis.Notification ? "unavailable"
       : Notification.permission === "default" ? await Notification.requestPermission() : Notification.permission;
-    this.said = answer === "denied" ? "This browser does not permit notifications of this page. Bells ring by sound and title; the settings of the site permit them again."
-      : answer === "unavailable" ? "Browsers notify only for pages at https or localhost. Bells ring by sound and title."
-      : answer === "default" ? "Notifications were not permitted. Bells ring by sound and title." : "";
+    this.said = answer === "denied" ? say("bells.denied")
+      : answer === "unavailable" ? say("bells.insecure")
+      : answer === "default" ? say("bells.not_permitted") : "";
     this.draw();
   }
 
@@ -126,19 +128,19 @@ export class Bells {
       if (bell) this.move(bell, e);
       return;
     }
-    const bells = rings[e.kind] ? mine.filter((b) => !b.level || b.level === e.level.id) : [];
+    const bells = rings.includes(e.kind) ? mine.filter((b) => !b.level || b.level === e.level.id) : [];
     const rung = read(rungKey);
     if (!bells.length || rung.includes(e.id)) return;
     localStorage.setItem(rungKey, JSON.stringify([...rung, e.id].slice(-200)));
-    const now = this.list.map((b) => bells.includes(b) ? { ...b, last: `${rings[e.kind]} ${b.level ? "it" : `${e.level.role} ${figure(e.level.price)}`} on ${utc(e.occurred_at)} UTC` } : b);
+    const now = this.list.map((b) => bells.includes(b) ? { ...b, last: say("rang." + e.kind, { level: b.level ? say("bells.it") : named(e.level), at: utc(e.occurred_at) }) } : b);
     this.keep(now);
     if (Date.now() - Date.parse(e.emitted_at) > fresh) return;
-    const text = `${e.symbol} ${e.interval} ${rings[e.kind]} ${e.level.role} ${figure(e.level.price)}`;
+    const text = say("happened." + e.kind, { pair: `${e.symbol} ${e.interval}`, level: named(e.level) });
     this.title(text);
     this.beep();
     if (!globalThis.Notification || Notification.permission !== "granted") return;
     try {
-      const body = `${e.simulated ? "SIMULATED. " : ""}Price ${figure(e.price)}, edge ${e.level.edge.toFixed(1)} points, ${utc(e.occurred_at)} UTC`;
+      const body = (e.simulated ? say("simulated.first") : "") + say("bells.note", { price: figure(e.price), edge: fixed(e.level.edge, 1), at: utc(e.occurred_at) });
       const note = new Notification(text, { body, tag: e.id });
       note.onclick = () => {
         focus();
@@ -146,7 +148,7 @@ export class Bells {
         this.open(e);
       };
     } catch { // on Android a page may not notify by itself
-      this.said = "This browser does not let a page notify. Bells ring by sound and title.";
+      this.said = say("bells.no_notes");
       this.draw();
     }
   }
@@ -154,8 +156,8 @@ export class Bells {
   // move has a bell be of the level that replaced its own, or says that there is none.
   async move(bell, e) {
     const at = utc(e.occurred_at);
-    const next = e.replaced_by && { ...bell, level: e.replaced_by, note: `Its level at ${figure(bell.price)} was replaced on ${at} UTC; it moved.` };
-    this.keep(this.list.map((b) => key(b) !== key(bell) ? b : next || { ...b, note: `Its level has vanished on ${at} UTC. It cannot ring.` }));
+    const next = e.replaced_by && { ...bell, level: e.replaced_by, note: say("bells.moved", { price: figure(bell.price), at }) };
+    this.keep(this.list.map((b) => key(b) !== key(bell) ? b : next || { ...b, note: say("bells.vanished", { at }) }));
     if (!next) return;
     const page = await ask(`levels/${encodeURIComponent(bell.symbol)}${query({ exchange: bell.exchange, interval: bell.interval, faint: true })}`).catch(() => null);
     const level = page && [...page.supports.map((l) => ({ ...l, role: "support" })), ...page.resistances.map((l) => ({ ...l, role: "resistance" }))].find((l) => l.id === next.level);
@@ -176,17 +178,17 @@ export class Bells {
   draw() {
     refresh("bell", (k) => this.has(k));
     const muted = localStorage.getItem(muteKey) === "on";
-    put(this.box, el("summary", {}, `Bells: ${this.list.length || "none"}${muted && this.list.length ? ", muted" : ""}`),
-      el("p", { class: "soft" }, this.list.length ? "They ring while this page is open in a tab." : "The bell of a level or of a pair has this browser ring when price comes near or touches. Only drawn levels can ring."),
+    put(this.box, el("summary", {}, this.list.length ? muted ? say("bells.muted", { count: this.list.length }) : say("bells.count", { count: this.list.length }) : say("bells.none")),
+      el("p", { class: "soft" }, this.list.length ? say("bells.open") : say("bells.hint")),
       this.said ? el("p", { class: "problem", role: "status" }, this.said) : null,
       el("label", { class: "check" }, el("input", { type: "checkbox", checked: !muted, onchange: (e) => {
         localStorage.setItem(muteKey, e.target.checked ? "off" : "on");
         if (e.target.checked) this.beep();
         this.draw();
-      } }), "Sound"),
+      } }), say("bells.sound")),
       el("ul", { class: "names" }, this.list.map((b) => el("li", {},
         el("button", { type: "button", class: "pair", onclick: () => this.open({ ...b, level: b.level && { id: b.level } }) }, `${b.symbol} ${b.interval}`),
         ` ${of(b)}`, el("span", { class: b.note ? "stale" : "soft" }, b.note ? " " + b.note : ""), el("span", { class: "soft" }, b.last ? ` ${b.last}` : ""),
-        el("button", { type: "button", class: "drop", "aria-label": `Remove the bell of ${b.symbol} ${b.interval}, ${of(b)}`, onclick: () => this.keep(this.list.filter((other) => key(other) !== key(b))) }, "×")))));
+        el("button", { type: "button", class: "drop", "aria-label": say("bells.remove", { pair: `${b.symbol} ${b.interval}`, level: of(b) }), onclick: () => this.keep(this.list.filter((other) => key(other) !== key(b))) }, "×")))));
   }
 }

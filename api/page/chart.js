@@ -1,8 +1,9 @@
 // The chart: closed candles, zones as bands to its right edge, and the candle that
 // is forming, hollow on a hatched ground.
 
-import { price, percent, utc, length } from "./format.js";
+import { fixed, price, percent, utc, length } from "./format.js";
 import { Marks } from "./marks.js";
+import { language, say } from "./words.js";
 
 const library = globalThis.LightweightCharts;
 
@@ -82,7 +83,7 @@ class Zones {
       const at = this.series.priceToCoordinate(l.price);
       if (at === null || taken.some((y) => Math.abs(y - at) < 15)) continue;
       taken.push(at);
-      const text = l.name + (l.faint ? "  faint" : "") + (l.hold_probability === null ? "" : `  holds ${percent(l.hold_probability, 0)}`);
+      const text = l.name + (l.faint ? "  " + say("faint") : "") + (l.hold_probability === null ? "" : "  " + say("chart.holds", { p: percent(l.hold_probability, 0) }));
       const width = c.measureText(text).width;
       this.width = Math.max(this.width, width / h + 14);
       c.globalAlpha = 0.88;
@@ -125,10 +126,12 @@ class Zones {
     c.textAlign = "center";
     c.textBaseline = "middle";
     c.font = `700 ${Math.min(size.width / 7, 90 * h)}px ${colour("font")}`;
-    c.fillText("SIMULATED", 0, 0);
+    c.fillText(say("simulated.mark"), 0, 0);
     c.restore();
   }
 }
+
+const volume = new Intl.NumberFormat(language, { notation: "compact", maximumFractionDigits: 2 });
 
 export class Chart {
   constructor(box, legend) {
@@ -138,7 +141,7 @@ export class Chart {
       layout: { attributionLogo: false, fontSize: 11 },
       timeScale: { timeVisible: true, secondsVisible: false, rightOffset: 6, minBarSpacing: 1 },
       crosshair: { mode: library.CrosshairMode.Normal },
-      localization: { priceFormatter: (p) => price(p, this.decimals ?? 2), timeFormatter: (t) => utc(t * 1000) + " UTC" },
+      localization: { locale: language, priceFormatter: (p) => price(p, this.decimals ?? 2), timeFormatter: (t) => utc(t * 1000) + " UTC" },
       handleScroll: { vertTouchDrag: false },
     });
     this.series = this.chart.addSeries(library.CandlestickSeries, { priceLineStyle: library.LineStyle.Dashed, title: "" });
@@ -216,15 +219,14 @@ export class Chart {
     this.marks.requestUpdate?.();
   }
 
-  // mark shows the tests of an explained level: H held, B broke, ? neither.
+  // mark shows the tests of an explained level by a letter of their outcome.
   mark(touches) {
-    const letters = { held: "H", broke: "B", undecided: "?", pending: "…" };
     this.tests.setMarkers(touches.map((t) => ({
       time: Date.parse(t.from) / 1000,
       position: t.side === "above" ? "belowBar" : "aboveBar",
       shape: t.side === "above" ? "arrowUp" : "arrowDown",
       color: colour(t.outcome === "held" ? "accent" : t.outcome === "broke" ? "warn" : "soft"),
-      text: letters[t.outcome],
+      text: say("letter." + t.outcome),
       size: 0.8,
     })));
   }
@@ -236,6 +238,7 @@ export class Chart {
     if (!c) return this.legend.replaceChildren();
     const p = (x) => price(x, this.decimals);
     const change = 100 * (c.close / c.open - 1);
-    this.legend.textContent = `${utc(c.time * 1000)} UTC   O ${p(c.open)}   H ${p(c.high)}   L ${p(c.low)}   C ${p(c.close)}   ${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(2)} %   V ${c.volume.toLocaleString("en", { notation: "compact", maximumFractionDigits: 2 })}${c.time === this.zones.forming ? "   forming" : ""}`;
+    const values = { at: utc(c.time * 1000), open: p(c.open), high: p(c.high), low: p(c.low), close: p(c.close), change: `${change < 0 ? "−" : "+"}${fixed(Math.abs(change), 2)} %`, volume: volume.format(c.volume) };
+    this.legend.textContent = say("chart.legend", values) + (c.time === this.zones.forming ? "   " + say("chart.forming") : "");
   }
 }

@@ -1,11 +1,12 @@
 // What happens to levels: a card of the newest events, and the one stream of the page,
 // which bells hear, too.
 
-import { ask, follow, query, say } from "./ask.js";
+import { ask, follow, query, problemLine } from "./ask.js";
 import { heard } from "./bells.js";
-import { decimals, el, percent, price, put, span, utc } from "./format.js";
+import { decimals, el, fixed, hour, percent, price, put, span, utc } from "./format.js";
 import { pause, rest } from "./live.js";
 import { mark } from "./venues.js";
+import { say } from "./words.js";
 
 const kept = "tidemark-events";
 const most = 200, history = 60;
@@ -16,12 +17,12 @@ const silence = 45_000;
 // late is what an event may be late without that it is said, in milliseconds.
 const late = 60_000;
 
-const kinds = { approaching: "came near", touched: "touched", held: "held", broke: "broke", flipped: "flipped", appeared: "appeared", vanished: "vanished" };
+export const kinds = ["approaching", "touched", "held", "broke", "flipped", "appeared", "vanished"];
 
-const about = (e) => `${e.symbol} ${kinds[e.kind] ?? e.kind} ${e.level.role} ${price(e.level.price, decimals([e.level.price]))}`;
+const about = (e) => say("happened." + e.kind, { pair: e.symbol, level: `${say("role." + e.level.role)} ${price(e.level.price, decimals([e.level.price]))}` });
 
 // when writes a moment, without its day if that is today's.
-const when = (t) => t.slice(0, 10) === new Date().toISOString().slice(0, 10) ? utc(t).slice(-5) : utc(t);
+const when = (t) => t.slice(0, 10) === new Date().toISOString().slice(0, 10) ? hour.format(new Date(t)) : utc(t);
 
 // line writes an event.
 function line(e, here, several, open) {
@@ -30,12 +31,12 @@ function line(e, here, several, open) {
   return el("li", { class: e.level.role }, el("button", { type: "button", "data-seq": e.seq, onclick: () => open(e) },
     el("span", { class: "t" }, when(e.occurred_at)), " ",
     el("b", {}, e.symbol), several || e.exchange !== here.exchange ? el("span", { class: "soft" }, ` ${e.exchange}`) : null, " ",
-    el("span", { class: "kind " + e.kind }, kinds[e.kind] ?? e.kind), " ",
-    el("span", { class: "side" }, `${e.level.role} ${price(e.level.price, d)}`), " ",
-    el("span", { class: "soft" }, `edge ${e.level.edge.toFixed(1)}`,
-      p ? ` · promised ${percent(p.hold_probability, 0)}, any line ${percent(p.baseline_hold_probability, 0)}` : "",
-      e.replaced_by ? " · replaced" : e.replaces ? " · replaces another" : ""),
-    e.late_ms > late ? el("span", { class: "stale" }, ` ${span(e.late_ms)} late`) : null,
+    el("span", { class: "kind " + e.kind }, say("kind." + e.kind)), " ",
+    el("span", { class: "side" }, `${say("role." + e.level.role)} ${price(e.level.price, d)}`), " ",
+    el("span", { class: "soft" }, say("events.edge", { edge: fixed(e.level.edge, 1) }),
+      p ? " · " + say("events.promised", { p: percent(p.hold_probability, 0), line: percent(p.baseline_hold_probability, 0) }) : "",
+      e.replaced_by ? " · " + say("events.replaced") : e.replaces ? " · " + say("events.replaces") : ""),
+    e.late_ms > late ? el("span", { class: "stale" }, " " + say("events.late", { span: span(e.late_ms) })) : null,
     several && e.simulated ? mark(e.exchange, true) : null));
 }
 
@@ -98,7 +99,7 @@ export class Events {
   // wanted is what GET /events is asked for, of the card; null: nothing.
   wanted() {
     const { exchange, symbol, interval } = this.#here, { scope, edge, off } = this.filter;
-    const kind = Object.keys(kinds).filter((k) => !off.includes(k));
+    const kind = kinds.filter((k) => !off.includes(k));
     if (!interval || !kind.length || scope === "pair" && !symbol || scope === "watched" && !this.watched.names.length) return null;
     return { exchange: scope === "pair" || this.alone() ? exchange : "", interval, kind: off.length ? kind.join() : "", min_edge: edge,
       symbols: scope === "pair" ? symbol : scope === "watched" ? this.watched.names.join() : "" };
@@ -160,13 +161,13 @@ export class Events {
   // tell says how many wait, or why there are none.
   tell(problem) {
     this.more.hidden = !this.#news.length;
-    this.more.textContent = `${this.#news.length} new`;
+    this.more.textContent = say("events.new", { count: this.#news.length });
     this.list.hidden = !this.#lines.size;
     const [first] = this.#lines.values();
-    this.title.replaceChildren("Events", ...(!this.#several && first?.simulated ? mark(first.exchange, true) : []));
-    const why = this.filter.scope === "watched" && !this.watched.names.length ? "No pair is watched. The star of a pair adds it."
-      : !this.wanted() ? "Nothing is selected." : "Nothing has happened to these levels yet.";
-    this.note.replaceChildren(...(this.#lines.size ? [] : [problem ? say(problem) : why]));
+    this.title.replaceChildren(say("events"), ...(!this.#several && first?.simulated ? mark(first.exchange, true) : []));
+    const why = this.filter.scope === "watched" && !this.watched.names.length ? say("watched.none_yet")
+      : !this.wanted() ? say("events.nothing_selected") : say("events.nothing");
+    this.note.replaceChildren(...(this.#lines.size ? [] : [problem ? problemLine(problem) : why]));
   }
 
   // take takes an event of the stream.
@@ -182,7 +183,7 @@ export class Events {
     }, 150);
     this.#unsaid++;
     this.saying ??= setTimeout(() => {
-      this.said.textContent = this.#unsaid > 1 ? `${this.#unsaid} events, the last: ${about(e)}` : about(e);
+      this.said.textContent = this.#unsaid > 1 ? say("events.several", { count: this.#unsaid, last: about(e) }) : about(e);
       this.#unsaid = 0;
       setTimeout(() => (this.saying = null), 15_000);
     }, 500);
@@ -194,7 +195,7 @@ export class Events {
     const { exchange, interval } = this.#here, bells = this.bells.list;
     const hears = bells.length > 0 && (!document.hidden || this.ringer || !navigator.locks);
     if (!interval || document.hidden && !hears) return null;
-    const kind = Object.keys(kinds).filter((k) => !this.filter.off.includes(k) || bells.length && heard.includes(k));
+    const kind = kinds.filter((k) => !this.filter.off.includes(k) || bells.length && heard.includes(k));
     const exchanges = new Set([this.alone() ? exchange : "", ...bells.map((b) => b.exchange)]);
     return { exchange: exchanges.size === 1 ? exchange : "", interval: [...new Set([interval, ...bells.map((b) => b.interval)])].join(), kind: kind.join() };
   }
@@ -237,11 +238,11 @@ export class Events {
           else if (data) this.take(JSON.parse(data));
           if (id) this.reached(Number(id));
         }
-        throw new Error("the stream of events broke off");
+        throw new Error(say("events.cut"));
       } catch (problem) {
         if (cut.signal.aborted) continue;
         if (problem.status >= 400 && problem.status < 429) this.#last = this.bells.after = null; // of another database
-        this.state.textContent = `Not followed, trying again: ${problem.message}.`;
+        this.state.textContent = say("events.not_followed", { problem: problem.message });
         await Promise.race([pause(Math.max(1000, rest(++failures, problem))), changed]);
         if (this.list.scrollTop === 0) this.show(this.#here, true);
       } finally {

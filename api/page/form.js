@@ -2,10 +2,11 @@
 
 import { sentence } from "./ask.js";
 import { el } from "./format.js";
+import { say } from "./words.js";
 
 // A field is {name, label, kind, options, hint, secret}: the name is a JSON pointer without
 // its first slash. Kinds: text, lines, number, list (words between commas), checks and
-// select (of options), check, and time (UTC).
+// select (of options, written as text says), check, and time (UTC).
 const reads = {
   text: (input) => input.value.trim(),
   lines: (input) => input.value,
@@ -18,14 +19,14 @@ const reads = {
 };
 
 function control(f, value, id) {
-  const common = { id, name: f.name, autocomplete: "off", placeholder: f.placeholder };
+  const common = { id, name: f.name, autocomplete: "off", placeholder: f.placeholder }, written = f.text ?? ((o) => o);
   switch (f.kind) {
     case "lines": return el("textarea", { ...common, rows: 4 }, value ?? "");
     case "number": return el("input", { ...common, type: "number", min: 0, step: "any", value });
     case "list": return el("input", { ...common, value: (value ?? []).join(", ") });
-    case "select": return el("select", common, f.options.map((o) => el("option", { selected: o === value }, o)));
+    case "select": return el("select", common, f.options.map((o) => el("option", { value: o, selected: o === value }, written(o))));
     case "check": return el("input", { ...common, type: "checkbox", checked: !!value });
-    case "checks": return el("span", { id, class: "checks" }, f.options.length ? f.options.map((o) => el("label", { class: "check" }, el("input", { type: "checkbox", value: o, checked: (value ?? []).includes(o) }), o)) : f.none);
+    case "checks": return el("span", { id, class: "checks" }, f.options.length ? f.options.map((o) => el("label", { class: "check" }, el("input", { type: "checkbox", value: o, checked: (value ?? []).includes(o) }), written(o))) : f.none);
     case "time": return el("input", { ...common, type: "datetime-local", value: value?.slice(0, 16) });
   }
   return el("input", { ...common, type: f.secret ? "password" : "text", autocomplete: f.secret ? "new-password" : "off", value });
@@ -119,9 +120,9 @@ export function edit({ title, value, fields, finish = (v) => v, save, attempt })
         if (button) button.disabled = false;
         if (dialog.open && !dialog.contains(document.activeElement)) button?.focus();
       }
-    } }, el("h2", { id: own }, title), alert, box, result, el("footer", {}, el("button", { class: "primary" }, "Save"),
+    } }, el("h2", { id: own }, title), alert, box, result, el("footer", {}, el("button", { class: "primary" }, say("save")),
       attempt ? el("button", { value: "try" }, attempt.name) : null,
-      el("button", { type: "button", onclick: () => dialog.close() }, "Close"))));
+      el("button", { type: "button", onclick: () => dialog.close() }, say("close")))));
     draw(value);
     document.body.append(dialog);
     dialog.showModal();

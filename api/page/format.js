@@ -1,7 +1,16 @@
 // Numbers, times and elements, as the page writes them.
 
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-export const count = (n) => whole.format(n);
+import { language, say } from "./words.js";
+
+const formats = new Map();
+
+// fixed writes a number with so many decimals.
+export function fixed(x, d) {
+  if (!formats.has(d)) formats.set(d, new Intl.NumberFormat(language, { minimumFractionDigits: d, maximumFractionDigits: d }));
+  return formats.get(d).format(x);
+}
+
+export const count = (n) => fixed(n, 0);
 
 // decimals returns how many decimals the finest of these prices is written with.
 export function decimals(prices) {
@@ -14,28 +23,32 @@ export function decimals(prices) {
   return Math.min(most, 12);
 }
 
-export const price = (p, d) => p.toLocaleString("en", { minimumFractionDigits: d, maximumFractionDigits: d });
-export const signed = (x, d) => (Math.abs(x).toFixed(d) === (0).toFixed(d) ? "" : x > 0 ? "+" : "−") + Math.abs(x).toFixed(d);
-export const percent = (p, d = 1) => (100 * p).toFixed(d) + " %";
-export const mebibytes = (b) => (b / 1048576).toFixed(1) + " MiB";
+export const price = fixed;
+export const signed = (x, d) => (fixed(Math.abs(x), d) === fixed(0, d) ? "" : x > 0 ? "+" : "−") + fixed(Math.abs(x), d);
+export const percent = (p, d = 1) => fixed(100 * p, d) + " %";
+export const mebibytes = (b) => fixed(b / 1048576, 1) + " MiB";
 
-const two = (n) => String(n).padStart(2, "0");
-const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+// list writes words one after another.
+export const list = (words) => words.join(say("comma"));
+
+const moments = (parts) => new Intl.DateTimeFormat(language, { timeZone: "UTC", ...parts });
+const day = moments({ day: "2-digit", month: "short" }), dayOfYear = moments({ day: "2-digit", month: "short", year: "numeric" });
+export const hour = moments({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 // utc writes a moment without its year when that is the present one.
 export function utc(t) {
   const d = new Date(t);
-  const year = d.getUTCFullYear() === new Date().getUTCFullYear() ? "" : ` ${d.getUTCFullYear()}`;
-  return `${two(d.getUTCDate())} ${months[d.getUTCMonth()]}${year} ${two(d.getUTCHours())}:${two(d.getUTCMinutes())}`;
+  const date = d.getUTCFullYear() === new Date().getUTCFullYear() ? day : dayOfYear;
+  return `${date.format(d)} ${hour.format(d)}`;
 }
 
 // span writes a length of time, in milliseconds, in its greatest two units.
 export function span(ms) {
   const s = Math.max(0, Math.round(ms / 1000));
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min`;
-  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s / 60) % 60} min`;
-  return `${Math.floor(s / 86400)} d ${Math.floor(s / 3600) % 24} h`;
+  if (s < 60) return say("span.seconds", { s });
+  if (s < 3600) return say("span.minutes", { m: Math.floor(s / 60) });
+  if (s < 86400) return say("span.hours", { h: Math.floor(s / 3600), m: Math.floor(s / 60) % 60 });
+  return say("span.days", { d: Math.floor(s / 86400), h: Math.floor(s / 3600) % 24 });
 }
 
 // plain is the name of a pair in capitals, without what separates its assets.

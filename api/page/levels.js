@@ -1,19 +1,9 @@
 // The table of a pair's levels, nearest to the middle as on the chart's axis, and
 // what opens below a level: why it is there.
 
-import { ask, query, say, sentence } from "./ask.js";
-import { count, el, percent, price, signed, span, svg, utc } from "./format.js";
-
-const states = {
-  untested: "not tested in this role, and never crossed",
-  held: "held since it took this role",
-  broken: "broken through into this role, and not retested",
-  reclaimed: "broken, and crossed back before it held from the far side",
-  unknown: "found by a version that judged no tests",
-};
-const sources = {
-  swing: "swings", volume: "volume", poc: "point of control", value_area: "value area", ends: "ends of candles",
-};
+import { ask, query, problemLine, sentence } from "./ask.js";
+import { count, el, fixed, list, percent, price, signed, span, svg, utc } from "./format.js";
+import { say } from "./words.js";
 
 // named gives the levels of an analysis names from the nearest out, R1 and S1,
 // and leaves out those the sliders do, but for the level that is asked for: without a least
@@ -31,11 +21,10 @@ export function named(analysis, { perSide, minEdge, level }) {
 }
 
 // lacking says that no level of a side is shown, of those that there are.
-function lacking(list, where, least) {
-  const n = list.filter((l) => l.edge < least).length, since = list.length - n;
-  const counted = (n, text) => n ? `; ${n === 1 ? "1 level has" : n + " levels have"} ${text}` : "";
-  const less = counted(n, "less") + counted(since, "reached it since levels were last drawn");
-  return el("tr", { class: "none" }, el("td", { colspan: 12 }, `No level with an edge of at least ${least} ${least === 1 ? "point" : "points"} ${where} the price${less}.`));
+function lacking(levels, side, least) {
+  const less = levels.filter((l) => l.edge < least).length, since = levels.length - less;
+  return el("tr", { class: "none" }, el("td", { colspan: 12 }, say("levels.lacking_" + side, { n: least }),
+    less ? say("levels.less_edge", { n: less }) : "", since ? say("levels.since", { n: since }) : "", say("stop")));
 }
 
 // holdBar draws odds with their interval, and those of any line as a tick, on a
@@ -51,10 +40,10 @@ function holdBar(l) {
 }
 
 function holdCell(l) {
-  if (l.hold_probability === null) return el("td", { class: "n soft" }, l.passed ? "passed" : "no odds");
+  if (l.hold_probability === null) return el("td", { class: "n soft" }, l.passed ? say("levels.passed") : say("levels.no_odds"));
   const [from, to] = l.hold_interval;
   return el("td", { class: "n odds" }, el("div", {}, holdBar(l), el("b", {}, percent(l.hold_probability))),
-    el("small", {}, `${(100 * from).toFixed(1)}–${(100 * to).toFixed(1)} · any line ${(100 * l.baseline_hold_probability).toFixed(1)} · n ${count(l.samples)}`));
+    el("small", {}, say("levels.odds", { from: fixed(100 * from, 1), to: fixed(100 * to, 1), line: fixed(100 * l.baseline_hold_probability, 1), samples: l.samples })));
 }
 
 export class LevelTable {
@@ -90,10 +79,9 @@ export class LevelTable {
     if (!resistances.length) rows.push(lacking(analysis.resistances, "above", least));
     resistances.toReversed().forEach(add);
     const now = analysis.price !== null && Date.parse(analysis.price_at) > Date.parse(analysis.as_of);
-    rows.push(el("tr", { class: "last" }, el("th", { scope: "row" }, now ? "now" : "last"),
+    rows.push(el("tr", { class: "last" }, el("th", { scope: "row" }, now ? say("levels.now") : say("levels.last")),
       el("td", { class: "n" }, el("b", {}, price(now ? analysis.price : analysis.last_price, d))),
-      el("td", { colspan: 10 }, now ? `distances are from here; close of the last closed candle, ${utc(analysis.as_of)} UTC: ${price(analysis.last_price, d)}`
-        : `close of the last closed candle, ${utc(analysis.as_of)} UTC`)));
+      el("td", { colspan: 10 }, say(now ? "levels.from_here" : "levels.close", { at: utc(analysis.as_of), price: price(analysis.last_price, d) }))));
     if (!supports.length) rows.push(lacking(analysis.supports, "below", least));
     supports.forEach(add);
     this.body.replaceChildren(...rows);
@@ -106,21 +94,21 @@ export class LevelTable {
     const tr = el("tr", { class: l.role + (l.faint ? " faint" : "") + (open ? " open" : ""), onclick: toggle },
       el("th", { scope: "row" }, el("button", {
         class: "name", type: "button", "data-level": l.id, "aria-expanded": String(open),
-        "aria-label": `${l.name}, ${l.role} at ${price(l.price, d)}: why?`,
+        "aria-label": say("levels.why", { name: l.name, role: say("role." + l.role), price: price(l.price, d) }),
         onclick: (e) => { e.stopPropagation(); toggle(); },
-      }, l.name), l.faint ? null : this.bell(analysis, l, { "data-level": "bell " + l.id }), venues && el("small", { class: "venues" }, venues.get(l.id) > 1 ? `on ${venues.get(l.id)} venues` : "")),
+      }, l.name), l.faint ? null : this.bell(analysis, l, { "data-level": "bell " + l.id }), venues && el("small", { class: "venues" }, venues.get(l.id) > 1 ? say("levels.venues", { count: venues.get(l.id) }) : "")),
       el("td", { class: "n" }, el("b", {}, price(l.price, d)), el("small", {}, `${price(l.low, d)} – ${price(l.high, d)}`)),
       el("td", { class: "n" }, signed(l.distance_pct, 2)),
       el("td", { class: "n" }, l.distance_atr === null ? "–" : signed(l.distance_atr, 2)),
       holdCell(l),
       el("td", { class: "n" }, l.touch_probability === null ? "–" : percent(l.touch_probability, 0)),
-      el("td", { class: "n" }, l.edge.toFixed(1), l.faint ? el("small", { class: "faint" }, "faint") : null),
-      el("td", { class: "n" }, l.tests === null ? "–" : `${l.held} of ${l.held + l.broke}`),
+      el("td", { class: "n" }, fixed(l.edge, 1), l.faint ? el("small", { class: "faint" }, say("faint")) : null),
+      el("td", { class: "n" }, l.tests === null ? "–" : say("of", { part: l.held, all: l.held + l.broke })),
       el("td", { class: "n t" }, l.first_tested ? utc(l.first_tested) : "–"),
       el("td", { class: "n t" }, l.last_tested ? utc(l.last_tested) : "–"),
-      el("td", {}, l.found_by.map((s) => sources[s] ?? s).join(", ") || "–"),
-      el("td", { title: l.passed ? "price has passed it since the last close; it has the other role until the next one" : states[l.state] },
-        el("span", { class: "status " + (l.passed ? "broken" : l.state) }, l.passed ? "passed" : l.state === "held" ? `held ${l.held_in_role}×` : l.state)));
+      el("td", {}, list(l.found_by.map((s) => say("source." + s))) || "–"),
+      el("td", { title: l.passed ? say("levels.passed_title") : say("state_title." + l.state) },
+        el("span", { class: "status " + (l.passed ? "broken" : l.state) }, l.passed ? say("levels.passed") : l.state === "held" ? say("levels.held_times", { count: l.held_in_role }) : say("state." + l.state))));
     return tr;
   }
 
@@ -131,29 +119,26 @@ export class LevelTable {
 
   // explain returns the row that says why l is there, filled once it is known.
   explain(analysis, l, d) {
-    const box = el("div", { class: "why", role: "region", "aria-label": `Why ${l.name} is there`, "aria-busy": "true" },
-      el("p", { class: "soft" }, "Looking at the candles again …"));
+    const box = el("div", { class: "why", role: "region", "aria-label": say("why", { name: l.name }), "aria-busy": "true" },
+      el("p", { class: "soft" }, say("why.busy")));
     this.explanation = el("tr", { class: "why-row", "data-of": this.subject(analysis, l) }, el("td", { colspan: 12 }, box));
     const mine = this.explanation;
     this.onTouches([]);
     ask(`levels/${encodeURIComponent(analysis.symbol)}/${l.id}${query({ interval: analysis.interval, exchange: analysis.exchange })}`).then((x) => {
-      const passed = l.passed ? [el("p", {}, `Price has passed it since the last close. The following is as of that close, when it was a ${x.role}.`)] : [];
+      const passed = l.passed ? [el("p", {}, say("why.passed", { role: say("role." + x.role) }))] : [];
       box.replaceChildren(...passed, ...reasons(x, analysis.horizon_candles, d));
       if (this.explanation === mine) this.onTouches(x.tests);
-    }, (problem) => box.replaceChildren(say(problem))).finally(() => box.removeAttribute("aria-busy"));
+    }, (problem) => box.replaceChildren(problemLine(problem))).finally(() => box.removeAttribute("aria-busy"));
     return mine;
   }
 }
 
-const outcomes = { held: "held", broke: "broke", undecided: "neither within the horizon", pending: "not decided yet" };
-
 function reasons(x, horizon, d) {
   const v = x.level;
-  const head = v.hold_probability === null
-    ? `There are no odds: ${x.odds_reason ?? "there is too little to say"}.`
-    : `If price comes, the odds that this ${x.role} holds are ${percent(v.hold_probability)} (95 % interval ${percent(v.hold_interval[0])} to ${percent(v.hold_interval[1])}, ${count(v.samples)} outcomes); those of any line at this distance are ${percent(v.baseline_hold_probability)}. The odds that price comes within ${horizon} candles are ${percent(v.touch_probability, 0)}.`;
-  const edge = `Levels like this one are expected to hold ${v.edge.toFixed(1)} points more often than any line at their distance.`;
-  const parts = [el("p", { class: "head" }, `${edge} ${head}`)];
+  const head = v.hold_probability === null ? say("why.no_odds", { reason: x.odds_reason ?? say("why.too_little") })
+    : say("why.odds", { role: say("role." + x.role), p: percent(v.hold_probability), from: percent(v.hold_interval[0]), to: percent(v.hold_interval[1]), samples: v.samples,
+      line: percent(v.baseline_hold_probability), candles: horizon, touch: percent(v.touch_probability, 0) });
+  const parts = [el("p", { class: "head" }, say("why.edge", { edge: fixed(v.edge, 1) }), head)];
   if (x.factors) {
     const widest = Math.max(...x.factors.map((f) => Math.abs(f.effect)), 0.5);
     const told = x.factors.filter((f) => Math.abs(f.effect) >= 0.05);
@@ -164,24 +149,22 @@ function reasons(x, horizon, d) {
         svg("line", { class: "axis", x1: 0, x2: 0, y1: 0, y2: 8 }),
         svg("rect", { class: effect < 0 ? "minus" : "plus", x: effect < 0 ? 50 * effect / widest : 0, y: 1, width: 50 * Math.abs(effect) / widest, height: 6 })),
       el("span", {}, text));
-    parts.push(el("div", {}, el("h3", {}, "What the odds are made of, in points"),
+    parts.push(el("div", {}, el("h3", {}, say("why.factors")),
       el("ul", { class: "factors" }, told.map((f) => line(f.effect, sentence(f.text))),
-        told.length < x.factors.length ? line(rest, `${x.factors.length - told.length} others together.`) : null,
-        line(100 * (v.hold_probability - v.baseline_hold_probability), "All together, against any line at this distance."))));
+        told.length < x.factors.length ? line(rest, say("why.others", { count: x.factors.length - told.length })) : null,
+        line(100 * (v.hold_probability - v.baseline_hold_probability), say("why.together")))));
   }
-  const found = (s) => s.found.map((m) => m.time
-    ? `${m.kind === "swing_high" ? "high" : "low"} ${price(m.price, d)} on ${utc(m.time)}, ${m.prominence_atr.toFixed(1)} ATR away from what is around`
-    : `${{ poc: "busiest price", value_area_edge: "edge of the value area", volume_node: "volume node" }[m.kind]} ${price(m.price, d)}, ${percent(m.volume_share, 0)} of the busiest`);
+  const found = (m) => say("found." + m.kind, m.time ? { price: price(m.price, d), at: utc(m.time), atr: fixed(m.prominence_atr, 1) } : { price: price(m.price, d), share: percent(m.volume_share, 0) });
   const right = el("div", {});
   parts.push(right);
-  right.append(el("h3", {}, "What was found here"), el("ul", { class: "found" }, x.sources.map((s) => el("li", {},
-      `${sentence(sources[s.name] ?? s.name).slice(0, -1)}, ${percent(s.weight, 0)} of the zone: ${s.found.length ? found(s).join("; ") : `${count(s.count)} highs, lows and closes`}.`))), el("p", { class: "soft" }, sentence(x.found_by_note)));
+  right.append(el("h3", {}, say("why.found")), el("ul", { class: "found" }, x.sources.map((s) => el("li", {},
+      sentence(say("why.source", { source: say("source." + s.name), share: percent(s.weight, 0), found: s.found.length ? s.found.map(found).join(say("semicolon")) : say("why.ends", { count: s.count }) }))))), el("p", { class: "soft" }, sentence(x.found_by_note)));
   const tests = x.tests.toReversed();
-  right.append(el("h3", {}, `${tests.length} ${tests.length === 1 ? "test" : "tests"}, the last first`), el("p", { class: "soft" }, sentence(x.entries_note)), x.record_note ? el("p", {}, sentence(x.record_note)) : "",
+  right.append(el("h3", {}, say("why.tests", { n: tests.length })), el("p", { class: "soft" }, sentence(x.entries_note)), x.record_note ? el("p", {}, sentence(x.record_note)) : "",
     el("ol", { class: "touches" }, tests.slice(0, 12).map((t) => el("li", {},
-      el("span", { class: "t" }, utc(t.from)), el("b", { class: t.outcome }, outcomes[t.outcome]),
-      el("span", { class: "soft" }, `from ${t.side}, to ${price(t.extreme, d)}`)))),
-    tests.length > 12 ? el("p", { class: "soft" }, `and ${tests.length - 12} before.`) : "");
-  if (v.first_tested) parts[0].append(` First tested ${utc(v.first_tested)}, last ${span(Date.parse(x.as_of) - Date.parse(v.last_tested))} before the last close.`);
+      el("span", { class: "t" }, utc(t.from)), el("b", { class: t.outcome }, say("outcome." + t.outcome)),
+      el("span", { class: "soft" }, say("why.from_" + t.side, { price: price(t.extreme, d) }))))),
+    tests.length > 12 ? el("p", { class: "soft" }, say("why.before", { count: tests.length - 12 })) : "");
+  if (v.first_tested) parts[0].append(say("why.first", { at: utc(v.first_tested), span: span(Date.parse(x.as_of) - Date.parse(v.last_tested)) }));
   return parts;
 }

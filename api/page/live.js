@@ -1,6 +1,7 @@
 // What goes on in the service: its jobs, followed as they run.
 
 import { ask, follow } from "./ask.js";
+import { say } from "./words.js";
 
 // rest returns for how long nothing is asked after so many failures in a row, in
 // milliseconds: ever longer, and as long as the last of them says.
@@ -93,5 +94,5 @@ export class Live {
 async function* events(id) {
   let job;
   for await (const { data } of follow(`jobs/${id}/events`)) if (data) yield (job = JSON.parse(data));
-  if (!job || !ended(job)) throw new Error("the stream broke off");
+  if (!job || !ended(job)) throw new Error(say("jobs.cut"));
 }

@@ -1,7 +1,7 @@
 // The page: its state lives in the address, so that a view can be shared.
 
 import { Alerts } from "./alerts.js";
-import { ask, query, say } from "./ask.js";
+import { ask, query, problemLine } from "./ask.js";
 import { Bells } from "./bells.js";
 import { Chart } from "./chart.js";
 import { Events } from "./events.js";
@@ -14,6 +14,7 @@ import { drawJobs, drawMemory, drawSchedules } from "./panels.js";
 import { Search } from "./search.js";
 import { choices, clock, drawElsewhere, drawVenues, replay, take } from "./venues.js";
 import { Watched } from "./watched.js";
+import { say } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -108,17 +109,17 @@ function draw() {
   $("name").textContent = [name, seen.exchange].filter(Boolean).join(" · ");
   const invented = exchanges.find((e) => e.exchange === seen.exchange)?.status?.simulated || analysis?.simulated || shows(klines) && klines.simulated;
   $("simulated").hidden = !invented;
-  $("simulated").textContent = replay(seen.exchange) ? `SIMULATED market: a replay of ${replay(seen.exchange)}.` : "SIMULATED market: no price here is real.";
-  title = `${invented ? "SIMULATED · " : ""}${seen.symbol} ${seen.interval} · tidemark`;
+  $("simulated").textContent = replay(seen.exchange) ? say("simulated.replay", { dates: replay(seen.exchange) }) : say("simulated");
+  title = `${invented ? say("simulated.mark") + " · " : ""}${seen.symbol} ${seen.interval} · tidemark`;
   retitle();
   const pair = { ...seen, name };
   put($("pair-acts"), ...(seen.symbol && seen.exchange ? [watched.button(pair), bells.button(pair)] : []));
   $("per-side").value = state.perSide;
   $("per-side-value").textContent = state.perSide;
   $("min-edge").value = state.minEdge ?? analysis?.min_edge ?? 3;
-  $("min-edge-value").textContent = state.minEdge === 0 ? "any" : `${$("min-edge").value} points`;
+  $("min-edge-value").textContent = state.minEdge === 0 ? say("any") : say("points", { n: Number($("min-edge").value) });
   for (const input of $("intervals").querySelectorAll("input")) input.checked = input.value === state.interval;
-  $("sweep").textContent = `Sweep ${alone() ? "the market" : wanted().exchange} (${state.interval})`;
+  $("sweep").textContent = `${alone() ? say("sweep.market") : say("sweep.exchange", { exchange: wanted().exchange })} (${state.interval})`;
   const levels = analysis && [...analysis.supports, ...analysis.resistances];
   shownDecimals = decimals([...(shows(klines) ? klines.klines.slice(-100).flatMap((row) => row.slice(1, 5)) : []),
     ...(analysis ? [analysis.last_price, analysis.price ?? analysis.last_price, ...levels.flatMap((l) => [l.price, l.low, l.high])] : [])]);
@@ -138,7 +139,7 @@ function draw() {
   $("atr").textContent = `ATR ${analysis.atr.toPrecision(4).replace(/e.*/, (e) => "·10" + e.slice(1))}`;
   table.show(analysis, chosen, selected, shownDecimals, alone() ? null : venuesOf(), state.minEdge);
   chart.showLevels(all, selected);
-  $("shown").textContent = `${state.level && !selected ? "The level that was asked for is not there any more. " : ""}${all.length} of ${levels.length} levels shown, the others have less edge or are farther away${analysis.odds_reason ? ". No odds: " + analysis.odds_reason : ""}`;
+  $("shown").textContent = (state.level && !selected ? say("shown.gone") : "") + say("shown", { count: all.length, all: levels.length }) + (analysis.odds_reason ? " " + say("no_odds", { reason: analysis.odds_reason }) : "");
 }
 
 // venuesOf returns on how many exchanges each level shown is, by id.
@@ -158,24 +159,24 @@ function fresh() {
   const parts = [];
   const step = length(seen.interval);
   const close = shows(klines) && klines.klines.length ? klines.klines.at(-1)[0] + step : null;
-  if (analysis?.stale) parts.push(el("b", { class: "stale" }, "STALE: " + analysis.stale_reason));
+  if (analysis?.stale) parts.push(el("b", { class: "stale" }, say("stale_because", { reason: analysis.stale_reason })));
   if (analysis) {
-    parts.push(`Levels as of ${utc(analysis.as_of)} UTC, from ${analysis.klines.toLocaleString("en")} candles,`,
-      analysis.missing_klines ? el("b", { class: "stale" }, `${analysis.missing_klines} missing between them,`) : "none missing,",
-      `found ${span(clock(seen.exchange) - Date.parse(analysis.computed_at))} ago.`);
-    if (analysis.price !== null) parts.push(`Price ${span(clock(seen.exchange) - Date.parse(analysis.price_at))} old; distances and roles follow it.`);
+    parts.push(say("fresh.as_of", { at: utc(analysis.as_of), count: analysis.klines }),
+      analysis.missing_klines ? el("b", { class: "stale" }, say("fresh.missing", { count: analysis.missing_klines })) : say("fresh.complete"),
+      say("fresh.found", { span: span(clock(seen.exchange) - Date.parse(analysis.computed_at)) }));
+    if (analysis.price !== null) parts.push(say("fresh.price", { span: span(clock(seen.exchange) - Date.parse(analysis.price_at)) }));
   }
   if (close && !served(seen.exchange)) {
-    parts.push(`${seen.exchange} is asked by another process: here is what that has stored.`);
+    parts.push(say("fresh.elsewhere", { exchange: seen.exchange }));
   } else if (close) {
     const now = shows(forming) ? forming : null;
     const left = (now?.kline ? Date.parse(now.closes_at) : close + step) - clock(seen.exchange);
-    if (left <= 0) parts.push("A newer candle has closed.");
-    else if (!now) parts.push(`Forming candle: not known (hatched), closes in ${span(left)}.`);
-    else if (!now.kline) parts.push("No candle is forming: the pair is not traded now.");
+    if (left <= 0) parts.push(say("fresh.closed"));
+    else if (!now) parts.push(say("fresh.unknown", { span: span(left) }));
+    else if (!now.kline) parts.push(say("fresh.untraded"));
     else {
       const age = clock(seen.exchange) - Date.parse(now.at);
-      parts.push(`Forming candle (hollow): ${price(now.kline[4], shownDecimals)}${age < 15_000 ? "" : ` ${span(age)} ago`}, closes in ${span(left)}.`);
+      parts.push(say("fresh.forming", { price: price(now.kline[4], shownDecimals) + (age < 15_000 ? "" : " " + say("ago", { span: span(age) })), span: span(left) }));
     }
   }
   box.replaceChildren(...parts.flatMap((p) => [p, " "]));
@@ -204,13 +205,13 @@ async function load() {
   seen = wanted();
   if (together?.name !== found?.name || together?.interval !== interval) together = null;
   if (ambiguous) {
-    put($("missing"), el("p", {}, `${symbol} is the name of several pairs. Which one?`),
-      el("div", { class: "choices", role: "group", "aria-label": "Pairs of this name" }, choices(problem.choices, open)));
+    put($("missing"), el("p", {}, say("ambiguous", { name: symbol })),
+      el("div", { class: "choices", role: "group", "aria-label": say("ambiguous.label") }, choices(problem.choices, open)));
   } else if (problem?.code === "not_analyzed") {
-    put($("missing"), el("p", {}, `${state.symbol} ${interval} has not been analysed yet${state.exchange ? " on " + state.exchange : ""}.`),
-      ...(elsewhere() ? [] : [el("button", { type: "button", class: "primary", onclick: analyse }, "Find its levels")]));
+    put($("missing"), el("p", {}, say("not_analysed", { of: [state.exchange, state.symbol, interval].filter(Boolean).join(" ") })),
+      ...(elsewhere() ? [] : [el("button", { type: "button", class: "primary", onclick: analyse }, say("analyse"))]));
   } else {
-    put($("missing"), ...(problem ? [say(problem)] : []));
+    put($("missing"), ...(problem ? [problemLine(problem)] : []));
   }
   $("table").hidden = !analysis;
   draw();
@@ -254,7 +255,7 @@ async function loadCandles() {
   if (fetching && same(fetching.series, next)) return fetching.done;
   fetching?.abort();
   const mine = fetching = Object.assign(new AbortController(), { series: next });
-  const late = setTimeout(() => $("no-chart").replaceChildren(el("p", { class: "soft" }, "Waiting for the candles …")), 500);
+  const late = setTimeout(() => $("no-chart").replaceChildren(el("p", { class: "soft" }, say("chart.waiting"))), 500);
   mine.done = ask(`klines/${encodeURIComponent(symbol)}${query({ interval, exchange, limit: drawn })}`, { signal: mine.signal }).then((k) => {
     klines = k;
     $("no-chart").replaceChildren();
@@ -262,7 +263,7 @@ async function loadCandles() {
     adopt(k);
     if (same(next, seen)) seen = wanted();
   }, (problem) => {
-    if (fetching === mine) $("no-chart").replaceChildren(say(problem, klines ? "" : " The chart is empty until it is asked again."));
+    if (fetching === mine) $("no-chart").replaceChildren(problemLine(problem, klines ? "" : " " + say("chart.empty")));
   }).then(() => {
     clearTimeout(late);
     if (fetching !== mine) return;
@@ -302,9 +303,9 @@ async function analyse(e) {
   try {
     await ask("analyze", { method: "POST", body: { symbol: state.symbol, interval: state.interval, exchange: state.exchange || undefined } });
     await load();
-    $("said").textContent = `Levels of ${state.symbol} ${state.interval} are here.`;
+    $("said").textContent = say("analysed", { of: `${state.symbol} ${state.interval}` });
   } catch (problem) {
-    $("missing").replaceChildren(say(problem));
+    $("missing").replaceChildren(problemLine(problem));
   } finally {
     $("missing").removeAttribute("aria-busy");
   }
@@ -329,7 +330,7 @@ function lost(e) {
 
 function connected(yes) {
   const dot = $("connection");
-  const word = yes ? "connected" : "not connected, trying again";
+  const word = yes ? say("connected") : say("not_connected");
   if (dot.textContent === word) return;
   dot.textContent = word;
   dot.dataset.state = yes ? "on" : "off";
@@ -386,14 +387,14 @@ function drawExchanges() {
   const names = exchanges.map((e) => e.exchange);
   if (state.exchange && !names.includes(state.exchange)) names.push(state.exchange);
   put(box, el("select", {
-    "aria-label": "Exchange",
+    "aria-label": say("exchange"),
     onchange: (e) => {
       const name = e.target.value;
       Object.assign(state, { exchange: alone() && name === home() ? "" : name, symbol: "", interval: "", level: null });
       writeAddress(true);
       begin().catch(lost);
     },
-  }, unresolved() ? el("option", { value: "", selected: true, disabled: true }, "which?") : null,
+  }, unresolved() ? el("option", { value: "", selected: true, disabled: true }, say("which")) : null,
   names.map((name) => el("option", { selected: name === wanted().exchange }, name))));
   if (focused) box.firstChild.focus();
 }
@@ -431,11 +432,16 @@ const themes = ["auto", "dark", "light"];
 function theme(next) {
   document.documentElement.dataset.theme = next;
   localStorage.setItem("tidemark-theme", next);
-  $("theme").textContent = `Theme: ${next}`;
+  $("theme").textContent = say("theme." + next);
   chart.paint();
 }
 $("theme").addEventListener("click", () => {
   theme(themes[(themes.indexOf(document.documentElement.dataset.theme) + 1) % themes.length]);
+});
+// The language is kept in a cookie, so that the service sends the page in it.
+$("language").addEventListener("click", (e) => {
+  document.cookie = `tidemark-language=${e.target.value}; max-age=31536000; samesite=lax`;
+  location.reload();
 });
 theme(themes.find((name) => name === document.documentElement.dataset.theme) ?? "auto");
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart.paint());
@@ -451,7 +457,7 @@ const live = new Live({
   connected(yes, problem) {
     connected(yes);
     if (!yes) ticks = 0; // all is asked for again once it is there
-    if (!yes && !begun) $("missing").replaceChildren(say(problem));
+    if (!yes && !begun) $("missing").replaceChildren(problemLine(problem));
   },
   drawn(jobs) {
     drawJobs($("jobs"), jobs, exchanges.length > 1);
@@ -459,7 +465,7 @@ const live = new Live({
   },
   // changed: levels of an interval are new.
   changed(job) {
-    if (ended(job)) $("said").textContent = `${job.kind} of ${job.interval}: ${job.state}`;
+    if (ended(job)) $("said").textContent = say("job_ended", { job: say("job." + job.kind, { of: job.interval }), state: say("job_state." + job.state) });
     if (alone() && job.exchange !== wanted().exchange || job.interval !== state.interval || changing) return;
     changing = setTimeout(() => {
       changing = null;

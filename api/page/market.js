@@ -1,8 +1,9 @@
 // The screener: the levels of all pairs, the nearest first.
 
-import { ask, hasKey, problemOf, query, say, send } from "./ask.js";
-import { decimals, el, plain, price, signed } from "./format.js";
+import { ask, hasKey, problemOf, query, problemLine, send } from "./ask.js";
+import { decimals, el, fixed, plain, price, signed } from "./format.js";
 import { mark } from "./venues.js";
+import { say } from "./words.js";
 
 // The filters, as the address and GET /levels name them, but for the exchange: that of the
 // pair shown has its name.
@@ -41,7 +42,7 @@ export class Market {
     this.several = served.length > 1 && !exchange;
     for (const e of this.of) e.hidden = !this.several;
     const { on } = this.form.elements;
-    if (on.options.length !== served.length + 1) on.replaceChildren(el("option", { value: "" }, "all"), ...served.map((name) => el("option", {}, name)));
+    if (on.options.length !== served.length + 1) on.replaceChildren(el("option", { value: "" }, say("all")), ...served.map((name) => el("option", {}, name)));
     exchange ||= this.several && served.includes(wanted.on) ? wanted.on : "";
     const same = this.exchange === exchange && this.interval === interval && JSON.stringify(this.wanted) === JSON.stringify(wanted);
     Object.assign(this, { exchange, interval, wanted, onChange });
@@ -74,7 +75,7 @@ export class Market {
     this.asked = new AbortController();
     if (this.wanted.watched && !this.watched().length) {
       this.draw({ levels: [], next: null });
-      this.note.textContent = "No pair is watched. The star of a pair adds it.";
+      this.note.textContent = say("watched.none_yet");
       return;
     }
     if (more) this.shown = Math.min(1000, this.shown + rows);
@@ -83,7 +84,7 @@ export class Market {
       this.draw(page);
     } catch (problem) {
       if (problem.name === "AbortError") return;
-      this.note.replaceChildren(say(problem));
+      this.note.replaceChildren(problemLine(problem));
     }
   }
 
@@ -95,18 +96,18 @@ export class Market {
       const go = () => this.choose(l);
       return el("tr", { class: l.role, onclick: go },
         el("th", { scope: "row" }, el("button", { type: "button", class: "pair", "data-row": `${l.exchange} ${l.symbol} ${l.id}`, onclick: (e) => { e.stopPropagation(); go(); } }, l.symbol), this.icons(l),
-          l.name && plain(l.name) !== plain(l.symbol) ? el("small", {}, l.name) : null, l.stale ? el("b", { class: "stale" }, " STALE") : null),
+          l.name && plain(l.name) !== plain(l.symbol) ? el("small", {}, l.name) : null, l.stale ? el("b", { class: "stale" }, " " + say("stale")) : null),
         this.several ? el("td", {}, l.exchange, mark(l.exchange, l.simulated)) : null,
-        el("td", { class: "n side" }, el("abbr", { title: l.role + (l.passed ? ", passed since the last close" : "") }, l.role === "support" ? "S" : "R"), " " + price(l.price, d)),
+        el("td", { class: "n side" }, el("abbr", { title: say("role." + l.role) + (l.passed ? say("market.passed") : "") }, l.role === "support" ? "S" : "R"), " " + price(l.price, d)),
         el("td", { class: "n" }, l.distance_atr === null ? "–" : signed(l.distance_atr, 2)),
         el("td", { class: "n" }, signed(l.distance_pct, 2)),
-        el("td", { class: "n" }, l.hold_probability === null ? "–" : (100 * l.hold_probability).toFixed(1), l.hold_probability === null ? null : el("small", { class: "line" }, `/ ${(100 * l.baseline_hold_probability).toFixed(1)}`)),
-        el("td", { class: "n" }, l.edge.toFixed(1)),
+        el("td", { class: "n" }, l.hold_probability === null ? "–" : fixed(100 * l.hold_probability, 1), l.hold_probability === null ? null : el("small", { class: "line" }, `/ ${fixed(100 * l.baseline_hold_probability, 1)}`)),
+        el("td", { class: "n" }, fixed(l.edge, 1)),
         el("td", { class: "n" }, l.tests === null ? "–" : `${l.held}/${l.held + l.broke}`));
     }));
     this.more.hidden = page.next === null || this.shown === 1000;
-    this.note.textContent = !page.levels.length ? "No level fits. Nothing may have been analysed yet, or the filters leave nothing."
-      : (stale ? `${stale} of these pairs are STALE: newer candles have closed. ` : "") + (page.odds_reason ? `No odds: ${page.odds_reason}.` : "");
+    this.note.textContent = !page.levels.length ? say("market.nothing")
+      : (stale ? say("market.stale", { n: stale }) : "") + (page.odds_reason ? say("no_odds", { reason: page.odds_reason }) : "");
     if (focused) this.body.querySelector(`[data-row="${focused}"]`)?.focus();
   }
 
@@ -116,7 +117,7 @@ export class Market {
     if (!hasKey()) return;
     e.preventDefault();
     const response = await send(this.csv.getAttribute("href"));
-    if (!response.ok) return this.note.replaceChildren(say(await problemOf(response)));
+    if (!response.ok) return this.note.replaceChildren(problemLine(await problemOf(response)));
     const address = URL.createObjectURL(await response.blob());
     el("a", { href: address, download: `levels-${this.interval}.csv` }).click();
     setTimeout(() => URL.revokeObjectURL(address), 1000);

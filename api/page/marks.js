@@ -2,19 +2,27 @@
 // They have no odds; each kind has its own record.
 
 import { ask, query } from "./ask.js";
-import { count, el, percent, price, put, signed } from "./format.js";
+import { el, percent, price, put, signed } from "./format.js";
+import { say } from "./words.js";
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const kept = "tidemark-marks";
 
 // Tops and bottoms are the rarest, then months, weeks, days and round numbers.
 const rarity = (kind) => ["equal", "month", "week", "day", "round"].indexOf(kind.split("_")[0]);
-const named = (m) => m.kind.startsWith("equal") ? m.label.toLowerCase() : m.kind.replace("_", " ");
+const named = (m) => m.kind.startsWith("equal") ? labelled(m).toLowerCase() : say("mark." + m.kind);
+
+// labelled is the name of a mark in full. That of tops and bottoms begins with how many there
+// are: Double, Triple or Row of.
+function labelled(m) {
+  if (!m.kind.startsWith("equal")) return say("mark_label." + m.kind);
+  return say("mark_label." + m.kind + "_" + m.label.split(" ")[0].toLowerCase(), { count: Number(m.label.replace(/\D/g, "")) });
+}
 
 // recordOf says in words what became of the marks of a kind.
 function recordOf(kind, records) {
   const r = records.find((r) => r.kind === kind);
-  return `held ${count(r.held)} of ${count(r.decided)} (${percent(r.held / r.decided)}), lines beside it ${percent(r.line_hold_rate)}`;
+  return say("marks.record", { held: r.held, decided: r.decided, p: percent(r.held / r.decided), line: percent(r.line_hold_rate) });
 }
 
 // reach is how near the pointer must be, in pixels; names are written where there is room.
@@ -105,9 +113,9 @@ export class MarkLayer {
     this.list.hidden = !this.toggle.checked;
     this.decimals = d;
     if (!marks.length) this.tell([]);
-    put(this.list, el("summary", {}, here && !this.reply ? `No marks: ${this.problem}` : `${marks.length} marks: prices that many traders see, without odds`),
-      el("p", { class: "soft" }, "Held: how often such a mark held once price came to it, of the cases that were decided, on hourly candles of many pairs; lines beside it are those moved from it at random by up to two ATR. A high, low or close is that of the day, week or month before (UTC)."),
-      el("ul", {}, marks.toReversed().map((m) => el("li", {}, el("b", {}, price(m.price, d)), el("span", {}, m.label), el("span", { class: "soft" }, `${signed(m.distance_pct, 2)} %, ${recordOf(m.kind, this.reply.records)}`)))));
+    put(this.list, el("summary", {}, here && !this.reply ? say("marks.none", { problem: this.problem }) : say("marks.count", { count: marks.length })),
+      el("p", { class: "soft" }, say("marks.hint")),
+      el("ul", {}, marks.toReversed().map((m) => el("li", {}, el("b", {}, price(m.price, d)), el("span", {}, labelled(m)), el("span", { class: "soft" }, `${signed(m.distance_pct, 2)} %${say("comma")}${recordOf(m.kind, this.reply.records)}`)))));
     return marks;
   }
 
@@ -115,7 +123,7 @@ export class MarkLayer {
   tell(marks, point) {
     this.tooltip.hidden = !marks.length;
     if (!marks.length) return;
-    this.tooltip.replaceChildren(...marks.slice(0, 3).map((m) => el("p", {}, el("b", {}, `${m.label} ${price(m.price, this.decimals)}`), `: ${recordOf(m.kind, this.reply.records)}. No odds.`)));
+    this.tooltip.replaceChildren(...marks.slice(0, 3).map((m) => el("p", {}, el("b", {}, `${labelled(m)} ${price(m.price, this.decimals)}`), say("marks.told", { record: recordOf(m.kind, this.reply.records) }))));
     this.tooltip.style.top = `${Math.max(0, point.y + 12)}px`;
   }
 }

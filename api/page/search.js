@@ -2,6 +2,7 @@
 
 import { ask, query } from "./ask.js";
 import { el, plain } from "./format.js";
+import { say } from "./words.js";
 
 export class Search {
   // choose is called with a pair of the exchange shown, or with a name and true if it may
@@ -40,7 +41,7 @@ export class Search {
     const at = (p) => Math.min(...forms(p).map(([form, part]) => form === part ? 0 : form.startsWith(part) ? 1 : form.includes(part) ? 2 : 3));
     const fits = name ? pairs.map((p) => [at(p), p]).filter(([rank]) => rank < 3).toSorted(([x], [y]) => x - y) : [];
     this.shown = fits.slice(0, 8).map(([, p]) => ({ text: p.symbol, name: plain(p.name ?? p.symbol) === plain(p.symbol) ? "" : p.name, symbol: p.symbol, any: false }));
-    if (name && this.several()) this.shown.push({ text: typed, name: "on any exchange", symbol: typed, any: true });
+    if (name && this.several()) this.shown.push({ text: typed, name: say("search.any"), symbol: typed, any: true });
     this.at = 0;
     this.draw();
   }

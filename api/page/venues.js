@@ -1,6 +1,7 @@
 // The exchanges: how requests to each fare, and a pair on several of them.
 
-import { count, decimals, el, percent, price, put, signed, span, utc } from "./format.js";
+import { count, decimals, el, fixed, percent, price, put, signed, span, utc } from "./format.js";
+import { say } from "./words.js";
 
 let known = []; // the exchanges, as GET /exchanges lists them
 
@@ -8,7 +9,7 @@ let known = []; // the exchanges, as GET /exchanges lists them
 export const take = (exchanges) => (known = exchanges);
 
 // replay returns the dates of what an exchange replays, or "".
-export const replay = (exchange) => (known.find((e) => e.exchange === exchange)?.status?.replay ?? "").replace("/", " to ");
+export const replay = (exchange) => (known.find((e) => e.exchange === exchange)?.status?.replay ?? "").replace("/", say("to"));
 
 // clock returns what time it is on an exchange, in Unix ms. A simulated one may have a time of
 // its own, that of what it replays; the clocks of others differ by an error only.
@@ -21,20 +22,20 @@ const elsewhen = (status) => status?.simulated && Math.abs(status.clock_skew_ms 
 
 // mark returns what tells, after its name, a market that is not real, or null.
 export function mark(exchange, simulated) {
-  if (replay(exchange)) return [" ", el("b", { class: "mark", title: `A replay of ${replay(exchange)}` }, "REPLAY")];
-  return simulated ? [" ", el("b", { class: "mark", title: "No price of it is real" }, "SIMULATED")] : null;
+  if (replay(exchange)) return [" ", el("b", { class: "mark", title: say("replay.title", { dates: replay(exchange) }) }, say("replay.mark"))];
+  return simulated ? [" ", el("b", { class: "mark", title: say("simulated.title") }, say("simulated.mark"))] : null;
 }
 
 // state says in words how requests to an exchange fare, and whether that is well.
 function state({ served, status }) {
-  if (!served) return ["asked by another process", true];
+  if (!served) return [say("venues.elsewhere"), true];
   const left = Date.parse(status.paused_until ?? "") - Date.now();
   if (left > 0) {
-    const until = `until ${utc(status.paused_until)} UTC, ${span(left)} left`;
-    return [status.pause_reason === "banned" ? `banned ${until}` : `paused ${until}: rate limited`, false];
+    const banned = status.pause_reason === "banned";
+    return [say(banned ? "venues.banned" : "venues.paused", { until: utc(status.paused_until), span: span(left) }), false];
   }
-  if (status.reachable === null) return ["not asked yet", true];
-  return status.reachable ? ["reachable", true] : ["unreachable", false];
+  if (status.reachable === null) return [say("venues.not_asked"), true];
+  return status.reachable ? [say("venues.reachable"), true] : [say("venues.unreachable"), false];
 }
 
 // tolerated is a clock skew that is not told, in milliseconds.
@@ -50,19 +51,19 @@ export function drawVenues(body) {
     return el("tr", {},
       el("th", { scope: "row" }, e.exchange, mark(e.exchange, s?.simulated), replay(e.exchange) ? el("span", { class: "soft" }, ` ${replay(e.exchange)}`) : null),
       el("td", {}, el("span", { class: well ? "" : "stale" }, words),
-        elsewhen(s) ? el("span", { class: "soft" }, ` · its time is ${utc(clock(e.exchange))} UTC`)
-          : Math.abs(skew) > tolerated ? el("span", { class: "stale" }, ` · this clock is ${(Math.abs(skew) / 1000).toFixed(1)} s ${skew > 0 ? "ahead" : "behind"}`) : null),
+        elsewhen(s) ? el("span", { class: "soft" }, " · " + say("venues.time", { at: utc(clock(e.exchange)) }))
+          : Math.abs(skew) > tolerated ? el("span", { class: "stale" }, " · " + say(skew > 0 ? "venues.ahead" : "venues.behind", { seconds: fixed(Math.abs(skew) / 1000, 1) })) : null),
       el("td", {}, ...(fullest ? [
-        el("meter", { min: 0, max: 1, low: fullest.share, high: 0.95, optimum: 0, value: fullest.used_share, "aria-label": `Budget used at ${e.exchange}` }),
-        ` ${percent(fullest.used_share, 0)}`, el("span", { class: "soft" }, ` of ${count(fullest.limit)} ${fullest.name}`)] : ["–"])),
+        el("meter", { min: 0, max: 1, low: fullest.share, high: 0.95, optimum: 0, value: fullest.used_share, "aria-label": say("venues.used", { exchange: e.exchange }) }),
+        ` ${percent(fullest.used_share, 0)}`, el("span", { class: "soft" }, " " + say("venues.of", { limit: fullest.limit, name: fullest.name }))] : ["–"])),
       el("td", { class: "n" }, e.pairs === null ? "–" : count(e.pairs)),
-      el("td", {}, !e.served ? "–" : s.last_success ? `${span(Date.now() - Date.parse(s.last_success))} ago` : "none yet"));
+      el("td", {}, !e.served ? "–" : s.last_success ? say("ago", { span: span(Date.now() - Date.parse(s.last_success)) }) : say("none_yet")));
   }));
 }
 
 // nearest writes the first of a pair's levels, nearest first, with its distance.
 function nearest([level], d) {
-  if (!level) return el("td", { class: "n soft" }, "none");
+  if (!level) return el("td", { class: "n soft" }, say("none"));
   return el("td", { class: "n" }, price(level.price, d), el("span", { class: "soft" }, ` ${signed(level.distance_pct, 2)} %`));
 }
 
@@ -77,11 +78,11 @@ export function drawElsewhere(section, together, here, open) {
     const own = e.exchange === here.exchange && e.symbol === here.symbol;
     return el("tr", { "aria-current": own ? "true" : null },
       el("th", { scope: "row" }, own ? el("b", {}, e.exchange) : el("button", {
-        type: "button", class: "pair", "data-on": `${e.exchange} ${e.symbol}`, "aria-label": `Open ${e.symbol} on ${e.exchange}`,
+        type: "button", class: "pair", "data-on": `${e.exchange} ${e.symbol}`, "aria-label": say("elsewhere.open", { pair: e.symbol, exchange: e.exchange }),
         onclick: () => open(e.exchange, e.symbol),
       }, e.exchange), el("span", { class: "soft" }, ` ${e.symbol}`), mark(e.exchange, e.simulated)),
       el("td", { class: "n" }, price(e.price ?? e.last_price, d)),
-      el("td", {}, `${utc(e.as_of)} UTC`, e.stale ? el("b", { class: "stale" }, " STALE") : null),
+      el("td", {}, `${utc(e.as_of)} UTC`, e.stale ? el("b", { class: "stale" }, " " + say("stale")) : null),
       nearest(e.supports, d), nearest(e.resistances, d));
   }));
   if (focused) section.querySelector(`[data-on="${focused}"]`)?.focus();

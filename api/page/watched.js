@@ -1,7 +1,8 @@
 // The pairs that are watched: kept in the browser, and as lists on the service.
 
-import { ask, say } from "./ask.js";
+import { ask, problemLine } from "./ask.js";
 import { el, put } from "./format.js";
+import { say } from "./words.js";
 
 const kept = "tidemark-watched", most = 300;
 
@@ -46,7 +47,7 @@ export class Watched {
   // button returns the star of a pair.
   button(of, attributes) {
     const name = nameOf(of);
-    return el("button", { type: "button", class: "star", "data-star": name, "aria-pressed": String(this.has(of)), "aria-label": `Watch ${name}`, title: `Watch ${name}`, ...attributes,
+    return el("button", { type: "button", class: "star", "data-star": name, "aria-pressed": String(this.has(of)), "aria-label": say("watched.add", { pair: name }), title: say("watched.add", { pair: name }), ...attributes,
       onclick: (e) => { e.stopPropagation(); this.set(this.names.includes(name) ? this.names.filter((n) => n !== name) : [...this.names, name]); } });
   }
 
@@ -60,17 +61,17 @@ export class Watched {
   draw(problem) {
     const { names, stored } = this;
     refresh("star", (name) => names.includes(name));
-    put(this.box, el("summary", {}, `Watched pairs: ${names.length || "none"}`),
-      el("p", { class: "soft" }, names.length ? "Kept in this browser." : "The star of a pair adds it. They are kept in this browser."),
+    put(this.box, el("summary", {}, names.length ? say("watched.count", { count: names.length }) : say("watched.none")),
+      el("p", { class: "soft" }, names.length ? say("watched.kept") : say("watched.hint")),
       names.length ? el("ul", { class: "names" }, names.map((name) => el("li", {}, name, el("button", {
-        type: "button", class: "drop", "aria-label": `Do not watch ${name}`, onclick: () => this.set(this.names.filter((n) => n !== name)),
+        type: "button", class: "drop", "aria-label": say("watched.remove", { pair: name }), onclick: () => this.set(this.names.filter((n) => n !== name)),
       }, "×")))) : null,
       el("form", { class: "inline", onsubmit: (e) => { e.preventDefault(); this.save(e.target.elements.list.value.trim()); } },
-        el("label", {}, "Name of the list ", el("input", { name: "list", value: "watched", maxlength: 64, required: true, autocomplete: "off" })),
-        el("button", { disabled: !names.length }, "Save on the server")),
+        el("label", {}, say("watched.list"), " ", el("input", { name: "list", value: "watched", maxlength: 64, required: true, autocomplete: "off" })),
+        el("button", { disabled: !names.length }, say("watched.save"))),
       stored?.length ? el("ul", { class: "names" }, stored.map((l) => el("li", {}, `${l.name} (${l.pairs.length})`,
-        el("button", { type: "button", "aria-label": `Load ${l.name}`, onclick: () => this.load(l.id) }, "Load")))) : null,
-      problem ?? el("p", { class: "soft" }, stored?.length ? "Rules and silences name a list of the server after an @, such as @" + stored[0].name + "." : ""));
+        el("button", { type: "button", "aria-label": say("watched.load_list", { list: l.name }), onclick: () => this.load(l.id) }, say("watched.load"))))) : null,
+      problem ?? el("p", { class: "soft" }, stored?.length ? say("watched.named", { list: stored[0].name }) : ""));
   }
 
   // lists asks for the lists of the service.
@@ -79,19 +80,19 @@ export class Watched {
     try {
       this.stored = (await ask("watchlists")).watchlists;
     } catch (p) {
-      problem ??= say(p);
+      problem ??= problemLine(p);
     }
     this.draw(problem);
   }
 
   async save(name) {
-    let said = el("p", { role: "status" }, `Saved as @${name}.`);
+    let said = el("p", { role: "status" }, say("watched.saved", { list: name }));
     try {
       const { watchlists } = await ask("watchlists");
       const before = watchlists.find((l) => l.name === name);
       await ask("watchlists" + (before ? "/" + before.id : ""), { method: before ? "PUT" : "POST", body: { name, pairs: this.names } });
     } catch (p) {
-      said = say(p);
+      said = problemLine(p);
     }
     await this.lists(said);
   }
@@ -101,6 +102,6 @@ export class Watched {
     const single = pairs.filter((p) => !p.includes("*"));
     this.names = [];
     this.set(single);
-    this.draw(el("p", { role: "status" }, `Loaded ${single.length} pairs of ${name}${single.length < pairs.length ? `, without ${pairs.length - single.length} patterns` : ""}.`));
+    this.draw(el("p", { role: "status" }, single.length < pairs.length ? say("watched.loaded_without", { count: single.length, list: name, patterns: pairs.length - single.length }) : say("watched.loaded", { count: single.length, list: name })));
   }
 }
