@@ -966,7 +966,9 @@ export interface paths {
         };
         /**
          * The page.
-         * @description Candles, levels and their explanations. It loads nothing from elsewhere. The page itself needs no
+         * @description Candles, levels and their explanations, in English or Chinese: as the cookie `tidemark-language`
+         *     says (`en` or `zh`, set by a switch on the page), otherwise by Accept-Language. What it reads
+         *     as JSON stays English. It loads nothing from elsewhere. The page itself needs no
          *     key; if the service requires one, the page asks for it and sends it with its requests. It does
          *     not count against any limit. A process with `ROLE=worker` has no page.
          */
