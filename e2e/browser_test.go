@@ -220,13 +220,14 @@ func TestPage_InABrowser(t *testing.T) {
 	t.Run("ShowsTheStoredLevelsUnderItsPolicy", func(t *testing.T) {
 		var a analysisReply
 		s.get(t, "/levels/BTCUSDT", &a)
-		want := min(6, len(a.Supports)) + min(6, len(a.Resistances))
+		supports := a.Supports.unbroken()
+		want := min(6, len(supports)) + min(6, len(a.Resistances.unbroken()))
 		if got := eval[int](t, b, shown); got != want { // there may be none at this hour
 			t.Errorf("%d levels are shown, %d are stored within six a side", got, want)
 		}
 		prices := eval[[]string](t, b, `[...document.querySelectorAll("#levels tr.support td b:first-child")].map(e => e.textContent)`)
-		if first := strings.ReplaceAll(prices[0], ",", ""); first != fmt.Sprintf("%.2f", a.Supports[0].Price) {
-			t.Errorf("the first support is shown at %s, stored at %v", first, a.Supports[0].Price)
+		if first := strings.ReplaceAll(prices[0], ",", ""); first != fmt.Sprintf("%.2f", supports[0].Price) {
+			t.Errorf("the first support is shown at %s, stored at %v", first, supports[0].Price)
 		}
 		if banner := eval[string](t, b, `document.getElementById("simulated").innerText + document.title`); strings.Count(banner, "SIMULATED") != 2 {
 			t.Errorf("the banner of a simulated market is %q", banner)
@@ -360,7 +361,7 @@ func TestPage_InABrowser(t *testing.T) {
 		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h&role=support&sort=-edge"))
 		const rows = `[...document.querySelectorAll("#market tbody tr")]`
 		b.until(t, rows+`.length > 0 && document.body.dataset.ready`)
-		edges := eval[[]float64](t, b, rows+`.map(r => Number(r.cells[5].textContent))`)
+		edges := eval[[]float64](t, b, rows+`.map(r => Number(r.cells[4].querySelector("b").textContent))`)
 		if !slices.IsSortedFunc(edges, func(a, b float64) int { return int(1000 * (b - a)) }) {
 			t.Errorf("the edges are %v", edges)
 		}
@@ -385,6 +386,166 @@ func TestPage_InABrowser(t *testing.T) {
 		b.clean(t, s.base)
 	})
 
+	choose := func(name, value string) {
+		t.Helper()
+		eval[bool](t, b, fmt.Sprintf(`(e => { e.value = %q; e.dispatchEvent(new Event("change", {bubbles: true})); return e.value === %[1]q })(document.querySelector("#market [name=%[2]s]"))`, value, name))
+	}
+	const marketRows = `[...document.querySelectorAll("#market tbody tr")]`
+
+	t.Run("SaysTheEdgeAndTheOwnRecord", func(t *testing.T) {
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h&per_side=20"))
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h" && `+shown+` > 0`)
+		var drawn, all analysisReply
+		s.get(t, "/levels/BTCUSDT?interval=1h", &drawn)
+		s.get(t, "/levels/BTCUSDT?interval=1h&faint=true", &all)
+		cells := eval[map[string]string](t, b, `Object.fromEntries([...document.querySelectorAll("#levels button.name")].map(e => [e.dataset.level, e.closest("tr").querySelector(".edge").innerText.replace(/\s+/g, " ")]))`)
+		levels := append(drawn.Supports.unbroken(), drawn.Resistances.unbroken()...)
+		if len(cells) != len(levels) {
+			t.Errorf("%d levels are shown, %d have an edge and are not broken", len(cells), len(levels))
+		}
+		for _, l := range levels {
+			if want := fmt.Sprintf("+%.1f over any line held %d of %d", l.Edge, *l.Held, *l.Held+*l.Broke); cells[l.ID] != want && *l.Held+*l.Broke > 0 {
+				t.Errorf("level %s is said to be %q, want %q", l.ID, cells[l.ID], want)
+			}
+		}
+		heads := eval[[]string](t, b, `[...document.querySelectorAll("#table thead th")].map(e => e.innerText)`)
+		if got := strings.Join(heads, "|"); got != "Level|Price, zone|Dist. %|ATR|Edge, own record|State|First test|Last test|Chance of a touch|Found by" {
+			t.Errorf("the columns are %s", got)
+		}
+		count := len(all.Supports) + len(all.Resistances)
+		if count == len(levels) {
+			t.Fatal("no level is behind the toggle")
+		}
+		eval[bool](t, b, `document.querySelector("#also input").click(), true`)
+		b.until(t, fmt.Sprintf(`%s === %d && location.search.endsWith("&all=yes") && document.querySelector("#also").innerText.startsWith("also ")`, shown, count))
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h&least_edge=20"))
+		b.until(t, `document.querySelector("#levels tr.none")?.innerText.startsWith("No level of this pair has an edge of at least 20 points now")`)
+		if n := eval[int](t, b, `document.querySelectorAll("#levels tr").length`); n != 2 {
+			t.Errorf("where nothing has an edge there are %d rows", n)
+		}
+		eval[bool](t, b, `document.querySelector("#table .words").click(), true`)
+		b.until(t, `document.getElementById("glossary").matches(":popover-open") && document.getElementById("glossary").innerText.includes("of 12 decided tests it held 2")`)
+		for _, v := range b.violations(t) {
+			t.Errorf("with the glossary: %s", v)
+		}
+		b.keys(t, kb.Escape)
+		b.until(t, `!document.getElementById("glossary").matches(":popover-open")`)
+		b.clean(t, s.base)
+	})
+
+	t.Run("FiltersTheMarket", func(t *testing.T) {
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h"))
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h" && `+marketRows+`.length > 0 && document.querySelector("#market [name=confluence] option[value='4h']")`)
+		if got := eval[[]string](t, b, `[...new Set(performance.getEntriesByType("resource").map(e => new URL(e.name)).filter(u => u.pathname === "/levels" && u.searchParams.get("limit") === "50").map(u => u.searchParams.get("state")))]`); len(got) != 1 || strings.Contains(got[0], "broken") {
+			t.Errorf("without a choice it asks for the states %q", got)
+		}
+		b.mu.Lock()
+		b.requests = b.requests[:0]
+		b.mu.Unlock()
+		choose("min_quote_volume", "100000000")
+		choose("state", "any")
+		choose("confluence", "4h")
+		b.until(t, `location.search.includes("min_quote_volume=100000000&confluence=4h") && document.querySelector("#market .note").innerText.startsWith("No level passes these filters.") || `+marketRows+`.length > 0`)
+		if b.asked("min_quote_volume=100000000&confluence=4h") == 0 {
+			t.Error("the filters were not sent")
+		}
+		choose("min_edge", "9")
+		choose("max_distance_atr", "0.5")
+		choose("role", "resistance")
+		b.until(t, marketRows+`.length === 0 && document.querySelector("#market .note button")?.innerText === "Clear the filters"`)
+		eval[bool](t, b, `document.querySelector("#market .note button").click(), true`)
+		b.until(t, marketRows+`.length > 0 && location.search === "?symbol=BTCUSDT&interval=1h"`)
+
+		choose("of", "4h") // only BTCUSDT was analysed on it
+		b.until(t, marketRows+`.length > 0 && `+marketRows+`.every(r => r.cells[0].innerText === "BTCUSDT")`)
+		eval[bool](t, b, marketRows+`[0].querySelector(".pair").click(), true`)
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 4h" && document.querySelector(".why .touches")`)
+
+		choose("of", "")
+		eval[bool](t, b, `document.querySelector("#intervals input[value='15m']").click(), true`)
+		b.until(t, `document.querySelector("#market .note").innerText.startsWith("Nothing of 15m has been analysed yet.")`)
+		eval[bool](t, b, `document.querySelector("#market .note button").click(), true`)
+		b.until(t, marketRows+`.length > 0 && location.search.includes("interval=15m")`)
+		b.clean(t, s.base, "404 (Not Found)")
+	})
+
+	t.Run("NamesThePairsThatFailed", func(t *testing.T) {
+		var jobs struct{ Jobs []jobReply }
+		s.get(t, "/jobs", &jobs)
+		var failed struct{ Failures []struct{ Symbol string } }
+		s.get(t, "/jobs/"+jobs.Jobs[0].ID, &failed)
+		if len(failed.Failures) == 0 {
+			t.Fatal("no pair failed")
+		}
+		summary := fmt.Sprintf(`document.querySelector('#jobs [data-job="failed %s"]')`, jobs.Jobs[0].ID)
+		b.until(t, summary)
+		eval[bool](t, b, summary+`.click(), true`)
+		b.until(t, `document.querySelectorAll("#jobs details li").length > 0`)
+		names := eval[[]string](t, b, `[...document.querySelectorAll("#jobs details li b")].map(e => e.innerText)`)
+		for i, f := range failed.Failures {
+			if i >= len(names) || names[i] != f.Symbol {
+				t.Fatalf("failed: %+v, named are %q", failed.Failures, names)
+			}
+		}
+	})
+
+	t.Run("KeepsListsOnTheServer", func(t *testing.T) {
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=ETHUSDT&interval=1h"))
+		b.until(t, `document.body.dataset.ready === "ETHUSDT 1h" && document.querySelector("#pair-acts .star")`)
+		eval[bool](t, b, `document.querySelector("#pair-acts .star").click(), document.querySelector("#watched summary").click(), document.querySelector("#watched form button").click(), true`)
+		b.until(t, `document.getElementById("watched").textContent.includes("Saved as @watched")`)
+		eval[bool](t, b, `document.querySelector("#pair-acts .star").click(), true`) // not watched any more, still on the list
+		choose("role", "support")
+		b.until(t, `document.querySelector("#market [name=watched] option[value='@watched']")`)
+		choose("watched", "@watched")
+		b.until(t, `location.search.includes("watched=%40watched") && (rows => rows.length && rows.every(r => r.cells[0].innerText === "ETHUSDT"))(`+marketRows+`)`)
+		for range 2 {
+			eval[bool](t, b, `document.querySelector("#watched .names button:last-child").click(), true`)
+		}
+		b.until(t, `!document.querySelector("#watched .names")`)
+		b.clean(t, s.base)
+	})
+
+	t.Run("SaysWhatIsNotFound", func(t *testing.T) {
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h"))
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h" && document.getElementById("shown").innerText`)
+		b.keys(t, "/")
+		b.until(t, `document.activeElement.id === "search"`)
+		b.keys(t, "NOSUCH"+kb.Enter)
+		b.until(t, `document.getElementById("missing").innerText === "Nothing found: no pair here has the name NOSUCH." && document.getElementById("pair").innerText === "NOSUCH"`)
+		if left := eval[string](t, b, `["shown", "no-chart", "atr", "fresh"].map(id => document.getElementById(id).innerText.trim()).join("") + document.getElementById("legend").innerText.replace(/[^0-9]/g, "")`); left != "" || eval[bool](t, b, `!document.getElementById("table").hidden`) {
+			t.Errorf("of the pair before it still says %q", left)
+		}
+		b.clean(t, s.base, "404 (Not Found)", "422 (Unprocessable Entity)")
+	})
+
+	t.Run("FitsAPhone", func(t *testing.T) {
+		b.show(t, 390, 844, "light")
+		b.do(t, chromedp.Navigate("about:blank"), chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h&all=yes"))
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h" && document.querySelector("#also input").checked && `+marketRows+`.length > 0`)
+		for _, box := range []string{".scroll", ".rows", ".venues-card .lines"} {
+			if over := eval[int](t, b, fmt.Sprintf(`(e => e.scrollWidth - e.clientWidth)(document.querySelector(%q))`, box)); over > 0 {
+				t.Errorf("the table in %s is %d too wide", box, over)
+			}
+		}
+		visible := func(of string) string {
+			return eval[string](t, b, fmt.Sprintf(`[...document.querySelectorAll("%s thead th")].filter(e => e.offsetWidth).map(e => e.innerText).join("|")`, of))
+		}
+		if levels, market := visible("#table"), visible("#market"); levels != "Level|Price, zone|Dist. %|Edge, own record" || market != "Pair|Level|Dist. % ↑|Edge" && market != "Pair|Level|Dist. %|Edge" {
+			t.Errorf("the columns are %s and %s", levels, market)
+		}
+		eval[bool](t, b, `document.querySelector("#levels tr.support").click(), true`)
+		b.until(t, `document.querySelector(".why .touches")`)
+		if rest := eval[string](t, b, `[...document.querySelectorAll(".why .rest dt")].filter(e => e.offsetWidth).map(e => e.innerText).join("|")`); rest != "Zone|State|Chance of a touch|First test|Last test|Found by" {
+			t.Errorf("below a level it says %s", rest)
+		}
+		if over := eval[int](t, b, `(e => e.scrollWidth - e.clientWidth)(document.querySelector(".scroll"))`); over > 0 {
+			t.Errorf("with a level explained the table is %d too wide", over)
+		}
+		b.show(t, 1440, 900, "dark")
+		b.clean(t, s.base)
+	})
+
 	t.Run("TellsItsMemory", func(t *testing.T) {
 		var m struct {
 			RSS       int64 `json:"rss_bytes"`
@@ -399,6 +560,17 @@ func TestPage_InABrowser(t *testing.T) {
 		}
 		b.until(t, fmt.Sprintf(`document.getElementById("memory").innerText.includes("Last batch: %d pairs")`, m.LastBatch.Symbols))
 		b.until(t, `document.querySelector("#memory .spark polyline")`)
+		var whole struct {
+			WorkingSet *int64 `json:"working_set_bytes"`
+		}
+		s.get(t, "/memory", &whole)
+		want := "Resident|Heap|Peak|Its cgroup|Limit"
+		if whole.WorkingSet == nil {
+			want = "Resident|Heap|Peak|Limit"
+		}
+		if got := eval[string](t, b, `[...document.querySelectorAll("#memory dt")].map(e => e.innerText).join("|")`); got != want {
+			t.Errorf("it tells %s", got)
+		}
 	})
 
 	t.Run("KeepsNobodyOut", func(t *testing.T) {
@@ -576,7 +748,7 @@ func TestPage_StandsStillWhileItLoads(t *testing.T) {
 	s.sweepTo(t)
 	for _, size := range sizes {
 		t.Run(size.name, func(t *testing.T) {
-			moved(t, size.width, size.height, `document.body.dataset.ready === "BTCUSDT 1h" && `+shown+` >= 4 && document.querySelector("#market tbody tr") && document.querySelector("#jobs .completed")`)
+			moved(t, size.width, size.height, `document.body.dataset.ready === "BTCUSDT 1h" && `+shown+` > 0 && document.querySelector("#market tbody tr") && document.querySelector("#jobs .completed")`)
 		})
 	}
 }
@@ -742,7 +914,7 @@ func TestPage_SwitchesTheExchange(t *testing.T) {
 	}
 	choose("binance")
 	b.until(t, `document.body.dataset.ready === "BTCUSDT 4h" && document.getElementById("fresh").innerText.includes("binance is asked by another process")`)
-	want := min(6, len(there.Supports)) + min(6, len(there.Resistances))
+	want := min(6, len(there.Supports.unbroken())) + min(6, len(there.Resistances.unbroken()))
 	if got := eval[int](t, b, shown); got != want { // there may be none at this hour
 		t.Errorf("%d levels are shown, the other process has stored %d within six a side", got, want)
 	}

@@ -246,13 +246,29 @@ type analysisReply struct {
 	LastPrice                  float64   `json:"last_price"`
 	Klines                     int
 	Stale, Simulated           bool
-	Supports, Resistances      []struct {
-		ID               string
-		Price, Low, High float64
-		HoldInterval     []float64 `json:"hold_interval"`
-		HoldProbability  *float64  `json:"hold_probability"`
-		Baseline         *float64  `json:"baseline_hold_probability"`
+	Supports, Resistances      storedLevels
+}
+
+// storedLevels are the levels of one side in an analysisReply.
+type storedLevels []struct {
+	ID               string
+	Price, Low, High float64
+	State            string
+	Edge             float64
+	Held, Broke      *int
+	HoldInterval     []float64 `json:"hold_interval"`
+	HoldProbability  *float64  `json:"hold_probability"`
+	Baseline         *float64  `json:"baseline_hold_probability"`
+}
+
+// unbroken returns those that the page shows unasked.
+func (l storedLevels) unbroken() (out storedLevels) {
+	for _, level := range l {
+		if level.State != "broken" {
+			out = append(out, level)
+		}
 	}
+	return out
 }
 
 // sweepTo posts a sweep and waits for its end.

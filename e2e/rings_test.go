@@ -79,7 +79,7 @@ func TestPage_Rings(t *testing.T) {
 	click(level(0))
 	happens("approaching", 0, nil)
 	b.until(t, `rung.length === 1 && document.title.startsWith("🔔 `+pair+` 1h came near ")`)
-	b.do(t, chromedp.Navigate(s.base+"/?symbol="+pair+"&interval=1h&per_side=20&least_edge=0"))
+	b.do(t, chromedp.Navigate(s.base+"/?symbol="+pair+"&interval=1h&per_side=20&least_edge=0&all=yes"))
 	b.until(t, lines+`.length === 2 && `+level(0)+`.getAttribute("aria-pressed") === "true"`)
 	happens("vanished", 0, func(e *wire.Event) { e.ReplacedBy = &at[1].ID })
 	b.until(t, `document.getElementById("bells").textContent.includes("was replaced on") && `+level(1)+`.getAttribute("aria-pressed") === "true"`)
@@ -95,7 +95,7 @@ func TestPage_Rings(t *testing.T) {
 	click(`document.querySelector("#watched summary")`)
 	click(`document.querySelector("#watched form button")`)
 	b.until(t, `document.getElementById("watched").textContent.includes("Saved as @watched")`)
-	click(`document.querySelector("#market [name=watched]")`)
+	eval[bool](t, b, `(e => { e.value = "yes"; e.dispatchEvent(new Event("change", {bubbles: true})); return true })(document.querySelector("#market [name=watched]"))`)
 	b.until(t, `(rows => rows.length && rows.every(r => r.cells[0].innerText === "`+pair+`"))([...document.querySelectorAll("#market tbody tr")])`)
 	var lists wire.WatchlistList
 	if s.get(t, "/watchlists", &lists); len(lists.Watchlists) != 1 || lists.Watchlists[0].Pairs[0] != at[0].Name {

@@ -24,7 +24,7 @@ const intervals = [...$("intervals").querySelectorAll("input")].map((input) => i
 const drawn = 500;
 
 // exchange is empty for the one the service talks to, if it talks to one only.
-const state = { exchange: "", symbol: "", interval: "", level: null, perSide: 6, minEdge: null, market: filters }; // minEdge null: that of the service
+const state = { exchange: "", symbol: "", interval: "", level: null, perSide: 6, minEdge: null, all: false, market: filters }; // minEdge null: that of the service
 // What is shown, which is not yet what the state says while that is asked for.
 let seen = { exchange: "", symbol: "", interval: "" }, analysis = null, together = null, klines = null, forming = null, shownDecimals = 2;
 
@@ -61,13 +61,14 @@ function readAddress() {
   state.level = q.get("level");
   state.perSide = number("per_side", 1, 20, 6);
   state.minEdge = q.get("least_edge") ? number("least_edge", 0, 20, null) : null;
+  state.all = q.get("all") === "yes";
   state.market = Object.fromEntries(Object.keys(filters).map((name) => [name, q.get(name) ?? ""]));
 }
 
 function writeAddress(push) {
   const address = query({
     exchange: state.exchange, symbol: state.symbol, interval: state.interval, level: state.level,
-    per_side: state.perSide === 6 ? "" : state.perSide, least_edge: state.minEdge ?? "", ...state.market,
+    per_side: state.perSide === 6 ? "" : state.perSide, least_edge: state.minEdge ?? "", all: state.all ? "yes" : "", ...state.market,
   });
   if (address === location.search) return;
   history[push ? "pushState" : "replaceState"](null, "", address || location.pathname);
@@ -78,7 +79,7 @@ const table = new LevelTable($("levels"), (id) => {
   state.level = id;
   writeAddress();
   draw();
-}, (touches) => chart.mark(touches), (analysis, level, attributes) => bells.button(analysis, level, attributes));
+}, (touches) => chart.mark(touches), (analysis, level, attributes) => bells.button(analysis, level, attributes), $("also"));
 
 // show opens the pair of an event or of a bell with its level.
 const show = ({ exchange, symbol, interval, level }) => open(exchange, symbol, { interval, level: level?.id ?? null });
@@ -128,6 +129,7 @@ function draw() {
   drawElsewhere($("elsewhere"), together, seen, open);
   if (!analysis) {
     chart.showLevels([], null);
+    $("shown").textContent = "";
     $("price").textContent = shows(klines) && klines.klines.length ? price(klines.klines.at(-1)[4], shownDecimals) : "–";
     $("atr").textContent = "";
     return;
@@ -137,7 +139,7 @@ function draw() {
   const selected = all.some((l) => l.id === state.level) ? state.level : null;
   $("price").textContent = price(analysis.price ?? analysis.last_price, shownDecimals);
   $("atr").textContent = `ATR ${analysis.atr.toPrecision(4).replace(/e.*/, (e) => "·10" + e.slice(1))}`;
-  table.show(analysis, chosen, selected, shownDecimals, alone() ? null : venuesOf(), state.minEdge);
+  table.show(analysis, chosen, selected, shownDecimals, alone() ? null : venuesOf(), state);
   chart.showLevels(all, selected);
   $("shown").textContent = (state.level && !selected ? say("shown.gone") : "") + say("shown", { count: all.length, all: levels.length }) + (analysis.odds_reason ? " " + say("no_odds", { reason: analysis.odds_reason }) : "");
 }
@@ -182,6 +184,14 @@ function fresh() {
   box.replaceChildren(...parts.flatMap((p) => [p, " "]));
 }
 
+let unknown; // the series that its exchange answered it does not know
+
+// notFound says that no pair has this name.
+function notFound() {
+  $("no-chart").replaceChildren();
+  put($("missing"), el("p", {}, say("not_found", { symbol: state.symbol })));
+}
+
 let loading, fetching; // abort what was asked for another pair
 
 // load asks for the pair, and returns once its levels are here. What is shown of it
@@ -207,6 +217,8 @@ async function load() {
   if (ambiguous) {
     put($("missing"), el("p", {}, say("ambiguous", { name: symbol })),
       el("div", { class: "choices", role: "group", "aria-label": say("ambiguous.label") }, choices(problem.choices, open)));
+  } else if (problem?.code === "unknown_symbol" || problem?.code === "not_analyzed" && unknown && same(unknown, wanted())) {
+    notFound();
   } else if (problem?.code === "not_analyzed") {
     put($("missing"), el("p", {}, say("not_analysed", { of: [state.exchange, state.symbol, interval].filter(Boolean).join(" ") })),
       ...(elsewhere() ? [] : [el("button", { type: "button", class: "primary", onclick: analyse }, say("analyse"))]));
@@ -258,12 +270,16 @@ async function loadCandles() {
   const late = setTimeout(() => $("no-chart").replaceChildren(el("p", { class: "soft" }, say("chart.waiting"))), 500);
   mine.done = ask(`klines/${encodeURIComponent(symbol)}${query({ interval, exchange, limit: drawn })}`, { signal: mine.signal }).then((k) => {
     klines = k;
+    unknown = null;
     $("no-chart").replaceChildren();
     if (fetching !== mine || !same(next, wanted())) return;
     adopt(k);
     if (same(next, seen)) seen = wanted();
   }, (problem) => {
-    if (fetching === mine) $("no-chart").replaceChildren(problemLine(problem, klines ? "" : " " + say("chart.empty")));
+    if (fetching === mine && problem.code === "unknown_symbol" && !analysis) {
+      unknown = next;
+      if (same(next, seen)) notFound();
+    } else if (fetching === mine) $("no-chart").replaceChildren(problemLine(problem, klines ? "" : " " + say("chart.empty")));
   }).then(() => {
     clearTimeout(late);
     if (fetching !== mine) return;
@@ -305,7 +321,8 @@ async function analyse(e) {
     await load();
     $("said").textContent = say("analysed", { of: `${state.symbol} ${state.interval}` });
   } catch (problem) {
-    $("missing").replaceChildren(problemLine(problem));
+    if (problem.code === "unknown_symbol") notFound();
+    else $("missing").replaceChildren(problemLine(problem));
   } finally {
     $("missing").removeAttribute("aria-busy");
   }
@@ -418,13 +435,19 @@ for (const [id, name] of [["per-side", "perSide"], ["min-edge", "minEdge"]]) {
 const listed = () => ({ exchange: state.exchange || (alone() ? "" : home()), interval: state.interval });
 new Search($("search"), $("found"), (symbol, any) => go({ symbol, exchange: any ? "" : listed().exchange }), listed, elsewhere, () => !alone());
 
-const market = new Market($("market"), ({ exchange, symbol, id }) => {
-  go({ exchange, symbol, level: id });
+$("also").addEventListener("change", (e) => {
+  state.all = e.target.checked;
+  writeAddress();
+  draw();
+});
+
+const market = new Market($("market"), ({ exchange, symbol, interval, id }) => {
+  go({ exchange, symbol, interval, level: id });
   $("pair").scrollIntoView({ block: "nearest" });
 }, (l) => {
   const row = { "data-row": `${l.exchange} ${l.symbol} ${l.id}` };
   return el("span", { class: "icons" }, watched.button(l, { "data-row": "star " + row["data-row"] }), l.faint ? null : bells.button(l, l, { "data-row": "bell " + row["data-row"] }));
-}, () => watched.names);
+}, { watched: () => watched.names, lists: () => watched.listNames, sweep, sweeping });
 
 const alerts = new Alerts($("alerts"), { here: () => seen });
 
@@ -461,12 +484,12 @@ const live = new Live({
   },
   drawn(jobs) {
     drawJobs($("jobs"), jobs, exchanges.length > 1);
-    $("sweep").disabled = jobs.some((j) => !ended(j) && j.kind === "sweep" && j.exchange === wanted().exchange && j.interval === state.interval);
+    $("sweep").disabled = sweeping(wanted().exchange, state.interval);
   },
   // changed: levels of an interval are new.
   changed(job) {
     if (ended(job)) $("said").textContent = say("job_ended", { job: say("job." + job.kind, { of: job.interval }), state: say("job_state." + job.state) });
-    if (alone() && job.exchange !== wanted().exchange || job.interval !== state.interval || changing) return;
+    if (alone() && job.exchange !== wanted().exchange || job.interval !== state.interval && job.interval !== market.interval || changing) return;
     changing = setTimeout(() => {
       changing = null;
       market.load();
@@ -487,7 +510,10 @@ const live = new Live({
     begun = true;
     follow();
     drawVenues($("venues"));
-    if (ticks++ % 6 === 0) ({ schedules } = await ask("schedules"));
+    if (ticks++ % 6 === 0) {
+      ({ schedules } = await ask("schedules"));
+      await watched.lists();
+    }
     drawSchedules($("schedules"), schedules, !alone());
     drawMemory($("memory"), await ask("memory"));
     await alerts.tick();
@@ -495,14 +521,23 @@ const live = new Live({
 });
 let changing = null;
 
-$("sweep").addEventListener("click", async (e) => {
-  e.target.disabled = true;
+// sweep begins a sweep of an exchange, and sweeping tells whether one runs.
+async function sweep(exchange, interval) {
   try {
-    live.follow(await ask("analyze", { method: "POST", body: { all: true, interval: state.interval, exchange: state.exchange || undefined } }));
+    live.follow(await ask("analyze", { method: "POST", body: { all: true, interval, exchange } }));
   } catch (problem) {
     drawJobs($("jobs"), [...live.jobs.values()], exchanges.length > 1, problem);
-    e.target.disabled = false;
+    throw problem;
   }
+}
+
+function sweeping(exchange, interval) {
+  return [...live.jobs.values()].some((j) => !ended(j) && j.kind === "sweep" && j.exchange === exchange && j.interval === interval);
+}
+
+$("sweep").addEventListener("click", (e) => {
+  e.target.disabled = true;
+  sweep(wanted().exchange, state.interval).catch(() => (e.target.disabled = false));
 });
 
 live.run();

@@ -1,21 +1,26 @@
 // The screener: the levels of all pairs, the nearest first.
 
 import { ask, hasKey, problemOf, query, problemLine, send } from "./ask.js";
-import { decimals, el, fixed, plain, price, signed } from "./format.js";
-import { mark } from "./venues.js";
+import { decimals, el, plain, price, signed } from "./format.js";
+import { inATR, record } from "./levels.js";
+import { analysed, mark, storedIntervals } from "./venues.js";
 import { say } from "./words.js";
 
-// The filters, as the address and GET /levels name them, but for the exchange: that of the
-// pair shown has its name.
-export const filters = { role: "", state: "", found_by: "", min_edge: "", max_distance_atr: "", sort: "", on: "", watched: "" };
+// The filters, as the address and GET /levels name them, but for the exchange and the interval:
+// those of the pair shown have these names.
+export const filters = { role: "", state: "", found_by: "", min_edge: "", max_distance_atr: "", min_quote_volume: "", confluence: "", sort: "", on: "", of: "", watched: "" };
+
+// unbroken is the states of levels that price has not broken.
+const unbroken = "untested,held,reclaimed,unknown";
 
 const rows = 50;
 
 export class Market {
   // choose is called with the row of a level; icons returns its buttons, watched the pairs that
-  // are watched.
-  constructor(root, choose, icons, watched) {
-    Object.assign(this, { choose, icons, watched });
+  // are watched, lists the names of the lists of the service; sweep begins a sweep of an
+  // exchange and an interval, and sweeping tells whether one runs.
+  constructor(root, choose, icons, { watched, lists, sweep, sweeping }) {
+    Object.assign(this, { choose, icons, watched, lists, sweep, sweeping });
     this.body = root.querySelector("tbody");
     this.more = root.querySelector(".more");
     this.note = root.querySelector(".note");
@@ -32,7 +37,7 @@ export class Market {
         this.change({ sort: this.wanted.sort === near ? far : near });
       });
     }
-    this.form.addEventListener("change", () => this.change({ watched: "", ...Object.fromEntries(new FormData(this.form)) }));
+    this.form.addEventListener("change", () => this.change(Object.fromEntries(new FormData(this.form))));
     this.form.addEventListener("submit", (e) => e.preventDefault());
   }
 
@@ -41,13 +46,10 @@ export class Market {
   set(exchange, served, interval, wanted, onChange) {
     this.several = served.length > 1 && !exchange;
     for (const e of this.of) e.hidden = !this.several;
-    const { on } = this.form.elements;
-    if (on.options.length !== served.length + 1) on.replaceChildren(el("option", { value: "" }, say("all")), ...served.map((name) => el("option", {}, name)));
-    exchange ||= this.several && served.includes(wanted.on) ? wanted.on : "";
-    const same = this.exchange === exchange && this.interval === interval && JSON.stringify(this.wanted) === JSON.stringify(wanted);
-    Object.assign(this, { exchange, interval, wanted, onChange });
-    for (const [name, value] of Object.entries(wanted)) if (this.form.elements[name] && name !== "watched") this.form.elements[name].value = value;
-    this.form.elements.watched.checked = wanted.watched !== "";
+    const only = exchange || (this.several && served.includes(wanted.on) ? wanted.on : "");
+    const same = this.exchange === only && this.interval === (wanted.of || interval) && JSON.stringify(this.wanted) === JSON.stringify(wanted);
+    Object.assign(this, { exchange: only, interval: wanted.of || interval, shownInterval: interval, served, wanted, onChange });
+    this.offer();
     const sort = wanted.sort || "distance_atr";
     for (const head of this.heads) {
       const down = sort === "-" + head.dataset.sort;
@@ -59,10 +61,33 @@ export class Market {
     return same;
   }
 
+  // offer writes what there is to choose from, and what is chosen.
+  offer() {
+    const intervals = storedIntervals(this.exchange ? [this.exchange] : this.served);
+    const longer = intervals.slice(intervals.indexOf(this.interval) + 1).slice(0, 3);
+    const both = longer.slice(1).map((name) => [`${longer[0]},${name}`, `${longer[0]}, ${name}`]);
+    const choices = {
+      on: [["", say("all")], ...this.served.map((name) => [name, name])],
+      of: [["", say("market.as_chart", { interval: this.shownInterval })], ...intervals.map((name) => [name, name])],
+      confluence: [["", say("any")], ...longer.map((name) => [name, name]), ...both],
+      watched: [["", say("all")], ["yes", say("market.watched")], ...this.lists().map((name) => ["@" + name, "@" + name])],
+    };
+    for (const [name, list] of Object.entries(choices)) {
+      const select = this.form.elements[name], value = this.wanted[name];
+      if (value && !list.some(([v]) => v === value)) list.push([value, value]);
+      if ([...select.options].map((o) => o.value + o.text).join() !== list.map(([v, text]) => v + text).join()) select.replaceChildren(...list.map(([value, text]) => el("option", { value }, text)));
+    }
+    for (const [name, value] of Object.entries(this.wanted)) if (this.form.elements[name]) this.form.elements[name].value = value;
+  }
+
   // asks returns the parameters of GET /levels.
   asks() {
     const { wanted, exchange, interval } = this;
-    return { ...wanted, on: "", watched: "", exchange, interval, symbols: wanted.watched && this.watched().join() };
+    const list = wanted.watched.startsWith("@") ? wanted.watched.slice(1) : "";
+    return {
+      ...wanted, on: "", of: "", watched: "", exchange, interval, watchlist: list, symbols: wanted.watched && !list ? this.watched().join() : "",
+      state: { "": unbroken, any: "" }[wanted.state] ?? wanted.state, confluence: wanted.confluence.split(",").filter((name) => name !== interval).join(),
+    };
   }
 
   change(changes) {
@@ -73,7 +98,8 @@ export class Market {
   async load(more) {
     this.asked?.abort();
     this.asked = new AbortController();
-    if (this.wanted.watched && !this.watched().length) {
+    this.offer();
+    if (this.wanted.watched === "yes" && !this.watched().length) {
       this.draw({ levels: [], next: null });
       this.note.textContent = say("watched.none_yet");
       return;
@@ -96,19 +122,29 @@ export class Market {
       const go = () => this.choose(l);
       return el("tr", { class: l.role, onclick: go },
         el("th", { scope: "row" }, el("button", { type: "button", class: "pair", "data-row": `${l.exchange} ${l.symbol} ${l.id}`, onclick: (e) => { e.stopPropagation(); go(); } }, l.symbol), this.icons(l),
-          l.name && plain(l.name) !== plain(l.symbol) ? el("small", {}, l.name) : null, l.stale ? el("b", { class: "stale" }, " " + say("stale")) : null),
-        this.several ? el("td", {}, l.exchange, mark(l.exchange, l.simulated)) : null,
+          l.name && plain(l.name) !== plain(l.symbol) ? el("small", {}, l.name) : null, this.several ? el("small", { class: "narrow" }, l.exchange) : null, l.stale ? el("b", { class: "stale" }, " " + say("stale")) : null),
+        this.several ? el("td", { class: "wide" }, l.exchange, mark(l.exchange, l.simulated)) : null,
         el("td", { class: "n side" }, el("abbr", { title: say("role." + l.role) + (l.passed ? say("market.passed") : "") }, l.role === "support" ? "S" : "R"), " " + price(l.price, d)),
-        el("td", { class: "n" }, l.distance_atr === null ? "–" : signed(l.distance_atr, 2)),
-        el("td", { class: "n" }, signed(l.distance_pct, 2)),
-        el("td", { class: "n" }, l.hold_probability === null ? "–" : fixed(100 * l.hold_probability, 1), l.hold_probability === null ? null : el("small", { class: "line" }, `/ ${fixed(100 * l.baseline_hold_probability, 1)}`)),
-        el("td", { class: "n" }, fixed(l.edge, 1)),
-        el("td", { class: "n" }, l.tests === null ? "–" : `${l.held}/${l.held + l.broke}`));
+        el("td", { class: "n wide" }, l.distance_atr === null ? "–" : signed(l.distance_atr, 2)),
+        el("td", { class: "n" }, signed(l.distance_pct, 2), el("small", { class: "narrow" }, inATR(l))),
+        el("td", { class: "n" }, el("b", {}, signed(l.edge, 1)), el("small", { class: "narrow" }, record(l))),
+        el("td", { class: "n wide" }, record(l)));
     }));
     this.more.hidden = page.next === null || this.shown === 1000;
-    this.note.textContent = !page.levels.length ? say("market.nothing")
-      : (stale ? say("market.stale", { n: stale }) : "") + (page.odds_reason ? say("no_odds", { reason: page.odds_reason }) : "");
+    this.note.replaceChildren(...page.levels.length ? [stale ? say("market.stale", { n: stale }) : "", page.odds_reason ? say("no_odds", { reason: page.odds_reason }) : ""] : this.nothing());
     if (focused) this.body.querySelector(`[data-row="${focused}"]`)?.focus();
+  }
+
+  // nothing says why there are no rows, and what helps.
+  nothing() {
+    const { exchange, interval, served } = this, names = exchange ? [exchange] : served;
+    if (names.some((name) => analysed(name, interval))) {
+      return [say("market.nothing"), " ", el("button", { type: "button", onclick: () => this.change({ ...filters, sort: this.wanted.sort, on: this.wanted.on, of: this.wanted.of }) }, say("market.clear"))];
+    }
+    const of = names.find((name) => served.includes(name));
+    if (names.some((name) => this.sweeping(name, interval))) return [say("market.sweeping")];
+    return [say("market.not_analysed", { interval }), " ", of ? el("button", { type: "button", class: "primary", onclick: () => this.sweep(of, interval).then(() => this.load(), (problem) => this.note.replaceChildren(problemLine(problem))) },
+      `${served.length > 1 ? say("sweep.exchange", { exchange: of }) : say("sweep.market")} (${interval})`) : ""];
   }
 
   // download fetches the CSV itself when the service wants a key, which a link

@@ -6,6 +6,21 @@ import { ended } from "./live.js";
 import { clock } from "./venues.js";
 import { say } from "./words.js";
 
+const failed = new Map(); // by the id of a job, what opens to its failed pairs
+
+// failedPairs returns what opens to the names of the pairs that failed in a job that has ended.
+function failedPairs(j) {
+  if (failed.has(j.id)) return failed.get(j.id);
+  const summary = el("summary", { "data-job": "failed " + j.id }, say("jobs.failed_pairs", { n: j.symbols_failed }));
+  const box = el("details", { ontoggle: async () => {
+    if (!box.open || box.lastChild !== summary) return;
+    const list = await ask("jobs/" + j.id).then(({ failures }) => el("ul", {}, failures.map((f) => el("li", {}, el("b", {}, f.symbol), " ", el("span", { class: "soft" }, f.detail)))), problemLine);
+    box.replaceChildren(summary, list);
+  } }, summary);
+  failed.set(j.id, box);
+  return box;
+}
+
 // drawJobs writes what runs, and below it what was; of which exchange, where there
 // are several.
 export function drawJobs(box, jobs, several, problem) {
@@ -15,12 +30,13 @@ export function drawJobs(box, jobs, several, problem) {
     const handled = j.symbols_done + j.symbols_failed;
     const total = j.symbols_total - j.symbols_skipped;
     const took = j.started_at ? span((j.finished_at ? Date.parse(j.finished_at) : Date.now()) - Date.parse(j.started_at)) : "";
-    const numbers = say("jobs.pairs", { done: handled, all: total }) + (j.symbols_failed ? say("jobs.failed", { count: j.symbols_failed }) : "");
+    let numbers = say("jobs.pairs", { done: handled, all: total });
     if (ended(j)) {
       return el("li", {}, el("span", {}, el("b", {}, what), " ", el("span", { class: "state " + j.state }, say("job_state." + j.state))),
         el("span", { class: "soft" }, `${took ? say("jobs.in", { pairs: numbers, span: took }) : numbers} · ${utc(j.finished_at ?? j.created_at)}`),
-        j.error ? el("span", { class: "stale" }, j.error.detail) : null);
+        j.symbols_failed ? failedPairs(j) : null, j.error ? el("span", { class: "stale" }, j.error.detail) : null);
     }
+    if (j.symbols_failed) numbers += say("jobs.failed", { count: j.symbols_failed });
     return el("li", { class: "runs" },
       el("span", {}, el("b", {}, what), " ", el("span", { class: "state " + j.state }, say("job_state." + j.state))),
       el("button", { type: "button", "data-job": j.id, "aria-label": say("jobs.cancel_of", { job: what }), onclick: (e) => cancel(e.target, j.id) }, say("cancel")),
@@ -31,6 +47,7 @@ export function drawJobs(box, jobs, several, problem) {
   box.replaceChildren(...running.map(line), ...jobs.filter(ended).slice(0, Math.max(1, 4 - running.length)).map(line),
     ...(jobs.length ? [] : [el("li", { class: "soft" }, say("jobs.none"))]));
   if (problem) box.append(problemLine(problem));
+  for (const id of failed.keys()) if (!jobs.some((j) => j.id === id)) failed.delete(id);
   if (focused) box.querySelector(`[data-job="${focused}"]`)?.focus();
 }
 
@@ -51,7 +68,8 @@ export function drawSchedules(box, schedules, several) {
 const samples = []; // of the resident set, one each time the memory is asked for
 const kept = 120;
 
-// drawMemory writes the three numbers of memory, which are not one.
+// drawMemory writes the numbers of memory, which are not one: first those of this process,
+// then that of its cgroup, which may have other processes.
 export function drawMemory(box, m) {
   samples.push(m.rss_bytes ?? m.heap_bytes);
   if (samples.length > kept) samples.shift();
@@ -64,10 +82,10 @@ export function drawMemory(box, m) {
   const b = m.last_batch;
   box.replaceChildren(
     el("dl", {},
-      row(say("memory.working_set"), m.working_set_bytes, say("memory.container")),
-      row(say("memory.resident"), m.rss_bytes, m.files_bytes ? say("memory.file", { size: mebibytes(m.files_bytes) }) : ""),
+      row(say("memory.resident"), m.rss_bytes, m.files_bytes ? say("memory.file", { size: mebibytes(m.files_bytes) }) : say("memory.own")),
       row(say("memory.heap"), m.heap_bytes, say("memory.goroutines", { count: m.goroutines })),
       row(say("memory.peak"), m.peak_rss_bytes, say("memory.since_start")),
+      m.working_set_bytes === null ? null : row(say("memory.cgroup"), m.working_set_bytes, say("memory.container")),
       el("dt", {}, say("memory.limit")), el("dd", {}, el("b", {}, bound ? mebibytes(bound) : say("none")), " ",
         bound ? el("meter", { min: 0, max: bound, low: 0.8 * bound, high: 0.9 * bound, optimum: 0, value: (m.limit_bytes && m.working_set_bytes) || m.rss_bytes, "aria-label": say("memory.used") }) : el("span", { class: "soft" }, say("memory.no_limit")))),
     svg("svg", { class: "spark", viewBox: "0 0 300 46", preserveAspectRatio: "none", role: "img", "aria-label": say("memory.graph", { span: span(samples.length * 5000), from: mebibytes(Math.min(...samples)), to: mebibytes(Math.max(...samples)) }) },

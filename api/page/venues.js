@@ -1,12 +1,19 @@
 // The exchanges: how requests to each fare, and a pair on several of them.
 
-import { count, decimals, el, fixed, percent, price, put, signed, span, utc } from "./format.js";
+import { count, decimals, el, fixed, length, percent, price, put, signed, span, utc } from "./format.js";
 import { say } from "./words.js";
 
 let known = []; // the exchanges, as GET /exchanges lists them
 
 // take has what follows be of these exchanges.
 export const take = (exchanges) => (known = exchanges);
+
+// storedIntervals returns the intervals that there are levels of on some of these exchanges,
+// the shortest first.
+export const storedIntervals = (names) => [...new Set(known.filter((e) => names.includes(e.exchange)).flatMap((e) => e.intervals.map((i) => i.interval)))].toSorted((a, b) => length(a) - length(b));
+
+// analysed tells whether there are levels of an exchange and interval.
+export const analysed = (name, interval) => known.some((e) => e.exchange === name && e.intervals.some((i) => i.interval === interval));
 
 // replay returns the dates of what an exchange replays, or "".
 export const replay = (exchange) => (known.find((e) => e.exchange === exchange)?.status?.replay ?? "").replace("/", say("to"));
@@ -55,8 +62,8 @@ export function drawVenues(body) {
           : Math.abs(skew) > tolerated ? el("span", { class: "stale" }, " · " + say(skew > 0 ? "venues.ahead" : "venues.behind", { seconds: fixed(Math.abs(skew) / 1000, 1) })) : null),
       el("td", {}, ...(fullest ? [
         el("meter", { min: 0, max: 1, low: fullest.share, high: 0.95, optimum: 0, value: fullest.used_share, "aria-label": say("venues.used", { exchange: e.exchange }) }),
-        ` ${percent(fullest.used_share, 0)}`, el("span", { class: "soft" }, " " + say("venues.of", { limit: fullest.limit, name: fullest.name }))] : ["–"])),
-      el("td", { class: "n" }, e.pairs === null ? "–" : count(e.pairs)),
+        ` ${percent(fullest.used_share, 0)}`, el("span", { class: "soft wide" }, " " + say("venues.of", { limit: fullest.limit, name: fullest.name }))] : ["–"])),
+      el("td", { class: "n wide" }, e.pairs === null ? "–" : count(e.pairs)),
       el("td", {}, !e.served ? "–" : s.last_success ? say("ago", { span: span(Date.now() - Date.parse(s.last_success)) }) : say("none_yet")));
   }));
 }

@@ -26,6 +26,7 @@ export function read(name) {
 
 export class Watched {
   names = read(kept);
+  #sure = ""; // the list that the next click deletes
 
   // changed is called when other pairs are watched.
   constructor(box, changed) {
@@ -36,7 +37,7 @@ export class Watched {
       this.draw();
       this.changed();
     });
-    box.addEventListener("toggle", () => this.lists());
+    box.addEventListener("toggle", () => this.box.open && this.lists());
     this.draw();
   }
 
@@ -70,13 +71,19 @@ export class Watched {
         el("label", {}, say("watched.list"), " ", el("input", { name: "list", value: "watched", maxlength: 64, required: true, autocomplete: "off" })),
         el("button", { disabled: !names.length }, say("watched.save"))),
       stored?.length ? el("ul", { class: "names" }, stored.map((l) => el("li", {}, `${l.name} (${l.pairs.length})`,
-        el("button", { type: "button", "aria-label": say("watched.load_list", { list: l.name }), onclick: () => this.load(l.id) }, say("watched.load"))))) : null,
+        el("button", { type: "button", "aria-label": say("watched.load_list", { list: l.name }), onclick: () => this.load(l.id) }, say("watched.load")),
+        this.#sure === l.id ? el("button", { type: "button", class: "sure", "aria-label": say("alerts.sure", { of: l.name }), onclick: () => this.remove(l.id) }, say("really"))
+          : el("button", { type: "button", "aria-label": say("alerts.act", { act: say("delete"), of: l.name }), onclick: () => this.ask(l.id) }, say("delete"))))) : null,
       problem ?? el("p", { class: "soft" }, stored?.length ? say("watched.named", { list: stored[0].name }) : ""));
+  }
+
+  // listNames returns the names of the lists of the service.
+  get listNames() {
+    return (this.stored ?? []).map((l) => l.name);
   }
 
   // lists asks for the lists of the service.
   async lists(problem) {
-    if (!this.box.open) return;
     try {
       this.stored = (await ask("watchlists")).watchlists;
     } catch (p) {
@@ -95,6 +102,18 @@ export class Watched {
       said = problemLine(p);
     }
     await this.lists(said);
+  }
+
+  // ask has the button of a list ask whether to delete it.
+  ask(id) {
+    this.#sure = id;
+    this.draw();
+    this.box.querySelector(".sure").focus();
+  }
+
+  async remove(id) {
+    this.#sure = "";
+    await this.lists(await ask("watchlists/" + id, { method: "DELETE" }).then(() => undefined, problemLine));
   }
 
   load(id) {
