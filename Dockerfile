@@ -1,7 +1,7 @@
 # The tidemark image: one static binary, CA roots and licences.
 #
 #   docker build -t tidemark .
-#   docker build -t tidemark --build-arg VERSION=1.2.3 --platform linux/arm64 .
+#   docker build -t tidemark --build-arg VERSION=1.2.3 --build-arg REVISION=$(git rev-parse HEAD) --platform linux/arm64 .
 
 # Runs on the builder's own platform and cross-compiles: no emulation.
 FROM --platform=$BUILDPLATFORM golang:1.26.8 AS build
@@ -11,9 +11,10 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=dev
+ARG REVISION=
 ARG TARGETOS
 ARG TARGETARCH
-RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags "-s -w -X tidemark/app.version=$VERSION" -o /out/tidemark .
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags "-s -w -X tidemark/app.version=$VERSION -X tidemark/app.revision=$REVISION" -o /out/tidemark .
 # The licences of all linked modules are part of the image.
 RUN go list -deps -f '{{with .Module}}{{.Path}} {{.Dir}}{{end}}' . | sort -u | while read -r path dir; do \
       mkdir -p "/out/licenses/$path" && \

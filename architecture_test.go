@@ -38,8 +38,9 @@ var rooms = map[string]room{
 	"bench":              {inside: []string{"app", "config", "exchange/simulated", "wire"}, outside: []string{"github.com/jackc/pgx/v5", "github.com/jmoiron/sqlx", "github.com/lib/pq"}},
 	"command": {
 		inside:  []string{"levels", "levels/evaluate", "levels/calibrate", "service", "job", "memory", "config", "app", "bench", "api", "client", "wire", "exchange", "exchange/binance", "exchange/simulated", "exchange/venues", "repository"},
-		outside: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
+		outside: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sys", "golang.org/x/term"},
 	},
+	"scripts/manual": {inside: []string{"command"}, outside: []string{"github.com/spf13/cobra"}},
 	"exchange/exchangetest": { // for tests
 		inside:  []string{"levels", "service", "exchange", "exchange/simulated"},
 		outside: []string{"github.com/coder/websocket"},

@@ -25,6 +25,8 @@ go build "${whole[@]}" ./... &
 compiled=$!
 scripts/need promtool prometheus
 scripts/need npm npm
+[ -x /usr/sbin/nginx ] || scripts/need nginx nginx # the proxies of deploy/proxy
+scripts/need caddy caddy
 command -v chromium >/dev/null || scripts/need chromium-headless-shell chromium-headless-shell
 /usr/bin/python3 -c 'import mypy, pandas, setuptools, wheel' 2>/dev/null || # for clients/python
 	scripts/need python3-pandas python3-pandas python3-setuptools python3-wheel mypy

@@ -67,29 +67,10 @@ type invocation struct {
 func Run(ctx context.Context, openAPI []byte, args, environ []string, stdout, stderr io.Writer) error {
 	in := &invocation{openAPI, environ, stdout, stderr}
 	parsed := false // the command line is valid
-	root := &cobra.Command{
-		Use:   "tidemark",
-		Short: "Support and resistance levels for every pair of an exchange",
-		Long: `tidemark fetches the klines of every pair of an exchange, finds support and
-resistance levels and serves them over HTTP. Every setting is an environment
-variable and a flag of the same name (ANALYSIS_CONCURRENCY, --analysis-concurrency).
-
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some symbols failed.`,
-		SilenceErrors:    true,
-		SilenceUsage:     true,
-		PersistentPreRun: func(*cobra.Command, []string) { parsed = true },
-	}
-	root.Version = app.BuildVersion()
-	root.SetVersionTemplate("tidemark {{.Version}}\n")
+	root := in.root()
+	root.PersistentPreRun = func(*cobra.Command, []string) { parsed = true }
 	root.SetHelpFunc(shortHelp(root.HelpFunc(), slices.Contains(args, helpAll)))
 	root.SetArgs(helpArgs(args))
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	root.AddCommand(
-		in.serveCommand(), in.demoCommand(), in.sweepCommand(), in.analyzeCommand(), in.levelsCommand(), in.watchCommand(), in.eventsCommand(),
-		in.evaluateCommand(), in.benchCommand(), in.soakCommand(), in.calibrateCommand(), in.simulateCommand(), in.configCommand(), in.doctorCommand(), in.backupCommand(), in.restoreCommand(), in.healthcheckCommand(), in.versionCommand(),
-	)
-	in.complete(root)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !parsed {
 		if len(args) > 0 && args[0] == "explain" {
@@ -98,6 +79,46 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some symbols failed.`,
 		return config.Usage(err)
 	}
 	return err
+}
+
+// root returns the command line.
+func (in *invocation) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "tidemark",
+		Short: "Support and resistance levels for every pair of an exchange",
+		Long: `tidemark fetches the klines of every pair of an exchange, finds support and
+resistance levels and serves them over HTTP. Every setting is an environment
+variable and a flag of the same name (ANALYSIS_CONCURRENCY, --analysis-concurrency).
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some symbols failed.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.Version = app.BuildVersion()
+	root.SetVersionTemplate("tidemark {{.Version}}\n")
+	root.SetOut(in.stdout)
+	root.SetErr(in.stderr)
+	root.AddCommand(
+		in.serveCommand(), in.demoCommand(), in.sweepCommand(), in.analyzeCommand(), in.levelsCommand(), in.watchCommand(), in.eventsCommand(),
+		in.evaluateCommand(), in.benchCommand(), in.soakCommand(), in.calibrateCommand(), in.simulateCommand(), in.configCommand(), in.doctorCommand(), in.backupCommand(), in.restoreCommand(), in.healthcheckCommand(), in.versionCommand(),
+	)
+	in.complete(root)
+	return root
+}
+
+// Tree returns the command line for manual pages and completion scripts. Of the settings,
+// which most commands share, all but those of serve are hidden.
+func Tree() *cobra.Command {
+	in := &invocation{stdout: io.Discard, stderr: io.Discard}
+	root := in.root()
+	for _, cmd := range root.Commands() {
+		for _, v := range config.Variables {
+			if f := cmd.Flags().Lookup(v.Flag()); f != nil && cmd.Name() != "serve" {
+				f.Hidden = true
+			}
+		}
+	}
+	return root
 }
 
 // helpAll is the flag that prints the help with all settings.

@@ -168,11 +168,10 @@ const (
 )
 
 func examineDisk(folder string) finding {
-	var s syscall.Statfs_t
-	if err := syscall.Statfs(folder, &s); err != nil {
+	free, err := freeBytes(folder)
+	if err != nil {
 		return finding{"disk", warn, fmt.Sprintf("the free space in %s is unknown: %v", folder, err), "check it with df"}
 	}
-	free := int64(s.Bavail) * int64(s.Bsize)
 	f := finding{"disk", ok, fmt.Sprintf("%s free in %s", config.Mebibytes(free), folder), ""}
 	switch {
 	case free < noDisk:
@@ -318,13 +317,13 @@ func examineCollector(cfg config.Config, environ []string) (finding, bool) {
 // database and of clients.
 func examineFiles(cfg config.Config) finding {
 	const clients = 100
-	var r syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
+	limit, err := fileLimit()
+	if err != nil {
 		return finding{"open files", warn, fmt.Sprintf("the limit is unknown: %v", err), "check it with ulimit -n"}
 	}
 	need := uint64(32 + clients + cfg.AnalysisConcurrency + cfg.DBPoolSize + cfg.DBMaxOverflow)
-	f := finding{"open files", ok, fmt.Sprintf("the limit is %d", r.Cur), ""}
-	if uint64(r.Cur) < need {
+	f := finding{"open files", ok, fmt.Sprintf("the limit is %d", limit), ""}
+	if limit < need {
 		f.Verdict, f.Advice = warn, fmt.Sprintf("%d clients may need %d; raise the limit with ulimit -n, or LimitNOFILE of systemd", clients, need)
 	}
 	return f

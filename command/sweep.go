@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -210,13 +208,4 @@ func simulatedMark(simulated bool) string {
 		return "SIMULATED "
 	}
 	return ""
-}
-
-// cpuSeconds returns the processor time of this process.
-func cpuSeconds() float64 {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
 }

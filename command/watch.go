@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 	"unicode"
 
@@ -379,7 +378,7 @@ const (
 // notice. It returns an error if the first request fails or the service refuses one.
 func (w *watcher) live(ctx context.Context, tty *os.File, environ []string) (err error) {
 	resized := make(chan os.Signal, 1)
-	signal.Notify(resized, syscall.SIGWINCH)
+	signal.Notify(resized, resizes...)
 	defer signal.Stop(resized)
 	list, err := w.fetch(ctx, w.wanted(newScreen(tty, environ)))
 	if err != nil {

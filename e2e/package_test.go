@@ -25,6 +25,7 @@ import (
 	"testing"
 
 	"tidemark/config"
+	"tidemark/event/notify"
 	"tidemark/exchange/venues"
 
 	// These tests pin what is shipped around the program, because nothing else
@@ -954,4 +955,111 @@ func TestNotices_ListEveryModuleThatIsLinked(t *testing.T) {
 	if !slices.Equal(linked, listed) {
 		t.Errorf("linked are\n%s\nlisted are\n%s", strings.Join(linked, "\n"), strings.Join(listed, "\n"))
 	}
+}
+
+// --- releases
+
+func TestPackage_TheUnitAndItsFilesFit(t *testing.T) {
+	unit := text(t, "deploy/package/tidemark.service")
+	environ := regexp.MustCompile(`(?m)^Environment=(.+)$`).FindAllStringSubmatch(unit, -1)
+	lines := []string{"HTTP_ADDR=127.0.0.1:8080"}
+	for _, m := range environ {
+		lines = append(lines, m[1])
+	}
+	for name, value := range environmentFile(t, "deploy/package/tidemark.env") {
+		lines = append(lines, name+"="+value)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^#([A-Z_]+)=`).FindAllStringSubmatch(text(t, "deploy/package/tidemark.env"), -1) {
+		if !knownVariable(m[1]) {
+			t.Errorf("tidemark.env shows %s, which is no variable of tidemark", m[1])
+		}
+	}
+	c, err := config.Load(lines, nil, venues.Names())
+	if err != nil || c.CheckExposure() != nil || c.DatabaseURL != "sqlite:///var/lib/tidemark/tidemark.db" {
+		t.Errorf("%v, %v: %s", err, c.CheckExposure(), c.DatabaseURL)
+	}
+	if stop := regexp.MustCompile(`TimeoutStopSec=(\d+)`).FindStringSubmatch(unit); stop == nil || stop[1] <= fmt.Sprint(c.StopTimeout.Seconds()) {
+		t.Errorf("systemd kills it after %v, STOP_TIMEOUT is %s", stop, c.StopTimeout)
+	}
+	sources := regexp.MustCompile(`\$\{SHARED\}/((?:deploy/|LICENSE)\S*)`).FindAllStringSubmatch(text(t, "deploy/package/nfpm.yaml"), -1)
+	if len(sources) < 5 || len(environ) == 0 {
+		t.Fatalf("%d files of the package, %d variables of the unit", len(sources), len(environ))
+	}
+	for _, m := range sources {
+		if _, err := os.Stat(m[1]); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestKubernetes_ManifestsFitTheProgram(t *testing.T) {
+	type container struct {
+		Env             []struct{ Name, Value string }
+		LivenessProbe   probe `yaml:"livenessProbe"`
+		ReadinessProbe  probe `yaml:"readinessProbe"`
+		SecurityContext struct {
+			ReadOnlyRootFilesystem bool `yaml:"readOnlyRootFilesystem"`
+		} `yaml:"securityContext"`
+		Resources    struct{ Limits map[string]string }
+		VolumeMounts []struct {
+			Name      string
+			MountPath string `yaml:"mountPath"`
+		} `yaml:"volumeMounts"`
+	}
+	var data, files map[string]string
+	roles := map[string]container{}
+	for _, document := range strings.Split(text(t, "deploy/kubernetes/tidemark.yaml"), "\n---\n") {
+		var object struct {
+			Kind       string
+			Data       map[string]string
+			StringData map[string]string `yaml:"stringData"`
+			Spec       struct {
+				Template struct {
+					Spec struct{ Containers []container }
+				}
+			}
+		}
+		if err := yaml.Unmarshal([]byte(document), &object); err != nil {
+			t.Fatal(err)
+		}
+		switch object.Kind {
+		case "ConfigMap":
+			data = object.Data
+		case "Secret":
+			files = object.StringData
+		case "Deployment":
+			c := object.Spec.Template.Spec.Containers[0]
+			roles[c.Env[0].Value] = c
+		}
+	}
+	folder := t.TempDir()
+	for name, value := range files {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(value), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, role := range []string{"api", "worker"} {
+		c, is := roles[role]
+		if !is || c.LivenessProbe.HTTPGet.Path != "/healthz" || c.ReadinessProbe.HTTPGet.Path != "/readyz" || !c.SecurityContext.ReadOnlyRootFilesystem || c.Resources.Limits["memory"] == "" {
+			t.Errorf("%s: %+v", role, c)
+		}
+		lines := []string{"HTTP_ADDR=0.0.0.0:8080"} // of the image
+		for name, value := range data {
+			lines = append(lines, name+"="+strings.Replace(value, c.VolumeMounts[0].MountPath, folder, 1))
+		}
+		for _, e := range c.Env {
+			lines = append(lines, e.Name+"="+e.Value)
+		}
+		cfg, err := config.Load(lines, nil, venues.Names())
+		if err != nil || cfg.CheckExposure() != nil || cfg.Role != role || !strings.HasPrefix(cfg.DatabaseURL, "postgres://") {
+			t.Errorf("%s: %v, %v, %s", role, err, cfg.CheckExposure(), cfg.Role)
+		}
+		if _, err := notify.NewSealer(cfg.SecretsKey); err != nil {
+			t.Errorf("%s: %v", role, err)
+		}
+	}
+}
+
+type probe struct {
+	HTTPGet struct{ Path string } `yaml:"httpGet"`
 }
