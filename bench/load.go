@@ -46,7 +46,7 @@ func (b *Bencher) throughput(ctx context.Context, report *benchReport, market *P
 		return err
 	}
 	defer p.End()
-	if err := analyzeOne(p); err != nil {
+	if err := analyzeOne(ctx, p); err != nil {
 		return err
 	}
 	const path = "/levels/BTCUSDT"
