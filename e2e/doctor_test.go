@@ -54,7 +54,7 @@ func TestDoctor_FindsNothingWrongWhereNothingIs(t *testing.T) {
 					t.Errorf("%s: %+v", check, f)
 				}
 			}
-			if code != 0 || !strings.Contains(found["exchange"].Text, "SIMULATED") || !strings.Contains(found["database"].Text, "schema version 11") {
+			if code != 0 || !strings.Contains(found["exchange"].Text, "SIMULATED") || !strings.Contains(found["database"].Text, "schema version 12") {
 				t.Errorf("%d %+v", code, found)
 			}
 		})

@@ -92,15 +92,17 @@ type keptBlock struct {
 	end  int // of its bytes in the buffer of all blocks
 }
 
+var keptBlocks = frequent{function: "kept_blocks", sql: `SELECT c.covered_from, c.simulated, c.block FROM series s JOIN candles c ON c.series_id = s.id
+	WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ?
+		AND c.span >= COALESCE((SELECT MAX(k.span) FROM candles k WHERE k.series_id = s.id AND k.span <= ?), 0)
+	ORDER BY c.span`}
+
 // blocks appends to buf the blocks of a series, beginning with the one that contains
 // from or else the last one before it.
 func (db *DB) blocks(ctx context.Context, key service.Key, from int64, buf []byte) ([]keptBlock, []byte, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
-	rows, err := db.often(limited, `SELECT c.covered_from, c.simulated, c.block FROM series s JOIN candles c ON c.series_id = s.id
-		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ?
-			AND c.span >= COALESCE((SELECT MAX(k.span) FROM candles k WHERE k.series_id = s.id AND k.span <= ?), 0)
-		ORDER BY c.span`, key.Exchange, key.Interval, key.Symbol, from)
+	rows, err := db.often(limited, keptBlocks, key, from)
 	if err != nil {
 		return nil, buf, err
 	}

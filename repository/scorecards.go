@@ -76,6 +76,9 @@ func decodePromise(b []byte) (p scorecard.Promise, ok bool) {
 	return p, true
 }
 
+var duePromise = frequent{function: "due_promise", sql: `SELECT p.as_of, p.promise FROM series s JOIN promises p ON p.series_id = s.id
+	WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ? AND p.as_of <= ?`}
+
 // DuePromise returns the promise of a series, as service.Store requires.
 func (db *DB) DuePromise(ctx context.Context, key service.Key, by time.Time) (scorecard.Promise, bool, error) {
 	limited, cancel := bounded(ctx, db.readLimit)
@@ -84,8 +87,7 @@ func (db *DB) DuePromise(ctx context.Context, key service.Key, by time.Time) (sc
 		AsOf    int64 `db:"as_of"`
 		Promise []byte
 	}
-	rows, err := db.often(limited, `SELECT p.as_of, p.promise FROM series s JOIN promises p ON p.series_id = s.id
-		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ? AND p.as_of <= ?`, key.Exchange, key.Interval, key.Symbol, by.UnixMilli())
+	rows, err := db.often(limited, duePromise, key, by.UnixMilli())
 	if err == nil {
 		err = sqlx.StructScan(rows, &found) // which closes rows
 	}

@@ -269,7 +269,7 @@ func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (serv
 	if !at.IsZero() {
 		newest = at.UnixMilli()
 	}
-	s, _, err := db.snapshot(ctx, key, `NULL`, ``, newest)
+	s, _, err := db.snapshot(ctx, key, newest)
 	if errors.Is(err, service.ErrNotAnalyzed) && !errors.Is(err, service.ErrUnreadable) && !at.IsZero() {
 		err = fmt.Errorf("%w at %s", err, at.UTC().Format(time.RFC3339))
 	}
@@ -278,12 +278,20 @@ func (db *DB) Snapshot(ctx context.Context, key service.Key, at time.Time) (serv
 
 // Watched implements service.Store.
 func (db *DB) Watched(ctx context.Context, key service.Key) (service.Snapshot, []byte, error) {
-	return db.snapshot(ctx, key, `w.state`, ` LEFT JOIN watches w ON w.series_id = s.id`, math.MaxInt64)
+	return db.snapshot(ctx, key, math.MaxInt64)
 }
 
-// snapshot returns the newest analysis with AsOf not after newest, and the value of a column
-// of a joined table.
-func (db *DB) snapshot(ctx context.Context, key service.Key, column, join string, newest int64) (s service.Snapshot, state []byte, err error) {
+// MAX takes one index step on both databases; for ORDER BY … LIMIT 1, PostgreSQL may fetch and
+// sort the whole history.
+var newestAnalysis = frequent{function: "newest_analysis", sql: `SELECT a.snapshot, s.delisted_at, p.name, w.state FROM series s JOIN analyses a ON a.series_id = s.id
+		LEFT JOIN pairs p ON p.exchange = s.exchange AND p.symbol = s.symbol
+		LEFT JOIN watches w ON w.series_id = s.id
+	WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ?
+		AND a.as_of = (SELECT MAX(k.as_of) FROM analyses k WHERE k.series_id = s.id AND k.as_of <= ?)`}
+
+// snapshot returns the newest analysis with AsOf not after newest, Unix ms, and the state of
+// its levels.
+func (db *DB) snapshot(ctx context.Context, key service.Key, newest int64) (s service.Snapshot, state []byte, err error) {
 	limited, cancel := bounded(ctx, db.readLimit)
 	defer cancel()
 	var stored []struct { // at most one
@@ -292,13 +300,7 @@ func (db *DB) snapshot(ctx context.Context, key service.Key, column, join string
 		Name       sql.NullString
 		State      []byte
 	}
-	// MAX takes one index step on both databases; for ORDER BY … LIMIT 1,
-	// PostgreSQL may fetch and sort the whole history
-	rows, err := db.often(limited, `SELECT a.snapshot, s.delisted_at, p.name, `+column+` AS state FROM series s JOIN analyses a ON a.series_id = s.id
-			LEFT JOIN pairs p ON p.exchange = s.exchange AND p.symbol = s.symbol`+join+`
-		WHERE s.exchange = ? AND s.interval = ? AND s.symbol = ?
-			AND a.as_of = (SELECT MAX(k.as_of) FROM analyses k WHERE k.series_id = s.id AND k.as_of <= ?)`,
-		key.Exchange, key.Interval, key.Symbol, newest)
+	rows, err := db.often(limited, newestAnalysis, key, newest)
 	if err == nil {
 		err = sqlx.StructScan(rows, &stored) // which closes rows
 	}

@@ -1,0 +1,2 @@
+-- Functions on PostgreSQL only. There is nothing to change here.
+SELECT 1;
