@@ -570,14 +570,17 @@ const workersLatency = 100 * time.Millisecond
 func (b *Bencher) workers(ctx context.Context, report *benchReport) error {
 	far := *b
 	far.Latency = workersLatency
-	market, err := far.market(ctx, b.Pairs)
-	if err != nil {
-		return err
-	}
-	defer market.End()
 	for _, n := range []int{1, 3} {
+		// A worker does not ask for the exchange's limits and keeps to the usual ones, of
+		// which earlier sweeps of a market would have used most.
+		market, err := far.market(ctx, b.Pairs)
+		if err != nil {
+			return err
+		}
 		b.say("postgres a sweep by %d workers", n)
-		if err := b.workersSweep(ctx, report, market, n); err != nil {
+		err = b.workersSweep(ctx, report, market, n)
+		market.End()
+		if err != nil {
 			return err
 		}
 	}
@@ -595,7 +598,7 @@ func (b *Bencher) workersSweep(ctx context.Context, report *benchReport, market 
 		if i == 0 {
 			role = "all"
 		}
-		if all[i], err = b.serve(ctx, market, address, 3, 20, "--role", role); err != nil {
+		if all[i], err = b.serve(ctx, market, address, 3, 20, "--role", role, "--exchange-weight-share", "1"); err != nil {
 			return err
 		}
 		defer all[i].End()

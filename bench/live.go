@@ -104,7 +104,7 @@ func push(o simulated.Options) (s *simulated.Server, p *Process, end func(), err
 
 // liveService starts a service that keeps the pairs of a market live at 1m.
 func (b *Bencher) liveService(ctx context.Context, market *Process, address string) (*Process, error) {
-	return b.serve(ctx, market, address, 10, 50, "--analysis-live=true", "--analysis-interval", "1m", "--exchange-weight-share", "1")
+	return b.serve(ctx, market, address, 3, 50, "--analysis-live=true", "--analysis-interval", "1m", "--exchange-weight-share", "1")
 }
 
 // waitLive waits until the levels of every live series have been stored, and
