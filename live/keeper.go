@@ -162,6 +162,9 @@ const (
 	putTimeout = 30 * time.Second
 	// linger is how long analyses wait for others to be stored with them.
 	linger = 30 * time.Millisecond
+	// putsAtOnce is how many transactions store analyses at once: while one waits for
+	// PostgreSQL, the next is on its way.
+	putsAtOnce = 2
 )
 
 // Run keeps the levels fresh until ctx is done.
@@ -631,28 +634,20 @@ const retryAfter = 5 * time.Second
 // put stores analyses until done is closed, up to BatchSize in a transaction.
 func (k *Keeper) put(ctx context.Context, done <-chan service.Analysis) {
 	var r service.Results
+	var storing sync.WaitGroup
+	defer storing.Wait()
+	places := make(chan struct{}, putsAtOnce)
 	flush := func() {
 		if len(r.Snapshots) == 0 {
 			return
 		}
-		storing, cancel := context.WithTimeout(ctx, putTimeout)
-		err := k.store.Put(storing, r)
-		cancel()
-		if err != nil {
-			k.log.Error("live analyses cannot be stored", "pairs", len(r.Snapshots), "error", err)
-			for i := range r.Snapshots {
-				key := r.Snapshots[i].Key
-				time.AfterFunc(retryAfter, func() { k.recent.again(key) })
-			}
-		} else {
-			now := time.Now()
-			for i := range r.Snapshots {
-				if s := &r.Snapshots[i]; k.recent.stored(s.Key, s.AsOf.UnixMilli()) {
-					k.metrics.late("levels", k.cfg.Exchange, now.Sub(s.AsOf))
-				}
-			}
-		}
+		places <- struct{}{}
+		some := r
 		r = service.Results{}
+		storing.Go(func() {
+			k.putAll(ctx, some)
+			<-places
+		})
 	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -672,6 +667,26 @@ func (k *Keeper) put(ctx context.Context, done <-chan service.Analysis) {
 			}
 		case <-timer.C:
 			flush()
+		}
+	}
+}
+
+// putAll stores analyses in one transaction.
+func (k *Keeper) putAll(ctx context.Context, r service.Results) {
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
+	if err := k.store.Put(ctx, r); err != nil {
+		k.log.Error("live analyses cannot be stored", "pairs", len(r.Snapshots), "error", err)
+		for i := range r.Snapshots {
+			key := r.Snapshots[i].Key
+			time.AfterFunc(retryAfter, func() { k.recent.again(key) })
+		}
+		return
+	}
+	now := time.Now()
+	for i := range r.Snapshots {
+		if s := &r.Snapshots[i]; k.recent.stored(s.Key, s.AsOf.UnixMilli()) {
+			k.metrics.late("levels", k.cfg.Exchange, now.Sub(s.AsOf))
 		}
 	}
 }
