@@ -495,7 +495,6 @@ func TestPage_InABrowser(t *testing.T) {
 		eval[bool](t, b, `document.querySelector("#pair-acts .star").click(), document.querySelector("#watched summary").click(), document.querySelector("#watched form button").click(), true`)
 		b.until(t, `document.getElementById("watched").textContent.includes("Saved as @watched")`)
 		eval[bool](t, b, `document.querySelector("#pair-acts .star").click(), true`) // not watched any more, still on the list
-		choose("role", "support")
 		b.until(t, `document.querySelector("#market [name=watched] option[value='@watched']")`)
 		choose("watched", "@watched")
 		b.until(t, `location.search.includes("watched=%40watched") && (rows => rows.length && rows.every(r => r.cells[0].innerText === "ETHUSDT"))(`+marketRows+`)`)
@@ -1062,6 +1061,9 @@ func keepsNobodyOut(t *testing.T, b *browser) {
 		b.show(t, 390, 844, scheme)
 		if wide := eval[int](t, b, "document.documentElement.scrollWidth"); wide > 390 {
 			t.Errorf("the page is %d wide on a phone", wide)
+		}
+		if cut := eval[[]string](t, b, `[...document.querySelectorAll(".scroll, .rows, .lines")].filter(e => e.scrollWidth > e.clientWidth).map(e => e.ariaLabel + " by " + (e.scrollWidth - e.clientWidth))`); len(cut) > 0 {
+			t.Errorf("tables that do not fit a phone: %q", cut)
 		}
 		for _, v := range b.violations(t) {
 			t.Errorf("%s: %s", scheme, v)

@@ -88,7 +88,7 @@ const bells = new Bells($("bells"), { open: show, changed: () => events.retune()
 const watched = new Watched($("watched"), () => {
   events.reload();
   if (state.market.watched) screen(true);
-});
+}, () => market.offer());
 const events = new Events($("events"), { bells, watched, open: show, alone });
 
 const marks = new MarkLayer({ toggle: $("marks-shown"), list: $("marks"), tooltip: $("mark") }, () => {

@@ -63,6 +63,7 @@ export class Market {
 
   // offer writes what there is to choose from, and what is chosen.
   offer() {
+    if (!this.served) return; // not yet known
     const intervals = storedIntervals(this.exchange ? [this.exchange] : this.served);
     const longer = intervals.slice(intervals.indexOf(this.interval) + 1).slice(0, 3);
     const both = longer.slice(1).map((name) => [`${longer[0]},${name}`, `${longer[0]}, ${name}`]);

@@ -87,9 +87,9 @@ export function drawElsewhere(section, together, here, open) {
       el("th", { scope: "row" }, own ? el("b", {}, e.exchange) : el("button", {
         type: "button", class: "pair", "data-on": `${e.exchange} ${e.symbol}`, "aria-label": say("elsewhere.open", { pair: e.symbol, exchange: e.exchange }),
         onclick: () => open(e.exchange, e.symbol),
-      }, e.exchange), el("span", { class: "soft" }, ` ${e.symbol}`), mark(e.exchange, e.simulated)),
+      }, e.exchange), el("span", { class: "soft" }, ` ${e.symbol}`), mark(e.exchange, e.simulated), e.stale ? el("b", { class: "stale" }, " " + say("stale")) : null),
       el("td", { class: "n" }, price(e.price ?? e.last_price, d)),
-      el("td", {}, `${utc(e.as_of)} UTC`, e.stale ? el("b", { class: "stale" }, " " + say("stale")) : null),
+      el("td", { class: "wide" }, `${utc(e.as_of)} UTC`),
       nearest(e.supports, d), nearest(e.resistances, d));
   }));
   if (focused) section.querySelector(`[data-on="${focused}"]`)?.focus();

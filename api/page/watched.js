@@ -28,9 +28,9 @@ export class Watched {
   names = read(kept);
   #sure = ""; // the list that the next click deletes
 
-  // changed is called when other pairs are watched.
-  constructor(box, changed) {
-    Object.assign(this, { box, changed });
+  // changed is called when other pairs are watched, listed when the service has other lists.
+  constructor(box, changed, listed) {
+    Object.assign(this, { box, changed, listed });
     addEventListener("storage", (e) => {
       if (e.key !== kept) return;
       this.names = read(kept);
@@ -85,7 +85,9 @@ export class Watched {
   // lists asks for the lists of the service.
   async lists(problem) {
     try {
+      const before = this.listNames.join();
       this.stored = (await ask("watchlists")).watchlists;
+      if (this.listNames.join() !== before) this.listed();
     } catch (p) {
       problem ??= problemLine(p);
     }
