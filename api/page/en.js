@@ -425,6 +425,7 @@ globalThis.words = {
   "market.filters": "Filters of the market",
   "market.label": "Levels of all pairs",
   "market.watched": "watched",
+  "market.pairs": "Pairs",
   "market.side": "Side",
   "market.both": "both",
   "market.drawn": "with an edge",
