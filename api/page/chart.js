@@ -1,147 +1,35 @@
-// The chart: closed candles, zones as bands to its right edge, and the candle that
-// is forming, hollow on a hatched ground.
+// The chart: closed candles with their volume, zones as bands to its right edge, and the
+// candle that is forming, hollow on a hatched ground.
 
-import { fixed, price, percent, utc, length } from "./format.js";
+import { fixed, length, price, signed, utc } from "./format.js";
 import { Marks } from "./marks.js";
 import { language, say } from "./words.js";
+import { colour, repaint, Zones } from "./zones.js";
 
 const library = globalThis.LightweightCharts;
-
-// colour reads a colour of the style sheet.
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
-
-// opacity says how sure a zone looks: by its edge, of which few levels have more than
-// eight points.
-export function opacity(level) {
-  return level.faint ? 0.06 : 0.08 + 0.34 * Math.min(1, Math.max(0, level.edge / 8));
-}
 
 // candle makes a row of GET /klines one of the chart.
 const candle = ([t, open, high, low, close, volume]) => ({ time: t / 1000, open, high, low, close, volume });
 
-// Zones draws the bands. It is a primitive of the candles' series.
-class Zones {
-  levels = [];
-  selected = null;
-  forming = null; // open time of the candle that is forming, in seconds
-  simulated = false;
-  width = 0; // of the names at the right edge
+const compact = new Intl.NumberFormat(language, { notation: "compact", maximumFractionDigits: 2 });
 
-  attached({ chart, series, requestUpdate }) {
-    Object.assign(this, { chart, series, requestUpdate });
-  }
-
-  // autoscaleInfo keeps the three nearest zones of each side in the picture.
-  autoscaleInfo() {
-    const near = this.levels.filter((l) => l.rank <= 3 || l.id === this.selected);
-    if (!near.length) return null;
-    return { priceRange: { minValue: Math.min(...near.map((l) => l.low)), maxValue: Math.max(...near.map((l) => l.high)) } };
-  }
-
-  paneViews() {
-    const view = (zOrder, draw) => ({ zOrder: () => zOrder, renderer: () => ({ draw: (target) => target.useBitmapCoordinateSpace(draw) }) });
-    return [view("bottom", (s) => this.draw(s)), view("top", (s) => this.label(s))];
-  }
-
-  draw({ context: c, bitmapSize, horizontalPixelRatio: h, verticalPixelRatio: v }) {
-    const time = this.chart.timeScale();
-    c.save();
-    if (this.simulated) this.watermark(c, bitmapSize, h);
-    if (this.forming !== null) this.place(c, bitmapSize, h, time);
-    for (const l of this.levels) {
-      const top = this.series.priceToCoordinate(l.high), bottom = this.series.priceToCoordinate(l.low);
-      if (top === null || bottom === null) continue;
-      const from = (l.first_tested && time.timeToCoordinate(Date.parse(l.first_tested) / 1000)) ?? 0;
-      const x = Math.max(0, Math.round(from * h)), y = Math.round(top * v), height = Math.max(2, Math.round(bottom * v) - y);
-      const side = colour(l.role);
-      c.globalAlpha = opacity(l);
-      c.fillStyle = side;
-      c.fillRect(x, y, bitmapSize.width - x, height);
-      c.globalAlpha = l.id === this.selected ? 1 : 0.55;
-      const line = Math.round(this.series.priceToCoordinate(l.price) * v);
-      c.fillRect(x, line, bitmapSize.width - x, Math.max(1, Math.floor(v)));
-      if (l.id === this.selected) {
-        c.strokeStyle = side;
-        c.lineWidth = 1.5 * h;
-        c.strokeRect(x, y, bitmapSize.width - x + 4 * h, height);
-      }
-    }
-    c.restore();
-  }
-
-  // label names the zones at the right edge, those first that are nearest to the
-  // price: where two would touch, one is enough.
-  label({ context: c, bitmapSize, horizontalPixelRatio: h, verticalPixelRatio: v }) {
-    const taken = [];
-    this.width = 0;
-    const first = (l) => (l.id === this.selected ? 0 : l.rank);
-    c.save();
-    c.font = `${11 * h}px ${colour("font")}`;
-    c.textAlign = "right";
-    c.textBaseline = "middle";
-    for (const l of this.levels.toSorted((a, b) => first(a) - first(b))) {
-      const at = this.series.priceToCoordinate(l.price);
-      if (at === null || taken.some((y) => Math.abs(y - at) < 15)) continue;
-      taken.push(at);
-      const text = l.name + (l.faint ? "  " + say("faint") : "") + (l.hold_probability === null ? "" : "  " + say("chart.holds", { p: percent(l.hold_probability, 0) }));
-      const width = c.measureText(text).width;
-      this.width = Math.max(this.width, width / h + 14);
-      c.globalAlpha = 0.88;
-      c.fillStyle = colour("panel");
-      c.fillRect(bitmapSize.width - width - 12 * h, (at - 7.5) * v, width + 9 * h, 15 * v);
-      c.globalAlpha = 1;
-      c.fillStyle = colour(l.role + "-text");
-      c.fillText(text, bitmapSize.width - 7 * h, at * v);
-    }
-    c.restore();
-  }
-
-  // place hatches the ground of the forming candle.
-  place(c, size, h, time) {
-    const x = time.timeToCoordinate(this.forming);
-    if (x === null) return;
-    const width = Math.max(3, time.options().barSpacing) * h, left = x * h - width / 2;
-    c.save();
-    c.beginPath();
-    c.rect(left, 0, width, size.height);
-    c.clip();
-    c.strokeStyle = colour("soft");
-    c.globalAlpha = 0.35;
-    c.lineWidth = h;
-    c.beginPath();
-    for (let y = -width; y < size.height; y += 6 * h) {
-      c.moveTo(left, y + width);
-      c.lineTo(left + width, y);
-    }
-    c.stroke();
-    c.restore();
-  }
-
-  watermark(c, size, h) {
-    c.save();
-    c.fillStyle = colour("warn");
-    c.globalAlpha = 0.1;
-    c.translate(size.width / 2, size.height / 2);
-    c.rotate(-Math.atan2(size.height, size.width) * 0.6);
-    c.textAlign = "center";
-    c.textBaseline = "middle";
-    c.font = `700 ${Math.min(size.width / 7, 90 * h)}px ${colour("font")}`;
-    c.fillText(say("simulated.mark"), 0, 0);
-    c.restore();
-  }
-}
-
-const volume = new Intl.NumberFormat(language, { notation: "compact", maximumFractionDigits: 2 });
+// Older candles are asked for when fewer than these are left of the first one shown.
+const ahead = 20;
 
 export class Chart {
-  constructor(box, legend) {
-    this.legend = legend;
+  local = false; // whether times are those of this browser
+
+  // pick is called with a level that was clicked, or null; older when candles before the first
+  // one are to be seen; marks with the marks at a point.
+  constructor(box, legend, { pick, older, marks }) {
+    Object.assign(this, { box, legend });
+    const time = (t) => this.moment(t * 1000);
     this.chart = library.createChart(box, {
       autoSize: true,
-      layout: { attributionLogo: false, fontSize: 11 },
-      timeScale: { timeVisible: true, secondsVisible: false, rightOffset: 6, minBarSpacing: 1 },
+      layout: { attributionLogo: false, fontSize: 11, panes: { enableResize: false } },
+      timeScale: { timeVisible: true, secondsVisible: false, rightOffset: 6, minBarSpacing: 0.5, fixLeftEdge: true, tickMarkFormatter: (t, kind) => this.tick(t * 1000, kind) },
       crosshair: { mode: library.CrosshairMode.Normal },
-      localization: { locale: language, priceFormatter: (p) => price(p, this.decimals ?? 2), timeFormatter: (t) => utc(t * 1000) + " UTC" },
+      localization: { locale: language, priceFormatter: (p) => price(p, this.decimals ?? 2), timeFormatter: time },
       handleScroll: { vertTouchDrag: false },
     });
     this.series = this.chart.addSeries(library.CandlestickSeries, { priceLineStyle: library.LineStyle.Dashed, title: "" });
@@ -149,21 +37,30 @@ export class Chart {
     this.series.attachPrimitive(this.zones);
     this.marks = new Marks(() => this.zones.width);
     this.series.attachPrimitive(this.marks);
-    this.tests = library.createSeriesMarkers(this.series, []);
-    this.chart.subscribeCrosshairMove(({ time, point }) => {
+    this.letters = library.createSeriesMarkers(this.series, []);
+    this.chart.subscribeCrosshairMove(({ time, point, paneIndex }) => {
       this.under = time;
+      this.level = point && paneIndex === 0 ? this.zones.at(point) : null;
       this.tell();
-      this.onMarks?.(this.marks.under(point), point);
+      marks(this.marks.under(point), point);
     });
-    this.chart.subscribeClick(({ point }) => this.onMarks?.(this.marks.under(point), point));
+    this.chart.subscribeClick(({ point, paneIndex }) => {
+      const here = this.marks.under(point);
+      marks(here, point);
+      if (point && paneIndex === 0 && !here.length) pick(this.zones.at(point));
+    });
+    this.chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
+      if (range && this.last && range.from < ahead) older();
+    });
     this.paint();
   }
 
   // paint takes on the colours of the theme.
   paint() {
+    repaint();
     this.chart.applyOptions({
-      layout: { background: { color: colour("panel") }, textColor: colour("soft"), fontFamily: colour("font") },
-      grid: { vertLines: { visible: false }, horzLines: { color: colour("grid") } },
+      layout: { background: { color: colour("panel") }, textColor: colour("soft"), fontFamily: colour("font"), panes: { separatorColor: colour("line") } },
+      grid: { vertLines: { color: colour("grid") }, horzLines: { color: colour("grid") } },
       rightPriceScale: { borderColor: colour("line") },
       timeScale: { borderColor: colour("line") },
       crosshair: { vertLine: { labelBackgroundColor: colour("chip") }, horzLine: { labelBackgroundColor: colour("chip") } },
@@ -173,14 +70,38 @@ export class Chart {
       downColor: colour("down"), wickDownColor: colour("down"), borderDownColor: colour("down"),
       priceLineColor: colour("fg"),
     });
+    this.fillVolume();
+  }
+
+  // moment writes a time with its zone.
+  moment(t) {
+    return this.local ? say("time.local", { at: utc(t - 60_000 * new Date(t).getTimezoneOffset()) }) : utc(t) + " UTC";
+  }
+
+  // tick writes a time of the axis. A candle of a day or longer is that of a day in UTC.
+  tick(t, kind) {
+    const { Year, Month, DayOfMonth } = library.TickMarkType;
+    const short = length(this.interval ?? "1h") < 864e5;
+    const zone = this.local && short ? undefined : "UTC";
+    const of = (parts) => new Intl.DateTimeFormat(language, { timeZone: zone, ...parts }).format(t);
+    const clock = () => of({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+    if (kind === Year) return of({ year: "numeric" });
+    if (kind === Month) return of({ month: "short" });
+    if (kind > DayOfMonth) return clock();
+    const day = of({ day: "numeric", month: "short" });
+    return zone || clock() === "00:00" ? day : `${day} ${clock()}`; // a day of UTC may begin at any hour
   }
 
   // show draws klines, rows as GET /klines has them, and the row of the one that is
   // forming; while that is null, or not later than they are, the place of the next
   // is hatched. The view stays where it is unless they are of another series.
-  show({ symbol, interval, klines, simulated }, forming, decimals) {
+  show({ exchange, symbol, interval, klines, simulated }, forming, decimals) {
+    const shown = [klines, forming?.join(), decimals, simulated];
+    if (this.shown?.every((x, i) => x === shown[i])) return;
+    this.shown = shown;
     const data = klines.map(candle);
-    this.decimals = decimals;
+    this.decimals = this.zones.decimals = decimals;
+    this.interval = interval;
     this.last = data.at(-1);
     this.zones.simulated = simulated;
     this.zones.forming = null;
@@ -190,27 +111,81 @@ export class Chart {
       this.zones.forming = open.time;
       data.push(open);
     }
+    this.data = data;
     this.candles = new Map(data.map((d) => [d.time, d]));
     this.series.applyOptions({ priceFormat: { type: "price", precision: decimals, minMove: 10 ** -decimals } });
     this.series.setData(data);
-    const name = this.last ? symbol + interval : "";
+    this.fillVolume();
+    const name = this.last ? [exchange, symbol, interval].join(" ") : "";
     if (this.name !== name) this.mark([]);
-    if (name && this.name !== name) {
-      // room to the right for what the zones are called
-      const width = Math.max(200, this.chart.timeScale().width());
-      const bars = Math.min(data.length, Math.max(60, Math.floor(width / 6)));
-      const room = 105 + this.marks.room();
-      this.chart.timeScale().setVisibleLogicalRange({ from: data.length - bars, to: data.length + bars * room / (width - room) });
-      this.chart.priceScale("right").applyOptions({ autoScale: true });
-    }
+    if (name && this.name !== name) this.home();
     this.name = name;
     this.tell();
   }
 
+  // home shows the newest candles, with room to the right for what the zones are called.
+  home() {
+    const { length: n } = this.data, width = Math.max(200, this.chart.timeScale().width());
+    const bars = Math.min(n, Math.max(60, Math.floor(width / 6)));
+    const room = (width < 600 ? 95 : 135) + this.marks.room();
+    this.chart.timeScale().setVisibleLogicalRange({ from: n - bars, to: n + bars * room / (width - room) });
+    this.chart.priceScale("right").applyOptions({ autoScale: true });
+  }
+
+  // pan shows the candle of a time in the middle. It returns false if the first candle is later.
+  pan(t) {
+    const i = this.data.findIndex((d) => d.time >= t / 1000);
+    if (i < 0 || this.data[0].time > t / 1000) return false;
+    const { from, to } = this.chart.timeScale().getVisibleLogicalRange(), half = (to - from) / 2;
+    this.chart.timeScale().setVisibleLogicalRange({ from: i - half, to: i + half });
+    return true;
+  }
+
+  // showVolume draws the volume below the candles, or does not.
+  showVolume(on) {
+    if (on && !this.volume) {
+      this.volume = this.chart.addSeries(library.HistogramSeries, { priceFormat: { type: "custom", minMove: 0.01, formatter: (n) => compact.format(n) }, priceLineVisible: false, lastValueVisible: false }, 1);
+      this.chart.panes()[0].setStretchFactor(6);
+      this.chart.panes()[1].setStretchFactor(1);
+      this.fillVolume();
+    } else if (!on && this.volume) {
+      this.chart.removeSeries(this.volume);
+      this.volume = null;
+    }
+  }
+
+  fillVolume() {
+    this.volume?.setData((this.data ?? []).map((d) => d.open === undefined ? { time: d.time } : { time: d.time, value: d.volume, color: colour(d.close < d.open ? "down" : "up") + "90" }));
+  }
+
+  // showLog has equal distances on the axis be equal ratios of prices, or differences.
+  showLog(on) {
+    this.chart.priceScale("right").applyOptions({ mode: library.PriceScaleMode[on ? "Logarithmic" : "Normal"] });
+  }
+
+  // showLocal writes times as they are here, or in UTC.
+  showLocal(on) {
+    this.local = on;
+    this.chart.applyOptions({ timeScale: { timeVisible: true } }); // has the axis written again
+    this.tell();
+  }
+
+  // showLevels draws the levels of the table, and brings a selected one into the picture.
   showLevels(levels, selected) {
-    this.zones.levels = levels;
-    this.zones.selected = selected;
+    if (selected !== this.zones.selected && selected) this.chart.priceScale("right").applyOptions({ autoScale: true });
+    this.draws({ levels, selected });
+  }
+
+  // draws has the zones be drawn with other properties of theirs, and says in words what is
+  // drawn.
+  draws(changes) {
+    Object.assign(this.zones, changes);
     this.zones.requestUpdate?.();
+    const { levels, others, lines, selected } = this.zones, p = (x) => price(x, this.zones.decimals);
+    const named = (l) => [l.interval, l.name ?? l.text, p(l.price)].filter(Boolean).join(" ");
+    const chosen = levels.find((l) => l.id === selected);
+    this.box.setAttribute("aria-label", [say("chart.label"), [...levels, ...others, ...lines].map(named).join(say("comma")),
+      chosen && say("chart.selected", { name: named(chosen) })].filter(Boolean).join(" "));
   }
 
   // showMarks draws these marks.
@@ -220,8 +195,9 @@ export class Chart {
   }
 
   // mark shows the tests of an explained level by a letter of their outcome.
-  mark(touches) {
-    this.tests.setMarkers(touches.map((t) => ({
+  mark(tests) {
+    this.draws({ test: null });
+    this.letters.setMarkers(tests.map((t) => ({
       time: Date.parse(t.from) / 1000,
       position: t.side === "above" ? "belowBar" : "aboveBar",
       shape: t.side === "above" ? "arrowUp" : "arrowDown",
@@ -231,14 +207,32 @@ export class Chart {
     })));
   }
 
-  // tell writes the candle under the cursor, else the last closed one.
+  // tell writes the candle under the cursor, else the last closed one, and the level there.
   tell() {
     const under = this.candles?.get(this.under);
     const c = under?.open === undefined ? this.last : under;
     if (!c) return this.legend.replaceChildren();
     const p = (x) => price(x, this.decimals);
-    const change = 100 * (c.close / c.open - 1);
-    const values = { at: utc(c.time * 1000), open: p(c.open), high: p(c.high), low: p(c.low), close: p(c.close), change: `${change < 0 ? "−" : "+"}${fixed(Math.abs(change), 2)} %`, volume: volume.format(c.volume) };
-    this.legend.textContent = say("chart.legend", values) + (c.time === this.zones.forming ? "   " + say("chart.forming") : "");
+    const change = 100 * (c.close / c.open - 1), l = this.level;
+    const values = { at: this.moment(c.time * 1000), open: p(c.open), high: p(c.high), low: p(c.low), close: p(c.close), change: `${change < 0 ? "−" : "+"}${fixed(Math.abs(change), 2)} %`, volume: compact.format(c.volume) };
+    this.legend.textContent = say("chart.legend", values) + (c.time === this.zones.forming ? "   " + say("chart.forming") : "")
+      + (l ? "   │   " + [l.interval, say("chart.level", { name: l.name, price: p(l.price), low: p(l.low), high: p(l.high) }), l.gone ? say("chart.gone") : say("chart.edge", { edge: signed(l.edge, 1) }),
+        l.tests && !l.gone ? say("chart.held", { held: l.held, n: l.held + l.broke }) : "", l.beside?.length ? say("chart.beside", { intervals: l.beside.join(", ") }) : ""].filter(Boolean).join("  ") : "");
+  }
+
+  // picture returns the chart as a canvas, below lines of text.
+  picture(lines) {
+    const shot = this.chart.takeScreenshot(true), ratio = shot.width / this.chart.chartElement().clientWidth;
+    const canvas = Object.assign(document.createElement("canvas"), { width: shot.width, height: shot.height + Math.round((14 + 18 * lines.length) * ratio) });
+    const c = canvas.getContext("2d");
+    c.fillStyle = colour("panel");
+    c.fillRect(0, 0, canvas.width, canvas.height);
+    lines.forEach((text, i) => {
+      c.font = `${i ? "" : "700 "}${(i ? 12 : 14) * ratio}px ${colour("font")}`;
+      c.fillStyle = colour(i ? "soft" : "fg");
+      c.fillText(text, 10 * ratio, (20 + 18 * i) * ratio);
+    });
+    c.drawImage(shot, 0, canvas.height - shot.height);
+    return canvas;
   }
 }

@@ -193,7 +193,7 @@ function reasons(x, horizon, d) {
   const tests = x.tests.toReversed();
   right.append(el("h3", {}, say("why.tests", { n: tests.length })), el("p", { class: "soft" }, sentence(x.entries_note)), x.record_note ? el("p", {}, sentence(x.record_note)) : "",
     el("ol", { class: "touches" }, tests.slice(0, 12).map((t) => el("li", {},
-      el("span", { class: "t" }, utc(t.from)), el("b", { class: t.outcome }, say("outcome." + t.outcome)),
+      el("button", { type: "button", class: "t", title: say("touches.show") }, utc(t.from)), el("b", { class: t.outcome }, say("outcome." + t.outcome)),
       el("span", { class: "soft" }, say("why.from_" + t.side, { price: price(t.extreme, d) }))))),
     tests.length > 12 ? el("p", { class: "soft" }, say("why.before", { count: tests.length - 12 })) : "");
   if (v.first_tested) parts[0].append(say("why.first", { at: utc(v.first_tested), span: span(Date.parse(x.as_of) - Date.parse(v.last_tested)) }));

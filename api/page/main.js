@@ -6,12 +6,16 @@ import { Bells } from "./bells.js";
 import { Chart } from "./chart.js";
 import { Events } from "./events.js";
 import { decimals, el, length, price, put, span, utc } from "./format.js";
+import { listen } from "./keys.js";
+import { before, Beside, Tests } from "./layers.js";
 import { LevelTable, named } from "./levels.js";
 import { ended, Live } from "./live.js";
 import { filters, Market } from "./market.js";
 import { MarkLayer } from "./marks.js";
+import { moved, newest } from "./now.js";
 import { drawJobs, drawMemory, drawSchedules } from "./panels.js";
 import { Search } from "./search.js";
+import { Tools } from "./tools.js";
 import { choices, clock, drawElsewhere, drawVenues, replay, take } from "./venues.js";
 import { Watched } from "./watched.js";
 import { say } from "./words.js";
@@ -19,9 +23,9 @@ import { say } from "./words.js";
 const $ = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-// The candle lengths to choose from, and how many candles are drawn.
+// The candle lengths to choose from, and how many candles are drawn at first.
 const intervals = [...$("intervals").querySelectorAll("input")].map((input) => input.value);
-const drawn = 500;
+const drawn = 300;
 
 // exchange is empty for the one the service talks to, if it talks to one only.
 const state = { exchange: "", symbol: "", interval: "", level: null, perSide: 6, minEdge: null, all: false, market: filters }; // minEdge null: that of the service
@@ -74,12 +78,32 @@ function writeAddress(push) {
   history[push ? "pushState" : "replaceState"](null, "", address || location.pathname);
 }
 
-const chart = new Chart($("chart"), $("legend"));
-const table = new LevelTable($("levels"), (id) => {
+const chart = new Chart($("chart"), $("legend"), {
+  pick(level) {
+    if (!level || level.gone) return;
+    if (level.interval) return go({ interval: level.interval, level: level.id });
+    choose(level.id === state.level ? null : level.id);
+    button(level.id)?.focus({ preventScroll: true });
+  },
+  older,
+  marks: (under, point) => marks.tell(under, point),
+});
+
+// button returns the one of a level in the table.
+const button = (id) => $("levels").querySelector(`[data-level="${id}"]`);
+
+// choose has a level explained, or none.
+function choose(id) {
   state.level = id;
   writeAddress();
   draw();
-}, (touches) => chart.mark(touches), (analysis, level, attributes) => bells.button(analysis, level, attributes), $("also"));
+}
+
+let explained = []; // the tests of the level explained, the first first
+const table = new LevelTable($("levels"), choose, (tests) => {
+  explained = tests;
+  chart.mark(tests);
+}, (analysis, level, attributes) => bells.button(analysis, level, attributes), $("also"));
 
 // show opens the pair of an event or of a bell with its level.
 const show = ({ exchange, symbol, interval, level }) => open(exchange, symbol, { interval, level: level?.id ?? null });
@@ -91,10 +115,30 @@ const watched = new Watched($("watched"), () => {
 }, () => market.offer());
 const events = new Events($("events"), { bells, watched, open: show, alone });
 
-const marks = new MarkLayer({ toggle: $("marks-shown"), list: $("marks"), tooltip: $("mark") }, () => {
+const beside = new Beside(), tests = new Tests();
+const tools = new Tools($("tools"), {
+  changed(name) {
+    apply(name);
+    if (name === "dots" || name === "beside" || name === "before") layers().catch(lost);
+  },
+  taken: () => ({
+    canvas: chart.picture([`${seen.symbol} ${seen.interval} · ${seen.exchange}${$("simulated").hidden ? "" : " · " + say("simulated.mark")}`, $("legend").textContent, $("fresh").textContent.trim()]),
+    file: `${seen.symbol.replace(/\W/g, "-")}-${seen.interval}.png`,
+  }),
+  home: () => chart.home(),
+  help: () => help(),
+});
+
+// apply has the chart follow a switch of its tools.
+function apply(name) {
+  const on = tools.on[name];
+  ({ volume: () => chart.showVolume(on), log: () => chart.showLog(on), local: () => chart.showLocal(on) })[name]?.();
+}
+["volume", "log", "local"].forEach(apply);
+
+const marks = new MarkLayer({ toggle: $("marks-shown"), list: $("marks"), tooltip: $("mark"), also: () => tools.on.before }, () => {
   marks.load(analysis).catch(lost).then(draw);
 });
-chart.onMarks = (under, point) => marks.tell(under, point);
 
 let title = document.title;
 
@@ -103,8 +147,12 @@ function retitle() {
   document.title = bells.ringing + title;
 }
 
+// now returns the analysis as of the newest price.
+const now = () => analysis && moved(analysis, newest(analysis, shows(forming) ? forming : null));
+
 // draw writes what is known of the pair.
 function draw() {
+  const analysis = now();
   $("pair").textContent = seen.symbol;
   const name = analysis?.name || shows(klines) && klines.name;
   $("name").textContent = [name, seen.exchange].filter(Boolean).join(" · ");
@@ -135,13 +183,44 @@ function draw() {
     return;
   }
   const chosen = named(analysis, state);
-  const all = [...chosen.resistances, ...chosen.supports];
+  const others = tools.on.beside && beside.is(seen) ? beside : null, names = others?.names();
+  const all = [...chosen.resistances, ...chosen.supports].map((l) => ({ ...l, beside: names?.get(l.id) }));
   const selected = all.some((l) => l.id === state.level) ? state.level : null;
+  const past = !selected && gone?.id === state.level ? [gone] : []; // where the level was that is asked for
   $("price").textContent = price(analysis.price ?? analysis.last_price, shownDecimals);
   $("atr").textContent = `ATR ${analysis.atr.toPrecision(4).replace(/e.*/, (e) => "·10" + e.slice(1))}`;
   table.show(analysis, chosen, selected, shownDecimals, alone() ? null : venuesOf(), state);
-  chart.showLevels(all, selected);
-  $("shown").textContent = (state.level && !selected ? say("shown.gone") : "") + say("shown", { count: all.length, all: levels.length }) + (analysis.odds_reason ? " " + say("no_odds", { reason: analysis.odds_reason }) : "");
+  chart.draws({
+    tests: tools.on.dots ? tests.known : new Map(), others: others?.levels() ?? [],
+    lines: tools.on.before ? before(marks.of(seen), Date.parse(analysis.as_of)) : [],
+  });
+  chart.showLevels([...all, ...past], selected ?? past[0]?.id ?? null);
+  const successor = past[0] && levels.find((l) => l.id === past[0].replaced_by);
+  put($("shown"), el("span", {}, [
+    state.level && !selected ? say(past.length ? "shown.past" : "shown.gone") : "",
+    say("shown", { count: all.length, all: levels.length }), analysis.odds_reason ? say("no_odds", { reason: analysis.odds_reason }) : "", others?.note(),
+  ].filter(Boolean).join(" ")), successor ? el("button", { type: "button", onclick: () => choose(successor.id) }, say("shown.successor", { price: price(successor.price, shownDecimals) })) : null);
+  if (tools.on.dots) tests.load(analysis, all, () => chart.draws({}));
+}
+
+let gone = null; // a level that was asked for and is not there any more, as it was
+
+// recall finds what a level was that is asked for and not there: the events know.
+async function recall(signal) {
+  const { level } = state;
+  if (!level || !analysis || gone?.id === level || [...analysis.supports, ...analysis.resistances].some((l) => l.id === level)) return;
+  const { events } = await ask(`events${query({ exchange: seen.exchange, symbol: seen.symbol, interval: seen.interval, level, limit: 400 })}`, { signal }).catch(() => ({ events: [] }));
+  if (signal.aborted || !events.length) return;
+  const last = events.at(-1);
+  gone = { ...last.level, gone: true, name: last.level.role === "support" ? "S" : "R", rank: Infinity, replaced_by: last.replaced_by };
+  draw();
+}
+
+// layers asks for what the chart shows besides the levels of the pair, and draws it.
+async function layers(signal = loading.signal) {
+  if (!analysis) return;
+  await Promise.all([recall(signal), tools.on.beside && beside.load(seen, signal), marks.load(analysis, signal)]);
+  if (!signal.aborted) draw();
 }
 
 // venuesOf returns on how many exchanges each level shown is, by id.
@@ -166,7 +245,8 @@ function fresh() {
     parts.push(say("fresh.as_of", { at: utc(analysis.as_of), count: analysis.klines }),
       analysis.missing_klines ? el("b", { class: "stale" }, say("fresh.missing", { count: analysis.missing_klines })) : say("fresh.complete"),
       say("fresh.found", { span: span(clock(seen.exchange) - Date.parse(analysis.computed_at)) }));
-    if (analysis.price !== null) parts.push(say("fresh.price", { span: span(clock(seen.exchange) - Date.parse(analysis.price_at)) }));
+    const last = newest(analysis, shows(forming) ? forming : null);
+    if (last) parts.push(say("fresh.price", { span: span(clock(seen.exchange) - Date.parse(last.at)) }));
   }
   if (close && !served(seen.exchange)) {
     parts.push(say("fresh.elsewhere", { exchange: seen.exchange }));
@@ -230,7 +310,7 @@ async function load() {
   fresh();
   events.show(seen);
   compare(signal);
-  layer.then(() => signal.aborted || draw());
+  layers(signal).catch(() => {});
   Promise.resolve(candles).then(() => {
     if (signal.aborted) return;
     if (!document.body.dataset.ready) performance.mark("shown");
@@ -269,7 +349,7 @@ async function loadCandles() {
   const mine = fetching = Object.assign(new AbortController(), { series: next });
   const late = setTimeout(() => $("no-chart").replaceChildren(el("p", { class: "soft" }, say("chart.waiting"))), 500);
   mine.done = ask(`klines/${encodeURIComponent(symbol)}${query({ interval, exchange, limit: drawn })}`, { signal: mine.signal }).then((k) => {
-    klines = k;
+    klines = joined(klines, k);
     unknown = null;
     $("no-chart").replaceChildren();
     if (fetching !== mine || !same(next, wanted())) return;
@@ -291,6 +371,34 @@ async function loadCandles() {
   return mine.done;
 }
 
+// joined returns new candles with the older ones that are here, if none is between them.
+function joined(old, k) {
+  const [first] = k.klines[0] ?? [];
+  if (!same(old, k) || !old.klines.length || !(first <= old.klines.at(-1)[0])) return k;
+  return { ...k, klines: [...old.klines.filter(([t]) => t < first), ...k.klines] };
+}
+
+let deep = null; // the series of which all candles were asked for, and when they are here
+
+// older asks for all candles that the levels come from.
+async function older() {
+  const of = seen;
+  if (!shows(klines) || !analysis || klines.klines.length >= analysis.klines) return;
+  deep = same(deep, of) ? deep : { ...of, done: ask(`klines/${encodeURIComponent(of.symbol)}${query({ interval: of.interval, exchange: state.exchange, limit: analysis.klines })}`) };
+  const k = await deep.done.catch(() => (deep = null));
+  if (!k || !same(of, seen) || klines.klines[0][0] <= k.klines[0][0]) return;
+  klines = joined(k, klines);
+  drawCandles();
+}
+
+// look shows when a test was on the chart.
+async function look(test) {
+  const at = Date.parse(test.from);
+  if (!chart.pan(at)) await older().then(() => chart.pan(at));
+  chart.draws({ test });
+  see();
+}
+
 // follow asks for the candle that is forming. One that cannot be had is not shown.
 async function follow() {
   const of = seen;
@@ -298,7 +406,7 @@ async function follow() {
   const found = await ask(`klines/${encodeURIComponent(of.symbol)}/forming${query({ interval: of.interval, exchange: state.exchange })}`).catch(() => null);
   if (!same(of, seen)) return;
   forming = found;
-  drawCandles();
+  draw();
   fresh();
 }
 
@@ -419,9 +527,15 @@ function drawExchanges() {
 // open shows a pair of an exchange, wherever on the page it was chosen, and what else
 // is to be as changes say.
 async function open(exchange, symbol, changes) {
-  $("pair").scrollIntoView({ block: "nearest" });
+  see();
   await go({ exchange, symbol, ...changes });
-  $("pair").focus();
+  $("pair").focus({ preventScroll: true });
+}
+
+// see scrolls to the chart unless it is in sight.
+function see() {
+  const { top, bottom } = $("chart").getBoundingClientRect();
+  if (top < 0 || bottom > innerHeight) $("pair").closest(".pair").scrollIntoView();
 }
 
 $("intervals").addEventListener("change", (e) => go({ interval: e.target.value }));
@@ -443,11 +557,47 @@ $("also").addEventListener("change", (e) => {
 
 const market = new Market($("market"), ({ exchange, symbol, interval, id }) => {
   go({ exchange, symbol, interval, level: id });
-  $("pair").scrollIntoView({ block: "nearest" });
+  see();
 }, (l) => {
   const row = { "data-row": `${l.exchange} ${l.symbol} ${l.id}` };
   return el("span", { class: "icons" }, watched.button(l, { "data-row": "star " + row["data-row"] }), l.faint ? null : bells.button(l, l, { "data-row": "bell " + row["data-row"] }));
 }, { watched: () => watched.names, lists: () => watched.listNames, sweep, sweeping });
+
+// A level in focus or under the pointer in the table is pointed out on the chart.
+const point = (id, wanted) => chart.draws({ pointed: id ?? null, wanted: wanted ?? null });
+const levelOf = (e) => e.target.closest("tr")?.querySelector("button.name")?.dataset.level;
+$("levels").addEventListener("focusin", (e) => point(levelOf(e), levelOf(e)));
+$("levels").addEventListener("focusout", () => point());
+$("levels").addEventListener("mouseover", (e) => point(levelOf(e), chart.zones.wanted));
+$("levels").addEventListener("mouseleave", () => point(chart.zones.wanted, chart.zones.wanted));
+$("levels").addEventListener("click", (e) => {
+  const line = e.target.closest(".touches li");
+  if (line) look(explained.at(-1 - [...line.parentNode.children].indexOf(line)));
+});
+
+const help = listen({
+  dialog: $("keys"),
+  full: () => tools.full(),
+  close() {
+    if ($("tools").closest(".full")) tools.full();
+    else if (state.level) choose(null);
+  },
+  // walk goes to the level above or below, from the price outwards at first.
+  walk(step) {
+    const all = chart.zones.levels.filter((l) => !l.gone).toSorted((a, b) => b.price - a.price);
+    const { dataset } = document.activeElement;
+    const from = [dataset.level, chart.zones.pointed, state.level].find((id) => all.some((l) => l.id === id));
+    const at = from ? all.findIndex((l) => l.id === from) + step : step > 0 ? all.findIndex((l) => l.role === "support") : all.findLastIndex((l) => l.role === "resistance");
+    button(all[at]?.id)?.focus();
+  },
+});
+
+// What is above the chart leaves the screen while the table is read.
+new ResizeObserver(() => {
+  const top = $("tools").closest(".top"), above = $("legend").getBoundingClientRect().top - top.getBoundingClientRect().top;
+  top.parentNode.style.setProperty("--above", `${Math.floor(above)}px`);
+  top.parentNode.style.setProperty("--band", `${Math.ceil(top.offsetHeight - above)}px`);
+}).observe($("tools").closest(".top"));
 
 const alerts = new Alerts($("alerts"), { here: () => seen });
 
@@ -503,10 +653,10 @@ const live = new Live({
       live.drawn([...live.jobs.values()]); // of which exchange is known now
     } else if (ticks % 6 === 0) {
       await load();
-      if (analysis?.price != null) market.load();
     } else if (ticks % 2 === 0) {
       await reprice();
     }
+    if (begun && ticks % 2 === 0 && analysis?.price != null && seesMarket()) market.load();
     begun = true;
     follow();
     drawVenues($("venues"));
@@ -520,6 +670,12 @@ const live = new Live({
   },
 });
 let changing = null;
+
+// seesMarket tells whether the screener is in sight; else it need not follow the prices.
+function seesMarket() {
+  const { top, bottom } = $("market").getBoundingClientRect();
+  return top < innerHeight && bottom > 0;
+}
 
 // sweep begins a sweep of an exchange, and sweeping tells whether one runs.
 async function sweep(exchange, interval) {

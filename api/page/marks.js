@@ -4,8 +4,8 @@
 import { ask, query } from "./ask.js";
 import { el, percent, price, put, signed } from "./format.js";
 import { say } from "./words.js";
+import { colour } from "./zones.js";
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const kept = "tidemark-marks";
 
 // Tops and bottoms are the rarest, then months, weeks, days and round numbers.
@@ -83,12 +83,12 @@ export class Marks {
 }
 
 // MarkLayer is the switch, the list and the tooltip of a tick. redraw is called when
-// there are others to draw, or none.
+// there are others to draw, or none; also tells whether others need the marks.
 export class MarkLayer {
   reply = null;
 
-  constructor({ toggle, list, tooltip }, redraw) {
-    Object.assign(this, { toggle, list, tooltip });
+  constructor({ toggle, list, tooltip, also }, redraw) {
+    Object.assign(this, { toggle, list, tooltip, also });
     toggle.checked = localStorage.getItem(kept) !== "off";
     toggle.addEventListener("change", () => {
       localStorage.setItem(kept, toggle.checked ? "on" : "off");
@@ -96,20 +96,30 @@ export class MarkLayer {
     });
   }
 
-  // load asks for the marks of an analysis, if they are shown and not here.
+  // load asks for the marks of an analysis, if they are needed and not here.
   async load(analysis, signal) {
     const of = analysis && [analysis.exchange, analysis.symbol, analysis.interval, analysis.computed_at].join(" ");
-    if (!of || !this.toggle.checked || this.of === of) return;
+    if (!of || !this.toggle.checked && !this.also() || this.key === of) return;
     let problem = "";
     const reply = await ask(`levels/${encodeURIComponent(analysis.symbol)}/marks${query({ interval: analysis.interval, exchange: analysis.exchange })}`, { signal }).catch((p) => (problem = p.message, null));
     if (signal?.aborted) return;
-    Object.assign(this, { of, reply, problem });
+    Object.assign(this, { key: of, reply, problem });
+  }
+
+  // is tells whether they are of a series.
+  is({ exchange, symbol, interval }) {
+    return !!this.key?.startsWith([exchange, symbol, interval, ""].join(" "));
+  }
+
+  // of returns the marks of a series that are here.
+  of(series) {
+    return this.is(series) && this.reply ? this.reply.marks : [];
   }
 
   // show writes the list, and returns the marks to draw.
   show(analysis, d) {
-    const here = this.toggle.checked && analysis && this.of?.startsWith([analysis.exchange, analysis.symbol, analysis.interval, ""].join(" "));
-    const marks = here && this.reply ? this.reply.marks : [];
+    const here = this.toggle.checked && analysis && this.is(analysis);
+    const marks = here ? this.of(analysis) : [];
     this.list.hidden = !this.toggle.checked;
     this.decimals = d;
     if (!marks.length) this.tell([]);

@@ -41,6 +41,7 @@ export class Search {
     const at = (p) => Math.min(...forms(p).map(([form, part]) => form === part ? 0 : form.startsWith(part) ? 1 : form.includes(part) ? 2 : 3));
     const fits = name ? pairs.map((p) => [at(p), p]).filter(([rank]) => rank < 3).toSorted(([x], [y]) => x - y) : [];
     this.shown = fits.slice(0, 8).map(([, p]) => ({ text: p.symbol, name: plain(p.name ?? p.symbol) === plain(p.symbol) ? "" : p.name, symbol: p.symbol, any: false }));
+    this.none = !!name && pairs.length > 0 && !this.shown.length;
     if (name && this.several()) this.shown.push({ text: typed, name: say("search.any"), symbol: typed, any: true });
     this.at = 0;
     this.draw();
@@ -63,7 +64,8 @@ export class Search {
       id: "found-" + i, role: "option", "aria-selected": String(i === this.at),
       onmousedown: (e) => { e.preventDefault(); this.take(s); },
     }, s.text, s.name ? el("small", {}, " " + s.name) : null)));
-    this.list.hidden = !this.shown.length;
+    if (this.none) this.list.append(el("li", { class: "soft", role: "option", "aria-disabled": "true", "aria-selected": "false" }, say("search.none")));
+    this.list.hidden = !this.list.children.length;
     this.input.setAttribute("aria-expanded", String(!this.list.hidden));
     if (this.shown.length) this.input.setAttribute("aria-activedescendant", "found-" + this.at);
     else this.input.removeAttribute("aria-activedescendant");
@@ -71,6 +73,7 @@ export class Search {
 
   close() {
     this.shown = [];
+    this.none = false;
     this.draw();
   }
 
