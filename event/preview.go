@@ -96,7 +96,6 @@ type message struct {
 	exchange string
 	interval levels.Interval
 	at       int64
-	class    string
 }
 
 func newPreview(q PreviewQuery) *preview {
@@ -337,7 +336,7 @@ func (p *preview) count(s *service.Stored, k Kind, e *wire.PreviewEvent) {
 	day, hour := tallyOf(p.days, dayOf(e.OccurredAt)), tallyOf(p.hours, hourOf(e.OccurredAt))
 	day.events++
 	hour.events++
-	if m := (message{s.Exchange, s.Interval, e.OccurredAt.UnixMilli(), wire.EventClass(e.Kind)}); !p.messages[m] {
+	if m := (message{s.Exchange, s.Interval, e.OccurredAt.UnixMilli()}); !p.messages[m] {
 		p.messages[m] = true
 		day.messages++
 		hour.messages++

@@ -390,8 +390,9 @@ func (t *alertTx) awake(delivery int64, receiver string, now time.Time) error {
 		ID       int64
 		Attempts int
 		Quick    bool
+		Failing  bool
 	}
-	if err := t.list(&waiting, `SELECT w.id, w.attempts, r.quick FROM deliveries w JOIN receivers r ON r.id = w.receiver
+	if err := t.list(&waiting, `SELECT w.id, w.attempts, r.quick, r.failing_since IS NOT NULL AS failing FROM deliveries w JOIN receivers r ON r.id = w.receiver
 		WHERE w.receiver = ? AND w.final_at IS NULL AND w.state = 'pending' AND w.due_at IS NULL AND w.id > ? AND EXISTS (
 			SELECT 1 FROM delivery_events a JOIN delivery_events b ON b.level = a.level WHERE a.delivery = w.id AND b.delivery = ?)
 		ORDER BY w.id`, receiver, delivery, delivery); err != nil {
@@ -402,8 +403,11 @@ func (t *alertTx) awake(delivery int64, receiver string, now time.Time) error {
 			return err
 		}
 		lane := alert.Slow
-		if w.Quick {
+		switch {
+		case w.Quick:
 			lane = alert.Quick
+		case w.Failing:
+			lane = alert.Failing
 		}
 		if err := t.Queue(w.ID, w.Attempts, now, lane); err != nil {
 			return err
@@ -464,9 +468,15 @@ func (t *alertTx) AddEvents(all []alert.Matched) error {
 }
 
 // DropEvents implements alert.Tx.
-func (t *alertTx) DropEvents(delivery int64, seqs []int64) error {
+func (t *alertTx) DropEvents(d *alert.StoredDelivery, seqs []int64, now time.Time) error {
+	if err := t.lockReceiver(d.Receiver); err != nil {
+		return err
+	}
+	if err := t.awake(d.ID, d.Receiver, now); err != nil {
+		return err
+	}
 	for part := range slices.Chunk(seqs, rowsPerStatement) {
-		args := []any{delivery}
+		args := []any{d.ID}
 		for _, seq := range part {
 			args = append(args, seq)
 		}
@@ -727,6 +737,8 @@ func (t *alertTx) Queue(delivery int64, attempts int, at time.Time, l alert.Lane
 		opts.Queue = quickDeliveries
 	case alert.Slow:
 		opts.Priority = 2
+	case alert.Failing:
+		opts.Priority = 3
 	}
 	if at.After(time.Now()) {
 		opts.ScheduledAt = at

@@ -472,11 +472,8 @@ func (b *batcher) Work(ctx context.Context, j *river.Job[batchArgs]) error {
 	})
 }
 
-// The most attempts of a process at once, in each queue.
-const (
-	maxQuick = 8
-	maxSlow  = 4
-)
+// maxSlow is the most attempts of a process at once in the slow queue.
+const maxSlow = 4
 
 // StartDeliveries implements alert.Queue. Work has been called.
 func (db *DB) StartDeliveries(f func(ctx context.Context, delivery int64, attempts int, l alert.Lane) error) error {
@@ -487,7 +484,7 @@ func (db *DB) StartDeliveries(f func(ctx context.Context, delivery int64, attemp
 	q.mu.Lock()
 	q.deliver = f
 	q.mu.Unlock()
-	for name, most := range map[string]int{quickDeliveries: maxQuick, slowDeliveries: maxSlow} {
+	for name, most := range map[string]int{quickDeliveries: alert.QuickPlaces, slowDeliveries: maxSlow} {
 		err := q.client.Queues().Add(name, river.QueueConfig{MaxWorkers: most})
 		if err != nil && !errors.As(err, new(*river.QueueAlreadyAddedError)) {
 			return fmt.Errorf("the queue: %w", err)

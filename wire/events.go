@@ -5,18 +5,6 @@ import "time"
 // EventKinds are the values of Event.Kind.
 var EventKinds = []string{"appeared", "approaching", "touched", "held", "broke", "flipped", "vanished"}
 
-// EventClass groups kinds: events of a class go out of date after the same time, and those
-// of a close are one message.
-func EventClass(kind string) string {
-	switch kind {
-	case "approaching", "touched":
-		return "near"
-	case "appeared", "vanished":
-		return "drawn"
-	}
-	return "outcome"
-}
-
 // Event is something that happened to a level.
 type Event struct {
 	Seq  int64  `json:"seq,omitzero"` // its place in the order of all events, which grows, with holes

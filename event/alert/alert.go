@@ -48,6 +48,7 @@ type Alerts struct {
 	current *compiled // of the last revision that was read
 
 	volumes volumes
+	places  places
 }
 
 // New returns Alerts. Run dispatches them.
@@ -56,6 +57,7 @@ func New(cfg Config, store Store, reg prometheus.Registerer, log *slog.Logger) *
 		cfg.Now = time.Now
 	}
 	a := &Alerts{cfg: cfg, store: store, log: log, metrics: newMetrics(reg), wake: make(chan struct{}, 1), current: &compiled{revision: -1}}
+	a.places = places{running: map[*place]struct{}{}, last: map[string]time.Duration{}}
 	a.volumes = volumes{read: cfg.Volumes, by: map[string]volume{}}
 	return a
 }
@@ -74,6 +76,16 @@ func (c *compiled) receiver(name string) *StoredReceiver {
 	for i := range c.receivers {
 		if c.receivers[i].Name == name {
 			return &c.receivers[i]
+		}
+	}
+	return nil
+}
+
+// rule returns the rule with an id, or nil.
+func (c *compiled) rule(id string) *Rule {
+	for _, r := range c.rules {
+		if r.ID == id {
+			return r
 		}
 	}
 	return nil
@@ -247,10 +259,8 @@ func (a *Alerts) Rule(ctx context.Context, id string) (*Rule, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range c.rules {
-		if r.ID == id {
-			return r, nil
-		}
+	if r := c.rule(id); r != nil {
+		return r, nil
 	}
 	return nil, fmt.Errorf("rule %q: %w", id, ErrUnknown)
 }

@@ -40,12 +40,17 @@ const (
 // been made. An error means that its result could not be stored: it is made again. If ctx
 // ends first, nothing is recorded and the error is service.ErrStopping.
 func (a *Alerts) Attempt(ctx context.Context, id int64, failures int, lane Lane) error {
+	c, err := a.configured(ctx)
+	if err != nil {
+		return err
+	}
 	var receiver *StoredReceiver
 	var m notify.Message
 	ready := false
 	var ended string
-	err := a.store.DeliveryTx(ctx, id, func(tx Tx, d *StoredDelivery) (err error) {
-		ready, ended = false, ""
+	var trimmed int
+	err = a.store.DeliveryTx(ctx, id, func(tx Tx, d *StoredDelivery) (err error) {
+		ready, ended, trimmed = false, "", 0
 		if d.State != Pending || d.Attempts != failures {
 			return nil
 		}
@@ -63,14 +68,29 @@ func (a *Alerts) Attempt(ctx context.Context, id int64, failures int, lane Lane)
 			return err
 		case !receiver.DisabledAt.IsZero():
 			return end(Failed, "the receiver is disabled: "+receiver.DisabledWhy)
-		case !d.ExpiresAt.IsZero() && !now.Before(d.ExpiresAt):
-			return end(Expired, "it was out of date before it could be delivered")
+		}
+		if !d.ExpiresAt.IsZero() && !now.Before(d.ExpiresAt) {
+			before := d.LeftOut
+			if err := d.trim(tx, c.rule(d.Rule), receiver, now); err != nil {
+				return err
+			}
+			trimmed = d.LeftOut - before
+			if d.Events == 0 {
+				return end(Expired, "it was out of date before it could be delivered")
+			}
+			if err := tx.Update(d); err != nil {
+				return err
+			}
+		}
+		switch {
 		case now.Before(receiver.RetryAt):
 			d.DueAt = receiver.RetryAt
 			if err := tx.Update(d); err != nil {
 				return err
 			}
-			return tx.Queue(d.ID, d.Attempts, d.DueAt, Slow)
+			return tx.Queue(d.ID, d.Attempts, d.DueAt, Failing)
+		case lane == Quick && !receiver.Quick: // it has stopped to answer since this was queued
+			return tx.Queue(d.ID, d.Attempts, now, receiver.lane())
 		}
 		blocked, err := tx.Blocked(d)
 		if err != nil {
@@ -87,6 +107,9 @@ func (a *Alerts) Attempt(ctx context.Context, id int64, failures int, lane Lane)
 	if errors.Is(err, ErrUnknown) {
 		return nil // it was pruned
 	}
+	if err == nil {
+		a.metrics.withheld.WithLabelValues(expired).Add(float64(trimmed))
+	}
 	if err != nil || !ready {
 		if ended != "" {
 			a.metrics.ended.WithLabelValues(ended).Inc()
@@ -97,12 +120,7 @@ func (a *Alerts) Attempt(ctx context.Context, id int64, failures int, lane Lane)
 	if to, err := a.open(receiver); err != nil {
 		result = notify.Result{Outcome: notify.Retry, Error: err.Error()}
 	} else {
-		sending, cancel := ctx, context.CancelFunc(func() {})
-		if lane == Quick {
-			sending, cancel = context.WithTimeout(ctx, quickTimeout)
-		}
-		result = a.cfg.Sender.Send(sending, to, m)
-		cancel()
+		result = a.send(ctx, receiver.ID, to, m, lane)
 	}
 	if ctx.Err() != nil && result.Outcome != notify.Delivered {
 		return service.ErrStopping
@@ -110,6 +128,28 @@ func (a *Alerts) Attempt(ctx context.Context, id int64, failures int, lane Lane)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storing)
 	defer cancel()
 	return a.record(ctx, id, failures, at, result)
+}
+
+// send makes the attempt, in the quick queue within its bounds.
+func (a *Alerts) send(ctx context.Context, receiver string, to notify.Receiver, m notify.Message, lane Lane) (result notify.Result) {
+	if lane == Quick {
+		timed, cancel := context.WithTimeout(ctx, quickTimeout)
+		defer cancel()
+		placed, own := a.places.take(timed, receiver)
+		result = a.cfg.Sender.Send(placed, to, m)
+		if result.Outcome != notify.Delivered && context.Cause(placed) == errCrowded {
+			result.Error = errCrowded.Error()
+		}
+		a.places.leave(own)
+	} else {
+		result = a.cfg.Sender.Send(ctx, to, m)
+	}
+	if result.Outcome == notify.Delivered {
+		a.places.answered(receiver, result.Latency)
+	} else {
+		a.places.answered(receiver, 0)
+	}
+	return result
 }
 
 // record stores the result of an attempt and what follows from it.
@@ -164,7 +204,9 @@ func (a *Alerts) record(ctx context.Context, id int64, failures int, at time.Tim
 			}
 			if !d.Final() {
 				d.Attempts++
-				a.next(&d, now, result, end)
+				if err := a.next(tx, &d, now, result, end); err != nil {
+					return err
+				}
 			}
 			if why := disableFor(&d, health, now, result); why != "" && health.DisabledAt.IsZero() {
 				disabled = true
@@ -193,7 +235,7 @@ func (a *Alerts) record(ctx context.Context, id int64, failures int, at time.Tim
 		if err := tx.Update(&d); err != nil {
 			return err
 		}
-		return tx.Queue(d.ID, d.Attempts, d.DueAt, Slow)
+		return tx.Queue(d.ID, d.Attempts, d.DueAt, Failing)
 	})
 	if errors.Is(err, ErrUnknown) {
 		return nil
@@ -220,17 +262,29 @@ func (a *Alerts) record(ctx context.Context, id int64, failures int, at time.Tim
 }
 
 // next decides what follows a failed attempt of a delivery, whose Attempts counts it.
-func (a *Alerts) next(d *StoredDelivery, now time.Time, result notify.Result, end func(state string)) {
+func (a *Alerts) next(tx Tx, d *StoredDelivery, now time.Time, result notify.Result, end func(state string)) error {
 	if result.Outcome == notify.Gone || result.Outcome == notify.Refused || d.Attempts == len(schedule) {
 		end(Failed)
-		return
+		return nil
 	}
 	pause := schedule[d.Attempts]
 	pause += time.Duration(rand.Float64() * jitter * float64(pause))
 	d.DueAt = now.Add(max(pause, result.RetryAfter))
-	if !d.ExpiresAt.IsZero() && !d.DueAt.Before(d.ExpiresAt) {
+	if d.ExpiresAt.IsZero() || d.DueAt.Before(d.ExpiresAt) {
+		return nil
+	}
+	left := false // of its events at the next attempt
+	if err := tx.Matched(d.ID, func(e Numbered) error {
+		until := expiry(e.Event)
+		left = left || until.IsZero() || d.DueAt.Before(until)
+		return nil
+	}); err != nil {
+		return err
+	}
+	if !left {
 		end(Expired)
 	}
+	return nil
 }
 
 // disableFor returns why a receiver is disabled after a failed attempt, or "".

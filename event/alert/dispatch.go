@@ -223,7 +223,7 @@ func (d *dispatcher) route(e Numbered, env Env) {
 				g.key = join(ForEvent, r.ID, receiver.ID, strconv.FormatInt(e.Seq, 10))
 			default:
 				g.reason, g.until, g.most = ForClose, d.now.Add(r.groupWait()), maxGroupWait
-				g.key = join(ForClose, r.ID, receiver.ID, e.Exchange, e.Interval, strconv.FormatInt(e.OccurredAt.UnixMilli(), 10), wire.EventClass(e.Kind))
+				g.key = join(ForClose, r.ID, receiver.ID, e.Exchange, e.Interval, strconv.FormatInt(e.OccurredAt.UnixMilli(), 10))
 			}
 			d.add(g, e)
 		}
@@ -244,10 +244,10 @@ func join(parts ...string) string { return strings.Join(parts, " ") }
 
 // expiry returns when an event is out of date; zero: never.
 func expiry(e *wire.Event) time.Time {
-	switch wire.EventClass(e.Kind) {
-	case "near":
+	switch e.Kind {
+	case "approaching", "touched":
 		return e.OccurredAt.Add(levels.Interval(e.Interval).Duration())
-	case "drawn":
+	case "appeared", "vanished":
 		return e.OccurredAt.Add(24 * time.Hour)
 	}
 	return time.Time{}
@@ -348,7 +348,7 @@ func (d *dispatcher) freezeOne(s *StoredDelivery) error {
 	case err != nil:
 		return err
 	}
-	rule := d.rule(s.Rule)
+	rule := d.c.rule(s.Rule)
 	sum := newSummary(rule, d.now)
 	if rule != nil && rule.Inhibit && len(rule.Intervals) != 1 && s.Reason != ForQuiet {
 		if err := d.cover(s, sum); err != nil {
@@ -358,12 +358,9 @@ func (d *dispatcher) freezeOne(s *StoredDelivery) error {
 	if err := d.tx.Matched(s.ID, func(e Numbered) error { sum.add(e); return nil }); err != nil {
 		return err
 	}
-	if len(sum.dropped) > 0 {
-		if err := d.tx.DropEvents(s.ID, sum.dropped); err != nil {
-			return err
-		}
+	if err := sum.drop(d.tx, s); err != nil {
+		return err
 	}
-	s.Events, s.LeftOut = sum.events, s.LeftOut+len(sum.dropped)
 	d.withheld[inhibited] += sum.inhibited
 	d.withheld[expired] += sum.expired
 	switch {
@@ -394,20 +391,11 @@ func (d *dispatcher) freezeOne(s *StoredDelivery) error {
 		return d.tx.MoveEvents(s.ID, to, d.now)
 	}
 	sum.render(s, receiver)
-	s.Key, s.State, s.QueuedAt, s.DueAt, s.ExpiresAt = "", Pending, d.now, d.now, sum.expires
+	s.Key, s.State, s.QueuedAt, s.DueAt = "", Pending, d.now, d.now
 	if err := d.tx.Update(s); err != nil {
 		return err
 	}
 	return d.tx.Queue(s.ID, 0, d.now, receiver.lane())
-}
-
-func (d *dispatcher) rule(id string) *Rule {
-	for _, r := range d.c.rules {
-		if r.ID == id {
-			return r
-		}
-	}
-	return nil
 }
 
 // lane returns the queue of the next attempt to a receiver.
@@ -415,7 +403,9 @@ func (r *StoredReceiver) lane() Lane {
 	switch {
 	case r.Quick:
 		return Quick
-	case r.SucceededAt.IsZero() && r.FailingSince.IsZero():
+	case !r.FailingSince.IsZero():
+		return Failing
+	case r.SucceededAt.IsZero():
 		return Untried
 	}
 	return Slow
@@ -491,7 +481,7 @@ func (a *Alerts) Replay(ctx context.Context, rule string, after, upTo int64) (wi
 			}
 			for _, name := range again.Receivers {
 				if receiver := c.receiver(name); receiver != nil {
-					key := join(prefix, receiver.ID, e.Exchange, e.Interval, strconv.FormatInt(e.OccurredAt.UnixMilli(), 10), wire.EventClass(e.Kind))
+					key := join(prefix, receiver.ID, e.Exchange, e.Interval, strconv.FormatInt(e.OccurredAt.UnixMilli(), 10))
 					if e.Candle == nil {
 						key = join(prefix, receiver.ID, strconv.FormatInt(e.Seq, 10))
 					}

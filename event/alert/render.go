@@ -26,8 +26,7 @@ type summary struct {
 	kinds              map[string]int
 	top                []Numbered // by edge, the highest first
 	first, last        time.Time  // when the events happened
-	expires            time.Time  // when the last of them is out of date; zero: never
-	lasting            bool       // one of them is news for ever
+	expires            time.Time  // when the first of them is out of date; zero: none ever
 	dropped            []int64    // inhibited or expired
 	inhibited, expired int
 }
@@ -64,9 +63,8 @@ func (s *summary) add(e Numbered) {
 	if e.OccurredAt.After(s.last) {
 		s.last = e.OccurredAt
 	}
-	s.lasting = s.lasting || until.IsZero()
-	if s.expires = maxTime(s.expires, until); s.lasting {
-		s.expires = time.Time{}
+	if s.expires.IsZero() || !until.IsZero() && until.Before(s.expires) {
+		s.expires = until
 	}
 	at, _ := slices.BinarySearchFunc(s.top, e, func(a, b Numbered) int {
 		return cmp.Or(cmp.Compare(math.Abs(b.Level.Edge), math.Abs(a.Level.Edge)), cmp.Compare(a.Seq, b.Seq))
@@ -77,11 +75,37 @@ func (s *summary) add(e Numbered) {
 	}
 }
 
-func maxTime(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
+// drop removes the events from d that its message is not about.
+func (s *summary) drop(tx Tx, d *StoredDelivery) error {
+	d.Events, d.LeftOut, d.ExpiresAt = s.events, d.LeftOut+len(s.dropped), s.expires
+	if len(s.dropped) == 0 {
+		return nil
 	}
-	return b
+	return tx.DropEvents(d, s.dropped, s.now)
+}
+
+// trim removes the events from a queued d that are out of date by now, and renders its
+// message again without them. If none is left, d keeps its message.
+func (d *StoredDelivery) trim(tx Tx, rule *Rule, to *StoredReceiver, now time.Time) error {
+	sum := newSummary(rule, now)
+	if err := tx.Matched(d.ID, func(e Numbered) error { sum.add(e); return nil }); err != nil {
+		return err
+	}
+	if err := sum.drop(tx, d); err != nil || sum.events == 0 {
+		return err
+	}
+	var before struct {
+		Data struct {
+			LeftOut leftOut `json:"left_out"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal(d.Body, &before); err != nil {
+		return err
+	}
+	sum.inhibited += before.Data.LeftOut.Inhibited
+	sum.expired += before.Data.LeftOut.Expired
+	sum.render(d, to)
+	return nil
 }
 
 // groupBody is the data of a message about several events.

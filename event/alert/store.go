@@ -99,7 +99,7 @@ type StoredDelivery struct {
 	CreatedAt time.Time
 	DueAt     time.Time // the end of the gathering or the next attempt; zero: none
 	QueuedAt  time.Time // when it ceased to gather, or was sent again
-	ExpiresAt time.Time // zero: never
+	ExpiresAt time.Time // when the first of its events is out of date; zero: none ever
 	FinalAt   time.Time // zero: not final
 	Events    int       // without those left out
 	LeftOut   int
@@ -212,8 +212,9 @@ type Tx interface {
 	AddEvents(all []Matched) error
 	// Matched calls f with the events of a delivery, in the order of their numbers.
 	Matched(delivery int64, f func(Numbered) error) error
-	// DropEvents removes events from a delivery.
-	DropEvents(delivery int64, seqs []int64) error
+	// DropEvents removes events from a delivery, and queues the attempts of those that waited
+	// for it.
+	DropEvents(d *StoredDelivery, seqs []int64, now time.Time) error
 	// MoveEvents moves the events of a delivery, which ceases to exist, to another.
 	MoveEvents(from, to int64, now time.Time) error
 	// Related calls f with the events of the pairs of a delivery in the other deliveries of
@@ -242,5 +243,6 @@ type Lane int
 const (
 	Quick   Lane = iota // to a receiver that accepted the last message, soon
 	Untried             // to one whose state is not known
-	Slow                // to one that fails or is slow
+	Slow                // to one that is slow
+	Failing             // to one that has not accepted the last message
 )
