@@ -35,7 +35,7 @@ var rooms = map[string]room{
 	"api/chart":          {inside: []string{"levels", "service"}, outside: []string{"golang.org/x/image"}},
 	"config":             {inside: []string{"levels"}, outside: []string{"github.com/caarlos0/env/v10", "github.com/spf13/pflag", "github.com/robfig/cron/v3"}},
 	"app":                {inside: []string{"levels", "scorecard", "service", "job", "live", "event", "event/alert", "event/notify", "memory", "config", "api", "repository", "exchange", "exchange/binance", "exchange/simulated", "exchange/venues"}, outside: []string{"github.com/prometheus/client_golang"}},
-	"bench":              {inside: []string{"app", "config", "exchange/simulated", "wire"}, outside: []string{"github.com/jackc/pgx/v5", "github.com/jmoiron/sqlx", "github.com/lib/pq"}},
+	"bench":              {inside: []string{"app", "config", "exchange/simulated", "repository", "service", "wire"}, outside: []string{"github.com/jackc/pgx/v5", "github.com/jmoiron/sqlx", "github.com/lib/pq"}},
 	"command": {
 		inside:  []string{"levels", "levels/evaluate", "levels/calibrate", "service", "job", "memory", "config", "app", "bench", "api", "client", "wire", "exchange", "exchange/binance", "exchange/simulated", "exchange/venues", "repository"},
 		outside: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sys", "golang.org/x/term"},

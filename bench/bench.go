@@ -66,6 +66,7 @@ type benchReport struct {
 	Live        []liveResult       `json:"live"`
 	Cuts        []cutsResult       `json:"cuts"`
 	Hours       []soakRun          `json:"hours"`
+	Ring        []ringResult       `json:"ring"`
 }
 
 type settingResult struct {
@@ -128,7 +129,7 @@ const (
 	partCuts   = "live-cuts"
 )
 
-var liveParts = []string{partLive, partClose, partVenues, partCuts}
+var liveParts = []string{partLive, partClose, partVenues, partCuts, partRing}
 
 // Bencher runs the processes of a benchmark.
 type Bencher struct {
@@ -202,6 +203,8 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
 				}
 			case "venues":
 				err = b.venues(ctx, &report, db)
+			case partRing:
+				err = b.ringPart(ctx, &report, db)
 			default:
 				err = b.live(ctx, &report, db, part)
 			}
@@ -916,6 +919,19 @@ func (r benchReport) print(w io.Writer) error {
 			t.head("database", "cuts", "of them kill -9", "holes", "candles compared", "lost", "doubled", "differing", "filled after the reconnect, p50, s", "most, s")
 		}
 		t.row(c.Database, strconv.Itoa(c.Cuts), strconv.Itoa(c.Kills), strconv.Itoa(c.Holes), strconv.Itoa(c.Candles), strconv.Itoa(c.Lost), strconv.Itoa(c.Doubled), strconv.Itoa(c.Differing), two(c.FillP50), two(c.FillMost))
+	}
+	for i, g := range r.Ring {
+		if i == 0 {
+			t.head("database", "live pairs at 1m", "messages about prices", "price to webhook, p50, ms", "p99, ms", "most, ms", "closes", "messages about them", "close to webhook, p99, s", "peak RSS, MiB")
+		}
+		ms := func(f float64) string { return fmt.Sprintf("%.0f", 1000*f) }
+		t.row(g.Database, strconv.Itoa(g.Series), strconv.Itoa(g.Events), ms(g.P50), ms(g.P99), ms(g.Most), strconv.Itoa(g.Closes), strconv.Itoa(g.Messages), two(g.CloseP99), mib(g.PeakRSS))
+	}
+	for i, g := range r.Ring {
+		if i == 0 {
+			t.head("database", "levels broken at one close", "messages a receiver", "receivers that hang", "event to another webhook without them, most, s", "while they begin to hang, most, s", "later, most, s")
+		}
+		t.row(g.Database, strconv.Itoa(g.Broken), fmt.Sprintf("%g", g.PerReceiver), strconv.Itoa(g.Dead), two(g.Alone), two(g.AtOnce), two(g.KnownBad))
 	}
 	for i, h := range r.Hours {
 		if i == 0 {

@@ -26,7 +26,9 @@ same bytes. It takes some minutes.
 are served, all pairs of six exchanges in one process, and whether candles are lost
 by cuts of connections and kills of the process; live-close, live-venues and live-cuts
 are these steps alone. With --hours it instead keeps pairs live for that many hours of
-a fast clock.`,
+a fast clock. --parts ring measures webhooks: how soon after a price has come to a level
+of a live pair one arrives, how many a close with 500 broken levels makes, and how long
+200 receivers that hang delay another.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return bench.Run(cmd.Context(), o, in.stdout, in.stderr) },
 	}
@@ -36,7 +38,7 @@ a fast clock.`,
 	flags.DurationVar(&o.Latency, "latency", 20*time.Millisecond, "latency of the exchange")
 	flags.StringSliceVar(&o.Settings, "settings", []string{"5/50", "3/20", "2/10", "1/5", "20/50"}, "settings to measure, concurrency/batch")
 	flags.StringSliceVar(&o.Parts, "parts", bench.Parts, "what to measure")
-	flags.IntVar(&o.Closes, "closes", 5, "closes of a minute to measure with --parts live")
+	flags.IntVar(&o.Closes, "closes", 5, "closes of a minute to measure with --parts live or ring")
 	flags.IntVar(&o.Hours, "hours", 0, "with --parts live: keep pairs live for this many simulated hours instead")
 	flags.Float64Var(&o.Speed, "speed", 60, "speed of the market's clock in these hours, as a multiple of real time")
 	flags.StringVar(&o.Plot, "plot", "", "write a plot of these hours to this SVG file")

@@ -61,6 +61,8 @@ type Options struct {
 	// OnClosed is called before each message of a closed candle, with its open time in Unix
 	// seconds. It may be nil.
 	OnClosed func(symbol string, open int64)
+	// OnPushed is called before each message of a candle, with its last price. It may be nil.
+	OnPushed func(symbol string, price float64)
 
 	Stream     StreamFaults
 	Faults     Faults

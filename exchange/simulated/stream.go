@@ -285,6 +285,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 			}
 			if !closed {
 				s.streams.forming.Add(1)
+				s.pushed(sub, &c)
 				if buf = d.push(buf[:0], sub, &c, false, now.UnixMilli()); !push(buf) {
 					return
 				}
@@ -305,6 +306,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 			if s.options.OnClosed != nil {
 				s.options.OnClosed(sub.pair.Symbol, c.open)
 			}
+			s.pushed(sub, &c)
 			if buf = d.push(buf[:0], sub, &c, !faults.Unmarked, s.options.Now().UnixMilli()); !push(buf) {
 				return
 			}
@@ -341,6 +343,13 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// pushed calls OnPushed.
+func (s *Server) pushed(sub *subscription, c *candle) {
+	if s.options.OnPushed != nil {
+		s.options.OnPushed(sub.pair.Symbol, float64(c.c)/float64(pow10[sub.pair.TickDecimals]))
 	}
 }
 
