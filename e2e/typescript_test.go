@@ -1,7 +1,7 @@
 package e2e
 
 // This test pins clients/typescript: its types are the output of openapi-typescript for
-// openapi.yaml, and the responses of a running service match them.
+// openapi.yaml, the responses of a running service match them, and followEvents loses no event.
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ import (
 func TestTypeScript_TypesAreThoseOfTheContractAndOfRealAnswers(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
-	for _, name := range []string{"clients/typescript/package.json", "clients/typescript/package-lock.json", "openapi.yaml"} {
+	for _, name := range []string{"clients/typescript/package.json", "clients/typescript/package-lock.json", "clients/typescript/events.js", "clients/typescript/events.d.ts", "openapi.yaml"} {
 		if err := os.WriteFile(filepath.Join(folder, filepath.Base(name)), []byte(text(t, name)), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -52,7 +52,8 @@ func TestTypeScript_TypesAreThoseOfTheContractAndOfRealAnswers(t *testing.T) {
 	}
 
 	_, exchange := market(t, simulated.Options{Pairs: 5})
-	r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+sqliteURL(t))
+	database := sqliteURL(t)
+	r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+database)
 	j := r.sweepTo(t)
 	var a analysisReply
 	r.get(t, "/levels/BTCUSDT", &a)
@@ -93,16 +94,96 @@ func TestTypeScript_TypesAreThoseOfTheContractAndOfRealAnswers(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(code), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return npm("exec", "--offline", "--", "tsc", "--noEmit", "--strict", "--target", "es2022", "--skipLibCheck", "false", name)
+		return npm("exec", "--offline", "--", "tsc", "--noEmit", "--strict", "--target", "es2022", "--module", "es2022", "--moduleResolution", "bundler", "--skipLibCheck", "false", name)
 	}
 	if out, err := check("real.ts", code.String()); err != nil {
 		t.Errorf("answers of the service have other types: %v\n%s", err, out)
 	}
+	follow := `import { followEvents } from "./events.js";
+const until = new AbortController();
+for await (const e of followEvents({ kinds: ["held"], signal: until.signal })) { const price: number = e.price; void price; }
+`
+	if out, err := check("follow.ts", follow); err != nil {
+		t.Errorf("the types of followEvents: %v\n%s", err, out)
+	}
+	if out, err := check("follow.ts", strings.Replace(follow, "held", "hold", 1)); err == nil {
+		t.Errorf("a kind that does not exist is accepted: %s", out)
+	}
+	followInNode(t, folder, r, storing(t, database))
 	bad := code.String()
 	for _, wrong := range [][2]string{{`"status":"`, `"status":"x`}, {`"simulated":true`, `"simulated":"yes"`}} {
 		bad = strings.Replace(bad, wrong[0], wrong[1], 1)
 	}
 	if out, err := check("wrong.ts", bad); err == nil || strings.Count(out, "error TS") < 2 {
 		t.Errorf("of two mistakes the check finds: %v\n%s", err, out)
+	}
+}
+
+// followInNode follows the events of a service in Node over streams that break off within
+// events, and over an answer that refuses for a moment.
+func followInNode(t *testing.T, folder string, r *running, store func(symbol string, n int)) {
+	t.Helper()
+	const events = 120
+	script := fmt.Sprintf(`import { followEvents, ServiceError } from "./events.mjs";
+let streams = 0, refused = 0;
+const cut = async (url, options) => {
+  if (++streams === 2) return new Response('{"code":"busy"}', { status: 503, headers: { "Retry-After": "0" } });
+  const answer = await fetch(url, options);
+  if (streams > 4) return answer;
+  let left = 5001 * streams;
+  return new Response(answer.body.pipeThrough(new TransformStream({ transform(part, to) {
+    if ((left -= part.length) >= 0) return to.enqueue(part);
+    to.enqueue(part.slice(0, part.length + left));
+    to.error(new Error("cut"));
+  } })), answer);
+};
+const seen = [];
+for await (const e of followEvents({ baseUrl: %q, since: 0, fetch: cut, onReconnect: () => refused++ })) {
+  seen.push(e.seq);
+  if (seen.length === %d) break;
+}
+let refusal;
+try { for await (const e of followEvents({ baseUrl: %q, since: 99999 })) void e; } catch (error) { refusal = error; }
+const until = new AbortController();
+setTimeout(() => until.abort(), 50);
+for await (const e of followEvents({ baseUrl: %q, signal: until.signal })) void e;
+console.log(JSON.stringify({ seen, streams, refused, status: refusal instanceof ServiceError && refusal.status }));
+`, r.base, events, r.base, r.base)
+	if err := os.WriteFile(filepath.Join(folder, "follow.mjs"), []byte(script), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(folder, "events.js"), filepath.Join(folder, "events.mjs")); err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for n := range events {
+			store("BTCUSDT", n)
+		}
+	}()
+	cmd := exec.CommandContext(t.Context(), "node", "follow.mjs")
+	cmd.Dir = folder
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	<-written
+	if err != nil {
+		t.Fatalf("node: %v\n%s", err, stderr.String())
+	}
+	var got struct {
+		Seen                     []int64
+		Streams, Refused, Status int
+	}
+	if err := json.Unmarshal(out, &got); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for i, seq := range got.Seen {
+		if i > 0 && seq <= got.Seen[i-1] {
+			t.Errorf("event %d after %d", seq, got.Seen[i-1])
+		}
+	}
+	if len(got.Seen) != events || got.Streams < 5 || got.Refused != got.Streams-1 || got.Status != 400 {
+		t.Errorf("%d events of %d, %+v", len(got.Seen), events, got)
 	}
 }
