@@ -13,6 +13,7 @@ import (
 // discord posts to a webhook of a channel,
 // https://discord.com/developers/docs/resources/webhook#execute-webhook
 type discord struct {
+	texts
 	URL string `json:"url"`
 }
 

@@ -21,6 +21,7 @@ import (
 // email sends to one address through the server of a mail provider, over SMTP submission
 // (RFC 6409, RFC 8314).
 type email struct {
+	texts
 	Server   string `json:"server"`
 	Security string `json:"security"`
 	User     string `json:"user"`

@@ -14,6 +14,7 @@ import (
 // matrix sends to a room that the user of the token has joined,
 // https://spec.matrix.org/latest/client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid
 type matrix struct {
+	texts
 	Server string `json:"server"`
 	Room   string `json:"room"`
 	Token  string `json:"token"`

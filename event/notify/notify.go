@@ -70,13 +70,16 @@ func Kinds() []string {
 //
 //	webhook   url, secret (whsec_…), key (whsk_…), previous [{secret, until}], template,
 //	          content_type, headers; secret or key or both
-//	telegram  token, chat, server (https://api.telegram.org)
-//	discord   url
-//	slack     url
-//	ntfy      server (https://ntfy.sh), topic, token
-//	matrix    server, room, token
-//	email     server (host:port), security (starttls, tls or none), user, password, from, to
+//	telegram  token, chat, server (https://api.telegram.org), template
+//	discord   url, template
+//	slack     url, template
+//	ntfy      server (https://ntfy.sh), topic, token, template
+//	matrix    server, room, token, template
+//	email     server (host:port), security (starttls, tls or none), user, password, from, to,
+//	          template
 //
+// The template of a webhook makes its body, that of another kind the title, which is its
+// first line, and the text.
 // Unknown members are refused. An error is one sentence for the author of the
 // configuration; it never contains a secret.
 func Parse(kind string, config []byte) (Receiver, error) {
@@ -88,7 +91,11 @@ func Parse(kind string, config []byte) (Receiver, error) {
 	if err := decode(config, s); err != nil {
 		return Receiver{}, fmt.Errorf("%s: %w", kind, err)
 	}
-	if err := s.check(); err != nil {
+	err := s.check()
+	if t, ok := s.(templated); ok && err == nil {
+		err = t.compile()
+	}
+	if err != nil {
 		return Receiver{}, fmt.Errorf("%s: %w", kind, err)
 	}
 	return Receiver{Kind: kind, shape: s}, nil
@@ -150,8 +157,7 @@ func (r Receiver) String() string { return strings.TrimSpace(r.Kind + " " + r.Ma
 // GoString returns the same as String.
 func (r Receiver) GoString() string { return r.String() }
 
-// Check reports whether r can render a message such as sample. Only the template of a
-// webhook can fail.
+// Check reports whether r can render a message such as sample. Only a template can fail.
 func (r Receiver) Check(sample Message) error {
 	if r.shape == nil {
 		return errors.New("the receiver is empty")
@@ -160,11 +166,14 @@ func (r Receiver) Check(sample Message) error {
 	if err := sample.check(); err != nil {
 		return err
 	}
-	if w, ok := r.shape.(*webhook); ok {
-		_, err := w.body(sample)
-		return err
+	var err error
+	switch s := r.shape.(type) {
+	case *webhook:
+		_, err = s.body(sample)
+	case templated:
+		_, err = s.apply(sample)
 	}
-	return nil
+	return err
 }
 
 // MaxBody is the most bytes of the body of a webhook, as Standard Webhooks advises.
@@ -182,7 +191,7 @@ type Message struct {
 	Link  string    // http or https, at most 500 bytes; may be empty
 	Time  time.Time // of the event
 	// Body is the JSON that a webhook receives, at most MaxBody bytes. Templates read it as
-	// .body. Other kinds ignore it.
+	// .body.
 	Body []byte
 }
 

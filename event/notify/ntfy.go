@@ -13,6 +13,7 @@ import (
 // ntfy publishes to a topic as JSON, whose texts may be of any language,
 // https://docs.ntfy.sh/publish/#publish-as-json
 type ntfy struct {
+	texts
 	Server string `json:"server"`
 	Topic  string `json:"topic"`
 	Token  string `json:"token"`

@@ -86,8 +86,13 @@ func (s *Sender) Send(ctx context.Context, r Receiver, m Message) Result {
 	m = m.clean()
 	var result Result
 	if r.shape == nil {
-		result = Result{Outcome: Refused, Error: "the receiver is empty"}
-	} else if err := m.check(); err != nil {
+		return Result{Outcome: Refused, Error: "the receiver is empty"}
+	}
+	err := m.check()
+	if t, ok := r.shape.(templated); ok && err == nil {
+		m, err = t.apply(m)
+	}
+	if err != nil {
 		result = Result{Outcome: Refused, Error: err.Error()}
 	} else {
 		ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)

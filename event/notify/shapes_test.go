@@ -55,6 +55,33 @@ func TestShapes_FollowTheirServices(t *testing.T) {
 	}
 }
 
+func TestShapes_SendTheTextOfATemplate(t *testing.T) {
+	server := serve(t, answer(200, `{"ok":true,"event_id":"$1"}`))
+	m := sample
+	m.Body = []byte(`{"data":{"symbol":"BTCUSDT"}}`)
+	const text = `{{.body.data.symbol}} <now>{{"\n"}}{{if .link}}{{.link}}{{end}}`
+	for kind, want := range map[string]string{
+		"telegram": `"text":"\u003cb\u003eBTCUSDT \u0026lt;now\u0026gt;\u003c/b\u003e\n`, "discord": `"content":"**BTCUSDT `, "slack": `"text":"*BTCUSDT `, "ntfy": `"title":"BTCUSDT \u003cnow\u003e"`, "matrix": `"body":"BTCUSDT \u003cnow\u003e\nhttps://`,
+	} {
+		config := valid(server.URL)[kind]
+		config["template"] = text
+		r := parsed(t, kind, config)
+		if got := local().Send(t.Context(), r, m); got.Outcome != Delivered || !strings.Contains(string(server.last(t).body), want) || strings.Contains(string(server.last(t).body), "held 7 of 10") {
+			t.Errorf("%s: %+v %s, want %s", kind, got, server.last(t).body, want)
+		}
+		sent := server.count()
+		if got := local().Send(t.Context(), r, Message{ID: "a", Type: "a", Title: "a", Time: m.Time, Body: []byte(`{}`)}); got.Outcome != Refused || server.count() != sent {
+			t.Errorf("%s: a template that fails: %+v", kind, got)
+		}
+		config["template"] = "{{template 1}}"
+		if b, _ := json.Marshal(config); b != nil {
+			if _, err := Parse(kind, b); err == nil {
+				t.Errorf("%s: a template that cannot be read is accepted", kind)
+			}
+		}
+	}
+}
+
 func TestShapes_UnderstandTheErrorsOfTheirServices(t *testing.T) {
 	for _, c := range []struct {
 		kind   string

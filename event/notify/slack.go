@@ -10,6 +10,7 @@ import (
 // slack posts to an incoming webhook,
 // https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
 type slack struct {
+	texts
 	URL string `json:"url"`
 }
 

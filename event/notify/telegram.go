@@ -13,6 +13,7 @@ import (
 
 // telegram sends as a bot, https://core.telegram.org/bots/api#sendmessage
 type telegram struct {
+	texts
 	Token  string `json:"token"`
 	Chat   string `json:"chat"`
 	Server string `json:"server"`

@@ -52,6 +52,44 @@ func parseTemplate(text string) (*template.Template, error) {
 	return t, nil
 }
 
+// texts is the template of the text of a chat, a push service or a mailbox. The first line
+// that it makes is the title, the others are the text.
+type texts struct {
+	Template string `json:"template,omitempty"`
+
+	parsed *template.Template // nil without
+}
+
+// compile reads the template.
+func (t *texts) compile() (err error) {
+	if t.Template != "" {
+		t.parsed, err = parseTemplate(t.Template)
+	}
+	return err
+}
+
+// apply returns m with the title and text of the template.
+func (t *texts) apply(m Message) (Message, error) {
+	if t.parsed == nil {
+		return m, nil
+	}
+	made, err := execute(t.parsed, m)
+	if err != nil {
+		return m, err
+	}
+	m.Title, m.Text, _ = strings.Cut(strings.TrimSpace(string(made)), "\n")
+	if m = m.clean(); m.Title == "" {
+		return m, errors.New("the template makes no text")
+	}
+	return m, nil
+}
+
+// templated is a shape with texts.
+type templated interface {
+	compile() error
+	apply(m Message) (Message, error)
+}
+
 // inspect refuses functions that are not listed, and makes each iteration of a range
 // write an empty text, by which they are counted.
 func inspect(n parse.Node) error {
