@@ -151,17 +151,25 @@ func alertError(err error) error {
 	return err
 }
 
+func (a *API) rules() entries[wire.Rule, wire.RuleList] {
+	return entries[wire.Rule, wire.RuleList]{
+		"/rules", a.Alerts.Rules, func(all []wire.Rule) *wire.RuleList { return &wire.RuleList{Rules: all} },
+		a.Alerts.PutRule, a.Alerts.DeleteRule, func(r *wire.Rule) string { return r.ID },
+	}
+}
+
+func (a *API) receivers() entries[wire.Receiver, wire.ReceiverList] {
+	return entries[wire.Receiver, wire.ReceiverList]{
+		"/receivers", a.Alerts.Receivers, func(all []wire.Receiver) *wire.ReceiverList { return &wire.ReceiverList{Receivers: all} },
+		a.Alerts.PutReceiver, a.Alerts.DeleteReceiver, func(r *wire.Receiver) string { return r.ID },
+	}
+}
+
 // handleAlerts registers the routes of rules and what belongs to them.
 func (a *API) handleAlerts(handle func(method, pattern string, h handler) http.HandlerFunc) {
 	s := a.Alerts
-	entries[wire.Rule, wire.RuleList]{
-		"/rules", s.Rules, func(all []wire.Rule) *wire.RuleList { return &wire.RuleList{Rules: all} },
-		s.PutRule, s.DeleteRule, func(r *wire.Rule) string { return r.ID },
-	}.handle(handle)
-	entries[wire.Receiver, wire.ReceiverList]{
-		"/receivers", s.Receivers, func(all []wire.Receiver) *wire.ReceiverList { return &wire.ReceiverList{Receivers: all} },
-		s.PutReceiver, s.DeleteReceiver, func(r *wire.Receiver) string { return r.ID },
-	}.handle(handle)
+	a.rules().handle(handle)
+	a.receivers().handle(handle)
 	entries[wire.Silence, wire.SilenceList]{
 		"/silences", s.Silences, func(all []wire.Silence) *wire.SilenceList { return &wire.SilenceList{Silences: all} },
 		s.PutSilence, s.DeleteSilence, func(r *wire.Silence) string { return r.ID },
@@ -174,6 +182,7 @@ func (a *API) handleAlerts(handle func(method, pattern string, h handler) http.H
 	handle("POST", "/rules/{id}/replay", a.postReplay)
 	handle("POST", "/receivers/{id}/test", a.postTest)
 	handle("POST", "/receivers/{id}/enable", a.postEnable)
+	handle("POST", "/receivers/{id}/rotate", a.postRotate)
 	handle("GET", "/deliveries", a.getDeliveries)
 	handle("GET", "/deliveries/{id}", a.getDelivery)
 	handle("DELETE", "/deliveries/{id}", a.deleteDelivery)
@@ -282,6 +291,22 @@ func (a *API) postEnable(w *reply, r *http.Request) error {
 		return err
 	}
 	done, err := a.Alerts.EnableReceiver(r.Context(), chi.URLParam(r, "id"))
+	if err != nil {
+		return alertError(err)
+	}
+	return sendJSON(w, &done)
+}
+
+// postRotate serves POST /receivers/{id}/rotate: it gives a webhook another secret.
+func (a *API) postRotate(w *reply, r *http.Request) error {
+	if _, err := parseQuery(r.URL.RawQuery); err != nil {
+		return err
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	done, err := a.Alerts.RotateReceiver(r.Context(), chi.URLParam(r, "id"), body)
 	if err != nil {
 		return alertError(err)
 	}

@@ -48,7 +48,7 @@ func withoutAlerts() *alert.Alerts {
 
 // withAlerts returns a harness whose alerts are kept in a database, without or with a key
 // for secrets.
-func withAlerts(t *testing.T, key string) (*harness, *repository.DB) {
+func withAlerts(t *testing.T, key string, more ...func(*Config)) (*harness, *repository.DB) {
 	t.Helper()
 	db, err := repository.Open(t.Context(), repository.Config{URL: "sqlite://" + filepath.Join(t.TempDir(), "alerts.db"), PoolSize: 1, History: 1})
 	if err != nil {
@@ -64,6 +64,9 @@ func withAlerts(t *testing.T, key string) (*harness, *repository.DB) {
 	return start(t, func(a *Config, sc *service.Config) {
 		sc.KlineLimit = 1000 // previews need candles before the period
 		a.Alerts = alert.New(c, db, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+		for _, change := range more {
+			change(a)
+		}
 	}), db
 }
 
@@ -107,6 +110,46 @@ func TestAlerts_EntriesAreCreatedReadReplacedAndDeleted(t *testing.T) {
 		want(t, h.get(path), 404)
 		want(t, h.do("DELETE", path, ""), 404)
 	}
+}
+
+func TestAlerts_AWebhookGetsAnotherSecret(t *testing.T) {
+	h, _ := withAlerts(t, secretsKey)
+	var signatures []string
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		signatures = strings.Fields(r.Header.Get("Webhook-Signature"))
+	}))
+	t.Cleanup(hook.Close)
+	receiver := created(t, h, "/receivers", fmt.Sprintf(`{"name":"bot","kind":"webhook","config":{"url":%q,"secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}`, hook.URL))
+	var before []string
+	for n, c := range []struct{ body, signed string }{
+		{`{}`, "v1 v1"}, {`{"signature":"v1a","overlap_hours":1}`, "v1 v1a v1"}, {`{"secret":"whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD","overlap_hours":0}`, "v1 v1a v1"},
+	} {
+		rec := h.do("POST", receiver+"/rotate", c.body)
+		want(t, rec, 200)
+		got := decode[wire.Rotated](t, rec)
+		if (got.Secret != nil) != (n == 0) || n == 0 && !strings.HasPrefix(*got.Secret, "whsec_") || n > 0 && !strings.HasPrefix(got.Receiver.Shown["public_key"], "whpk_") {
+			t.Errorf("%s: %s", c.body, rec.Body)
+		}
+		want(t, h.do("POST", receiver+"/test", ""), 200)
+		var kinds []string
+		for _, s := range signatures {
+			kind, _, _ := strings.Cut(s, ",")
+			kinds = append(kinds, kind)
+		}
+		if strings.Join(kinds, " ") != c.signed || len(before) > 0 && signatures[0] == before[0] {
+			t.Errorf("%s: signed %v", c.body, signatures)
+		}
+		before = signatures
+		if n == 0 && strings.Contains(h.get("/receivers").Body.String(), *got.Secret) {
+			t.Error("the secret is shown again")
+		}
+	}
+	for _, body := range []string{`{"signature":"v2"}`, `{"secret":"whsk_x"}`, `{"secret":"whsec_short"}`, `{"overlap_hours":721}`, `{"until":1}`, `[]`} {
+		want(t, h.do("POST", receiver+"/rotate", body), 400)
+	}
+	phone := created(t, h, "/receivers", `{"name":"phone","kind":"ntfy","config":{"topic":"levels-of-mine"}}`)
+	want(t, h.do("POST", phone+"/rotate", `{}`), 400)
+	want(t, h.do("POST", "/receivers/none/rotate", `{}`), 404)
 }
 
 func TestAlerts_ReceiversNeedTheKeyForSecrets(t *testing.T) {

@@ -124,6 +124,9 @@ type Config struct {
 	// the exchange's own format.
 	MaxBodyBytes int64
 
+	// MCPRules permits the tools of POST /mcp that create, preview and delete rules.
+	MCPRules bool
+
 	// MinEdge is the edge, in points, from which levels are shown unasked; see Shown.
 	MinEdge float64
 

@@ -131,7 +131,7 @@ func renderDocs(t *testing.T) []byte {
 	order := []string{"Analysis", "Level", "Explanation", "Test", "Touch", "Finding", "Mark", "Factor", "PriceMarks", "PriceMark", "MarkRecord", "PairOnIntervals", "MissingInterval", "LevelRef", "PairOnExchanges", "PairOnExchange", "SharedLevel", "LevelPage",
 		"LevelRow", "AnalyzeRequest", "HistoryRequest", "Moment", "History", "HistoryMoment", "HistoryLevel", "Job", "JobSummary", "EventPage", "Event", "EventLevel", "EventPromise", "EventCandle", "EventLinks", "Schedule", "Memory", "Outcome", "Reason", "ExchangeList", "ExchangeStatus", "LivePairs", "Reconnects", "PricesRead", "Budget", "SymbolList", "Symbol",
 		"Rule", "RuleSettings", "Quiet", "RuleList", "Preview", "KindCounts", "PreviewDay", "BusiestHour", "PreviewEvent", "PreviewOutcomes", "PreviewControl", "Receiver", "ReceiverSettings", "ReceiverList", "Silence", "SilenceSettings", "SilenceList", "Watchlist", "WatchlistSettings", "WatchlistList",
-		"Delivery", "DeliveryDetail", "Attempt", "DeliveryPage", "Replay", "ReplayRequest",
+		"Delivery", "DeliveryDetail", "Attempt", "DeliveryPage", "Replay", "ReplayRequest", "RotateRequest", "Rotated",
 		"KlineList", "FormingKline", "Calibration", "Points", "Bins", "RecordRow", "RecordInterval", "RecordHour", "Scorecard", "LiveScore", "Problem", "PairChoice", "Interval", "Exchange",
 		"Role", "State", "Status", "Source", "EventKind", "Code"}
 	if len(order) != len(doc.Components.Schemas) {

@@ -27,7 +27,8 @@ import (
 //go:embed mcp.json
 var mcpFile []byte
 
-// mcpTool is a tool: a GET route of this API, or an analysis that is not stored.
+// mcpTool is a tool: a GET route of this API, an analysis that is not stored, or one of the
+// ruleTools.
 type mcpTool struct {
 	Name         string          `json:"name"`
 	Title        string          `json:"title"`
@@ -35,6 +36,9 @@ type mcpTool struct {
 	InputSchema  json.RawMessage `json:"inputSchema"`
 	OutputSchema json.RawMessage `json:"outputSchema"`
 }
+
+// ruleTools need Config.MCPRules. The value is whether one changes something.
+var ruleTools = map[string]bool{"list_rules": false, "list_receivers": false, "preview_rule": false, "create_rule": true, "delete_rule": true}
 
 const (
 	// mcpBytes bounds a message to POST /mcp, in bytes.
@@ -220,9 +224,14 @@ func (a *API) newMCP() http.Handler {
 	}
 	openWorld := false // these tools reach only this exchange
 	for _, t := range tools {
+		changes, ofRules := ruleTools[t.Name]
+		if ofRules && !a.MCPRules {
+			continue
+		}
+		destroys := t.Name == "delete_rule"
 		server.AddTool(&mcp.Tool{
 			Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: t.InputSchema, OutputSchema: t.OutputSchema,
-			Annotations: &mcp.ToolAnnotations{Title: t.Title, ReadOnlyHint: true, IdempotentHint: true, OpenWorldHint: &openWorld},
+			Annotations: &mcp.ToolAnnotations{Title: t.Title, ReadOnlyHint: !changes, IdempotentHint: t.Name != "create_rule", DestructiveHint: &destroys, OpenWorldHint: &openWorld},
 		}, func(ctx context.Context, call *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 			return a.callTool(ctx.Value(mcpCallKey{}).(*mcpCall), t.Name, call.Params.Arguments), nil
 		})
@@ -316,16 +325,31 @@ func (a *API) askTool(ctx context.Context, name string, arguments json.RawMessag
 			return nil, badParameter("symbol", "it must be given, as text, with at most exchange, interval and kline_limit beside it")
 		}
 		given["store"] = false
-		body, err := json.Marshal(given)
+		return a.post(ctx, a.postAnalyze, "/analyze", given)
+	case "list_rules":
+		h, target = a.rules().getAll, "/rules"
+	case "list_receivers":
+		h, target = a.receivers().getAll, "/receivers"
+	case "create_rule":
+		return a.post(ctx, a.rules().post, "/rules", given)
+	case "preview_rule":
+		target := "/rules/preview"
+		if days, is := given["days"]; is {
+			target += "?" + url.Values{"days": {fmt.Sprint(days)}}.Encode()
+			delete(given, "days")
+		}
+		return a.post(ctx, a.postPreview, target, given)
+	case "delete_rule":
+		id, err := take("id")
 		if err != nil {
 			return nil, err
 		}
-		r, err := http.NewRequestWithContext(ctx, "POST", "/analyze", bytes.NewReader(body))
-		if err != nil {
-			return nil, err
+		if err := a.Alerts.DeleteRule(ctx, id); err != nil {
+			return nil, alertError(err)
 		}
-		r.Header["Content-Type"] = contentJSON
-		return a.ask(a.postAnalyze, r)
+		return appendJSON(nil, &struct {
+			Deleted string `json:"deleted"`
+		}{id}), nil
 	default:
 		return nil, badParameter("name", "there is no tool %q", clip(name))
 	}
@@ -358,6 +382,20 @@ func (a *API) askTool(ctx context.Context, name string, arguments json.RawMessag
 		return nil, err
 	}
 	r.URL = &url.URL{Path: r.URL.Path, RawQuery: query.Encode()}
+	return a.ask(h, r)
+}
+
+// post returns the answer of h to a body, which is encoded as JSON.
+func (a *API) post(ctx context.Context, h handler, target string, body any) ([]byte, error) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	r, err := http.NewRequestWithContext(ctx, "POST", target, bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	r.Header["Content-Type"] = contentJSON
 	return a.ask(h, r)
 }
 

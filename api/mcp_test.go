@@ -35,6 +35,11 @@ var mcpTools = []struct{ name, title, description, operation string }{
 	{"market_screen", "Levels of the whole market", "Levels of all analysed pairs as rows, those nearest to their price first, with filters, sort and pages.", "listLevels"},
 	{"list_events", "What happened to levels", "What happened to levels, in the order in which it was found: a level appeared, price approached, touched, held, broke or flipped it, or it vanished; with the odds that were promised at the touch. Without since the newest 50; with since (1h, 2d, a time, or next of the answer before) what came after.", "listEvents"},
 	{"explain_level", "Why a level is there", "The touches of one level with what became of them, what was found in its zone, and by how many points each factor moves its odds. The id is one of get_levels.", "explainLevel"},
+	{"list_rules", "Rules", "The rules: which events are sent to which receivers.", "listRules"},
+	{"list_receivers", "Receivers", "Where rules can send to, by name, and whether it works. Addresses and secrets are not shown.", "listReceivers"},
+	{"preview_rule", "What a rule would have sent", "How often a rule would have sent a message in the last days, and what became of its levels, compared with lines at prices without meaning. Nothing is stored or sent. Do this before create_rule.", "previewRule"},
+	{"create_rule", "Create a rule", "Store a rule: from now on its events are sent to its receivers, which must exist. Ask the user first.", "createRule"},
+	{"delete_rule", "Delete a rule", "Delete the rule with an id of list_rules. Messages that it has caused are still delivered. Ask the user first.", "deleteRule"},
 }
 
 // describeTools makes what mcp.json must be of openapi.yaml.
@@ -119,7 +124,24 @@ func describeTools(t *testing.T) []byte {
 			}
 			required = append(required, "symbol")
 		}
-		content := op.Responses.Value("200").Value.Content
+		switch tool.name {
+		case "create_rule", "preview_rule":
+			body := doc.Components.Schemas["RuleSettings"].Value
+			for name, one := range body.Properties {
+				properties[name] = schema(one)
+			}
+			required = body.Required
+		case "delete_rule":
+			properties["id"], required = map[string]any{"type": "string", "description": "Of the rule."}, []string{"id"}
+		}
+		done := op.Responses.Value("200")
+		if done == nil {
+			done = op.Responses.Value("201")
+		}
+		if done == nil { // deleted
+			done = &openapi3.ResponseRef{Value: openapi3.NewResponse().WithJSONSchema(openapi3.NewObjectSchema().WithProperty("deleted", openapi3.NewStringSchema()).WithRequired([]string{"deleted"}).WithoutAdditionalProperties())}
+		}
+		content := done.Value.Content
 		output := schema(content["application/json"].Schema.Value)
 		if several := content[contentIntervals[0]]; several != nil { // clients want an object, and no more is the same in both
 			output = map[string]any{"type": "object", "anyOf": []any{schema(content["application/json"].Schema), schema(several.Schema)}}
@@ -188,7 +210,7 @@ func TestMCP_ToolsAnswerWhatTheirRoutesAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	list, err := session.ListTools(t.Context(), nil)
-	if err != nil || len(list.Tools) != len(mcpTools) {
+	if err != nil || len(list.Tools) != len(mcpTools)-len(ruleTools) {
 		t.Fatalf("%v: %d tools", err, len(list.Tools))
 	}
 	schemas := map[string]*jsonschema.Resolved{}
@@ -273,6 +295,67 @@ func TestMCP_ToolsAnswerWhatTheirRoutesAnswer(t *testing.T) {
 	}
 	if _, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "buy"}); err == nil {
 		t.Error("there is a tool to buy")
+	}
+}
+
+func TestMCP_RulesNeedPermission(t *testing.T) {
+	h, _ := withAlerts(t, secretsKey)
+	_, session, err := connect(t, h, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "list_rules"}); err == nil {
+		t.Error("rules are listed without permission")
+	}
+
+	h, _ = withAlerts(t, secretsKey, func(c *Config) { c.MCPRules = true })
+	created(t, h, "/receivers", `{"name":"phone","kind":"webhook","config":{"url":"https://example.com/hook/token","secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}`)
+	if _, session, err = connect(t, h, ""); err != nil {
+		t.Fatal(err)
+	}
+	list, err := session.ListTools(t.Context(), nil)
+	if err != nil || len(list.Tools) != len(mcpTools) {
+		t.Fatalf("%v: %d tools", err, len(list.Tools))
+	}
+	for _, tool := range list.Tools {
+		if changes := ruleTools[tool.Name]; tool.Annotations.ReadOnlyHint == changes || *tool.Annotations.DestructiveHint != (tool.Name == "delete_rule") {
+			t.Errorf("%s: %+v", tool.Name, tool.Annotations)
+		}
+	}
+	call := func(tool string, arguments map[string]any) (text string, isError bool) {
+		t.Helper()
+		result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: tool, Arguments: arguments})
+		if err != nil {
+			t.Fatalf("%s: %v", tool, err)
+		}
+		return result.Content[0].(*mcp.TextContent).Text, result.IsError
+	}
+	if text, bad := call("list_receivers", nil); bad || !strings.Contains(text, `"name":"phone"`) || strings.Contains(text, "token") || strings.Contains(text, "MfKQ9r8") {
+		t.Errorf("receivers: %s", text)
+	}
+	rule := map[string]any{"name": "touches", "receivers": []string{"phone"}, "pairs": []string{"BTC/USDT"}, "kinds": []string{"touched"}, "min_edge": 4.5}
+	preview := map[string]any{"days": 7}
+	for name, value := range rule {
+		preview[name] = value
+	}
+	if text, bad := call("preview_rule", preview); bad || !strings.Contains(text, `"days":7`) {
+		t.Errorf("preview: %s", text)
+	}
+	if text, bad := call("create_rule", map[string]any{"name": "x", "receivers": []string{"nobody"}}); !bad || !strings.Contains(text, "nobody") {
+		t.Errorf("to a receiver that does not exist: %s", text)
+	}
+	text, bad := call("create_rule", rule)
+	stored := decode[wire.RuleList](t, h.get("/rules"))
+	if bad || len(stored.Rules) != 1 || stored.Rules[0].MinEdge != 4.5 || !strings.Contains(text, stored.Rules[0].ID) {
+		t.Fatalf("created: %s; stored are %+v", text, stored)
+	}
+	if text, bad := call("list_rules", nil); bad || canonicalJSON(t, []byte(text)) != canonicalJSON(t, h.get("/rules").Body.Bytes()) {
+		t.Errorf("rules: %s", text)
+	}
+	for n, want := range []string{`{"deleted":"` + stored.Rules[0].ID + `"}`, "not_found"} {
+		if text, bad := call("delete_rule", map[string]any{"id": stored.Rules[0].ID}); bad != (n > 0) || !strings.Contains(text, want) {
+			t.Errorf("deleted: %s", text)
+		}
 	}
 }
 

@@ -31,7 +31,7 @@ var types = map[string]any{
 	"Preview": wire.Preview{}, "KindCounts": wire.KindCounts{}, "PreviewDay": wire.PreviewDay{}, "BusiestHour": wire.BusiestHour{}, "PreviewEvent": wire.PreviewEvent{}, "PreviewOutcomes": wire.PreviewOutcomes{}, "PreviewControl": wire.PreviewControl{},
 	"RuleSettings": wire.RuleSettings{}, "Quiet": wire.Quiet{}, "Rule": wire.Rule{}, "RuleList": wire.RuleList{}, "SilenceSettings": wire.SilenceSettings{}, "Silence": wire.Silence{}, "SilenceList": wire.SilenceList{},
 	"WatchlistSettings": wire.WatchlistSettings{}, "Watchlist": wire.Watchlist{}, "WatchlistList": wire.WatchlistList{}, "ReceiverSettings": wire.ReceiverSettings{}, "Receiver": wire.Receiver{}, "ReceiverList": wire.ReceiverList{},
-	"Delivery": wire.Delivery{}, "DeliveryDetail": wire.DeliveryDetail{}, "DeliveryPage": wire.DeliveryPage{}, "Attempt": wire.Attempt{}, "ReplayRequest": wire.ReplayRequest{}, "Replay": wire.Replay{},
+	"Delivery": wire.Delivery{}, "DeliveryDetail": wire.DeliveryDetail{}, "DeliveryPage": wire.DeliveryPage{}, "Attempt": wire.Attempt{}, "ReplayRequest": wire.ReplayRequest{}, "Replay": wire.Replay{}, "RotateRequest": wire.RotateRequest{}, "Rotated": wire.Rotated{},
 	"Memory": wire.Memory{}, "Problem": wire.Problem{},
 }
 

@@ -35,6 +35,7 @@ func (a *App) openAlerts(log *slog.Logger) error {
 		Sealer:    sealer,
 		Sender:    notify.NewSender(notify.Options{AllowPrivate: private, Allow: networks, Agent: "tidemark/" + BuildVersion()}),
 		Volumes:   a.volumes,
+		PublicURL: a.Config.PublicURL,
 		Retention: a.Config.DeliveryRetention,
 	}, a.DB, a.registry, log)
 	a.registry.MustRegister(deliveryCollector{a.DB})

@@ -114,6 +114,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 		ReplyBytes:  a.clients.replies,
 		UploadBytes: a.clients.uploads,
 		Streams:     a.clients.streams,
+		MCPRules:    cfg.MCPRules,
 		MinEdge:     cfg.LevelsMinEdge,
 		Log:         log,
 

@@ -28,7 +28,7 @@ const (
 	ringLevels    = 500
 	ringReceivers = 3
 	ringDead      = 200
-	ringSpeed     = 4 // of the market's clock: a candle of a minute closes every 15 seconds
+	ringSpeed     = 6 // of the market's clock: a candle of a minute closes every ten seconds
 )
 
 // ringSecret signs the messages to the receivers of the benchmark.
@@ -190,12 +190,11 @@ func (b *Bencher) ringPrices(ctx context.Context, db string, result *ringResult)
 	now := func() time.Time { return began.Add(ringSpeed * time.Since(began)) }
 	real := func(t time.Time) time.Time { return began.Add(t.Sub(began) / ringSpeed) }
 	var mu sync.Mutex
-	prices := map[string][]pushed{} // by pair, the last ones
+	prices := map[string][]pushed{} // by pair
 	_, market, end, err := push(simulated.Options{Pairs: livePairs, Now: now, Latency: b.Latency, OnPushed: func(symbol string, price float64) {
 		mu.Lock()
 		defer mu.Unlock()
-		all := append(prices[symbol], pushed{price, time.Now()})
-		prices[symbol] = all[max(0, len(all)-60):]
+		prices[symbol] = append(prices[symbol], pushed{price, time.Now()})
 	}})
 	if err != nil {
 		return err

@@ -55,6 +55,8 @@ type Config struct {
 	PricesEvery time.Duration `env:"PRICES_EVERY" envDefault:"10s" min:"0s" max:"10m" help:"how often the last prices of all pairs are read from each exchange, for the distances and roles between closes: from 1s on; 0: never"`
 
 	SecretsKey        string        `env:"SECRETS_KEY" secret:"all" help:"key that encrypts the settings of receivers of messages: 32 bytes in base64 or hex; several, separated by commas, to replace the first; empty: no messages"`
+	MCPRules          bool          `env:"MCP_RULES" help:"let agents at POST /mcp list, preview, create and delete rules; they only send to receivers that exist"`
+	PublicURL         string        `env:"PUBLIC_URL" help:"address of this service for people, such as https://levels.example.org: messages link to the page, the picture and the explanation of their level"`
 	RulesFile         string        `env:"RULES_FILE" help:"JSON file with receivers, rules, watchlists and silences, read at the start; they replace those of the file before"`
 	ReceiversAllow    []string      `env:"RECEIVERS_ALLOW" help:"networks beyond the public internet to which messages may be sent, such as 10.1.0.0/16, separated by commas; private: loopback and private ones"`
 	DeliveryRetention time.Duration `env:"DELIVERY_RETENTION" envDefault:"168h" min:"1h" max:"8760h" help:"time after which a message that was delivered or given up is deleted"`
@@ -304,6 +306,13 @@ func (c *Config) check(exchanges []string) (err error) {
 			return fmt.Errorf("HTTP_CORS_ORIGINS: %q is not an origin such as https://charts.example.org", origin)
 		}
 		c.HTTPOrigins[i] = origin
+	}
+	if c.PublicURL = strings.TrimRight(c.PublicURL, "/"); c.PublicURL != "" {
+		u, err := url.Parse(c.PublicURL)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || len(c.PublicURL) > 200 ||
+			strings.ContainsFunc(c.PublicURL, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`?#<>|"`, r) }) {
+			return fmt.Errorf("PUBLIC_URL: %q is not an address such as https://levels.example.org", c.PublicURL)
+		}
 	}
 	if err := checkAddress("HTTP_ADDR", c.HTTPAddr); err != nil || c.DebugAddr == "" {
 		return err

@@ -42,6 +42,8 @@ func TestLoadConfig_RefusesInOneSentenceThatNamesTheVariable(t *testing.T) {
 		{"HTTP_CORS_ORIGINS=https://a.example/", `HTTP_CORS_ORIGINS: "https://a.example/" is not an origin`},
 		{"HTTP_CORS_ORIGINS=https://*.example", "HTTP_CORS_ORIGINS"},
 		{"HTTP_CORS_ORIGINS=null", "HTTP_CORS_ORIGINS"},
+		{"PUBLIC_URL=levels.example.org", `PUBLIC_URL: "levels.example.org" is not an address such as`},
+		{"PUBLIC_URL=https://levels.example.org/?a=b", "PUBLIC_URL"},
 		{"API_KEYS_FILE=/dev/null", "API_KEYS_FILE: /dev/null has no key"},
 		{"HTP_ADDR=:80", "; did you mean HTTP_ADDR?"},
 		{"LOG_LEVLE=INFO", "; did you mean LOG_LEVEL?"},

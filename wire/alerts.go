@@ -110,6 +110,22 @@ type Receiver struct {
 	UpdatedAt     time.Time  `json:"updated_at"`
 }
 
+// RotateRequest asks for another secret or key of a webhook.
+type RotateRequest struct {
+	Signature    string  `json:"signature"`     // v1: the secret; v1a: the key
+	Secret       string  `json:"secret"`        // whsec_… or whsk_…; empty: the service makes one
+	OverlapHours float64 `json:"overlap_hours"` // for how long the one before signs, too
+}
+
+// Rotated is a webhook with another secret or key.
+type Rotated struct {
+	Receiver Receiver `json:"receiver"`
+	// Secret is the secret that the service has made, which is never shown again; nil if
+	// there is none. Receiver has the public key of a key.
+	Secret *string   `json:"secret"`
+	Until  time.Time `json:"until"` // the one before signs, too
+}
+
 // Delivery is a message to a receiver.
 type Delivery struct {
 	ID        int64  `json:"id"`

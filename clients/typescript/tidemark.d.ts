@@ -635,6 +635,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/receivers/{id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a webhook another secret.
+         * @description Messages are signed with the new one at once, and with the one before until the overlap ends: `webhook-signature` has both, so a receiver may change at any time between. A secret that the service makes is in this reply only.
+         */
+        post: operations["rotateReceiver"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/silences": {
         parameters: {
             query?: never;
@@ -3047,6 +3070,36 @@ export interface components {
             /** @description By name. */
             receivers: components["schemas"]["Receiver"][];
         };
+        /** @description Another secret or key of a webhook. */
+        RotateRequest: {
+            /**
+             * @description v1 is the secret (HMAC), v1a the key (ed25519).
+             * @default v1
+             * @enum {string}
+             */
+            signature: "v1" | "v1a";
+            /**
+             * @description A secret of your own, whsec_… or whsk_…; empty to have the service make one.
+             * @default
+             */
+            secret: string;
+            /**
+             * @description For how long the one before signs too.
+             * @default 24
+             */
+            overlap_hours: number;
+        };
+        /** @description A webhook with another secret or key. */
+        Rotated: {
+            receiver: components["schemas"]["Receiver"];
+            /** @description The secret that the service has made, which is never shown again; null if it has made none. `receiver.shown` has the public key of a key. */
+            secret: string | null;
+            /**
+             * Format: date-time
+             * @description The one before signs too.
+             */
+            until: string;
+        };
         /** @description A message to a receiver. */
         Delivery: {
             /** @description Of the message here. */
@@ -3083,7 +3136,7 @@ export interface components {
             due_at: string | null;
             /**
              * Format: date-time
-             * @description When it is out of date; null for never.
+             * @description When the first of its events is out of date and leaves the message. Without any event left it expires. Null if none ever is.
              */
             expires_at: string | null;
             /**
@@ -3128,7 +3181,7 @@ export interface components {
             due_at: string | null;
             /**
              * Format: date-time
-             * @description When it is out of date; null for never.
+             * @description When the first of its events is out of date and leaves the message. Without any event left it expires. Null if none ever is.
              */
             expires_at: string | null;
             /**
@@ -5296,6 +5349,45 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NoSuchEntry"];
             409: components["responses"]["Conflict"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    rotateReceiver: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id. */
+                id: components["parameters"]["EntryId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RotateRequest"];
+            };
+        };
+        responses: {
+            /** @description The receiver, as it is stored, and the new secret. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rotated"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NoSuchEntry"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];

@@ -30,6 +30,9 @@ type Config struct {
 	// Volumes returns the 24 h volume of each pair of an exchange, nil if this process does
 	// not know the exchange.
 	Volumes func(ctx context.Context, exchange string) (map[string]float64, error)
+	// PublicURL is where people find this service, without a slash at its end; empty: messages
+	// have no links.
+	PublicURL string
 	// Retention is the time after which a delivery that has ended is deleted.
 	Retention time.Duration
 	Now       func() time.Time // nil: time.Now
@@ -648,6 +651,76 @@ func (a *Alerts) EnableReceiver(ctx context.Context, id string) (wire.Receiver, 
 		return wire.Receiver{}, err
 	}
 	return r.wire(), nil
+}
+
+// The bounds of wire.RotateRequest.OverlapHours.
+const (
+	defaultOverlap = 24
+	maxOverlap     = 720
+)
+
+// RotateReceiver gives a webhook another secret or key. The one before signs, too, for the
+// time of the overlap.
+func (a *Alerts) RotateReceiver(ctx context.Context, id string, body []byte) (wire.Rotated, error) {
+	if a.cfg.Sealer == nil {
+		return wire.Rotated{}, ErrNoKey
+	}
+	q := wire.RotateRequest{Signature: "v1", OverlapHours: defaultOverlap}
+	if err := decode(body, &q); err != nil {
+		return wire.Rotated{}, err
+	}
+	r, err := a.receiver(ctx, id)
+	switch {
+	case err != nil:
+		return wire.Rotated{}, err
+	case r.FromFile:
+		return wire.Rotated{}, fmt.Errorf("receiver %q: %w", id, ErrFromFile)
+	case r.Kind != "webhook":
+		return wire.Rotated{}, &Invalid{[]Problem{{"", "only a webhook has a secret that signs"}}}
+	}
+	p := newProblems()
+	generate, prefix := notify.NewSecret, "whsec_"
+	switch q.Signature {
+	case "v1":
+	case "v1a":
+		generate, prefix = notify.NewKey, "whsk_"
+	default:
+		p.add("signature", "must be v1 or v1a")
+	}
+	if q.Secret != "" && !strings.HasPrefix(q.Secret, prefix) {
+		p.add("secret", "must begin with %s", prefix)
+	}
+	if !(q.OverlapHours >= 0 && q.OverlapHours <= maxOverlap) {
+		p.add("overlap_hours", "must be between 0 and %d", maxOverlap)
+	}
+	if err := p.err(); err != nil {
+		return wire.Rotated{}, err
+	}
+	config, err := a.cfg.Sealer.Open(r.Sealed, []byte(r.ID))
+	if err != nil {
+		return wire.Rotated{}, fmt.Errorf("the configuration of receiver %q cannot be decrypted: %w", r.Name, err)
+	}
+	now := a.cfg.Now().UTC().Truncate(time.Millisecond)
+	done := wire.Rotated{Until: now.Add(time.Duration(q.OverlapHours * float64(time.Hour)))}
+	secret := q.Secret
+	if secret == "" {
+		if secret = generate(); q.Signature == "v1" {
+			done.Secret = &secret
+		}
+	}
+	if config, err = notify.Rotate(config, secret, done.Until); err != nil {
+		p.add("secret", "%v", err)
+		return wire.Rotated{}, p.err()
+	}
+	if err := a.seal(r, &wire.ReceiverSettings{Name: r.Name, Kind: r.Kind, Config: config, PerMinute: r.PerMinute, NoticesTo: r.NoticesTo}); err != nil {
+		return wire.Rotated{}, err
+	}
+	r.UpdatedAt = now
+	if err := a.store.PutReceiver(ctx, *r); err != nil {
+		return wire.Rotated{}, err
+	}
+	done.Receiver = r.wire()
+	return done, nil
 }
 
 // TestReceiver sends a message that is marked as a test now, in one attempt, and reports

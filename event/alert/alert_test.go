@@ -239,7 +239,8 @@ func TestRender_OneEventAndManyInTheirBounds(t *testing.T) {
 		e.Simulated, e.DistanceATR = true, &far
 		e.Level.HoldProbability, e.Level.BaselineHoldProbability, e.Level.Samples = &half, &base, &n
 	})
-	sum := newSummary(nil, noon)
+	a := alerts(Configured{})
+	sum := a.newSummary(nil, noon)
 	sum.add(Numbered{7, e})
 	var d StoredDelivery
 	sum.render(&d, &StoredReceiver{})
@@ -258,11 +259,23 @@ func TestRender_OneEventAndManyInTheirBounds(t *testing.T) {
 		t.Errorf("%v %s", err, d.Body)
 	}
 
+	a.cfg.PublicURL = "https://levels.example.org/tide"
+	e.Links = wire.EventLinks{Levels: "/levels/BTCUSDT?exchange=binance", Explanation: "/levels/BTCUSDT/00aa?exchange=binance", Chart: "/levels/BTCUSDT/chart.svg?exchange=binance"}
+	linked := a.newSummary(nil, noon)
+	linked.add(Numbered{7, e})
+	linked.render(&d, &StoredReceiver{})
+	if !strings.HasSuffix(d.Text, "\npicture https://levels.example.org/tide/levels/BTCUSDT/chart.png?exchange=binance\nexplanation https://levels.example.org/tide/levels/BTCUSDT/00aa?exchange=binance") ||
+		linkOf(d.Body) != "https://levels.example.org/tide/?exchange=binance&interval=1h&level=00000000000000aa&symbol=BTCUSDT" ||
+		!strings.Contains(string(d.Body), `"levels":"https://levels.example.org/tide/levels/BTCUSDT?`) || e.Links.Levels[0] != '/' {
+		t.Errorf("with links: %s\n%s", d.Text, d.Body)
+	}
+	a.cfg.PublicURL = ""
+
 	r, err := ruleFrom(t, `,"top":20`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum = newSummary(r, noon)
+	sum = a.newSummary(r, noon)
 	long := strings.Repeat("x", 2000)
 	for i := range 100 {
 		sum.add(Numbered{int64(i), touched(func(e *wire.Event) {

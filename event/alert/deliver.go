@@ -71,7 +71,7 @@ func (a *Alerts) Attempt(ctx context.Context, id int64, failures int, lane Lane)
 		}
 		if !d.ExpiresAt.IsZero() && !now.Before(d.ExpiresAt) {
 			before := d.LeftOut
-			if err := d.trim(tx, c.rule(d.Rule), receiver, now); err != nil {
+			if err := a.trim(tx, d, c.rule(d.Rule), receiver, now); err != nil {
 				return err
 			}
 			trimmed = d.LeftOut - before
@@ -101,7 +101,7 @@ func (a *Alerts) Attempt(ctx context.Context, id int64, failures int, lane Lane)
 			return tx.Update(d)
 		}
 		ready = true
-		m = notify.Message{ID: d.Message, Type: d.Type, Title: d.Title, Text: d.Text, Body: d.Body, Time: d.CreatedAt}
+		m = notify.Message{ID: d.Message, Type: d.Type, Title: d.Title, Text: d.Text, Link: linkOf(d.Body), Body: d.Body, Time: d.CreatedAt}
 		return nil
 	})
 	if errors.Is(err, ErrUnknown) {
@@ -318,7 +318,7 @@ func (a *Alerts) notice(tx Tx, c *compiled, r *StoredReceiver, failed int, now t
 		Type: "receiver.disabled", Title: "Receiver " + r.Name + " is disabled",
 		Text: fmt.Sprintf("It gets no messages until it is enabled again: %s\n%d messages were not delivered.", r.DisabledWhy, failed+1),
 	}
-	d.Body = encode(message{d.Type, now, map[string]any{"receiver": r.Name, "kind": r.Kind, "why": r.DisabledWhy, "failed_deliveries": failed + 1}})
+	d.Body = encode(message{d.Type, now, "", map[string]any{"receiver": r.Name, "kind": r.Kind, "why": r.DisabledWhy, "failed_deliveries": failed + 1}})
 	if err := tx.Insert(&d); err != nil {
 		return err
 	}

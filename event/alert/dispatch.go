@@ -349,7 +349,7 @@ func (d *dispatcher) freezeOne(s *StoredDelivery) error {
 		return err
 	}
 	rule := d.c.rule(s.Rule)
-	sum := newSummary(rule, d.now)
+	sum := d.newSummary(rule, d.now)
 	if rule != nil && rule.Inhibit && len(rule.Intervals) != 1 && s.Reason != ForQuiet {
 		if err := d.cover(s, sum); err != nil {
 			return err

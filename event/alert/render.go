@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +21,7 @@ import (
 type summary struct {
 	rule   *Rule // nil: of several, or deleted
 	now    time.Time
+	public string // Config.PublicURL
 	covers []cover
 
 	events             int
@@ -31,8 +33,8 @@ type summary struct {
 	inhibited, expired int
 }
 
-func newSummary(rule *Rule, now time.Time) *summary {
-	return &summary{rule: rule, now: now, kinds: map[string]int{}}
+func (a *Alerts) newSummary(rule *Rule, now time.Time) *summary {
+	return &summary{rule: rule, now: now, public: a.cfg.PublicURL, kinds: map[string]int{}}
 }
 
 // shown is how many events a message shows.
@@ -86,8 +88,8 @@ func (s *summary) drop(tx Tx, d *StoredDelivery) error {
 
 // trim removes the events from a queued d that are out of date by now, and renders its
 // message again without them. If none is left, d keeps its message.
-func (d *StoredDelivery) trim(tx Tx, rule *Rule, to *StoredReceiver, now time.Time) error {
-	sum := newSummary(rule, now)
+func (a *Alerts) trim(tx Tx, d *StoredDelivery, rule *Rule, to *StoredReceiver, now time.Time) error {
+	sum := a.newSummary(rule, now)
 	if err := tx.Matched(d.ID, func(e Numbered) error { sum.add(e); return nil }); err != nil {
 		return err
 	}
@@ -129,18 +131,45 @@ type leftOut struct {
 // message is the body of a webhook.
 type message struct {
 	Type      string    `json:"type"`
-	Timestamp time.Time `json:"timestamp"` // when the event happened
-	Data      any       `json:"data"`      // wire.Event, or groupBody
+	Timestamp time.Time `json:"timestamp"`     // when the event happened
+	Link      string    `json:"link,omitzero"` // the page of the level, of the first one of several; with Config.PublicURL
+	Data      any       `json:"data"`          // wire.Event, or groupBody
+}
+
+// linkOf returns the link of the body of a message, if it has one.
+func linkOf(body []byte) string {
+	var m struct {
+		Link string `json:"link"`
+	}
+	_ = json.Unmarshal(body, &m)
+	return m.Link
+}
+
+// shownEvent returns an event as messages show it, with links that lead somewhere if there
+// is a public address, and the link to its page.
+func (s *summary) shownEvent(e Numbered) (event wire.Event, page string) {
+	event = *e.Event
+	event.Seq = e.Seq
+	if s.public == "" {
+		return event, ""
+	}
+	for _, link := range []*string{&event.Links.Levels, &event.Links.Explanation, &event.Links.Chart} {
+		if *link != "" {
+			*link = s.public + *link
+		}
+	}
+	return event, s.public + "/?" + url.Values{"exchange": {e.Exchange}, "symbol": {e.Symbol}, "interval": {e.Interval}, "level": {e.Level.ID}}.Encode()
 }
 
 // render writes the message of s into d.
 func (s *summary) render(d *StoredDelivery, to *StoredReceiver) {
 	if s.events == 1 && s.inhibited+s.expired == 0 && d.Reason != ForQuiet && d.Reason != ForBudget {
-		e := s.top[0]
-		event := *e.Event
-		event.Seq = e.Seq
-		d.Type, d.Title, d.Text = "level."+e.Kind, singleTitle(&event), singleText(&event)
-		d.Body = encode(message{d.Type, e.OccurredAt, &event})
+		event, page := s.shownEvent(s.top[0])
+		d.Type, d.Title, d.Text = "level."+event.Kind, singleTitle(&event), singleText(&event)
+		if page != "" {
+			d.Text += "\npicture " + strings.Replace(event.Links.Chart, "/chart.svg?", "/chart.png?", 1) + "\nexplanation " + event.Links.Explanation
+		}
+		d.Body = encode(message{d.Type, event.OccurredAt, page, &event})
 		return
 	}
 	d.Type = "level.events"
@@ -166,13 +195,15 @@ func (s *summary) render(d *StoredDelivery, to *StoredReceiver) {
 	}
 	d.Text = strings.Join(lines, "\n")
 	group := groupBody{Reason: d.Reason, Rule: d.RuleName, Count: s.events, Kinds: s.kinds, From: s.first, To: s.last, LeftOut: leftOut{s.inhibited, s.expired}}
-	for _, e := range s.top {
-		event := *e.Event
-		event.Seq = e.Seq
-		group.Events = append(group.Events, event)
+	var page string // of the first
+	for i, e := range s.top {
+		event, its := s.shownEvent(e)
+		if group.Events = append(group.Events, event); i == 0 {
+			page = its
+		}
 	}
 	for {
-		if d.Body = encode(message{d.Type, s.last, &group}); len(d.Body) <= notify.MaxBody || len(group.Events) == 0 {
+		if d.Body = encode(message{d.Type, s.last, page, &group}); len(d.Body) <= notify.MaxBody || len(group.Events) == 0 {
 			return
 		}
 		group.Events = group.Events[:len(group.Events)-1]

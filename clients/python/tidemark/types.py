@@ -1393,6 +1393,23 @@ class ReceiverList(TypedDict):
     # By name.
     receivers: list[Receiver]
 
+# Another secret or key of a webhook.
+class RotateRequest(TypedDict):
+    # v1 is the secret (HMAC), v1a the key (ed25519).
+    signature: NotRequired[Literal["v1", "v1a"]]
+    # A secret of your own, whsec_… or whsk_…; empty to have the service make one.
+    secret: NotRequired[str]
+    # For how long the one before signs too.
+    overlap_hours: NotRequired[float]
+
+# A webhook with another secret or key.
+class Rotated(TypedDict):
+    receiver: Receiver
+    # The secret that the service has made, which is never shown again; null if it has made none. `receiver.shown` has the public key of a key.
+    secret: str | None
+    # The one before signs too.
+    until: str
+
 # A message to a receiver.
 class Delivery(TypedDict):
     # Of the message here.
@@ -1421,7 +1438,7 @@ class Delivery(TypedDict):
     created_at: str
     # The next attempt, or the end of gathering; null after the last attempt, and while it waits for an earlier message about one of its levels.
     due_at: str | None
-    # When it is out of date; null for never.
+    # When the first of its events is out of date and leaves the message. Without any event left it expires. Null if none ever is.
     expires_at: str | None
     # When it was delivered or given up; null before.
     finished_at: str | None
@@ -1454,7 +1471,7 @@ class DeliveryDetail(TypedDict):
     created_at: str
     # The next attempt, or the end of gathering; null after the last attempt, and while it waits for an earlier message about one of its levels.
     due_at: str | None
-    # When it is out of date; null for never.
+    # When the first of its events is out of date and leaves the message. Without any event left it expires. Null if none ever is.
     expires_at: str | None
     # When it was delivered or given up; null before.
     finished_at: str | None
