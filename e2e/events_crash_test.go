@@ -1,15 +1,24 @@
 package e2e
 
-// Processes that are killed lose no event and store none twice, and every outcome is the one
-// that the candles of the exchange give.
+// Processes that are killed lose no event and store none twice, every outcome is the one that
+// the candles of the exchange give, and each event reaches a receiver, in order for each level.
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"tidemark/command"
 	"tidemark/exchange"
 	"tidemark/exchange/simulated"
 	"tidemark/levels"
@@ -26,8 +35,17 @@ func TestEvents_NoneIsLostOrDoubledByKills(t *testing.T) {
 			t.Parallel()
 			_, address := market(t, simulated.Options{Pairs: 40, Now: fast(20)}) // a candle of a minute closes every three seconds
 			database := url(t)
+			receiver := &hooks{first: map[string]int{}}
+			server := httptest.NewServer(receiver)
+			t.Cleanup(server.Close)
+			rules := filepath.Join(t.TempDir(), "rules.json")
+			if err := os.WriteFile(rules, fmt.Appendf(nil, `{"receivers":[{"name":"bot","kind":"webhook","per_minute":600,"config":{"url":%q,"secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}],
+				"rules":[{"name":"all","receivers":["bot"],"min_edge":0,"group_wait_ms":500}]}`, server.URL), 0o600); err != nil {
+				t.Fatal(err)
+			}
 			start := func() *child {
-				return spawn(t, "EXCHANGE_BASE_URL="+address, "DATABASE_URL="+database, "ANALYSIS_LIVE=true", "ANALYSIS_INTERVAL=1m", "ANALYSIS_KLINE_LIMIT=200")
+				return spawn(t, "EXCHANGE_BASE_URL="+address, "DATABASE_URL="+database, "ANALYSIS_LIVE=true", "ANALYSIS_INTERVAL=1m", "ANALYSIS_KLINE_LIMIT=200",
+					"SECRETS_KEY="+strings.Repeat("ab", 32), "RECEIVERS_ALLOW=private", "RULES_FILE="+rules)
 			}
 			processes := []*child{start(), start()}
 			for n := range kills {
@@ -40,7 +58,132 @@ func TestEvents_NoneIsLostOrDoubledByKills(t *testing.T) {
 				p.kill()
 			}
 			checkEvents(t, address, database)
+			checkDeliveries(t, database, receiver)
 		})
+	}
+}
+
+// hooks is a receiver of webhooks. Of each message it notes when the first attempt arrived.
+type hooks struct {
+	mu    sync.Mutex
+	first map[string]int // by id, its place in the order of arrival
+	all   int            // with those that came again
+}
+
+func (h *hooks) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.all++
+	if id := r.Header.Get("webhook-id"); h.first[id] == 0 {
+		h.first[id] = len(h.first) + 1
+	}
+}
+
+// checkDeliveries lets another process deliver what is left, and compares the messages that
+// arrived with the stored events: each is in one of them, and those of a level arrive in order.
+func checkDeliveries(t *testing.T, database string, receiver *hooks) {
+	t.Helper()
+	// live analyses stay off, so that nothing more happens
+	p := spawn(t, "DATABASE_URL="+database, "SECRETS_KEY="+strings.Repeat("ab", 32), "RECEIVERS_ALLOW=private", "HTTP_RATE_LIMIT=0")
+	var page wire.DeliveryPage
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		p.get(t, "/deliveries?state=gathering,pending&limit=1", &page)
+		if len(page.Deliveries) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("deliveries are still open, such as %+v", page.Deliveries[0])
+		}
+	}
+	stored, decided := map[int64]wire.Event{}, 0
+	for since := int64(0); ; {
+		var events wire.EventPage
+		p.get(t, fmt.Sprintf("/events?since=%d&limit=1000", since), &events)
+		for _, e := range events.Events {
+			if e.TouchedAt != nil {
+				decided++
+			}
+			if e.Level.Edge >= 0 { // the least of the rule
+				stored[e.Seq] = e
+			}
+		}
+		if since = events.Next; !events.More {
+			break
+		}
+	}
+	type arrival struct {
+		seq   int64
+		place int
+	}
+	byLevel := map[string][]arrival{}
+	messages, matched, seen := 0, 0, map[int64]bool{}
+	for before := ""; ; {
+		page = wire.DeliveryPage{}
+		p.get(t, "/deliveries?limit=500"+before, &page)
+		for _, d := range page.Deliveries {
+			var detail wire.DeliveryDetail
+			p.get(t, fmt.Sprintf("/deliveries/%d", d.ID), &detail)
+			messages++
+			place := receiver.first[d.MessageID]
+			if d.State != "delivered" || place == 0 || d.LeftOut > 0 || len(detail.Seqs) != d.Events {
+				t.Errorf("the message %s is %s with %d events, %d left out, and arrived as number %d: %v", d.MessageID, d.State, d.Events, d.LeftOut, place, d.Error)
+			}
+			for _, seq := range detail.Seqs {
+				if seen[seq] {
+					t.Errorf("event %d is in two messages", seq)
+				}
+				seen[seq] = true
+				if e, ok := stored[seq]; ok {
+					matched++
+					byLevel[e.Symbol+e.Level.ID] = append(byLevel[e.Symbol+e.Level.ID], arrival{seq, place})
+				}
+			}
+		}
+		if page.Next == nil {
+			break
+		}
+		before = fmt.Sprintf("&before=%d", *page.Next)
+	}
+	if matched != len(stored) || matched == 0 || len(receiver.first) != messages {
+		t.Errorf("of %d events %d are in messages; %d messages, of which %d arrived", len(stored), matched, messages, len(receiver.first))
+	}
+	for level, all := range byLevel {
+		slices.SortFunc(all, func(a, b arrival) int { return cmp.Compare(a.seq, b.seq) })
+		for i := 1; i < len(all); i++ {
+			if all[i].place < all[i-1].place {
+				a, b := stored[all[i-1].seq], stored[all[i].seq]
+				t.Errorf("of the level %s event %d (%s of %s, number %d) arrived before event %d (%s of %s, number %d)", level,
+					b.Seq, b.Kind, b.OccurredAt, all[i].place, a.Seq, a.Kind, a.OccurredAt, all[i-1].place)
+			}
+		}
+	}
+	checkRecord(t, p, decided)
+	t.Logf("%d events in %d messages, which arrived in %d attempts", matched, messages, receiver.all)
+}
+
+// checkRecord compares what the command prints of the record with the number of decided
+// episodes.
+func checkRecord(t *testing.T, p *child, decided int) {
+	t.Helper()
+	environ := []string{"HTTP_ADDR=" + strings.TrimPrefix(p.base, "http://")}
+	code, out, errs := execute(t, environ, "record", "--interval", "1m", "--json")
+	var record map[string][]wire.RecordRow
+	if err := json.Unmarshal([]byte(out), &record); code != 0 || err != nil {
+		t.Fatalf("record: %d %v %s", code, err, errs)
+	}
+	hours := 0
+	for _, r := range record["1m"] {
+		decided -= r.Decided
+		hours += len(r.Hours)
+	}
+	if decided != 0 || len(record) != 1 {
+		t.Errorf("the record lacks %d outcomes: %s", decided, out)
+	}
+	if code, out, errs := execute(t, environ, "record", "--hours"); code != 0 || !strings.Contains(out, "any line, %") || strings.Count(out, "(simulated)") != len(record["1m"]) || strings.Count(out, ":00 UTC") != hours {
+		t.Errorf("record: %d %s\n%s", code, errs, out)
+	}
+	if code, _, errs := execute(t, environ, "record", "--interval", "61m"); code != command.ExitUsage {
+		t.Errorf("record of 61m: %d %s", code, errs)
 	}
 }
 

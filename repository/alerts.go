@@ -423,6 +423,21 @@ func (t *alertTx) Blocked(d *alert.StoredDelivery) (blocked bool, err error) {
 	return blocked, err
 }
 
+// Overtakes implements alert.Tx.
+func (t *alertTx) Overtakes(d *alert.StoredDelivery, events []alert.Matched) (overtakes bool, err error) {
+	for part := range slices.Chunk(events, rowsPerStatement) {
+		args := []any{d.Receiver, d.ID}
+		for _, m := range part {
+			args = append(args, m.Level)
+		}
+		if err := t.get(&overtakes, `SELECT EXISTS (SELECT 1 FROM deliveries o JOIN delivery_events x ON x.delivery = o.id
+			WHERE o.receiver = ? AND o.final_at IS NULL AND o.id > ? AND x.level IN `+values(1, len(part))+`)`, args...); err != nil || overtakes {
+			return overtakes, err
+		}
+	}
+	return false, nil
+}
+
 // EndAll implements alert.Tx. Those that gather end when their gathering does.
 func (t *alertTx) EndAll(receiver, state, why string, except int64, now time.Time) (int, error) {
 	return exec(t.ctx, t.tx, `UPDATE deliveries SET state = ?, error = ?, final_at = ?, due_at = NULL

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -484,6 +485,36 @@ func TestAlerts_AnswersOfReceivers(t *testing.T) {
 			}
 			if got := attempt(t, a, second); got.State != "delivered" {
 				t.Errorf("after the first: %+v", got)
+			}
+		})
+		t.Run("order of closes", func(t *testing.T) {
+			h.answer = nil
+			clock.set(at(199).Add(30 * time.Minute))
+			closed := func(n int, kind string, hour int) wire.Event { return levelEvent("BTCUSDT", n, kind, at(hour), true) }
+			// one batch: the later close is seen first; then two batches
+			putWireEvents(t, db, closed(31, "broke", 200), closed(30, "touched", 199), closed(30, "held", 200))
+			dispatch(t, a)
+			putWireEvents(t, db, closed(32, "touched", 198), closed(30, "broke", 199))
+			dispatch(t, a)
+			clock.pass(2 * time.Second)
+			dispatch(t, a)
+			all := listed(t, a, alert.Pending)
+			sent := len(h.messages())
+			for range all { // whichever is tried first
+				for _, d := range all {
+					attempt(t, a, d.ID)
+				}
+			}
+			var got []string
+			for _, m := range h.messages()[sent:] {
+				for _, kind := range []string{"touched", "held", "broke"} {
+					if strings.Contains(string(m.Data), `"id":"BTCUSDT-30-`+kind) {
+						got = append(got, kind)
+					}
+				}
+			}
+			if !slices.Equal(got, []string{"touched", "held", "broke"}) {
+				t.Errorf("the events of a level arrived as %v, in %d messages", got, len(all))
 			}
 		})
 		t.Run("gone", func(t *testing.T) {

@@ -170,6 +170,7 @@ type dispatcher struct {
 	now       time.Time
 	groups    []*group
 	byKey     map[string]*group
+	last      map[[2]string]*group       // by receiver and level, that of the last event
 	receivers map[string]*StoredReceiver // by id
 	withheld  map[string]int             // events that are not sent, by reason
 	ended     map[string]int             // deliveries, by state
@@ -177,12 +178,13 @@ type dispatcher struct {
 
 func (a *Alerts) newDispatcher(tx Tx, c *compiled) *dispatcher {
 	return &dispatcher{
-		Alerts: a, tx: tx, c: c, now: a.cfg.Now(), byKey: map[string]*group{}, receivers: map[string]*StoredReceiver{}, withheld: map[string]int{}, ended: map[string]int{},
+		Alerts: a, tx: tx, c: c, now: a.cfg.Now(), byKey: map[string]*group{}, last: map[[2]string]*group{}, receivers: map[string]*StoredReceiver{}, withheld: map[string]int{}, ended: map[string]int{},
 	}
 }
 
 // group is a delivery that gathers, with the events to add to it.
 type group struct {
+	number      int // in the order of the dispatcher, from 1 on
 	key, reason string
 	rule        *Rule // nil: of several
 	receiver    *StoredReceiver
@@ -223,7 +225,7 @@ func (d *dispatcher) route(e Numbered, env Env) {
 				g.key = join(ForEvent, r.ID, receiver.ID, strconv.FormatInt(e.Seq, 10))
 			default:
 				g.reason, g.until, g.most = ForClose, d.now.Add(r.groupWait()), maxGroupWait
-				g.key = join(ForClose, r.ID, receiver.ID, e.Exchange, e.Interval, strconv.FormatInt(e.OccurredAt.UnixMilli(), 10))
+				g.key = join(ForClose, r.ID, receiver.ID, e.Exchange, e.Interval, foundAt(e.Event))
 			}
 			d.add(g, e)
 		}
@@ -240,6 +242,10 @@ func withheldReason(why Reason) string {
 	return ""
 }
 
+// foundAt is the close at which an event was found. It is later than the event when closes
+// were missed; so what happened to a level at several of them stays in one message.
+func foundAt(e *wire.Event) string { return strconv.FormatInt(e.AsOf.UnixMilli(), 10) }
+
 func join(parts ...string) string { return strings.Join(parts, " ") }
 
 // expiry returns when an event is out of date; zero: never.
@@ -254,12 +260,18 @@ func expiry(e *wire.Event) time.Time {
 }
 
 func (d *dispatcher) add(g group, e Numbered) {
-	known := d.byKey[g.key]
+	key, level := g.key, [2]string{g.receiver.ID, e.Level.ID}
+	known, last := d.byKey[key], d.last[level]
+	if known != nil && last != nil && known.number < last.number { // it must not arrive before the last event of its level
+		g.key, known = join(key, strconv.FormatInt(e.Seq, 10)), nil
+	}
 	if known == nil {
 		known = &g
-		d.byKey[g.key] = known
+		d.byKey[key] = known
 		d.groups = append(d.groups, known)
+		known.number = len(d.groups)
 	}
+	d.last[level] = known
 	known.events = append(known.events, Matched{Seq: e.Seq, Level: e.Level.ID, Symbol: e.Symbol})
 }
 
@@ -277,7 +289,7 @@ func (d *dispatcher) store() error {
 			return err
 		}
 	}
-	d.groups, d.byKey = nil, map[string]*group{}
+	d.groups, d.byKey, d.last = nil, map[string]*group{}, map[[2]string]*group{}
 	return nil
 }
 
@@ -289,7 +301,15 @@ func (d *dispatcher) open(g *group) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if s != nil {
+		overtakes := false
+		if s != nil && len(g.events) > 0 {
+			if overtakes, err = d.tx.Overtakes(s, g.events); err != nil {
+				return 0, err
+			}
+		}
+		if overtakes { // a later message is about an earlier event of one of the levels
+			g.key = join(g.key, strconv.FormatInt(g.events[0].Seq, 10))
+		} else if s != nil {
 			if g.most > 0 {
 				s.DueAt = g.until
 				if last := s.CreatedAt.Add(g.most); last.Before(s.DueAt) {
@@ -481,7 +501,7 @@ func (a *Alerts) Replay(ctx context.Context, rule string, after, upTo int64) (wi
 			}
 			for _, name := range again.Receivers {
 				if receiver := c.receiver(name); receiver != nil {
-					key := join(prefix, receiver.ID, e.Exchange, e.Interval, strconv.FormatInt(e.OccurredAt.UnixMilli(), 10))
+					key := join(prefix, receiver.ID, e.Exchange, e.Interval, foundAt(e.Event))
 					if e.Candle == nil {
 						key = join(prefix, receiver.ID, strconv.FormatInt(e.Seq, 10))
 					}

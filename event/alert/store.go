@@ -230,6 +230,9 @@ type Tx interface {
 	// Blocked reports whether an earlier delivery to the same receiver that is about one of
 	// the levels of this one is not final.
 	Blocked(d *StoredDelivery) (bool, error)
+	// Overtakes reports whether a delivery to the same receiver that was made after d and is
+	// not final is about one of the levels of events.
+	Overtakes(d *StoredDelivery, events []Matched) (bool, error)
 	// EndAll ends the deliveries to a receiver that are not final, but one, and returns how
 	// many.
 	EndAll(receiver, state, why string, except int64, now time.Time) (int, error)
