@@ -249,6 +249,16 @@ func (c *Client) Exchanges(ctx context.Context) ([]Exchange, error) {
 	return list.Exchanges, nil
 }
 
+// Calibration returns where the odds of an exchange come from and how they did, for one
+// interval or, if that is empty, for all. If the service has one exchange, its name may be
+// empty.
+func (c *Client) Calibration(ctx context.Context, exchange, interval string) (*Calibration, error) {
+	q := url.Values{}
+	set(q, "exchange", exchange)
+	set(q, "interval", interval)
+	return get[Calibration](ctx, c, "/calibration", q)
+}
+
 // Job returns the current state of a job.
 func (c *Client) Job(ctx context.Context, id string) (*Job, error) {
 	return get[Job](ctx, c, "/jobs/"+url.PathEscape(id), nil)

@@ -22,6 +22,10 @@ type (
 	HistoryMoment = wire.HistoryMoment
 	// HistoryLevel is a level as of a past moment.
 	HistoryLevel = wire.HistoryLevel
+	// Calibration is where odds come from, and how they did.
+	Calibration = wire.Calibration
+	// RecordRow is what became of touched levels of a side and kind.
+	RecordRow = wire.RecordRow
 	// Row is a level with what its analysis says of the pair.
 	Row = wire.Row
 	// Explanation tells why a level is there.

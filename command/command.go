@@ -99,7 +99,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some symbols failed.`,
 	root.SetOut(in.stdout)
 	root.SetErr(in.stderr)
 	root.AddCommand(
-		in.serveCommand(), in.demoCommand(), in.sweepCommand(), in.analyzeCommand(), in.levelsCommand(), in.watchCommand(), in.eventsCommand(),
+		in.serveCommand(), in.demoCommand(), in.sweepCommand(), in.analyzeCommand(), in.levelsCommand(), in.watchCommand(), in.eventsCommand(), in.recordCommand(),
 		in.evaluateCommand(), in.benchCommand(), in.soakCommand(), in.calibrateCommand(), in.simulateCommand(), in.configCommand(), in.doctorCommand(), in.backupCommand(), in.restoreCommand(), in.healthcheckCommand(), in.versionCommand(),
 	)
 	in.complete(root)

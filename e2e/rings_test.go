@@ -156,6 +156,11 @@ func TestPage_Rings(t *testing.T) {
 	if again := message(); again != id {
 		t.Errorf("sent again as %s, not %s", again, id)
 	}
+	press("[data-part=receivers]", "New secret")
+	press("dialog.edit", "Save")
+	b.until(t, `!document.querySelector("dialog.edit") && /The new secret of bot, shown only now: whsec_\S{44} /.test(document.querySelector("[data-part=receivers] [role=status]")?.textContent)`)
+	click(`document.querySelector("#record > summary")`)
+	b.until(t, `document.querySelector("#record .lines").textContent.startsWith("No touched level")`)
 	press("[data-part=silences]", "1 h")
 	b.until(t, `document.querySelector("[data-part=silences]").textContent.includes("from the page")`)
 	for _, width := range []int64{1440, 390} {

@@ -18,17 +18,18 @@ const ahead = (t) => span(Date.parse(t) - Date.now());
 
 // What the configuration of a kind of receiver has.
 const secret = { kind: "text", secret: true };
+const textTemplate = { name: "template", label: say("config.text_template"), kind: "lines" };
 const config = {
   webhook: [{ name: "url", label: say("config.url"), kind: "text" }, { name: "secret", label: say("config.secret"), ...secret }, { name: "key", label: say("config.signing_key"), ...secret },
     { name: "template", label: say("config.template"), kind: "lines" }, { name: "content_type", label: say("config.content_type"), kind: "text" },
     { name: "headers", label: say("config.headers"), kind: "lines" }],
-  telegram: [{ name: "token", label: say("config.bot_token"), ...secret }, { name: "chat", label: say("config.chat"), kind: "text" }, { name: "server", label: say("config.telegram_server"), kind: "text" }],
-  discord: [{ name: "url", label: say("config.webhook"), ...secret }],
-  slack: [{ name: "url", label: say("config.webhook"), ...secret }],
-  ntfy: [{ name: "topic", label: say("config.topic"), kind: "text" }, { name: "server", label: say("config.ntfy_server"), kind: "text" }, { name: "token", label: say("config.ntfy_token"), ...secret }],
-  matrix: [{ name: "server", label: say("config.server"), kind: "text" }, { name: "room", label: say("config.room"), kind: "text" }, { name: "token", label: say("config.token"), ...secret }],
+  telegram: [{ name: "token", label: say("config.bot_token"), ...secret }, { name: "chat", label: say("config.chat"), kind: "text" }, { name: "server", label: say("config.telegram_server"), kind: "text" }, textTemplate],
+  discord: [{ name: "url", label: say("config.webhook"), ...secret }, textTemplate],
+  slack: [{ name: "url", label: say("config.webhook"), ...secret }, textTemplate],
+  ntfy: [{ name: "topic", label: say("config.topic"), kind: "text" }, { name: "server", label: say("config.ntfy_server"), kind: "text" }, { name: "token", label: say("config.ntfy_token"), ...secret }, textTemplate],
+  matrix: [{ name: "server", label: say("config.server"), kind: "text" }, { name: "room", label: say("config.room"), kind: "text" }, { name: "token", label: say("config.token"), ...secret }, textTemplate],
   email: [{ name: "server", label: say("config.smtp"), kind: "text" }, { name: "security", label: say("config.security"), kind: "select", options: ["starttls", "tls", "none"] }, { name: "user", label: say("config.user"), kind: "text" },
-    { name: "password", label: say("config.password"), ...secret }, { name: "from", label: say("config.from"), kind: "text" }, { name: "to", label: say("config.to"), kind: "text" }],
+    { name: "password", label: say("config.password"), ...secret }, { name: "from", label: say("config.from"), kind: "text" }, { name: "to", label: say("config.to"), kind: "text" }, textTemplate],
 };
 
 // previewed writes what a rule would have sent.
@@ -199,9 +200,25 @@ export class Alerts {
           const a = await ask(`receivers/${r.id}/test`, { method: "POST" });
           return a.outcome === "delivered" ? say("receiver.accepted", { name: r.name, status: String(a.status || "–"), ms: a.latency_ms }) : say("receiver.refused", { name: r.name, why: a.error || a.outcome });
         })), r.state === "disabled" ? button(say("receiver.enable"), r.name, () => this.act("receivers", () => ask(`receivers/${r.id}/enable`, { method: "POST" }).then(() => say("receiver.is_enabled", { name: r.name })))) : null,
+        r.from_file || r.kind !== "webhook" ? null : button(say("rotate"), r.name, () => this.rotate(r)),
         r.from_file ? null : button(say("edit"), r.name, () => this.receiver(r.id)), r.from_file ? null : this.drop("receivers", r.id, r.name)));
     })), this.receivers.length ? null : el("p", { class: "soft" }, say("receivers.none")),
     el("p", { class: "acts" }, el("button", { type: "button", onclick: () => this.receiver() }, say("receivers.new"))));
+  }
+
+  // rotate gives a webhook another secret, and shows it once.
+  async rotate(r) {
+    let done;
+    await edit({
+      title: say("rotate.title", { name: r.name }), value: { signature: "v1", secret: "", overlap_hours: 24 },
+      fields: () => [
+        { name: "signature", label: say("rotate.signature"), kind: "select", options: ["v1", "v1a"], hint: say("rotate.signature_hint") },
+        { name: "secret", label: say("rotate.secret"), ...secret, hint: say("rotate.secret_hint") },
+        { name: "overlap_hours", label: say("rotate.overlap"), kind: "number" },
+      ],
+      save: async (body) => { done = await ask(`receivers/${r.id}/rotate`, { method: "POST", body }); },
+    });
+    if (done) await this.act("receivers", () => say(done.secret ? "rotate.made" : "rotate.done", { name: r.name, secret: done.secret, at: utc(done.until) }));
   }
 
   // receiver edits a receiver, or a new one.

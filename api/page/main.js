@@ -14,6 +14,7 @@ import { filters, Market } from "./market.js";
 import { MarkLayer } from "./marks.js";
 import { moved, newest } from "./now.js";
 import { drawJobs, drawMemory, drawSchedules } from "./panels.js";
+import { Record } from "./record.js";
 import { Search } from "./search.js";
 import { Tools } from "./tools.js";
 import { choices, clock, drawElsewhere, drawVenues, replay, take } from "./venues.js";
@@ -600,6 +601,7 @@ new ResizeObserver(() => {
 }).observe($("tools").closest(".top"));
 
 const alerts = new Alerts($("alerts"), { here: () => seen });
+const record = new Record($("record"), { here: () => seen });
 
 const themes = ["auto", "dark", "light"];
 function theme(next) {
@@ -667,6 +669,7 @@ const live = new Live({
     drawSchedules($("schedules"), schedules, !alone());
     drawMemory($("memory"), await ask("memory"));
     await alerts.tick();
+    await record.tick();
   },
 });
 let changing = null;
