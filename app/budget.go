@@ -59,7 +59,7 @@ func NewBudget(cfg config.Config, limit int64) Budget {
 	case cfg.MemoryBudget > 0:
 		return Budget{int64(cfg.MemoryBudget), "MEMORY_BUDGET", cfg}
 	case cfg.MemoryBudget == 0 && limit > 0:
-		return Budget{limit / 10 * 9, "90 % of the cgroup's " + config.Mebibytes(limit), cfg}
+		return Budget{limit / 10 * 9, "90 % of the cgroup's " + config.FormatBytes(limit), cfg}
 	}
 	return Budget{Config: cfg}
 }
@@ -228,7 +228,7 @@ func (b Budget) Settle(extra int64) (slots int64, c clients, m memory.Usage, err
 	slots = b.slots(base)
 	if slots < b.Slot() || m.PeakRSS > b.Total {
 		return 0, c, m, config.Usage(fmt.Errorf("a memory budget of %s (%s) is too small for one analysis of %d klines in addition to the %s this process uses without one: the smallest budget that works with this configuration is %s",
-			config.Mebibytes(b.Total), b.Source, b.Config.AnalysisKlineLimit, config.Mebibytes(base), max(b.smallest(base), wholeMebibytes(m.PeakRSS))))
+			config.FormatBytes(b.Total), b.Source, b.Config.AnalysisKlineLimit, config.FormatBytes(base), max(b.smallest(base), wholeMebibytes(m.PeakRSS))))
 	}
 	// The runtime does not count pages of files and SQLite's memory, but it counts memory
 	// that is reserved and untouched, about 3 MiB. The limit never exceeds the one from
@@ -251,7 +251,7 @@ func (b Budget) Print(w io.Writer) {
 		fmt.Fprintln(w, "# memory budget: none")
 		return
 	}
-	fmt.Fprintf(w, "# memory budget: %s (%s)\n", config.Mebibytes(b.Total), b.Source)
+	fmt.Fprintf(w, "# memory budget: %s (%s)\n", config.FormatBytes(b.Total), b.Source)
 	fmt.Fprintf(w, "# of it: replies %s, database %s, open batches %s, further exchanges %s, live pairs %s, last prices %s, messages %s, finders %s, each slot of %d klines %s\n",
-		config.Mebibytes(b.replies()), config.Mebibytes(b.database()), config.Mebibytes(b.batches()), config.Mebibytes(b.venues()), config.Mebibytes(b.live()), config.Mebibytes(b.prices()), config.Mebibytes(b.alerts()), config.Mebibytes(b.finders()), b.Config.AnalysisKlineLimit, config.Mebibytes(b.Slot()))
+		config.FormatBytes(b.replies()), config.FormatBytes(b.database()), config.FormatBytes(b.batches()), config.FormatBytes(b.venues()), config.FormatBytes(b.live()), config.FormatBytes(b.prices()), config.FormatBytes(b.alerts()), config.FormatBytes(b.finders()), b.Config.AnalysisKlineLimit, config.FormatBytes(b.Slot()))
 }

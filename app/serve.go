@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"tidemark/api"
@@ -52,16 +54,27 @@ func waitBriefly(work *sync.WaitGroup) {
 // DEBUG_ADDR is empty. The doctor also calls it, to check that the addresses are free.
 func Listen(c config.Config) (api, profiles net.Listener, err error) {
 	if api, err = net.Listen("tcp", c.HTTPAddr); err != nil {
-		return nil, nil, fmt.Errorf("HTTP_ADDR: %w", err)
+		return nil, nil, fmt.Errorf("HTTP_ADDR: %w%s", err, otherAddress(err, c.HTTPAddr, "--http-addr"))
 	}
 	if c.DebugAddr == "" {
 		return api, nil, nil
 	}
 	if profiles, err = net.Listen("tcp", c.DebugAddr); err != nil {
 		api.Close()
-		return nil, nil, fmt.Errorf("DEBUG_ADDR: %w", err)
+		return nil, nil, fmt.Errorf("DEBUG_ADDR: %w%s", err, otherAddress(err, c.DebugAddr, "--debug-addr"))
 	}
 	return api, profiles, nil
+}
+
+// otherAddress returns what to do about an address on which another program listens, empty
+// for other errors.
+func otherAddress(err error, address, flag string) string {
+	host, port, _ := net.SplitHostPort(address)
+	n, _ := strconv.Atoi(port)
+	if !errors.Is(err, syscall.EADDRINUSE) || n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; use another port, such as %s %s", flag, net.JoinHostPort(host, strconv.Itoa(n%65535+1)))
 }
 
 // Serve runs the service until ctx ends. ready, if not nil, is called once

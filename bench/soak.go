@@ -140,7 +140,7 @@ func (b *Bencher) soak(ctx context.Context, o SoakOptions, setting [2]int, run *
 		}
 		run.Samples = append(run.Samples, s)
 		if n%10 == 0 {
-			b.say("%s sweep %d: %s, of it %s program code, %d goroutines, %d files, %d pairs, %d failed", run.Database, n, config.Mebibytes(s.RSS), config.Mebibytes(s.Files), s.Goroutines, s.OpenFiles, s.Done, s.Failed)
+			b.say("%s sweep %d: %s, of it %s program code, %d goroutines, %d files, %d pairs, %d failed", run.Database, n, config.FormatBytes(s.RSS), config.FormatBytes(s.Files), s.Goroutines, s.OpenFiles, s.Done, s.Failed)
 		}
 	}
 	return nil
@@ -163,7 +163,7 @@ func printSoak(w io.Writer, runs []soakRun) error {
 		}
 		first, last := r.Samples[settled-1], r.Samples[len(r.Samples)-1]
 		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", r.Database, len(r.Samples), done, failed,
-			config.Mebibytes(first.RSS), config.Mebibytes(last.RSS), config.Mebibytes(rss), first.Goroutines, last.Goroutines, goroutines, first.OpenFiles, last.OpenFiles, files)
+			config.FormatBytes(first.RSS), config.FormatBytes(last.RSS), config.FormatBytes(rss), first.Goroutines, last.Goroutines, goroutines, first.OpenFiles, last.OpenFiles, files)
 	}
 	return t.Flush()
 }

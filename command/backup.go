@@ -44,7 +44,7 @@ func (in *invocation) copyCommand(cmd *cobra.Command, done string, run func(cont
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(in.stdout, "%s %s: %s, schema version %d\n", args[0], done, config.Mebibytes(b.Bytes), b.Version)
+		_, err = fmt.Fprintf(in.stdout, "%s %s: %s, schema version %d\n", args[0], done, config.FormatBytes(b.Bytes), b.Version)
 		return err
 	}
 	config.AddFlags(cmd.Flags())

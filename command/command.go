@@ -30,7 +30,11 @@ const (
 
 // Main runs the command line of this process and exits.
 func Main(openAPI []byte) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	// The second signal kills the process, as it does by default.
 	context.AfterFunc(ctx, stop)
 	app.TuneMemory(os.Environ())
@@ -68,13 +72,25 @@ func Run(ctx context.Context, openAPI []byte, args, environ []string, stdout, st
 	in := &invocation{openAPI, environ, stdout, stderr}
 	parsed := false // the command line is valid
 	root := in.root()
-	root.PersistentPreRun = func(*cobra.Command, []string) { parsed = true }
 	root.SetHelpFunc(shortHelp(root.HelpFunc(), slices.Contains(args, helpAll)))
 	root.SetArgs(helpArgs(args))
+	root.SetHelpCommand(helpCommand())
+	root.InitDefaultCompletionCmd(args...)
+	for _, cmd := range root.Commands() {
+		switch run := cmd.RunE; {
+		case run != nil:
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				parsed = true
+				return run(cmd, args)
+			}
+		case cmd.HasSubCommands():
+			cmd.RunE = showHelp
+		}
+	}
 	err := root.ExecuteContext(ctx)
 	if err != nil && !parsed {
 		if len(args) > 0 && args[0] == "explain" {
-			err = errors.New("unknown command explain: use `tidemark levels SYMBOL --explain ID`; `tidemark levels SYMBOL --json` prints the ids")
+			err = errors.New("unknown command explain: use `tidemark levels SYMBOL --explain R1`; `tidemark levels SYMBOL` prints the names")
 		}
 		return config.Usage(err)
 	}
@@ -119,6 +135,30 @@ func Tree() *cobra.Command {
 		}
 	}
 	return root
+}
+
+// helpCommand replaces the one of cobra, which succeeds for an unknown command.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Print the help of a command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || about == cmd.Root() && len(rest) > 0 {
+				return config.Usage(fmt.Errorf("unknown command %q", strings.Join(args, " ")))
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+	}
+}
+
+// showHelp is what a command with subcommands does by itself.
+func showHelp(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+	}
+	return cmd.Help()
 }
 
 // helpAll is the flag that prints the help with all settings.

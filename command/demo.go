@@ -134,6 +134,6 @@ The prices are %[9]s. Try:
 
 Stop with Ctrl-C, which removes all data.
 `, job.Done, job.FinishedAt.Sub(job.StartedAt).Seconds(), job.Failed, job.Skipped,
-		config.Mebibytes(memory.RSS), config.Mebibytes(memory.PeakRSS), address, job.ID, kind)
+		config.FormatBytes(memory.RSS), config.FormatBytes(memory.PeakRSS), address, job.ID, kind)
 	return nil
 }

@@ -35,16 +35,34 @@ const (
 
 // finding is one line of the output of doctor.
 type finding struct {
+	check    string // the key of its name
+	verdict  verdict
+	text     phrase // the state found
+	advice   phrase // what to do; empty if the verdict is ok
+	exchange string // the one it is about, if there are several
+	more     phrase // added to text
+}
+
+// writtenFinding is a finding in words.
+type writtenFinding struct {
 	Check   string  `json:"check"`
 	Verdict verdict `json:"verdict"`
-	Text    string  `json:"text"`             // the state found
-	Advice  string  `json:"advice,omitempty"` // what to do; empty if the verdict is ok
+	Text    string  `json:"text"`
+	Advice  string  `json:"advice,omitempty"`
+}
+
+func (w words) finding(f finding) writtenFinding {
+	name := w.say("check." + f.check)
+	if f.exchange != "" {
+		name += " " + f.exchange
+	}
+	return writtenFinding{name, f.verdict, w.phrase(f.text) + w.phrase(f.more), w.phrase(f.advice)}
 }
 
 // doctorReport is what `doctor --json` prints.
 type doctorReport struct {
-	Healthy  bool      `json:"healthy"` // nothing failed
-	Findings []finding `json:"findings"`
+	Healthy  bool             `json:"healthy"` // nothing failed
+	Findings []writtenFinding `json:"findings"`
 }
 
 func (in *invocation) doctorCommand() *cobra.Command {
@@ -59,10 +77,15 @@ time, and sends no request while this address is banned. The exit code is 1 if a
 check failed.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r := doctorReport{Findings: in.examine(cmd)}
+			words := wordsOf(in.environ)
+			if asJSON {
+				words = english()
+			}
+			var r doctorReport
 			failed := 0
-			for _, f := range r.Findings {
-				if f.Verdict == fail {
+			for _, f := range in.examine(cmd) {
+				r.Findings = append(r.Findings, words.finding(f))
+				if f.verdict == fail {
 					failed++
 				}
 			}
@@ -92,9 +115,9 @@ func (r doctorReport) print(w screen) error {
 	for i, f := range r.Findings {
 		text := f.Text
 		if f.Advice != "" {
-			text += "; " + f.Advice
+			text += w.say("semicolon") + f.Advice
 		}
-		rows[i].cells = []string{w.paint(colours[f.Verdict], string(f.Verdict)), f.Check, text}
+		rows[i].cells = []string{w.paint(colours[f.Verdict], w.say("verdict."+string(f.Verdict))), f.Check, text}
 	}
 	return w.list(rows)
 }
@@ -103,7 +126,7 @@ func (r doctorReport) print(w screen) error {
 func (in *invocation) examine(cmd *cobra.Command) []finding {
 	cfg, err := in.config(cmd)
 	if err != nil {
-		return []finding{{"configuration", fail, err.Error(), "correct it; README.md lists the variables"}}
+		return []finding{{check: "configuration", verdict: fail, text: say("error", "error", err), advice: say("configuration.correct")}}
 	}
 	ctx := cmd.Context()
 	all := []finding{examineExposure(cfg)}
@@ -121,7 +144,7 @@ func (in *invocation) examine(cmd *cobra.Command) []finding {
 	for i, of := range examineVenues(ctx, exchanges, found.BannedUntil) {
 		if len(exchanges) > 1 {
 			for k := range of {
-				of[k].Check += " " + exchanges[i].Name
+				of[k].exchange = exchanges[i].Name
 			}
 		}
 		all = append(all, of...)
@@ -136,26 +159,26 @@ func (in *invocation) examine(cmd *cobra.Command) []finding {
 // examineExposure checks for a valid configuration that serve refuses.
 func examineExposure(cfg config.Config) finding {
 	if err := cfg.CheckExposure(); err != nil {
-		return finding{"configuration", fail, err.Error(), "correct it; README.md lists the variables"}
+		return finding{check: "configuration", verdict: fail, text: say("error", "error", err), advice: say("configuration.correct")}
 	}
-	return finding{"configuration", ok, "all settings are valid", ""}
+	return finding{check: "configuration", verdict: ok, text: say("configuration.valid")}
 }
 
 func examineDatabase(found repository.Inspection, err error) finding {
-	name := "PostgreSQL"
+	name := say("database.postgresql")
 	if found.File != "" {
-		name = "SQLite at " + found.File
+		name = say("database.sqlite", "file", found.File)
 	}
-	f := finding{"database", ok, fmt.Sprintf("%s, %s, writable, schema version %d", name, config.Mebibytes(found.Bytes), found.Version), ""}
+	f := finding{check: "database", verdict: ok, text: say("database.ok", "name", name, "size", config.FormatBytes(found.Bytes), "version", found.Version)}
 	switch {
 	case err != nil:
-		return finding{"database", fail, err.Error(), "correct DATABASE_URL or the database"}
+		return finding{check: "database", verdict: fail, text: say("error", "error", err), advice: say("database.correct")}
 	case found.New:
-		f.Text = name + " does not exist yet; the first start creates it"
+		f.text = say("database.new", "name", name)
 	case found.Version > found.Known:
-		f.Verdict, f.Advice = fail, fmt.Sprintf("this program supports versions up to %d; run a newer tidemark", found.Known)
+		f.verdict, f.advice = fail, say("database.newer", "version", found.Known)
 	case found.Version < found.Known:
-		f.Text += fmt.Sprintf("; the next start migrates it to %d", found.Known)
+		f.more = say("database.older", "version", found.Known)
 	}
 	return f
 }
@@ -170,14 +193,14 @@ const (
 func examineDisk(folder string) finding {
 	free, err := freeBytes(folder)
 	if err != nil {
-		return finding{"disk", warn, fmt.Sprintf("the free space in %s is unknown: %v", folder, err), "check it with df"}
+		return finding{check: "disk", verdict: warn, text: say("disk.unknown", "folder", folder, "error", err), advice: say("disk.df")}
 	}
-	f := finding{"disk", ok, fmt.Sprintf("%s free in %s", config.Mebibytes(free), folder), ""}
+	f := finding{check: "disk", verdict: ok, text: say("disk.free", "size", config.FormatBytes(free), "folder", folder)}
 	switch {
 	case free < noDisk:
-		f.Verdict, f.Advice = fail, "free disk space, or set DATABASE_URL to a file on another disk"
+		f.verdict, f.advice = fail, say("disk.full")
 	case free < scarceDisk:
-		f.Verdict, f.Advice = warn, "free disk space soon"
+		f.verdict, f.advice = warn, say("disk.scarce")
 	}
 	return f
 }
@@ -206,13 +229,13 @@ func examineVenues(ctx context.Context, exchanges []config.Venue, banned map[str
 // examineVenue asks an exchange for its time, but not during a ban, which each request
 // would prolong.
 func examineVenue(ctx context.Context, v config.Venue, banned time.Time) []finding {
-	const wait = "wait; then lower EXCHANGE_WEIGHT_SHARE, or find the other users of this address"
+	wait := say("exchange.wait")
 	if left := time.Until(banned); left > 0 {
-		return []finding{{"exchange", fail, fmt.Sprintf("%s has banned this address until %s, in %s; no request was sent",
-			v.Name, banned.UTC().Format(time.RFC3339), left.Round(time.Second)), wait}}
+		return []finding{{check: "exchange", verdict: fail, advice: wait,
+			text: say("exchange.banned", "exchange", v.Name, "until", banned.UTC().Format(time.RFC3339), "left", left.Round(time.Second))}}
 	}
 	if v.Name == venues.Simulated && v.BaseURL == nil {
-		return []finding{{"exchange", ok, "SIMULATED: the process generates the market; there are no requests", ""}}
+		return []finding{{check: "exchange", verdict: ok, text: say("exchange.generated")}}
 	}
 	venue := app.OpenVenue(v, exchange.Config{Attempts: 1, Concurrency: 1})
 	defer venue.Close()
@@ -222,11 +245,11 @@ func examineVenue(ctx context.Context, v config.Venue, banned time.Time) []findi
 	now, err := venue.Now(ctx)
 	took := time.Since(began)
 	if err != nil {
-		advice := "check the network, EXCHANGE_BASE_URL, and whether the exchange serves your region"
+		advice := say("exchange.network")
 		if errors.Is(err, service.ErrBanned) || errors.Is(err, service.ErrRateLimited) {
 			advice = wait
 		}
-		return []finding{{"exchange", fail, err.Error(), advice}}
+		return []finding{{check: "exchange", verdict: fail, text: say("error", "error", err), advice: advice}}
 	}
 	most := exchange.Spent{}
 	for _, b := range venue.Status().Budgets {
@@ -234,25 +257,28 @@ func examineVenue(ctx context.Context, v config.Venue, banned time.Time) []findi
 			most = b
 		}
 	}
-	answered := finding{"exchange", ok, fmt.Sprintf("%s%s responds within %s; this address has used %d of %d requests by weight that are allowed in %s (%s)",
-		simulatedMark(venue.Market().Simulated), v.Name, took.Round(time.Millisecond), most.Used, most.Limit, most.Period, most.Name), ""}
+	answers := "exchange.answers"
+	if venue.Market().Simulated {
+		answers = "exchange.simulated"
+	}
+	answered := finding{check: "exchange", verdict: ok, text: say(answers, "exchange", v.Name, "took", took.Round(time.Millisecond),
+		"used", most.Used, "limit", most.Limit, "period", most.Period, "name", most.Name)}
 	if most.Share() > v.WeightShare {
-		answered.Verdict, answered.Advice = warn, "it exceeds EXCHANGE_WEIGHT_SHARE of the limit; analyses wait for the next period"
+		answered.verdict, answered.advice = warn, say("exchange.spent")
 	}
 	// The response was sent half a round trip ago, on average.
 	skew := time.Now().Add(-took / 2).Sub(now)
-	clock := finding{"clock", ok, fmt.Sprintf("within %s of the exchange's", maxSkew), ""}
+	clock := finding{check: "clock", verdict: ok, text: say("clock.ok", "skew", maxSkew)}
 	if venue.Status().Replay != "" && skew.Abs() > badSkew {
-		clock.Text = "the exchange is a replay at " + now.UTC().Format("2006-01-02 15:04 UTC") + ", by which analyses of it are judged"
+		clock.text = say("clock.replay", "at", now.UTC().Format("2006-01-02 15:04 UTC"))
 	} else if skew.Abs() > maxSkew {
-		side := "ahead of"
+		side := "clock.ahead"
 		if skew < 0 {
-			side = "behind"
+			side = "clock.behind"
 		}
-		clock = finding{"clock", warn, fmt.Sprintf("%s %s the exchange's", skew.Abs().Round(time.Second), side),
-			"synchronise this machine's clock with NTP; staleness and the start of schedules are wrong by this much"}
+		clock = finding{check: "clock", verdict: warn, text: say(side, "skew", skew.Abs().Round(time.Second)), advice: say("clock.synchronise")}
 		if skew.Abs() > badSkew {
-			clock.Verdict = fail
+			clock.verdict = fail
 		}
 	}
 	return []finding{answered, clock}
@@ -276,18 +302,15 @@ func examineMemory(cfg config.Config, limit int64, database repository.Inspectio
 	wanted := int64(cfg.AnalysisConcurrency)
 	switch {
 	case err != nil:
-		return []finding{{"memory", fail, err.Error(), "increase the memory, or lower ANALYSIS_KLINE_LIMIT, HTTP_CACHE_BYTES or DB_POOL_SIZE"}}
+		return []finding{{check: "memory", verdict: fail, text: say("error", "error", err), advice: say("memory.increase")}}
 	case limit > 0 && b.Total > limit:
-		return []finding{{"memory", fail, fmt.Sprintf("the budget of %s is more than the cgroup's limit of %s, at which the kernel kills the process", config.Mebibytes(b.Total), config.Mebibytes(limit)),
-			"lower MEMORY_BUDGET, or unset it to use 90 % of the limit"}}
+		return []finding{{check: "memory", verdict: fail, text: say("memory.above_limit", "budget", config.FormatBytes(b.Total), "limit", config.FormatBytes(limit)), advice: say("memory.lower_budget")}}
 	case b.Total == 0:
-		return []finding{{"memory", ok, fmt.Sprintf("no limit is set; %d concurrent analyses of %d klines need %s in addition to the memory of the process",
-			wanted, cfg.AnalysisKlineLimit, config.Mebibytes(wanted*b.Slot())), ""}}
+		return []finding{{check: "memory", verdict: ok, text: say("memory.no_limit", "n", wanted, "klines", cfg.AnalysisKlineLimit, "size", config.FormatBytes(wanted*b.Slot()))}}
 	case slots < wanted*b.Slot():
-		return []finding{{"memory", warn, fmt.Sprintf("%s (%s) is enough for %d of the %d concurrent analyses of ANALYSIS_CONCURRENCY", config.Mebibytes(b.Total), b.Source, slots/b.Slot(), wanted),
-			"sweeps are slower; increase the memory, or lower ANALYSIS_CONCURRENCY or ANALYSIS_KLINE_LIMIT"}}
+		return []finding{{check: "memory", verdict: warn, text: say("memory.some", "budget", config.FormatBytes(b.Total), "source", b.Source, "n", slots/b.Slot(), "all", wanted), advice: say("memory.slower")}}
 	}
-	return []finding{{"memory", ok, fmt.Sprintf("%s (%s) is enough for all %d concurrent analyses of %d klines", config.Mebibytes(b.Total), b.Source, wanted, cfg.AnalysisKlineLimit), ""}}
+	return []finding{{check: "memory", verdict: ok, text: say("memory.enough", "budget", config.FormatBytes(b.Total), "source", b.Source, "n", wanted, "klines", cfg.AnalysisKlineLimit)}}
 }
 
 // examineCollector checks GOMEMLIMIT, if it is set: below the memory of the slots, the
@@ -300,17 +323,16 @@ func examineCollector(cfg config.Config, environ []string) (finding, bool) {
 	value := strings.TrimPrefix(environ[at], "GOMEMLIMIT=")
 	var limit config.Bytes
 	if value == "" || value == "off" {
-		return finding{"GOMEMLIMIT", ok, "sets no limit", ""}, true
+		return finding{check: "GOMEMLIMIT", verdict: ok, text: say("collector.none")}, true
 	}
 	if _, err := strconv.Atoi(value); err != nil && !strings.HasSuffix(value, "B") || limit.UnmarshalText([]byte(value)) != nil {
-		return finding{"GOMEMLIMIT", fail, strconv.Quote(value) + " is not a valid limit", `use the format of Go, such as "28MiB"; the process does not start with this value`}, true
+		return finding{check: "GOMEMLIMIT", verdict: fail, text: say("collector.invalid", "value", strconv.Quote(value)), advice: say("collector.format")}, true
 	}
 	need := app.Growth + int64(cfg.AnalysisConcurrency)*app.NewBudget(cfg, 0).Slot()
 	if int64(limit) < need {
-		return finding{"GOMEMLIMIT", warn, fmt.Sprintf("%s is less than the %s the analyses need", value, config.Mebibytes(need)),
-			"unset it: tidemark sets it from MEMORY_BUDGET or the cgroup's limit"}, true
+		return finding{check: "GOMEMLIMIT", verdict: warn, text: say("collector.less", "value", value, "need", config.FormatBytes(need)), advice: say("collector.unset")}, true
 	}
-	return finding{"GOMEMLIMIT", ok, value, ""}, true
+	return finding{check: "GOMEMLIMIT", verdict: ok, text: say("error", "error", value)}, true
 }
 
 // examineFiles checks the limit of open files: for connections to the exchange, to the
@@ -319,12 +341,12 @@ func examineFiles(cfg config.Config) finding {
 	const clients = 100
 	limit, err := fileLimit()
 	if err != nil {
-		return finding{"open files", warn, fmt.Sprintf("the limit is unknown: %v", err), "check it with ulimit -n"}
+		return finding{check: "files", verdict: warn, text: say("files.unknown", "error", err), advice: say("files.ulimit")}
 	}
 	need := uint64(32 + clients + cfg.AnalysisConcurrency + cfg.DBPoolSize + cfg.DBMaxOverflow)
-	f := finding{"open files", ok, fmt.Sprintf("the limit is %d", limit), ""}
+	f := finding{check: "files", verdict: ok, text: say("files.limit", "n", limit)}
 	if limit < need {
-		f.Verdict, f.Advice = warn, fmt.Sprintf("%d clients may need %d; raise the limit with ulimit -n, or LimitNOFILE of systemd", clients, need)
+		f.verdict, f.advice = warn, say("files.raise", "clients", clients, "need", need)
 	}
 	return f
 }
@@ -335,21 +357,20 @@ func examineAddress(ctx context.Context, cfg config.Config) finding {
 	api, profiles, err := app.Listen(cfg)
 	if err == nil {
 		api.Close()
-		text := cfg.HTTPAddr
+		text := say("address.free", "address", cfg.HTTPAddr)
 		if profiles != nil {
 			profiles.Close()
-			text += " and " + cfg.DebugAddr
+			text = say("address.both_free", "address", cfg.HTTPAddr, "debug", cfg.DebugAddr)
 		}
-		return finding{"address", ok, text + " is free: no service listens there", ""}
+		return finding{check: "address", verdict: ok, text: text}
 	}
 	if !errors.Is(err, syscall.EADDRINUSE) {
-		return finding{"address", fail, err.Error(), "use another address"}
+		return finding{check: "address", verdict: fail, text: say("error", "error", err), advice: say("address.other")}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if health := checkHealth(ctx, "http://"+reachable(cfg.HTTPAddr)+"/readyz"); health != nil {
-		return finding{"address", fail, fmt.Sprintf("%v, and the health check of HTTP_ADDR failed: %v", err, health),
-			"if tidemark listens there, read its log; otherwise use another address"}
+		return finding{check: "address", verdict: fail, text: say("address.unhealthy", "error", err, "health", health), advice: say("address.log")}
 	}
-	return finding{"address", ok, "a service on " + cfg.HTTPAddr + " is ready; a second service needs another address", ""}
+	return finding{check: "address", verdict: ok, text: say("address.service", "address", cfg.HTTPAddr)}
 }

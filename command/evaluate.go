@@ -358,5 +358,5 @@ func (p *pairProgress) show(done, total int) {
 	p.drawn = time.Now()
 	left := time.Duration(float64(total-done) / float64(done) * float64(time.Since(p.start)))
 	p.draw(done, total, fmt.Sprintf("%s%d/%d pairs  %s left  peak %s",
-		simulatedMark(p.source.simulated()), done, total, left.Round(time.Second), config.Mebibytes(memory.Read().PeakRSS)))
+		p.w.simulatedMark(p.source.simulated()), done, total, left.Round(time.Second), config.FormatBytes(memory.Read().PeakRSS)))
 }

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,7 +93,7 @@ service restarts, and then continues after the last event.`,
 			}
 			f.Retry = func(failures int, err error) bool {
 				if failures == 1 {
-					fmt.Fprintf(in.stderr, "NO RESPONSE since %s: %s; retrying\n", time.Now().UTC().Format("15:04:05 UTC"), printable(err.Error()))
+					fmt.Fprintln(in.stderr, wordsOf(in.environ).say("events.no_response", "since", time.Now().UTC().Format("15:04:05 UTC"), "error", printable(err.Error())))
 				}
 				return true
 			}
@@ -123,11 +122,15 @@ func (in *invocation) printEvents(all func(func(client.Event, error) bool), c *c
 	for e, err := range all {
 		switch p := (*client.Problem)(nil); {
 		case errors.Is(err, client.ErrMissed):
-			fmt.Fprintln(in.stderr, "MISSED: events before the next one have been deleted (EVENTS_KEEP, EVENTS_MAX)")
+			fmt.Fprintln(in.stderr, wordsOf(in.environ).say("events.missed"))
 		case errors.As(err, &p) && p.Status == http.StatusUnauthorized:
 			return fmt.Errorf("%s requires an API key: set a valid one in API_KEYS", c.BaseURL)
 		case errors.As(err, &p):
-			return fmt.Errorf("%s responds with %d %s", c.BaseURL, p.Status, printable(p.Detail))
+			err = fmt.Errorf("%s responds with %d %s", c.BaseURL, p.Status, printable(p.Detail))
+			if p.Status == http.StatusBadRequest {
+				return config.Usage(err)
+			}
+			return err
 		case err != nil:
 			return fmt.Errorf("not reachable: %w", err)
 		default:
@@ -144,12 +147,6 @@ func writeAll(w io.Writer, b []byte) error {
 	return err
 }
 
-// happened is what an event says of its level.
-var happened = map[string]string{
-	"appeared": "appeared, price", "approaching": "price is near:", "touched": "touched at", "held": "held, price", "broke": "broke, price",
-	"flipped": "held from the far side, price", "vanished": "vanished, price",
-}
-
 // event writes an event as one line.
 func (s screen) event(e *client.Event) error {
 	pair := e.Symbol
@@ -162,17 +159,18 @@ func (s screen) event(e *client.Event) error {
 	}
 	if l := &e.Level; l.HoldInterval != nil && l.BaselineHoldProbability != nil && l.HoldProbability != nil {
 		least, baseline = l.HoldInterval[0], *l.BaselineHoldProbability
-		odds = fmt.Sprintf(" · holds %s, any line %s", percent(*l.HoldProbability), percent(baseline))
+		odds = s.say("event.odds", "p", percent(*l.HoldProbability), "line", percent(baseline))
 	}
 	if p := e.Promise; p != nil {
 		least, baseline = p.HoldInterval[0], p.BaselineHoldProbability
-		odds = fmt.Sprintf(" · promised %s, any line %s", percent(p.HoldProbability), percent(baseline))
+		odds = s.say("event.promised", "p", percent(p.HoldProbability), "line", percent(baseline))
 	}
-	text := fmt.Sprintf("%s %s (%s–%s) %s %s%s", e.Level.Role, plain(e.Level.Price), plain(e.Level.Low), plain(e.Level.High), cmp.Or(happened[e.Kind], e.Kind), plain(e.Price), odds)
+	text := s.say("happened."+e.Kind, "role", s.say("role."+e.Level.Role), "level", plain(e.Level.Price), "zone", plain(e.Level.Low)+"–"+plain(e.Level.High),
+		"price", plain(e.Price)) + s.say("event.edge", "edge", fmt.Sprintf("%.1f", e.Level.Edge)) + odds
 	line := fmt.Sprintf("%s  %-9s %-12s %-3s  ", e.OccurredAt.UTC().Format("2006-01-02 15:04:05"), printable(e.Exchange), printable(pair), printable(e.Interval))
 	line += s.paint(sideColour(role, least, baseline), printable(text))
 	if e.Simulated {
-		line += "  " + s.paint(warning, "(simulated)")
+		line += "  " + s.paint(warning, s.say("event.simulated"))
 	}
 	return writeAll(s, []byte(line+"\n"))
 }

@@ -49,10 +49,17 @@ docs/levels-research.md has the figures.`,
 				}
 			}
 			if explain != "" {
+				if out.csv {
+					return config.Usage(errors.New("--explain and --csv exclude each other"))
+				}
+				level, err := parseLevel(explain)
+				if err != nil {
+					return err
+				}
 				if err := in.needDatabase(cmd.Context(), cfg); err != nil {
 					return err
 				}
-				return in.explain(cmd.Context(), cfg, name, moment, explain, out)
+				return in.explain(cmd.Context(), cfg, name, moment, level, out)
 			}
 			db, err := in.openStored(cmd.Context(), cfg)
 			if err != nil {
@@ -75,7 +82,7 @@ docs/levels-research.md has the figures.`,
 	}
 	out.flags(cmd)
 	cmd.Flags().StringVar(&at, "at", "", "print the analysis as of this time (RFC 3339), not the newest")
-	cmd.Flags().StringVar(&explain, "explain", "", "explain the level with this id (--json prints ids)")
+	cmd.Flags().StringVar(&explain, "explain", "", "explain this level: its name (R1, S2) or id")
 	cmd.Flags().StringVar(&interval, "interval", "", "print this interval, or several separated by commas (default ANALYSIS_INTERVAL)")
 	config.AddFlags(cmd.Flags())
 	return cmd

@@ -160,9 +160,9 @@ func (o output) printIntervals(w screen, s *api.Intervals, cfg config.Config) er
 			fmt.Fprintln(w)
 		}
 		if err := s.Missing[i]; err != nil {
-			reason := fmt.Sprintf("has not been analysed; run `tidemark analyze %s --analysis-interval %s`", s.Key.Symbol, s.Intervals[i])
+			reason := w.say("levels.missing", "symbol", s.Key.Symbol, "interval", s.Intervals[i])
 			if errors.Is(err, service.ErrUnreadable) {
-				reason = "cannot be read; a new analysis replaces it"
+				reason = w.say("levels.unreadable")
 			}
 			fmt.Fprintln(w, w.paint(bold, fmt.Sprintf("%s %s %s", s.Key.Exchange, s.Key.Symbol, s.Intervals[i])), reason)
 			continue
@@ -183,18 +183,54 @@ func (w screen) series(s *service.Snapshot) string {
 	return text
 }
 
+// staleText returns why an analysis is stale, empty if it is not.
+func (w screen) staleText(s *service.Snapshot, now time.Time) string {
+	reason := api.StaleReason(s, now)
+	switch {
+	case reason == "":
+		return ""
+	case !s.DelistedAt.IsZero():
+		return w.say("stale.delisted", "text", reason, "exchange", s.Exchange, "since", s.DelistedAt.UTC().Format("2006-01-02 15:04 UTC"))
+	}
+	return w.say("stale.closed", "text", reason, "interval", s.Interval, "since", s.AsOf.UTC().Format("2006-01-02 15:04 UTC"))
+}
+
+// levelName is the name of the i-th level of a side from the price outwards: R1, S1.
+func levelName(role levels.Role, i int) string {
+	if role == levels.Resistance {
+		return "R" + strconv.Itoa(i+1)
+	}
+	return "S" + strconv.Itoa(i+1)
+}
+
+// namedLevel returns the id of the level that is printed under a name.
+func namedLevel(s *service.Snapshot, show api.Shown, name string) (uint64, error) {
+	side, role := show.Of(s.Supports), levels.Support
+	if name[0] == 'R' || name[0] == 'r' {
+		side, role = show.Of(s.Resistances), levels.Resistance
+	}
+	i := 0
+	for _, l := range side {
+		if strings.EqualFold(levelName(role, i), name) {
+			return l.ID, nil
+		}
+		i++
+	}
+	return 0, fmt.Errorf("--explain: there is no %s: %s %s %s has %d levels of that side with enough edge (--faint and --min-edge show others)",
+		strings.ToUpper(name), s.Exchange, s.Symbol, s.Interval, i)
+}
+
 // printTable writes an analysis as a table. If beside is not nil, it has a column with the
 // other intervals that have a level beside one, by its id.
 func printTable(w screen, s service.Snapshot, now time.Time, show api.Shown, beside map[uint64][]string) error {
 	price := func(p float64) string { return strconv.FormatFloat(p, 'f', s.Decimals, 64) }
-	fmt.Fprintf(w, "%s%s as of %s: last price %s, ATR %s, %d klines, %d missing\n",
-		w.simulated(s.Simulated), w.series(&s), s.AsOf.Format("2006-01-02 15:04 UTC"),
-		price(s.LastPrice), strconv.FormatFloat(s.ATR, 'g', 4, 64), s.Klines, s.Missing)
-	if reason := api.StaleReason(&s, now); reason != "" {
-		fmt.Fprintln(w, w.paint(warning, "STALE: "+reason))
+	fmt.Fprintln(w, w.simulated(s.Simulated)+w.say("levels.title", "series", w.series(&s), "as_of", s.AsOf.Format("2006-01-02 15:04 UTC"),
+		"price", price(s.LastPrice), "atr", strconv.FormatFloat(s.ATR, 'g', 4, 64), "klines", s.Klines, "missing", s.Missing))
+	if reason := w.staleText(&s, now); reason != "" {
+		fmt.Fprintln(w, w.paint(warning, reason))
 	}
 	var rows []row
-	add := func(role levels.Role, l levels.Level) {
+	add := func(role levels.Role, i int, l levels.Level) {
 		last := "-"
 		if l.Tests > 0 {
 			last = time.UnixMilli(l.LastTested).UTC().Format("2006-01-02 15:04")
@@ -205,36 +241,45 @@ func printTable(w screen, s service.Snapshot, now time.Time, show api.Shown, bes
 			holds = percents([2]float64{float64(l.HoldInterval[0]), float64(l.HoldInterval[1])})
 		}
 		rows = append(rows, row{sideColour(role, float64(l.HoldInterval[0]), float64(l.BaselineHold)), []string{
-			price(l.Price), price(l.Low) + "–" + price(l.High),
+			levelName(role, i), price(l.Price), price(l.Low) + "–" + price(l.High),
 			fmt.Sprintf("%+.2f %%", 100*(l.Price-s.LastPrice)/s.LastPrice), fmt.Sprintf("%+.1f", (l.Price-s.LastPrice)/s.ATR),
-			edgeText(&l, show), touched, holds, baseline, fmt.Sprintf("%d of %d", l.Held, l.Held+l.Broke), stateText(&l), last,
-			cmp.Or(strings.Join(l.FoundBy().AppendNames(nil), "+"), "-"), strings.Join(beside[l.ID], " "),
+			w.edgeText(&l, show), touched, holds, baseline, w.say("levels.held", "held", l.Held, "decided", l.Held+l.Broke), w.stateText(&l), last,
+			cmp.Or(strings.Join(l.FoundBy().AppendNames(nil), "+"), "-"), fmt.Sprintf("%016x", l.ID), strings.Join(beside[l.ID], " "),
 		}})
 	}
-	for _, l := range slices.Backward(show.Of(s.Resistances)) {
-		add(levels.Resistance, l)
+	for i, l := range slices.Backward(show.Of(s.Resistances)) {
+		add(levels.Resistance, i, l)
 	}
-	rows = append(rows, row{bold, []string{price(s.LastPrice), "← last price"}})
-	for _, l := range show.Of(s.Supports) {
-		add(levels.Support, l)
+	rows = append(rows, row{bold, []string{"", price(s.LastPrice), w.say("levels.last_price")}})
+	for i, l := range show.Of(s.Supports) {
+		add(levels.Support, i, l)
 	}
 	for _, role := range [...]levels.Role{levels.Resistance, levels.Support} {
 		if reason := show.Reason(&s, role); reason != "" {
-			fmt.Fprintln(w, w.paint(faint, sentence(reason)))
+			fmt.Fprintln(w, w.paint(faint, w.say("levels.none_"+role.String(), "text", sentence(reason))))
 		}
 	}
-	head := []string{"price", "zone", "distance", "ATR", "edge", "touched", "holds", "any line", "held", "state", "last test", "found by"}
+	head := []string{"level", "price", "zone", "distance", "ATR", "edge", "touched", "holds", "any_line", "held", "state", "last_test", "found_by", "id"}
 	if beside != nil {
-		head = append(head, "also at")
+		head = append(head, "also_at")
 	}
-	return w.table(head, rows)
+	return w.table(w.heads(head), rows)
 }
 
 // edgeText returns the edge of a level, in points, and whether it is faint.
-func edgeText(l *levels.Level, show api.Shown) string {
+func (w words) edgeText(l *levels.Level, show api.Shown) string {
 	text := fmt.Sprintf("%.1f", l.Edge)
 	if l.Faint(show.Edge) {
-		text += " faint"
+		text += " " + w.say("faint")
 	}
 	return text
+}
+
+// heads returns the names of columns.
+func (w words) heads(keys []string) []string {
+	heads := make([]string, len(keys))
+	for i, key := range keys {
+		heads[i] = w.say("column." + key)
+	}
+	return heads
 }

@@ -44,8 +44,8 @@ func (p *progress) show(j job.Job) {
 	if ended > 0 {
 		left = time.Duration(float64(todo-ended) / rate * float64(time.Second)).Round(time.Second).String()
 	}
-	p.draw(ended, todo, fmt.Sprintf("%s%d/%d pairs  %d failed  %.0f pairs/s  %s left  peak %s",
-		simulatedMark(j.Simulated), ended, todo, j.Failed, rate, left, config.Mebibytes(memory.Read().PeakRSS)))
+	p.draw(ended, todo, p.w.simulatedMark(j.Simulated)+p.w.say("progress", "done", ended, "all", todo, "failed", j.Failed,
+		"rate", fmt.Sprintf("%.0f", rate), "left", left, "peak", config.FormatBytes(memory.Read().PeakRSS)))
 }
 
 // draw shows that done of total are done, followed by text.
@@ -53,9 +53,9 @@ func (p *progress) draw(done, total int, text string) {
 	if p.terminal {
 		const width = 24
 		full := width * done / total
-		line := []rune(fmt.Sprintf("[%s%s] %s", strings.Repeat("█", full), strings.Repeat("·", width-full), text))
+		line := fmt.Sprintf("[%s%s] %s", strings.Repeat("█", full), strings.Repeat("·", width-full), text)
 		// a wrapped line could not be overwritten
-		fmt.Fprint(p.w, "\r\x1b[K"+string(line[:min(len(line), p.w.width-1)]))
+		fmt.Fprint(p.w, "\r\x1b[K"+cut(line, p.w.width-1))
 		return
 	}
 	if tenth := 10 * done / total; tenth > p.tenths {

@@ -79,6 +79,9 @@ Venues: ` + venues + `.`,
 }
 
 func (in *invocation) simulate(ctx context.Context, addr string, options simulated.Options) error {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return config.Usage(fmt.Errorf("--addr: %w", err))
+	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return fmt.Errorf("--addr: %w", err)

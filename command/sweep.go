@@ -189,9 +189,9 @@ func (r sweepReport) print(w screen) error {
 	if r.Failed > 0 {
 		failed = red
 	}
-	_, err := fmt.Fprintf(w, "%s%s %s %s: %d of %d pairs analysed, %s, %d skipped in %.1f s; %.2f CPU seconds, peak memory %s\n",
-		w.simulated(r.Simulated), r.Exchange, r.Interval, w.paint(state, string(r.State)), r.Done, r.Symbols,
-		w.paint(failed, fmt.Sprintf("%d failed", r.Failed)), r.Skipped, r.Seconds, r.CPUSeconds, config.Mebibytes(r.PeakRSSBytes))
+	_, err := fmt.Fprintln(w, w.simulated(r.Simulated)+w.say("sweep.report", "exchange", r.Exchange, "interval", r.Interval, "state", w.paint(state, w.say("job."+string(r.State))),
+		"done", r.Done, "all", r.Symbols, "failed", w.paint(failed, w.say("sweep.failed", "n", r.Failed)), "skipped", r.Skipped,
+		"seconds", fmt.Sprintf("%.1f", r.Seconds), "cpu", fmt.Sprintf("%.2f", r.CPUSeconds), "peak", config.FormatBytes(r.PeakRSSBytes)))
 	if err != nil {
 		return err
 	}
@@ -203,9 +203,9 @@ func (r sweepReport) print(w screen) error {
 }
 
 // simulatedMark returns the prefix of everything computed from simulated prices.
-func simulatedMark(simulated bool) string {
+func (w words) simulatedMark(simulated bool) string {
 	if simulated {
-		return "SIMULATED "
+		return w.say("simulated") + " "
 	}
 	return ""
 }

@@ -7,7 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
+	"unicode"
 
 	"golang.org/x/term"
 
@@ -22,12 +22,13 @@ type screen struct {
 	width   int  // columns; 0 if it is not a terminal
 	height  int  // lines
 	picture bool // a table is cut to the width, not continued
+	words        // of its language
 }
 
 // newScreen returns a screen that writes to w. It has colours if w is a terminal, TERM is
 // not dumb and NO_COLOR is empty (no-color.org).
 func newScreen(w io.Writer, environ []string) screen {
-	s := screen{Writer: w}
+	s := screen{Writer: w, words: wordsOf(environ)}
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return s
@@ -83,7 +84,7 @@ func (s screen) paint(c colour, text string) string {
 
 // simulated returns the coloured prefix of everything computed from simulated prices.
 func (s screen) simulated(simulated bool) string {
-	return s.paint(warning, simulatedMark(simulated))
+	return s.paint(warning, s.simulatedMark(simulated))
 }
 
 // row is one line of a table or a list. Extra cells are not shown, missing cells are
@@ -100,8 +101,31 @@ const gap = 2
 var escapes = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
 // textWidth returns the columns of a screen that a cell takes.
-func textWidth(cell string) int {
-	return utf8.RuneCountInString(escapes.ReplaceAllString(cell, ""))
+func textWidth(cell string) (width int) {
+	for _, r := range escapes.ReplaceAllString(cell, "") {
+		width += runeWidth(r)
+	}
+	return width
+}
+
+// runeWidth returns the columns of a character: two for a Chinese one and its punctuation
+// (Unicode, annex 11, classes W and F), one for others.
+func runeWidth(r rune) int {
+	if unicode.Is(unicode.Han, r) || r >= 0x3000 && r <= 0x303f || r >= 0xff01 && r <= 0xff60 {
+		return 2
+	}
+	return 1
+}
+
+// cut returns the beginning of text, which has no colours, that is at most so many columns
+// wide.
+func cut(text string, width int) string {
+	for i, r := range text {
+		if width -= runeWidth(r); width < 0 {
+			return text[:i]
+		}
+	}
+	return text
 }
 
 // columnWidths returns the widths of the first columns of rows.

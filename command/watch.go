@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tidemark/api"
 	"tidemark/config"
 	"tidemark/levels"
 	"tidemark/wire"
@@ -40,13 +43,16 @@ type watcher struct {
 	interval string // empty for the service's own
 	exchange string // empty for all of the service
 	every    time.Duration
-	pairs    int     // 0 for as many as fit on the screen
-	minEdge  float64 // points; negative for that of the service
+	pairs    int        // 0 for as many as fit on the screen
+	minEdge  float64    // points; negative for that of the service
+	filters  url.Values // more parameters of GET /levels
 }
 
 func (in *invocation) watchCommand() *cobra.Command {
-	var w watcher
-	var base string
+	w := watcher{filters: url.Values{}}
+	var base, side, watchlist string
+	var states, symbols []string
+	var within, volume float64
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "watch",
@@ -54,7 +60,8 @@ func (in *invocation) watchCommand() *cobra.Command {
 		Long: `Watch the pairs nearest to a level. For each pair watch shows the level nearest to
 its price, from GET /levels of a running service. Distances are measured from the last
 price that the service has read or, if that is out of date, from the close of the newest
-analysed candle; age is the time since that price or close.
+analysed candle; age is the time since that price or close. Filters choose among the
+levels and pairs.
 
 On a terminal watch redraws the screen until Ctrl-C, and waits while the service
 restarts. Elsewhere it prints one table, or with --json one JSON object per pair. It
@@ -82,6 +89,34 @@ sends the first of API_KEYS, if any is set.`,
 					return config.Usage(fmt.Errorf("--interval: %w", err))
 				}
 			}
+			switch {
+			case side != "" && side != levels.Support.String() && side != levels.Resistance.String():
+				return config.Usage(fmt.Errorf("--side: %q is neither support nor resistance", side))
+			case !(within >= 0 && within <= 1000):
+				return config.Usage(fmt.Errorf("--within: %v is not a number from 0 to 1000", within))
+			case !(volume >= 0 && volume <= math.MaxFloat64):
+				return config.Usage(fmt.Errorf("--min-volume: %v is not a volume", volume))
+			}
+			for _, state := range states {
+				if !slices.Contains(levelStates, state) {
+					return config.Usage(fmt.Errorf("--state: %q is none of %s", state, strings.Join(levelStates, ", ")))
+				}
+			}
+			for _, symbol := range symbols {
+				if _, err := api.ParseSymbol(symbol); err != nil {
+					return config.Usage(fmt.Errorf("--symbols: %w", err))
+				}
+			}
+			for name, value := range map[string]string{"role": side, "state": strings.Join(states, ","), "symbols": strings.Join(symbols, ","), "watchlist": watchlist} {
+				if value != "" {
+					w.filters.Set(name, value)
+				}
+			}
+			for flag, name := range map[string]string{"within": "max_distance_atr", "min-volume": "min_quote_volume"} {
+				if f := cmd.Flags().Lookup(flag); f.Changed {
+					w.filters.Set(name, f.Value.String())
+				}
+			}
 			if cmd.Flags().Changed("exchange") {
 				if w.exchange, err = oneExchange(cfg); err != nil {
 					return err
@@ -101,10 +136,19 @@ sends the first of API_KEYS, if any is set.`,
 	cmd.Flags().DurationVar(&w.every, "every", 5*time.Second, "time between two requests, 1s to 1h")
 	cmd.Flags().IntVar(&w.pairs, "pairs", 0, fmt.Sprintf("pairs shown, up to %d; 0: as many as fit on the screen, or %d without one", maxWatched, pipedPairs))
 	cmd.Flags().Float64Var(&w.minEdge, "min-edge", -1, "watch levels with at least this edge, in points, instead of those the service shows")
+	cmd.Flags().StringVar(&side, "side", "", "watch only levels on this side of the price: support or resistance")
+	cmd.Flags().StringSliceVar(&states, "state", nil, "watch only levels in these states: "+strings.Join(levelStates, ", "))
+	cmd.Flags().StringSliceVar(&symbols, "symbols", nil, "watch only these pairs")
+	cmd.Flags().StringVar(&watchlist, "watchlist", "", "watch only the pairs of this list of the service")
+	cmd.Flags().Float64Var(&within, "within", 0, "watch only levels at most this far from the price, in ATR")
+	cmd.Flags().Float64Var(&volume, "min-volume", 0, "watch only pairs with at least this volume of the last 24 hours, in their quote asset")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per pair and exit")
 	config.AddFlags(cmd.Flags())
 	return cmd
 }
+
+// levelStates are the states of levels, as GET /levels names them.
+var levelStates = []string{"untested", "held", "broken", "reclaimed"}
 
 // serviceOf returns the address of a running service, without a slash at its end: that of
 // --url or, if it is empty, HTTP_ADDR. The key is the first of API_KEYS.
@@ -145,6 +189,8 @@ type nearList struct {
 // refusal is an error that a repeated request would return again.
 type refusal struct{ error }
 
+func (r refusal) Unwrap() error { return r.error }
+
 // fetch requests the nearest level of each of the n pairs nearest to a level. It may need
 // several pages, because a pair has several levels.
 func (w *watcher) fetch(ctx context.Context, n int) (nearList, error) {
@@ -153,7 +199,9 @@ func (w *watcher) fetch(ctx context.Context, n int) (nearList, error) {
 	defer cancel()
 	seen := map[string]bool{}
 	for cursor := ""; ; {
-		q := url.Values{"sort": {"distance_atr"}, "limit": {strconv.Itoa(min(1000, 4*n))}}
+		q := maps.Clone(w.filters)
+		q.Set("sort", "distance_atr")
+		q.Set("limit", strconv.Itoa(min(1000, 4*n)))
 		if w.interval != "" {
 			q.Set("interval", w.interval)
 		}
@@ -240,6 +288,8 @@ func (w *watcher) get(ctx context.Context, path string, into any) error {
 	switch {
 	case res.StatusCode == http.StatusUnauthorized:
 		return refusal{fmt.Errorf("%s requires an API key: set a valid one in API_KEYS", w.base)}
+	case res.StatusCode == http.StatusBadRequest:
+		return refusal{config.Usage(err)}
 	case res.StatusCode < 500 && res.StatusCode != http.StatusTooManyRequests:
 		return refusal{err}
 	}
@@ -269,43 +319,45 @@ func (w *watcher) printOnce(ctx context.Context, s screen) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(s, s.simulated(list.simulated)+list.title())
-	if note := list.note(); note != "" {
+	fmt.Fprintln(s, s.simulated(list.simulated)+list.title(s.words))
+	if note := list.note(s.words, len(w.filters) > 0); note != "" {
 		fmt.Fprintln(s, s.paint(warning, note))
 	}
-	return s.table(nearHead, list.rows(time.Now()))
+	return s.table(s.heads(nearHead), list.rows(s.words, time.Now()))
 }
 
-func (l *nearList) title() string {
-	plural := "s"
-	if len(l.near) == 1 {
-		plural = ""
-	}
-	return fmt.Sprintf("%s %s: %d pair%s nearest to a level, %s", l.exchange, l.interval, len(l.near), plural, l.at.UTC().Format("2006-01-02 15:04:05 UTC"))
+func (l *nearList) title(w words) string {
+	return w.count("watch.title", len(l.near), "exchange", l.exchange, "interval", l.interval, "at", l.at.UTC().Format("2006-01-02 15:04:05 UTC"))
 }
 
 // note returns a warning about the list, or "".
-func (l *nearList) note() string {
-	stale := 0
+func (l *nearList) note(w words, filtered bool) string {
+	stale, priced := 0, false
 	for _, n := range l.near {
 		if n.Stale {
 			stale++
 		}
+		priced = priced || n.MarketPrice != nil
 	}
 	switch {
+	case len(l.near) == 0 && filtered:
+		return w.say("watch.no_match")
 	case len(l.near) == 0:
-		return "Nothing has been analysed yet; use POST /analyze or `tidemark sweep`"
+		return w.say("watch.nothing")
 	case stale > 0:
-		return fmt.Sprintf("STALE: %d pairs; newer candles have closed since their analysis", stale)
+		return w.count("watch.stale", stale)
+	case !priced:
+		return w.say("watch.no_prices")
 	}
 	return ""
 }
 
-// nearHead holds the names of the columns. A narrow screen drops the last ones.
-var nearHead = []string{"pair", "distance", "ATR", "kind", "zone", "edge", "price", "holds", "any line", "age"}
+// nearHead holds the keys of the columns. A narrow screen drops the last ones: 60 columns
+// show the zone and the edge.
+var nearHead = []string{"pair", "distance", "zone", "edge", "kind", "ATR", "price", "holds", "any_line", "age"}
 
 // rows returns the rows of the table at the time now.
-func (l *nearList) rows(now time.Time) []row {
+func (l *nearList) rows(w words, now time.Time) []row {
 	all := make([]row, len(l.near))
 	for i, n := range l.near {
 		inATR, holds, anyLine := "-", "-", "-"
@@ -328,19 +380,19 @@ func (l *nearList) rows(now time.Time) []row {
 			pair = n.Exchange + " " + pair
 		}
 		if n.Stale {
-			pair = "STALE " + pair
+			pair = w.say("stale") + " " + pair
 		}
 		edge := fmt.Sprintf("%.1f", n.Edge)
 		if n.Faint {
-			edge += " faint"
+			edge += " " + w.say("faint")
 		}
 		price, at := n.LastPrice, n.AsOf
 		if n.MarketPrice != nil && n.MarketPriceAt != nil {
 			price, at = *n.MarketPrice, *n.MarketPriceAt
 		}
 		all[i] = row{sideColour(role, least, baseline), []string{
-			pair, fmt.Sprintf("%+.2f %%", n.DistancePct), inATR, n.Role, plain(n.Low) + "–" + plain(n.High), edge,
-			plain(price), holds, anyLine, age(now.Sub(at)),
+			pair, fmt.Sprintf("%+.2f %%", n.DistancePct), plain(n.Low) + "–" + plain(n.High), edge, w.say("role." + n.Role), inATR,
+			plain(price), holds, anyLine, w.age(now.Sub(at)),
 		}}
 	}
 	return all
@@ -350,16 +402,16 @@ func (l *nearList) rows(now time.Time) []row {
 func plain(price float64) string { return strconv.FormatFloat(price, 'f', -1, 64) }
 
 // age returns a duration in its largest whole unit.
-func age(d time.Duration) string {
+func (w words) age(d time.Duration) string {
 	switch d = max(d, 0); {
 	case d < time.Minute:
-		return fmt.Sprintf("%d s", d/time.Second)
+		return w.say("age.seconds", "n", int(d/time.Second))
 	case d < time.Hour:
-		return fmt.Sprintf("%d min", d/time.Minute)
+		return w.say("age.minutes", "n", int(d/time.Minute))
 	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", d/time.Hour)
+		return w.say("age.hours", "n", int(d/time.Hour))
 	}
-	return fmt.Sprintf("%d d", d/(24*time.Hour))
+	return w.say("age.days", "n", int(d/(24*time.Hour)))
 }
 
 // Control sequences of a live screen (ECMA-48, and xterm's alternate screen, which
@@ -391,7 +443,7 @@ func (w *watcher) live(ctx context.Context, tty *os.File, environ []string) (err
 		_, left := io.WriteString(tty, leaveScreen)
 		err = errors.Join(err, left)
 	}()
-	status := ""
+	status, texts := "", wordsOf(environ)
 	var since time.Time // when the service stopped responding; zero if it responds
 	for {
 		if err := w.draw(newScreen(tty, environ), &list, status); err != nil {
@@ -421,11 +473,10 @@ func (w *watcher) live(ctx context.Context, tty *os.File, environ []string) (err
 			if since.IsZero() {
 				since = time.Now()
 			}
-			status = fmt.Sprintf("NO RESPONSE since %s: %v; the list below is old; retrying every %s",
-				since.UTC().Format("15:04:05 UTC"), err, min(w.every, time.Second))
+			status = texts.say("watch.no_response", "since", since.UTC().Format("15:04:05 UTC"), "error", err, "every", min(w.every, time.Second))
 			continue
 		case !since.IsZero():
-			status = fmt.Sprintf("The service responds again since %s, after %s", next.at.UTC().Format("15:04:05 UTC"), next.at.Sub(since).Round(time.Second))
+			status = texts.say("watch.again", "since", next.at.UTC().Format("15:04:05 UTC"), "after", next.at.Sub(since).Round(time.Second))
 			since = time.Time{}
 		}
 		list = next
@@ -449,25 +500,24 @@ func (w *watcher) wanted(s screen) int {
 // screen.
 func (w *watcher) draw(s screen, l *nearList, status string) error {
 	var b bytes.Buffer
-	out := screen{Writer: &b, colours: s.colours, width: s.width, picture: true}
+	out := screen{Writer: &b, colours: s.colours, width: s.width, picture: true, words: s.words}
 	line := func(c colour, text string) {
-		shown := []rune(text)
-		fmt.Fprintln(&b, out.paint(c, string(shown[:min(len(shown), s.width)])))
+		fmt.Fprintln(&b, out.paint(c, cut(text, s.width)))
 	}
 	title := bold
 	if l.simulated {
 		title = warning
 	}
-	line(title, simulatedMark(l.simulated)+l.title())
-	line(faint, fmt.Sprintf("updated every %s from %s; stop with Ctrl-C", w.every, w.base))
+	line(title, s.simulatedMark(l.simulated)+l.title(s.words))
+	line(faint, s.say("watch.hint", "every", w.every, "base", w.base))
 	if status != "" {
 		line(warning, status)
 	}
-	if note := l.note(); note != "" {
+	if note := l.note(s.words, len(w.filters) > 0); note != "" {
 		line(warning, note)
 	}
-	rows := l.rows(time.Now())
-	if err := out.table(nearHead, rows[:min(len(rows), max(0, s.height-linesAbove))]); err != nil {
+	rows := l.rows(s.words, time.Now())
+	if err := out.table(s.heads(nearHead), rows[:min(len(rows), max(0, s.height-linesAbove))]); err != nil {
 		return err
 	}
 	picture := strings.TrimSuffix(b.String(), "\n") // the last newline would scroll

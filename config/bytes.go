@@ -53,5 +53,10 @@ func (s Bytes) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
-// Mebibytes formats n bytes for a person: "28.5 MiB".
-func Mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+// FormatBytes formats n bytes for a person: "28.5 MiB", from 1 GiB on "1.5 GiB".
+func FormatBytes(n int64) string {
+	if n >= 1<<30 {
+		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+	}
+	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+}

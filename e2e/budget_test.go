@@ -86,7 +86,7 @@ func TestBudget_BoundsTheRealProcess(t *testing.T) {
 					t.Errorf("%d pairs analysed", job.SymbolsDone)
 				}
 				if peak := value(t, p, "tidemark_process_peak_resident_memory_bytes"); peak > 32<<20 {
-					t.Errorf("it took %s", config.Mebibytes(peak))
+					t.Errorf("it took %s", config.FormatBytes(peak))
 				}
 			})
 		}
@@ -119,7 +119,7 @@ func TestBudget_BoundsTheRealProcess(t *testing.T) {
 		status := text(t, fmt.Sprintf("/proc/%d/status", p.Cmd.Process.Pid))
 		peak, _ := strconv.ParseInt(regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindStringSubmatch(status)[1], 10, 64)
 		if peak <<= 10; peak > 32<<20/10*11 {
-			t.Errorf("it took %s", config.Mebibytes(peak))
+			t.Errorf("it took %s", config.FormatBytes(peak))
 		}
 	})
 
@@ -168,12 +168,12 @@ func TestBudget_BoundsTheRealProcess(t *testing.T) {
 		}
 		budget, peak := value(t, p, "tidemark_memory_budget_bytes"), value(t, p, "tidemark_process_peak_resident_memory_bytes")
 		if budget != limit/10*9 {
-			t.Errorf("the budget is %s", config.Mebibytes(budget))
+			t.Errorf("the budget is %s", config.FormatBytes(budget))
 		}
 		if peak > budget {
-			t.Errorf("it took %s of %s", config.Mebibytes(peak), config.Mebibytes(budget))
+			t.Errorf("it took %s of %s", config.FormatBytes(peak), config.FormatBytes(budget))
 		}
-		t.Logf("peak %s", config.Mebibytes(peak))
+		t.Logf("peak %s", config.FormatBytes(peak))
 		if kills != "" {
 			if told := text(t, kills); !regexp.MustCompile(`(?m)^oom_kill 0$`).MatchString(told) {
 				t.Errorf("the kernel killed: %s", told)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -580,6 +581,11 @@ func TestRun_SaysWhatIsWrongInOneLine(t *testing.T) {
 	if err := os.WriteFile(readOnly, []byte("this is no database, it is a text that is long enough"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
 	for _, c := range []struct {
 		args    []string
 		environ []string
@@ -587,7 +593,7 @@ func TestRun_SaysWhatIsWrongInOneLine(t *testing.T) {
 		want    string
 	}{
 		{[]string{"swep"}, nil, command.ExitUsage, "sweep"},
-		{[]string{"explain", "BTCUSDT"}, nil, command.ExitUsage, "tidemark levels SYMBOL --explain ID"},
+		{[]string{"explain", "BTCUSDT"}, nil, command.ExitUsage, "tidemark levels SYMBOL --explain R1"},
 		{[]string{"sweep", "--bogus"}, nil, command.ExitUsage, "bogus"},
 		{[]string{"levels"}, nil, command.ExitUsage, "exactly one symbol is required, got 0: tidemark levels BTCUSDT"},
 		{[]string{"levels", "BTC USDT"}, nil, command.ExitUsage, "symbol"},
@@ -605,6 +611,12 @@ func TestRun_SaysWhatIsWrongInOneLine(t *testing.T) {
 		{[]string{"serve"}, []string{"DATABASE_URL=sqlite://" + readOnly}, command.ExitFailed, "is not a SQLite database"},
 		{[]string{"serve"}, []string{"DATABASE_URL=postgres://u:hunter2@127.0.0.1:1/x?sslmode=disable"}, command.ExitFailed, "127.0.0.1:1"},
 		{[]string{"simulate", "--faults", "oops=1"}, nil, command.ExitUsage, "oops"},
+		{[]string{"levels", "BTCUSDT", "--explain", "zz"}, nil, command.ExitUsage, "--explain: \"zz\" is neither the name of a level"},
+		{[]string{"calibrate"}, nil, command.ExitUsage, "klines"},
+		{[]string{"simulate", "--addr", "8090"}, nil, command.ExitUsage, "--addr"},
+		{[]string{"help", "swep"}, nil, command.ExitUsage, "swep"},
+		{[]string{"completion", "nosh"}, nil, command.ExitUsage, "nosh"},
+		{[]string{"serve", "--http-addr", taken.Addr().String()}, nil, command.ExitFailed, "address already in use; use another port, such as --http-addr 127.0.0.1:"},
 		{[]string{"healthcheck", "--url", "http://127.0.0.1:1/readyz"}, nil, command.ExitFailed, "not reachable"},
 	} {
 		if c.environ == nil {

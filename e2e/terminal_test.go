@@ -126,6 +126,33 @@ func TestTerminal_LevelsAreColouredAndFit(t *testing.T) {
 	if _, screen := onTerminal(t, 200, environ, "levels", "BTCUSDT", "--json"); strings.Contains(screen, "\x1b") {
 		t.Errorf("--json on a terminal: %q", screen)
 	}
+
+	// levels have names, from the price outwards, and ids
+	for name, id := range map[string]string{"R1": a.Resistances[0].ID, "s1": a.Supports[0].ID} {
+		if !regexp.MustCompile(`(?m)^ +`+strings.ToUpper(name)+` .* `+id+`$`).MatchString(piped) {
+			t.Errorf("%s is not %s:\n%s", name, id, piped)
+		}
+		_, byID, _ := execute(t, environ, "levels", "BTCUSDT", "--explain", id)
+		if code, byName, errs := execute(t, environ, "levels", "BTCUSDT", "--explain", name); code != 0 || byName != byID {
+			t.Errorf("--explain %s: %d %s\n%s\n--explain %s:\n%s", name, code, errs, byName, id, byID)
+		}
+	}
+	if code, _, errs := execute(t, environ, "levels", "BTCUSDT", "--explain", "R99"); code != command.ExitFailed || !strings.Contains(errs, "there is no R99") {
+		t.Errorf("--explain R99: %d %s", code, errs)
+	}
+
+	// in Chinese the table fits, too; programs read the same
+	in := append(environ, "LANG=zh_CN.UTF-8")
+	if _, narrow := onTerminal(t, 80, in, "levels", "BTCUSDT"); !strings.Contains(narrow, "任意线") || !strings.Contains(narrow, "已过时：") || strings.Contains(narrow, "edge") {
+		t.Errorf("Chinese:\n%s", narrow)
+	}
+	if _, json, _ := execute(t, in, "levels", "BTCUSDT", "--json"); json != out {
+		t.Errorf("--json in Chinese:\n%s", json)
+	}
+	_, why, _ := execute(t, in, "levels", "BTCUSDT", "--explain", "R1")
+	if english := regexp.MustCompile(`[a-z]{3,} [a-z]{3,} [a-z]{3,}`).FindString(why); english != "" || !strings.Contains(why, "阻力位") {
+		t.Errorf("the explanation in Chinese has %q:\n%s", english, why)
+	}
 }
 
 func TestTerminal_AnExplanationShowsWhatHeldAndWhatBroke(t *testing.T) {

@@ -96,11 +96,31 @@ func TestWatch_PipedIsOneTable(t *testing.T) {
 	if code, plain := onTerminal(t, 200, append(environ, "TERM=dumb"), "watch", "--pairs", "3"); code != 0 || strings.Contains(plain, "\x1b") {
 		t.Errorf("TERM=dumb: %d %q", code, plain)
 	}
+	// on 60 columns the zone and the edge are seen, of the levels that the filters leave
+	code, narrow := onTerminal(t, 60, append(environ, "TERM=dumb"), "watch", "--side", "support", "--within", "5", "--state", "untested,held,broken,reclaimed")
+	head, rows, _ := strings.Cut(narrow[strings.Index(narrow, "  pair"):], "\n")
+	if fields := strings.Fields(head); code != 0 || len(fields) < 4 || fields[2] != "zone" || fields[3] != "edge" || widest(narrow[strings.Index(narrow, "  pair"):]) > 60 {
+		t.Errorf("60 columns: %d\n%s", code, narrow)
+	}
+	if rows == "" || strings.Contains(narrow, "resistance") || strings.Contains(rows, " +") {
+		t.Errorf("supports at most 5 ATR away:\n%s", narrow)
+	}
+	if code, none, _ := execute(t, environ, "watch", "--symbols", "NOUSDT"); code != 0 || !strings.Contains(none, "No level matches the filters") {
+		t.Errorf("no such pair: %d\n%s", code, none)
+	}
+	if code, chinese, _ := execute(t, append(environ, "LC_ALL=zh_CN.UTF-8"), "watch", "--pairs", "3"); code != 0 || !strings.HasPrefix(chinese, "模拟 simulated 1h：离价位最近的 3 个交易对") {
+		t.Errorf("Chinese: %d\n%s", code, chinese)
+	}
 	for _, c := range []struct {
 		code int
 		want string
 		args []string
 	}{
+		{command.ExitUsage, "--side: ", []string{"--side", "up"}},
+		{command.ExitUsage, "--state: ", []string{"--state", "gone"}},
+		{command.ExitUsage, "--within: ", []string{"--within", "-1"}},
+		{command.ExitUsage, "--symbols: ", []string{"--symbols", "$"}},
+		{command.ExitUsage, "responds with 400", []string{"--watchlist", "@"}},
 		{command.ExitUsage, "is not the address of a service", []string{"--url", "localhost:8080"}},
 		{command.ExitUsage, "--every: 1ms is not between", []string{"--every", "1ms"}},
 		{command.ExitUsage, "--pairs: 501 is not between", []string{"--pairs", "501"}},

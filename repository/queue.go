@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -535,19 +536,35 @@ func (d *deliverer) Work(ctx context.Context, j *river.Job[deliveryArgs]) error 
 }
 
 // queueLog returns the logger for River, which keeps warnings and errors only.
-func (db *DB) queueLog() *slog.Logger { return slog.New(warnHandler{db.log.Handler()}) }
+func (db *DB) queueLog() *slog.Logger { return slog.New(queueHandler{db.log.Handler()}) }
 
-// warnHandler drops records below warnings.
-type warnHandler struct{ slog.Handler }
+// queueHandler drops records below warnings. It lowers those of River's maintenance by one
+// level: what cleans the tables, and what chooses the process that does, tries again by
+// itself, and no work of the queue waits for it.
+type queueHandler struct{ slog.Handler }
 
-func (h warnHandler) Enabled(ctx context.Context, level slog.Level) bool {
+func (h queueHandler) Enabled(ctx context.Context, level slog.Level) bool {
 	return level >= slog.LevelWarn && h.Handler.Enabled(ctx, level)
 }
 
-func (h warnHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return warnHandler{h.Handler.WithAttrs(attrs)}
+func (h queueHandler) Handle(ctx context.Context, r slog.Record) error {
+	// the beginning is the package and type in River (baseservice.Init)
+	part, what, _ := strings.Cut(r.Message, ": ")
+	if strings.HasPrefix(part, "maintenance.") || strings.HasPrefix(part, "leadership.") {
+		lowered := slog.NewRecord(r.Time, r.Level-(slog.LevelError-slog.LevelWarn), "maintenance of the queue, tried again later: "+what, r.PC)
+		lowered.AddAttrs(slog.String("part", part))
+		r.Attrs(func(a slog.Attr) bool { lowered.AddAttrs(a); return true })
+		if r = lowered; !h.Handler.Enabled(ctx, r.Level) {
+			return nil
+		}
+	}
+	return h.Handler.Handle(ctx, r)
 }
 
-func (h warnHandler) WithGroup(name string) slog.Handler {
-	return warnHandler{h.Handler.WithGroup(name)}
+func (h queueHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return queueHandler{h.Handler.WithAttrs(attrs)}
+}
+
+func (h queueHandler) WithGroup(name string) slog.Handler {
+	return queueHandler{h.Handler.WithGroup(name)}
 }

@@ -8,7 +8,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +32,29 @@ type fakeWorker struct {
 	seen  []int    // the batches started
 	of    []string // their jobs
 	given []string // the jobs given up
+}
+
+// What River's maintenance could not do now must alarm nobody.
+func TestQueue_MaintenanceDoesNotAlarm(t *testing.T) {
+	var log strings.Builder
+	river := (&DB{log: slog.New(slog.NewTextHandler(&log, nil))}).queueLog().With("a", 1)
+	river.Error("maintenance.JobCleaner: Error cleaning jobs", "error", "database is locked")
+	river.Warn("leadership.Elector: Current leader stepping down because the reelection deadline elapsed")
+	river.Error("Producer: Error fetching jobs", "err", "gone")
+	river.Info("Producer: Heartbeat")
+	var lines []string
+	for line := range strings.Lines(log.String()) {
+		_, line, _ = strings.Cut(line, " ") // the time
+		lines = append(lines, line)
+	}
+	want := []string{
+		"level=WARN msg=\"maintenance of the queue, tried again later: Error cleaning jobs\" a=1 part=maintenance.JobCleaner error=\"database is locked\"\n",
+		"level=INFO msg=\"maintenance of the queue, tried again later: Current leader stepping down because the reelection deadline elapsed\" a=1 part=leadership.Elector\n",
+		"level=ERROR msg=\"Producer: Error fetching jobs\" a=1 err=gone\n",
+	}
+	if !slices.Equal(lines, want) {
+		t.Errorf("%q\nwant %q", lines, want)
+	}
 }
 
 func (w *fakeWorker) Workers() int { return 3 }

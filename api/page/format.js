@@ -26,7 +26,7 @@ export function decimals(prices) {
 export const price = fixed;
 export const signed = (x, d) => (fixed(Math.abs(x), d) === fixed(0, d) ? "" : x > 0 ? "+" : "−") + fixed(Math.abs(x), d);
 export const percent = (p, d = 1) => fixed(100 * p, d) + " %";
-export const mebibytes = (b) => fixed(b / 1048576, 1) + " MiB";
+export const mebibytes = (b) => b < 2 ** 30 ? fixed(b / 2 ** 20, 1) + " MiB" : fixed(b / 2 ** 30, 1) + " GiB";
 
 // list writes words one after another.
 export const list = (words) => words.join(say("comma"));
