@@ -159,6 +159,16 @@ func TestServe_ARequestThatOutlastsTheStopIsToldToComeBack(t *testing.T) {
 	}
 }
 
+// A terminal that closes sends SIGHUP.
+func TestServe_AHangUpStopsAsATerminationDoes(t *testing.T) {
+	t.Parallel()
+	c := spawn(t, "DATABASE_URL="+sqliteURL(t), "EXCHANGE_SIMULATED_PAIRS=5")
+	c.signal(t, syscall.SIGHUP)
+	if err := c.cmd.Wait(); err != nil || !strings.Contains(c.log.String(), `"msg":"stopped"`) {
+		t.Errorf("it ended with %v\n%s", err, c.log)
+	}
+}
+
 // A PostgreSQL that is frozen, not gone: connections stand and nothing comes back.
 func TestServe_EndsWhileTheDatabaseIsFrozen(t *testing.T) {
 	t.Parallel()

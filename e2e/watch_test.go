@@ -84,10 +84,10 @@ func TestWatch_PipedIsOneTable(t *testing.T) {
 	}
 	code, table, errs := execute(t, environ, "watch", "--pairs", "3")
 	lines := strings.Split(strings.TrimSpace(table), "\n")
-	if code != 0 || len(lines) != 5 || !strings.HasPrefix(table, "SIMULATED simulated 1h: 3 pairs nearest to a level") || strings.Contains(table, "\x1b") {
+	if code != 0 || len(lines) != 6 || !strings.Contains(lines[1], "No prices between closes") || !strings.HasPrefix(table, "SIMULATED simulated 1h: 3 pairs nearest to a level") || strings.Contains(table, "\x1b") {
 		t.Errorf("%d %s\n%s", code, errs, table)
 	}
-	for i, line := range lines[2:] { // the same pairs in the same order
+	for i, line := range lines[3:] { // the same pairs in the same order
 		var l nearRow
 		if err := json.Unmarshal([]byte(strings.Split(out, "\n")[i]), &l); err != nil || !strings.HasPrefix(strings.TrimSpace(line), l.Name+" ") || !strings.Contains(line, l.LastPrice.String()) {
 			t.Errorf("%q; want %+v, %v", line, l, err)
