@@ -175,8 +175,8 @@ func TestEvents_ArePrintedAsTheServiceSendsThem(t *testing.T) {
 	}
 	environ := []string{"HTTP_ADDR=" + strings.TrimPrefix(r.base, "http://"), "EXCHANGE=simulated"}
 	code, out, errs := execute(t, environ, "events", "BTCUSDT", "--kind", "held,broke", "--interval", "1h")
-	if want := "2026-11-22 19:00:04  simulated BTC/USDT     1h   support 100 (99.5–100.5) broke, price 101.5 · promised 52 %, any line 46 %  (simulated)\n" +
-		"2026-11-22 19:00:10  simulated BTC/USDT     1h   support 100 (99.5–100.5) held, price 101.5 · promised 52 %, any line 46 %  (simulated)\n"; code != 0 || out != want {
+	if want := "2026-11-22 19:00:04  simulated BTC/USDT     1h   support 100 (99.5–100.5) broke, price 101.5 · edge 5.0 · promised 52 %, any line 46 %  (simulated)\n" +
+		"2026-11-22 19:00:10  simulated BTC/USDT     1h   support 100 (99.5–100.5) held, price 101.5 · edge 5.0 · promised 52 %, any line 46 %  (simulated)\n"; code != 0 || out != want {
 		t.Errorf("%d %s\n%s\nwant\n%s", code, errs, out, want)
 	}
 	res, err := http.Get(r.base + "/events?since=0&format=ndjson")
@@ -206,8 +206,8 @@ func TestEvents_ArePrintedAsTheServiceSendsThem(t *testing.T) {
 		{command.ExitUsage, "--min-edge: -1", []string{"--min-edge", "-1"}},
 		{command.ExitUsage, "is not the address", []string{"--url", "localhost"}},
 		{command.ExitUsage, "is not a symbol", []string{" "}},
-		{command.ExitFailed, "responds with 400 since: ", []string{"--since", "99999"}},
-		{command.ExitFailed, "responds with 400 since: ", []string{"--since", "99999", "--follow"}},
+		{command.ExitUsage, "responds with 400 since: ", []string{"--since", "99999"}},
+		{command.ExitUsage, "responds with 400 since: ", []string{"--since", "99999", "--follow"}},
 		{command.ExitFailed, "not reachable", []string{"--url", "http://127.0.0.1:1"}},
 	} {
 		if code, out, errs := execute(t, environ, append([]string{"events"}, c.args...)...); code != c.code || !strings.Contains(errs, c.want) {
