@@ -22,17 +22,16 @@ func delivers(c config.Config) bool { return c.Role != roleAPI && c.SecretsKey !
 
 // openAlerts makes the alerts. Run dispatches them.
 func (a *App) openAlerts(log *slog.Logger) error {
-	var sealer *notify.Sealer
 	if a.Config.SecretsKey != "" {
 		var err error
-		if sealer, err = notify.NewSealer(a.Config.SecretsKey); err != nil {
+		if a.sealer, err = notify.NewSealer(a.Config.SecretsKey); err != nil {
 			return config.Usage(fmt.Errorf("SECRETS_KEY: %w", err))
 		}
 	}
 	private, networks := a.Config.ReceiverNetworks()
 	a.Alerts = alert.New(alert.Config{
 		Exchanges: venues.Names(),
-		Sealer:    sealer,
+		Sealer:    a.sealer,
 		Sender:    notify.NewSender(notify.Options{AllowPrivate: private, Allow: networks, Agent: "tidemark/" + BuildVersion()}),
 		Volumes:   a.volumes,
 		PublicURL: a.Config.PublicURL,

@@ -16,6 +16,7 @@ import (
 	"tidemark/config"
 	"tidemark/event"
 	"tidemark/event/alert"
+	"tidemark/event/notify"
 	"tidemark/job"
 	"tidemark/live"
 	"tidemark/memory"
@@ -35,6 +36,7 @@ type App struct {
 	Jobs     *job.Runner
 	events   *event.Watcher
 	Alerts   *alert.Alerts
+	sealer   *notify.Sealer  // of the Alerts; nil without SECRETS_KEY
 	lives    map[string]kept // by exchange
 	clients  clients
 	requests *exchangeMetrics

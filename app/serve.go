@@ -163,9 +163,7 @@ func Serve(ctx context.Context, cfg config.Config, openAPI []byte, log *slog.Log
 	background.Go(func() { a.prune(tending) })
 	background.Go(func() { a.events.Run(tending) })
 	background.Go(func() { a.deliver(tending) })
-	if cfg.KeysFile() != "" {
-		background.Go(func() { rereadKeys(tending, &cfg, handler, log) })
-	}
+	background.Go(func() { a.rereadKeys(tending, &cfg, handler) })
 	if readsPrices(cfg) {
 		for i, v := range a.Venues {
 			background.Go(func() { a.keepPrices(tending, v, i) })

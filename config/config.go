@@ -204,21 +204,32 @@ func readSecret(name, file string) (string, error) {
 	return strings.ReplaceAll(strings.TrimSpace(string(b)), "\n", ","), nil
 }
 
-// KeysFile returns the file that API_KEYS_FILE names, or "".
-func (c *Config) KeysFile() string { return c.files[apiKeys] }
-
-// ReadKeys reads KeysFile again. Its errors are those of Load: a key that is too short, or
-// none.
-func (c *Config) ReadKeys() ([]string, error) {
-	text, err := readSecret(apiKeys, c.KeysFile())
-	if err != nil {
-		return nil, err
+// ReadKeys reads the file of API_KEYS_FILE again; given is false without one. Its errors
+// are those of Load: a key that is too short, or none.
+func (c *Config) ReadKeys() (keys []string, given bool, err error) {
+	text, given, err := c.readAgain(apiKeys)
+	if err == nil && given {
+		keys, err = c.checkKeys(strings.Split(text, ","))
 	}
-	return c.checkKeys(strings.Split(text, ","))
+	return keys, given, err
 }
 
-// apiKeys is the variable of the keys.
-const apiKeys = "API_KEYS"
+// ReadSecretsKey reads the file of SECRETS_KEY_FILE again; given is false without one.
+func (c *Config) ReadSecretsKey() (key string, given bool, err error) { return c.readAgain(secretsKey) }
+
+func (c *Config) readAgain(name string) (text string, given bool, err error) {
+	file, given := c.files[name]
+	if given {
+		text, err = readSecret(name, file)
+	}
+	return text, given, err
+}
+
+// The variables whose files are read again.
+const (
+	apiKeys    = "API_KEYS"
+	secretsKey = "SECRETS_KEY"
+)
 
 // checkKeys cleans the list of keys and refuses short ones, and a file without any, which
 // would open the service.
@@ -229,7 +240,7 @@ func (c *Config) checkKeys(keys []string) ([]string, error) {
 			return nil, fmt.Errorf("API_KEYS: a key of %d characters can be guessed; use at least 16", len(k))
 		}
 	}
-	if file := c.KeysFile(); file != "" && len(keys) == 0 {
+	if file := c.files[apiKeys]; file != "" && len(keys) == 0 {
 		return nil, fmt.Errorf("API_KEYS_FILE: %s has no key", file)
 	}
 	return keys, nil

@@ -212,13 +212,16 @@ func TestLoadConfig_SecretsComeFromFilesAndAreNeverShown(t *testing.T) {
 	}
 	for content, want := range map[string]string{"third-secret-key-03\n, second-secret-key-2": "third-secret-key-03 second-secret-key-2", "short": "", "": "", " ,\n": ""} {
 		os.WriteFile(keys, []byte(content), 0o600)
-		if again, err := c.ReadKeys(); strings.Join(again, " ") != want || (err == nil) != (want != "") {
+		if again, given, err := c.ReadKeys(); !given || strings.Join(again, " ") != want || (err == nil) != (want != "") {
 			t.Errorf("%q is read again as %q, %v", content, again, err)
 		}
 	}
 	os.Remove(keys)
-	if _, err := c.ReadKeys(); err == nil {
+	if _, _, err := c.ReadKeys(); err == nil {
 		t.Error("a missing file of keys is read")
+	}
+	if _, given, err := c.ReadSecretsKey(); given || err != nil {
+		t.Errorf("a file that is not set is read: %v", err)
 	}
 }
 

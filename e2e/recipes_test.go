@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -32,19 +33,20 @@ func TestRecipes_AreAnsweredByTheService(t *testing.T) {
 		}
 	}
 	_, exchange := market(t, simulated.Options{Pairs: 8})
-	keys := filepath.Join(t.TempDir(), "keys")
-	write := func(content string) {
+	keys, secret := filepath.Join(t.TempDir(), "keys"), filepath.Join(t.TempDir(), "secret")
+	write := func(file, content string) {
 		t.Helper()
-		if err := os.WriteFile(keys+".new", []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(file+".new", []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Rename(keys+".new", keys); err != nil {
+		if err := os.Rename(file+".new", file); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write("a-key-of-some-length\n")
+	write(keys, "a-key-of-some-length\n")
+	write(secret, strings.Repeat("5e", 32))
 	r := serve(t, "EXCHANGE_BASE_URL="+exchange, "DATABASE_URL="+sqliteURL(t), "API_KEYS_FILE="+keys,
-		"SECRETS_KEY="+strings.Repeat("5e", 32), "RECEIVERS_ALLOW=private")
+		"SECRETS_KEY_FILE="+secret, "RECEIVERS_ALLOW=private")
 	ask := func(method, target, body string, into any) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), method, strings.Replace(target, "http://tidemark:8080", r.base, 1), strings.NewReader(body))
@@ -130,6 +132,20 @@ func TestRecipes_AreAnsweredByTheService(t *testing.T) {
 		t.Errorf("Discord got nothing: %v", tried)
 	}
 
+	// A receiver that is stored again after the key is replaced needs only the new key.
+	for i, lines := range []string{"a7\n5e", "a7"} {
+		both := strings.NewReplacer("a7", strings.Repeat("a7", 32), "5e", strings.Repeat("5e", 32)).Replace(lines)
+		write(secret, both)
+		waitFor(t, "the new key", func() bool {
+			return strings.Contains(r.log.String(), fmt.Sprintf(`"variable":"SECRETS_KEY","keys":%d`, 2-i))
+		})
+		ask("PUT", r.base+"/receivers/"+ids[0], strings.NewReplacer("https://discord.com", discord.URL, "TOKEN", strings.Repeat("u", 68)).Replace(requests[0][2]), &tried)
+		ask("POST", r.base+"/receivers/"+ids[0]+"/test", "", &tried)
+		if got := <-posted; !strings.HasPrefix(got, "POST /api/webhooks/123456789012345678/u") {
+			t.Errorf("after the new key Discord got %s", got)
+		}
+	}
+
 	var page struct{ Levels []map[string]any }
 	var n8n struct {
 		Nodes []struct {
@@ -201,12 +217,12 @@ func TestRecipes_AreAnsweredByTheService(t *testing.T) {
 		res.Body.Close()
 		return res.StatusCode
 	}
-	write("short\n") // and is refused
+	write(keys, "short\n") // and is refused
 	waitFor(t, "the refusal of the file", func() bool { return strings.Contains(r.log.String(), "those before remain valid") })
 	if got := status(); got != http.StatusOK {
 		t.Errorf("after a file with a short key: %d", got)
 	}
-	write("another-key-of-some-length\n")
+	write(keys, "another-key-of-some-length\n")
 	waitFor(t, "the end of the key", func() bool { return status() == http.StatusUnauthorized })
 }
 

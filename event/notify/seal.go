@@ -9,13 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 )
 
 // Sealer encrypts secrets at rest, by AES-256-GCM with random nonces.
 //
 // What it makes is a version (1 byte, 1), the id of the key (4 bytes), the nonce (12), the
 // ciphertext and the tag (16). The id is the beginning of a hash of the key.
-type Sealer struct{ keys []sealKey }
+type Sealer struct{ keys atomic.Pointer[[]sealKey] }
 
 type sealKey struct {
 	id   [4]byte
@@ -35,23 +36,30 @@ var (
 // commas. The first one seals; all of them open, so a key can be replaced.
 func NewSealer(keys string) (*Sealer, error) {
 	s := new(Sealer)
+	return s, s.Replace(keys)
+}
+
+// Replace replaces the keys, which are as for NewSealer. On an error those before remain.
+func (s *Sealer) Replace(keys string) error {
+	var all []sealKey
 	for n, text := range strings.Split(keys, ",") {
 		b := parseKey(strings.TrimSpace(text))
 		if b == nil {
-			return nil, fmt.Errorf("key %d is not 32 bytes in base64 or hex, as `openssl rand -base64 32` prints", n+1)
+			return fmt.Errorf("key %d is not 32 bytes in base64 or hex, as `openssl rand -base64 32` prints", n+1)
 		}
 		block, err := aes.NewCipher(b)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		aead, err := cipher.NewGCMWithRandomNonce(block)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		sum := sha256.Sum256(append([]byte("id of a sealing key\x00"), b...))
-		s.keys = append(s.keys, sealKey{[4]byte(sum[:4]), aead})
+		all = append(all, sealKey{[4]byte(sum[:4]), aead})
 	}
-	return s, nil
+	s.keys.Store(&all)
+	return nil
 }
 
 // parseKey returns 32 bytes, or nil.
@@ -69,7 +77,7 @@ func parseKey(text string) []byte {
 // Seal encrypts a text. The context names its place, such as the row; the same is needed
 // to open it.
 func (s *Sealer) Seal(plain, context []byte) []byte {
-	k := s.keys[0]
+	k := (*s.keys.Load())[0]
 	head := append([]byte{sealVersion}, k.id[:]...)
 	return k.aead.Seal(head, nil, plain, append(head[:len(head):len(head)], context...))
 }
@@ -81,7 +89,7 @@ func (s *Sealer) Open(sealed, context []byte) ([]byte, error) {
 		return nil, ErrSealed
 	}
 	known := false
-	for _, k := range s.keys {
+	for _, k := range *s.keys.Load() {
 		if k.id != [4]byte(sealed[1:head]) {
 			continue
 		}
@@ -98,5 +106,5 @@ func (s *Sealer) Open(sealed, context []byte) ([]byte, error) {
 
 // Current reports whether the first key has sealed this; otherwise it can be sealed again.
 func (s *Sealer) Current(sealed []byte) bool {
-	return len(sealed) >= 5 && sealed[0] == sealVersion && s.keys[0].id == [4]byte(sealed[1:5])
+	return len(sealed) >= 5 && sealed[0] == sealVersion && (*s.keys.Load())[0].id == [4]byte(sealed[1:5])
 }
