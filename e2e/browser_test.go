@@ -648,7 +648,7 @@ func TestPage_Pictures(t *testing.T) {
 		b.until(t, `document.body.dataset.ready && document.querySelector("#market tbody tr") && document.querySelector("#memory dl")`)
 		if p.query != "" {
 			b.until(t, `document.querySelector(".why .touches li")`)
-			eval[bool](t, b, `document.querySelector(".why-row").scrollIntoView({block: "end"}), true`)
+			eval[bool](t, b, `document.querySelector(".why-row").scrollIntoView({block: "start"}), true`)
 		}
 		picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 		if err != nil {
