@@ -409,7 +409,7 @@ func TestPage_InABrowser(t *testing.T) {
 			t.Errorf("%d levels are shown, %d have an edge and are not broken", len(cells), len(levels))
 		}
 		for _, l := range levels {
-			if want := fmt.Sprintf("+%.1f over any line held %d of %d", l.Edge, *l.Held, *l.Held+*l.Broke); cells[l.ID] != want && *l.Held+*l.Broke > 0 {
+			if want := fmt.Sprintf("+%.1f over any line held %d of %d", math.Round(10*l.Edge)/10, *l.Held, *l.Held+*l.Broke); cells[l.ID] != want && *l.Held+*l.Broke > 0 {
 				t.Errorf("level %s is said to be %q, want %q", l.ID, cells[l.ID], want)
 			}
 		}
