@@ -1217,6 +1217,22 @@ func TestPage_AsksForAKeyOnce(t *testing.T) {
 	if stored := eval[string](t, b, `JSON.stringify(localStorage) + document.cookie`); strings.Contains(stored, "horse") {
 		t.Errorf("the key outlives the tab: %s", stored)
 	}
+
+	// the switch of the language is kept over loads, and only that language is asked for
+	for _, c := range []struct{ lang, file, levels string }{{"zh-CN", "zh.js", "价位"}, {"en-GB", "en.js", "Levels"}} {
+		eval[bool](t, b, `document.getElementById("language").click(), true`)
+		there := fmt.Sprintf(`document.documentElement.lang === %q && document.body.dataset.ready === "ETHUSDT 1h"`, c.lang)
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			// an evaluation fails while the page loads itself again
+			if is, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](there)); err == nil && is {
+				break
+			}
+		}
+		b.until(t, there)
+		if got := eval[string](t, b, `document.querySelector("#table caption").textContent + " " + performance.getEntriesByType("resource").map(e => e.name).filter(n => /\/(en|zh)\.js$/.test(n)).map(n => n.slice(-5))`); got != c.levels+" "+c.file {
+			t.Errorf("%s: %q", c.lang, got)
+		}
+	}
 	b.clean(t, s.base, "401 (Unauthorized)", "404 (Not Found)")
 }
 

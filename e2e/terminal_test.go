@@ -129,7 +129,7 @@ func TestTerminal_LevelsAreColouredAndFit(t *testing.T) {
 
 	// levels have names, from the price outwards, and ids
 	for name, id := range map[string]string{"R1": a.Resistances[0].ID, "s1": a.Supports[0].ID} {
-		if !regexp.MustCompile(`(?m)^ +`+strings.ToUpper(name)+` .* `+id+`$`).MatchString(piped) {
+		if !regexp.MustCompile(`(?m)^ +` + strings.ToUpper(name) + ` .* ` + id + `$`).MatchString(piped) {
 			t.Errorf("%s is not %s:\n%s", name, id, piped)
 		}
 		_, byID, _ := execute(t, environ, "levels", "BTCUSDT", "--explain", id)
