@@ -107,7 +107,7 @@ globalThis.words = {
   "letter.undecided": "?",
   "letter.pending": "…",
   "chart.level": "{name} {price}（{low} – {high}）",
-  "chart.edge": "比任意价位线 {edge}",
+  "chart.edge": "比任意线 {edge}",
   "chart.held": "守住 {held} / {n}",
   "chart.beside": "与 {intervals} 的价位重合",
   "chart.gone": "已消失",
