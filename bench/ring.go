@@ -28,7 +28,6 @@ const (
 	ringLevels    = 500
 	ringReceivers = 3
 	ringDead      = 200
-	ringSpeed     = 6 // of the market's clock: a candle of a minute closes every ten seconds
 )
 
 // ringSecret signs the messages to the receivers of the benchmark.
@@ -186,12 +185,9 @@ type pushed struct {
 // between two closes from the push of that price.
 func (b *Bencher) ringPrices(ctx context.Context, db string, result *ringResult) error {
 	b.say("%s messages of %d live pairs over %d closes", db, livePairs, b.Closes)
-	began := time.Now()
-	now := func() time.Time { return began.Add(ringSpeed * time.Since(began)) }
-	real := func(t time.Time) time.Time { return began.Add(t.Sub(began) / ringSpeed) }
 	var mu sync.Mutex
 	prices := map[string][]pushed{} // by pair
-	_, market, end, err := push(simulated.Options{Pairs: livePairs, Now: now, Latency: b.Latency, OnPushed: func(symbol string, price float64) {
+	_, market, end, err := push(simulated.Options{Pairs: livePairs, Latency: b.Latency, OnPushed: func(symbol string, price float64) {
 		mu.Lock()
 		defer mu.Unlock()
 		prices[symbol] = append(prices[symbol], pushed{price, time.Now()})
@@ -210,8 +206,8 @@ func (b *Bencher) ringPrices(ctx context.Context, db string, result *ringResult)
 		return err
 	}
 	begun := time.Now()
-	last := now().Truncate(time.Minute).Add(time.Duration(b.Closes) * time.Minute)
-	if err := pause(ctx, time.Until(real(last).Add(7*time.Second))); err != nil {
+	last := begun.Truncate(time.Minute).Add(time.Duration(b.Closes) * time.Minute)
+	if err := pause(ctx, time.Until(last.Add(7*time.Second))); err != nil {
 		return err
 	}
 	var took, closes []float64
@@ -231,7 +227,7 @@ func (b *Bencher) ringPrices(ctx context.Context, db string, result *ringResult)
 				close = e.OccurredAt
 			}
 			seen[close] = true
-			closes = append(closes, a.at.Sub(real(close)).Seconds())
+			closes = append(closes, a.at.Sub(close).Seconds())
 			continue
 		}
 		mu.Lock()
@@ -290,6 +286,7 @@ func ringEvent(symbol, kind string, n int, closed bool) wire.Event {
 	}
 	if closed {
 		e.OccurredAt = now.Truncate(time.Hour)
+		e.AsOf = e.OccurredAt
 		e.Candle = &wire.EventCandle{OpenTime: e.OccurredAt.Add(-time.Hour), Open: 1, High: 1, Low: 1, Close: 1}
 	}
 	return e
