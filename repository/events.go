@@ -88,11 +88,14 @@ func levelID(id uint64) string {
 	return string(wire.AppendID(nil, id))
 }
 
-// Cross implements event.Store. f may be called for the same series in several processes at
-// once; the states of which the later one counts then differ at most in what both saw.
+// Cross implements event.Store. The series are locked first: of two processes that see the
+// same price come, the later one sees what the earlier has stored.
 func (db *DB) Cross(ctx context.Context, series []service.Key, f func(s *service.Snapshot, state []byte) *service.Watch) error {
 	happened := false
 	err := db.inTx(ctx, func(tx *sqlx.Tx) error {
+		if err := db.engine.lockSeries(ctx, tx, series); err != nil {
+			return err
+		}
 		var watches []service.Watch
 		var states []any
 		for _, key := range series {

@@ -145,6 +145,39 @@ func TestCross_StoresWhatAPriceDidToTheNewestAnalysis(t *testing.T) {
 
 // Two processes store events at once, some of them the same; a reader that continues
 // after the last number it has seen gets every event once.
+// Both see the same price come: without a lock the second may store what comes first in an
+// episode after what the first has stored.
+func TestCross_SeesWhatTheOneBeforeHasStored(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		one, two := d.open(t), d.open(t)
+		put(t, one, snapshot("ADAUSDT", 0), snapshot("BTCUSDT", 0))
+		cross := func(db *DB, state string, then func(before string)) error {
+			return db.Cross(t.Context(), []service.Key{key("BTCUSDT"), key("ADAUSDT")}, func(s *service.Snapshot, before []byte) *service.Watch {
+				then(string(before))
+				return &service.Watch{Key: s.Key, AsOf: s.AsOf, State: []byte(state)}
+			})
+		}
+		var second sync.WaitGroup
+		began := sync.OnceFunc(func() {
+			second.Go(func() {
+				err := cross(two, "second", func(before string) {
+					if before != "first" {
+						t.Errorf("the second began with %q", before)
+					}
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+			time.Sleep(50 * time.Millisecond) // in which it would read
+		})
+		if err := cross(one, "first", func(string) { began() }); err != nil {
+			t.Fatal(err)
+		}
+		second.Wait()
+	})
+}
+
 func TestEvents_AReaderMissesNoneOfSeveralWriters(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		const writers, each = 4, 25

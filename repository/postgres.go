@@ -25,6 +25,7 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 
 	"tidemark/levels"
+	"tidemark/service"
 )
 
 // postgresEngine is a PostgreSQL server.
@@ -405,6 +406,18 @@ const maxPayload = 7999
 // to the database.
 func (e *postgresEngine) inOrder(ctx context.Context, tx *sqlx.Tx) error {
 	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock('events'::regclass::oid::bigint)`)
+	return err
+}
+
+// lockSeries locks in the order of putAnalyses, so that the two cannot deadlock. A statement
+// after it sees what those that held a lock have committed.
+func (*postgresEngine) lockSeries(ctx context.Context, tx *sqlx.Tx, series []service.Key) error {
+	var args []any
+	for _, k := range series {
+		args = append(args, k.Exchange, k.Interval, k.Symbol)
+	}
+	_, err := exec(ctx, tx, `SELECT id FROM series WHERE (exchange, interval, symbol) IN (`+values(len(series), 3)+`)
+		ORDER BY exchange COLLATE "C", interval COLLATE "C", symbol COLLATE "C" FOR NO KEY UPDATE`, args...)
 	return err
 }
 

@@ -93,6 +93,9 @@ type engine interface {
 	connect(ctx context.Context) error
 	// lock keeps other processes from migrating until tx ends.
 	lock(ctx context.Context, tx *sqlx.Tx) error
+	// lockSeries keeps other transactions from changing series, of which there are few,
+	// until tx ends.
+	lockSeries(ctx context.Context, tx *sqlx.Tx, series []service.Key) error
 	// announce notifies other processes of a change once tx is committed.
 	announce(ctx context.Context, tx *sqlx.Tx, c Change) error
 	// inOrder makes transactions that call it before they store events commit in the

@@ -184,6 +184,9 @@ func (e *sqliteEngine) queueDriver() riverdriver.Driver[*sql.Tx] {
 	return localDriver{riversqlite.New(e.write.DB), e.wake}
 }
 
+// lockSeries does nothing: there is one transaction that writes at a time.
+func (*sqliteEngine) lockSeries(context.Context, *sqlx.Tx, []service.Key) error { return nil }
+
 func (*sqliteEngine) putBlocks(ctx context.Context, tx *sqlx.Tx, rows []blockRow) error {
 	const width, most = 5, 40 // rows of a statement; SQLite copies the blocks
 	var args []any
