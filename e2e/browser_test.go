@@ -37,6 +37,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"tidemark/exchange/simulated"
+	"tidemark/job"
 )
 
 // browser is one tab. It notes what the page must not do.
@@ -475,14 +476,17 @@ func TestPage_InABrowser(t *testing.T) {
 	})
 
 	t.Run("NamesThePairsThatFailed", func(t *testing.T) {
-		var jobs struct{ Jobs []jobReply }
-		s.get(t, "/jobs", &jobs)
-		var failed struct{ Failures []struct{ Symbol string } }
-		s.get(t, "/jobs/"+jobs.Jobs[0].ID, &failed)
-		if len(failed.Failures) == 0 {
-			t.Fatal("no pair failed")
-		}
-		summary := fmt.Sprintf(`document.querySelector('#jobs [data-job="failed %s"]')`, jobs.Jobs[0].ID)
+		var failed jobReply // the newest job that has ended with failures
+		waitFor(t, "a job that has ended with failures", func() bool {
+			var jobs struct{ Jobs []jobReply }
+			s.get(t, "/jobs", &jobs)
+			i := slices.IndexFunc(jobs.Jobs, func(j jobReply) bool { return j.State == job.Completed && j.Failed > 0 })
+			if i >= 0 {
+				s.get(t, "/jobs/"+jobs.Jobs[i].ID, &failed)
+			}
+			return i >= 0
+		})
+		summary := fmt.Sprintf(`document.querySelector('#jobs [data-job="failed %s"]')`, failed.ID)
 		b.until(t, summary)
 		eval[bool](t, b, summary+`.click(), true`)
 		b.until(t, `document.querySelectorAll("#jobs details li").length > 0`)
