@@ -131,7 +131,7 @@ func (q *query) someOf(name string, values ...string) ([]string, error) {
 			return nil, badParameter(name, "%q is none of %s", clip(v), strings.Join(values, ", "))
 		}
 		if slices.Contains(given[:i], v) {
-			return nil, badParameter(name, "%s is there twice", v)
+			return nil, badParameter(name, "%s is given twice", v)
 		}
 	}
 	return given, nil

@@ -177,7 +177,7 @@ func (a *API) screenQuery(r *http.Request) (s screenQuery, err error) {
 			return s, err
 		}
 		if s.listed == nil {
-			return s, badParameter("watchlist", "there is no watchlist %q", clip(s.watchlist))
+			return s, badParameter("watchlist", "unknown watchlist %q", clip(s.watchlist))
 		}
 	}
 	if s.format, err = q.format(r, "json", "csv", "ndjson"); err != nil {

@@ -396,7 +396,7 @@ func (a *API) wrongMethod(_ *reply, r *http.Request) error {
 		path = r.URL.Path
 	}
 	var allowed []string
-	for _, method := range [...]string{"GET", "POST", "DELETE"} {
+	for _, method := range [...]string{"GET", "POST", "PUT", "DELETE"} {
 		if a.router.Match(chi.NewRouteContext(), method, path) {
 			allowed = append(allowed, method)
 			if method == "GET" {

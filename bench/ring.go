@@ -255,13 +255,25 @@ func (b *Bencher) ringPrices(ctx context.Context, db string, result *ringResult)
 	return err
 }
 
-// storing returns a function that stores events as a process that analyses does.
-func (r *ring) storing(ctx context.Context) (store func(events ...wire.Event) error, end func(), err error) {
-	db, err := repository.Open(ctx, repository.Config{URL: r.address, PoolSize: 2, History: 1, Log: slog.New(slog.DiscardHandler)})
+// ringStoring starts a ring with a market of its own and returns a function that stores
+// events as a process that analyses does.
+func (b *Bencher) ringStoring(ctx context.Context, db, rules string, names []string) (r *ring, store func(events ...wire.Event) error, end func(), err error) {
+	_, market, endMarket, err := push(simulated.Options{Pairs: 5})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	return func(events ...wire.Event) error {
+	r, endRing, err := b.ring(ctx, market, db, rules, names)
+	if err != nil {
+		endMarket()
+		return nil, nil, nil, err
+	}
+	to, err := repository.Open(ctx, repository.Config{URL: r.address, PoolSize: 2, History: 1, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		endRing()
+		endMarket()
+		return nil, nil, nil, err
+	}
+	return r, func(events ...wire.Event) error {
 		var w service.Watch
 		for _, e := range events {
 			w.Key = service.Key{Exchange: "simulated", Symbol: e.Symbol, Interval: "1h"}
@@ -272,8 +284,8 @@ func (r *ring) storing(ctx context.Context) (store func(events ...wire.Event) er
 			}
 			w.Events = append(w.Events, service.Event{ID: e.ID, Key: w.Key, Kind: e.Kind, Edge: e.Level.Edge, At: e.OccurredAt, Body: body})
 		}
-		return db.Put(ctx, service.Results{Watches: []service.Watch{w}})
-	}, func() { db.Close() }, nil
+		return to.Put(ctx, service.Results{Watches: []service.Watch{w}})
+	}, func() { to.Close(); endRing(); endMarket() }, nil
 }
 
 // ringEvent is an event of level n, which a candle decided if closed is set.
@@ -296,22 +308,11 @@ func ringEvent(symbol, kind string, n int, closed bool) wire.Event {
 // appeared and were touched.
 func (b *Bencher) ringClose(ctx context.Context, db string, result *ringResult) error {
 	b.say("%s %d levels broken at one close", db, ringLevels)
-	_, market, end, err := push(simulated.Options{Pairs: 5})
+	r, store, end, err := b.ringStoring(ctx, db, `{"name":"all","receivers":["live0","live1","live2"],"min_edge":0}`, []string{"live0", "live1", "live2"})
 	if err != nil {
 		return err
 	}
 	defer end()
-	names := []string{"live0", "live1", "live2"}
-	r, end, err := b.ring(ctx, market, db, `{"name":"all","receivers":["live0","live1","live2"],"min_edge":0}`, names)
-	if err != nil {
-		return err
-	}
-	defer end()
-	store, done, err := r.storing(ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
 	for n := range ringLevels { // in as many transactions, as the batches of a close
 		events := []wire.Event{ringEvent(fmt.Sprintf("P%dUSDT", n%100), "broke", n, true)}
 		if n%5 == 0 {
@@ -341,26 +342,17 @@ func (b *Bencher) ringClose(ctx context.Context, db string, result *ringResult) 
 // ringHangs measures how long an event takes to a receiver while many others hang.
 func (b *Bencher) ringHangs(ctx context.Context, db string, result *ringResult) error {
 	b.say("%s %d receivers that hang", db, ringDead)
-	_, market, end, err := push(simulated.Options{Pairs: 5})
-	if err != nil {
-		return err
-	}
-	defer end()
 	names, dead := []string{"live"}, []string(nil)
 	for n := range ringDead {
 		names = append(names, fmt.Sprintf("dead%d", n))
 		dead = append(dead, fmt.Sprintf(`"dead%d"`, n))
 	}
-	r, end, err := b.ring(ctx, market, db, `{"name":"live","receivers":["live"],"pairs":["ETHUSDT"]},{"name":"dead","receivers":[`+strings.Join(dead, ",")+`],"pairs":["BTCUSDT"]}`, names)
+	rules := `{"name":"live","receivers":["live"],"pairs":["ETHUSDT"]},{"name":"dead","receivers":[` + strings.Join(dead, ",") + `],"pairs":["BTCUSDT"]}`
+	r, store, end, err := b.ringStoring(ctx, db, rules, names)
 	if err != nil {
 		return err
 	}
 	defer end()
-	store, done, err := r.storing(ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
 	if err := store(ringEvent("BTCUSDT", "broke", 0, false)); err != nil { // which all accept
 		return err
 	}

@@ -120,19 +120,11 @@ service restarts, and then continues after the last event.`,
 // printEvents shows the events of a service.
 func (in *invocation) printEvents(all func(func(client.Event, error) bool), c *client.Client, show func(*client.Event) error) error {
 	for e, err := range all {
-		switch p := (*client.Problem)(nil); {
+		switch {
 		case errors.Is(err, client.ErrMissed):
 			fmt.Fprintln(in.stderr, wordsOf(in.environ).say("events.missed"))
-		case errors.As(err, &p) && p.Status == http.StatusUnauthorized:
-			return fmt.Errorf("%s requires an API key: set a valid one in API_KEYS", c.BaseURL)
-		case errors.As(err, &p):
-			err = fmt.Errorf("%s responds with %d %s", c.BaseURL, p.Status, printable(p.Detail))
-			if p.Status == http.StatusBadRequest {
-				return config.Usage(err)
-			}
-			return err
 		case err != nil:
-			return fmt.Errorf("not reachable: %w", err)
+			return serviceError(c, err)
 		default:
 			if err := show(&e); err != nil {
 				return err
@@ -140,6 +132,22 @@ func (in *invocation) printEvents(all func(func(client.Event, error) bool), c *c
 		}
 	}
 	return nil
+}
+
+// serviceError returns the error of a command whose request to a service failed with err.
+func serviceError(c *client.Client, err error) error {
+	p, answered := errors.AsType[*client.Problem](err)
+	switch {
+	case !answered:
+		return fmt.Errorf("not reachable: %w", err)
+	case p.Status == http.StatusUnauthorized:
+		return fmt.Errorf("%s requires an API key: set a valid one in API_KEYS", c.BaseURL)
+	}
+	err = fmt.Errorf("%s responds with %d %s", c.BaseURL, p.Status, printable(p.Detail))
+	if p.Status == http.StatusBadRequest {
+		return config.Usage(err)
+	}
+	return err
 }
 
 func writeAll(w io.Writer, b []byte) error {

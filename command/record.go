@@ -3,9 +3,7 @@ package command
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -49,13 +47,8 @@ how they are counted.`,
 			ctx, cancel := context.WithTimeout(cmd.Context(), askService)
 			defer cancel()
 			found, err := c.Calibration(ctx, exchange, interval)
-			switch p := (*client.Problem)(nil); {
-			case errors.As(err, &p) && p.Status == http.StatusUnauthorized:
-				return fmt.Errorf("%s requires an API key: set a valid one in API_KEYS", c.BaseURL)
-			case errors.As(err, &p):
-				return fmt.Errorf("%s responds with %d %s", c.BaseURL, p.Status, printable(p.Detail))
-			case err != nil:
-				return fmt.Errorf("not reachable: %w", err)
+			if err != nil {
+				return serviceError(&c, err)
 			}
 			if asJSON {
 				e := json.NewEncoder(in.stdout)
@@ -91,15 +84,15 @@ func (s screen) record(c *client.Calibration, hours bool) error {
 		}
 		spread := "–"
 		if interval != nil {
-			spread = tenths(interval[0]) + " to " + tenths(interval[1])
+			spread = s.say("record.range", "low", tenths(interval[0]), "high", tenths(interval[1]))
 		}
 		return row{cells: append(first, strconv.Itoa(decided), tenths(rate), spread, strconv.Itoa(odds), share(promised), share(realised), share(baseline))}
 	}
 	for _, i := range c.Intervals {
 		for _, r := range i.Record {
-			kind := r.Role + ", " + r.Kind
+			kind := s.say("role."+r.Role) + s.say("comma") + s.say("record."+r.Kind)
 			if r.Simulated {
-				kind += " (simulated)"
+				kind += s.say("record.simulated")
 			}
 			rows = append(rows, cells([]string{i.Interval, kind, r.Since.UTC().Format("2006-01-02")}, r.Decided, r.HoldRate, r.HoldInterval, r.WithOdds, r.Promised, r.Realised, r.Baseline))
 			for _, h := range r.Hours {
@@ -110,9 +103,10 @@ func (s screen) record(c *client.Calibration, hours bool) error {
 		}
 	}
 	if len(rows) == 0 {
-		return writeAll(s, fmt.Appendf(nil, "No touched level of %s has held or broken yet.\n", printable(c.Exchange)))
+		return writeAll(s, []byte(s.say("record.none", "exchange", printable(c.Exchange))+"\n"))
 	}
-	return s.table([]string{"interval", "levels", "since", "decided", "held, %", "95 %", "with odds", "promised, %", "held, %", "any line, %"}, rows)
+	return s.table([]string{s.say("record.interval"), s.say("record.levels"), s.say("record.since"), s.say("record.decided"), s.say("record.held"), "95 %",
+		s.say("record.with_odds"), s.say("record.promised"), s.say("record.held"), s.say("record.any_line")}, rows)
 }
 
 // tenths writes a share in tenths of percent.

@@ -160,7 +160,7 @@ func TestParseRule_SaysWhatIsWrongAndWhere(t *testing.T) {
 		`,"top":5,"top":6`:       {{"/top", "the name is there twice"}},
 		`,"top":0,"min_edge":-1`: {{"/min_edge", "must be between 0 and 100"}, {"/top", "must be between 1 and 20"}},
 		`,"pairs":["@mayors"],"kinds":["broke","broken"]`: {
-			{"/pairs/0", `there is no watchlist "mayors"`},
+			{"/pairs/0", `unknown watchlist "mayors"`},
 			{"/kinds/1", `"broken" is not one of appeared, approaching, touched, held, broke, flipped, vanished`},
 		},
 		`,"quiet":{"from":"7","to":"08:00","zone":"Mars","then":"hold"}`: {
@@ -208,14 +208,14 @@ func TestLoadFile_IsCheckedWholeAndNamesLines(t *testing.T) {
 	}
 	for change, want := range map[string]string{
 		`"touched"|"tuched"`:                         `/rules/0/kinds/0: line 9: "tuched" is not one of`,
-		`"@majors"|"@minors"`:                        `/rules/0/pairs/0: line 8: there is no watchlist "minors"`,
+		`"@majors"|"@minors"`:                        `/rules/0/pairs/0: line 8: unknown watchlist "minors"`,
 		`["phone"]|["fone"]`:                         `/rules/0/receivers/0: line 7: there is no receiver "fone"`,
 		`"topic"|"topik"`:                            `/receivers/0/config: line 3: ntfy: unknown member "topik"`,
 		`"watchlists"|"watchlist"`:                   `/watchlist: line 5: unknown member`,
 		`"kinds": |"kinds" `:                         `line 9: not valid JSON at byte`,
 		`"2026-12-01T00:00:00Z"|12`:                  `/silences/0/until: line 11: must be a time such as`,
 		`"name": "touches"|"name": "mine"`:           `/rules/0/name: line 7: there is another rule "mine"`,
-		`{"name": "majors", "pairs": ["BTC/USDT"]}|`: `/rules/0/pairs/0: line 8: there is no watchlist "majors"`,
+		`{"name": "majors", "pairs": ["BTC/USDT"]}|`: `/rules/0/pairs/0: line 8: unknown watchlist "majors"`,
 	} {
 		from, to, _ := strings.Cut(change, "|")
 		store.entries = nil

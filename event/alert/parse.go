@@ -187,7 +187,7 @@ func checkPair(watchlists map[string][]string) func(string) string {
 		case isList && watchlists == nil:
 			return "a watchlist cannot contain another one"
 		case isList && watchlists[name] == nil:
-			return fmt.Sprintf("there is no watchlist %q", name)
+			return fmt.Sprintf("unknown watchlist %q", name)
 		case !isList && strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }):
 			return "must not contain spaces"
 		}
