@@ -19,6 +19,8 @@ import (
 	"strings"
 	"testing"
 
+	esbuild "github.com/evanw/esbuild/pkg/api"
+
 	"tidemark/levels"
 )
 
@@ -29,7 +31,7 @@ const (
 )
 
 // maxPageBytes is the most all files of the page may be, compressed.
-const maxPageBytes = 150 << 10
+const maxPageBytes = 150_000
 
 func gunzip(t *testing.T, b []byte) []byte {
 	t.Helper()
@@ -44,8 +46,8 @@ func gunzip(t *testing.T, b []byte) []byte {
 	return plain
 }
 
-// pageSources returns the files of the page by name, as they are sent: index.html once for
-// each language, with its texts.
+// pageSources returns the files that the page is built of by name, index.html once for each
+// language, with its texts.
 func pageSources(t *testing.T) map[string][]byte {
 	t.Helper()
 	names, err := filepath.Glob("page/*.*")
@@ -71,10 +73,49 @@ func pageSources(t *testing.T) map[string][]byte {
 	return files
 }
 
+// builtPage returns the files of the page by name, as they are sent: scripts and styles are
+// minified, and main.js contains the modules that it imports.
+func builtPage(t *testing.T) map[string][]byte {
+	t.Helper()
+	files := map[string][]byte{}
+	entries := []string{"page/main.js", "page/theme.js", "page/page.css"}
+	for _, language := range languages {
+		entries = append(entries, "page/"+language+".js")
+	}
+	built := esbuild.Build(esbuild.BuildOptions{
+		EntryPoints: entries, Bundle: true, Outdir: "page/dist", Format: esbuild.FormatESModule, Target: esbuild.ES2024, Charset: esbuild.CharsetUTF8,
+		MinifyWhitespace: true, MinifyIdentifiers: true, MinifySyntax: true,
+	})
+	for _, m := range slices.Concat(built.Errors, built.Warnings) {
+		t.Fatalf("%+v: %s", m.Location, m.Text)
+	}
+	for _, f := range built.OutputFiles {
+		files[filepath.Base(f.Path)] = f.Contents
+	}
+	for name, b := range pageSources(t) {
+		if ext := filepath.Ext(name); ext != ".js" && ext != ".css" {
+			files[name] = b
+		}
+	}
+	return files
+}
+
 func TestPage_Assets(t *testing.T) {
-	sources := pageSources(t)
+	built := builtPage(t)
 	if *update {
-		for name, b := range sources {
+		old, err := filepath.Glob("page/dist/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range old {
+			if filepath.Base(name) == vendored+".gz" {
+				continue
+			}
+			if err := os.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for name, b := range built {
 			var out bytes.Buffer
 			z, _ := gzip.NewWriterLevel(&out, gzip.BestCompression)
 			z.Write(b)
@@ -86,13 +127,13 @@ func TestPage_Assets(t *testing.T) {
 		return
 	}
 	assets := readPage()
-	for name, b := range sources {
+	for name, b := range built {
 		if !bytes.Equal(gunzip(t, assets[name].gz), b) {
-			t.Errorf("page/dist/%s.gz is not page/%s; run go test ./api -run TestPage_Assets -update", name, name)
+			t.Errorf("page/dist/%s.gz is not what its sources say; run go test ./api -run TestPage_Assets -update", name)
 		}
 	}
 	for name, f := range assets {
-		if _, is := sources[name]; !is && name != vendored {
+		if _, is := built[name]; !is && name != vendored {
 			t.Errorf("page/dist/%s.gz has no source", name)
 		}
 		if f.contentType == nil {
@@ -186,16 +227,16 @@ func TestPage_OffersTheIntervalsThereAre(t *testing.T) {
 
 func TestPage_IsSentCompressedUnderItsPolicyAndOnlyOnce(t *testing.T) {
 	h := start(t)
-	sources := pageSources(t)
+	built := builtPage(t)
 	for path, name := range map[string]string{"/": "index.en.html", "/page/main.js": "main.js", "/page/page.css": "page.css", "/page/icon.svg": "icon.svg"} {
 		plain := h.get(path)
 		want(t, plain, 200)
-		if !bytes.Equal(plain.Body.Bytes(), sources[name]) || plain.Header().Get("Content-Encoding") != "" {
+		if !bytes.Equal(plain.Body.Bytes(), built[name]) || plain.Header().Get("Content-Encoding") != "" {
 			t.Errorf("%s is not plain to a client that wants it so", path)
 		}
 		zipped := h.get(path, "Accept-Encoding", "br, gzip;q=0.5")
 		want(t, zipped, 200)
-		if zipped.Header().Get("Content-Encoding") != "gzip" || !bytes.Equal(gunzip(t, zipped.Body.Bytes()), sources[name]) {
+		if zipped.Header().Get("Content-Encoding") != "gzip" || !bytes.Equal(gunzip(t, zipped.Body.Bytes()), built[name]) {
 			t.Errorf("%s is not compressed", path)
 		}
 		if refused := h.get(path, "Accept-Encoding", "gzip;q=0, br"); refused.Header().Get("Content-Encoding") != "" {
