@@ -78,7 +78,7 @@ func (a *API) statusOf(m service.Market) *wire.ExchangeStatus {
 	}
 	if l := s.Live; l != nil {
 		out.Live = &wire.LivePairs{
-			Series: l.Series, Polled: l.Polled, Unkept: l.Unkept, Waiting: l.Waiting, Connections: l.Connections, Subscriptions: l.Subscriptions,
+			Series: l.Series, Polled: l.Polled, Merged: l.Merged, Unkept: l.Unkept, Waiting: l.Waiting, Connections: l.Connections, Subscriptions: l.Subscriptions,
 			Frames: l.Frames, LastFrame: momentOrNil(l.LastFrame), Audits: l.Audits, Differences: l.Differences,
 			Reconnects: wire.Reconnects{Planned: l.Reconnects["planned"], Closed: l.Reconnects["closed"], Silent: l.Reconnects["silent"], Failed: l.Reconnects["failed"]},
 		}

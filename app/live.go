@@ -53,7 +53,7 @@ func (l lives) price(exchange, symbol string) (price float64, at time.Time) {
 // status returns the state of the live pairs.
 func (k kept) status() *service.LiveStatus {
 	s := new(service.LiveStatus)
-	s.Series, s.Polled, s.Waiting = k.recent.Counts()
+	s.Series, s.Polled, s.Merged, s.Waiting = k.recent.Counts()
 	s.Unkept = k.keeper.Unkept()
 	s.Audits, s.Differences = k.keeper.Audits()
 	if k.feed != nil {

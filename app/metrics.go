@@ -199,6 +199,8 @@ var (
 		"Pairs times intervals that this process keeps live.", "exchange")
 	polledDesc = describe("tidemark_live_polled_series",
 		"Live series that are not pushed: the exchange is asked after each close.", "exchange")
+	mergedDesc = describe("tidemark_live_merged_series",
+		"Live series whose candles are put together from those of a shorter interval.", "exchange")
 	unkeptDesc = describe("tidemark_live_unkept_series",
 		"Series that no process keeps live, because the limits of the exchange or the memory do not allow it.", "exchange")
 	liveWaitingDesc = describe("tidemark_live_waiting",
@@ -216,7 +218,7 @@ var (
 )
 
 func (liveCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{seriesDesc, polledDesc, unkeptDesc, liveWaitingDesc, feedConnectionsDesc, feedSubscriptionsDesc, feedFramesDesc, feedLastDesc, feedReconnectsDesc} {
+	for _, d := range []*prometheus.Desc{seriesDesc, polledDesc, mergedDesc, unkeptDesc, liveWaitingDesc, feedConnectionsDesc, feedSubscriptionsDesc, feedFramesDesc, feedLastDesc, feedReconnectsDesc} {
 		ch <- d
 	}
 }
@@ -226,6 +228,7 @@ func (c liveCollector) Collect(ch chan<- prometheus.Metric) {
 		s := k.status()
 		gauge(ch, seriesDesc, float64(s.Series), exchange)
 		gauge(ch, polledDesc, float64(s.Polled), exchange)
+		gauge(ch, mergedDesc, float64(s.Merged), exchange)
 		gauge(ch, unkeptDesc, float64(s.Unkept), exchange)
 		gauge(ch, liveWaitingDesc, float64(s.Waiting), exchange)
 		if k.feed == nil {

@@ -205,7 +205,7 @@ func (c *Client) Status() Status {
 // Market returns the name from Config, whether any response so far was marked as
 // simulated, and what is special about the candles.
 func (c *Client) Market() service.Market {
-	return service.Market{Exchange: c.name, Simulated: c.caller.simulated.Load(), LateVolume: c.spec.LateVolume, Settles: c.spec.Settles}
+	return service.Market{Exchange: c.name, Simulated: c.caller.simulated.Load(), LateVolume: c.spec.LateVolume, Settles: c.spec.Settles, Sums: c.spec.Sums}
 }
 
 // stalePatience is how long a call waits for a newer value if it can use an older one

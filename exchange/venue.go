@@ -56,7 +56,10 @@ type Spec struct {
 	LateVolume bool
 	// Settles is the time after the close of a candle until which it may be missing from
 	// the venue's responses; it counts as closed only then.
-	Settles  time.Duration
+	Settles time.Duration
+	// Sums is set if recorded candles of a longer interval are those of a shorter one put
+	// together, to the last digit; see service.Market.
+	Sums     bool
 	Budgets  []Budget // at most MaxBudgets
 	Heaviest Cost     // of a request
 	Clock    Call     // a cheap request that shows the venue's time

@@ -137,7 +137,7 @@ func Wrap(x service.Exchange, m *Metrics) (service.Exchange, *Recent) {
 func NewKeeper(cfg Config, recent *Recent, feed Feed, venue Venue, lister Lister, analyzer Analyzer, store Store, log *slog.Logger) *Keeper {
 	cfg.Requests = max(1, cfg.Requests)
 	recent.metrics.announce(cfg.Exchange)
-	recent.onPrice, recent.marked = cfg.Price, feed == nil || feed.Marks()
+	recent.onPrice, recent.marked, recent.sums = cfg.Price, feed == nil || feed.Marks(), venue.Market().Sums
 	return &Keeper{cfg: cfg, recent: recent, feed: feed, venue: venue, lister: lister, analyzer: analyzer, store: store,
 		log: log.With("exchange", cfg.Exchange), metrics: recent.metrics}
 }
@@ -322,16 +322,19 @@ func (k *Keeper) keep(ctx context.Context, self string) {
 	all := k.plan(k.pairs)
 	var own []member
 	var keys []service.Key
-	polled, pairs := 0, map[string]bool{}
+	polled, merged, pairs := 0, 0, map[string]bool{}
 	for _, m := range all.members {
 		if keeperOf(m.pair.Name, k.keepers) != self {
 			continue
 		}
 		own = append(own, m)
 		pairs[m.pair.Name] = true
-		if m.polled {
+		switch {
+		case m.from != "":
+			merged++
+		case m.polled:
 			polled++
-		} else {
+		default:
 			keys = append(keys, service.Key{Exchange: k.cfg.Exchange, Symbol: m.pair.Name, Interval: m.interval})
 		}
 	}
@@ -353,7 +356,7 @@ func (k *Keeper) keep(ctx context.Context, self string) {
 	}
 	first, rate := k.venue.Requests(k.cfg.Intervals[0], k.cfg.KlineLimit)
 	k.log.Info("levels are kept fresh", "pairs", len(pairs), "of", len(k.pairs), "processes", len(k.keepers), "intervals", k.cfg.Intervals,
-		"pushed_series", len(keys), "connections", connections, "polled_series", polled, "unkept_series", all.unkept,
+		"pushed_series", len(keys), "connections", connections, "polled_series", polled, "merged_series", merged, "unkept_series", all.unkept,
 		"new_series", added, "given_up", gone, "requests_at_the_start", fmt.Sprintf("%d to %d", added, first*added),
 		"requests_a_minute_at_most", int(60*rate), "polls_of_the_limit", fmt.Sprintf("%.1f%%", 100*all.share))
 	if all.unkept > 0 {
@@ -382,7 +385,7 @@ type plan struct {
 
 // plan decides how the series of pairs, the most traded first, are kept: they are pushed as
 // far as the connections allow, and the others asked for as far as the limit of requests
-// does.
+// does. Those of longer intervals are merged from a shorter one if it is kept.
 func (k *Keeper) plan(pairs []service.Pair) (p plan) {
 	room, memory, series := 0, float64(cmp.Or(k.cfg.Memory, math.MaxInt)), float64(seriesBytes)
 	if k.feed != nil {
@@ -391,17 +394,27 @@ func (k *Keeper) plan(pairs []service.Pair) (p plan) {
 		series += float64(one) * connectionBytes / 1000
 	}
 	p.members = make([]member, 0, len(pairs)*len(k.cfg.Intervals))
-	shares := make([]float64, len(k.cfg.Intervals)) // of the limit, by interval
-	for n, i := range k.cfg.Intervals {
+	intervals := slices.SortedFunc(slices.Values(k.cfg.Intervals), func(a, b levels.Interval) int { return cmp.Compare(a.Milliseconds(), b.Milliseconds()) })
+	shares := make([]float64, len(intervals)) // of the limit, by interval
+	kept := make([]bool, len(intervals))      // of a pair
+	for n, i := range intervals {
 		requests, rate := k.venue.Requests(i, 1)
 		shares[n] = float64(requests) / rate / (float64(i.Milliseconds()) / 1000)
 	}
 	for _, pair := range pairs {
-		for n, i := range k.cfg.Intervals {
+		for n, i := range intervals {
 			m := member{pair: pair, interval: i}
+			if from := shorter(intervals, kept, n); from >= 0 {
+				m.from = intervals[from]
+			}
+			kept[n] = true
 			switch {
 			case memory < series:
 				p.unkept++
+			case m.from != "":
+				memory -= seriesBytes
+				p.members = append(p.members, m)
+				continue
 			case k.feed != nil && k.feed.Has(i) && room > 0 && (k.recent.marked || p.share+shares[n] <= pollShare):
 				if !k.recent.marked { // its closed candles are asked for
 					p.share += shares[n]
@@ -419,12 +432,24 @@ func (k *Keeper) plan(pairs []service.Pair) (p plan) {
 			default:
 				p.unkept++
 			}
-			if p.firstUnkept == "" {
+			if kept[n] = false; p.firstUnkept == "" {
 				p.firstUnkept = pair.Name
 			}
 		}
 	}
 	return p
+}
+
+// shorter returns the longest of the kept intervals, shorter than number n, whose candles can be
+// merged to its candles; -1 if there is none. The venue may align candles of three days
+// otherwise, and a week is no part of anything.
+func shorter(intervals []levels.Interval, kept []bool, n int) int {
+	for from := n - 1; from >= 0 && intervals[n] != "3d"; from-- {
+		if kept[from] && intervals[from] != "3d" && intervals[n].Milliseconds()%intervals[from].Milliseconds() == 0 {
+			return from
+		}
+	}
+	return -1
 }
 
 // Unkept returns how many series are not kept by any process, because the limits of the

@@ -32,6 +32,7 @@ type Recent struct {
 	// since the last refusal, and false while they are asked for again.
 	refused map[service.Key]bool
 	marked  bool // the exchange marks closed candles
+	sums    bool // merged candles are known to be those of the exchange
 
 	audited  int // of order, modulo its length
 	fetching int // how many goroutines take series out of the queue missing
@@ -65,6 +66,8 @@ type recent struct {
 	pair   service.Pair
 	quote  *quote
 	last   [2]levels.Candle // closed, one after the other, the newest last
+	merge  *merge           // nil unless they are merged from those of a shorter series
+	longer []*recent        // the series merged from this one
 	n      int8             // how many of last are known
 	asks   int8             // how often the exchange was asked for the candle that closed at asked
 	queued bool
@@ -101,6 +104,9 @@ type member struct {
 	pair     service.Pair
 	interval levels.Interval
 	polled   bool // nothing is pushed: the exchange is asked after each close
+	// from is the interval of the same pair, earlier among the members, whose candles are
+	// merged; "" if they are pushed or polled.
+	from levels.Interval
 }
 
 // set makes the members the live series, the most important first, and returns how many
@@ -122,13 +128,24 @@ func (r *Recent) set(exchange string, members []member, now int64) (added, gone 
 		whole, corrected := s.pair.Whole, s.pair.Corrected
 		s.pair, s.polled = m.pair, m.polled || r.refused[key]
 		s.pair.Whole, s.pair.Corrected = whole, corrected
+		s.longer = s.longer[:0]
+		if shorter := r.series[service.Key{Exchange: exchange, Symbol: m.pair.Name, Interval: m.from}]; shorter == nil {
+			s.merge = nil
+		} else {
+			if shorter.longer = append(shorter.longer, s); s.merge == nil {
+				s.merge = new(merge)
+			}
+			if r.sums {
+				s.merge.equal = proven
+			}
+		}
 		if s.quote = r.prices[m.pair.Name]; s.quote == nil {
 			s.quote = cmp.Or(quotes[m.pair.Name], new(quote))
 			r.prices[m.pair.Name] = s.quote
 		}
 		r.series[key] = s
 		r.order = append(r.order, s)
-		if s.polled || !r.marked {
+		if s.merge == nil && (s.polled || !r.marked) {
 			r.asked = append(r.asked, s)
 		}
 		if old[key] == nil {
@@ -205,52 +222,74 @@ func (r *Recent) Candle(key service.Key, c levels.Candle, closed bool, received 
 
 // candle does the work of Candle. It reports whether the price of the pair changed.
 func (r *Recent) candle(key service.Key, c levels.Candle, closed bool, received time.Time) (moved bool) {
-	step := key.Interval.Milliseconds()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.series[key]
 	if s == nil {
 		return false
 	}
+	if closed {
+		r.closed(s, c, received)
+		return false
+	}
 	newest := s.newest()
-	if at := received.UnixNano(); !closed && at > s.quote.at && (s.n == 0 || c.OpenTime > newest.OpenTime) {
+	if at := received.UnixNano(); at > s.quote.at && (s.n == 0 || c.OpenTime > newest.OpenTime) {
 		moved = c.Close != s.quote.price
 		*s.quote = quote{c.Close, at}
 	}
+	// A candle whose predecessor was not pushed as closed shows a hole.
+	if s.n > 0 && c.OpenTime > newest.OpenTime+key.Interval.Milliseconds() && s.asked < c.OpenTime {
+		r.missed(key.Exchange, "frame")
+		r.ask(s, c.OpenTime)
+	}
+	return moved
+}
+
+// closed notes a closed candle of s that was pushed, or merged from such. received is zero if it was
+// merged from fetched ones.
+func (r *Recent) closed(s *recent, c levels.Candle, received time.Time) {
+	newest, step := s.newest(), s.key.Interval.Milliseconds()
 	switch {
-	case !closed:
-		// A candle whose predecessor was not pushed as closed shows a hole.
-		if s.n > 0 && c.OpenTime > newest.OpenTime+step && s.asked < c.OpenTime {
-			r.missed(key.Exchange, "frame")
-			r.ask(s, c.OpenTime)
-		}
 	case s.n > 0 && c == *newest, s.n == 2 && c == s.last[0]:
 		// repeated
-	case s.n > 0 && c.OpenTime == newest.OpenTime, s.n == 2 && c.OpenTime == s.last[0].OpenTime: // corrected
-		// The other one may be stored already.
-		if s.pair.Corrected == 0 || c.OpenTime < s.pair.Corrected {
-			s.pair.Corrected = c.OpenTime
-		}
-		s.n, s.hole = 0, true
-		r.metrics.hole(key.Exchange, "corrected")
-		r.enqueue(s)
+	case s.n > 0 && c.OpenTime == newest.OpenTime, s.n == 2 && c.OpenTime == s.last[0].OpenTime:
+		r.metrics.hole(s.key.Exchange, "corrected")
+		r.correct(s, c.OpenTime)
 	case s.n > 0 && c.OpenTime < newest.OpenTime:
 		// late
 	default:
-		r.metrics.late("candle", key.Exchange, received.Sub(time.UnixMilli(c.OpenTime+step)))
+		if !received.IsZero() {
+			r.metrics.late("candle", s.key.Exchange, received.Sub(time.UnixMilli(c.OpenTime+step)))
+		}
 		if s.n > 0 && c.OpenTime == newest.OpenTime+step {
 			s.last[0], s.n = *newest, 2
 		} else {
 			if s.n > 0 { // one between them was lost
-				r.missed(key.Exchange, "frame")
+				r.missed(s.key.Exchange, "frame")
 				s.hole = true
 			}
 			s.n = 1
 		}
 		s.last[1] = c
 		r.enqueue(s)
+		r.part(s, c, received)
 	}
-	return moved
+}
+
+// correct makes the candles of s be fetched from one on that the exchange has corrected, and
+// those of longer series that contain it. The old ones may be stored already.
+func (r *Recent) correct(s *recent, from int64) {
+	if s.pair.Corrected == 0 || from < s.pair.Corrected {
+		s.pair.Corrected = from
+	}
+	s.n, s.hole = 0, true
+	r.enqueue(s)
+	for _, l := range s.longer {
+		l.merge.sum.OpenTime = 0
+		if open := l.key.Interval.Floor(from); open < l.closed() {
+			r.correct(l, open)
+		}
+	}
 }
 
 // missed counts a series for which the exchange must be asked because a closed candle was
@@ -302,6 +341,10 @@ func (r *Recent) CheckOf(series []service.Key, now int64, grace time.Duration, r
 func (r *Recent) check(s *recent, now int64, grace time.Duration, reason string) {
 	switch last := s.closeBefore(now - grace.Milliseconds()); {
 	case s.queued || s.busy || s.paused:
+	case s.closed() < last && s.merge != nil: // it is asked for when the shorter candles are known, and once more
+		if s.asked == last && s.due(now, last) {
+			r.ask(s, last)
+		}
 	case s.closed() < last:
 		if !s.polled && (r.marked || reason != "silent") && s.due(now, last) {
 			r.missed(s.key.Exchange, reason)
@@ -507,6 +550,9 @@ func (r *Recent) learn(key service.Key, c *levels.Candles) {
 		return
 	}
 	s.hole = false
+	if s.merge != nil {
+		s.merge.prove(c)
+	}
 	last, step := c.At(n-1), key.Interval.Milliseconds()
 	switch {
 	case s.n == 2 && s.last[0] == last, s.n > 0 && *s.newest() == last:
@@ -516,28 +562,33 @@ func (r *Recent) learn(key service.Key, c *levels.Candles) {
 	case s.n > 0 && s.newest().OpenTime > last.OpenTime: // its responses are behind its feed
 		s.hole, s.paused = true, true
 		time.AfterFunc(retryAfter, func() { r.again(key) })
+		return
 	default:
 		s.last[1], s.n = last, 1
 		if n > 1 && c.At(n-2).OpenTime == last.OpenTime-step {
 			s.last[0], s.n = c.At(n-2), 2
 		}
 	}
+	r.partsOf(s, c)
 }
 
-// Counts returns how many series are live, how many of them are polled, and how many have
-// a candle that is not analysed yet.
-func (r *Recent) Counts() (series, polled, waiting int) {
+// Counts returns how many series are live, how many of them are polled, how many merged,
+// and how many have a candle that is not analysed yet.
+func (r *Recent) Counts() (series, polled, merged, waiting int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range r.asked {
-		if s.polled {
+	for _, s := range r.order {
+		switch {
+		case s.merge != nil && !s.merge.differs:
+			merged++
+		case s.merge != nil || s.polled:
 			polled++
 		}
 	}
 	for i := range r.queues {
 		waiting += len(r.queues[i].series)
 	}
-	return len(r.series), polled, waiting
+	return len(r.series), polled, merged, waiting
 }
 
 // exchange is a service.Exchange that takes the candles of live series from Recent, and

@@ -528,14 +528,14 @@ func TestKeeper_TakesPairsOnlyAfterTheOthersHaveLeftThem(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		go k.Run(ctx)
 		time.Sleep(joining - time.Second)
-		if n, _, _ := recent.Counts(); n > 0 {
+		if n, _, _, _ := recent.Counts(); n > 0 {
 			t.Errorf("%d series are kept while others may keep them", n)
 		}
 		time.Sleep(2*shareEvery + time.Second)
-		shared, _, _ := recent.Counts()
+		shared, _, _, _ := recent.Counts()
 		p.set([]string{"me"})
 		time.Sleep(shareEvery)
-		if n, _, _ := recent.Counts(); n != 3 || shared >= 3 {
+		if n, _, _, _ := recent.Counts(); n != 3 || shared >= 3 {
 			t.Errorf("%d of 3 series are kept with another process, %d after it has gone", shared, n)
 		}
 		for _, step := range []struct {
@@ -549,11 +549,11 @@ func TestKeeper_TakesPairsOnlyAfterTheOthersHaveLeftThem(t *testing.T) {
 			p.set(step.keepers)
 			time.Sleep(step.pause)
 		}
-		if n, _, _ := recent.Counts(); n != shared {
+		if n, _, _, _ := recent.Counts(); n != shared {
 			t.Errorf("%d series are kept, %d with another process that has not been able to say so", n, shared)
 		}
 		time.Sleep(joining + shareEvery)
-		if n, _, _ := recent.Counts(); n != 3 {
+		if n, _, _, _ := recent.Counts(); n != 3 {
 			t.Errorf("%d series are kept after it has gone", n)
 		}
 		stop()
@@ -572,7 +572,7 @@ func TestKeeper_KeepsAHaltedPairUntilTheNextList(t *testing.T) {
 		counts := ""
 		for n := range 6 {
 			time.Sleep(listEvery + 2*shareEvery)
-			series, _, _ := recent.Counts()
+			series, _, _, _ := recent.Counts()
 			counts += fmt.Sprint(series)
 			p.mu.Lock()
 			p.halted = n == 0 || n >= 2
@@ -657,7 +657,7 @@ func TestKeeper_LooksSoonForPairsOfAHaltedExchange(t *testing.T) {
 		go k.Run(ctx)
 		time.Sleep(7 * time.Minute)
 		synctest.Wait()
-		if n, _, _ := recent.Counts(); n != 3 || strings.Count(log.String(), "no pairs") != 1 {
+		if n, _, _, _ := recent.Counts(); n != 3 || strings.Count(log.String(), "no pairs") != 1 {
 			t.Errorf("%d series are kept; the log has %s", n, log.String())
 		}
 		stop()
@@ -671,37 +671,37 @@ func TestKeeper_KeepsTheMostTradedPairsWithinTheLimits(t *testing.T) {
 		pairs = append(pairs, service.Pair{Name: fmt.Sprintf("P%dUSDT", n)})
 	}
 	for name, c := range map[string]struct {
-		feed           Feed
-		rate           float64
-		memory         int
-		pushed, polled int
+		feed                   Feed
+		rate                   float64
+		memory                 int
+		pushed, polled, merged int
 	}{
-		"no feed, a high limit":       {nil, 1000, 0, 0, 400},
-		"no feed, 1 request a second": {nil, 1, 0, 0, 89},                  // 29 × 1m and 60 × 1h: 29/60 + 60/3600 = 0.5
-		"one interval pushed":         {fakeFeed{most: 500}, 0, 0, 200, 0}, // the other cannot be asked for
-		"fewer connections":           {fakeFeed{most: 150}, 1, 0, 150, 0},
-		"little memory":               {nil, 1000, 100 * seriesBytes, 0, 100},
-		"closed candles not marked":   {fakeFeed{most: 500, unmarked: true}, 1, 0, 29, 60}, // each is asked for
+		"no feed, a high limit":       {nil, 1000, 0, 0, 200, 200},
+		"no feed, 1 request a second": {nil, 1, 0, 0, 30, 30}, // 30/60 = 0.5; 1h alone would be asked for, but there is no room
+		"one interval pushed":         {fakeFeed{most: 500}, 0, 0, 200, 0, 200},
+		"fewer connections":           {fakeFeed{most: 150}, 1, 0, 150, 30, 180},
+		"little memory":               {nil, 1000, 100 * seriesBytes, 0, 50, 50},
+		"closed candles not marked":   {fakeFeed{most: 500, unmarked: true}, 1, 0, 30, 0, 30}, // each is asked for
 	} {
 		p := &parts{rate: cmp.Or(c.rate, 1e-9)}
 		k := NewKeeper(Config{Exchange: "x", Intervals: []levels.Interval{"1m", "1h"}, KlineLimit: 100, Memory: c.memory}, newRecent(&NewMetrics(prometheus.NewRegistry()).metrics), c.feed, venue{p}, p, p, p, discard)
 		got := k.plan(pairs)
-		pushed, polled := 0, 0
+		pushed, polled, merged := 0, 0, 0
 		for n, m := range got.members {
-			if m.polled {
+			switch {
+			case m.from != "":
+				merged++
+			case m.polled:
 				polled++
-			} else {
+			default:
 				pushed++
 			}
 			if n > 0 && slices.IndexFunc(pairs, func(p service.Pair) bool { return p.Name == m.pair.Name }) > n {
 				t.Errorf("%s: series %d is of %s, which is less traded than others", name, n, m.pair.Name)
 			}
 		}
-		if c.feed != nil && c.rate == 1 && k.recent.marked { // what is not pushed is polled as far as the limit allows
-			c.polled = polled
-		}
-		if pushed != c.pushed || polled != c.polled || got.unkept != 400-pushed-polled || got.share > pollShare {
-			t.Errorf("%s: %d series are pushed, %d polled, %d not kept, %.2f of the limit", name, pushed, polled, got.unkept, got.share)
+		if pushed != c.pushed || polled != c.polled || merged != c.merged || got.unkept != 400-pushed-polled-merged || got.share > pollShare {
+			t.Errorf("%s: %d series are pushed, %d polled, %d merged, %d not kept, %.2f of the limit", name, pushed, polled, merged, got.unkept, got.share)
 		}
 	}
 }
@@ -765,7 +765,7 @@ func TestRecent_PollsWhatIsRefused(t *testing.T) {
 	r.Refused(service.Key{Exchange: "x", Symbol: "A", Interval: "1m"}) // before the series are set
 	r.set("x", members("A", "B", "C"), 0)
 	r.Refused(service.Key{Exchange: "x", Symbol: "B", Interval: "1m"})
-	if _, polled, _ := r.Counts(); polled != 2 {
+	if _, polled, _, _ := r.Counts(); polled != 2 {
 		t.Errorf("%d series are polled, want the two refused ones", polled)
 	}
 	r.retry() // with the next list
@@ -774,7 +774,7 @@ func TestRecent_PollsWhatIsRefused(t *testing.T) {
 	}
 	r.set("x", members("A", "B", "C"), 0)
 	r.Refused(service.Key{Exchange: "x", Symbol: "B", Interval: "1m"})
-	if _, polled, _ := r.Counts(); polled != 1 {
+	if _, polled, _, _ := r.Counts(); polled != 1 {
 		t.Errorf("%d series are polled, want the one that was refused again", polled)
 	}
 }

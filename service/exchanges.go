@@ -61,6 +61,7 @@ type VenueStatus struct {
 type LiveStatus struct {
 	Series        int   // pairs times intervals that this process keeps live
 	Polled        int   // of these are not pushed: the exchange is asked after each close
+	Merged        int   // are put together from candles of a shorter interval
 	Unkept        int   // series that no process keeps live, because limits do not allow it
 	Waiting       int   // series with a candle to analyse
 	Audits        int64 // series compared with the exchange

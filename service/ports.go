@@ -75,6 +75,9 @@ type Market struct {
 	LateVolume bool
 	// Settles is the time after the close of a candle until which it is not used.
 	Settles time.Duration
+	// Sums is true if its candles of a longer interval are known to be those of a shorter one
+	// put together, to the last digit.
+	Sums bool
 }
 
 // Exchange is a venue: one client, one weight budget, shared by all callers.

@@ -66,6 +66,7 @@ type PricesRead struct {
 type LivePairs struct {
 	Series        int        `json:"series"`        // pairs times intervals that this process keeps live
 	Polled        int        `json:"polled"`        // of these are not pushed: the exchange is asked after each close
+	Merged        int        `json:"merged"`        // are put together from candles of a shorter interval
 	Unkept        int        `json:"unkept"`        // series that no process keeps live, because limits do not allow it
 	Waiting       int        `json:"waiting"`       // series with a candle to analyse
 	Connections   int        `json:"connections"`   // to the exchange's feed; 0: candles are asked for at their close

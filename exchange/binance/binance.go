@@ -36,6 +36,7 @@ var (
 			Quotes:    []string{"USDT"},
 			Intervals: native(1_000),
 			Reach:     exchange.Oldest,
+			Sums:      true, // docs/live.md
 			Budgets:   weight(6_000),
 			Heaviest:  exchange.Cost{80},
 			Clock:     exchange.Call{Endpoint: "time", Path: "api/v3/time", Cost: exchange.Cost{1}},
