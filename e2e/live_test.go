@@ -48,7 +48,7 @@ func TestLive_LosesNoCandleByCutsAndAKill(t *testing.T) {
 			truth, address := market(t, simulated.Options{Pairs: 20, Now: now, Stream: simulated.StreamFaults{Twice: true, Missing: 17}})
 			database := url(t)
 			environ := []string{
-				"EXCHANGE_BASE_URL=" + address, "DATABASE_URL=" + database, "ANALYSIS_LIVE=true", "ANALYSIS_INTERVAL=1m", "ANALYSIS_KLINE_LIMIT=200",
+				"EXCHANGE_BASE_URL=" + address, "DATABASE_URL=" + database, "ANALYSIS_LIVE=true", "ANALYSIS_INTERVALS=1m,3m", "ANALYSIS_KLINE_LIMIT=200",
 			}
 			one, two := spawn(t, environ...), spawn(t, environ...)
 			share := regexp.MustCompile(`"pairs":(\d+),"of":(\d+),"processes":2,`)
@@ -66,6 +66,9 @@ func TestLive_LosesNoCandleByCutsAndAKill(t *testing.T) {
 			if n := sum(t, one.metrics(t), "tidemark_live_late_seconds_count", `step="candle"`); n == 0 {
 				t.Error("no candle was pushed")
 			}
+			if series, merged := sum(t, one.metrics(t), "tidemark_live_series", ""), sum(t, one.metrics(t), "tidemark_live_merged_series", ""); series == 0 || 2*merged != series {
+				t.Errorf("of %v live series %v are merged, want half", series, merged)
+			}
 			killed := time.Now()
 			two.kill()
 			alone := regexp.MustCompile(`(?s)"processes":2,.*"processes":1,[^\n]*"new_series":[1-9]`)
@@ -81,7 +84,8 @@ func TestLive_LosesNoCandleByCutsAndAKill(t *testing.T) {
 				t.Errorf("%v stored series differed from the exchange\n%s", n, one.log)
 			}
 			one.kill()
-			compareSeries(t, address, database, now)
+			compareSeries(t, address, database, "1m", now)
+			compareSeries(t, address, database, "3m", now)
 		})
 	}
 }
@@ -105,7 +109,7 @@ func reopened(t *testing.T, address, database string) (*repository.DB, *exchange
 
 // compareSeries compares the stored candles of all pairs with those that the exchange
 // returns for the same time.
-func compareSeries(t *testing.T, address, database string, now func() time.Time) {
+func compareSeries(t *testing.T, address, database string, interval levels.Interval, now func() time.Time) {
 	t.Helper()
 	db, client := reopened(t, address, database)
 	series, candles, behind := 0, 0, 0
@@ -114,14 +118,14 @@ func compareSeries(t *testing.T, address, database string, now func() time.Time)
 			t.Fatal(err)
 		}
 		var kept, fetched levels.Candles
-		kept.Reset("1m", 1000)
-		fetched.Reset("1m", 2000)
+		kept.Reset(interval, 1000)
+		fetched.Reset(interval, 2000)
 		buf := make([]byte, 64<<10)
-		if _, err := db.Candles(t.Context(), service.Key{Exchange: "simulated", Symbol: s.Name, Interval: "1m"}, 0, &kept, buf); err != nil {
+		if _, err := db.Candles(t.Context(), service.Key{Exchange: "simulated", Symbol: s.Name, Interval: interval}, 0, &kept, buf); err != nil {
 			continue // not swept: another quote, halted, too young
 		}
 		series++
-		v := client.Visit(s.Name, "1m", 1000)
+		v := client.Visit(s.Name, interval, 1000)
 		if err := v.Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -136,12 +140,12 @@ func compareSeries(t *testing.T, address, database string, now func() time.Time)
 			}
 		}
 		candles += kept.Len()
-		if now().UnixMilli()-kept.AsOf() > 5*60_000 {
+		if now().UnixMilli()-kept.AsOf() > 5*interval.Milliseconds() {
 			behind++
 		}
 	}
 	if series < 20 || behind > 0 {
 		t.Errorf("%d series are stored, %d of them older than five candles", series, behind)
 	}
-	t.Logf("%d series with %d candles are those of the exchange", series, candles)
+	t.Logf("%d series of %s with %d candles are those of the exchange", series, interval, candles)
 }
