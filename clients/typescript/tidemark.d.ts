@@ -3341,6 +3341,8 @@ export interface components {
             series: number;
             /** @description Of these are not pushed: the exchange is asked for each candle after its close. */
             polled: number;
+            /** @description Of these are put together from the candles of a shorter interval. The exchange is not asked for a candle of them once two have been equal to its own. */
+            merged: number;
             /** @description Pairs times intervals that no process keeps live, because the limits of the exchange or the memory do not allow it. They are those with the least volume. */
             unkept: number;
             /** @description Series with a candle that is not analysed yet. */

@@ -567,7 +567,7 @@ func TestMarket_TheResponsesSayWhatIsSimulated(t *testing.T) {
 	if _, err := c.Now(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if m := c.Market(); m != (service.Market{Exchange: "elsewhere"}) {
+	if m := c.Market(); m != (service.Market{Exchange: "elsewhere", Sums: true}) {
 		t.Errorf("%+v", m)
 	}
 	v.fault = func(_ int, w http.ResponseWriter, _ *http.Request) bool {

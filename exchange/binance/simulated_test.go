@@ -82,7 +82,7 @@ func TestClient_FaultsChangeNothing(t *testing.T) {
 	if len(want) < 40 || !reflect.DeepEqual(got, want) {
 		t.Errorf("%d pairs, want %d, with the same candles", len(got), len(want))
 	}
-	if m := faulty.Market(); m != (service.Market{Exchange: "simulated", Simulated: true}) {
+	if m := faulty.Market(); m != (service.Market{Exchange: "simulated", Simulated: true, Sums: true}) {
 		t.Errorf("%+v", m)
 	}
 	s := venue.Stats()

@@ -1608,6 +1608,8 @@ class LivePairs(TypedDict):
     series: int
     # Of these are not pushed: the exchange is asked for each candle after its close.
     polled: int
+    # Of these are put together from the candles of a shorter interval. The exchange is not asked for a candle of them once two have been equal to its own.
+    merged: int
     # Pairs times intervals that no process keeps live, because the limits of the exchange or the memory do not allow it. They are those with the least volume.
     unkept: int
     # Series with a candle that is not analysed yet.
