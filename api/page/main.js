@@ -357,10 +357,10 @@ async function loadCandles() {
     adopt(k);
     if (same(next, seen)) seen = wanted();
   }, (problem) => {
-    if (fetching === mine && problem.code === "unknown_symbol" && !analysis) {
-      unknown = next;
-      if (same(next, seen)) notFound();
-    } else if (fetching === mine) $("no-chart").replaceChildren(problemLine(problem, klines ? "" : " " + say("chart.empty")));
+    if (fetching !== mine) return;
+    if (problem.code === "unknown_symbol") unknown = next; // load looks at it, if the levels come later
+    if (unknown === next && same(next, seen) && !analysis) notFound();
+    else $("no-chart").replaceChildren(problemLine(problem, klines ? "" : " " + say("chart.empty")));
   }).then(() => {
     clearTimeout(late);
     if (fetching !== mine) return;
