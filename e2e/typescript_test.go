@@ -25,17 +25,17 @@ func TestTypeScript_TypesAreThoseOfTheContractAndOfRealAnswers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	npm := func(args ...string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), "npm", args...)
+	tool := func(name string, args ...string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), name, args...)
 		cmd.Dir = folder
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	if out, err := npm("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"); err != nil {
+	if out, err := tool("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"); err != nil {
 		t.Fatalf("npm ci: %v\n%s", err, out)
 	}
 	made := filepath.Join(folder, "tidemark.d.ts")
-	if out, err := npm("exec", "--offline", "openapi-typescript", "openapi.yaml", "--", "--output", made); err != nil {
+	if out, err := tool("node_modules/.bin/openapi-typescript", "openapi.yaml", "--output", made); err != nil {
 		t.Fatalf("openapi-typescript: %v\n%s", err, out)
 	}
 	types, err := os.ReadFile(made)
@@ -90,33 +90,32 @@ func TestTypeScript_TypesAreThoseOfTheContractAndOfRealAnswers(t *testing.T) {
 		}
 		fmt.Fprintf(&code, "export const sent%s: Schemas[%q] = %s;\nexport const got%s: Schemas[%q] = %s;\n", schema, request, body, schema, schema, answer)
 	}
-	check := func(name, code string) (string, error) {
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(code), 0o600); err != nil {
-			t.Fatal(err)
+	check := func(files map[string]string) (string, error) {
+		args := []string{"--noEmit", "--strict", "--target", "es2022", "--module", "es2022", "--moduleResolution", "bundler", "--skipLibCheck", "false"}
+		for name, code := range files {
+			if err := os.WriteFile(filepath.Join(folder, name), []byte(code), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			args = append(args, name)
 		}
-		return npm("exec", "--offline", "--", "tsc", "--noEmit", "--strict", "--target", "es2022", "--module", "es2022", "--moduleResolution", "bundler", "--skipLibCheck", "false", name)
-	}
-	if out, err := check("real.ts", code.String()); err != nil {
-		t.Errorf("answers of the service have other types: %v\n%s", err, out)
+		return tool("node_modules/.bin/tsc", args...)
 	}
 	follow := `import { followEvents } from "./events.js";
 const until = new AbortController();
 for await (const e of followEvents({ kinds: ["held"], signal: until.signal })) { const price: number = e.price; void price; }
 `
-	if out, err := check("follow.ts", follow); err != nil {
-		t.Errorf("the types of followEvents: %v\n%s", err, out)
+	if out, err := check(map[string]string{"real.ts": code.String(), "follow.ts": follow}); err != nil {
+		t.Errorf("answers of the service, or followEvents, have other types: %v\n%s", err, out)
 	}
-	if out, err := check("follow.ts", strings.Replace(follow, "held", "hold", 1)); err == nil {
-		t.Errorf("a kind that does not exist is accepted: %s", out)
-	}
-	followInNode(t, folder, r, storing(t, database))
 	bad := code.String()
 	for _, wrong := range [][2]string{{`"status":"`, `"status":"x`}, {`"simulated":true`, `"simulated":"yes"`}} {
 		bad = strings.Replace(bad, wrong[0], wrong[1], 1)
 	}
-	if out, err := check("wrong.ts", bad); err == nil || strings.Count(out, "error TS") < 2 {
-		t.Errorf("of two mistakes the check finds: %v\n%s", err, out)
+	out, err := check(map[string]string{"real.ts": bad, "follow.ts": strings.Replace(follow, "held", "hold", 1)})
+	if err == nil || strings.Count(out, "real.ts(") < 2 || !strings.Contains(out, "follow.ts(") {
+		t.Errorf("of two mistakes in answers and a kind that does not exist the check finds: %v\n%s", err, out)
 	}
+	followInNode(t, folder, r, storing(t, database))
 }
 
 // followInNode follows the events of a service in Node over streams that break off within
