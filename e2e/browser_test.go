@@ -6,10 +6,12 @@ package e2e
 // restart of the service, works with the keyboard alone, and has no finding of axe.
 
 import (
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -49,9 +51,8 @@ type browser struct {
 	requests []string // addresses asked for
 }
 
-// browse starts a browser with one tab.
-func browse(t *testing.T) *browser {
-	t.Helper()
+// chromium is the browser of all tests, and how to end it.
+var chromium = sync.OnceValues(func() (context.Context, error) {
 	var program string
 	for _, name := range []string{"chromium-headless-shell", "chromium"} {
 		if path, err := exec.LookPath(name); err == nil && program == "" {
@@ -59,19 +60,31 @@ func browse(t *testing.T) *browser {
 		}
 	}
 	if program == "" {
-		t.Fatal("found neither chromium-headless-shell nor chromium: run ./test.sh, which installs one")
+		return nil, errors.New("found neither chromium-headless-shell nor chromium: run ./test.sh, which installs one")
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program),
-		chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(t.TempDir()))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.Flag("disable-component-update", true))
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.Flag("no-sandbox", true))
 	}
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(stop)
 	ctx, cancel := chromedp.NewContext(allocator)
+	endChromium = func() { cancel(); stop() }
+	return ctx, chromedp.Do(ctx)
+})
+
+var endChromium = func() {}
+
+// browse opens a tab that shares nothing with those of other tests, such as what a page stores.
+func browse(t *testing.T) *browser {
+	t.Helper()
+	parent, err := chromium()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := chromedp.NewContext(parent, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
 	b := &browser{ctx: ctx}
-	err := chromedp.Listen(ctx, func(ev any) {
+	err = chromedp.Listen(ctx, func(ev any) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		switch ev := ev.(type) {
@@ -88,6 +101,10 @@ func browse(t *testing.T) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.do(t, chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := cdp.Call(ctx, tab, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
+		return err
+	}))
 	return b
 }
 
@@ -112,7 +129,9 @@ func eval[T any](t *testing.T, b *browser, expression string) T {
 // until waits for an expression to be true in the page.
 func (b *browser) until(t *testing.T, expression string) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !eval[bool](t, b, "!!("+expression+")"); time.Sleep(20 * time.Millisecond) {
+	wait := 10 * time.Millisecond // longer and longer: to look takes time of the page
+	for deadline := time.Now().Add(time.Minute); !eval[bool](t, b, "!!("+expression+")"); wait = min(wait*3/2, 100*time.Millisecond) {
+		time.Sleep(wait)
 		if time.Now().After(deadline) {
 			t.Fatalf("the page never came to %s; it says:\n%s\nfaults: %q", expression, eval[string](t, b, "document.body.innerText"), b.faults)
 		}
@@ -176,32 +195,37 @@ func (b *browser) clean(t *testing.T, base string, allowed ...string) {
 }
 
 // axe is axe-core, which scripts/vendor fetched.
-func axe(t *testing.T) string {
-	t.Helper()
+var axe = sync.OnceValues(func() (string, error) {
 	f, err := os.Open("testdata/axe.min.js.gz")
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer f.Close()
 	z, err := gzip.NewReader(f)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	source, err := io.ReadAll(z)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	sum := sha256.Sum256(source)
-	if !strings.Contains(text(t, "scripts/vendor"), hex.EncodeToString(sum[:])) {
-		t.Fatal("testdata/axe.min.js.gz is not what scripts/vendor fetches")
+	vendor, err := os.ReadFile("scripts/vendor")
+	if sum := sha256.Sum256(source); !strings.Contains(string(vendor), hex.EncodeToString(sum[:])) {
+		return "", cmp.Or(err, errors.New("testdata/axe.min.js.gz is not what scripts/vendor fetches"))
 	}
-	return string(source)
-}
+	return string(source), nil
+})
 
 // violations returns what keeps people out of the page as it is shown.
 func (b *browser) violations(t *testing.T) []string {
 	t.Helper()
-	eval[bool](t, b, axe(t)+"; true")
+	if !eval[bool](t, b, `"axe" in window`) {
+		source, err := axe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		eval[bool](t, b, source+"; true")
+	}
 	return eval[[]string](t, b, `axe.run(document, {preload: false}).then(r => r.violations.flatMap(v => v.nodes.map(n => v.id + ": " + n.html + " " + n.failureSummary)))`)
 }
 

@@ -53,13 +53,12 @@ const tested = `(() => {
 	for (const name of ["support", "resistance"]) {
 		probe.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 		probe.fillRect(0, 0, 1, 1);
-		wanted.add(probe.getImageData(0, 0, 1, 1).data.join());
+		wanted.add(new Uint32Array(probe.getImageData(0, 0, 1, 1).data.buffer)[0]);
 	}
 	let n = 0;
 	for (const c of document.querySelectorAll("#chart canvas")) {
 		if (!c.width || !c.height) continue;
-		const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
-		for (let i = 0; i < d.length; i += 4) n += wanted.has(d.slice(i, i + 4).join());
+		for (const pixel of new Uint32Array(c.getContext("2d").getImageData(0, 0, c.width, c.height).data.buffer)) n += wanted.has(pixel);
 	}
 	return n;
 })()`
@@ -291,7 +290,7 @@ func TestPage_Chart(t *testing.T) {
 	t.Run("IsTakenAsAPictureAndALink", func(t *testing.T) {
 		dir := t.TempDir()
 		b.do(t, chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
-			_, err := cdp.Call(ctx, tab, cdpbrowser.SetDownloadBehavior, cdpbrowser.SetDownloadBehaviorParams{Behavior: "allow", DownloadPath: dir})
+			_, err := cdp.Call(ctx, tab, cdpbrowser.SetDownloadBehavior, cdpbrowser.SetDownloadBehaviorParams{Behavior: "allow", BrowserContextID: chromedp.FromContext(b.ctx).BrowserContextID, DownloadPath: dir})
 			return err
 		}))
 		open(t, "BTCUSDT")

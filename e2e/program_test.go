@@ -48,6 +48,7 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	os.RemoveAll(builtIn)
+	endChromium()
 	os.Exit(code)
 }
 
