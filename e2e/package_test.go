@@ -106,6 +106,7 @@ func TestDockerfile_SaysWhatAnOrchestratorNeeds(t *testing.T) {
 }
 
 func TestDockerfile_BuildsAStaticBinaryFromItsContext(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("the image is for Linux")
 	}
@@ -113,6 +114,7 @@ func TestDockerfile_BuildsAStaticBinaryFromItsContext(t *testing.T) {
 	if line == nil {
 		t.Fatal("the Dockerfile has no build command")
 	}
+	program(t) // first, so that what both are made of is compiled once
 	exe := filepath.Join(t.TempDir(), "tidemark")
 	cmd := exec.Command("sh", "-c", strings.Replace(line[1], "/out/tidemark", exe, 1))
 	cmd.Dir = dockerContext(t)
