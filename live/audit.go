@@ -116,12 +116,22 @@ func (r *Recent) someSeries(n int) []service.Key {
 	return some
 }
 
-// distrust makes the candles of a series be fetched whole and analysed.
+// distrust makes the candles of a series, and of the longer ones merged from it, be fetched
+// whole and analysed.
 func (r *Recent) distrust(key service.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.series[key]; s != nil {
-		s.n, s.hole, s.pair.Whole = 0, true, true
-		r.enqueue(s)
+		r.whole(s)
+	}
+}
+
+// whole does the work of distrust.
+func (r *Recent) whole(s *recent) {
+	s.n, s.hole, s.pair.Whole = 0, true, true
+	r.enqueue(s)
+	for _, l := range s.longer {
+		l.merge.sum.OpenTime, l.merge.whole.OpenTime = 0, 0
+		r.whole(l)
 	}
 }

@@ -21,6 +21,7 @@ type merge struct {
 	whole    levels.Candle // the longer candle that was merged last
 	equal    int           // how many of these the exchange had too, at most proven
 	differs  bool          // it had another
+	sums     bool          // merged candles are known to be those of the exchange
 }
 
 // proven is how many merged candles of a series must be equal to those of the exchange
@@ -36,6 +37,15 @@ func (m *merge) add(part levels.Candle, length int64, to levels.Interval) bool {
 		m.sum, m.units, m.decimals = part, 0, 0
 	case m.sum.OpenTime == open && part.OpenTime < m.next:
 		return false // a repeat
+	case m.sum.OpenTime == open && part.OpenTime == m.next && m.units == 0 && part.Volume > 0 && part.Open != m.sum.Close:
+		// The first trade. The parts before have the price of the trade before them. At Binance
+		// the longer candle opens with the first trade; of others it is not known.
+		if !m.sums {
+			m.sum.OpenTime = 0
+			return false
+		}
+		m.sum, m.units, m.decimals = part, 0, 0
+		m.sum.OpenTime = open
 	case m.sum.OpenTime == open && part.OpenTime == m.next:
 		m.sum.High, m.sum.Low, m.sum.Close = max(m.sum.High, part.High), min(m.sum.Low, part.Low), part.Close
 	default:
@@ -129,16 +139,41 @@ func (r *Recent) partsOf(s *recent, c *levels.Candles) {
 	}
 }
 
+// changed corrects the longer candles that contain known ones of s which were fetched and
+// are different now: the exchange has corrected them, or counts late trades.
+func (r *Recent) changed(s *recent, c *levels.Candles) {
+	for _, known := range s.last[2-s.n:] {
+		if i, ok := slices.BinarySearch(c.OpenTime, known.OpenTime); ok && c.At(i) != known {
+			r.correctLonger(s, known.OpenTime)
+		}
+	}
+}
+
+// correctLonger corrects the candles of longer series that contain a corrected one of s.
+func (r *Recent) correctLonger(s *recent, from int64) {
+	for _, l := range s.longer {
+		open := l.key.Interval.Floor(from)
+		l.merge.sum.OpenTime = 0
+		if l.merge.whole.OpenTime == open { // it is no proof
+			l.merge.whole.OpenTime = 0
+		}
+		if open < l.closed() {
+			r.correct(l, open)
+		}
+	}
+}
+
 // prove compares the candle that was merged last with those that were fetched of its series.
 func (m *merge) prove(c *levels.Candles) {
 	i, ok := slices.BinarySearch(c.OpenTime, m.whole.OpenTime)
 	if !ok { // not fetched yet, or compared before
 		return
 	}
-	if c.At(i) == m.whole {
-		m.equal = min(m.equal+1, proven)
-	} else {
+	switch {
+	case c.At(i) != m.whole:
 		m.differs = true
+	case m.whole.Volume > 0: // without trades all are equal
+		m.equal = min(m.equal+1, proven)
 	}
 	m.whole.OpenTime = 0
 }

@@ -4,6 +4,7 @@ package live
 // merged, when the exchange is asked for them, and that both are equal to the last digit.
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -332,5 +333,114 @@ func TestRecent_AsksForALongerCandleThatEndsWithoutAPart(t *testing.T) {
 	r.take(key)
 	if r.fetched(key, columns(14)); r.place(longer) != missing {
 		t.Errorf("the longer series is in queue %d", r.place(longer))
+	}
+}
+
+func TestMerge_OpensWithTheFirstTrade(t *testing.T) {
+	quiet := levels.Candle{Open: 2.5, High: 2.5, Low: 2.5, Close: 2.5}
+	for name, c := range map[string]struct {
+		sums  bool
+		quiet []int // parts without trades, at the price of the trade before
+		want  bool
+	}{
+		"known":            {true, []int{1, 2}, true},
+		"not known":        {false, []int{1, 2}, false},
+		"between trades":   {false, []int{2, 3}, true},
+		"nothing to trade": {false, []int{1, 2, 3, 4, 5}, true},
+	} {
+		m, whole := merge{sums: c.sums}, false
+		var want levels.Candle
+		for n := 1; n <= 5; n++ {
+			part := candle(n)
+			part.High, part.Low, part.Open = 2, 1, 1 // all trades are below the price before them
+			if slices.Contains(c.quiet, n) {
+				open := part.OpenTime
+				part = quiet
+				if n > 1 && !slices.Contains(c.quiet, 1) {
+					part.Open, part.High, part.Low, part.Close = 2, 2, 2, 2
+				}
+				part.OpenTime = open
+			} else if want.Volume == 0 {
+				want = part
+			} else {
+				want.Volume += part.Volume
+			}
+			whole = m.add(part, minute, "5m")
+		}
+		if want.Volume == 0 {
+			want = quiet
+		}
+		want.OpenTime = candle(1).OpenTime
+		if whole != c.want || whole && m.whole != want {
+			t.Errorf("%s: whole is %v, merged %+v, want %+v", name, whole, m.whole, want)
+		}
+	}
+}
+
+func TestMerge_IsNotProvenByCandlesWithoutTrades(t *testing.T) {
+	var m merge
+	for n := range 5 {
+		quiet := levels.Candle{OpenTime: five(n).OpenTime, Open: 1, High: 1, Low: 1, Close: 1}
+		m.whole = quiet
+		c := new(levels.Candles)
+		c.Reset("5m", 1)
+		if err := c.Append(quiet); err != nil {
+			t.Fatal(err)
+		}
+		m.prove(c)
+	}
+	if m.equal > 0 || m.differs {
+		t.Errorf("%d are equal, one differs is %v", m.equal, m.differs)
+	}
+}
+
+func TestRecent_MergesStillAfterACorrection(t *testing.T) {
+	r := newPair(t, true, 2)
+	r.pushAll(rangeOf(11, 16)...)
+	r.take(longer)
+	r.stored(longer, five(3).OpenTime)
+	c := candle(15)
+	c.Volume++
+	r.Candle(key, c, true, received(c))
+	corrected := fives(1, 2)
+	corrected.Volume[1]++
+	r.settle(t, longer, corrected)
+	if _, polled, merged, _ := r.Counts(); polled != 0 || merged != 1 {
+		t.Errorf("%d series are polled and %d merged", polled, merged)
+	}
+}
+
+func TestRecent_CorrectsLongerCandlesByFetchedParts(t *testing.T) {
+	for name, notice := range map[string]func(*Recent, *levels.Candles){
+		"with others":            func(r *Recent, c *levels.Candles) { r.learn(key, c) },
+		"with the newest candle": func(r *Recent, c *levels.Candles) { c.KeepLast(1); r.fetched(key, c) },
+	} {
+		r := newPair(t, true, 2)
+		r.pushAll(rangeOf(11, 16)...)
+		for _, k := range []service.Key{key, longer} {
+			r.take(k)
+			r.stored(k, five(3).OpenTime)
+		}
+		c := columns(rangeOf(6, 16)...)
+		c.Volume[9]++ // late trades in the last part
+		notice(r, c)
+		if s := r.series[longer]; r.place(longer) != unknown || s.pair.Corrected != five(2).OpenTime {
+			t.Errorf("%s: the longer series is in queue %d, corrected from %d on", name, r.place(longer), s.pair.Corrected)
+		}
+	}
+}
+
+func TestRecent_DistrustsWhatWasMergedFromDifferentCandles(t *testing.T) {
+	r := newPair(t, true, 2)
+	if r.distrust(key); r.place(longer) != unknown || !r.series[longer].pair.Whole {
+		t.Errorf("the longer series is in queue %d", r.place(longer))
+	}
+}
+
+func TestRecent_DoesNotPollARefusedSeriesThatIsMerged(t *testing.T) {
+	r := newPair(t, true, 2)
+	r.Refused(longer) // by a connection that has not left it out yet
+	if n := r.Poll(five(3).OpenTime+grace.Milliseconds(), grace, 5); n > 0 {
+		t.Errorf("%d series are asked for", n)
 	}
 }

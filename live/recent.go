@@ -135,7 +135,7 @@ func (r *Recent) set(exchange string, members []member, now int64) (added, gone 
 			if shorter.longer = append(shorter.longer, s); s.merge == nil {
 				s.merge = new(merge)
 			}
-			if r.sums {
+			if s.merge.sums = r.sums; r.sums {
 				s.merge.equal = proven
 			}
 		}
@@ -168,7 +168,7 @@ func (r *Recent) Refused(key service.Key) (first bool) {
 	r.refused[key] = true
 	if s := r.series[key]; s != nil && !s.polled {
 		s.polled = true
-		if r.marked {
+		if r.marked && s.merge == nil {
 			r.asked = append(r.asked, s)
 		}
 	}
@@ -284,12 +284,7 @@ func (r *Recent) correct(s *recent, from int64) {
 	}
 	s.n, s.hole = 0, true
 	r.enqueue(s)
-	for _, l := range s.longer {
-		l.merge.sum.OpenTime = 0
-		if open := l.key.Interval.Floor(from); open < l.closed() {
-			r.correct(l, open)
-		}
-	}
+	r.correctLonger(s, from)
 }
 
 // missed counts a series for which the exchange must be asked because a closed candle was
@@ -453,6 +448,7 @@ func (r *Recent) fetched(key service.Key, c *levels.Candles) {
 	s := r.series[key]
 	same := s != nil && s.n > 0 && c.Len() > 0 && (c.At(0) == *s.newest() || s.n == 2 && c.At(0) == s.last[0])
 	if s != nil && !same {
+		r.changed(s, c)
 		s.n, s.busy = 0, false
 		r.enqueue(s)
 	}
@@ -550,6 +546,7 @@ func (r *Recent) learn(key service.Key, c *levels.Candles) {
 		return
 	}
 	s.hole = false
+	r.changed(s, c)
 	if s.merge != nil {
 		s.merge.prove(c)
 	}
