@@ -1,5 +1,7 @@
 # The tidemark image: one static binary, CA roots and licences.
 #
+# Needs BuildKit, the default builder since Docker 23.
+#
 #   docker build -t tidemark .
 #   docker build -t tidemark --build-arg VERSION=1.2.3 --build-arg REVISION=$(git rev-parse HEAD) --platform linux/arm64 .
 
@@ -43,6 +45,6 @@ ENV HTTP_ADDR=0.0.0.0:8080 \
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=6s --start-period=20s --retries=3 CMD ["/tidemark", "healthcheck"]
 # SIGTERM (the default) finishes running work within STOP_TIMEOUT (30 s): allow more
-# than docker's default of 10 s, with docker stop --time 35.
+# than docker's default of 10 s, with docker stop -t 35.
 ENTRYPOINT ["/tidemark"]
 CMD ["serve"]
