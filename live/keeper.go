@@ -442,7 +442,7 @@ func (k *Keeper) plan(pairs []service.Pair) (p plan) {
 
 // shorter returns the longest of the kept intervals, shorter than number n, whose candles can be
 // merged to its candles; -1 if there is none. The venue may align candles of three days
-// otherwise, and a week is no part of anything.
+// otherwise, and weeks divide no longer interval.
 func shorter(intervals []levels.Interval, kept []bool, n int) int {
 	for from := n - 1; from >= 0 && intervals[n] != "3d"; from-- {
 		if kept[from] && intervals[from] != "3d" && intervals[n].Milliseconds()%intervals[from].Milliseconds() == 0 {

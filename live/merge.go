@@ -19,14 +19,18 @@ type merge struct {
 	units    int64         // their volume, in units of 10^-decimals
 	decimals int
 	whole    levels.Candle // the longer candle that was merged last
-	equal    int           // how many of these the exchange had too, at most proven
+	equal    int           // how many of these the exchange had, too
 	differs  bool          // it had another
 	sums     bool          // merged candles are known to be those of the exchange
+	wanted   int64         // the close of the longer candle to ask the exchange for, Unix ms
 }
 
 // proven is how many merged candles of a series must be equal to those of the exchange
 // before the exchange is not asked any more.
 const proven = 2
+
+// trusted reports whether the exchange need not be asked for what was merged.
+func (m *merge) trusted() bool { return (m.sums || m.equal >= proven) && !m.differs }
 
 // add adds a part, of a length in ms, and reports whether it completes a candle of the longer
 // interval, which is in whole then. Without all earlier parts it does not.
@@ -90,29 +94,22 @@ func (m *merge) addVolume(v float64) bool {
 	return false
 }
 
-// part adds a closed candle of s, the newest known one, to the longer ones of the pair.
-// received is zero if it was fetched. The caller holds r.mu.
-func (r *Recent) part(s *recent, c levels.Candle, received time.Time) {
-	for _, l := range s.longer {
-		r.partOf(l, s, c, received)
-	}
-}
-
-// partOf adds a closed candle of s to those of the longer series l.
+// partOf adds a closed candle of s to those of the longer series l. received is zero if it was
+// fetched. The caller holds r.mu.
 func (r *Recent) partOf(l, s *recent, c levels.Candle, received time.Time) {
 	m, step := l.merge, s.key.Interval.Milliseconds()
-	if m.add(c, step, l.key.Interval) && m.equal == proven && !m.differs && l.n > 0 && l.closed() == m.whole.OpenTime {
+	if m.add(c, step, l.key.Interval) && m.trusted() && l.n > 0 && l.closed() == m.whole.OpenTime {
 		r.closed(l, m.whole, received)
 		return
 	}
 	r.passed(l, s, c.OpenTime+step)
 }
 
-// passed makes the exchange be asked for the last candle of l that has closed by a time, Unix ms,
-// if it is not known. If candles of s are missing, it may be merged once those are fetched.
+// passed makes Poll ask for the last candle of l that has closed by a time, Unix ms, if it is
+// not known. If candles of s are missing, it may be merged once those are fetched.
 func (r *Recent) passed(l, s *recent, by int64) {
-	if end := l.key.Interval.Floor(by); l.closed() < end && l.asked < end && !s.hole {
-		r.ask(l, end)
+	if end := l.key.Interval.Floor(by); l.closed() < end && !s.hole {
+		l.merge.wanted = max(l.merge.wanted, end)
 	}
 }
 
@@ -154,7 +151,7 @@ func (r *Recent) correctLonger(s *recent, from int64) {
 	for _, l := range s.longer {
 		open := l.key.Interval.Floor(from)
 		l.merge.sum.OpenTime = 0
-		if l.merge.whole.OpenTime == open { // it is no proof
+		if l.merge.whole.OpenTime == open { // the exchange has another by now
 			l.merge.whole.OpenTime = 0
 		}
 		if open < l.closed() {
@@ -173,7 +170,7 @@ func (m *merge) prove(c *levels.Candles) {
 	case c.At(i) != m.whole:
 		m.differs = true
 	case m.whole.Volume > 0: // without trades all are equal
-		m.equal = min(m.equal+1, proven)
+		m.equal++
 	}
 	m.whole.OpenTime = 0
 }

@@ -25,16 +25,7 @@ func five(n int) levels.Candle {
 	return c
 }
 
-func fives(n ...int) *levels.Candles {
-	c := new(levels.Candles)
-	c.Reset("5m", 10)
-	for _, k := range n {
-		if err := c.Append(five(k)); err != nil {
-			panic(err)
-		}
-	}
-	return c
-}
+func fives(n ...int) *levels.Candles { return collect("5m", five, n) }
 
 // newPair returns a Recent of a pair whose candles of a minute are known from number 1 to
 // 5*known, and those of five minutes as far; nothing is queued.
@@ -58,8 +49,7 @@ func rangeOf(from, to int) (all []int) {
 	return all
 }
 
-// settle takes a series out of whichever queue it is in, and notes its candles as fetched and
-// analysed.
+// settle takes a queued series out of its queue, fetches c for it and stores its analysis.
 func (r *Recent) settle(t *testing.T, of service.Key, c *levels.Candles) {
 	t.Helper()
 	if !r.take(of) {
@@ -106,6 +96,11 @@ func (r *Recent) place(of service.Key) int {
 		}
 	}
 	return -1
+}
+
+// polls returns how many series are asked for a while after the close of five(n).
+func (r *Recent) polls(n int, after time.Duration) int {
+	return r.Poll(five(n+1).OpenTime+after.Milliseconds(), pollGrace, 10)
 }
 
 func TestMerge_AddsDecimals(t *testing.T) {
@@ -184,7 +179,7 @@ func TestRecent_AsksForLongerCandlesUntilMergedOnesAreEqual(t *testing.T) {
 	r := newPair(t, false, 2)
 	for n := 2; n < 2+proven; n++ {
 		r.pushAll(rangeOf(1+5*n, 6+5*n)...)
-		if r.place(longer) != missing {
+		if r.polls(n, pollGrace-1) > 0 || r.polls(n, pollGrace) != 1 || r.place(longer) != missing {
 			t.Fatalf("candle %d, which is not proven, is in queue %d", n, r.place(longer))
 		}
 		r.take(longer)
@@ -203,13 +198,14 @@ func TestRecent_AsksForLongerCandlesThatDiffer(t *testing.T) {
 	other := fives(1, 2)
 	other.Volume[1]++ // the exchange has another volume
 	r.pushAll(rangeOf(11, 16)...)
+	r.polls(2, pollGrace)
 	r.take(longer)
 	r.fetched(longer, other)
 	r.take(longer)
 	r.stored(longer, five(3).OpenTime)
 	for n := 3; n < 6; n++ {
 		r.pushAll(rangeOf(1+5*n, 6+5*n)...)
-		if r.place(longer) != missing {
+		if r.polls(n, pollGrace); r.place(longer) != missing {
 			t.Errorf("candle %d is in queue %d", n, r.place(longer))
 		}
 		r.take(longer)
@@ -249,16 +245,15 @@ func TestRecent_AsksForALongerCandleWhosePartsDoNotExist(t *testing.T) {
 	r.take(key)
 	r.learn(key, columns(14)) // none in 13
 	r.pushAll(15)
-	if r.place(longer) != missing {
+	if r.polls(2, pollGrace); r.place(longer) != missing {
 		t.Errorf("the longer series is in queue %d", r.place(longer))
 	}
 	r.take(longer)
 	r.fetched(longer, fives(1)) // the exchange does not have it yet
-	r.Check(five(3).OpenTime+askAgain.Milliseconds()-1, grace, "silent")
-	if r.place(longer) != -1 {
+	if r.polls(2, askAgain-time.Millisecond) > 0 || r.place(longer) != -1 {
 		t.Error("it is asked for again too soon")
 	}
-	if r.Check(five(3).OpenTime+askAgain.Milliseconds(), grace, "silent"); r.place(longer) != missing {
+	if r.polls(2, askAgain); r.place(longer) != missing {
 		t.Error("it is not asked for a second time")
 	}
 }
@@ -331,7 +326,7 @@ func TestRecent_AsksForALongerCandleThatEndsWithoutAPart(t *testing.T) {
 		t.Fatalf("the series are in queues %d and %d", r.place(key), r.place(longer))
 	}
 	r.take(key)
-	if r.fetched(key, columns(14)); r.place(longer) != missing {
+	if r.fetched(key, columns(14)); r.polls(2, grace) != 1 || r.place(longer) != missing {
 		t.Errorf("the longer series is in queue %d", r.place(longer))
 	}
 }
@@ -440,7 +435,7 @@ func TestRecent_DistrustsWhatWasMergedFromDifferentCandles(t *testing.T) {
 func TestRecent_DoesNotPollARefusedSeriesThatIsMerged(t *testing.T) {
 	r := newPair(t, true, 2)
 	r.Refused(longer) // by a connection that has not left it out yet
-	if n := r.Poll(five(3).OpenTime+grace.Milliseconds(), grace, 5); n > 0 {
+	if n := r.polls(2, grace); n > 0 {
 		t.Errorf("%d series are asked for", n)
 	}
 }

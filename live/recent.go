@@ -135,9 +135,7 @@ func (r *Recent) set(exchange string, members []member, now int64) (added, gone 
 			if shorter.longer = append(shorter.longer, s); s.merge == nil {
 				s.merge = new(merge)
 			}
-			if s.merge.sums = r.sums; r.sums {
-				s.merge.equal = proven
-			}
+			s.merge.sums = r.sums
 		}
 		if s.quote = r.prices[m.pair.Name]; s.quote == nil {
 			s.quote = cmp.Or(quotes[m.pair.Name], new(quote))
@@ -145,7 +143,7 @@ func (r *Recent) set(exchange string, members []member, now int64) (added, gone 
 		}
 		r.series[key] = s
 		r.order = append(r.order, s)
-		if s.merge == nil && (s.polled || !r.marked) {
+		if s.merge != nil || s.polled || !r.marked {
 			r.asked = append(r.asked, s)
 		}
 		if old[key] == nil {
@@ -272,7 +270,9 @@ func (r *Recent) closed(s *recent, c levels.Candle, received time.Time) {
 		}
 		s.last[1] = c
 		r.enqueue(s)
-		r.part(s, c, received)
+		for _, l := range s.longer {
+			r.partOf(l, s, c, received)
+		}
 	}
 }
 
@@ -336,12 +336,8 @@ func (r *Recent) CheckOf(series []service.Key, now int64, grace time.Duration, r
 func (r *Recent) check(s *recent, now int64, grace time.Duration, reason string) {
 	switch last := s.closeBefore(now - grace.Milliseconds()); {
 	case s.queued || s.busy || s.paused:
-	case s.closed() < last && s.merge != nil: // it is asked for when the shorter candles are known, and once more
-		if s.asked == last && s.due(now, last) {
-			r.ask(s, last)
-		}
 	case s.closed() < last:
-		if !s.polled && (r.marked || reason != "silent") && s.due(now, last) {
+		if !s.polled && s.merge == nil && (r.marked || reason != "silent") && s.due(now, last) {
 			r.missed(s.key.Exchange, reason)
 			r.ask(s, last)
 		}
@@ -359,7 +355,7 @@ func (r *Recent) Poll(now int64, grace time.Duration, n int) (queued int) {
 		if queued == n {
 			break
 		}
-		if last := s.closeBefore(now - grace.Milliseconds()); s.closed() < last && !s.queued && !s.busy && s.due(now, last) {
+		if last := s.closeBefore(now - grace.Milliseconds()); s.closed() < last && (s.merge == nil || s.merge.wanted >= last) && !s.queued && !s.busy && s.due(now, last) {
 			r.ask(s, last)
 			queued++
 		}

@@ -85,11 +85,13 @@ func (r *Recent) asks() *recent {
 	return r.next(unknown, "1m")
 }
 
-func columns(n ...int) *levels.Candles {
+func columns(n ...int) *levels.Candles { return collect("1m", candle, n) }
+
+func collect(i levels.Interval, candle func(int) levels.Candle, numbers []int) *levels.Candles {
 	c := new(levels.Candles)
-	c.Reset("1m", 10)
-	for _, k := range n {
-		if err := c.Append(candle(k)); err != nil {
+	c.Reset(i, 10)
+	for _, n := range numbers {
+		if err := c.Append(candle(n)); err != nil {
 			panic(err)
 		}
 	}
@@ -677,7 +679,7 @@ func TestKeeper_KeepsTheMostTradedPairsWithinTheLimits(t *testing.T) {
 		pushed, polled, merged int
 	}{
 		"no feed, a high limit":       {nil, 1000, 0, 0, 200, 200},
-		"no feed, 1 request a second": {nil, 1, 0, 0, 30, 30}, // 30/60 = 0.5; 1h alone would be asked for, but there is no room
+		"no feed, 1 request a second": {nil, 1, 0, 0, 30, 30}, // 30/60 = 0.5; nothing is left for 1h alone
 		"one interval pushed":         {fakeFeed{most: 500}, 0, 0, 200, 0, 200},
 		"fewer connections":           {fakeFeed{most: 150}, 1, 0, 150, 30, 180},
 		"little memory":               {nil, 1000, 100 * seriesBytes, 0, 50, 50},
