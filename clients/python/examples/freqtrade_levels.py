@@ -7,9 +7,8 @@ candles that had closed by then. In live and dry runs they come from GET /levels
 tidemark must keep the exchange's pairs fresh (`tidemark serve`); levels of both ways are the
 same if both have the same candles and ANALYSIS_KLINE_LIMIT of them.
 
-Run by the tests of this repository: populate_indicators, populate_entry_trend and
-populate_exit_trend, on a stand-in of IStrategy, in both ways, and with more candles behind
-(which change nothing). Not run: freqtrade itself.
+The tests of this repository run it on a stand-in of IStrategy. docs/recipes.md says how it was
+run in freqtrade.
 
     pip install tidemark-1.0.0-py3-none-any.whl
     freqtrade backtesting --strategy LevelsStrategy --timeframe 1h
