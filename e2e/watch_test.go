@@ -3,11 +3,17 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +21,8 @@ import (
 
 	"tidemark/command"
 	"tidemark/exchange/simulated"
+	"tidemark/levels"
+	"tidemark/wire"
 )
 
 // These tests pin what watch shows of a running service: one table or one object a
@@ -158,33 +166,38 @@ func shownOn(t *testing.T, screen *syncBuffer, mark int, want string) int {
 	return 0
 }
 
-func TestWatch_OutlivesTheServiceAndRestoresTheTerminal(t *testing.T) {
-	t.Parallel()
-	r, environ, again := watched(t, 0)
+// watchOnTerminal starts watch on a terminal of its own. What is written to it is in screen.
+func watchOnTerminal(t *testing.T, size pty.Winsize, environ []string, args ...string) (cmd *exec.Cmd, tty *os.File, screen *syncBuffer) {
+	t.Helper()
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, "watch", "--every", "1s")
+	cmd = exec.Command(program, append([]string{"watch", "--every", "1s"}, args...)...)
 	cmd.Env = append(environ, childVariable+"=1")
-	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 12, Cols: 90})
+	tty, err = pty.StartWithSize(cmd, &size)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tty.Close()
-	defer cmd.Process.Kill()
-	screen := &syncBuffer{}
+	screen = &syncBuffer{}
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		for buf := make([]byte, 4096); ; {
-			n, err := tty.Read(buf)
-			screen.Write(buf[:n])
-			if err != nil {
-				return
-			}
-		}
+		io.Copy(screen, tty) // until an error, when nobody holds the terminal any more
 	}()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		<-read
+		tty.Close()
+	})
+	return cmd, tty, screen
+}
+
+func TestWatch_OutlivesTheServiceAndRestoresTheTerminal(t *testing.T) {
+	t.Parallel()
+	r, environ, again := watched(t, 0)
+	cmd, tty, screen := watchOnTerminal(t, pty.Winsize{Rows: 12, Cols: 90}, environ)
 	mark := shownOn(t, screen, 0, enterScreenCodes)
 	begin := mark
 	mark = shownOn(t, screen, mark, "SIMULATED simulated 1h: 7 pairs nearest to a level")
@@ -205,11 +218,10 @@ func TestWatch_OutlivesTheServiceAndRestoresTheTerminal(t *testing.T) {
 	if _, err := tty.Write([]byte{3}); err != nil { // Ctrl-C
 		t.Fatal(err)
 	}
-	shownOn(t, screen, mark, leaveScreenCodes)
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
-	<-read
+	shownOn(t, screen, mark, leaveScreenCodes)
 
 	for i, picture := range strings.Split(screen.String()[begin:], homeScreenCodes)[1:] {
 		rows, columns := 12, 90
@@ -242,5 +254,188 @@ func TestWatch_EndsWhereTheServiceRefuses(t *testing.T) {
 	code, shown := onTerminal(t, 90, environ, "watch")
 	if code != command.ExitFailed || !strings.Contains(shown, "requires an API key") || strings.Contains(shown, enterScreenCodes) {
 		t.Errorf("%d %q", code, shown)
+	}
+}
+
+// pastALevel is a market in which the price of BTC/USDT passes a level between two closes,
+// by the clock of the exchange, which stands still until it is moved.
+type pastALevel struct {
+	now           atomic.Int64 // Unix ms
+	options       simulated.Options
+	before, after int64 // on two sides of the level, Unix ms
+}
+
+func newPastALevel(t *testing.T) *pastALevel {
+	t.Helper()
+	opened := time.Now().Truncate(time.Hour).UnixMilli()
+	const minute = 60_000
+	for seed := range uint64(200) {
+		m := &pastALevel{}
+		m.options = simulated.Options{Pairs: 6, Seed: 1 + seed, Now: func() time.Time { return time.UnixMilli(m.now.Load()) }}
+		m.now.Store(opened)
+		c := hours(t, simulated.New(m.options))
+		var f levels.Finder
+		if c.Len() < levels.MinOddsCandles {
+			continue
+		}
+		a, err := f.Find(&c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var drawn []float64
+		for _, l := range slices.Concat(a.Supports, a.Resistances) {
+			if !l.Faint(3) {
+				drawn = append(drawn, float64(l.Price))
+			}
+		}
+		nearest := func(price float64) (level float64) {
+			for _, l := range drawn {
+				if level == 0 || math.Abs(l-price) < math.Abs(level-price) {
+					level = l
+				}
+			}
+			return level
+		}
+		m.before = opened + minute
+		first := m.prices(t)["BTC/USDT"]
+		for m.after = m.before + minute; m.after < opened+50*minute; m.after += minute {
+			m.now.Store(m.after)
+			last := m.prices(t)["BTC/USDT"]
+			if level := nearest(first); level != 0 && level == nearest(last) && (first < level) != (last < level) && level != last {
+				m.now.Store(m.before)
+				return m
+			}
+		}
+	}
+	t.Fatal("in no market price passes a level within an hour")
+	return nil
+}
+
+// prices returns the last prices of the exchange by canonical name, of the pairs quoted in USDT.
+func (m *pastALevel) prices(t *testing.T) map[string]float64 {
+	t.Helper()
+	o := m.options
+	at := m.now.Load()
+	o.Now = func() time.Time { return time.UnixMilli(at) }
+	w := httptest.NewRecorder()
+	simulated.New(o).ServeHTTP(w, httptest.NewRequest("GET", "/api/v3/ticker/price", nil))
+	var all []struct {
+		Symbol string
+		Price  float64 `json:",string"`
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &all); err != nil {
+		t.Fatal(err)
+	}
+	of := map[string]float64{}
+	for _, p := range all {
+		if base, is := strings.CutSuffix(p.Symbol, "USDT"); is {
+			of[base+"/USDT"] = p.Price
+		}
+	}
+	return of
+}
+
+// nearestOnScreen matches a line of watch with a live price.
+var nearestOnScreen = regexp.MustCompile(`(?m)^ *(\S+/USDT) +([+-][\d.]+) % +([\d.]+)–([\d.]+) +[\d.]+ +(support|resistance) +([+-][\d.]+) +([\d.]+) `)
+
+// Between two closes watch shows the last price, and the distance, the role and the choice
+// of the nearest level by it, whether the price is read or pushed. A level that price has
+// passed is on its other side in the first picture with that price.
+func TestWatch_FollowsThePriceBetweenCloses(t *testing.T) {
+	t.Parallel()
+	m := newPastALevel(t)
+	m.now.Store(m.before)
+	truths := []map[string]float64{m.prices(t)}
+	m.now.Store(m.after)
+	truths = append(truths, m.prices(t))
+	for name, c := range map[string]struct{ venue, live, every string }{
+		"Read":            {"binance", "false", "1s"},
+		"PushedByBinance": {"binance", "true", "10m"},
+		"PushedByOKX":     {"okx", "true", "10m"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			clock := &atomic.Int64{}
+			clock.Store(m.before)
+			o := m.options
+			o.Venue, o.Now = c.venue, func() time.Time { return time.UnixMilli(clock.Load()) }
+			environ := append(severalExchanges(t, o), "ANALYSIS_KLINE_LIMIT=2000", "ANALYSIS_LIVE="+c.live, "PRICES_EVERY="+c.every)
+			r := serve(t, environ...)
+			environ = append(environ, "HTTP_ADDR="+strings.TrimPrefix(r.base, "http://"), "TERM=xterm")
+			r.sweepAll(t, c.venue)
+			_, _, screen := watchOnTerminal(t, pty.Winsize{Rows: 40, Cols: 160}, environ)
+			mark := shownOn(t, screen, 0, enterScreenCodes)
+			begin := mark
+			for i, at := range []int64{m.before, m.after} {
+				clock.Store(at)
+				price := " " + strconv.FormatFloat(truths[i]["BTC/USDT"], 'f', -1, 64) + " "
+				mark = shownOn(t, screen, mark, price)
+			}
+			mark = shownOn(t, screen, mark, clearBelowCodes)
+
+			// what the levels are, as of the close
+			stored := map[string]wire.Analysis{}
+			for name := range truths[0] {
+				var a wire.Analysis
+				code, out, errs := execute(t, environ, "levels", name, "--json")
+				if code != 0 {
+					continue // not swept
+				}
+				if err := json.Unmarshal([]byte(out), &a); err != nil || a.Price != nil {
+					t.Fatalf("%v %v %s", err, a.Price, errs)
+				}
+				stored[name] = a
+			}
+			roles, pictures := map[string][]string{}, 0
+			for _, picture := range strings.Split(screen.String()[begin:mark], homeScreenCodes)[1:] {
+				picture = escapes.ReplaceAllString(picture, "")
+				for _, line := range nearestOnScreen.FindAllStringSubmatch(picture, -1) {
+					number := func(i int) float64 {
+						v, err := strconv.ParseFloat(line[i], 64)
+						if err != nil {
+							t.Fatal(err)
+						}
+						return v
+					}
+					name, a, price := line[1], stored[line[1]], number(7)
+					if price != truths[0][name] && price != truths[1][name] && price != a.LastPrice { // before the first one is read
+						t.Errorf("%s is shown at %v, it is at %v and %v", name, price, truths[0][name], truths[1][name])
+					}
+					all := slices.Concat(a.Supports, a.Resistances)
+					i := slices.IndexFunc(all, func(l wire.Level) bool { return l.Low == number(3) && l.High == number(4) })
+					if i < 0 {
+						t.Errorf("no level is stored with the zone of %q", line[0])
+						continue
+					}
+					l, want := all[i], "support"
+					if l.Price > price {
+						want = "resistance"
+					}
+					away := l.Price - price
+					if line[5] != want || math.Abs(number(2)-100*away/price) > 0.0051 || math.Abs(number(6)-away/a.ATR) > 0.0051 {
+						t.Errorf("%q; its level is at %v, the ATR %v", line[0], l.Price, a.ATR)
+					}
+					for _, other := range all {
+						if math.Abs(other.Price-price) < math.Abs(away) {
+							t.Errorf("%q is at %v, another level is nearer: %v", line[0], l.Price, other.Price)
+						}
+					}
+					if of := roles[name+" "+l.ID]; len(of) == 0 || of[len(of)-1] != want {
+						roles[name+" "+l.ID] = append(of, want)
+					}
+				}
+				pictures++
+			}
+			passed := 0
+			for of, changed := range roles {
+				if strings.HasPrefix(of, "BTC/USDT ") && len(changed) == 2 {
+					passed++
+				}
+			}
+			if passed != 1 {
+				t.Errorf("of the levels in %d pictures %v, want one that changed sides", pictures, roles)
+			}
+			t.Logf("%d pictures of %d levels", pictures, len(roles))
+		})
 	}
 }
