@@ -58,7 +58,7 @@ func TestIntervals_EachIsAsInItsOwnAnswerToTheByte(t *testing.T) {
 	now := time.Now().UTC().Truncate(4 * time.Hour)
 	real := snapshot("BTCUSDT", now)
 	store(h, real, on("4h", now, 5, 98.7, 90, 103.2), on("1d", now.Truncate(24*time.Hour), 12))
-	for _, parameters := range []string{"", "&faint=true", "&min_edge=4", "&faint=false&min_edge=1", "&at=" + now.Add(time.Minute).Format(time.RFC3339)} {
+	for _, parameters := range []string{"", "&faint=true", "&min_edge=4", "&faint=false&min_edge=1", "&at=" + time.Now().UTC().Format(time.RFC3339)} {
 		rec := h.get("/levels/BTCUSDT?interval=4h,1h,1d" + parameters)
 		want(t, rec, 200)
 		if got := rec.Header().Get("Content-Type"); got != "application/vnd.tidemark.intervals+json" {

@@ -78,10 +78,10 @@ func newOrigins(list []string) origins {
 // has reports whether pages of an origin may use the service.
 func (o *origins) has(origin string) bool { return origin != "" && (o.any || o.listed[origin]) }
 
-// varyByOrigin adds the origin to what a reply depends on, which handlers replace.
-func varyByOrigin(h http.Header) {
-	if v := h["Vary"]; !slices.Contains(v, "Origin") {
-		h["Vary"] = append(slices.Clip(v), "Origin")
+// vary adds headers of the request to those that a reply depends on, which handlers replace.
+func vary(h http.Header, by string) {
+	if v := h["Vary"]; !slices.Contains(v, by) {
+		h["Vary"] = append(slices.Clip(v), by)
 	}
 }
 

@@ -54,6 +54,7 @@ type reply struct {
 	held      atomic.Int64 // bytes taken from API.replies until the reply is written
 	keys      *keyring     // the keys that count for the request
 	shared    bool         // it may go to pages of other origins
+	secret    bool         // only a client with a key gets it
 	outer     *reply       // the reply of the tool call that this answers, or nil
 }
 
@@ -84,7 +85,10 @@ func (w *reply) begin(status int) {
 		w.Header()
 	}
 	if w.shared {
-		varyByOrigin(w.ResponseWriter.Header())
+		vary(w.ResponseWriter.Header(), "Origin")
+	}
+	if w.secret { // a page without the key must not get it from the browser's cache
+		vary(w.ResponseWriter.Header(), "Authorization, X-Api-Key")
 	}
 }
 
@@ -305,6 +309,7 @@ func (a *API) admit(rt *route, w *reply, r *http.Request) error {
 	var c client
 	authorized, needsKey := true, len(w.keys.sums) > 0
 	if needsKey {
+		w.secret = true
 		c.key, authorized = w.keys.find(key(r))
 	}
 	if c.key == 0 && a.limiter.on() {

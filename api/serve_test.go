@@ -107,9 +107,10 @@ func TestKeys_MakeRepliesPrivate(t *testing.T) {
 			}
 		})
 		h.store.Put(context.Background(), service.Results{Snapshots: []service.Snapshot{snapshot("BTCUSDT", time.Now())}})
-		got := h.get("/levels/BTCUSDT", "X-API-Key", key1).Header().Get("Cache-Control")
-		if strings.HasPrefix(got, "private") != keys && got != "no-cache" {
-			t.Errorf("keys %v: %q", keys, got)
+		head := h.get("/levels/BTCUSDT", "X-API-Key", key1).Header()
+		got, vary := head.Get("Cache-Control"), strings.Join(head["Vary"], ", ")
+		if strings.HasPrefix(got, "private") != keys && got != "no-cache" || strings.Contains(vary, "Authorization, X-Api-Key") != keys {
+			t.Errorf("keys %v: %q, Vary %q", keys, got, vary)
 		}
 	}
 }
