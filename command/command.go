@@ -72,7 +72,7 @@ func Run(ctx context.Context, openAPI []byte, args, environ []string, stdout, st
 	in := &invocation{openAPI, environ, stdout, stderr}
 	parsed := false // the command line is valid
 	root := in.root()
-	root.SetHelpFunc(shortHelp(root.HelpFunc(), slices.Contains(args, helpAll)))
+	root.SetHelpFunc(shortHelp(root.HelpFunc(), environ, slices.Contains(args, helpAll)))
 	root.SetArgs(helpArgs(args))
 	root.SetHelpCommand(helpCommand())
 	root.InitDefaultCompletionCmd(args...)
@@ -92,7 +92,10 @@ func Run(ctx context.Context, openAPI []byte, args, environ []string, stdout, st
 		if len(args) > 0 && args[0] == "explain" {
 			err = errors.New("unknown command explain: use `tidemark levels SYMBOL --explain R1`; `tidemark levels SYMBOL` prints the names")
 		}
-		return config.Usage(err)
+		err = config.Usage(err)
+	}
+	if config.IsUsage(err) {
+		return dictionaryOf(environ).usage(err)
 	}
 	return err
 }
@@ -173,23 +176,6 @@ func helpArgs(args []string) []string {
 		}
 	}
 	return args
-}
-
-// shortHelp returns a help function that lists the flags of the command, but not the
-// settings, which most commands share. With all set it lists the settings too.
-func shortHelp(help func(*cobra.Command, []string), all bool) func(*cobra.Command, []string) {
-	return func(cmd *cobra.Command, args []string) {
-		settings := false
-		for _, v := range config.Variables {
-			if f := cmd.Flags().Lookup(v.Flag()); f != nil {
-				settings, f.Hidden = true, !all
-			}
-		}
-		help(cmd, args)
-		if settings && !all {
-			fmt.Fprintln(cmd.OutOrStdout(), "\nEvery setting (ANALYSIS_INTERVAL=4h) is also a flag (--analysis-interval 4h): "+helpAll+" lists them.")
-		}
-	}
 }
 
 // config loads the configuration for a command.

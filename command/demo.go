@@ -27,7 +27,9 @@ market once and print some addresses to try. demo needs no network and no accoun
 and removes the folder at the end. It does not use DATABASE_URL and EXCHANGE of the
 environment, only --database-url and --exchange.
 
-` + dataHelp + ` They still count as SIMULATED.`,
+` + dataHelp + `
+
+The prices of a replay still count as SIMULATED.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			dir, err := os.MkdirTemp("", "tidemark-demo-")

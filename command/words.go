@@ -9,7 +9,8 @@ import (
 )
 
 // The texts that commands print for people, a file for each language, under the same keys.
-// JSON, CSV, logs and errors are English.
+// JSON, CSV, logs and errors are English; help and errors of usage are in help.zh.json, by
+// their English.
 //
 //go:embed words/*.json
 var wordFiles embed.FS
@@ -33,9 +34,17 @@ func readWords(language string) (w words) {
 	return w
 }
 
-// wordsOf returns the texts in the language of the environment: that of LC_ALL, else
-// LC_MESSAGES, else LANG (POSIX, section 8.2).
+// wordsOf returns the texts in the language of the environment.
 func wordsOf(environ []string) words {
+	if languageOf(environ) == "zh" {
+		return chinese()
+	}
+	return english()
+}
+
+// languageOf returns the language of the environment, en or zh: that of LC_ALL, else
+// LC_MESSAGES, else LANG (POSIX, section 8.2).
+func languageOf(environ []string) string {
 	for _, name := range [...]string{"LC_ALL=", "LC_MESSAGES=", "LANG="} {
 		value := ""
 		for _, line := range environ {
@@ -46,12 +55,12 @@ func wordsOf(environ []string) words {
 		switch {
 		case value == "":
 		case strings.HasPrefix(value, "zh"):
-			return chinese()
+			return "zh"
 		default:
-			return english()
+			return "en"
 		}
 	}
-	return english()
+	return "en"
 }
 
 // say returns the text of a key, with values in place of their names in braces.
