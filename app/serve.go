@@ -66,12 +66,18 @@ func Listen(c config.Config) (api, profiles net.Listener, err error) {
 	return api, profiles, nil
 }
 
+// InUse reports whether err of Listen means that another program listens on the address.
+func InUse(err error) bool {
+	const windows = syscall.Errno(10048) // WSAEADDRINUSE
+	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, windows)
+}
+
 // otherAddress returns what to do about an address on which another program listens, empty
 // for other errors.
 func otherAddress(err error, address, flag string) string {
 	host, port, _ := net.SplitHostPort(address)
 	n, _ := strconv.Atoi(port)
-	if !errors.Is(err, syscall.EADDRINUSE) || n == 0 {
+	if !InUse(err) || n == 0 {
 		return ""
 	}
 	return fmt.Sprintf("; use another port, such as %s %s", flag, net.JoinHostPort(host, strconv.Itoa(n%65535+1)))

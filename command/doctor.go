@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -344,6 +344,9 @@ func examineFiles(cfg config.Config) finding {
 		return finding{check: "files", verdict: warn, text: say("files.unknown", "error", err), advice: say("files.ulimit")}
 	}
 	need := uint64(32 + clients + cfg.AnalysisConcurrency + cfg.DBPoolSize + cfg.DBMaxOverflow)
+	if limit >= math.MaxInt64 {
+		return finding{check: "files", verdict: ok, text: say("files.unlimited")}
+	}
 	f := finding{check: "files", verdict: ok, text: say("files.limit", "n", limit)}
 	if limit < need {
 		f.verdict, f.advice = warn, say("files.raise", "clients", clients, "need", need)
@@ -364,7 +367,7 @@ func examineAddress(ctx context.Context, cfg config.Config) finding {
 		}
 		return finding{check: "address", verdict: ok, text: text}
 	}
-	if !errors.Is(err, syscall.EADDRINUSE) {
+	if !app.InUse(err) {
 		return finding{check: "address", verdict: fail, text: say("error", "error", err), advice: say("address.other")}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)

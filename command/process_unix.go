@@ -11,6 +11,9 @@ import (
 // resizes are the signals that the size of the terminal has changed.
 var resizes = []os.Signal{syscall.SIGWINCH}
 
+// setSequences makes a terminal follow control sequences, and reports whether it does.
+func setSequences(*os.File) bool { return true }
+
 // cpuSeconds returns the processor time of this process.
 func cpuSeconds() float64 {
 	var u syscall.Rusage

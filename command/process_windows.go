@@ -12,6 +12,14 @@ import (
 // stands for none, since signal.Notify takes none as all.
 var resizes = []os.Signal{windows.SIGALRM}
 
+// setSequences makes a terminal follow control sequences, and reports whether it does.
+func setSequences(f *os.File) bool {
+	var mode uint32
+	console := windows.Handle(f.Fd())
+	return windows.GetConsoleMode(console, &mode) == nil &&
+		windows.SetConsoleMode(console, mode|windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING) == nil
+}
+
 // cpuSeconds returns the processor time of this process.
 func cpuSeconds() float64 {
 	var created, exited, kernel, user windows.Filetime

@@ -30,7 +30,7 @@ type screen struct {
 func newScreen(w io.Writer, environ []string) screen {
 	s := screen{Writer: w, words: wordsOf(environ)}
 	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !ok || !term.IsTerminal(int(f.Fd())) || !setSequences(f) {
 		return s
 	}
 	s.width, s.height = 80, 24 // for a terminal without a known size, such as a serial line

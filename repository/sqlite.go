@@ -53,6 +53,9 @@ func (db *DB) openSQLite(path string, cache int64) error {
 	case strings.ContainsAny(path, "?\x00"):
 		return errors.New("a sqlite:// URL is a path and nothing else, without '?'")
 	}
+	if name := strings.TrimPrefix(path, "/"); filepath.VolumeName(name) != "" {
+		path = name // sqlite:///C:/… of Windows
+	}
 	// absolute, so that SQLite does not parse a name as its own file: URL
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -234,17 +237,16 @@ func (e *sqliteEngine) full(err error) bool {
 	return failure.Code()&0xff == sqlite3.SQLITE_FULL
 }
 
-// probe writes an unnamed file in the folder of the database. A write to the database
+// probe writes a file, where possible an unnamed one, in the folder of the database. A write to the database
 // would prove nothing, because it reuses the pages of the write that failed.
 func (e *sqliteEngine) probe(context.Context) error {
 	f, err := os.CreateTemp(filepath.Dir(e.path), filepath.Base(e.path)+"-room-*")
 	if err != nil {
 		return err
 	}
+	defer os.Remove(f.Name()) // Windows removes only closed files
 	defer f.Close()
-	if err := os.Remove(f.Name()); err != nil {
-		return err
-	}
+	os.Remove(f.Name())
 	if _, err := f.Write(make([]byte, probeBytes)); err != nil {
 		return err
 	}

@@ -286,7 +286,8 @@ func (a *attempt) failed(err error) Result {
 		return Result{Outcome: Retry, Error: fmt.Sprintf("the host %s cannot be resolved", dns.Name)}
 	case errors.As(err, &certificate):
 		return Result{Outcome: Retry, Error: "the certificate is not valid: " + certificate.Err.Error()}
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
+		errors.Is(err, syscall.Errno(10054)): // WSAECONNRESET of Windows
 		return Result{Outcome: Retry, Error: "the connection was closed without a response"}
 	}
 	return Result{Outcome: Retry, Error: "the request failed: " + err.Error()}
