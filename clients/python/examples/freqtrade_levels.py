@@ -7,8 +7,8 @@ candles that had closed by then. In live and dry runs they come from GET /levels
 tidemark must keep the exchange's pairs fresh (`tidemark serve`); levels of both ways are the
 same if both have the same candles and ANALYSIS_KLINE_LIMIT of them.
 
-The tests of this repository run it on a stand-in of IStrategy. docs/recipes.md says how it was
-run in freqtrade.
+The tests of this repository run it on a stand-in of IStrategy, and scripts/freqtrade in
+freqtrade (docs/recipes.md).
 
     pip install tidemark-1.0.0-py3-none-any.whl
     freqtrade backtesting --strategy LevelsStrategy --timeframe 1h
