@@ -548,7 +548,38 @@ func TestPage_InABrowser(t *testing.T) {
 		if left := eval[string](t, b, `["shown", "no-chart", "atr", "fresh"].map(id => document.getElementById(id).innerText.trim()).join("") + document.getElementById("legend").innerText.replace(/[^0-9]/g, "")`); left != "" || eval[bool](t, b, `!document.getElementById("table").hidden`) {
 			t.Errorf("of the pair before it still says %q", left)
 		}
-		b.clean(t, s.base, "404 (Not Found)", "422 (Unprocessable Entity)")
+		for _, name := range []string{"比特币", "<b>", strings.Repeat("A", 3000)} { // no pair can have such a name
+			b.do(t, chromedp.Navigate(s.base+"/?interval=1h&symbol="+url.QueryEscape(name)))
+			b.until(t, `document.getElementById("missing").innerText === "Nothing found: no pair here has the name `+name+`."`)
+			if said := eval[string](t, b, `document.getElementById("no-chart").innerText`); said != "" || eval[int](t, b, "document.documentElement.scrollWidth") > 1440 {
+				t.Errorf("for %.10s the chart says %q", name, said)
+			}
+		}
+		b.clean(t, s.base, "404 (Not Found)", "422 (Unprocessable Entity)", "400 (Bad Request)")
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h&level=cut-off"))
+		b.until(t, `document.getElementById("shown").innerText.startsWith("The level that was asked for is not there any more.")`)
+		b.clean(t, s.base)
+	})
+
+	t.Run("ExplainsInChinese", func(t *testing.T) {
+		b.do(t, chromedp.Navigate("about:blank"), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+			_, err := cdp.Call(ctx, tab, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": "zh-CN"}})
+			return err
+		}))
+		var a analysisReply
+		s.get(t, "/levels/BTCUSDT?faint=true", &a)
+		for _, l := range append(a.Supports, a.Resistances...) {
+			b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h&level="+l.ID))
+			b.until(t, `document.documentElement.lang === "zh-CN" && document.querySelector(".why .touches")`)
+			if english := eval[[]string](t, b, `document.querySelector(".why").innerText.match(/[A-Za-z]{2,}/g) ?? []`); slices.ContainsFunc(english, func(word string) bool { return word != "ATR" && word != "POC" }) {
+				t.Errorf("%s is explained with %q", l.ID, english)
+			}
+		}
+		b.do(t, chromedp.Navigate("about:blank"), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+			_, err := cdp.Call(ctx, tab, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{}})
+			return err
+		}))
+		b.clean(t, s.base)
 	})
 
 	t.Run("FitsAPhone", func(t *testing.T) {
@@ -1050,6 +1081,11 @@ func TestPage_ShowsAPairOnItsExchanges(t *testing.T) {
 	marks := eval[map[string]string](t, b, `Object.fromEntries([...document.querySelectorAll("#levels button.name")].map(e => [e.dataset.level, e.parentNode.querySelector(".venues").textContent]))`)
 	if len(marks) == 0 {
 		t.Fatal("no level is shown")
+	}
+	// the nearest levels of the pair are those of its table
+	near := eval[[][]string](t, b, `[[...document.querySelectorAll('#elsewhere [aria-current="true"] td')].slice(-2).map(e => e.firstChild.textContent), ["support", "resistance"].map(side => [...document.querySelectorAll("#levels tr." + side)].at(side === "support" ? 0 : -1)?.cells[1].firstChild.textContent ?? "none")]`)
+	if !slices.Equal(near[0], near[1]) {
+		t.Errorf("side by side, the nearest levels are %q, in the table %q", near[0], near[1])
 	}
 	for _, l := range slices.Concat(together.Exchanges[0].Supports, together.Exchanges[0].Resistances) {
 		want := fmt.Sprintf("on %d venues", l.Venues)

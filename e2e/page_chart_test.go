@@ -303,6 +303,15 @@ func TestPage_Chart(t *testing.T) {
 			}
 		}
 		at := b.box(t, "#chart")
+		// no line of its text is cut off
+		eval[bool](t, b, `(of => { CanvasRenderingContext2D.prototype.fillText = function (text, x, ...more) {
+			if (x + this.measureText(text).width > this.canvas.width && !this.canvas.isConnected && document.getElementById("fresh").textContent.includes(text)) (window.cut ??= []).push(text);
+			return of.call(this, text, x, ...more);
+		}; return true })(CanvasRenderingContext2D.prototype.fillText)`)
+		click(`document.querySelector("[data-act=save]")`)
+		if cut := eval[[]string](t, b, "window.cut ?? []"); len(cut) > 0 {
+			t.Errorf("in the picture these lines are cut off: %q", cut)
+		}
 		if p, err := png.DecodeConfig(bytes.NewReader(picture)); err != nil || p.Width < int(at[2])-2 || p.Height <= int(at[3]) {
 			t.Errorf("the picture is %dx%d (%v), the chart %vx%v", p.Width, p.Height, err, at[2], at[3])
 		}
@@ -347,6 +356,32 @@ func TestPage_Chart(t *testing.T) {
 		b.until(t, fmt.Sprintf(`document.getElementById("chart").clientHeight > %v`, height*1.3))
 		b.keys(t, "f")
 		b.until(t, fmt.Sprintf(`document.getElementById("chart").clientHeight === %v && !document.fullscreenElement`, height))
+		b.clean(t, address)
+	})
+
+	t.Run("IsWalkedInFullScreen", func(t *testing.T) {
+		open(t, "BTCUSDT&per_side=10&least_edge=0&all=yes")
+		b.keys(t, "f")
+		b.until(t, `!!document.querySelector(".view.full")`)
+		price := eval[string](t, b, label+`.match(/ S1 ([\d,.]+\d)/)[1]`)
+		b.keys(t, kb.ArrowDown)
+		b.until(t, label+`.endsWith(" S1 `+price+` is selected") && document.getElementById("legend").textContent.includes("S1 `+price+` (")`)
+		b.keys(t, kb.ArrowDown)
+		b.until(t, `/ S2 [\d,.]+ is selected$/.test(`+label+`) && document.getElementById("legend").textContent.includes("S2 ")`)
+		b.keys(t, "f")
+		b.clean(t, address)
+	})
+
+	t.Run("IsInSightOnAPhone", func(t *testing.T) {
+		b.show(t, 390, 844, "dark")
+		defer b.show(t, 1440, 900, "dark")
+		const inSight = `(r => r.top >= 0 && r.bottom <= innerHeight)(document.getElementById("chart").getBoundingClientRect())`
+		open(t, "BTCUSDT&per_side=10&least_edge=0&all=yes&sort=-edge")
+		row := `[...document.querySelectorAll("#market tbody tr")].find(r => r.cells[0].querySelector(".pair").textContent !== "BTCUSDT").querySelector("button.pair")`
+		eval[bool](t, b, `(document.getElementById("market").scrollIntoView(), `+row+`.click(), true)`)
+		b.until(t, `!document.body.dataset.ready.startsWith("BTCUSDT ") && document.querySelector(".why .touches li") && `+inSight)
+		eval[bool](t, b, `(e => (e.scrollIntoView(), e.click(), true))(document.querySelector(".why .touches li button"))`)
+		b.until(t, inSight)
 		b.clean(t, address)
 	})
 

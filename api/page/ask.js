@@ -101,4 +101,4 @@ export function query(parameters) {
 // problemLine shows a problem where its answer would be.
 export const problemLine = (problem, ...more) => el("p", { class: "problem" }, sentence(problem.message), ...more);
 
-export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?。！？]$/.test(text) ? "" : /[\x20-\x7e]$/.test(text) ? "." : "。");
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?。！？]$/.test(text) ? "" : /\p{Script=Han}/u.test(text) ? "。" : ".");

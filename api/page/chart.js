@@ -29,7 +29,7 @@ export class Chart {
       layout: { attributionLogo: false, fontSize: 11, panes: { enableResize: false } },
       timeScale: { timeVisible: true, secondsVisible: false, rightOffset: 6, minBarSpacing: 0.5, fixLeftEdge: true, tickMarkFormatter: (t, kind) => this.tick(t * 1000, kind) },
       crosshair: { mode: library.CrosshairMode.Normal },
-      localization: { locale: language, priceFormatter: (p) => price(p, this.decimals ?? 2), timeFormatter: time },
+      localization: { locale: language, timeFormatter: time },
       handleScroll: { vertTouchDrag: false },
     });
     this.series = this.chart.addSeries(library.CandlestickSeries, { priceLineStyle: library.LineStyle.Dashed, title: "" });
@@ -113,7 +113,7 @@ export class Chart {
     }
     this.data = data;
     this.candles = new Map(data.map((d) => [d.time, d]));
-    this.series.applyOptions({ priceFormat: { type: "price", precision: decimals, minMove: 10 ** -decimals } });
+    this.series.applyOptions({ priceFormat: { type: "custom", minMove: 10 ** -decimals, formatter: (p) => price(p, decimals) } });
     this.series.setData(data);
     this.fillVolume();
     const name = this.last ? [exchange, symbol, interval].join(" ") : "";
@@ -188,6 +188,12 @@ export class Chart {
       chosen && say("chart.selected", { name: named(chosen) })].filter(Boolean).join(" "));
   }
 
+  // point has the legend say what a level is until the pointer moves.
+  point(id) {
+    this.level = this.zones.levels.find((l) => l.id === id);
+    this.tell();
+  }
+
   // showMarks draws these marks.
   showMarks(marks) {
     this.marks.list = marks;
@@ -223,14 +229,24 @@ export class Chart {
   // picture returns the chart as a canvas, below lines of text.
   picture(lines) {
     const shot = this.chart.takeScreenshot(true), ratio = shot.width / this.chart.chartElement().clientWidth;
-    const canvas = Object.assign(document.createElement("canvas"), { width: shot.width, height: shot.height + Math.round((14 + 18 * lines.length) * ratio) });
-    const c = canvas.getContext("2d");
+    const canvas = document.createElement("canvas"), c = canvas.getContext("2d");
+    const font = (i) => `${i ? "" : "700 "}${(i ? 12 : 14) * ratio}px ${colour("font")}`;
+    const rows = lines.flatMap((text, i) => {
+      c.font = font(i);
+      const folded = [""];
+      for (const piece of text.split(/(?<=[ ，。：])/)) {
+        if (c.measureText(folded.at(-1) + piece).width > shot.width - 20 * ratio) folded.push("");
+        folded.push(folded.pop() + piece);
+      }
+      return folded.map((text) => ({ text, i }));
+    });
+    Object.assign(canvas, { width: shot.width, height: shot.height + Math.round((14 + 18 * rows.length) * ratio) });
     c.fillStyle = colour("panel");
     c.fillRect(0, 0, canvas.width, canvas.height);
-    lines.forEach((text, i) => {
-      c.font = `${i ? "" : "700 "}${(i ? 12 : 14) * ratio}px ${colour("font")}`;
+    rows.forEach(({ text, i }, row) => {
+      c.font = font(i);
       c.fillStyle = colour(i ? "soft" : "fg");
-      c.fillText(text, 10 * ratio, (20 + 18 * i) * ratio);
+      c.fillText(text, 10 * ratio, (20 + 18 * row) * ratio);
     });
     c.drawImage(shot, 0, canvas.height - shot.height);
     return canvas;

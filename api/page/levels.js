@@ -7,7 +7,7 @@ import { say } from "./words.js";
 
 // hidden returns whether a level is behind the toggle: it has less edge than least, or is
 // faint if least is null, or price has broken it.
-const hidden = (l, least) => (least === null ? l.faint : l.edge < least) || broken(l);
+export const hidden = (l, least) => (least === null ? l.faint : l.edge < least) || broken(l);
 const broken = (l) => l.state === "broken" && !l.passed;
 
 // named gives the levels of an analysis names from the nearest out, R1 and S1, and leaves
@@ -166,7 +166,7 @@ export class LevelTable {
 
 function reasons(x, horizon, d) {
   const v = x.level;
-  const head = v.hold_probability === null ? say("why.no_odds", { reason: x.odds_reason ?? say("why.too_little") })
+  const head = v.hold_probability === null ? say("why.no_odds", { reason: x.odds_reason ? say("reason." + x.odds_reason) : say("why.too_little") })
     : say("why.odds", { role: say("role." + x.role), p: percent(v.hold_probability), from: percent(v.hold_interval[0]), to: percent(v.hold_interval[1]), samples: v.samples,
       line: percent(v.baseline_hold_probability), candles: horizon, touch: percent(v.touch_probability, 0) });
   const parts = [el("p", { class: "head " + x.role }, v.hold_probability === null ? null : holdBar(v), say("why.edge", { edge: fixed(v.edge, 1) }), head)];
@@ -181,7 +181,7 @@ function reasons(x, horizon, d) {
         svg("rect", { class: effect < 0 ? "minus" : "plus", x: effect < 0 ? 50 * effect / widest : 0, y: 1, width: 50 * Math.abs(effect) / widest, height: 6 })),
       el("span", {}, text));
     parts.push(el("div", {}, el("h3", {}, say("why.factors")),
-      el("ul", { class: "factors" }, told.map((f) => line(f.effect, sentence(f.text))),
+      el("ul", { class: "factors" }, told.map((f) => line(f.effect, sentence(say("factor." + f.name, { text: f.text, value: f.value })))),
         told.length < x.factors.length ? line(rest, say("why.others", { count: x.factors.length - told.length })) : null,
         line(100 * (v.hold_probability - v.baseline_hold_probability), say("why.together")))));
   }
@@ -189,9 +189,10 @@ function reasons(x, horizon, d) {
   const right = el("div", {});
   parts.push(right);
   right.append(el("h3", {}, say("why.found")), el("ul", { class: "found" }, x.sources.map((s) => el("li", {},
-      sentence(say("why.source", { source: say("source." + s.name), share: percent(s.weight, 0), found: s.found.length ? s.found.map(found).join(say("semicolon")) : say("why.ends", { count: s.count }) }))))), el("p", { class: "soft" }, sentence(x.found_by_note)));
+      sentence(say("why.source", { source: say("source." + s.name), share: percent(s.weight, 0), found: s.found.length ? s.found.map(found).join(say("semicolon")) : say("why.ends", { count: s.count }) }))))), el("p", { class: "soft" }, sentence(v.found_by.length ? say("why.found_by", { text: x.found_by_note, methods: foundBy(v) }) : say("why.found_by_none", { text: x.found_by_note }))));
   const tests = x.tests.toReversed();
-  right.append(el("h3", {}, say("why.tests", { n: tests.length })), el("p", { class: "soft" }, sentence(x.entries_note)), x.record_note ? el("p", {}, sentence(x.record_note)) : "",
+  right.append(el("h3", {}, say("why.tests", { n: tests.length })), el("p", { class: "soft" }, sentence(say("why.entries", { text: x.entries_note, n: x.touches.length }))),
+    x.record_note ? el("p", {}, sentence(say("why.record", { text: x.record_note, edge: fixed(v.edge, 1) }))) : "",
     el("ol", { class: "touches" }, tests.slice(0, 12).map((t) => el("li", {},
       el("button", { type: "button", class: "t", title: say("touches.show") }, utc(t.from)), el("b", { class: t.outcome }, say("outcome." + t.outcome)),
       el("span", { class: "soft" }, say("why.from_" + t.side, { price: price(t.extreme, d) }))))),

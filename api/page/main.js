@@ -199,7 +199,7 @@ function draw() {
   const successor = past[0] && levels.find((l) => l.id === past[0].replaced_by);
   put($("shown"), el("span", {}, [
     state.level && !selected ? say(past.length ? "shown.past" : "shown.gone") : "",
-    say("shown", { count: all.length, all: levels.length }), analysis.odds_reason ? say("no_odds", { reason: analysis.odds_reason }) : "", others?.note(),
+    say("shown", { count: all.length, all: levels.length }), analysis.odds_reason ? say("no_odds", { reason: say("reason." + analysis.odds_reason) }) : "", others?.note(),
   ].filter(Boolean).join(" ")), successor ? el("button", { type: "button", onclick: () => choose(successor.id) }, say("shown.successor", { price: price(successor.price, shownDecimals) })) : null);
   if (tools.on.dots) tests.load(analysis, all, () => chart.draws({}));
 }
@@ -209,7 +209,7 @@ let gone = null; // a level that was asked for and is not there any more, as it 
 // recall finds what a level was that is asked for and not there: the events know.
 async function recall(signal) {
   const { level } = state;
-  if (!level || !analysis || gone?.id === level || [...analysis.supports, ...analysis.resistances].some((l) => l.id === level)) return;
+  if (!/^[0-9a-f]{16}$/.test(level ?? "") || !analysis || gone?.id === level || [...analysis.supports, ...analysis.resistances].some((l) => l.id === level)) return;
   const { events } = await ask(`events${query({ exchange: seen.exchange, symbol: seen.symbol, interval: seen.interval, level, limit: 400 })}`, { signal }).catch(() => ({ events: [] }));
   if (signal.aborted || !events.length) return;
   const last = events.at(-1);
@@ -241,7 +241,10 @@ function fresh() {
   const parts = [];
   const step = length(seen.interval);
   const close = shows(klines) && klines.klines.length ? klines.klines.at(-1)[0] + step : null;
-  if (analysis?.stale) parts.push(el("b", { class: "stale" }, say("stale_because", { reason: analysis.stale_reason })));
+  if (analysis?.stale) {
+    parts.push(el("b", { class: "stale" }, analysis.delisted_at ? say("stale.delisted", { exchange: seen.exchange, at: utc(analysis.delisted_at) })
+      : say("stale.closed", { interval: seen.interval, at: utc(analysis.as_of) })));
+  }
   if (analysis) {
     parts.push(say("fresh.as_of", { at: utc(analysis.as_of), count: analysis.klines }),
       analysis.missing_klines ? el("b", { class: "stale" }, say("fresh.missing", { count: analysis.missing_klines })) : say("fresh.complete"),
@@ -264,6 +267,9 @@ function fresh() {
   }
   box.replaceChildren(...parts.flatMap((p) => [p, " "]));
 }
+
+// noPair tells whether a problem is that no pair can have, or has, the name.
+const noPair = (problem) => problem.code === "unknown_symbol" || problem.errors?.some((e) => e.parameter === "symbol");
 
 let unknown; // the series that its exchange answered it does not know
 
@@ -298,7 +304,7 @@ async function load() {
   if (ambiguous) {
     put($("missing"), el("p", {}, say("ambiguous", { name: symbol })),
       el("div", { class: "choices", role: "group", "aria-label": say("ambiguous.label") }, choices(problem.choices, open)));
-  } else if (problem?.code === "unknown_symbol" || problem?.code === "not_analyzed" && unknown && same(unknown, wanted())) {
+  } else if (problem && noPair(problem) || problem?.code === "not_analyzed" && unknown && same(unknown, wanted())) {
     notFound();
   } else if (problem?.code === "not_analyzed") {
     put($("missing"), el("p", {}, say("not_analysed", { of: [state.exchange, state.symbol, interval].filter(Boolean).join(" ") })),
@@ -358,7 +364,7 @@ async function loadCandles() {
     if (same(next, seen)) seen = wanted();
   }, (problem) => {
     if (fetching !== mine) return;
-    if (problem.code === "unknown_symbol") unknown = next; // load looks at it, if the levels come later
+    if (noPair(problem)) unknown = next; // load looks at it, if the levels come later
     if (unknown === next && same(next, seen) && !analysis) notFound();
     else $("no-chart").replaceChildren(problemLine(problem, klines ? "" : " " + say("chart.empty")));
   }).then(() => {
@@ -430,7 +436,7 @@ async function analyse(e) {
     await load();
     $("said").textContent = say("analysed", { of: `${state.symbol} ${state.interval}` });
   } catch (problem) {
-    if (problem.code === "unknown_symbol") notFound();
+    if (noPair(problem)) notFound();
     else $("missing").replaceChildren(problemLine(problem));
   } finally {
     $("missing").removeAttribute("aria-busy");
@@ -533,10 +539,10 @@ async function open(exchange, symbol, changes) {
   $("pair").focus({ preventScroll: true });
 }
 
-// see scrolls to the chart unless it is in sight.
+// see scrolls to the chart unless it is in sight. What contains it has no box on a narrow screen.
 function see() {
-  const { top, bottom } = $("chart").getBoundingClientRect();
-  if (top < 0 || bottom > innerHeight) $("pair").closest(".pair").scrollIntoView();
+  const { top, bottom } = $("chart").getBoundingClientRect(), view = $("pair").closest(".view"), pair = view.closest(".pair");
+  if (top < 0 || bottom > innerHeight) (pair.getClientRects().length ? pair : view).scrollIntoView();
 }
 
 $("intervals").addEventListener("change", (e) => go({ interval: e.target.value }));
@@ -589,7 +595,9 @@ const help = listen({
     const { dataset } = document.activeElement;
     const from = [dataset.level, chart.zones.pointed, state.level].find((id) => all.some((l) => l.id === id));
     const at = from ? all.findIndex((l) => l.id === from) + step : step > 0 ? all.findIndex((l) => l.role === "support") : all.findLastIndex((l) => l.role === "resistance");
-    button(all[at]?.id)?.focus();
+    if (!all[at]) return;
+    if ($("tools").closest(".full")) choose(all[at].id), chart.point(all[at].id); // the table is not there
+    else button(all[at].id)?.focus();
   },
 });
 

@@ -132,7 +132,7 @@ export class Market {
         el("td", { class: "n wide" }, record(l)));
     }));
     this.more.hidden = page.next === null || this.shown === 1000;
-    this.note.replaceChildren(...page.levels.length ? [stale ? say("market.stale", { n: stale }) : "", page.odds_reason ? say("no_odds", { reason: page.odds_reason }) : ""] : this.nothing());
+    this.note.replaceChildren(...page.levels.length ? [stale ? say("market.stale", { n: stale }) : "", page.odds_reason ? say("no_odds", { reason: say("reason." + page.odds_reason) }) : ""] : this.nothing());
     if (focused) this.body.querySelector(`[data-row="${focused}"]`)?.focus();
   }
 

@@ -1,6 +1,7 @@
 // The exchanges: how requests to each fare, and a pair on several of them.
 
 import { count, decimals, el, fixed, length, percent, price, put, signed, span, utc } from "./format.js";
+import { hidden } from "./levels.js";
 import { say } from "./words.js";
 
 let known = []; // the exchanges, as GET /exchanges lists them
@@ -68,8 +69,8 @@ export function drawVenues(body) {
   }));
 }
 
-// nearest writes the first of a pair's levels, nearest first, with its distance.
-function nearest([level], d) {
+// nearest writes a level with its distance.
+function nearest(level, d) {
   if (!level) return el("td", { class: "n soft" }, say("none"));
   return el("td", { class: "n" }, price(level.price, d), el("span", { class: "soft" }, ` ${signed(level.distance_pct, 2)} %`));
 }
@@ -81,7 +82,8 @@ export function drawElsewhere(section, together, here, open) {
   if (!together) return;
   const focused = document.activeElement?.dataset.on;
   put(section.querySelector("tbody"), ...together.exchanges.map((e) => {
-    const d = decimals([e.price ?? e.last_price, ...e.supports.slice(0, 1), ...e.resistances.slice(0, 1)].map((x) => x.price ?? x));
+    const [support, resistance] = [e.supports, e.resistances].map((side) => side.find((l) => !hidden(l, null))); // the first is the nearest
+    const d = decimals([e.price ?? e.last_price, support?.price, resistance?.price].filter((p) => p != null));
     const own = e.exchange === here.exchange && e.symbol === here.symbol;
     return el("tr", { "aria-current": own ? "true" : null },
       el("th", { scope: "row" }, own ? el("b", {}, e.exchange) : el("button", {
@@ -90,7 +92,7 @@ export function drawElsewhere(section, together, here, open) {
       }, e.exchange), el("span", { class: "soft" }, ` ${e.symbol}`), mark(e.exchange, e.simulated), e.stale ? el("b", { class: "stale" }, " " + say("stale")) : null),
       el("td", { class: "n" }, price(e.price ?? e.last_price, d)),
       el("td", { class: "wide" }, `${utc(e.as_of)} UTC`),
-      nearest(e.supports, d), nearest(e.resistances, d));
+      nearest(support, d), nearest(resistance, d));
   }));
   if (focused) section.querySelector(`[data-on="${focused}"]`)?.focus();
 }
