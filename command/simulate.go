@@ -49,6 +49,12 @@ Venues: ` + venues + `.`,
 			if !(speed >= 1 && speed <= 1e6) {
 				return config.Usage(fmt.Errorf("--speed: %v is not between 1 and 1,000,000", speed))
 			}
+			if options.Pairs < 1 || options.Pairs > 5000 {
+				return config.Usage(fmt.Errorf("--pairs: %d is not between 1 and 5000", options.Pairs))
+			}
+			if options.LimitTimes < 1 {
+				return config.Usage(fmt.Errorf("--limit-times: %d is not a positive number", options.LimitTimes))
+			}
 			if !slices.Contains(simulated.Venues(), options.Venue) {
 				return config.Usage(fmt.Errorf("--venue: %q is none of %s", options.Venue, venues))
 			}

@@ -611,6 +611,8 @@ func TestRun_SaysWhatIsWrongInOneLine(t *testing.T) {
 		{[]string{"serve"}, []string{"DATABASE_URL=sqlite://" + readOnly}, command.ExitFailed, "is not a SQLite database"},
 		{[]string{"serve"}, []string{"DATABASE_URL=postgres://u:hunter2@127.0.0.1:1/x?sslmode=disable"}, command.ExitFailed, "127.0.0.1:1"},
 		{[]string{"simulate", "--faults", "oops=1"}, nil, command.ExitUsage, "oops"},
+		{[]string{"simulate", "--pairs", "-3"}, nil, command.ExitUsage, "--pairs: -3"},
+		{[]string{"simulate", "--limit-times", "0"}, nil, command.ExitUsage, "--limit-times: 0"},
 		{[]string{"levels", "BTCUSDT", "--explain", "zz"}, nil, command.ExitUsage, "--explain: \"zz\" is neither the name of a level"},
 		{[]string{"calibrate"}, nil, command.ExitUsage, "klines"},
 		{[]string{"simulate", "--addr", "8090"}, nil, command.ExitUsage, "--addr"},
