@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -145,6 +146,10 @@ func TestPage_CutsNoColumnAt1440Pixels(t *testing.T) {
 			if wide[0] > wide[1] {
 				t.Errorf("the table in %s needs %d, its place without a scroll bar is %d", box, wide[0], wide[1])
 			}
+		}
+		b.show(t, 1280, 800, "dark") // what stands above it is one line on a small screen, too
+		if tops := eval[[]float64](t, b, `[...document.querySelector(".bar").children].map(e => e.getBoundingClientRect().top)`); slices.Max(tops)-slices.Min(tops) > 20 {
+			t.Errorf("at 1280 pixels the header stands at %v", tops)
 		}
 	}
 }
