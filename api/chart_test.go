@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"image"
 	"image/png"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -36,7 +37,7 @@ func TestChart_ShowsTheStoredAnalysis(t *testing.T) {
 		body := rec.Body.String()
 		for _, text := range []string{
 			`width="800" height="400"`, ">BTCUSDT<", ">1h · simulated<", ">as of " + a.AsOf.Format("2006-01-02 15:04") + " UTC<", "SIMULATED: ",
-			fmt.Sprintf(">%.2f  %.0f %%<", a.Supports[0].Price, 100**a.Supports[0].HoldProbability), fmt.Sprintf(">%.2f<", a.LastPrice),
+			fmt.Sprintf(">%.2f  %+.1f<", a.Supports[0].Price, math.Round(10*a.Supports[0].Edge)/10), fmt.Sprintf(">%.2f<", a.LastPrice),
 		} {
 			if !strings.Contains(body, text) {
 				t.Errorf("%q is not in %s", text, body)

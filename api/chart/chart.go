@@ -232,7 +232,7 @@ func (c *canvas) legend(x, y int) {
 		c.write(of.name, c.faint, x, y, c.em, start)
 		x += wide(of.name, c.em) + c.em
 	}
-	full, brief := "the stronger the colour, the larger the edge; %: odds to hold once touched", "colour: edge; %: odds to hold"
+	full, brief := "+4.4: the edge, points by which it holds more often than any line; the stronger the colour, the larger", "+4.4, colour: edge over any line"
 	switch all := levelsOf(c.snap); {
 	case len(all) == 0:
 		full, brief = "no levels are drawn", "no levels are drawn"
@@ -525,11 +525,11 @@ func opacity(l *levels.Level) float64 {
 	return 0.10 + 0.40*min(max(float64(l.Edge)/fullEdge, 0), 1)
 }
 
-// label returns the price of a level and its hold odds.
+// label returns the price of a level and its edge. Odds say nothing without those of any line.
 func (c *canvas) label(l *levels.Level) string {
 	text := c.price(l.Price)
 	if l.NoOdds == levels.OddsKnown {
-		text += fmt.Sprintf("  %.0f %%", 100*l.HoldProbability)
+		text += fmt.Sprintf("  %+.1f", l.Edge)
 	}
 	return text
 }

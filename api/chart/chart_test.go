@@ -102,7 +102,7 @@ func TestSVG_IsWellFormedAndEscaped(t *testing.T) {
 func TestDraw_SaysInWordsWhatMustBeKnown(t *testing.T) {
 	s, c := market(t, 80, 64000)
 	plain := strings.Join(texts(Draw(s, c, nil, "", small)), "|")
-	for _, want := range []string{"BTCUSDT", "1h · binance", "as of 2026-11-22 19:00 UTC", "UTC", "53 %", "colour: edge; %: odds to hold", "dashed: broken", fmt.Sprintf("%.0f", s.LastPrice)} {
+	for _, want := range []string{"BTCUSDT", "1h · binance", "as of 2026-11-22 19:00 UTC", "UTC", "  +8.0", "+4.4, colour: edge over any line", "dashed: broken", fmt.Sprintf("%.0f", s.LastPrice)} {
 		if !strings.Contains(plain, want) {
 			t.Errorf("%q is not in %s", want, plain)
 		}
@@ -251,7 +251,7 @@ func TestDraw_MarksAreNoLevels(t *testing.T) {
 			switch {
 			case sh.text != "" && sh.colour == ink:
 				names = append(names, sh.text)
-			case strings.Contains(sh.text, "  ") && strings.HasSuffix(sh.text, " %"):
+			case strings.Contains(sh.text, "  ") && strings.Contains(sh.text, "  +"):
 				labels = append(labels, sh)
 			}
 		}
@@ -259,7 +259,7 @@ func TestDraw_MarksAreNoLevels(t *testing.T) {
 			t.Errorf("%+v: the marks %q are named, want %q", o, names, want)
 		}
 		for _, text := range texts(without) {
-			if strings.Contains(text, "%") && !slices.Contains(texts(with), text) {
+			if strings.Contains(text, "  +") && !slices.Contains(texts(with), text) {
 				t.Errorf("%+v: with marks %q is not written", o, text)
 			}
 			if strings.Contains(text, "marks") {
@@ -301,15 +301,15 @@ func TestDraw_MarksAreNoLevels(t *testing.T) {
 func TestDraw_LabelsTheLevelsWithTheLargestEdge(t *testing.T) {
 	s, c := market(t, 60, 64000)
 	near := s.Supports[1]
-	near.Edge, near.DrawnEdge, near.HoldProbability = 4, 4, 0.77
+	near.Edge, near.DrawnEdge = 5.5, 5.5
 	near.Price, near.Low, near.High = near.Price+20, near.Low+20, near.High+20
-	s.Supports[1].Edge, s.Supports[1].DrawnEdge, s.Supports[1].HoldProbability = 6, 1, 0.66
+	s.Supports[1].Edge, s.Supports[1].DrawnEdge = 6, 1
 	s.Supports = append(s.Supports, near)
 	o := small
-	for least, want := range map[float64]string{0: "66 %", 3: "77 %"} {
+	for least, want := range map[float64]string{0: "+6.0", 3: "+5.5"} {
 		o.MinEdge = least
 		all := strings.Join(texts(Draw(s, c, nil, "", o)), "|")
-		if strings.Contains(all, "66 %") == strings.Contains(all, "77 %") || !strings.Contains(all, want) || strings.Contains(all, "pale: faint") != (least > 0) {
+		if strings.Contains(all, "+6.0") == strings.Contains(all, "+5.5") || !strings.Contains(all, want) || strings.Contains(all, "pale: faint") != (least > 0) {
 			t.Errorf("with a least edge of %v: %s, want the label %s", least, all, want)
 		}
 	}

@@ -120,7 +120,7 @@ export interface paths {
         };
         /**
          * A picture of the levels of one pair over its candles.
-         * @description For emails, pages and READMEs (most chats need the PNG): the newest stored analysis with its last candles and its time. Zones are bands; the colour is stronger for a larger edge, faint levels are pale, and levels whose `state` is `broken` have a dashed line. Marks are short ticks in a colour of their own, and no levels. Notes say if the market is simulated, the analysis is stale, candles are missing, or a side has no level to draw.
+         * @description For emails, pages and READMEs (most chats need the PNG): the newest stored analysis with its last candles and its time. Zones are bands; labels are price and edge, the colour is stronger for a larger edge, faint levels are pale, and levels whose `state` is `broken` have a dashed line. Marks are short ticks in a colour of their own, and no levels. Notes say if the market is simulated, the analysis is stale, candles are missing, or a side has no level to draw.
          *
          *     Only stored candles are used: none is fetched, and none after `as_of` is shown. If they are no longer stored, the reply is 409; a new analysis of the pair (`POST /analyze`) can be drawn.
          */
