@@ -95,6 +95,21 @@ func TestDocs_TheTableIsThatOfTheProgram(t *testing.T) {
 	}
 }
 
+func TestDocs_CountTheExchanges(t *testing.T) {
+	exchanges := map[string]bool{}
+	for _, v := range All {
+		name, _, _ := strings.Cut(v.Spec().Name, "-")
+		exchanges[name] = true
+	}
+	b, err := os.ReadFile("../../docs/compared.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf(" %d exchanges", len(exchanges)); !strings.Contains(string(b), want) {
+		t.Errorf("docs/compared.md does not say that there are%s", want)
+	}
+}
+
 // A table of mistakes that the compiler cannot see.
 func TestSpecs_AreComplete(t *testing.T) {
 	names, groups := map[string]bool{}, map[string][]exchange.Budget{}
