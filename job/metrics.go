@@ -22,7 +22,7 @@ func newMetrics(reg prometheus.Registerer, r *Runner) *metrics {
 		Name: "tidemark_jobs_running",
 		Help: "Jobs this process is working on.",
 	}, func() float64 { return float64(len(r.working())) })
-	return &metrics{
+	m := &metrics{
 		batch: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "tidemark_batch_duration_seconds",
 			Help:    "Duration of one batch from its first request to its commit.",
@@ -58,4 +58,10 @@ func newMetrics(reg prometheus.Registerer, r *Runner) *metrics {
 			Help: "Longest time between two of the next hundred scheduled sweeps, by exchange and interval.",
 		}, []string{"exchange", "interval"}),
 	}
+	for _, kind := range []string{KindSweep, KindAnalysis} {
+		for _, state := range []State{Completed, Failed, Cancelled} {
+			m.jobs.WithLabelValues(kind, string(state)) // without the series, rates miss the first job
+		}
+	}
+	return m
 }

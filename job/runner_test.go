@@ -18,6 +18,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"tidemark/levels"
 	"tidemark/service"
 )
@@ -843,4 +845,11 @@ func TestRunBatch_ReadsTheCandlesOfEveryPairIfItCannotTellTheNewOnes(t *testing.
 			t.Errorf("the candles of %d pairs were read: %+v", store.reads, j)
 		}
 	})
+}
+
+func TestRunner_CountsJobsFromZero(t *testing.T) {
+	a := newIdleRunner(t, testConfig{}, &fakeExchange{}, &fakeStore{})
+	if n := testutil.CollectAndCount(a.metrics.jobs); n != 6 {
+		t.Errorf("%d series before the first job, want one of each kind and end", n)
+	}
 }
