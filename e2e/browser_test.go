@@ -574,7 +574,13 @@ func TestPage_InABrowser(t *testing.T) {
 			if english := eval[[]string](t, b, `document.querySelector(".why").innerText.match(/[A-Za-z]{2,}/g) ?? []`); slices.ContainsFunc(english, func(word string) bool { return word != "ATR" && word != "POC" }) {
 				t.Errorf("%s is explained with %q", l.ID, english)
 			}
+			if high := eval[float64](t, b, `document.querySelector(".why .touches .t").getBoundingClientRect().height`); high > 30 {
+				t.Errorf("the time of a test is %v high: it is on several lines", high)
+			}
 		}
+		b.until(t, `document.querySelector('#jobs details summary')`)
+		eval[bool](t, b, `document.querySelector("#jobs details summary").click(), true`)
+		b.until(t, `document.querySelector("#jobs details li .soft")?.innerText.startsWith("K线太少：")`)
 		b.do(t, chromedp.Navigate("about:blank"), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
 			_, err := cdp.Call(ctx, tab, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{}})
 			return err

@@ -554,6 +554,7 @@ globalThis.words = {
   "jobs.listing": "listing the pairs",
   "jobs.cancel_of": "Cancel: {job}",
   "jobs.cut": "the stream broke off",
+  "jobs.young": "{text}",
   "jobs.failed_pairs": {"one": "{n} pair failed", "other": "{n} pairs failed"},
   "schedules.line": "{of} is swept by itself ({schedule}): {next}, {last}.",
   "schedules.next": "next in {span}",

@@ -8,13 +8,19 @@ import { say } from "./words.js";
 
 const failed = new Map(); // by the id of a job, what opens to its failed pairs
 
+// why returns why a pair failed. Most often it is young, which is written in the reader's language.
+function why({ code, detail }) {
+  const [n, least] = detail.match(/\d+/g) ?? [];
+  return code === "too_few_candles" && least ? say("jobs.young", { text: detail, n, least }) : detail;
+}
+
 // failedPairs returns what opens to the names of the pairs that failed in a job that has ended.
 function failedPairs(j) {
   if (failed.has(j.id)) return failed.get(j.id);
   const summary = el("summary", { "data-job": "failed " + j.id }, say("jobs.failed_pairs", { n: j.symbols_failed }));
   const box = el("details", { ontoggle: async () => {
     if (!box.open || box.lastChild !== summary) return;
-    const list = await ask("jobs/" + j.id).then(({ failures }) => el("ul", {}, failures.map((f) => el("li", {}, el("b", {}, f.symbol), " ", el("span", { class: "soft" }, f.detail)))), problemLine);
+    const list = await ask("jobs/" + j.id).then(({ failures }) => el("ul", {}, failures.map((f) => el("li", {}, el("b", {}, f.symbol), " ", el("span", { class: "soft" }, why(f))))), problemLine);
     box.replaceChildren(summary, list);
   } }, summary);
   failed.set(j.id, box);

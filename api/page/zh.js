@@ -554,6 +554,7 @@ globalThis.words = {
   "jobs.listing": "正在列出交易对",
   "jobs.cancel_of": "取消：{job}",
   "jobs.cut": "数据流中断",
+  "jobs.young": "K线太少：{n} 根，至少需要 {least} 根",
   "jobs.failed_pairs": "{n} 个交易对失败",
   "schedules.line": "{of} 定时扫描（{schedule}）：{next}，{last}。",
   "schedules.next": "{span}后开始下一次",
