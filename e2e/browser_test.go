@@ -442,6 +442,15 @@ func TestPage_InABrowser(t *testing.T) {
 		if got := strings.Join(heads, "|"); got != "Level|Price, zone|Dist. %|ATR|Edge, own record|State|First test|Last test|Chance of a touch|Found by" {
 			t.Errorf("the columns are %s", got)
 		}
+		// a least edge is said once it is chosen; until then levels are shown that had it when they were found
+		const least = `document.getElementById("min-edge-value").textContent`
+		if got := eval[string](t, b, least); got != "with an edge" {
+			t.Errorf("the least edge is said to be %q", got)
+		}
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h&per_side=20&least_edge=3"))
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h" && `+least+` === "3 points" && [...document.querySelectorAll("#levels .edge b")].every(e => Number(e.textContent.replace("−", "-")) >= 3)`)
+		b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h&per_side=20"))
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h" && `+shown+` > 0`)
 		count := len(all.Supports) + len(all.Resistances)
 		if count == len(levels) {
 			t.Fatal("no level is behind the toggle")

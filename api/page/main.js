@@ -167,7 +167,8 @@ function draw() {
   $("per-side").value = state.perSide;
   $("per-side-value").textContent = state.perSide;
   $("min-edge").value = state.minEdge ?? analysis?.min_edge ?? 3;
-  $("min-edge-value").textContent = state.minEdge === 0 ? say("any") : say("points", { n: Number($("min-edge").value) });
+  // as the service draws them, some have less: those that had it when they were found
+  $("min-edge-value").textContent = state.minEdge === null ? say("market.drawn") : state.minEdge === 0 ? say("any") : say("points", { n: Number($("min-edge").value) });
   for (const input of $("intervals").querySelectorAll("input")) input.checked = input.value === state.interval;
   $("sweep").textContent = `${alone() ? say("sweep.market") : say("sweep.exchange", { exchange: wanted().exchange })} (${state.interval})`;
   const levels = analysis && [...analysis.supports, ...analysis.resistances];
