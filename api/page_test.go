@@ -78,19 +78,22 @@ func pageSources(t *testing.T) map[string][]byte {
 func builtPage(t *testing.T) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
-	entries := []string{"page/main.js", "page/theme.js", "page/page.css"}
+	build := func(format esbuild.Format, entries ...string) {
+		built := esbuild.Build(esbuild.BuildOptions{
+			EntryPoints: entries, Bundle: true, Outdir: "page/dist", Format: format, Target: esbuild.ES2024, Charset: esbuild.CharsetUTF8,
+			MinifyWhitespace: true, MinifyIdentifiers: true, MinifySyntax: true,
+		})
+		for _, m := range slices.Concat(built.Errors, built.Warnings) {
+			t.Fatalf("%+v: %s", m.Location, m.Text)
+		}
+		for _, f := range built.OutputFiles {
+			files[filepath.Base(f.Path)] = f.Contents
+		}
+	}
+	build(esbuild.FormatESModule, "page/main.js", "page/page.css")
+	build(esbuild.FormatIIFE, "page/first.js")
 	for _, language := range languages {
-		entries = append(entries, "page/"+language+".js")
-	}
-	built := esbuild.Build(esbuild.BuildOptions{
-		EntryPoints: entries, Bundle: true, Outdir: "page/dist", Format: esbuild.FormatESModule, Target: esbuild.ES2024, Charset: esbuild.CharsetUTF8,
-		MinifyWhitespace: true, MinifyIdentifiers: true, MinifySyntax: true,
-	})
-	for _, m := range slices.Concat(built.Errors, built.Warnings) {
-		t.Fatalf("%+v: %s", m.Location, m.Text)
-	}
-	for _, f := range built.OutputFiles {
-		files[filepath.Base(f.Path)] = f.Contents
+		build(esbuild.FormatIIFE, "page/"+language+".js")
 	}
 	for name, b := range pageSources(t) {
 		if ext := filepath.Ext(name); ext != ".js" && ext != ".css" {

@@ -269,6 +269,28 @@ func TestPage_InABrowser(t *testing.T) {
 		b.clean(t, s.base)
 	})
 
+	t.Run("AsksForAPairBeforeItsScriptsAreRead", func(t *testing.T) {
+		b.do(t, chromedp.Navigate("about:blank"), chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h"))
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h"`)
+		early := eval[[]string](t, b, `performance.getEntriesByType("resource").filter(e => e.initiatorType === "fetch" && e.startTime < performance.getEntriesByType("navigation")[0].domInteractive).map(e => e.name)`)
+		slices.Sort(early)
+		var want []string
+		for _, path := range []string{"/exchanges", "/jobs?limit=8", "/klines/BTCUSDT?interval=1h&limit=300", "/levels/BTCUSDT/marks?interval=1h", "/levels/BTCUSDT?interval=1h&faint=true"} {
+			want = append(want, s.base+path)
+		}
+		if !slices.Equal(early, want) {
+			t.Errorf("before, it asks for %q, want %q", early, want)
+		}
+		for _, name := range want[2:] { // the first two are polled
+			if n := eval[int](t, b, fmt.Sprintf(`performance.getEntriesByName(%q).length`, name)); n != 1 {
+				t.Errorf("%s is asked for %d times", name, n)
+			}
+		}
+		b.do(t, chromedp.Navigate(s.base+"/"))
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h"`)
+		b.clean(t, s.base)
+	})
+
 	t.Run("TellsTheFormingCandleApart", func(t *testing.T) {
 		b.until(t, `document.getElementById("fresh").innerText.includes("Forming candle (hollow): ")`)
 		var f struct{ Kline []float64 }
@@ -600,7 +622,12 @@ func TestPage_InABrowser(t *testing.T) {
 	t.Run("FitsAPhone", func(t *testing.T) {
 		b.show(t, 390, 844, "light")
 		b.do(t, chromedp.Navigate("about:blank"), chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h&all=yes"))
-		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h" && document.querySelector("#also input").checked && `+marketRows+`.length > 0`)
+		b.until(t, `document.body.dataset.ready === "BTCUSDT 1h" && document.querySelector("#also input").checked`)
+		if n := eval[int](t, b, marketRows+`.length`); n != 0 {
+			t.Errorf("%d rows of the screener were asked for, which is out of sight", n)
+		}
+		eval[bool](t, b, `document.getElementById("market").scrollIntoView(), true`)
+		b.until(t, marketRows+`.length > 0`)
 		for _, box := range []string{".scroll", ".rows", ".venues-card .lines"} {
 			if over := eval[int](t, b, fmt.Sprintf(`(e => e.scrollWidth - e.clientWidth)(document.querySelector(%q))`, box)); over > 0 {
 				t.Errorf("the table in %s is %d too wide", box, over)
@@ -659,7 +686,7 @@ func TestPage_InABrowser(t *testing.T) {
 			b.show(t, c.width, 844, c.scheme)
 			b.do(t, chromedp.Navigate(s.base+"/?symbol=BTCUSDT&interval=1h"))
 			b.until(t, `document.body.dataset.ready === "BTCUSDT 1h"`)
-			eval[bool](t, b, `document.querySelector("#levels tr.resistance").click(), true`)
+			eval[bool](t, b, `document.getElementById("market").scrollIntoView(), document.querySelector("#levels tr.resistance").click(), true`)
 			b.until(t, `document.querySelector(".why .touches li") && document.querySelector("#market tbody tr") && document.querySelector("#memory dl")`)
 			if wide := eval[int](t, b, "document.documentElement.scrollWidth"); int64(wide) > c.width {
 				t.Errorf("the page is %d wide on a screen of %d", wide, c.width)
@@ -826,7 +853,7 @@ func TestPage_StandsStillWhileItLoads(t *testing.T) {
 	s.sweepTo(t)
 	for _, size := range sizes {
 		t.Run(size.name, func(t *testing.T) {
-			moved(t, size.width, size.height, `document.body.dataset.ready === "BTCUSDT 1h" && `+shown+` > 0 && document.querySelector("#market tbody tr") && document.querySelector("#jobs .completed")`)
+			moved(t, size.width, size.height, `document.body.dataset.ready === "BTCUSDT 1h" && `+shown+` > 0 && document.querySelector("#events ol li, #events .note:not(:empty)") && document.querySelector("#jobs .completed")`)
 		})
 	}
 }

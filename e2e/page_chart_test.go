@@ -95,7 +95,9 @@ func TestPage_Chart(t *testing.T) {
 		t.Helper()
 		b.do(t, chromedp.Navigate("about:blank"), chromedp.Navigate(address+"/?interval=1h&symbol="+query))
 		symbol, _, _ := strings.Cut(query, "&")
-		b.until(t, `document.body.dataset.ready === "`+symbol+` 1h" && document.querySelector("#market tbody tr")`)
+		b.until(t, `document.body.dataset.ready === "`+symbol+` 1h"`)
+		eval[bool](t, b, `innerWidth < 1100 && document.getElementById("market").scrollIntoView(), true`) // its rows come once it is nearly in sight
+		b.until(t, `document.querySelector("#market tbody tr")`)
 	}
 	click := func(what string) { t.Helper(); eval[bool](t, b, what+`.click(), true`) }
 	flip := func(name string, on bool) {

@@ -4,6 +4,7 @@ import { el } from "./format.js";
 import { say } from "./words.js";
 
 const kept = "tidemark-key";
+const { early } = globalThis;
 
 // Problem is an answer that is not the one hoped for. Status is 0 when none came; retry
 // is for how many seconds the service is not to be asked again; choices are the pairs that
@@ -19,6 +20,7 @@ let asking; // the question for a key that is open, so that there is but one
 
 function askForKey(wrong) {
   return (asking ??= new Promise((resolve) => {
+    early.clear(); // they were refused, too
     const dialog = document.getElementById("key");
     const input = dialog.querySelector("input");
     dialog.querySelector("[role=alert]").textContent = wrong ? say("key.unknown") : "";
@@ -37,6 +39,13 @@ function askForKey(wrong) {
 
 export const hasKey = () => sessionStorage.getItem(kept) !== null;
 
+// sentEarly returns the reply to a request that first.js has sent, once.
+function sentEarly(path) {
+  const reply = early.get(path);
+  early.delete(path);
+  return reply;
+}
+
 // send asks the service and returns its answer, whatever it is but 401.
 export async function send(path, { method = "GET", body, headers = {}, signal } = {}) {
   for (;;) {
@@ -46,7 +55,7 @@ export async function send(path, { method = "GET", body, headers = {}, signal } 
     let response;
     try {
       // no-cache: what is kept is asked for again, and mostly answered with 304
-      response = await fetch(path, { method, headers, signal, cache: "no-cache", body: body && JSON.stringify(body) });
+      response = await sentEarly(path) ?? await fetch(path, { method, headers, signal, cache: "no-cache", body: body && JSON.stringify(body) });
     } catch (e) {
       if (signal?.aborted) throw e;
       throw new Problem(0, "unreachable", say("no_answer"));
@@ -89,13 +98,6 @@ export async function* follow(path, { headers, signal } = {}) {
       yield { id: of("id"), name: of("event"), data: of("data") };
     }
   }
-}
-
-// query writes parameters, without those that are empty.
-export function query(parameters) {
-  const q = new URLSearchParams();
-  for (const [name, value] of Object.entries(parameters)) if (value !== "" && value != null) q.set(name, value);
-  return q.size ? "?" + q : "";
 }
 
 // problemLine shows a problem where its answer would be.

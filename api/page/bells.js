@@ -1,7 +1,8 @@
 // Bells ring in this browser when price comes near a level or touches it.
 
-import { ask, query } from "./ask.js";
+import { ask } from "./ask.js";
 import { decimals, el, fixed, price, put, utc } from "./format.js";
+import { query } from "./paths.js";
 import { read, refresh } from "./watched.js";
 import { say } from "./words.js";
 

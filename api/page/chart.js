@@ -25,13 +25,14 @@ export class Chart {
     Object.assign(this, { box, legend });
     const time = (t) => this.moment(t * 1000);
     this.chart = library.createChart(box, {
-      autoSize: true,
+      width: 1, height: 1,
       layout: { attributionLogo: false, fontSize: 11, panes: { enableResize: false } },
       timeScale: { timeVisible: true, secondsVisible: false, rightOffset: 6, minBarSpacing: 0.5, fixLeftEdge: true, tickMarkFormatter: (t, kind) => this.tick(t * 1000, kind) },
       crosshair: { mode: library.CrosshairMode.Normal },
       localization: { locale: language, timeFormatter: time },
       handleScroll: { vertTouchDrag: false },
     });
+    this.chart.chartElement().hidden = true; // until there is something to draw
     this.series = this.chart.addSeries(library.CandlestickSeries, { priceLineStyle: library.LineStyle.Dashed, title: "" });
     this.zones = new Zones();
     this.series.attachPrimitive(this.zones);
@@ -113,6 +114,13 @@ export class Chart {
     }
     this.data = data;
     this.candles = new Map(data.map((d) => [d.time, d]));
+    if (!this.chart.options().autoSize) {
+      this.chart.resize(this.box.clientWidth, this.box.clientHeight);
+      this.chart.applyOptions({ autoSize: true });
+      const drawn = this.chart.chartElement();
+      drawn.style.width = drawn.style.height = "100%"; // as the library leaves it where autoSize is on from the start
+      requestAnimationFrame(() => requestAnimationFrame(() => (drawn.hidden = false))); // once what is in it has its size
+    }
     this.series.applyOptions({ priceFormat: { type: "custom", minMove: 10 ** -decimals, formatter: (p) => price(p, decimals) } });
     this.series.setData(data);
     this.fillVolume();

@@ -1,10 +1,11 @@
 // What happens to levels: a card of the newest events, and the one stream of the page,
 // which bells hear, too.
 
-import { ask, follow, query, problemLine } from "./ask.js";
+import { ask, follow, problemLine } from "./ask.js";
 import { heard } from "./bells.js";
 import { decimals, el, fixed, hour, percent, price, put, span, utc } from "./format.js";
 import { pause, rest } from "./live.js";
+import { query } from "./paths.js";
 import { mark } from "./venues.js";
 import { say } from "./words.js";
 

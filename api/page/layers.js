@@ -1,7 +1,8 @@
 // What the chart shows besides the levels of an interval: levels of longer ones, the tests of
 // each level, and the highs and lows of the day and week before.
 
-import { ask, query } from "./ask.js";
+import { ask } from "./ask.js";
+import { query } from "./paths.js";
 import { say } from "./words.js";
 
 const longer = ["4h", "1d"];

@@ -1,8 +1,9 @@
 // The table of a pair's levels, nearest to the middle as on the chart's axis, and
 // what opens below a level: why it is there.
 
-import { ask, query, problemLine, sentence } from "./ask.js";
+import { ask, problemLine, sentence } from "./ask.js";
 import { count, el, fixed, list, percent, price, signed, span, svg, utc } from "./format.js";
+import { query } from "./paths.js";
 import { say } from "./words.js";
 
 // hidden returns whether a level is behind the toggle: it has less edge than least, or is

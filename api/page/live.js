@@ -1,6 +1,7 @@
 // What goes on in the service: its jobs, followed as they run.
 
 import { ask, follow } from "./ask.js";
+import * as paths from "./paths.js";
 import { say } from "./words.js";
 
 // rest returns for how long nothing is asked after so many failures in a row, in
@@ -47,7 +48,7 @@ export class Live {
   }
 
   async look(first) {
-    const { jobs } = await ask("jobs?limit=8");
+    const { jobs } = await ask(paths.jobs);
     const before = this.jobs;
     this.jobs = new Map(jobs.map((j) => [j.id, j]));
     this.drawn(jobs);

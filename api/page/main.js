@@ -1,7 +1,7 @@
 // The page: its state lives in the address, so that a view can be shared.
 
 import { Alerts } from "./alerts.js";
-import { ask, query, problemLine } from "./ask.js";
+import { ask, problemLine } from "./ask.js";
 import { Bells } from "./bells.js";
 import { Chart } from "./chart.js";
 import { Events } from "./events.js";
@@ -13,6 +13,7 @@ import { ended, Live } from "./live.js";
 import { filters, Market } from "./market.js";
 import { MarkLayer } from "./marks.js";
 import { moved, newest } from "./now.js";
+import { klinesOf, levelsOf, nearestOf, query, stated } from "./paths.js";
 import { drawJobs, drawMemory, drawSchedules } from "./panels.js";
 import { Record } from "./record.js";
 import { Search } from "./search.js";
@@ -24,9 +25,8 @@ import { say } from "./words.js";
 const $ = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-// The candle lengths to choose from, and how many candles are drawn at first.
+// The candle lengths to choose from.
 const intervals = [...$("intervals").querySelectorAll("input")].map((input) => input.value);
-const drawn = 300;
 
 // exchange is empty for the one the service talks to, if it talks to one only.
 const state = { exchange: "", symbol: "", interval: "", level: null, perSide: 6, minEdge: null, all: false, market: filters }; // minEdge null: that of the service
@@ -60,9 +60,8 @@ function readAddress() {
     const n = Number(q.get(name) ?? NaN);
     return n >= least && n <= most ? n : otherwise;
   };
-  state.exchange = /^[a-z0-9-]{1,32}$/.exec(q.get("exchange") ?? "")?.[0] ?? "";
-  state.symbol = q.get("symbol") ?? "";
-  state.interval = intervals.includes(q.get("interval")) ? q.get("interval") : "";
+  Object.assign(state, stated(q));
+  if (!intervals.includes(state.interval)) state.interval = "";
   state.level = q.get("level");
   state.perSide = number("per_side", 1, 20, 6);
   state.minEdge = q.get("least_edge") ? number("least_edge", 0, 20, null) : null;
@@ -79,6 +78,7 @@ function writeAddress(push) {
   history[push ? "pushState" : "replaceState"](null, "", address || location.pathname);
 }
 
+await pause(0); // what follows takes long, and a key or a tap need not wait for it
 const chart = new Chart($("chart"), $("legend"), {
   pick(level) {
     if (!level || level.gone) return;
@@ -89,6 +89,7 @@ const chart = new Chart($("chart"), $("legend"), {
   older,
   marks: (under, point) => marks.tell(under, point),
 });
+await pause(0);
 
 // button returns the one of a level in the table.
 const button = (id) => $("levels").querySelector(`[data-level="${id}"]`);
@@ -137,7 +138,7 @@ function apply(name) {
 }
 ["volume", "log", "local"].forEach(apply);
 
-const marks = new MarkLayer({ toggle: $("marks-shown"), list: $("marks"), tooltip: $("mark"), also: () => tools.on.before }, () => {
+const marks = new MarkLayer({ toggle: $("marks-shown"), list: $("marks"), tooltip: $("mark"), also: () => tools.on.before, exchange: () => state.exchange }, () => {
   marks.load(analysis).catch(lost).then(draw);
 });
 
@@ -291,7 +292,7 @@ async function load() {
   const { symbol, interval } = state;
   let candles = unresolved() ? null : loadCandles();
   let problem = null;
-  const found = await ask(`levels/${encodeURIComponent(symbol)}${query({ interval, exchange: state.exchange, faint: true })}`, { signal }).catch((p) => (problem = p, null));
+  const found = await ask(levelsOf(state), { signal }).catch((p) => (problem = p, null));
   if (!signal.aborted && found) adopt(found);
   const ambiguous = problem?.code === "ambiguous_symbol";
   if (!signal.aborted && !ambiguous) candles ??= loadCandles();
@@ -356,7 +357,7 @@ async function loadCandles() {
   fetching?.abort();
   const mine = fetching = Object.assign(new AbortController(), { series: next });
   const late = setTimeout(() => $("no-chart").replaceChildren(el("p", { class: "soft" }, say("chart.waiting"))), 500);
-  mine.done = ask(`klines/${encodeURIComponent(symbol)}${query({ interval, exchange, limit: drawn })}`, { signal: mine.signal }).then((k) => {
+  mine.done = ask(klinesOf({ symbol, interval, exchange }), { signal: mine.signal }).then((k) => {
     klines = joined(klines, k);
     unknown = null;
     $("no-chart").replaceChildren();
@@ -422,7 +423,7 @@ async function follow() {
 async function reprice() {
   const of = seen;
   if (analysis?.price == null || !same(of, wanted())) return;
-  const found = await ask(`levels/${encodeURIComponent(of.symbol)}${query({ interval: of.interval, exchange: state.exchange, faint: true })}`);
+  const found = await ask(levelsOf({ ...of, exchange: state.exchange }));
   if (!same(of, seen)) return;
   analysis = found;
   draw();
@@ -476,8 +477,21 @@ function screen(anew) {
     writeAddress();
     screen();
   });
-  if (!unchanged || anew) market.load();
+  if (!unchanged || anew) list();
 }
+
+let near = false, due = false; // whether the screener is in sight or nearly, and whether it is to be asked for then
+
+// list asks for the rows of the screener, once it is near.
+function list() {
+  due = !near;
+  if (near) market.load();
+}
+
+new IntersectionObserver(([{ isIntersecting }]) => {
+  near = isIntersecting;
+  if (due) list();
+}, { rootMargin: "300px" }).observe($("market"));
 
 // begin chooses what to show when the address does not say: the configured
 // interval, and BTCUSDT or else the pair nearest to a level.
@@ -488,12 +502,12 @@ async function begin() {
   about.catch(() => {}); // is told where it is awaited, unless the next fails first
   // another exchange may have no levels of the configured interval
   const interval = state.interval || exchange && (await about, exchanges.find((e) => e.exchange === exchange)?.intervals[0]?.interval);
-  let page = await ask("levels" + query({ limit: 1, exchange, interval }));
+  let page = state.symbol && interval ? { interval } : await ask(nearestOf({ exchange, interval }));
   await about;
   if (alone() && exchange === home()) state.exchange = "";
   if (!alone() && !exchange && !state.symbol) {
     state.exchange = home();
-    page = await ask("levels" + query({ limit: 1, exchange: home(), interval }));
+    page = await ask(nearestOf({ exchange: home(), interval }));
   }
   drawExchanges();
   state.interval ||= page.interval;
@@ -653,7 +667,7 @@ const live = new Live({
     if (alone() && job.exchange !== wanted().exchange || job.interval !== state.interval && job.interval !== market.interval || changing) return;
     changing = setTimeout(() => {
       changing = null;
-      market.load();
+      list();
       load().catch(lost);
     }, ended(job) ? 0 : 1500);
   },
@@ -667,9 +681,10 @@ const live = new Live({
     } else if (ticks % 2 === 0) {
       await reprice();
     }
-    if (begun && ticks % 2 === 0 && analysis?.price != null && seesMarket()) market.load();
+    if (begun && ticks % 2 === 0 && analysis?.price != null && near) market.load();
+    if (begun) follow();
+    else early.clear(); // what is asked for from here on is newer
     begun = true;
-    follow();
     drawVenues($("venues"));
     if (ticks++ % 6 === 0) {
       ({ schedules } = await ask("schedules"));
@@ -682,12 +697,6 @@ const live = new Live({
   },
 });
 let changing = null;
-
-// seesMarket tells whether the screener is in sight; else it need not follow the prices.
-function seesMarket() {
-  const { top, bottom } = $("market").getBoundingClientRect();
-  return top < innerHeight && bottom > 0;
-}
 
 // sweep begins a sweep of an exchange, and sweeping tells whether one runs.
 async function sweep(exchange, interval) {

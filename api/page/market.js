@@ -1,8 +1,9 @@
 // The screener: the levels of all pairs, the nearest first.
 
-import { ask, hasKey, problemOf, query, problemLine, send } from "./ask.js";
+import { ask, hasKey, problemOf, problemLine, send } from "./ask.js";
 import { decimals, el, plain, price, signed } from "./format.js";
 import { inATR, record } from "./levels.js";
+import { query } from "./paths.js";
 import { analysed, mark, storedIntervals } from "./venues.js";
 import { say } from "./words.js";
 

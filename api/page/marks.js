@@ -1,8 +1,9 @@
 // Marks: prices that many traders see, as short ticks left of the names of the zones.
 // They have no odds; each kind has its own record.
 
-import { ask, query } from "./ask.js";
+import { ask } from "./ask.js";
 import { el, percent, price, put, signed } from "./format.js";
+import { marksOf } from "./paths.js";
 import { say } from "./words.js";
 import { colour } from "./zones.js";
 
@@ -83,12 +84,13 @@ export class Marks {
 }
 
 // MarkLayer is the switch, the list and the tooltip of a tick. redraw is called when
-// there are others to draw, or none; also tells whether others need the marks.
+// there are others to draw, or none; also tells whether others need the marks, and exchange
+// which one the requests name.
 export class MarkLayer {
   reply = null;
 
-  constructor({ toggle, list, tooltip, also }, redraw) {
-    Object.assign(this, { toggle, list, tooltip, also });
+  constructor({ toggle, list, tooltip, also, exchange }, redraw) {
+    Object.assign(this, { toggle, list, tooltip, also, exchange });
     toggle.checked = localStorage.getItem(kept) !== "off";
     toggle.addEventListener("change", () => {
       localStorage.setItem(kept, toggle.checked ? "on" : "off");
@@ -101,7 +103,7 @@ export class MarkLayer {
     const of = analysis && [analysis.exchange, analysis.symbol, analysis.interval, analysis.computed_at].join(" ");
     if (!of || !this.toggle.checked && !this.also() || this.key === of) return;
     let problem = "";
-    const reply = await ask(`levels/${encodeURIComponent(analysis.symbol)}/marks${query({ interval: analysis.interval, exchange: analysis.exchange })}`, { signal }).catch((p) => (problem = p.message, null));
+    const reply = await ask(marksOf({ ...analysis, exchange: this.exchange() }), { signal }).catch((p) => (problem = p.message, null));
     if (signal?.aborted) return;
     Object.assign(this, { key: of, reply, problem });
   }

@@ -1,7 +1,8 @@
 // The search for a pair: a box with a list below it, used with the keyboard alone.
 
-import { ask, query } from "./ask.js";
+import { ask } from "./ask.js";
 import { el, plain } from "./format.js";
+import { query } from "./paths.js";
 import { say } from "./words.js";
 
 export class Search {
