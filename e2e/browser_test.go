@@ -1364,11 +1364,17 @@ func TestPage_FollowsThePriceBetweenCloses(t *testing.T) {
 		t.Fatal(status)
 	}
 	b := browse(t)
+	b.show(t, 1440, 900, "dark")
 	b.do(t, chromedp.Navigate(s.base+"/"))
 	const price = `document.getElementById("price").textContent`
 	b.until(t, `document.body.dataset.ready && document.querySelector("#levels tr.last th")?.textContent === "now" && document.getElementById("fresh").textContent.includes("Price ")`)
 	first := eval[string](t, b, price)
 	// looking at the page again has it ask at once
 	b.until(t, `(document.dispatchEvent(new Event("visibilitychange")), `+price+` !== "`+first+`")`)
+	// so does the market while it is in sight: where a level was, or how far, is not as it was
+	const market = `document.querySelector("#market tbody").innerText`
+	b.until(t, market+` !== ""`)
+	before := eval[string](t, b, market)
+	b.until(t, fmt.Sprintf(`%s !== %q`, market, before))
 	b.clean(t, s.base)
 }
