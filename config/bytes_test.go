@@ -26,3 +26,11 @@ func TestByteSize_IsWrittenWithItsUnit(t *testing.T) {
 		}
 	}
 }
+
+func TestFormatBytes(t *testing.T) {
+	for n, want := range map[int64]string{0: "0.0 MiB", 29_884_416: "28.5 MiB", 1<<30 - 1: "1024.0 MiB", 1 << 30: "1.0 GiB", 3 << 29: "1.5 GiB"} {
+		if got := FormatBytes(n); got != want {
+			t.Errorf("%d is %s, want %s", n, got, want)
+		}
+	}
+}

@@ -108,6 +108,22 @@ func TestPage_Chart(t *testing.T) {
 	}
 	const label = `document.getElementById("chart").getAttribute("aria-label")`
 
+	t.Run("BeginsAtTheNewestCandles", func(t *testing.T) {
+		const axis = `[...document.querySelectorAll("#chart tr:last-child canvas")].map(c => c.toDataURL()).join()`
+		for _, width := range []int64{1440, 390} {
+			b.show(t, width, 900, "dark")
+			open(t, "BTCUSDT")
+			time.Sleep(300 * time.Millisecond) // it draws again once it has its size
+			before := eval[string](t, b, axis)
+			click(`document.querySelector("[data-act=home]")`)
+			time.Sleep(300 * time.Millisecond)
+			if after := eval[string](t, b, axis); before != after || len(before) < 1000 {
+				t.Errorf("on %d pixels it shows other times than after a click on Newest", width)
+			}
+		}
+		b.show(t, 1440, 900, "dark")
+	})
+
 	t.Run("ShowsTheLevelThatIsAskedFor", func(t *testing.T) {
 		var rows struct {
 			Levels []struct {

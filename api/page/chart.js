@@ -119,7 +119,10 @@ export class Chart {
       this.chart.applyOptions({ autoSize: true });
       const drawn = this.chart.chartElement();
       drawn.style.width = drawn.style.height = "100%"; // as the library leaves it where autoSize is on from the start
-      requestAnimationFrame(() => requestAnimationFrame(() => (drawn.hidden = false))); // once what is in it has its size
+      requestAnimationFrame(() => { // once what is in it has its size
+        if (this.last) this.home();
+        requestAnimationFrame(() => (drawn.hidden = false));
+      });
     }
     this.series.applyOptions({ priceFormat: { type: "custom", minMove: 10 ** -decimals, formatter: (p) => price(p, decimals) } });
     this.series.setData(data);
