@@ -194,9 +194,9 @@ func (b Budget) slots(base int64) int64 {
 }
 
 // smallest returns the smallest budget, in whole MiB, that is enough for one slot, even if
-// the next start is measured slightly larger.
+// the next start is measured up to 1 MiB larger, as it may be on a busy machine.
 func (b Budget) smallest(base int64) config.Bytes {
-	const spread = 512 << 10
+	const spread = 1 << 20
 	for b.Total = 1 << 20; b.slots(base+spread) < b.Slot(); {
 		b.Total += 1 << 20
 	}
