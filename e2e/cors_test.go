@@ -101,15 +101,7 @@ func TestCORS_InABrowser(t *testing.T) {
 				"/exchanges":                           {},
 			} {
 				got := read(t, s.base+path, withKey(""))
-				req, err := http.NewRequest("GET", s.base+path, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				req.Header.Set("X-API-Key", key)
-				res, err := http.DefaultClient.Do(req)
-				if err != nil {
-					t.Fatal(err)
-				}
+				res := getWithKey(t, s.base+path, key)
 				res.Body.Close()
 				if got.Status != res.StatusCode || got.Body == "" {
 					t.Errorf("%s: %+v, elsewhere %s", path, got, res.Status)
@@ -153,15 +145,7 @@ func TestCORS_InABrowser(t *testing.T) {
 
 	t.Run("OthersAreRefused", func(t *testing.T) {
 		jobs := func(s *running) string {
-			req, err := http.NewRequest("GET", s.base+"/jobs", nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			req.Header.Set("X-API-Key", key)
-			res, err := http.DefaultClient.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
+			res := getWithKey(t, s.base+"/jobs", key)
 			var list struct{ Jobs []wire.Job }
 			decode(t, res, &list)
 			var ids []string
@@ -214,4 +198,19 @@ func TestCORS_InABrowser(t *testing.T) {
 			t.Errorf("any origin: %+v", got)
 		}
 	})
+}
+
+// getWithKey sends a request with a key from outside a browser.
+func getWithKey(t *testing.T, url, key string) *http.Response {
+	t.Helper()
+	req, err := http.NewRequest("GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-API-Key", key)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
 }

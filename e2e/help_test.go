@@ -8,7 +8,8 @@ import (
 	"tidemark/command"
 )
 
-// englishText returns English that is no name, setting or command: three words in a row.
+// englishText returns the first three English words in a row, as a sentence has them; names,
+// settings and commands are shorter.
 func englishText(text string) string {
 	return regexp.MustCompile(`[a-z]{2,} [a-z]+ [a-z]{2,}`).FindString(strings.ReplaceAll(text, "tidemark ", ""))
 }

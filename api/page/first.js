@@ -9,6 +9,6 @@ const key = sessionStorage.getItem("tidemark-key"), view = stated(location.searc
 const pair = view.symbol && view.interval ? [levelsOf(view), klinesOf(view), ...(localStorage.getItem("tidemark-marks") === "off" ? [] : [marksOf(view)])] : [nearestOf(view)];
 globalThis.early = new Map([jobs, "exchanges", ...pair].map((path) => {
   const reply = fetch(path, { headers: key ? { "X-API-Key": key } : {}, cache: "no-cache" });
-  reply.catch(() => {}); // whoever takes it hears of it
+  reply.catch(() => {}); // ask.js handles the error of a reply that it takes
   return [path, reply];
 }));

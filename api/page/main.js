@@ -78,7 +78,7 @@ function writeAddress(push) {
   history[push ? "pushState" : "replaceState"](null, "", address || location.pathname);
 }
 
-await pause(0); // what follows takes long, and a key or a tap need not wait for it
+await pause(0); // a task of its own, because making the chart takes long
 const chart = new Chart($("chart"), $("legend"), {
   pick(level) {
     if (!level || level.gone) return;
@@ -480,7 +480,7 @@ function screen(anew) {
   if (!unchanged || anew) list();
 }
 
-let near = false, due = false; // whether the screener is in sight or nearly, and whether it is to be asked for then
+let near = false, due = false; // whether the screener is in or near sight, and whether it must be requested once it is
 
 // list asks for the rows of the screener, once it is near.
 function list() {
